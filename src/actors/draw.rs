@@ -1,0 +1,314 @@
+//! The draw actor: owns one draw, lets it decide, hands its records on in the order they were decided,
+//! and moves it through its life by the clock and by the admins' word. Knows no SQL.
+
+mod steps;
+
+use std::collections::VecDeque;
+
+use actix::prelude::*;
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+use tokio::sync::oneshot;
+
+use super::board::Board;
+use super::draws::{DrawMessage, Options, SaleError, StepRefusal, Waiting};
+use super::persistence::{Answer, Answered, Persistence, ReplyTo};
+use super::registry::{Ended, Registry};
+use crate::clock::{Clock, Ids};
+use crate::db::Db;
+use crate::domain::draw::{Draw, Due, Step, Stopping};
+use crate::domain::id::DrawId;
+use crate::domain::record::{Record, Refused};
+
+/// What every draw's actor works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub persistence: Persistence,
+    pub board: Board,
+    pub clock: Clock,
+    pub options: Options,
+    pub db: Db,
+}
+
+/// Nothing more will come: the draw is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Retire;
+
+/// A step that was asked for, by an admin who waits or by the clock.
+struct Asked {
+    step: Step,
+    reason: String,
+    reply: Option<oneshot::Sender<Result<(), StepRefusal>>>,
+}
+
+impl Asked {
+    fn answer(self, result: Result<(), StepRefusal>) {
+        if let Some(reply) = self.reply {
+            // The admin may have gone.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// How far the step under way has come.
+enum UnderWay {
+    /// The sale is being stopped: what is on its way is awaited.
+    Stopping(Asked),
+    /// A transaction runs.
+    Writing,
+}
+
+/// Tells the registry when the actor goes, a panic included.
+struct Farewell {
+    draw: DrawId,
+    over: bool,
+    registry: Addr<Registry>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if !self.over {
+            self.registry.do_send(Ended::Lost(self.draw));
+        }
+    }
+}
+
+/// The actor of one draw.
+pub struct DrawActor {
+    draw: Draw,
+    around: Surroundings,
+    ids: Ids,
+    /// For quick picks. The winning numbers come from the operating system itself.
+    rng: StdRng,
+    asked: VecDeque<Asked>,
+    under_way: Option<UnderWay>,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    /// Makes pool tickets, one call at a time.
+    making: std::sync::Arc<tokio::sync::Mutex<()>>,
+    farewell: Farewell,
+}
+
+impl DrawActor {
+    pub fn new(draw: Draw, around: Surroundings, registry: Addr<Registry>) -> DrawActor {
+        let farewell = Farewell { draw: draw.id(), over: false, registry };
+        DrawActor {
+            draw,
+            around,
+            ids: Ids::new(),
+            rng: seeded(),
+            asked: VecDeque::new(),
+            under_way: None,
+            timer: None,
+            making: std::sync::Arc::default(),
+            farewell,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.around.clock.now()
+    }
+
+    fn publish(&self) {
+        self.around.board.publish(self.draw.view());
+    }
+
+    /// Hands a record on, in the handler that decided it.
+    fn submit(
+        &self,
+        record: Record,
+        deadline: Option<std::time::Instant>,
+        waiting: Waiting,
+        ctx: &mut Context<Self>,
+    ) {
+        let reply = ReplyTo::Draw(ctx.address().recipient(), waiting);
+        self.around.persistence.submit(record, deadline, reply);
+    }
+
+    fn order(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+        let now = self.now();
+        match message {
+            DrawMessage::Order { ask, deadline, reply } => {
+                let ids = &self.ids;
+                match self.draw.order(ask, now, || ids.next(now), &mut self.rng) {
+                    Ok(order) => self.submit(Record::Order(order), Some(deadline), Waiting::Order(reply), ctx),
+                    Err(refusal) => reply.send(Err(refusal.into())),
+                }
+            }
+            DrawMessage::Pay { user, payment, key, deadline, reply } => {
+                match self.draw.pay(user, payment, now, key) {
+                    Some(pay) => self.submit(Record::Pay(pay), Some(deadline), Waiting::Payment(reply), ctx),
+                    None => reply.send(Err(SaleError::NotPayable)),
+                }
+            }
+            DrawMessage::BeginCharge { user, payment, deadline, reply } => {
+                match self.draw.begin_charge(user, payment, now) {
+                    Some(it) => self.submit(Record::BeginCharge(it), Some(deadline), Waiting::Payment(reply), ctx),
+                    None => reply.send(Err(SaleError::NotPayable)),
+                }
+            }
+            DrawMessage::EndCharge { end, reply } => {
+                let end = self.draw.end_charge(end);
+                self.submit(Record::EndCharge(end), None, Waiting::Payment(reply), ctx);
+            }
+            DrawMessage::GiveBack { user, payment, ticket, deadline, reply } => {
+                match self.draw.give_back(user, payment, ticket, now) {
+                    Some(it) => self.submit(Record::GiveBack(it), Some(deadline), Waiting::Release(reply), ctx),
+                    None => reply.send(Err(SaleError::NotReserved)),
+                }
+            }
+            DrawMessage::Step { step, reason, reply } => {
+                self.asked.push_back(Asked { step, reason, reply: Some(reply) });
+                self.advance(ctx);
+            }
+            DrawMessage::AddToPool { count, reply } => self.add_to_pool(count, reply, ctx),
+        }
+    }
+
+    /// What the clock asks for, and when to look again.
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        while let Some(due) = self.draw.due(now) {
+            match due {
+                Due::Expire(records) => {
+                    for record in records {
+                        self.submit(Record::Expire(record), None, Waiting::Nobody, ctx);
+                    }
+                }
+                Due::Step(step) => {
+                    self.ask_by_clock(step, String::new());
+                    break;
+                }
+                Due::CancelUnopened => {
+                    self.ask_by_clock(Step::Cancel, "its sale was not opened before the cut-off".to_owned());
+                    break;
+                }
+            }
+        }
+        self.arm(now, ctx);
+        self.advance(ctx);
+    }
+
+    fn ask_by_clock(&mut self, step: Step, reason: String) {
+        // Whatever is under way or waits already is followed by another look at the clock.
+        if self.under_way.is_none() && self.asked.is_empty() {
+            self.asked.push_back(Asked { step, reason, reply: None });
+        }
+    }
+
+    /// Sets the timer for the next time the draw waits for. What is due already waits for an answer, and
+    /// every answer looks again.
+    fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        let next = self.draw.next_due().filter(|next| *next > now);
+        if self.timer.map(|(at, _)| at) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = next {
+            let clock = self.around.clock.clone();
+            let sleep = async move { clock.sleep_until(at).await };
+            let wake = |(), actor: &mut DrawActor, ctx: &mut Context<Self>| {
+                actor.timer = None;
+                actor.tick(ctx);
+            };
+            self.timer = Some((at, ctx.spawn(sleep.into_actor(self).map(wake))));
+        }
+    }
+
+    /// The memory is not the truth: the draw is loaded anew from the database.
+    fn give_up(&mut self, why: &str, ctx: &mut Context<Self>) {
+        tracing::error!(draw = %self.draw.id(), why, "a draw's actor gives up");
+        ctx.stop();
+    }
+}
+
+/// A generator seeded by the operating system.
+fn seeded() -> StdRng {
+    // The operating system's source does not fail once it has worked, and it seeded the hash maps before.
+    StdRng::try_from_rng(&mut SysRng).expect("the operating system gives random bytes")
+}
+
+impl Actor for DrawActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.publish();
+        self.resume(ctx);
+        self.tick(ctx);
+    }
+}
+
+impl Handler<DrawMessage> for DrawActor {
+    type Result = ();
+
+    fn handle(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+        self.order(message, ctx);
+    }
+}
+
+impl Handler<Answered> for DrawActor {
+    type Result = ();
+
+    fn handle(&mut self, Answered(answers): Answered, ctx: &mut Context<Self>) {
+        let mut lost = None;
+        for Answer { record, result, waiting } in answers {
+            self.draw.answered(&record, &result);
+            lost = lost.or(contradiction(&record, &result));
+            waiting.answer(record, result);
+        }
+        self.publish();
+        match lost {
+            Some(why) => self.give_up(why, ctx),
+            None => {
+                self.go_on_stopping(ctx);
+                self.tick(ctx);
+            }
+        }
+    }
+}
+
+/// A refusal that a draw with a true memory never meets.
+fn contradiction(record: &Record, result: &Result<crate::domain::record::Accepted, Refused>) -> Option<&'static str> {
+    match (record, result) {
+        (_, Err(Refused::Stale)) => Some("a newer epoch has taken the draw over"),
+        (Record::EndCharge(_), Err(Refused::NotPayable)) => None,
+        (_, Err(Refused::NotPayable)) => Some("a reservation is not what it was held for"),
+        (Record::Expire(_), Err(_)) => Some("an expiry was refused"),
+        _ => None,
+    }
+}
+
+impl Handler<Retire> for DrawActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) {
+        self.farewell.over = true;
+        ctx.stop();
+    }
+}
+
+impl DrawActor {
+    /// After each answer: goes on with the end of the sale, if it is being ended.
+    fn go_on_stopping(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        if !matches!(self.under_way, Some(UnderWay::Stopping(_))) {
+            return;
+        }
+        match self.draw.stop(now) {
+            Stopping::Expire(records) => {
+                for record in records {
+                    self.submit(Record::Expire(record), None, Waiting::Nobody, ctx);
+                }
+            }
+            Stopping::Wait => {}
+            Stopping::Done => {
+                if let Some(UnderWay::Stopping(asked)) = self.under_way.replace(UnderWay::Writing) {
+                    self.end_sale(asked, ctx);
+                }
+            }
+        }
+    }
+}

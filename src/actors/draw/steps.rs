@@ -1,0 +1,320 @@
+//! The steps of a draw's life: one at a time, each written before the draw hears of it, the long ones
+//! (settling, refunding) as many bounded transactions between which other draws' sales go on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use rand::rngs::SysRng;
+use rand::rand_core::UnwrapErr;
+use tokio::sync::oneshot;
+
+use super::{Asked, DrawActor, Surroundings, UnderWay};
+use crate::actors::draws::{PoolError, Pooled, StepRefusal};
+use crate::actors::persistence::{
+    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, Refund, Seal, Step as Write,
+    StepError,
+};
+use crate::actors::registry::Ended;
+use crate::clock::Clock;
+use crate::db::read::draws;
+use crate::domain::draw::{Allowed, Step, Winning};
+use crate::domain::game::Pick;
+use crate::domain::id::PoolTicketId;
+use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::record::Fence;
+
+/// How much of the writer's time one step of a settlement should take.
+const STEP_TIME: Duration = Duration::from_millis(10);
+/// Tickets in the first step of a settlement, and the bounds that its size is fitted within.
+const FIRST_STEP: i64 = 2_000;
+const SMALLEST_STEP: i64 = 200;
+const LARGEST_STEP: i64 = 50_000;
+
+impl DrawActor {
+    /// A settlement or refund that a crash has interrupted goes on.
+    pub(super) fn resume(&mut self, ctx: &mut Context<Self>) {
+        let step = match self.draw.status() {
+            DrawStatus::Settling => Step::Conduct,
+            DrawStatus::Cancelling => Step::Cancel,
+            _ => return,
+        };
+        self.asked.push_back(Asked { step, reason: String::new(), reply: None });
+        self.advance(ctx);
+    }
+
+    /// Begins the next step that was asked for, if none is under way.
+    pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
+        while self.under_way.is_none() {
+            let Some(asked) = self.asked.pop_front() else { return };
+            match self.draw.allows(asked.step, self.now()) {
+                Allowed::No => {
+                    let status = self.draw.status();
+                    asked.answer(Err(StepRefusal::InvalidTransition(status)));
+                }
+                Allowed::Already => asked.answer(Ok(())),
+                Allowed::Yes | Allowed::UnderWay => self.begin(asked, ctx),
+            }
+        }
+    }
+
+    fn begin(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        tracing::info!(draw = %self.draw.id(), step = ?asked.step, by_clock = asked.reply.is_none(), "a step begins");
+        match (asked.step, self.draw.status()) {
+            (Step::Open, _) => self.open(asked, ctx),
+            (Step::Close, _) => self.stop_sale(asked, ctx),
+            (Step::Conduct, _) => self.conduct(asked, ctx),
+            (Step::Cancel, DrawStatus::Cancelling) => self.refund(asked, ctx),
+            (Step::Cancel, _) => self.stop_sale(asked, ctx),
+        }
+    }
+
+    /// Writes, then tells the draw, then the one who asked; what was asked meanwhile comes next. A step
+    /// that failed leaves the draw to be loaded anew.
+    fn write<T: 'static>(
+        &mut self,
+        asked: Asked,
+        work: impl Future<Output = Result<T, StepError>> + 'static,
+        tell: impl FnOnce(&mut DrawActor, T, Asked, &mut Context<Self>) + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        self.under_way = Some(UnderWay::Writing);
+        let done = move |result, actor: &mut DrawActor, ctx: &mut Context<Self>| match result {
+            Ok(output) => tell(actor, output, asked, ctx),
+            Err(error) => {
+                tracing::error!(draw = %actor.draw.id(), step = ?asked.step, %error, "a step failed");
+                asked.answer(Err(StepRefusal::Failed));
+                actor.give_up("a step failed", ctx);
+            }
+        };
+        ctx.spawn(work.into_actor(self).map(done));
+    }
+
+    /// The step is done and published: whoever asked hears it, and the next may begin.
+    fn finish(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        self.publish();
+        tracing::info!(draw = %self.draw.id(), status = self.draw.status().as_str(), "a step is done");
+        self.under_way = None;
+        asked.answer(Ok(()));
+        if self.draw.status().is_over() {
+            self.farewell.registry.do_send(Ended::Over(self.draw.id()));
+        }
+        self.tick(ctx);
+    }
+
+    fn open(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        let work = step(&self.around.persistence, Open { fence: self.draw.fence() });
+        let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
+            actor.draw.opened();
+            actor.finish(asked, ctx);
+        };
+        self.write(asked, work, tell, ctx);
+    }
+
+    /// From here on nothing is sold. What was handed on before is awaited, what is unpaid expires.
+    fn stop_sale(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        self.under_way = Some(UnderWay::Stopping(asked));
+        self.go_on_stopping(ctx);
+    }
+
+    /// Nothing is on its way any more: the list is sealed, or the draw is cancelled.
+    pub(super) fn end_sale(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        let (fence, at) = (self.draw.fence(), self.now());
+        if asked.step == Step::Cancel {
+            let reason = asked.reason.clone();
+            let work = step(&self.around.persistence, BeginCancel { fence, reason, at });
+            let tell = |actor: &mut DrawActor, epoch, asked: Asked, ctx: &mut Context<Self>| {
+                actor.draw.cancelling(asked.reason.clone(), epoch);
+                actor.publish();
+                actor.refund(asked, ctx);
+            };
+            self.write(asked, work, tell, ctx);
+        } else {
+            let work = step(&self.around.persistence, Seal { fence, at });
+            let tell = |actor: &mut DrawActor, epoch, asked, ctx: &mut Context<Self>| {
+                actor.draw.sealed(epoch);
+                actor.finish(asked, ctx);
+            };
+            self.write(asked, work, tell, ctx);
+        }
+    }
+
+    /// Draws the numbers, unless a crash came after they were drawn, and settles.
+    fn conduct(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        if let Some(winning) = self.draw.view().winning {
+            return self.settle(winning, asked, ctx);
+        }
+        let rules = Arc::new(self.draw.rules().clone());
+        let pick = winning_numbers(&rules);
+        let (fence, at) = (self.draw.fence(), self.now());
+        let work = step(&self.around.persistence, Conduct { fence, rules, pick, at });
+        let tell = |actor: &mut DrawActor, winning: Winning, asked, ctx: &mut Context<Self>| {
+            actor.draw.conducted(winning);
+            actor.publish();
+            actor.settle(winning, asked, ctx);
+        };
+        self.write(asked, work, tell, ctx);
+    }
+
+    fn settle(&mut self, winning: Winning, asked: Asked, ctx: &mut Context<Self>) {
+        let Surroundings { persistence, clock, .. } = self.around.clone();
+        let rules = Arc::new(self.draw.rules().clone());
+        let work = settle(persistence, clock, self.draw.fence(), rules, winning);
+        let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
+            actor.draw.completed();
+            actor.finish(asked, ctx);
+        };
+        self.write(asked, work, tell, ctx);
+    }
+
+    fn refund(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+        let Surroundings { persistence, clock, .. } = self.around.clone();
+        let (fence, price) = (self.draw.fence(), self.draw.rules().price);
+        let work = async move {
+            let mut size = StepSize::first();
+            loop {
+                let at = clock.now();
+                let refund = Refund { fence, price, limit: size.tickets, at };
+                if size.fit(persistence.step(refund)).await? {
+                    return Ok(());
+                }
+            }
+        };
+        let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
+            actor.draw.cancelled();
+            actor.finish(asked, ctx);
+        };
+        self.write(asked, work, tell, ctx);
+    }
+
+    /// Makes pool tickets beside the sale: chosen off the actor, written on a connection of the pool, and
+    /// for sale when they are durable.
+    pub(super) fn add_to_pool(
+        &mut self,
+        count: usize,
+        reply: oneshot::Sender<Result<Pooled, PoolError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        if !self.draw.takes_pool_tickets() {
+            let refusal = StepRefusal::InvalidTransition(self.draw.status());
+            drop(reply.send(Err(refusal.into())));
+            return;
+        }
+        let (around, making) = (self.around.clone(), self.making.clone());
+        let (fence, rules) = (self.draw.fence(), self.draw.rules().clone());
+        let ids = crate::clock::Ids::new();
+        let work = async move {
+            let _one_at_a_time = making.lock().await;
+            make_pool(&around, fence, &rules, count, &ids).await
+        };
+        let done = |made: Result<_, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            let answer = made.map(|tickets: Vec<(PoolTicketId, Pick)>| {
+                let created = tickets.len();
+                actor.draw.add_to_pool(tickets);
+                actor.publish();
+                tracing::info!(draw = %actor.draw.id(), created, "pool tickets were made");
+                Pooled { created, available: actor.draw.view().available }
+            });
+            let unsure = matches!(answer, Err(PoolError::Step(StepRefusal::Failed)));
+            // The admin may have gone.
+            let _ = reply.send(answer);
+            if unsure {
+                actor.give_up("it is not known which pool tickets were written", ctx);
+            }
+        };
+        ctx.spawn(work.into_actor(self).map(done));
+    }
+}
+
+async fn make_pool(
+    around: &Surroundings,
+    fence: Fence,
+    rules: &Rules,
+    count: usize,
+    ids: &crate::clock::Ids,
+) -> Result<Vec<(PoolTicketId, Pick)>, PoolError> {
+    let failed = |error| {
+        tracing::error!(draw = %fence.draw, %error, "pool tickets could not be made");
+        PoolError::Step(StepRefusal::Failed)
+    };
+    let game = rules.game;
+    let held = draws::pool_picks(&around.db, fence.draw, game).await.map_err(failed)?;
+    let choose = move || game.distinct_picks(count, &held, &mut UnwrapErr(SysRng));
+    let picks = match tokio::task::spawn_blocking(choose).await {
+        Ok(picks) => picks.map_err(|error| PoolError::TooFewLeft { left: error.left })?,
+        Err(_) => return Err(StepRefusal::Failed.into()),
+    };
+    let now = around.clock.now();
+    let tickets: Vec<_> = picks.into_iter().map(|pick| (PoolTicketId(ids.next(now)), pick)).collect();
+    match around.persistence.add_to_pool(fence, &tickets).await.map_err(failed)? {
+        Some(()) => Ok(tickets),
+        // The sale has ended meanwhile, and with it the epoch.
+        None => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
+    }
+}
+
+/// A step's transaction, on a handle of its own.
+fn step<S: Write + 'static>(
+    persistence: &Persistence,
+    step: S,
+) -> impl Future<Output = Result<S::Output, StepError>> + 'static {
+    let persistence = persistence.clone();
+    async move { persistence.step(step).await }
+}
+
+/// The winning numbers, from the operating system's CSPRNG, every combination as likely as any other.
+fn winning_numbers(rules: &Rules) -> Pick {
+    // It does not fail once it has worked; if it ever does, no numbers are better than poor ones: the
+    // actor panics, nothing is written, and the draw is loaded anew.
+    rules.game.random_pick(&mut UnwrapErr(SysRng))
+}
+
+/// Counts every ticket, then pays every winner.
+async fn settle(
+    persistence: Persistence,
+    clock: Clock,
+    fence: Fence,
+    rules: Arc<Rules>,
+    winning: Winning,
+) -> Result<(), StepError> {
+    let mut size = StepSize::first();
+    loop {
+        let (at, limit) = (clock.now(), size.tickets);
+        let count = Count { fence, rules: rules.clone(), winning, limit, at };
+        if let Counted::All { .. } = size.fit(persistence.step(count)).await? {
+            break;
+        }
+    }
+    let mut size = StepSize::first();
+    loop {
+        let (at, limit) = (clock.now(), size.tickets);
+        let Completed(done) = size.fit(persistence.step(PayPrizes { fence, winning, limit, at })).await?;
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// How many tickets one step takes on, fitted to the time the last one took.
+struct StepSize {
+    tickets: i64,
+}
+
+impl StepSize {
+    fn first() -> StepSize {
+        StepSize { tickets: FIRST_STEP }
+    }
+
+    async fn fit<T>(&mut self, step: impl Future<Output = T>) -> T {
+        #[allow(clippy::disallowed_methods, reason = "the pace of our own work, not the draw's time")]
+        let started = Instant::now();
+        let output = step.await;
+        let took = started.elapsed();
+        if took < STEP_TIME / 2 {
+            self.tickets = (self.tickets * 2).min(LARGEST_STEP);
+        } else if took > STEP_TIME * 2 {
+            self.tickets = (self.tickets / 2).max(SMALLEST_STEP);
+        }
+        output
+    }
+}

@@ -1,0 +1,375 @@
+//! The way to the draws: verbs for the handlers above, with the limit of orders in flight. Sends to the
+//! registry, waits, and says what is known when the wait is over. Decides nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, Message};
+use jiff::SignedDuration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::board::Board;
+use super::persistence::Persistence;
+use super::registry::{Load, Registry, ToDraw};
+use crate::clock::Clock;
+use crate::db::read::draws;
+use crate::db::{Db, DbError};
+use crate::domain::draw::{Ask, OrderRefusal, Step, Times};
+use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
+use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::payment::Payment;
+use crate::domain::record::{Accepted, Charge, EndCharge, Key, Order, Record, Refused};
+
+/// How long after a record's deadline its outcome is still waited for.
+const OUTCOME_WAIT: Duration = Duration::from_secs(5);
+/// How long a step of a draw's life is waited for; it goes on all the same.
+const STEP_WAIT: Duration = Duration::from_secs(25);
+/// How long new pool tickets are waited for.
+const POOL_WAIT: Duration = Duration::from_secs(120);
+/// How often the end of a charge is handed on again when its draw's actor was lost with it.
+const CHARGE_TRIES: usize = 5;
+
+/// What the draws need to know of the configuration.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Options {
+    /// Orders in flight of all draws, and of one.
+    pub in_flight: usize,
+    /// Pre-made tickets that one call may create.
+    pub pool_limit: usize,
+    /// How long a reservation holds its tickets.
+    pub reservation: SignedDuration,
+}
+
+/// An order that was written. Paid at once, its tickets bear the numbers from the first on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ordered {
+    pub order: Order,
+    pub first_number: Option<i64>,
+}
+
+/// Why an order, a payment or a giving back did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SaleError {
+    #[error("there is no such draw")]
+    NoSuchDraw,
+    #[error(transparent)]
+    Order(#[from] OrderRefusal),
+    #[error("the payment is not payable")]
+    NotPayable,
+    #[error("the ticket is not reserved")]
+    NotReserved,
+    #[error(transparent)]
+    Refused(Refused),
+    /// It may yet come true, or not.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown,
+}
+
+/// Why a step of a draw's life was not taken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StepRefusal {
+    #[error("there is no such draw")]
+    NoSuchDraw,
+    #[error("the draw is {}", .0.as_str())]
+    InvalidTransition(DrawStatus),
+    #[error("it did not work this time")]
+    Failed,
+}
+
+/// New pool tickets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pooled {
+    pub created: usize,
+    pub available: i64,
+}
+
+/// Why no pool tickets were made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PoolError {
+    #[error(transparent)]
+    Step(#[from] StepRefusal),
+    #[error("only {left} combinations are left")]
+    TooFewLeft { left: u64 },
+    #[error("at most {limit} at a time")]
+    TooMany { limit: usize },
+}
+
+/// One who waits, and the place in flight that is taken meanwhile.
+#[derive(Debug)]
+pub struct Reply<T> {
+    to: oneshot::Sender<Result<T, SaleError>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<T> Reply<T> {
+    /// Tells the one who waits; the one may have gone.
+    pub fn send(self, result: Result<T, SaleError>) {
+        let _ = self.to.send(result);
+    }
+}
+
+/// Who waits for what becomes of a record.
+#[derive(Debug)]
+pub enum Waiting {
+    Order(Reply<Ordered>),
+    Payment(Reply<Payment>),
+    Release(Reply<()>),
+    Nobody,
+}
+
+impl Waiting {
+    /// Tells the one who waits what became of the record.
+    pub fn answer(self, record: Record, result: Result<Accepted, Refused>) {
+        let result = result.map_err(SaleError::Refused);
+        match (self, record, result) {
+            (Waiting::Order(reply), Record::Order(order), Ok(Accepted::Ordered { first_number })) => {
+                reply.send(Ok(Ordered { order, first_number }));
+            }
+            (Waiting::Payment(reply), _, Ok(Accepted::Payment(payment))) => reply.send(Ok(payment)),
+            (Waiting::Release(reply), _, Ok(Accepted::Released)) => reply.send(Ok(())),
+            (Waiting::Order(reply), _, Err(error)) => reply.send(Err(error)),
+            (Waiting::Payment(reply), _, Err(error)) => reply.send(Err(error)),
+            (Waiting::Release(reply), _, Err(error)) => reply.send(Err(error)),
+            // An answer of another kind than was waited for would be a bug; the waiter hears "unknown".
+            _ => {}
+        }
+    }
+}
+
+/// What a draw is asked.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub enum DrawMessage {
+    Order { ask: Ask, deadline: Instant, reply: Reply<Ordered> },
+    Pay { user: UserId, payment: PaymentId, key: Option<Key>, deadline: Instant, reply: Reply<Payment> },
+    BeginCharge { user: UserId, payment: PaymentId, deadline: Instant, reply: Reply<Payment> },
+    EndCharge { end: EndCharge, reply: Reply<Payment> },
+    GiveBack { user: UserId, payment: PaymentId, ticket: TicketId, deadline: Instant, reply: Reply<()> },
+    Step { step: Step, reason: String, reply: oneshot::Sender<Result<(), StepRefusal>> },
+    AddToPool { count: usize, reply: oneshot::Sender<Result<Pooled, PoolError>> },
+}
+
+/// Why a draw has no actor to ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    NoSuchDraw,
+    Over(DrawStatus),
+    /// It could not be loaded.
+    Unreachable,
+}
+
+impl DrawMessage {
+    /// Answers for a draw that has no actor.
+    pub fn answer_absent(self, absent: Absent) {
+        let sale = |over| match absent {
+            Absent::NoSuchDraw => SaleError::NoSuchDraw,
+            Absent::Over(_) => over,
+            Absent::Unreachable => SaleError::Refused(Refused::Overloaded),
+        };
+        match self {
+            DrawMessage::Order { reply, .. } => reply.send(Err(sale(OrderRefusal::NotOpen.into()))),
+            DrawMessage::Pay { reply, .. } | DrawMessage::BeginCharge { reply, .. } => {
+                reply.send(Err(sale(SaleError::NotPayable)));
+            }
+            // Draws::end_charge writes it without the draw.
+            DrawMessage::EndCharge { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
+            DrawMessage::GiveBack { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
+            DrawMessage::Step { step, reply, .. } => drop(reply.send(absent.answer_step(step))),
+            DrawMessage::AddToPool { reply, .. } => {
+                let refusal = match absent {
+                    Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
+                    Absent::Over(status) => StepRefusal::InvalidTransition(status),
+                    Absent::Unreachable => StepRefusal::Failed,
+                };
+                drop(reply.send(Err(refusal.into())));
+            }
+        }
+    }
+}
+
+impl Absent {
+    fn answer_step(self, step: Step) -> Result<(), StepRefusal> {
+        match (self, step) {
+            (Absent::Over(DrawStatus::Completed), Step::Conduct) => Ok(()),
+            (Absent::Over(DrawStatus::Cancelled), Step::Cancel) => Ok(()),
+            (Absent::Over(status), _) => Err(StepRefusal::InvalidTransition(status)),
+            (Absent::NoSuchDraw, _) => Err(StepRefusal::NoSuchDraw),
+            (Absent::Unreachable, _) => Err(StepRefusal::Failed),
+        }
+    }
+}
+
+/// The way to the draws.
+#[derive(Clone)]
+pub struct Draws {
+    registry: Addr<Registry>,
+    persistence: Persistence,
+    clock: Clock,
+    in_flight: Arc<Semaphore>,
+    options: Options,
+}
+
+impl Draws {
+    /// Starts the registry on the current arbiter and loads every draw that is not over: what fell due
+    /// while the service was down is caught up before this returns.
+    pub async fn start(
+        db: Db,
+        persistence: Persistence,
+        board: Board,
+        clock: Clock,
+        options: Options,
+    ) -> Result<Draws, DbError> {
+        for (lottery, amount) in draws::jackpots(&db).await? {
+            board.set_jackpot(&lottery, amount);
+        }
+        let active = draws::active(&db).await?;
+        let registry = Registry::new(db, persistence.clone(), board, clock.clone(), options).start();
+        for draw in active {
+            // The registry lives as long as the service, so it always answers.
+            let _ = registry.send(Load(draw)).await;
+        }
+        let in_flight = Arc::new(Semaphore::new(options.in_flight));
+        Ok(Draws { registry, persistence, clock, in_flight, options })
+    }
+
+    /// Makes a draw; it has an actor when this returns.
+    pub async fn create(&self, rules: &Rules, times: &Times) -> Result<DrawId, DbError> {
+        let id = self.persistence.create_draw(rules, times, self.clock.now()).await?;
+        let _ = self.registry.send(Load(id)).await;
+        tracing::info!(draw = %id, lottery = %rules.lottery, "a draw was made");
+        Ok(id)
+    }
+
+    /// Orders tickets: reserved, or paid from the wallet at once.
+    pub async fn order(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        lines: Vec<crate::domain::draw::AskLine>,
+        pay_now: bool,
+        key: Option<Key>,
+    ) -> Result<Ordered, SaleError> {
+        let reserve = (!pay_now).then_some(self.options.reservation);
+        let ask = Ask { user, lines, reserve, key };
+        let deadline = self.persistence.deadline();
+        self.ask(draw, Some(deadline), |reply| DrawMessage::Order { ask, deadline, reply }).await
+    }
+
+    /// Pays a reservation from its owner's wallet.
+    pub async fn pay(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        payment: PaymentId,
+        key: Option<Key>,
+    ) -> Result<Payment, SaleError> {
+        let deadline = self.persistence.deadline();
+        self.ask(draw, Some(deadline), |reply| DrawMessage::Pay { user, payment, key, deadline, reply }).await
+    }
+
+    /// Holds a reservation while a card is charged for it; the payment is `processing` then.
+    pub async fn begin_charge(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        payment: PaymentId,
+    ) -> Result<Payment, SaleError> {
+        let deadline = self.persistence.deadline();
+        self.ask(draw, Some(deadline), |reply| DrawMessage::BeginCharge { user, payment, deadline, reply }).await
+    }
+
+    /// Writes what became of a charge, for as long as it takes: the money has moved.
+    pub async fn end_charge(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        payment: PaymentId,
+        charge: Charge,
+        key: Option<Key>,
+    ) -> Result<Payment, SaleError> {
+        let mut last = SaleError::OutcomeUnknown;
+        for _ in 0..CHARGE_TRIES {
+            let at = self.clock.now();
+            let end = EndCharge { held: None, user, payment, charge: charge.clone(), at, key: key.clone() };
+            let asked = end.clone();
+            match self.ask(draw, None, |reply| DrawMessage::EndCharge { end: asked, reply }).await {
+                Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
+                Err(error @ (SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale))) => last = error,
+                result => return result,
+            }
+        }
+        Err(last)
+    }
+
+    async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
+        match self.persistence.write(Record::EndCharge(end), None).await {
+            Some(Ok(Accepted::Payment(payment))) => Ok(payment),
+            Some(Err(refused)) => Err(SaleError::Refused(refused)),
+            _ => Err(SaleError::OutcomeUnknown),
+        }
+    }
+
+    /// Gives a reserved ticket back.
+    pub async fn give_back(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        payment: PaymentId,
+        ticket: TicketId,
+    ) -> Result<(), SaleError> {
+        let deadline = self.persistence.deadline();
+        let message = |reply| DrawMessage::GiveBack { user, payment, ticket, deadline, reply };
+        self.ask(draw, Some(deadline), message).await
+    }
+
+    /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
+    /// (settling, refunding) still goes on.
+    pub async fn step(&self, draw: DrawId, step: Step, reason: String) -> Result<bool, StepRefusal> {
+        let (reply, answer) = oneshot::channel();
+        self.registry.do_send(ToDraw { draw, message: DrawMessage::Step { step, reason, reply } });
+        match tokio::time::timeout(STEP_WAIT, answer).await {
+            Ok(Ok(result)) => result.map(|()| true),
+            Ok(Err(_)) => Err(StepRefusal::Failed),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Makes tickets in advance.
+    pub async fn add_to_pool(&self, draw: DrawId, count: usize) -> Result<Pooled, PoolError> {
+        if count > self.options.pool_limit {
+            return Err(PoolError::TooMany { limit: self.options.pool_limit });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, reply } });
+        match tokio::time::timeout(POOL_WAIT, answer).await {
+            Ok(Ok(result)) => result,
+            _ => Err(StepRefusal::Failed.into()),
+        }
+    }
+
+    /// Takes a place in flight, asks, and waits: what nobody has taken up by the deadline is answered
+    /// "overloaded" by the persistence actor, so that silence long after it means "unknown".
+    async fn ask<T>(
+        &self,
+        draw: DrawId,
+        deadline: Option<Instant>,
+        message: impl FnOnce(Reply<T>) -> DrawMessage,
+    ) -> Result<T, SaleError> {
+        let place = match deadline {
+            Some(_) => self.in_flight.clone().try_acquire_owned().ok(),
+            // What must become true waits for its place.
+            None => self.in_flight.clone().acquire_owned().await.ok(),
+        };
+        let place = place.ok_or(SaleError::Refused(Refused::Overloaded))?;
+        let (to, answer) = oneshot::channel();
+        self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place }) });
+        let answer = match deadline {
+            Some(deadline) => tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), answer).await.ok(),
+            None => Some(answer.await),
+        };
+        match answer {
+            Some(Ok(result)) => result,
+            _ => Err(SaleError::OutcomeUnknown),
+        }
+    }
+}

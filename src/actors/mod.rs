@@ -1,0 +1,8 @@
+//! Floor 2: the actors. The registry finds each draw's actor, the draw's actor decides, the persistence
+//! actor makes it durable. Outside, nobody sees an actor: there are handles with verbs.
+
+pub mod board;
+pub mod draw;
+pub mod draws;
+pub mod persistence;
+mod registry;

@@ -1,0 +1,101 @@
+//! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
+//! order they came, and tells what became of each. It decides nothing; `domain::books` judges.
+//!
+//! Whatever has queued while the last transaction ran is the next batch: there is no delay timer, so a
+//! lone buyer waits for nobody, and a rush makes the batches large by itself.
+
+mod aside;
+mod batch;
+mod mailbox;
+mod transaction;
+mod write;
+
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr};
+use tokio::sync::oneshot;
+
+use crate::actors::board::Board;
+use crate::db::Db;
+use crate::domain::money::Currency;
+use crate::domain::record::{Accepted, Record, Refused};
+
+use mailbox::{Mailbox, StepJob, Submit};
+use transaction::Writer;
+
+pub use aside::{Rotated, Taken, insert_user};
+pub use mailbox::{Answer, Answered, ReplyTo};
+pub use transaction::{Step, StepError};
+pub use write::draws::{BeginCancel, Open, Seal};
+pub use write::refund::Refund;
+pub use write::settle::{Completed, Conduct, Count, Counted, PayPrizes};
+
+/// The limits of the persistence actor.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Limits {
+    /// Records in one transaction.
+    pub batch: usize,
+    /// Records waiting for the next; beyond, they are refused as overloaded.
+    pub queue: usize,
+    /// How long a record may wait for its transaction to begin.
+    pub deadline: Duration,
+}
+
+/// The way to the persistence actor.
+#[derive(Clone)]
+pub struct Persistence {
+    mailbox: Addr<Mailbox>,
+    db: Db,
+    limits: Limits,
+}
+
+impl Persistence {
+    /// Starts the actor on the current arbiter. `writer` says where its own connection leads; `db` is the
+    /// pool for the writes that stand apart from the sale.
+    pub fn start(
+        writer: tokio_postgres::Config,
+        db: Db,
+        currency: Currency,
+        board: Board,
+        limits: Limits,
+    ) -> Persistence {
+        let writer = Writer::new(writer, currency, board);
+        let mailbox = Mailbox::new(writer, limits).start();
+        Persistence { mailbox, db, limits }
+    }
+
+    /// When a record submitted now must have been taken up.
+    pub fn deadline(&self) -> Instant {
+        #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
+        let now = Instant::now();
+        now + self.limits.deadline
+    }
+
+    /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
+    /// (what must become true whenever the database can) waits for as long as it takes.
+    pub fn submit(&self, record: Record, deadline: Option<Instant>, reply: ReplyTo) {
+        self.mailbox.do_send(Submit { record, deadline, reply });
+    }
+
+    /// Hands a record on and waits for what became of it.
+    pub async fn write(&self, record: Record, deadline: Option<Instant>) -> Option<Result<Accepted, Refused>> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(record, deadline, ReplyTo::One(reply));
+        answer.await.ok()
+    }
+
+    /// Waits until all that was handed on before is written.
+    pub async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        self.mailbox.do_send(StepJob::nothing(reply));
+        // It fails only when the actor is gone, and then there is nothing to wait for.
+        let _ = done.await;
+    }
+
+    /// Runs a step of a draw's life as a transaction of its own, after all that was handed on before it.
+    pub async fn step<S: Step + 'static>(&self, step: S) -> Result<S::Output, StepError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.do_send(StepJob::new(step, reply));
+        answer.await.unwrap_or(Err(StepError::Failed))
+    }
+}

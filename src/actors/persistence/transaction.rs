@@ -1,0 +1,237 @@
+//! The writer's own connection, and transactions whose outcome is always known: when the connection dies
+//! at COMMIT, the database is asked, never guessed. Knows no table.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::{self, Either};
+use tokio::time::sleep;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error};
+
+use super::write::sales::Statements;
+use crate::actors::board::Board;
+use crate::db;
+use crate::domain::money::Currency;
+
+/// Between two tries to reach the database.
+const RETRY: Duration = Duration::from_millis(100);
+/// Between two questions whether a transaction has ended.
+const STATUS_POLL: Duration = Duration::from_millis(20);
+/// How long one try to connect may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a step is tried again while the database is away.
+const STEP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a step was not taken. It had no effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StepError {
+    #[error("the draw has been taken over by a newer epoch")]
+    Stale,
+    /// Logged where it happened.
+    #[error("the database did not take the step")]
+    Failed,
+}
+
+/// Why a step's statements ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFailure {
+    #[error("the draw has been taken over by a newer epoch")]
+    Stale,
+    #[error(transparent)]
+    Postgres(#[from] Error),
+    /// Money or state that does not add up: a bug, and nothing is written.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// A transaction of its own. It may be run again after a failure, and must then do the same.
+pub trait Step: Send + Sync {
+    type Output: Send;
+
+    /// The statements between BEGIN and COMMIT.
+    fn run(&self, db: &Client) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
+
+    /// Publishes what is true now. Called in the order of the commits.
+    fn committed(&self, _output: &Self::Output, _board: &Board) {}
+}
+
+/// How a transaction failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The database refused a statement: nothing was written.
+    Refused(Error),
+    /// Nothing was written, and it may well work again: the connection or the server went away.
+    Lost(Error),
+    /// The connection died after COMMIT was sent: only the database knows.
+    Unknown(String),
+}
+
+impl Failure {
+    /// Of a statement before COMMIT.
+    pub fn early(error: Error) -> Failure {
+        if db::is_passing(&error) { Failure::Lost(error) } else { Failure::Refused(error) }
+    }
+
+    /// Of COMMIT, or of a statement sent along with it.
+    pub fn late(error: Error, xid: &str) -> Failure {
+        let died = db::is_passing(&error) && (error.as_db_error().is_none() || is_shutdown(&error));
+        if died { Failure::Unknown(xid.to_owned()) } else { Failure::early(error) }
+    }
+}
+
+fn is_shutdown(error: &Error) -> bool {
+    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+    error.code().is_some_and(|state| ends.contains(state))
+}
+
+/// An open connection with its prepared statements.
+pub struct Session {
+    pub client: Client,
+    pub statements: Statements,
+}
+
+/// The one who writes.
+pub struct Writer {
+    config: Config,
+    pub(super) currency: Currency,
+    board: Board,
+    session: Option<Session>,
+}
+
+impl Writer {
+    pub fn new(config: Config, currency: Currency, board: Board) -> Writer {
+        Writer { config, currency, board, session: None }
+    }
+
+    /// The connection, opened if it is not; one try.
+    pub(super) async fn session(&mut self) -> Result<&Session, Error> {
+        if self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
+            self.session = None;
+        }
+        match &mut self.session {
+            Some(session) => Ok(session),
+            empty => {
+                let client = db::connect(&self.config).await?;
+                let statements = Statements::prepare(&client).await?;
+                tracing::info!("the writer is connected to the database");
+                Ok(empty.insert(Session { client, statements }))
+            }
+        }
+    }
+
+    /// Makes sure of a connection: one try, and a pause if it failed.
+    pub(super) async fn connected(&mut self) -> bool {
+        let tried = match future::select(Box::pin(self.session()), Box::pin(sleep(CONNECT_WAIT))).await {
+            Either::Left((session, _)) => session.map(|_| ()).map_err(|error| db::describe(&error)),
+            Either::Right(_) => Err("no answer".to_owned()),
+        };
+        if let Err(error) = &tried {
+            tracing::warn!(error, "the writer has no connection to the database");
+            self.session = None;
+            sleep(RETRY).await;
+        }
+        tried.is_ok()
+    }
+
+    /// Gives the connection up: what it was in the middle of is rolled back by the server.
+    pub(super) fn disconnect(&mut self) {
+        self.session = None;
+    }
+
+    /// Asks the database how a transaction ended, for as long as it takes to hear it.
+    pub(super) async fn committed(&mut self, xid: &str) -> bool {
+        self.disconnect();
+        loop {
+            if !self.connected().await {
+                continue;
+            }
+            let Ok(session) = self.session().await else { continue };
+            let sql = "-- transaction::committed()
+                SELECT pg_xact_status($1::text::xid8)";
+            match session.client.query_one(sql, &[&xid]).await.map(|row| row.get::<_, Option<String>>(0)) {
+                Ok(Some(status)) if status == "committed" => return true,
+                Ok(Some(status)) if status == "aborted" => return false,
+                // Its backend has not noticed yet that we are gone.
+                Ok(_) => sleep(STATUS_POLL).await,
+                Err(error) => {
+                    tracing::warn!(error = db::describe(&error), xid, "the outcome of a transaction is not known yet");
+                    self.disconnect();
+                }
+            }
+        }
+    }
+
+    /// Takes a step, again if the database was away, and publishes what came of it.
+    pub(super) async fn step<S: Step>(&mut self, step: &S) -> Result<S::Output, StepError> {
+        #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
+        let started = Instant::now();
+        loop {
+            if started.elapsed() > STEP_PATIENCE {
+                return Err(StepError::Failed);
+            }
+            if !self.connected().await {
+                continue;
+            }
+            let Ok(session) = self.session().await else { continue };
+            match attempt(&session.client, step).await {
+                Ok(output) => return Ok(self.publish(step, output)),
+                Err((StepFailure::Stale, _)) => {
+                    self.disconnect();
+                    return Err(StepError::Stale);
+                }
+                Err((StepFailure::Broken(what), _)) => {
+                    tracing::error!(what, "a step does not add up and was not taken");
+                    self.disconnect();
+                    return Err(StepError::Failed);
+                }
+                Err((StepFailure::Postgres(error), at_commit)) => {
+                    let failure = match at_commit {
+                        None => Failure::early(error),
+                        Some((ref xid, _)) => Failure::late(error, xid),
+                    };
+                    match (failure, at_commit) {
+                        (Failure::Unknown(xid), Some((_, output))) => {
+                            if self.committed(&xid).await {
+                                return Ok(self.publish(step, output));
+                            }
+                        }
+                        (Failure::Refused(error), _) => {
+                            tracing::error!(error = db::describe(&error), "the database refused a step");
+                            self.disconnect();
+                            return Err(StepError::Failed);
+                        }
+                        (Failure::Lost(error), _) => {
+                            tracing::warn!(error = db::describe(&error), "a step is tried again");
+                            self.disconnect();
+                        }
+                        (Failure::Unknown(_), None) => self.disconnect(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish<S: Step>(&self, step: &S, output: S::Output) -> S::Output {
+        step.committed(&output, &self.board);
+        output
+    }
+}
+
+/// One try of a step. With an error of COMMIT comes the transaction's id and what the step had to say.
+async fn attempt<S: Step>(
+    client: &Client,
+    step: &S,
+) -> Result<S::Output, (StepFailure, Option<(String, S::Output)>)> {
+    let early = |error: Error| (StepFailure::Postgres(error), None);
+    client.batch_execute("BEGIN").await.map_err(early)?;
+    let xid = client.query_one(XID, &[]).await.map_err(early)?.get::<_, String>(0);
+    let output = step.run(client).await.map_err(|failure| (failure, None))?;
+    match client.batch_execute("COMMIT").await {
+        Ok(()) => Ok(output),
+        Err(error) => Err((StepFailure::Postgres(error), Some((xid, output)))),
+    }
+}
+
+/// The transaction's id, for asking after it.
+pub const XID: &str = "-- transaction::xid()
+    SELECT pg_current_xact_id()::text";

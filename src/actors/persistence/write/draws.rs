@@ -1,0 +1,186 @@
+//! The steps of a draw's life but for its settlement: made, opened, sealed, cancelled; pool tickets, and
+//! the epoch that a newly loaded actor takes.
+
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error};
+use uuid::Uuid;
+
+use crate::actors::persistence::transaction::{Step, StepFailure};
+use crate::domain::draw::Times;
+use crate::domain::game::Pick;
+use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
+use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::prize::Award;
+use crate::domain::record::Fence;
+
+/// Pool tickets in one statement.
+const POOL_CHUNK: usize = 5_000;
+
+/// Makes a draw of these rules; returns its id.
+pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) -> Result<DrawId, Error> {
+    let sql = "-- draws::create(number)
+        UPDATE lotteries SET last_draw = last_draw + 1 WHERE id = $1 RETURNING last_draw";
+    let number: i32 = db.query_one(sql, &[&rules.lottery.0]).await?.get(0);
+    let sql = "-- draws::create(draw)
+        INSERT INTO draws (lottery, number, pick, of, price, fund_share, sales_open_at, sales_close_at, draw_at,
+                           created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+    let (pick, of) = (i16::from(rules.game.pick_size()), i16::from(rules.game.of()));
+    // A share is at most 10,000 basis points.
+    let fund_share = rules.fund_share.basis_points() as i16;
+    let params: [&(dyn ToSql + Sync); 10] = [
+        &rules.lottery.0,
+        &number,
+        &pick,
+        &of,
+        &rules.price.minor(),
+        &fund_share,
+        &times.sales_open_at,
+        &times.sales_close_at,
+        &times.draw_at,
+        &at,
+    ];
+    let id: i64 = db.query_one(sql, &params).await?.get(0);
+    for tier in rules.prizes.tiers() {
+        let (amount, share) = match tier.award {
+            Award::Fixed(amount) => (Some(amount.minor()), None),
+            Award::Pool(share) => (None, Some(share.basis_points() as i16)),
+        };
+        let sql = "-- draws::create(tier)
+            INSERT INTO draw_tiers (draw_id, matches, amount, share) VALUES ($1, $2, $3, $4)";
+        db.execute(sql, &[&id, &i16::from(tier.matches), &amount, &share]).await?;
+    }
+    let sql = "-- draws::create(sales)
+        INSERT INTO draw_sales (draw_id) VALUES ($1)";
+    db.execute(sql, &[&id]).await?;
+    let sql = "-- draws::create(escrow)
+        INSERT INTO accounts (id, kind, draw_id) VALUES ($1::bigint * 8 + 3, 'escrow', $1)";
+    db.execute(sql, &[&id]).await?;
+    Ok(DrawId(id))
+}
+
+/// Makes sure that a lottery is known, with an account for its jackpot.
+pub async fn know_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Error> {
+    let sql = "-- draws::know_lottery(lottery)
+        INSERT INTO lotteries (id) VALUES ($1) ON CONFLICT DO NOTHING";
+    db.execute(sql, &[&lottery.0]).await?;
+    let sql = "-- draws::know_lottery(jackpot)
+        INSERT INTO accounts (id, kind, lottery) SELECT seq * 8 + 4, 'jackpot', seq FROM lotteries WHERE id = $1
+        ON CONFLICT DO NOTHING";
+    db.execute(sql, &[&lottery.0]).await?;
+    Ok(())
+}
+
+/// Takes the draw over: whatever an earlier actor, or a killed process, still has on its way is refused
+/// from here on. None if there is no such draw.
+pub async fn take_over(db: &Client, draw: DrawId) -> Result<Option<i64>, Error> {
+    let sql = "-- draws::take_over()
+        UPDATE draw_sales SET epoch = epoch + 1 WHERE draw_id = $1 RETURNING epoch";
+    Ok(db.query_opt(sql, &[&draw.0]).await?.map(|row| row.get(0)))
+}
+
+/// Adds tickets to a draw's pool. The draw's row is locked at the end alone, so that its sale goes on
+/// while a large pool is written.
+pub async fn add_to_pool(
+    db: &Client,
+    fence: Fence,
+    tickets: &[(PoolTicketId, Pick)],
+) -> Result<(), StepFailure> {
+    let sql = "-- draws::add_to_pool()
+        INSERT INTO pool_tickets (draw_id, id, pick) SELECT $1, * FROM unnest($2::uuid[], $3::bigint[])";
+    let statement = db.prepare(sql).await?;
+    for chunk in tickets.chunks(POOL_CHUNK) {
+        let (ids, picks): (Vec<Uuid>, Vec<i64>) = chunk.iter().map(|(id, pick)| (id.0, pick.mask())).unzip();
+        db.execute(&statement, &[&fence.draw.0, &ids, &picks]).await?;
+    }
+    lock(db, fence).await?;
+    Ok(())
+}
+
+/// Locks a draw's sales and checks the epoch; returns how many tickets are sold.
+pub async fn lock(db: &Client, fence: Fence) -> Result<i64, StepFailure> {
+    let sql = "-- draws::lock()
+        SELECT sold FROM draw_sales WHERE draw_id = $1 AND epoch = $2 FOR UPDATE";
+    let row = db.query_opt(sql, &[&fence.draw.0, &fence.epoch]).await?;
+    row.map(|row| row.get(0)).ok_or(StepFailure::Stale)
+}
+
+/// Moves a draw on.
+pub async fn set_status(db: &Client, draw: DrawId, status: DrawStatus) -> Result<(), Error> {
+    let sql = "-- draws::set_status()
+        UPDATE draws SET status = $2 WHERE id = $1";
+    db.execute(sql, &[&draw.0, &status.as_str()]).await.map(drop)
+}
+
+/// A new epoch for a draw whose row is locked: no record of the old one is written any more.
+async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
+    take_over(db, draw).await?.ok_or(StepFailure::Stale)
+}
+
+/// The sale opens.
+pub struct Open {
+    pub fence: Fence,
+}
+
+impl Step for Open {
+    type Output = ();
+
+    async fn run(&self, db: &Client) -> Result<(), StepFailure> {
+        lock(db, self.fence).await?;
+        Ok(set_status(db, self.fence.draw, DrawStatus::Open).await?)
+    }
+}
+
+/// The sale is over: the list is sealed, and the epoch that sold it ends.
+pub struct Seal {
+    pub fence: Fence,
+    pub at: Timestamp,
+}
+
+impl Step for Seal {
+    /// The new epoch.
+    type Output = i64;
+
+    async fn run(&self, db: &Client) -> Result<i64, StepFailure> {
+        let sold = lock(db, self.fence).await?;
+        nothing_reserved(db, self.fence.draw).await?;
+        let sql = "-- draws::seal()
+            INSERT INTO draw_seals (draw_id, tickets, sealed_at) VALUES ($1, $2, $3)";
+        db.execute(sql, &[&self.fence.draw.0, &sold, &self.at]).await?;
+        set_status(db, self.fence.draw, DrawStatus::Closed).await?;
+        next_epoch(db, self.fence.draw).await
+    }
+}
+
+/// The draw will not take place: refunds begin.
+pub struct BeginCancel {
+    pub fence: Fence,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+impl Step for BeginCancel {
+    /// The new epoch.
+    type Output = i64;
+
+    async fn run(&self, db: &Client) -> Result<i64, StepFailure> {
+        lock(db, self.fence).await?;
+        nothing_reserved(db, self.fence.draw).await?;
+        let sql = "-- draws::begin_cancel()
+            INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
+        db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
+        set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
+        next_epoch(db, self.fence.draw).await
+    }
+}
+
+/// What the actor made sure of, held against the table once more.
+async fn nothing_reserved(db: &Client, draw: DrawId) -> Result<(), StepFailure> {
+    let sql = "-- draws::nothing_reserved()
+        SELECT FROM tickets WHERE draw_id = $1 AND status = 'reserved' LIMIT 1";
+    match db.query_opt(sql, &[&draw.0]).await? {
+        None => Ok(()),
+        Some(_) => Err(StepFailure::Broken(format!("draw {draw} still has reserved tickets"))),
+    }
+}

@@ -1,0 +1,8 @@
+//! Every INSERT and UPDATE of the crate. Private to the persistence actor: nobody else writes.
+
+pub mod draws;
+pub mod ledger;
+pub mod refund;
+pub mod sales;
+pub mod settle;
+pub mod users;

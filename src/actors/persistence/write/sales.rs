@@ -1,0 +1,386 @@
+//! What a batch reads and writes: a constant number of statements whatever its size, prepared once and
+//! sent together. Judges nothing.
+
+use std::collections::HashMap;
+
+use futures_util::future::{BoxFuture, FutureExt, try_join_all};
+use tokio::try_join;
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
+use uuid::Uuid;
+
+use super::ledger;
+use crate::actors::persistence::transaction::{Session, XID};
+use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Needs, Sales};
+use crate::domain::id::{DrawId, PaymentId, UserId};
+use crate::domain::ledger::AccountId;
+use crate::domain::money::Money;
+use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
+use crate::domain::record::Kept;
+
+type Param<'a> = &'a (dyn ToSql + Sync);
+
+const LOCK_DRAWS: &str = "-- sales::lock_draws(ids)
+    SELECT draw_id, epoch, sold FROM draw_sales WHERE draw_id = ANY($1) ORDER BY draw_id FOR UPDATE";
+
+const LOCK_PAYMENTS: &str = "-- sales::lock_payments(ids)
+    SELECT id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until, created_at,
+           updated_at
+    FROM payments WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+
+// LATERAL keeps the plan on the index, whatever the table's size was when it was made.
+const FIND_KEYS: &str = "-- sales::find_keys(users, keys)
+    SELECT n.user_id, n.key, k.request, k.status, k.payment_id, k.answer
+    FROM unnest($1::bigint[], $2::text[]) AS n (user_id, key),
+    LATERAL (SELECT * FROM idempotency_keys i WHERE i.user_id = n.user_id AND i.key = n.key LIMIT 1) k";
+
+const UPDATE_DRAWS: &str = "-- sales::update_draws(ids, sold)
+    UPDATE draw_sales s SET sold = n.sold FROM unnest($1::bigint[], $2::bigint[]) AS n (id, sold)
+    WHERE s.draw_id = n.id";
+
+const INSERT_PAYMENTS: &str = "-- sales::insert_payments(ids, users, kinds, statuses, amounts, methods, failures, draws, lines, …)
+    INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until,
+                          created_at, updated_at)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[],
+                         $8::bigint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])";
+
+const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts, methods, failures, updated)
+    UPDATE payments p SET status = n.status, amount = n.amount, method = n.method, failure_code = n.failure_code,
+                          updated_at = n.updated_at
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[])
+         AS n (id, status, amount, method, failure_code, updated_at)
+    WHERE p.id = n.id";
+
+const INSERT_TICKETS: &str = "-- sales::insert_tickets(users, ids, payments, draws, numbers, picks, origins, pool)
+    INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
+    SELECT n.*, CASE WHEN n.number IS NULL THEN 'reserved' ELSE 'paid' END
+    FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+                $8::uuid[]) AS n (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id)";
+
+// The nested loop over the key is written out, for the same reason as LATERAL above.
+const PAY_TICKETS: &str = "-- sales::pay_tickets(users, ids, numbers)
+    UPDATE tickets t SET status = 'paid', number = n.number
+    FROM unnest($1::bigint[], $2::uuid[], $3::bigint[]) AS n (user_id, id, number)
+    WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
+
+const RELEASE_TICKETS: &str = "-- sales::release_tickets(users, ids, statuses)
+    UPDATE tickets t SET status = n.status
+    FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS n (user_id, id, status)
+    WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
+
+// A deposit keeps its key when it begins and its answer when it ends.
+const KEEP_ANSWERS: &str = "-- sales::keep_answers(users, keys, requests, payments, answers, statuses, times)
+    INSERT INTO idempotency_keys (user_id, key, request, payment_id, answer, status, created_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::smallint[],
+                         $7::timestamptz[])
+    ON CONFLICT (user_id, key) DO UPDATE SET answer = EXCLUDED.answer
+    WHERE idempotency_keys.request = EXCLUDED.request";
+
+/// The prepared statements of a connection.
+pub struct Statements {
+    lock_draws: Statement,
+    lock_accounts: Statement,
+    lock_payments: Statement,
+    find_keys: Statement,
+    xid: Statement,
+    update_draws: Statement,
+    update_balances: Statement,
+    insert_payments: Statement,
+    update_payments: Statement,
+    insert_tickets: Statement,
+    pay_tickets: Statement,
+    release_tickets: Statement,
+    insert_transfers: Statement,
+    keep_answers: Statement,
+}
+
+impl Statements {
+    pub async fn prepare(db: &Client) -> Result<Statements, Error> {
+        // Plans made while the tables are small must still be right when they are not.
+        db.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off").await?;
+        Ok(Statements {
+            lock_draws: db.prepare(LOCK_DRAWS).await?,
+            lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
+            lock_payments: db.prepare(LOCK_PAYMENTS).await?,
+            find_keys: db.prepare(FIND_KEYS).await?,
+            xid: db.prepare(XID).await?,
+            update_draws: db.prepare(UPDATE_DRAWS).await?,
+            update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
+            insert_payments: db.prepare(INSERT_PAYMENTS).await?,
+            update_payments: db.prepare(UPDATE_PAYMENTS).await?,
+            insert_tickets: db.prepare(INSERT_TICKETS).await?,
+            pay_tickets: db.prepare(PAY_TICKETS).await?,
+            release_tickets: db.prepare(RELEASE_TICKETS).await?,
+            insert_transfers: db.prepare(ledger::INSERT_TRANSFERS).await?,
+            keep_answers: db.prepare(KEEP_ANSWERS).await?,
+        })
+    }
+}
+
+/// What a batch found, and locked until its end.
+pub struct Found {
+    pub accounts: Vec<(AccountId, Money)>,
+    pub draws: HashMap<DrawId, Sales>,
+    pub payments: HashMap<PaymentId, PaymentRow>,
+    pub keys: HashMap<(UserId, String), Kept>,
+}
+
+/// Begins a transaction and reads what its records need, in one round trip; also says its id.
+pub async fn begin(session: &Session, needs: &Needs) -> Result<(String, Found), Error> {
+    let (db, s) = (&session.client, &session.statements);
+    let draw_ids: Vec<i64> = needs.draws.iter().map(|id| id.0).collect();
+    let account_ids: Vec<i64> = needs.accounts.iter().map(|id| id.0).collect();
+    let payment_ids: Vec<Uuid> = needs.payments.iter().map(|id| id.0).collect();
+    let (key_users, keys): (Vec<i64>, Vec<&str>) =
+        needs.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
+    // Polled in this order, so sent in this order.
+    let (_, xid, draws, accounts, payments, keys) = try_join!(
+        biased;
+        db.batch_execute("BEGIN"),
+        db.query_one(&s.xid, &[]),
+        some(db, &s.lock_draws, draw_ids.is_empty(), [&draw_ids]),
+        some(db, &s.lock_accounts, account_ids.is_empty(), [&account_ids]),
+        some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
+        some(db, &s.find_keys, keys.is_empty(), [&key_users, &keys]),
+    )?;
+    let found = Found {
+        accounts: accounts.iter().map(|row| (AccountId(row.get(0)), Money::new(row.get(1)))).collect(),
+        draws: draws
+            .iter()
+            .map(|row| (DrawId(row.get(0)), Sales { epoch: row.get(1), sold: row.get(2) }))
+            .collect(),
+        payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
+        keys: keys
+            .iter()
+            .filter_map(|row| {
+                let kept = crate::db::read::keys::kept(row).ok()?;
+                Some(((UserId(row.get("user_id")), row.get("key")), kept))
+            })
+            .collect(),
+    };
+    Ok((xid.get(0), found))
+}
+
+/// The rows of a statement that is not sent when it has nothing to ask for.
+async fn some<const N: usize>(
+    db: &Client,
+    statement: &Statement,
+    nothing: bool,
+    params: [Param<'_>; N],
+) -> Result<Vec<Row>, Error> {
+    if nothing { Ok(Vec::new()) } else { db.query(statement, &params).await }
+}
+
+/// Writes what the books say and commits, in one round trip.
+pub async fn finish(session: &Session, books: &Books) -> Result<(), Error> {
+    let (db, s) = (&session.client, &session.statements);
+    let changes = &books.changes;
+    let (draw_ids, sold): (Vec<i64>, Vec<i64>) =
+        changes.changed_draws.iter().map(|id| (id.0, books.draws[id].sold)).unzip();
+    let (account_ids, balances) = ledger::balance_columns(&books.ledger);
+    let transfers = ledger::TransferColumns::of(books.ledger.made());
+    let new_payments = PaymentColumns::of(&changes.new_payments);
+    let changed_payments = PaymentColumns::of(&changes.changed_payments);
+    let tickets = TicketColumns::of(&changes.new_tickets);
+    let (paid_users, paid_ids, paid_numbers) = columns3(&changes.paid_tickets, |it| (it.0.0, it.1.0, it.2));
+    let (free_users, free_ids, free_as) =
+        columns3(&changes.released_tickets, |it| (it.0.0, it.1.0, it.2.as_str()));
+    let keys = KeyColumns::of(&changes.new_keys);
+
+    let (p, c, t, k) = (&new_payments, &changed_payments, &tickets, &keys);
+    let writes: [(&Statement, bool, Vec<Param<'_>>); 8] = [
+        (&s.update_draws, draw_ids.is_empty(), vec![&draw_ids, &sold]),
+        (&s.update_balances, account_ids.is_empty(), vec![&account_ids, &balances]),
+        (&s.insert_payments, p.ids.is_empty(), p.all()),
+        (&s.update_payments, c.ids.is_empty(), c.changing()),
+        (&s.insert_tickets, t.ids.is_empty(), t.all()),
+        (&s.pay_tickets, paid_ids.is_empty(), vec![&paid_users, &paid_ids, &paid_numbers]),
+        (&s.release_tickets, free_ids.is_empty(), vec![&free_users, &free_ids, &free_as]),
+        (&s.insert_transfers, books.ledger.made().is_empty(), transfers.params().to_vec()),
+    ];
+    let key_params = k.all();
+    let mut sent: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::with_capacity(writes.len() + 2);
+    for (statement, nothing, params) in &writes {
+        if !nothing {
+            sent.push(async { db.execute(*statement, params).await.map(drop) }.boxed());
+        }
+    }
+    if !k.keys.is_empty() {
+        sent.push(async { db.execute(&s.keep_answers, &key_params).await.map(drop) }.boxed());
+    }
+    // A refused statement turns this COMMIT into a rollback.
+    sent.push(db.batch_execute("COMMIT").boxed());
+    try_join_all(sent).await.map(drop)
+}
+
+fn payment(row: &Row) -> Option<PaymentRow> {
+    Some(PaymentRow {
+        user: UserId(row.get("user_id")),
+        kind: PaymentKind::parse(row.get("kind"))?,
+        status: PaymentStatus::parse(row.get("status"))?,
+        amount: Money::new(row.get("amount")),
+        method: row.get::<_, Option<&str>>("method").and_then(Method::parse),
+        failure_code: row.get("failure_code"),
+        draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
+        lines: row.get("lines"),
+        reserved_until: row.get("reserved_until"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+    })
+}
+
+fn columns3<T, A, B, C>(rows: &[T], split: impl Fn(&T) -> (A, B, C)) -> (Vec<A>, Vec<B>, Vec<C>) {
+    let mut columns = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for row in rows {
+        let (a, b, c) = split(row);
+        columns.0.push(a);
+        columns.1.push(b);
+        columns.2.push(c);
+    }
+    columns
+}
+
+/// Payments, column by column.
+#[derive(Default)]
+struct PaymentColumns<'a> {
+    ids: Vec<Uuid>,
+    users: Vec<i64>,
+    kinds: Vec<&'static str>,
+    statuses: Vec<&'static str>,
+    amounts: Vec<i64>,
+    methods: Vec<Option<&'static str>>,
+    failures: Vec<Option<&'a str>>,
+    draws: Vec<Option<i64>>,
+    lines: Vec<Option<i16>>,
+    reserved: Vec<Option<Timestamp>>,
+    created: Vec<Timestamp>,
+    updated: Vec<Timestamp>,
+}
+
+impl<'a> PaymentColumns<'a> {
+    fn of(rows: impl IntoIterator<Item = (&'a PaymentId, &'a PaymentRow)>) -> PaymentColumns<'a> {
+        let mut columns = PaymentColumns::default();
+        for (id, row) in rows {
+            columns.ids.push(id.0);
+            columns.users.push(row.user.0);
+            columns.kinds.push(row.kind.as_str());
+            columns.statuses.push(row.status.as_str());
+            columns.amounts.push(row.amount.minor());
+            columns.methods.push(row.method.map(Method::as_str));
+            columns.failures.push(row.failure_code.as_deref());
+            columns.draws.push(row.draw.map(|draw| draw.0));
+            columns.lines.push(row.lines);
+            columns.reserved.push(row.reserved_until);
+            columns.created.push(row.created_at);
+            columns.updated.push(row.updated_at);
+        }
+        columns
+    }
+
+    fn all(&self) -> Vec<Param<'_>> {
+        vec![
+            &self.ids,
+            &self.users,
+            &self.kinds,
+            &self.statuses,
+            &self.amounts,
+            &self.methods,
+            &self.failures,
+            &self.draws,
+            &self.lines,
+            &self.reserved,
+            &self.created,
+            &self.updated,
+        ]
+    }
+
+    /// The columns that change after a payment was made.
+    fn changing(&self) -> Vec<Param<'_>> {
+        vec![&self.ids, &self.statuses, &self.amounts, &self.methods, &self.failures, &self.updated]
+    }
+}
+
+/// New tickets, column by column.
+#[derive(Default)]
+struct TicketColumns {
+    users: Vec<i64>,
+    ids: Vec<Uuid>,
+    payments: Vec<Uuid>,
+    draws: Vec<i64>,
+    numbers: Vec<Option<i64>>,
+    picks: Vec<i64>,
+    origins: Vec<&'static str>,
+    pool: Vec<Option<Uuid>>,
+}
+
+impl TicketColumns {
+    fn of(rows: &[NewTicket]) -> TicketColumns {
+        let mut columns = TicketColumns::default();
+        for row in rows {
+            columns.users.push(row.user.0);
+            columns.ids.push(row.line.ticket.0);
+            columns.payments.push(row.payment.0);
+            columns.draws.push(row.draw.0);
+            columns.numbers.push(row.number);
+            columns.picks.push(row.line.pick.mask());
+            columns.origins.push(row.line.origin.as_str());
+            columns.pool.push(row.line.pool_ticket.map(|id| id.0));
+        }
+        columns
+    }
+
+    fn all(&self) -> Vec<Param<'_>> {
+        vec![
+            &self.users,
+            &self.ids,
+            &self.payments,
+            &self.draws,
+            &self.numbers,
+            &self.picks,
+            &self.origins,
+            &self.pool,
+        ]
+    }
+}
+
+/// Successes to keep, column by column.
+#[derive(Default)]
+struct KeyColumns<'a> {
+    users: Vec<i64>,
+    keys: Vec<&'a str>,
+    requests: Vec<&'a [u8]>,
+    payments: Vec<Uuid>,
+    answers: Vec<Option<String>>,
+    statuses: Vec<i16>,
+    times: Vec<Timestamp>,
+}
+
+impl<'a> KeyColumns<'a> {
+    fn of(rows: &'a [NewKey]) -> KeyColumns<'a> {
+        let mut columns = KeyColumns::default();
+        for row in rows {
+            columns.users.push(row.key.user.0);
+            columns.keys.push(&row.key.text);
+            columns.requests.push(&row.key.request);
+            columns.payments.push(row.payment.0);
+            // A payment is plain fields: it always has a JSON text.
+            columns.answers.push(row.answer.as_ref().and_then(|answer| serde_json::to_string(answer).ok()));
+            columns.statuses.push(row.status);
+            columns.times.push(row.at);
+        }
+        columns
+    }
+
+    fn all(&self) -> Vec<Param<'_>> {
+        vec![
+            &self.users,
+            &self.keys,
+            &self.requests,
+            &self.payments,
+            &self.answers,
+            &self.statuses,
+            &self.times,
+        ]
+    }
+}

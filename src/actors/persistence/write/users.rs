@@ -1,0 +1,111 @@
+//! People and their sessions.
+
+use jiff::Timestamp;
+use tokio_postgres::{Client, Error, Row};
+use uuid::Uuid;
+
+use crate::domain::id::{SessionId, UserId};
+use crate::domain::user::{Email, Name, Role, Username};
+
+/// A new person, with the hash of the password.
+pub struct NewUser<'a> {
+    pub username: &'a Username,
+    pub email: &'a Email,
+    pub name: Option<&'a Name>,
+    pub password_hash: &'a str,
+    pub role: Role,
+    pub at: Timestamp,
+}
+
+/// Writes a person and the wallet; none if the name or the address is taken.
+pub async fn insert(db: &Client, user: &NewUser<'_>) -> Result<Option<Row>, Error> {
+    let sql = "-- users::insert()
+        INSERT INTO users (username, email, name, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT DO NOTHING RETURNING id, username, email, name, role, status, created_at";
+    let (username, email) = (user.username.as_str(), user.email.as_str());
+    let (name, role) = (user.name.map(Name::as_str), user.role.as_str());
+    let row = db.query_opt(sql, &[&username, &email, &name, &user.password_hash, &role, &user.at]).await?;
+    if let Some(row) = &row {
+        let sql = "-- users::insert(wallet)
+            INSERT INTO accounts (id, kind, user_id) VALUES ($1::bigint * 8 + 1, 'wallet', $1)";
+        db.execute(sql, &[&row.get::<_, i64>("id")]).await?;
+    }
+    Ok(row)
+}
+
+/// Whether the name is taken; otherwise, after a refused insert, the address is.
+pub async fn is_username_taken(db: &Client, username: &Username) -> Result<bool, Error> {
+    let sql = "-- users::is_username_taken()
+        SELECT FROM users WHERE lower(username) = lower($1)";
+    Ok(db.query_opt(sql, &[&username.as_str()]).await?.is_some())
+}
+
+/// A refresh token by its hash.
+pub struct NewToken<'a> {
+    pub hash: &'a [u8; 32],
+    pub expires_at: Timestamp,
+}
+
+/// Begins a session with its first refresh token.
+pub async fn begin_session(
+    db: &Client,
+    id: SessionId,
+    user: UserId,
+    token: &NewToken<'_>,
+    at: Timestamp,
+) -> Result<(), Error> {
+    let sql = "-- users::begin_session()
+        INSERT INTO sessions (id, user_id, created_at) VALUES ($1, $2, $3)";
+    db.execute(sql, &[&id.0, &user.0, &at]).await?;
+    insert_token(db, id, token).await
+}
+
+/// Adds a refresh token to a session.
+pub async fn insert_token(db: &Client, session: SessionId, token: &NewToken<'_>) -> Result<(), Error> {
+    let sql = "-- users::insert_token()
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)";
+    db.execute(sql, &[&token.hash.as_slice(), &session.0, &token.expires_at]).await.map(drop)
+}
+
+/// A refresh token that was found, locked with its session.
+pub struct Found {
+    pub session: SessionId,
+    pub user: UserId,
+    pub spent: bool,
+    pub ended: bool,
+    pub expires_at: Timestamp,
+}
+
+/// Finds a refresh token and locks its session: of two who spend it at once, the second sees it spent.
+pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<Found>, Error> {
+    let sql = "-- users::lock_token(session)
+        SELECT s.id FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.hash = $1 FOR UPDATE OF s";
+    if db.query_opt(sql, &[&hash.as_slice()]).await?.is_none() {
+        return Ok(None);
+    }
+    let sql = "-- users::lock_token(token)
+        SELECT s.id, s.user_id, s.ended_at IS NOT NULL AS ended, t.spent_at IS NOT NULL AS spent, t.expires_at
+        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
+    let row = db.query_one(sql, &[&hash.as_slice()]).await?;
+    Ok(Some(Found {
+        session: SessionId(row.get::<_, Uuid>("id")),
+        user: UserId(row.get("user_id")),
+        spent: row.get("spent"),
+        ended: row.get("ended"),
+        expires_at: row.get("expires_at"),
+    }))
+}
+
+/// Spends a refresh token.
+pub async fn spend_token(db: &Client, hash: &[u8; 32], at: Timestamp) -> Result<(), Error> {
+    let sql = "-- users::spend_token()
+        UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1";
+    db.execute(sql, &[&hash.as_slice(), &at]).await.map(drop)
+}
+
+/// Ends a session: none of its refresh tokens is good any more.
+pub async fn end_session(db: &Client, session: SessionId, at: Timestamp) -> Result<(), Error> {
+    let sql = "-- users::end_session()
+        UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
+    db.execute(sql, &[&session.0, &at]).await.map(drop)
+}

@@ -1,0 +1,192 @@
+//! The draw registry: finds each draw's actor, loads those it does not have, and loads anew those that
+//! were lost. Knows no rule of a draw.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::board::Board;
+use super::draw::{DrawActor, Retire, Surroundings};
+use super::draws::{Absent, DrawMessage, Options};
+use super::persistence::Persistence;
+use crate::clock::Clock;
+use crate::db::read::draws;
+use crate::db::{Db, DbError};
+use crate::domain::draw::Draw;
+use crate::domain::id::DrawId;
+
+/// Before a draw that could not be loaded is tried again.
+const RELOAD: Duration = Duration::from_millis(500);
+
+/// A message for a draw.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ToDraw {
+    pub draw: DrawId,
+    pub message: DrawMessage,
+}
+
+/// Load this draw, if it is not there; answered when it is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Load(pub DrawId);
+
+/// A draw's actor has ended, or is about to.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Ended {
+    /// The draw is over.
+    Over(DrawId),
+    /// It panicked, or gave up because its memory was not the truth.
+    Lost(DrawId),
+}
+
+enum Entry {
+    Live(Addr<DrawActor>),
+    Loading { messages: Vec<DrawMessage>, waiting: Vec<oneshot::Sender<()>> },
+}
+
+/// The actor.
+pub struct Registry {
+    db: Db,
+    around: Surroundings,
+    draws: HashMap<DrawId, Entry>,
+}
+
+impl Registry {
+    pub fn new(db: Db, persistence: Persistence, board: Board, clock: Clock, options: Options) -> Registry {
+        let around = Surroundings { persistence, board, clock, options, db: db.clone() };
+        Registry { db, around, draws: HashMap::new() }
+    }
+
+    fn load(&mut self, draw: DrawId, ctx: &mut Context<Self>) {
+        let (db, persistence) = (self.db.clone(), self.around.persistence.clone());
+        let span = tracing::info_span!("load", %draw);
+        let load = async move { load(&db, &persistence, draw).await }.instrument(span);
+        let done = move |loaded, actor: &mut Registry, ctx: &mut Context<Self>| actor.loaded(draw, loaded, ctx);
+        ctx.spawn(load.into_actor(self).map(done));
+    }
+
+    fn loaded(&mut self, id: DrawId, loaded: Result<Result<Draw, Absent>, DbError>, ctx: &mut Context<Self>) {
+        let (messages, waiting) = match self.draws.remove(&id) {
+            Some(Entry::Loading { messages, waiting }) => (messages, waiting),
+            other => {
+                // Nobody else loads it: an entry that is not loading was not asked for.
+                self.draws.extend(other.map(|entry| (id, entry)));
+                return;
+            }
+        };
+        match loaded {
+            Ok(Ok(draw)) => {
+                let actor = DrawActor::new(draw, self.around.clone(), ctx.address()).start();
+                for message in messages {
+                    actor.do_send(message);
+                }
+                self.draws.insert(id, Entry::Live(actor));
+            }
+            Ok(Err(absent)) => messages.into_iter().for_each(|message| message.answer_absent(absent)),
+            Err(error) => {
+                tracing::warn!(%error, draw = %id, "a draw could not be loaded; it is tried again");
+                messages.into_iter().for_each(|message| message.answer_absent(Absent::Unreachable));
+                self.draws.insert(id, Entry::Loading { messages: Vec::new(), waiting });
+                ctx.run_later(RELOAD, move |actor, ctx| actor.load(id, ctx));
+                return;
+            }
+        }
+        for waiting in waiting {
+            // The one who waited may have gone.
+            let _ = waiting.send(());
+        }
+    }
+
+    fn begin_load(&mut self, draw: DrawId, entry: Entry, ctx: &mut Context<Self>) {
+        self.draws.insert(draw, entry);
+        self.load(draw, ctx);
+    }
+}
+
+/// Takes the draw over and reads it, if it is not over.
+async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, Absent>, DbError> {
+    match draws::one(db, id).await? {
+        None => return Ok(Err(Absent::NoSuchDraw)),
+        Some(view) if view.status.is_over() => return Ok(Err(Absent::Over(view.status))),
+        Some(_) => {}
+    }
+    // First the new epoch, then the state: nothing of an older epoch can be written after this read.
+    if persistence.take_over(id).await?.is_none() {
+        return Ok(Err(Absent::NoSuchDraw));
+    }
+    let Some(parts) = draws::load(db, id).await? else { return Ok(Err(Absent::NoSuchDraw)) };
+    if parts.status.is_over() {
+        return Ok(Err(Absent::Over(parts.status)));
+    }
+    tracing::info!(status = parts.status.as_str(), epoch = parts.epoch, sold = parts.sold, "a draw was loaded");
+    Ok(Ok(Draw::new(parts)))
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+}
+
+impl Handler<ToDraw> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, ToDraw { draw, message }: ToDraw, ctx: &mut Context<Self>) {
+        match self.draws.get_mut(&draw) {
+            Some(Entry::Live(actor)) if actor.connected() => actor.do_send(message),
+            // Bounded by the orders in flight.
+            Some(Entry::Loading { messages, .. }) => messages.push(message),
+            Some(Entry::Live(_)) | None => {
+                let entry = Entry::Loading { messages: vec![message], waiting: Vec::new() };
+                self.begin_load(draw, entry, ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Load> for Registry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Load(draw): Load, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+        let (loaded, done) = oneshot::channel();
+        match self.draws.get_mut(&draw) {
+            Some(Entry::Live(actor)) if actor.connected() => drop(loaded.send(())),
+            Some(Entry::Loading { waiting, .. }) => waiting.push(loaded),
+            Some(Entry::Live(_)) | None => {
+                let entry = Entry::Loading { messages: Vec::new(), waiting: vec![loaded] };
+                self.begin_load(draw, entry, ctx);
+            }
+        }
+        Box::pin(async move {
+            // It fails only with the registry itself.
+            let _ = done.await;
+        })
+    }
+}
+
+impl Handler<Ended> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, ended: Ended, ctx: &mut Context<Self>) {
+        match ended {
+            Ended::Over(draw) => {
+                // Sent behind everything that was forwarded to it: nothing is left unanswered.
+                if let Some(Entry::Live(actor)) = self.draws.remove(&draw) {
+                    actor.do_send(Retire);
+                }
+            }
+            Ended::Lost(draw) => {
+                let lost = matches!(self.draws.get(&draw), Some(Entry::Live(actor)) if !actor.connected());
+                if lost {
+                    tracing::error!(%draw, "a draw's actor was lost; the draw is loaded anew");
+                    let entry = Entry::Loading { messages: Vec::new(), waiting: Vec::new() };
+                    self.draws.insert(draw, entry);
+                    ctx.run_later(RELOAD, move |actor, ctx| actor.load(draw, ctx));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The whole service: alone knows every room, starts them from the ground up and stops them from the top
+//! down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Arbiter;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App as HttpApp, HttpServer, web};
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::actors::board::Board;
+use crate::actors::draws::{self, Draws};
+use crate::actors::persistence::{self, Persistence};
+use crate::auth::{Hasher, SecretError, Standings, Tokens, secret};
+use crate::clock::Clock;
+use crate::config::{Config, LotteryConfig, PaysConfig, Provider};
+use crate::db::embedded::{self, Server, ServerError};
+use crate::db::{self, Db, DbError};
+use crate::domain::game::Game;
+use crate::domain::id::LotteryId;
+use crate::domain::lottery::{Lottery, Rules};
+use crate::domain::money::{Currency, CurrencyError, Money, Share};
+use crate::domain::prize::{Award, PrizeTable, Tier};
+use crate::http::{self, InFlight, Limits, Rate, Rates, State};
+use crate::payment::Sandbox;
+
+/// Idle connections are kept for so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+/// How long a client may take to send a request's head.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// Why the service does not start, or did not stop as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("database.url: {0}")]
+    Url(tokio_postgres::Error),
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("{key}: {what}")]
+    Setting { key: String, what: String },
+    #[error("cannot listen on {host}:{port}: {cause}")]
+    Listen { host: String, port: u16, cause: std::io::Error },
+    #[error("the service stopped by itself: {0}")]
+    Died(String),
+}
+
+/// A database to work with: a server of our own, or somebody's by its URL.
+pub struct Database {
+    pub config: tokio_postgres::Config,
+    server: Option<Server>,
+}
+
+/// Whether the private server is wanted for serving or for a subcommand beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    Serve,
+    Command,
+}
+
+impl Database {
+    /// Connects to the configured database, or starts the private one.
+    pub async fn open(config: &Config, used: Use) -> Result<Database, AppError> {
+        if let Some(url) = &config.database.url {
+            let config = url.expose_secret().parse().map_err(AppError::Url)?;
+            return Ok(Database { config, server: None });
+        }
+        let mut options = embedded::Options::new(&config.data_dir);
+        options.install = config.database.install;
+        let server = match used {
+            Use::Serve => Server::start(&options).await?,
+            Use::Command => Server::start_or_join(&options).await?,
+        };
+        Ok(Database { config: server.connection(), server: Some(server) })
+    }
+
+    /// Stops the private server, if this started it.
+    pub async fn close(self) -> Result<(), AppError> {
+        match self.server {
+            Some(server) => Ok(server.stop().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the private server is lost for good; for ever, if there is none.
+    async fn lost(&mut self) {
+        match &mut self.server {
+            Some(server) => server.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The running service.
+pub struct App {
+    pub address: SocketAddr,
+    pub state: web::Data<State>,
+    http: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    arbiter: Arbiter,
+    database: Database,
+}
+
+impl App {
+    /// Starts the service; it answers when this returns.
+    pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
+        let lotteries = lotteries(&config.lotteries)?;
+        let database = Database::open(config, Use::Serve).await?;
+        App::start_on(database, config, lotteries, clock).await
+    }
+
+    async fn start_on(
+        database: Database,
+        config: &Config,
+        lotteries: Vec<Lottery>,
+        clock: Clock,
+    ) -> Result<App, AppError> {
+        let applied = db::migrate(&database.config).await?;
+        tracing::info!(applied, "the schema is up to date");
+        let jwt_secret = jwt_secret(config)?;
+        let db = Db::new(&database.config, config.database.pool_size)?;
+
+        let arbiter = Arbiter::new();
+        let Actors { draws, persistence, board } =
+            actors(&arbiter, config, &database.config, &db, &lotteries, &clock).await?;
+        let state = State {
+            db,
+            draws,
+            persistence,
+            board,
+            clock,
+            tokens: Tokens::new(&jwt_secret, config.auth.access_token),
+            refresh_ttl: config.auth.refresh_token,
+            hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
+            standings: Standings::new(),
+            lotteries,
+            currency: currency(config)?,
+            provider: match config.payments.provider {
+                Provider::Sandbox => Arc::new(Sandbox),
+            },
+            limits: Limits::new(config.limits.enabled.then(|| rates(config))),
+            keys: InFlight::default(),
+        };
+        let state = web::Data::new(state);
+        let (http, serving, address) = serve(config, state.clone())?;
+        tracing::info!(%address, "the service answers");
+        Ok(App { address, state, http, serving, arbiter, database })
+    }
+
+    /// Waits until something goes wrong for good.
+    pub async fn failed(&mut self) -> AppError {
+        tokio::select! {
+            () = self.database.lost() => AppError::Died("the private Postgres is lost".to_owned()),
+            ended = &mut self.serving => AppError::Died(format!("HTTP ended: {ended:?}")),
+        }
+    }
+
+    /// Stops: no new requests, those accepted are answered, what they decided is written, and then the
+    /// rest goes.
+    pub async fn stop(self) -> Result<(), AppError> {
+        tracing::info!("the service stops");
+        self.http.stop(true).await;
+        self.state.persistence.flush().await;
+        self.arbiter.stop();
+        // The pool's connections end with it.
+        drop(self.state);
+        self.database.close().await?;
+        tracing::info!("the service has stopped");
+        Ok(())
+    }
+}
+
+/// The handles of the actors.
+struct Actors {
+    draws: Draws,
+    persistence: Persistence,
+    board: Board,
+}
+
+/// Starts the actors on an arbiter of their own; every draw that is not over is loaded when this returns.
+async fn actors(
+    arbiter: &Arbiter,
+    config: &Config,
+    database: &tokio_postgres::Config,
+    db: &Db,
+    lotteries: &[Lottery],
+    clock: &Clock,
+) -> Result<Actors, AppError> {
+    let limits = persistence::Limits {
+        batch: config.persistence.batch,
+        queue: config.persistence.queue,
+        deadline: config.persistence.deadline,
+    };
+    let options = draws::Options {
+        in_flight: config.limits.orders_in_flight,
+        pool_limit: config.tickets.pool_limit as usize,
+        reservation: signed(config.tickets.reservation),
+    };
+    let (writer, db, clock, currency) = (database.clone(), db.clone(), clock.clone(), currency(config)?);
+    let known: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
+    let (ready, started) = oneshot::channel();
+    arbiter.spawn(async move {
+        let board = Board::default();
+        let persistence = Persistence::start(writer, db.clone(), currency, board.clone(), limits);
+        let start = async {
+            persistence.know_lotteries(known.iter()).await?;
+            Draws::start(db, persistence.clone(), board.clone(), clock, options).await
+        };
+        let started = start.await.map(|draws| Actors { draws, persistence, board });
+        // The one who waits may have given up on starting.
+        let _ = ready.send(started);
+    });
+    match started.await {
+        Ok(started) => Ok(started?),
+        Err(_) => Err(AppError::Died("the actors' thread ended".to_owned())),
+    }
+}
+
+/// Starts to serve HTTP.
+#[allow(clippy::type_complexity, reason = "three things that belong together once")]
+fn serve(
+    config: &Config,
+    state: web::Data<State>,
+) -> Result<(ServerHandle, JoinHandle<std::io::Result<()>>, SocketAddr), AppError> {
+    let (host, port) = (config.server.host.clone(), config.server.port);
+    let listen = |cause| AppError::Listen { host: host.clone(), port, cause };
+    let mut server = HttpServer::new(move || {
+        HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::routes)
+    })
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_WAIT)
+    .shutdown_timeout(config.server.shutdown_timeout.as_secs())
+    .disable_signals();
+    if config.server.workers > 0 {
+        server = server.workers(config.server.workers);
+    }
+    let server = server.bind((host.as_str(), port)).map_err(listen)?;
+    // A server that is bound has an address.
+    let address = server.addrs().first().copied().ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
+    let server = server.run();
+    Ok((server.handle(), tokio::spawn(server), address))
+}
+
+/// The configured secret, or the one that is kept in the data directory.
+fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
+    match &config.auth.jwt_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => Ok(secret::load_or_create(&config.data_dir)?),
+    }
+}
+
+fn rates(config: &Config) -> Rates {
+    let rate = |count: std::num::NonZeroU32, within| Rate { count: count.get(), within };
+    let limits = &config.limits;
+    Rates {
+        logins: rate(limits.logins_per_minute, SignedDuration::from_mins(1)),
+        login_failures: rate(limits.login_failures, signed(limits.login_failure_window)),
+        registrations: rate(limits.registrations_per_hour, SignedDuration::from_hours(1)),
+        purchases: rate(limits.purchases_per_second, SignedDuration::from_secs(1)),
+    }
+}
+
+/// The configuration bounds its durations far below this limit.
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn currency(config: &Config) -> Result<Currency, AppError> {
+    let invalid = |error: CurrencyError| AppError::Setting { key: "currency".to_owned(), what: error.to_string() };
+    config.currency.parse().map_err(invalid)
+}
+
+/// The configured lotteries, judged by the rules of the domain.
+fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
+    configured.iter().enumerate().map(|(index, it)| lottery(it, &format!("lotteries[{index}]"))).collect()
+}
+
+fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {
+    let setting = |name: &str, error: &dyn std::fmt::Display| AppError::Setting {
+        key: format!("{key}.{name}"),
+        what: error.to_string(),
+    };
+    let game = Game::new(it.pick, it.of).map_err(|error| setting("pick", &error))?;
+    let fund_share = Share::new(it.fund_share).map_err(|error| setting("fund_share", &error))?;
+    let mut tiers = Vec::new();
+    for prize in &it.prizes {
+        let award = match prize.pays {
+            PaysConfig::Fixed(amount) => Award::Fixed(Money::new(amount)),
+            PaysConfig::Share(share) => Award::Pool(Share::new(share).map_err(|error| setting("prizes", &error))?),
+        };
+        tiers.push(Tier { matches: prize.matches, award });
+    }
+    let prizes = PrizeTable::new(game, tiers).map_err(|error| setting("prizes", &error))?;
+    let (lottery, price) = (LotteryId(it.id.clone()), Money::new(it.price));
+    Ok(Lottery { name: it.name.clone(), rules: Rules { lottery, game, price, fund_share, prizes } })
+}

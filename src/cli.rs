@@ -1,0 +1,124 @@
+//! The command line. Knows the configuration and the app; what a subcommand does beyond starting and
+//! stopping stands with its subject.
+
+mod admin;
+mod demo;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, AppError, Database, Use};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::db::{self, DbError};
+use crate::telemetry::{self, TelemetryError};
+
+pub use demo::Demo;
+
+/// A lottery service.
+#[derive(Parser)]
+#[command(name = "lottery", version, about)]
+pub struct Cli {
+    /// The configuration; ./config.yaml if it is there, else the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the REST interface (the default).
+    Serve,
+    /// Brings the database's schema up to date, and does nothing else.
+    Migrate,
+    /// Manages admins.
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Plays a whole draw against a service of its own and checks the books.
+    Demo(Demo),
+}
+
+#[derive(Subcommand)]
+enum AdminCommand {
+    /// Makes an admin; works while the service runs.
+    Create(CreateAdmin),
+}
+
+/// A new admin.
+#[derive(Args)]
+pub struct CreateAdmin {
+    #[arg(long)]
+    username: String,
+    #[arg(long)]
+    email: String,
+    /// Reads the password as one line from standard input instead of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Runs what the command line asks for.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    let config = Config::load(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&config).await,
+        Command::Migrate => migrate(&config).await,
+        Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
+        Command::Demo(demo) => demo::run(config, demo).await,
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), CliError> {
+    telemetry::init(&config.log.level, config.log.format)?;
+    let mut app = App::start(config, Clock::system()).await?;
+    let failure = tokio::select! {
+        () = stop_signal() => None,
+        error = app.failed() => Some(error),
+    };
+    let stopped = app.stop().await;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(stopped?),
+    }
+}
+
+/// Ctrl-C, or SIGTERM from whoever runs the service.
+async fn stop_signal() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        tracing::warn!("SIGTERM cannot be heard; Ctrl-C stops the service");
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn migrate(config: &Config) -> Result<(), CliError> {
+    telemetry::init_command()?;
+    let database = Database::open(config, Use::Command).await?;
+    let applied = db::migrate(&database.config).await;
+    database.close().await?;
+    println!("{} migrations applied", applied?);
+    Ok(())
+}

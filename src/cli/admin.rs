@@ -1,0 +1,52 @@
+//! `lottery admin create`: the only way an admin comes to be.
+
+use std::io::{BufRead, stdin};
+
+use crate::app::{Database, Use};
+use crate::auth::{Hasher, Password};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::{self, Db};
+use crate::domain::user::{Email, Role, Username};
+use crate::{actors::persistence::Taken, telemetry};
+
+use super::{CliError, CreateAdmin};
+
+/// Makes an admin, beside a running service or without one.
+pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
+    telemetry::init_command()?;
+    let refused = |what: &str, why: &dyn std::fmt::Display| CliError::Refused(format!("{what} {why}"));
+    let username = Username::parse(&new.username).map_err(|error| refused("--username", &error))?;
+    let email = Email::parse(&new.email).map_err(|error| refused("--email", &error))?;
+    let password = password(new.password_stdin)?;
+    let password = Password::parse(&password).map_err(|error| refused("the password", &error))?;
+    let hash = Hasher::new(1, 0).hash(password).await.map_err(|error| refused("the password", &error))?;
+
+    let database = Database::open(config, Use::Command).await?;
+    let made = async {
+        db::migrate(&database.config).await?;
+        let db = Db::new(&database.config, 1)?;
+        let now = Clock::system().now();
+        crate::actors::persistence::insert_user(&db, (&username, &email, None), &hash, Role::Admin, now).await
+    };
+    let made = made.await;
+    database.close().await?;
+    match made? {
+        Ok(user) => {
+            println!("admin {} has the id {}", user.username, user.id);
+            Ok(())
+        }
+        Err(Taken::Username) => Err(CliError::Refused(format!("the username {} is taken", new.username))),
+        Err(Taken::Email) => Err(CliError::Refused(format!("the email address {} is taken", new.email))),
+    }
+}
+
+fn password(from_stdin: bool) -> Result<String, CliError> {
+    let unreadable = |error| CliError::Refused(format!("the password cannot be read: {error}"));
+    if !from_stdin {
+        return rpassword::prompt_password("Password: ").map_err(unreadable);
+    }
+    let mut line = String::new();
+    stdin().lock().read_line(&mut line).map_err(unreadable)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

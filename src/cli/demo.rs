@@ -1,0 +1,8 @@
+//! `lottery demo`.
+use clap::Args;
+use super::CliError;
+use crate::config::Config;
+/// Plays a draw.
+#[derive(Args)]
+pub struct Demo {}
+pub async fn run(_config: Config, _demo: Demo) -> Result<(), CliError> { Ok(()) }

@@ -1,0 +1,124 @@
+//! The only room that asks what time it is and makes ids from it. Knows no draws; tests set its hands.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp, Unit};
+use tokio::sync::watch;
+use uuid::{ContextV7, Uuid};
+
+/// The longest sleep before the system's clock is looked at again: it may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The server's clock: the only one that counts. Whole milliseconds, so that what is stored and what is
+/// answered are the same.
+#[derive(Clone)]
+pub struct Clock(Hands);
+
+#[derive(Clone)]
+enum Hands {
+    System,
+    /// Moved by a test alone.
+    Manual(Arc<watch::Sender<Timestamp>>),
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Clock {
+        Clock(Hands::System)
+    }
+
+    /// A clock that stands until it is moved.
+    pub fn manual(start: Timestamp) -> Clock {
+        Clock(Hands::Manual(Arc::new(watch::Sender::new(start))))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            // Rounding to a millisecond fails only at the very ends of jiff's time, years -9999 and 9999.
+            #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
+            Hands::System => Timestamp::now().round(Unit::Millisecond).unwrap_or(Timestamp::MAX),
+            Hands::Manual(time) => *time.borrow(),
+        }
+    }
+
+    /// Moves a manual clock forward and wakes those who wait for it. The system's clock stays as it is.
+    pub fn advance(&self, by: SignedDuration) {
+        if let Hands::Manual(time) = &self.0 {
+            time.send_modify(|now| *now += by);
+        }
+    }
+
+    /// Waits until the clock shows this time or a later one.
+    pub async fn sleep_until(&self, time: Timestamp) {
+        match &self.0 {
+            Hands::System => {
+                loop {
+                    let left = time.duration_since(self.now());
+                    if left <= SignedDuration::ZERO {
+                        return;
+                    }
+                    tokio::time::sleep(left.unsigned_abs().min(LONGEST_SLEEP)).await;
+                }
+            }
+            Hands::Manual(now) => {
+                if now.subscribe().wait_for(|now| *now >= time).await.is_err() {
+                    // Nobody can move the clock any more.
+                    pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
+/// Makes UUIDv7 (RFC 9562, section 5.7), each greater than the one before it.
+pub struct Ids {
+    context: ContextV7,
+}
+
+impl Ids {
+    pub fn new() -> Ids {
+        Ids { context: ContextV7::new() }
+    }
+
+    pub fn next(&self, now: Timestamp) -> Uuid {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
+        Uuid::new_v7(uuid::Timestamp::from_unix(&self.context, seconds, nanos))
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Ids {
+        Ids::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_even_when_the_clock_stands_or_goes_back() {
+        let ids = Ids::new();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let mut made: Vec<Uuid> = (0..10_000).map(|_| ids.next(now)).collect();
+        made.extend((0..100).map(|_| ids.next(now - SignedDuration::from_secs(5))));
+        assert!(made.is_sorted_by(|a, b| a < b));
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_sleepers_when_it_is_moved() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let sleeper = clock.clone();
+        let until = clock.now() + SignedDuration::from_secs(10);
+        let task = tokio::spawn(async move { sleeper.sleep_until(until).await });
+        clock.advance(SignedDuration::from_secs(9));
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        clock.advance(SignedDuration::from_secs(1));
+        task.await.unwrap();
+    }
+}

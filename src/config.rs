@@ -1,0 +1,332 @@
+//! The settings: what they are, and which values are sensible. Where they come from is in `config/source.rs`.
+//!
+//! Plain values only. Knows no room: `app` alone reads them and hands each room small options of its own.
+//! The rules of a lottery (k of n, the prize table) are judged by the domain; here only their ranges.
+
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+use crate::telemetry::Format;
+
+/// The whole configuration. `config.yaml` says what each key means and in which unit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub data_dir: PathBuf,
+    pub database: Database,
+    pub auth: Auth,
+    /// ISO 4217: three capital letters.
+    pub currency: String,
+    pub tickets: Tickets,
+    pub persistence: Persistence,
+    pub limits: Limits,
+    pub log: Log,
+    pub payments: Payments,
+    /// At least one, with distinct ids.
+    pub lotteries: Vec<LotteryConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub host: String,
+    /// 0 asks the system for any free port.
+    pub port: u16,
+    /// 0 stands for one per core.
+    pub workers: usize,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `None`: a private Postgres in the data directory. A secret, for it may hold a password.
+    pub url: Option<SecretString>,
+    pub pool_size: usize,
+    pub install: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Always there, and at least 32 bytes long, when [`Database::url`] is.
+    pub jwt_secret: Option<SecretString>,
+    #[serde(deserialize_with = "duration")]
+    pub access_token: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub refresh_token: Duration,
+    /// 0 stands for half of the cores.
+    pub hash_threads: usize,
+    pub hash_queue: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tickets {
+    #[serde(deserialize_with = "duration")]
+    pub reservation: Duration,
+    pub pool_limit: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Persistence {
+    pub batch: usize,
+    pub queue: usize,
+    #[serde(deserialize_with = "duration")]
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Switches the rates off, never `orders_in_flight`.
+    pub enabled: bool,
+    pub logins_per_minute: NonZeroU32,
+    pub login_failures: NonZeroU32,
+    #[serde(deserialize_with = "duration")]
+    pub login_failure_window: Duration,
+    pub registrations_per_hour: NonZeroU32,
+    pub purchases_per_second: NonZeroU32,
+    pub orders_in_flight: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A filter in the notation of `RUST_LOG`; telemetry judges it.
+    pub level: String,
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payments {
+    pub provider: Provider,
+}
+
+/// Who takes card payments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Provider {
+    Sandbox,
+}
+
+impl TryFrom<String> for Provider {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Provider, &'static str> {
+        match text.as_str() {
+            "sandbox" => Ok(Provider::Sandbox),
+            _ => Err("must be `sandbox`"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LotteryConfig {
+    /// `[a-z0-9_-]{1,32}`.
+    pub id: String,
+    pub name: String,
+    pub pick: u8,
+    pub of: u8,
+    /// Minor units.
+    pub price: i64,
+    /// Basis points of the sales.
+    pub fund_share: u16,
+    pub prizes: Vec<PrizeConfig>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "PrizeText")]
+pub struct PrizeConfig {
+    pub matches: u8,
+    pub pays: PaysConfig,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PaysConfig {
+    /// Minor units to each winner.
+    Fixed(i64),
+    /// Basis points of what the fixed prizes leave of the fund, divided among the winners.
+    Share(u16),
+}
+
+/// A prize as it is written: `{matches, fixed}` or `{matches, share}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrizeText {
+    matches: u8,
+    fixed: Option<i64>,
+    share: Option<u16>,
+}
+
+impl TryFrom<PrizeText> for PrizeConfig {
+    type Error = &'static str;
+
+    fn try_from(text: PrizeText) -> Result<PrizeConfig, &'static str> {
+        let pays = match (text.fixed, text.share) {
+            (Some(amount), None) => PaysConfig::Fixed(amount),
+            (None, Some(share)) => PaysConfig::Share(share),
+            _ => return Err("must have either `fixed` or `share`"),
+        };
+        Ok(PrizeConfig { matches: text.matches, pays })
+    }
+}
+
+/// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day counts 24 hours, for
+/// these are stretches of time and not of the calendar; months and years are refused.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .and_then(|signed| Duration::try_from(signed).ok())
+        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no duration such as 30s, 5m or 30d")))
+}
+
+/// Why the service cannot start with these settings. Never shows the value of a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    #[error("{origin} is not the YAML it should be: {cause}")]
+    Syntax { origin: String, cause: String },
+    /// Never empty; one line each.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// One setting that cannot stand.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Problem {
+    /// As in `tickets.reservation` or `lotteries[0].price`, or the environment's variable.
+    pub key: String,
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// HS256 wants a key at least as long as its hash (RFC 7518, section 3.2).
+const SECRET_BYTES: usize = 32;
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Config {
+    /// Judges every setting and tells of all that cannot stand, not only of the first.
+    fn validate(self) -> Result<Config, ConfigError> {
+        let mut check = Check::default();
+        self.check_house(&mut check);
+        self.check_secrets(&mut check);
+        self.check_lotteries(&mut check);
+        if check.problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(check.problems)) }
+    }
+
+    fn check_house(&self, check: &mut Check) {
+        check.that("server.host", !self.server.host.trim().is_empty(), "must not be empty");
+        check.within("server.workers", self.server.workers, 0..=1024);
+        check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
+        check.that("data_dir", !self.data_dir.as_os_str().is_empty(), "must not be empty");
+        check.within("database.pool_size", self.database.pool_size, 1..=1000);
+        check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
+        check.time("auth.refresh_token", self.auth.refresh_token, self.auth.access_token..=DAY * 400);
+        check.within("auth.hash_threads", self.auth.hash_threads, 0..=1024);
+        check.within("auth.hash_queue", self.auth.hash_queue, 0..=100_000);
+        let iso_4217 = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());
+        check.that("currency", iso_4217, "must be an ISO 4217 code such as RUB");
+        check.time("tickets.reservation", self.tickets.reservation, MILLI..=DAY * 30);
+        check.within("tickets.pool_limit", self.tickets.pool_limit, 1..=10_000_000);
+        check.within("persistence.batch", self.persistence.batch, 1..=10_000);
+        check.within("persistence.queue", self.persistence.queue, self.persistence.batch..=1_000_000);
+        check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);
+        check.time("limits.login_failure_window", self.limits.login_failure_window, SECOND..=DAY);
+        check.within("limits.orders_in_flight", self.limits.orders_in_flight, 1..=1_000_000);
+    }
+
+    fn check_secrets(&self, check: &mut Check) {
+        if let Some(url) = &self.database.url {
+            // The parser's own words might quote a piece of the password.
+            let parses = url.expose_secret().parse::<tokio_postgres::Config>().is_ok();
+            check.that("database.url", parses, "must be like postgres://user:password@host/name");
+            let set = self.auth.jwt_secret.is_some();
+            check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
+        }
+        if let Some(secret) = &self.auth.jwt_secret {
+            let long = secret.expose_secret().len() >= SECRET_BYTES;
+            check.that("auth.jwt_secret", long, "must be at least 32 bytes (`openssl rand -base64 32`)");
+        }
+    }
+
+    fn check_lotteries(&self, check: &mut Check) {
+        check.that("lotteries", !self.lotteries.is_empty(), "there must be at least one");
+        let mut ids = HashSet::new();
+        for (i, lottery) in self.lotteries.iter().enumerate() {
+            let key = |name: &str| format!("lotteries[{i}].{name}");
+            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+            let named = (1..=32).contains(&lottery.id.len()) && lottery.id.chars().all(legal);
+            check.that(&key("id"), named, "must be 1 to 32 characters of a-z, 0-9, `_` and `-`");
+            check.that(&key("id"), ids.insert(&lottery.id), "is taken by another lottery");
+            check.that(&key("name"), !lottery.name.trim().is_empty(), "must not be empty");
+            check.within(&key("of"), lottery.of, 2..=64);
+            check.that(
+                &key("pick"),
+                (1..lottery.of).contains(&lottery.pick),
+                "must be at least 1 and less than `of`",
+            );
+            check.within(&key("price"), lottery.price, 1..=1_000_000_000_000);
+            check.within(&key("fund_share"), lottery.fund_share, 0..=10_000);
+        }
+    }
+}
+
+/// Gathers the problems.
+#[derive(Default)]
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn that(&mut self, key: &str, holds: bool, what: &str) {
+        if !holds {
+            self.problems.push(Problem { key: key.to_owned(), what: what.to_owned() });
+        }
+    }
+
+    fn within<T: PartialOrd + fmt::Display>(&mut self, key: &str, value: T, range: RangeInclusive<T>) {
+        let what = format!("must be {} to {}, not {value}", range.start(), range.end());
+        self.that(key, range.contains(&value), &what);
+    }
+
+    fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+        // A duration too long even for jiff is far beyond every range.
+        let text = |d: Duration| format!("{:#}", SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX));
+        let what = format!("must be {} to {}, not {}", text(*range.start()), text(*range.end()), text(value));
+        self.that(key, range.contains(&value), &what);
+    }
+}

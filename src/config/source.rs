@@ -1,0 +1,198 @@
+//! Where the settings come from: the built-in defaults, a file, the environment; the later wins.
+//!
+//! The defaults are `config.yaml` itself and name every key there is, so a key that they lack is a
+//! mistake and refused by name. Knows nothing of what a value means.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use config::{FileFormat, Map, Source, Value, ValueKind};
+
+use super::{Config, ConfigError, Problem};
+
+/// Every key with its default.
+const DEFAULTS: &str = include_str!("../../config.yaml");
+
+/// Read when no file is named, if it is there.
+const FILE: &str = "config.yaml";
+
+/// `LOTTERY__TICKETS__RESERVATION` is `tickets.reservation`.
+const PREFIX: &str = "LOTTERY__";
+
+/// What platforms call it; weaker than `LOTTERY__DATABASE__URL`.
+const DATABASE_URL: &str = "DATABASE_URL";
+
+type Table = Map<String, Value>;
+
+/// Variables by name.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// A file's text, and the name that errors call it by.
+pub(super) struct FileText {
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+impl Config {
+    /// Reads and validates the settings, once, at start: `file` (which then must exist), else
+    /// `./config.yaml` if it is there, beneath the process's environment.
+    pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        let file = match file {
+            Some(path) => Some(read(path)?),
+            None => match read(Path::new(FILE)) {
+                Err(ConfigError::Unreadable { cause, .. }) if cause.kind() == ErrorKind::NotFound => None,
+                there => Some(there?),
+            },
+        };
+        Config::from_sources(file, &environment()?)
+    }
+
+    /// The same with every source given.
+    pub(super) fn from_sources(file: Option<FileText>, variables: &Variables) -> Result<Config, ConfigError> {
+        let mut settings = parse("the built-in configuration", DEFAULTS)?;
+        let mut problems = Vec::new();
+        if let Some(file) = file {
+            overlay(&mut settings, parse(&file.origin, &file.text)?, "", &file.origin, &mut problems);
+        }
+        overlay_variables(&mut settings, variables, &mut problems)?;
+        if !problems.is_empty() {
+            problems.sort();
+            return Err(ConfigError::Invalid(problems));
+        }
+        serde_path_to_error::deserialize::<_, Config>(Value::new(None, settings)).map_err(explain)?.validate()
+    }
+}
+
+fn read(path: &Path) -> Result<FileText, ConfigError> {
+    let origin = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(FileText { origin, text }),
+        Err(cause) => Err(ConfigError::Unreadable { path: path.to_owned(), cause }),
+    }
+}
+
+/// The variables of this process that are meant for us.
+fn environment() -> Result<Variables, ConfigError> {
+    let mut variables = Variables::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        if name != DATABASE_URL && !name.starts_with(PREFIX) {
+            continue;
+        }
+        match value.into_string() {
+            Ok(value) => variables.insert(name, value),
+            Err(_) => return Err(invalid(name, "is not UTF-8")),
+        };
+    }
+    Ok(variables)
+}
+
+fn parse(origin: &str, yaml: &str) -> Result<Table, ConfigError> {
+    config::File::from_str(yaml, FileFormat::Yaml)
+        .collect()
+        .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), cause: error.to_string() })
+}
+
+/// Lays `given` over `settings`, section by section. An empty value leaves what was there.
+fn overlay(settings: &mut Table, given: Table, at: &str, origin: &str, problems: &mut Vec<Problem>) {
+    for (name, value) in given {
+        let key = format!("{at}{name}");
+        let mut refuse =
+            |what: &str| problems.push(Problem { key: key.clone(), what: format!("{what}, in {origin}") });
+        let Some(slot) = settings.get_mut(&name) else {
+            refuse("there is no such setting");
+            continue;
+        };
+        match (&mut slot.kind, value.kind) {
+            (_, ValueKind::Nil) => {}
+            (ValueKind::Table(section), ValueKind::Table(given)) => {
+                overlay(section, given, &format!("{key}."), origin, problems);
+            }
+            (ValueKind::Table(_), _) => refuse("is a section, and needs its settings beneath it"),
+            (_, kind) if fraction(&kind) => refuse("there are only whole numbers; text of digits needs quotes"),
+            (slot, kind) => *slot = kind,
+        }
+    }
+}
+
+/// Whether a float hides in a value. The crate would round it, and 99.90 is not a price of 100.
+fn fraction(kind: &ValueKind) -> bool {
+    match kind {
+        ValueKind::Float(_) => true,
+        ValueKind::Array(items) => items.iter().any(|item| fraction(&item.kind)),
+        ValueKind::Table(table) => table.values().any(|value| fraction(&value.kind)),
+        _ => false,
+    }
+}
+
+fn overlay_variables(
+    settings: &mut Table,
+    variables: &Variables,
+    problems: &mut Vec<Problem>,
+) -> Result<(), ConfigError> {
+    let plain =
+        variables.get_key_value(DATABASE_URL).map(|(name, value)| (name, "database__url".to_owned(), value));
+    let ours = variables
+        .iter()
+        .filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?.to_ascii_lowercase(), value)));
+    for (name, path, value) in plain.into_iter().chain(ours) {
+        let Some(slot) = slot(settings, &path) else {
+            problems.push(Problem { key: name.clone(), what: "there is no such setting".to_owned() });
+            continue;
+        };
+        // An empty variable is an unset one: compose files pass `${NAME:-}` on.
+        if value.is_empty() {
+            continue;
+        }
+        slot.kind = match slot.kind {
+            ValueKind::Array(_) => list(name, value)?,
+            _ => ValueKind::String(value.clone()),
+        };
+    }
+    Ok(())
+}
+
+/// The setting that a path such as `tickets__reservation` leads to; a section is none.
+fn slot<'a>(settings: &'a mut Table, path: &str) -> Option<&'a mut Value> {
+    match path.split_once("__") {
+        None => settings.get_mut(path).filter(|value| !matches!(value.kind, ValueKind::Table(_))),
+        Some((section, rest)) => match &mut settings.get_mut(section)?.kind {
+            ValueKind::Table(section) => slot(section, rest),
+            _ => None,
+        },
+    }
+}
+
+/// A list in a variable is written in one line of YAML, or JSON.
+fn list(name: &str, yaml: &str) -> Result<ValueKind, ConfigError> {
+    match parse(name, &format!("list: {yaml}"))?.remove("list").map(|value| value.kind) {
+        Some(kind @ ValueKind::Array(_)) if !fraction(&kind) => Ok(kind),
+        _ => Err(invalid(name.to_owned(), "must be a list, with whole numbers only")),
+    }
+}
+
+fn invalid(key: String, what: &str) -> ConfigError {
+    ConfigError::Invalid(vec![Problem { key, what: what.to_owned() }])
+}
+
+/// Turns a value that does not fit into our error, which begins with the key.
+fn explain(error: serde_path_to_error::Error<config::ConfigError>) -> ConfigError {
+    let key = error.path().to_string();
+    let mut error = error.into_inner();
+    // The crate's own wrapping names the key once more.
+    while let config::ConfigError::At { error: inner, .. } = error {
+        error = *inner;
+    }
+    match error {
+        config::ConfigError::Type { unexpected, expected, .. } => {
+            invalid(key, &format!("must be {expected}, not {unexpected}"))
+        }
+        // The path leads to what lacks the field; its name stands last in the crate's own.
+        config::ConfigError::NotFound(field) => {
+            let field = field.rsplit(['.', ']']).next().unwrap_or(&field);
+            invalid(key, &format!("lacks `{field}`"))
+        }
+        other => invalid(key, &other.to_string()),
+    }
+}

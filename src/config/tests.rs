@@ -1,0 +1,304 @@
+//! The settings as people write them, and what they are told when they slip.
+
+use super::source::{FileText, Variables};
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const URL: &str = "postgres://ann:opensesame@db/lottery";
+
+fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let file = FileText { origin: "mine.yaml".to_owned(), text: file.to_owned() };
+    let variables: Variables =
+        variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Config::from_sources(Some(file), &variables)
+}
+
+fn good(file: &str, variables: &[(&str, &str)]) -> Config {
+    load(file, variables).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refusal(file: &str, variables: &[(&str, &str)]) -> String {
+    load(file, variables).map(|config| format!("accepted: {config:?}")).unwrap_or_else(|error| error.to_string())
+}
+
+fn minutes(n: u64) -> Duration {
+    Duration::from_secs(n * 60)
+}
+
+#[test]
+fn the_shipped_file() {
+    let config = Config::from_sources(None, &Variables::new()).unwrap();
+    assert_eq!((config.server.host.as_str(), config.server.port, config.server.workers), ("127.0.0.1", 8080, 0));
+    assert_eq!(config.data_dir, PathBuf::from("data"));
+    assert!(config.database.url.is_none() && config.database.install && config.auth.jwt_secret.is_none());
+    assert_eq!(config.auth.access_token, minutes(15));
+    assert_eq!(config.auth.refresh_token, minutes(30 * 24 * 60));
+    assert_eq!(config.tickets.reservation, minutes(5));
+    assert_eq!(config.log.format, Format::Pretty);
+    assert_eq!(config.payments.provider, Provider::Sandbox);
+    let [five, six] = &config.lotteries[..] else { panic!("{:?}", config.lotteries) };
+    assert_eq!((five.id.as_str(), five.pick, five.of, five.price, five.fund_share), ("5of36", 5, 36, 10000, 5000));
+    assert_eq!((six.id.as_str(), six.pick, six.of, six.prizes.len()), ("6of45", 6, 45, 5));
+    assert_eq!(five.prizes[0], PrizeConfig { matches: 5, pays: PaysConfig::Share(10000) });
+    assert_eq!(five.prizes[1], PrizeConfig { matches: 4, pays: PaysConfig::Fixed(1_000_000) });
+}
+
+#[test]
+fn a_file_needs_only_what_differs() {
+    for empty in ["", "# nothing yet\n", "server:\n", "server:\n  port:\nlotteries:\n"] {
+        assert_eq!(good(empty, &[]).server.port, 8080, "{empty:?}");
+    }
+    let config = good("server: {port: 9000}\ntickets:\n  reservation: 1h 30m\n", &[]);
+    assert_eq!((config.server.port, config.server.host.as_str()), (9000, "127.0.0.1"));
+    assert_eq!(config.tickets.reservation, minutes(90));
+    assert_eq!(config.lotteries.len(), 2);
+}
+
+#[test]
+fn lotteries_of_ones_own_replace_the_shipped() {
+    let mine =
+        "{id: mini, name: Mini, pick: 2, of: 10, price: 50, fund_share: 0, prizes: [{matches: 2, share: 10000}]}";
+    let config = good(&format!("lotteries:\n  - {mine}\n"), &[]);
+    assert_eq!(config.lotteries.len(), 1);
+    assert_eq!(config.lotteries[0].id, "mini");
+    let config = good("", &[("LOTTERY__LOTTERIES", &format!("[{mine}]"))]);
+    assert_eq!(config.lotteries[0].id, "mini");
+    let json = r#"[{"id":"mini","name":"M","pick":2,"of":10,"price":50,"fund_share":0,"prizes":[]}]"#;
+    assert_eq!(good("", &[("LOTTERY__LOTTERIES", json)]).lotteries[0].name, "M");
+}
+
+/// Each key with a value that is not its default, and where that value shows. The last assertion
+/// keeps the list complete.
+#[test]
+fn every_key_has_its_variable() {
+    let lotteries = "[{id: mini, name: M, pick: 2, of: 10, price: 50, fund_share: 0, prizes: []}]";
+    let keys = [
+        ("server.host", "0.0.0.0", r#"host: "0.0.0.0""#),
+        ("server.port", "9000", "port: 9000"),
+        ("server.workers", "3", "workers: 3"),
+        ("server.shutdown_timeout", "7s", "shutdown_timeout: 7s"),
+        ("data_dir", "/var/lib/lottery", r#"data_dir: "/var/lib/lottery""#),
+        ("database.url", URL, "url: Some("),
+        ("database.pool_size", "21", "pool_size: 21"),
+        ("database.install", "false", "install: false"),
+        ("auth.jwt_secret", SECRET, "jwt_secret: Some("),
+        ("auth.access_token", "14m", "access_token: 840s"),
+        ("auth.refresh_token", "29d", "refresh_token: 2505600s"),
+        ("auth.hash_threads", "5", "hash_threads: 5"),
+        ("auth.hash_queue", "77", "hash_queue: 77"),
+        ("currency", "EUR", r#"currency: "EUR""#),
+        ("tickets.reservation", "500ms", "reservation: 500ms"),
+        ("tickets.pool_limit", "4321", "pool_limit: 4321"),
+        ("persistence.batch", "511", "batch: 511"),
+        ("persistence.queue", "8191", "queue: 8191"),
+        ("persistence.deadline", "4s", "deadline: 4s"),
+        ("limits.enabled", "false", "enabled: false"),
+        ("limits.logins_per_minute", "61", "logins_per_minute: 61"),
+        ("limits.login_failures", "11", "login_failures: 11"),
+        ("limits.login_failure_window", "16m", "login_failure_window: 960s"),
+        ("limits.registrations_per_hour", "121", "registrations_per_hour: 121"),
+        ("limits.purchases_per_second", "51", "purchases_per_second: 51"),
+        ("limits.orders_in_flight", "1025", "orders_in_flight: 1025"),
+        ("log.level", "debug", r#"level: "debug""#),
+        ("log.format", "json", "format: Json"),
+        ("payments.provider", "sandbox", "provider: Sandbox"),
+        ("lotteries", lotteries, r#"id: "mini""#),
+    ];
+    let variable = |key: &str| format!("LOTTERY__{}", key.replace('.', "__").to_uppercase());
+    for (key, value, shown) in keys {
+        let name = variable(key);
+        let mut variables = vec![(name.as_str(), value)];
+        if key == "database.url" {
+            variables.push(("LOTTERY__AUTH__JWT_SECRET", SECRET));
+        }
+        let config = format!("{:?}", good("", &variables));
+        assert!(config.contains(shown), "{key}: {shown} not in {config}");
+        let same_in_defaults = format!("{:?}", good("", &[])).contains(shown);
+        assert_eq!(same_in_defaults, key == "payments.provider", "{key}: the value is the default");
+    }
+
+    let yaml = include_str!("../../config.yaml").lines().filter(|line| !line.trim_start().starts_with('#'));
+    let (mut section, mut listed) = ("", Vec::new());
+    for line in yaml.take_while(|line| !line.starts_with("lotteries:")) {
+        let Some((name, rest)) = line.split_once(':') else { continue };
+        let value = rest.split('#').next().unwrap_or("").trim();
+        match line.starts_with(' ') {
+            false if value.is_empty() => section = name,
+            false => listed.push(name.to_owned()),
+            true => listed.push(format!("{section}.{}", name.trim())),
+        }
+    }
+    listed.push("lotteries".to_owned());
+    assert_eq!(listed, keys.map(|(key, ..)| key));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let file = "server: {port: 9000, host: '::1'}";
+    let config = good(file, &[("LOTTERY__SERVER__PORT", "9001"), ("PATH", "/bin"), ("LOTTERY", "x")]);
+    assert_eq!((config.server.port, config.server.host.as_str()), (9001, "::1"));
+    assert_eq!(
+        good(file, &[("LOTTERY__SERVER__PORT", "")]).server.port,
+        9000,
+        "an empty variable is an unset one"
+    );
+}
+
+#[test]
+fn the_plain_database_url_is_the_weaker() {
+    let url = |file: &str, variables: &[(&str, &str)]| {
+        let secret = [("LOTTERY__AUTH__JWT_SECRET", SECRET)];
+        let config = good(file, &[variables, &secret].concat());
+        config.database.url.map(|url| url.expose_secret().to_owned())
+    };
+    let (plain, ours) = (("DATABASE_URL", "postgres://plain/x"), ("LOTTERY__DATABASE__URL", "postgres://ours/x"));
+    let file = "database: {url: 'postgres://file/x'}";
+    assert_eq!(url(file, &[]).unwrap(), "postgres://file/x");
+    assert_eq!(url(file, &[plain]).unwrap(), plain.1);
+    assert_eq!(url(file, &[plain, ours]).unwrap(), ours.1);
+    assert_eq!(url(file, &[ours]).unwrap(), ours.1);
+    assert_eq!(url("", &[("DATABASE_URL", "")]), None);
+}
+
+#[test]
+fn unknown_keys_are_named() {
+    let lottery = "lotteries: [{id: a, name: A, pick: 1, of: 2, price: 1, fund_share: 0, prizes: [], odds: 3}]";
+    let cases = [
+        ("tickets: {reservatoin: 5m}", "tickets.reservatoin: there is no such setting, in mine.yaml"),
+        ("ticket:\n", "ticket: there is no such setting, in mine.yaml"),
+        ("Server: {port: 1}", "Server: there is no such setting"),
+        (lottery, "lotteries[0].odds: unknown field `odds`"),
+    ];
+    for (file, expected) in cases {
+        let error = refusal(file, &[]);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    for name in
+        ["LOTTERY__TICKETS__RESERVE", "LOTTERY__SERVER", "LOTTERY__PORT", "LOTTERY__", "LOTTERY__DATA_DIR__X"]
+    {
+        assert_eq!(refusal("", &[(name, "1")]), format!("{name}: there is no such setting"));
+    }
+    let both = refusal("a: 1\nserver: {b: 2}", &[("LOTTERY__C", "3")]);
+    assert_eq!(both.lines().count(), 3, "all are told at once: {both}");
+}
+
+#[test]
+fn bad_values_name_their_key() {
+    let cases = [
+        ("tickets: {reservation: soon}", r#"tickets.reservation: "soon" is no duration such as 30s, 5m or 30d"#),
+        ("tickets: {reservation: 5}", r#"tickets.reservation: "5" is no duration"#),
+        ("tickets: {reservation: -5m}", r#"tickets.reservation: "-5m" is no duration"#),
+        ("tickets: {reservation: 1 month}", r#"tickets.reservation: "1 month" is no duration"#),
+        ("tickets: {reservation: 0s}", "tickets.reservation: must be 1ms to 720h, not 0s"),
+        ("auth: {access_token: 2h, refresh_token: 1h}", "auth.refresh_token: must be 2h to"),
+        ("server: {port: 99999}", "server.port: must be an unsigned 16 bit integer, not"),
+        ("server: {port: http}", r#"server.port: must be an integer, not string "http""#),
+        ("server: {port: 80.5}", "server.port: there are only whole numbers"),
+        ("server: 80", "server: is a section"),
+        ("server: {host: ''}", "server.host: must not be empty"),
+        ("server: {workers: -1}", "server.workers: must be"),
+        ("database: {install: maybe}", "database.install: must be a boolean"),
+        ("limits: {purchases_per_second: 0}", "limits.purchases_per_second: "),
+        ("limits: {orders_in_flight: 0}", "limits.orders_in_flight: must be 1 to 1000000, not 0"),
+        ("persistence: {batch: 100, queue: 99}", "persistence.queue: must be 100 to 1000000, not 99"),
+        ("currency: rub", "currency: must be an ISO 4217 code"),
+        ("log: {format: xml}", "log.format: must be `pretty` or `json`"),
+        ("payments: {provider: real}", "payments.provider: must be `sandbox`"),
+        ("lotteries: [{id: a}]", "lotteries[0]: lacks `name`"),
+        ("lotteries: []", "lotteries: there must be at least one"),
+        ("lotteries: 5of36", "lotteries: invalid type"),
+    ];
+    for (file, expected) in cases {
+        let error = refusal(file, &[]);
+        assert!(error.starts_with(expected), "{file}: {error}");
+    }
+    let error = refusal("", &[("LOTTERY__TICKETS__RESERVATION", "soon")]);
+    assert!(error.starts_with("tickets.reservation: "), "{error}");
+    let error = refusal("", &[("LOTTERY__LOTTERIES", "5of36")]);
+    assert!(error.starts_with("LOTTERY__LOTTERIES: must be a list"), "{error}");
+    assert!(refusal("server: [", &[]).starts_with("mine.yaml is not the YAML it should be"));
+    let two = refusal("currency: rub\ndata_dir: ''", &[]);
+    assert_eq!(two.lines().count(), 2, "{two}");
+}
+
+#[test]
+fn lotteries_have_ranges() {
+    let base = [("id", "a"), ("name", "A"), ("pick", "5"), ("of", "36"), ("price", "100"), ("fund_share", "5000")];
+    let with = |name: &str, value: &str, prizes: &str| {
+        let fields: Vec<String> = base
+            .iter()
+            .map(|&(key, usual)| format!("{key}: {}", if key == name { value } else { usual }))
+            .collect();
+        format!("lotteries: [{{{}, prizes: [{prizes}]}}]", fields.join(", "))
+    };
+    let cases = [
+        ("id", "A", "", "lotteries[0].id: "),
+        ("id", "''", "", "lotteries[0].id: "),
+        ("id", "123456789012345678901234567890123", "", "lotteries"),
+        ("name", "' '", "", "lotteries[0].name: "),
+        ("pick", "0", "", "lotteries[0].pick: "),
+        ("pick", "36", "", "lotteries[0].pick: "),
+        ("of", "65", "", "lotteries[0].of: "),
+        ("price", "0", "", "lotteries[0].price: "),
+        ("price", "1000000000001", "", "lotteries[0].price: "),
+        ("price", "99.90", "", "lotteries: there are only whole numbers"),
+        ("fund_share", "10001", "", "lotteries[0].fund_share: "),
+        ("", "", "{matches: 5}", "lotteries[0].prizes[0]: must have either `fixed` or `share`"),
+        ("", "", "{matches: 5, fixed: 1, share: 1}", "lotteries[0].prizes[0]: must have either"),
+        (
+            "",
+            "",
+            "{matches: 5, fixed: 1}, {match: 4, fixed: 1}",
+            "lotteries[0].prizes[1].match: unknown field `match`",
+        ),
+        ("", "", "{fixed: 1}", "lotteries[0].prizes[0]: lacks `matches`"),
+    ];
+    for (name, value, prizes, expected) in cases {
+        let error = refusal(&with(name, value, prizes), &[]);
+        assert!(error.starts_with(expected), "{name} {value} {prizes}: {error}");
+    }
+    for (name, value) in [("pick", "35"), ("of", "64"), ("of", "6"), ("price", "1000000000000"), ("id", "a-b_9")] {
+        good(&with(name, value, ""), &[]);
+    }
+    let twice = refusal(
+        &with("", "", "")
+            .replace("[{", "[{id: a, name: A, pick: 1, of: 2, price: 1, fund_share: 0, prizes: []}, {"),
+        &[],
+    );
+    assert_eq!(twice, "lotteries[1].id: is taken by another lottery");
+}
+
+#[test]
+fn a_database_of_ones_own_demands_a_secret() {
+    let error = refusal("", &[("DATABASE_URL", URL)]);
+    assert!(error.starts_with("auth.jwt_secret: must be set along with database.url"), "{error}");
+    let error = refusal("", &[("DATABASE_URL", "lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+    assert!(error.starts_with("database.url: must be like postgres://"), "{error}");
+    let error = refusal("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", &SECRET[1..])]);
+    assert!(error.starts_with("auth.jwt_secret: must be at least 32 bytes"), "{error}");
+    let error = refusal("auth: {jwt_secret: short}", &[]);
+    assert!(error.starts_with("auth.jwt_secret: must be at least 32 bytes"), "{error}");
+    let digits = "1".repeat(32);
+    assert!(refusal(&format!("auth: {{jwt_secret: {digits}}}"), &[]).starts_with("auth.jwt_secret: "));
+    good(&format!("auth: {{jwt_secret: '{digits}'}}"), &[("DATABASE_URL", URL)]);
+    good("", &[("DATABASE_URL", "host=/run/postgresql dbname=lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let config = good("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("opensesame") && !shown.contains(SECRET), "{shown}");
+    for (name, value) in [("DATABASE_URL", "opensesame://x"), ("LOTTERY__AUTH__JWT_SECRET", "opensesame")] {
+        let error = load("", &[(name, value)]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("opensesame"), "{error}");
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("mine.yaml");
+    let error = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}

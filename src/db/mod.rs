@@ -1,0 +1,124 @@
+//! Floor 1: the way to Postgres: the pool that reads go through, the migrations, the private server.
+//! Every statement that reads stands in [`read`]; every one that writes, in the persistence actor's room.
+
+pub mod embedded;
+pub mod read;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, NoTls, Row};
+
+mod migrations {
+    refinery::embed_migrations!("migrations");
+}
+
+/// How long a read waits for a connection before it fails.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+/// Names the lock that lets one process migrate at a time.
+const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("no connection to the database: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("the database refused: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("migrations: {0}")]
+    Migration(#[from] refinery::Error),
+    #[error("the pool could not be built: {0}")]
+    Build(#[from] deadpool_postgres::BuildError),
+    /// A row that this version of the service did not write.
+    #[error("the database holds what it cannot: {0}")]
+    Corrupt(&'static str),
+}
+
+/// An error with all its causes in one line: the driver's own text names only its kind.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether the connection or the server went away, so that the same statement may well work later: no
+/// answer at all, or one of the classes 08 connection, 40 rollback, 53 resources, 57 intervention and 58
+/// system (PostgreSQL, appendix A).
+pub fn is_passing(error: &tokio_postgres::Error) -> bool {
+    let unanswered = || {
+        let source = std::error::Error::source(error);
+        error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
+    };
+    match error.code() {
+        None => unanswered(),
+        Some(state) => ["08", "40", "53", "57", "58"].iter().any(|class| state.code().starts_with(class)),
+    }
+}
+
+/// A pool of connections to read through.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool,
+}
+
+impl Db {
+    /// A pool of at most `size` connections. Nothing is opened before it is needed.
+    pub fn new(config: &Config, size: usize) -> Result<Db, DbError> {
+        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(config.clone(), NoTls, recycle);
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(POOL_WAIT))
+            .recycle_timeout(Some(POOL_WAIT))
+            .runtime(Runtime::Tokio1)
+            .build()?;
+        Ok(Db { pool })
+    }
+
+    /// A connection of the pool, for a few statements of one transaction.
+    pub async fn client(&self) -> Result<deadpool_postgres::Object, DbError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// All rows of a statement. It is prepared once for each connection.
+    async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query(&statement, params).await?)
+    }
+
+    /// The one row of a statement, or none.
+    async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, DbError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query_opt(&statement, params).await?)
+    }
+}
+
+/// Opens a connection of its own and keeps it going until the client is dropped.
+pub async fn connect(config: &Config) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(async move {
+        // Whoever uses the client sees the error too; here it only ends the task.
+        if let Err(error) = connection.await {
+            tracing::debug!(error = describe(&error), "a database connection ended");
+        }
+    });
+    Ok(client)
+}
+
+/// Brings the schema up to date; returns how many migrations it applied. Safe to call from several
+/// processes at once.
+pub async fn migrate(config: &Config) -> Result<usize, DbError> {
+    let mut client = connect(config).await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    // The lock goes with the connection.
+    let report = migrations::migrations::runner().run_async(&mut client).await?;
+    Ok(report.applied_migrations().len())
+}

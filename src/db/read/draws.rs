@@ -1,0 +1,269 @@
+//! Draws, their pools, results and jackpots, as the database has them. Knows no actor: what a live draw
+//! is doing at this moment, only its actor knows.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{Page, Rows};
+use crate::db::{Db, DbError};
+use crate::domain::draw::{DrawParts, DrawView, HeldTicket, Hold, Reservation, Times, Winning};
+use crate::domain::game::{Game, Pick};
+use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
+use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::money::{Money, Share};
+use crate::domain::pool::Pool;
+use crate::domain::prize::{Award, PrizeTable, Tier};
+
+const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.price, d.fund_share, \
+     d.sales_open_at, d.sales_close_at, d.draw_at, s.epoch, s.sold, r.pick AS winning, r.jackpot, c.reason \
+     FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
+     LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id";
+
+/// A draw, if there is one.
+pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawView>, DbError> {
+    let sql = format!("-- draws::one()\n{VIEW} WHERE d.id = $1");
+    db.query_opt(&sql, &[&id.0]).await?.as_ref().map(view).transpose()
+}
+
+/// Draws, newest first; with lotteries or statuses given, only those.
+pub async fn list(
+    db: &Db,
+    lotteries: &[String],
+    statuses: &[DrawStatus],
+    page: Page<i64>,
+) -> Result<Rows<DrawView, i64>, DbError> {
+    let sql = format!(
+        "-- draws::list()\n{VIEW} WHERE d.id < $1 AND ($2::text[] = '{{}}' OR d.lottery = ANY($2)) \
+         AND ($3::text[] = '{{}}' OR d.status = ANY($3)) ORDER BY d.id DESC LIMIT $4"
+    );
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let rows = db.query(&sql, &[&page.after.unwrap_or(i64::MAX), &lotteries, &statuses, &(page.limit + 1)]).await?;
+    let items = rows.iter().map(view).collect::<Result<_, _>>()?;
+    Ok(Rows::cut(items, page.limit, |draw| draw.id.0))
+}
+
+/// The draws that want an actor.
+pub async fn active(db: &Db) -> Result<Vec<DrawId>, DbError> {
+    let sql = "-- draws::active()
+        SELECT id FROM draws WHERE status NOT IN ('completed', 'cancelled') ORDER BY id";
+    Ok(db.query(sql, &[]).await?.iter().map(|row| DrawId(row.get("id"))).collect())
+}
+
+/// A draw with all its actor needs: the rules, the free pool tickets, the reservations.
+pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawParts>, DbError> {
+    let sql = format!("-- draws::load()\n{VIEW} WHERE d.id = $1");
+    let Some(row) = db.query_opt(&sql, &[&id.0]).await? else { return Ok(None) };
+    let view = view(&row)?;
+    let game = game(&row)?;
+    let rules = Rules {
+        lottery: view.lottery.clone(),
+        game,
+        price: view.price,
+        fund_share: view.fund_share,
+        prizes: prizes(db, id, game).await?,
+    };
+    let selling = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
+    let pool = if selling { pool(db, id, game).await? } else { Pool::default() };
+    let reservations = if selling { reservations(db, id, game).await? } else { HashMap::new() };
+    Ok(Some(DrawParts {
+        id,
+        number: view.number,
+        rules,
+        times: view.times,
+        status: view.status,
+        epoch: row.get("epoch"),
+        sold: view.sold,
+        pool,
+        reservations,
+        winning: view.winning,
+        cancel_reason: view.cancel_reason,
+    }))
+}
+
+async fn prizes(db: &Db, id: DrawId, game: Game) -> Result<PrizeTable, DbError> {
+    let sql = "-- draws::prizes()
+        SELECT matches, amount, share FROM draw_tiers WHERE draw_id = $1 ORDER BY matches DESC";
+    let tier = |row: &Row| {
+        let matches = u8::try_from(row.get::<_, i16>("matches")).map_err(|_| DbError::Corrupt("tier"))?;
+        let award = match (row.get::<_, Option<i64>>("amount"), row.get::<_, Option<i16>>("share")) {
+            (Some(amount), None) => Award::Fixed(Money::new(amount)),
+            (None, Some(share)) => Award::Pool(basis_points(share)?),
+            _ => return Err(DbError::Corrupt("tier")),
+        };
+        Ok(Tier { matches, award })
+    };
+    let tiers = db.query(sql, &[&id.0]).await?.iter().map(tier).collect::<Result<Vec<_>, _>>()?;
+    PrizeTable::new(game, tiers).map_err(|_| DbError::Corrupt("prize table"))
+}
+
+/// The pool tickets nobody holds.
+async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
+    let sql = "-- draws::pool()
+        SELECT p.id, p.pick FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
+            SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))";
+    let mut pool = Pool::default();
+    for row in db.query(sql, &[&id.0]).await? {
+        pool.put(PoolTicketId(row.get("id")), pick(game, row.get("pick"))?);
+    }
+    Ok(pool)
+}
+
+async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<PaymentId, Reservation>, DbError> {
+    let sql = "-- draws::reservations()
+        SELECT t.id, t.user_id, t.payment_id, t.pick, t.pool_ticket_id, p.reserved_until, p.status
+        FROM tickets t JOIN payments p ON p.id = t.payment_id
+        WHERE t.draw_id = $1 AND t.status = 'reserved' ORDER BY t.id";
+    let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
+    for row in db.query(sql, &[&id.0]).await? {
+        let until: Option<Timestamp> = row.get("reserved_until");
+        let charging = row.get::<_, &str>("status") == "processing";
+        let reservation = reservations.entry(PaymentId(row.get("payment_id"))).or_insert(Reservation {
+            user: UserId(row.get("user_id")),
+            until: until.ok_or(DbError::Corrupt("a reservation without an end"))?,
+            tickets: Vec::new(),
+            hold: if charging { Hold::Charging } else { Hold::Held },
+        });
+        let taken = row.get::<_, Option<Uuid>>("pool_ticket_id");
+        let pick = pick(game, row.get("pick"))?;
+        reservation.tickets.push(HeldTicket {
+            id: TicketId(row.get("id")),
+            pool: taken.map(|id| (PoolTicketId(id), pick)),
+            returning: false,
+        });
+    }
+    Ok(reservations)
+}
+
+/// A pre-made ticket that is for sale.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PoolTicket {
+    pub id: PoolTicketId,
+    pub pick: Pick,
+    pub price: Money,
+}
+
+/// The pool tickets for sale in the order they were made; none if there is no such draw.
+pub async fn pool_page(db: &Db, id: DrawId, page: Page<Uuid>) -> Result<Option<Rows<PoolTicket, Uuid>>, DbError> {
+    let sql = "-- draws::pool_page(draw)
+        SELECT pick, of, price, status IN ('scheduled', 'open') AS selling FROM draws WHERE id = $1";
+    let Some(draw) = db.query_opt(sql, &[&id.0]).await? else { return Ok(None) };
+    if !draw.get::<_, bool>("selling") {
+        return Ok(Some(Rows { items: Vec::new(), next: None }));
+    }
+    let (game, price) = (game(&draw)?, Money::new(draw.get("price")));
+    let sql = "-- draws::pool_page(tickets)
+        SELECT p.id, p.pick FROM pool_tickets p WHERE p.draw_id = $1 AND p.id > $2 AND NOT EXISTS (
+            SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))
+        ORDER BY p.id LIMIT $3";
+    let rows = db.query(sql, &[&id.0, &page.after.unwrap_or(Uuid::nil()), &(page.limit + 1)]).await?;
+    let ticket = |row: &Row| {
+        Ok(PoolTicket { id: PoolTicketId(row.get("id")), pick: pick(game, row.get("pick"))?, price })
+    };
+    let items = rows.iter().map(ticket).collect::<Result<_, DbError>>()?;
+    Ok(Some(Rows::cut(items, page.limit, |ticket: &PoolTicket| ticket.id.0)))
+}
+
+/// A completed draw's result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ResultView {
+    pub draw: DrawId,
+    pub winning: Pick,
+    pub drawn_at: Timestamp,
+    pub sold: i64,
+    pub prize_fund: Money,
+    pub rollover: Money,
+    /// Matches, winners and what one winning ticket gets, the most matches first.
+    pub tiers: Vec<(i16, i64, Money)>,
+}
+
+/// What is to be said of a draw's result.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ResultState {
+    NoSuchDraw,
+    NotCompleted,
+    Completed(ResultView),
+}
+
+/// The result of a draw.
+pub async fn result(db: &Db, id: DrawId) -> Result<ResultState, DbError> {
+    let sql = "-- draws::result(draw)
+        SELECT d.pick, d.of, d.status, s.sold, r.pick AS winning, r.drawn_at, r.prize_fund, r.rollover
+        FROM draws d JOIN draw_sales s ON s.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
+        WHERE d.id = $1";
+    let Some(row) = db.query_opt(sql, &[&id.0]).await? else { return Ok(ResultState::NoSuchDraw) };
+    if row.get::<_, &str>("status") != DrawStatus::Completed.as_str() {
+        return Ok(ResultState::NotCompleted);
+    }
+    let sql = "-- draws::result(tiers)
+        SELECT matches, winners, prize FROM result_tiers WHERE draw_id = $1 ORDER BY matches DESC";
+    let tiers = db.query(sql, &[&id.0]).await?;
+    let tiers = tiers.iter().map(|row| (row.get("matches"), row.get("winners"), Money::new(row.get("prize"))));
+    Ok(ResultState::Completed(ResultView {
+        draw: id,
+        winning: pick(game(&row)?, row.get("winning"))?,
+        drawn_at: row.get("drawn_at"),
+        sold: row.get("sold"),
+        prize_fund: Money::new(row.get("prize_fund")),
+        rollover: Money::new(row.get("rollover")),
+        tiers: tiers.collect(),
+    }))
+}
+
+/// What each lottery's last draw left for its next.
+pub async fn jackpots(db: &Db) -> Result<HashMap<LotteryId, Money>, DbError> {
+    let sql = "-- draws::jackpots()
+        SELECT l.id, a.balance FROM lotteries l JOIN accounts a ON a.id = l.seq * 8 + 4";
+    let rows = db.query(sql, &[]).await?;
+    Ok(rows.iter().map(|row| (LotteryId(row.get("id")), Money::new(row.get("balance")))).collect())
+}
+
+fn view(row: &Row) -> Result<DrawView, DbError> {
+    let winning = match row.get::<_, Option<i64>>("winning") {
+        Some(mask) => {
+            let jackpot = row.get::<_, Option<i64>>("jackpot").ok_or(DbError::Corrupt("jackpot"))?;
+            Some(Winning { pick: pick(game(row)?, mask)?, jackpot: Money::new(jackpot) })
+        }
+        None => None,
+    };
+    Ok(DrawView {
+        id: DrawId(row.get("id")),
+        lottery: LotteryId(row.get("lottery")),
+        number: row.get("number"),
+        status: DrawStatus::parse(row.get("status")).ok_or(DbError::Corrupt("draw status"))?,
+        price: Money::new(row.get("price")),
+        fund_share: basis_points(row.get("fund_share"))?,
+        times: Times {
+            sales_open_at: row.get("sales_open_at"),
+            sales_close_at: row.get("sales_close_at"),
+            draw_at: row.get("draw_at"),
+        },
+        sold: row.get("sold"),
+        available: 0,
+        winning,
+        cancel_reason: row.get("reason"),
+    })
+}
+
+fn game(row: &Row) -> Result<Game, DbError> {
+    let number = |name| u8::try_from(row.get::<_, i16>(name)).map_err(|_| DbError::Corrupt("game"));
+    Game::new(number("pick")?, number("of")?).map_err(|_| DbError::Corrupt("game"))
+}
+
+fn pick(game: Game, mask: i64) -> Result<Pick, DbError> {
+    game.pick_from_mask(mask).map_err(|_| DbError::Corrupt("pick"))
+}
+
+fn basis_points(share: i16) -> Result<Share, DbError> {
+    let share = u16::try_from(share).map_err(|_| DbError::Corrupt("share"))?;
+    Share::new(share).map_err(|_| DbError::Corrupt("share"))
+}
+
+/// Every combination that a draw's pool was ever given.
+pub async fn pool_picks(db: &Db, id: DrawId, game: Game) -> Result<HashSet<Pick>, DbError> {
+    let sql = "-- draws::pool_picks()
+        SELECT pick FROM pool_tickets WHERE draw_id = $1";
+    db.query(sql, &[&id.0]).await?.iter().map(|row| pick(game, row.get("pick"))).collect()
+}

@@ -1,0 +1,66 @@
+//! Payments as their payers see them.
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{Page, Rows};
+use crate::db::{Db, DbError};
+use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
+use crate::domain::money::{Currency, Money};
+use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
+
+/// A payment, and the draw whose tickets it pays for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PaymentView {
+    pub payment: Payment,
+    pub draw: Option<DrawId>,
+    /// None when it was paid in the same step.
+    pub reserved_until: Option<Timestamp>,
+}
+
+const VIEW: &str = "SELECT id, kind, status, amount, method, failure_code, draw_id, reserved_until, ticket_ids, \
+     created_at, updated_at \
+     FROM payment_states";
+
+/// One of this user's payments.
+pub async fn one(db: &Db, currency: Currency, user: UserId, id: PaymentId) -> Result<Option<PaymentView>, DbError> {
+    let sql = format!("-- payments::one()\n{VIEW} WHERE id = $1 AND user_id = $2");
+    db.query_opt(&sql, &[&id.0, &user.0]).await?.map(|row| view(&row, currency)).transpose()
+}
+
+/// This user's payments, newest first.
+pub async fn list(
+    db: &Db,
+    currency: Currency,
+    user: UserId,
+    page: Page<Uuid>,
+) -> Result<Rows<Payment, Uuid>, DbError> {
+    let sql = format!(
+        "-- payments::list()\n{VIEW} WHERE user_id = $1 AND id < $2 ORDER BY user_id DESC, id DESC LIMIT $3"
+    );
+    let rows = db.query(&sql, &[&user.0, &page.after.unwrap_or(Uuid::max()), &(page.limit + 1)]).await?;
+    let items = rows.iter().map(|row| Ok(view(row, currency)?.payment)).collect::<Result<_, DbError>>()?;
+    Ok(Rows::cut(items, page.limit, |payment| payment.id.0))
+}
+
+fn view(row: &Row, currency: Currency) -> Result<PaymentView, DbError> {
+    let method = match row.get::<_, Option<&str>>("method") {
+        Some(text) => Some(Method::parse(text).ok_or(DbError::Corrupt("payment method"))?),
+        None => None,
+    };
+    let payment = Payment {
+        id: PaymentId(row.get("id")),
+        kind: PaymentKind::parse(row.get("kind")).ok_or(DbError::Corrupt("payment kind"))?,
+        status: PaymentStatus::parse(row.get("status")).ok_or(DbError::Corrupt("payment status"))?,
+        amount: Money::new(row.get("amount")),
+        currency,
+        method,
+        ticket_ids: row.get::<_, Vec<Uuid>>("ticket_ids").into_iter().map(TicketId).collect(),
+        failure_code: row.get("failure_code"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+    };
+    let draw = row.get::<_, Option<i64>>("draw_id").map(DrawId);
+    Ok(PaymentView { payment, draw, reserved_until: row.get("reserved_until") })
+}

@@ -1,0 +1,462 @@
+//! The books of one transaction: what it has locked and read, the judgement of each record against that,
+//! in order, and the rows that follow. Knows no SQL; persistence loads it and writes what it says.
+//!
+//! A record was decided by its draw in memory. The books hold the last word: the wallet's balance, the
+//! payment's status, the draw's epoch and the kept keys as the database has them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::id::{DrawId, PaymentId, TicketId, UserId};
+use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
+use super::money::{Currency, Money};
+use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
+use super::record::{
+    Accepted, BeginCharge, BeginDeposit, Charge, EndCharge, EndDeposit, Expire, Fence, GiveBack, Held, Kept, Key,
+    Line, Order, Pay, Record, Refused,
+};
+
+/// What a batch must lock and read before its records can be judged. Sorted, so that locks are taken
+/// in one order by everybody.
+#[derive(Default, PartialEq, Debug)]
+pub struct Needs {
+    pub accounts: BTreeSet<AccountId>,
+    pub draws: BTreeSet<DrawId>,
+    pub payments: BTreeSet<PaymentId>,
+    pub keys: BTreeSet<(UserId, String)>,
+}
+
+impl Needs {
+    /// All that these records need.
+    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Needs {
+        let mut needs = Needs::default();
+        for record in records {
+            needs.add(record);
+        }
+        needs
+    }
+
+    fn add(&mut self, record: &Record) {
+        if let Some(fence) = record.fence() {
+            self.draws.insert(fence.draw);
+        }
+        match record {
+            Record::Order(order) => {
+                self.keys.extend(order.key.iter().map(|key| (key.user, key.text.clone())));
+                if order.reserved_until.is_none() {
+                    self.accounts.insert(AccountId::wallet(order.user));
+                    self.accounts.insert(AccountId::escrow(order.fence.draw));
+                }
+            }
+            Record::Pay(pay) => {
+                self.keys.extend(pay.key.iter().map(|key| (key.user, key.text.clone())));
+                self.payments.insert(pay.payment);
+                self.accounts.insert(AccountId::wallet(pay.user));
+                self.accounts.insert(AccountId::escrow(pay.fence.draw));
+            }
+            Record::GiveBack(it) => drop(self.payments.insert(it.payment)),
+            Record::Expire(it) => drop(self.payments.insert(it.payment)),
+            Record::BeginCharge(it) => drop(self.payments.insert(it.payment)),
+            Record::EndCharge(it) => {
+                self.payments.insert(it.payment);
+                self.accounts.insert(AccountId::CLEARING);
+                self.accounts.insert(AccountId::wallet(it.user));
+                self.accounts.extend(it.held.iter().map(|held| AccountId::escrow(held.fence.draw)));
+            }
+            Record::BeginDeposit(it) => {
+                self.keys.extend(it.key.iter().map(|key| (key.user, key.text.clone())));
+            }
+            Record::EndDeposit(it) => {
+                self.payments.insert(it.payment);
+                self.accounts.insert(AccountId::CLEARING);
+                self.accounts.insert(AccountId::wallet(it.user));
+            }
+        }
+    }
+}
+
+/// What each sale changes of its draw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sales {
+    pub epoch: i64,
+    /// Paid tickets; the next one's number is one more.
+    pub sold: i64,
+}
+
+/// A payment as its row has it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PaymentRow {
+    pub user: UserId,
+    pub kind: PaymentKind,
+    pub status: PaymentStatus,
+    pub amount: Money,
+    pub method: Option<Method>,
+    pub failure_code: Option<String>,
+    pub draw: Option<DrawId>,
+    /// Tickets first ordered.
+    pub lines: Option<i16>,
+    pub reserved_until: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A new ticket's row.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewTicket {
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub draw: DrawId,
+    pub line: Line,
+    /// None while it is reserved.
+    pub number: Option<i64>,
+}
+
+/// How a reserved ticket ended unpaid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    Expired,
+    Returned,
+}
+
+impl Release {
+    /// As the database writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Release::Expired => "expired",
+            Release::Returned => "returned",
+        }
+    }
+}
+
+/// A success to keep under its key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewKey {
+    pub key: Key,
+    pub status: i16,
+    pub payment: PaymentId,
+    /// None: rebuilt from the payment's rows.
+    pub answer: Option<Payment>,
+    pub at: Timestamp,
+}
+
+/// The rows that follow from what was accepted, beside the ledger's.
+#[derive(Default, Debug)]
+pub struct Changes {
+    pub new_payments: BTreeMap<PaymentId, PaymentRow>,
+    pub changed_payments: BTreeMap<PaymentId, PaymentRow>,
+    pub new_tickets: Vec<NewTicket>,
+    pub paid_tickets: Vec<(UserId, TicketId, i64)>,
+    pub released_tickets: Vec<(UserId, TicketId, Release)>,
+    pub new_keys: Vec<NewKey>,
+    pub changed_draws: BTreeSet<DrawId>,
+}
+
+/// The books of one transaction.
+#[derive(Debug)]
+pub struct Books {
+    pub currency: Currency,
+    pub ledger: Ledger,
+    pub draws: HashMap<DrawId, Sales>,
+    pub payments: HashMap<PaymentId, PaymentRow>,
+    pub keys: HashMap<(UserId, String), Kept>,
+    pub changes: Changes,
+}
+
+impl Books {
+    /// Judges a record: it is written whole, or it changes nothing.
+    pub fn judge(&mut self, record: &Record) -> Result<Accepted, Refused> {
+        match record {
+            Record::Order(order) => self.order(order),
+            Record::Pay(pay) => self.pay(pay),
+            Record::GiveBack(give_back) => self.give_back(give_back),
+            Record::Expire(expire) => self.expire(expire),
+            Record::BeginCharge(begin) => self.begin_charge(begin),
+            Record::EndCharge(end) => self.end_charge(end),
+            Record::BeginDeposit(begin) => self.begin_deposit(begin),
+            Record::EndDeposit(end) => self.end_deposit(end),
+        }
+    }
+
+    fn order(&mut self, order: &Order) -> Result<Accepted, Refused> {
+        self.check_key(order.key.as_ref())?;
+        self.check_fence(order.fence)?;
+        let lines = i16::try_from(order.lines.len()).map_err(|_| Refused::Broken)?;
+        let amount = order.price.checked_mul(order.lines.len() as u64).ok_or(Refused::Broken)?;
+        let paid = order.reserved_until.is_none();
+        if paid {
+            let wallet = AccountId::wallet(order.user);
+            self.take(wallet, order.fence.draw, amount, order.payment, order.at)?;
+        }
+
+        // The order is accepted: from here on nothing may refuse it.
+        let first_number = paid.then(|| self.number(order.fence.draw, lines.into()));
+        for (line, index) in order.lines.iter().zip(0..) {
+            self.changes.new_tickets.push(NewTicket {
+                user: order.user,
+                payment: order.payment,
+                draw: order.fence.draw,
+                line: line.clone(),
+                number: first_number.map(|first| first + index),
+            });
+        }
+        let row = PaymentRow {
+            user: order.user,
+            kind: PaymentKind::Purchase,
+            status: if paid { PaymentStatus::Paid } else { PaymentStatus::Pending },
+            amount,
+            method: paid.then_some(Method::Wallet),
+            failure_code: None,
+            draw: Some(order.fence.draw),
+            lines: Some(lines),
+            reserved_until: order.reserved_until,
+            created_at: order.at,
+            updated_at: order.at,
+        };
+        self.changes.new_payments.insert(order.payment, row);
+        self.keep(order.key.as_ref(), 201, order.payment, None, order.at);
+        Ok(Accepted::Ordered { first_number })
+    }
+
+    fn pay(&mut self, pay: &Pay) -> Result<Accepted, Refused> {
+        self.check_key(pay.key.as_ref())?;
+        self.check_fence(pay.fence)?;
+        let row = self.payment(pay.payment, PaymentStatus::Pending)?;
+        self.take(AccountId::wallet(pay.user), pay.fence.draw, row.amount, pay.payment, pay.at)?;
+
+        // Paid: from here on nothing may refuse it.
+        let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
+        self.keep(pay.key.as_ref(), 200, pay.payment, Some(payment.clone()), pay.at);
+        Ok(Accepted::Payment(payment))
+    }
+
+    fn give_back(&mut self, it: &GiveBack) -> Result<Accepted, Refused> {
+        self.check_fence(it.fence)?;
+        let row = self.payment(it.payment, PaymentStatus::Pending)?;
+        let release = if it.last {
+            self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired);
+            Release::Expired
+        } else {
+            let left = row.amount.checked_sub(it.price).filter(|left| *left > Money::ZERO).ok_or(Refused::Broken)?;
+            self.change(it.payment, it.at, |row| row.amount = left);
+            Release::Returned
+        };
+        self.changes.released_tickets.push((it.user, it.ticket, release));
+        Ok(Accepted::Released)
+    }
+
+    fn expire(&mut self, it: &Expire) -> Result<Accepted, Refused> {
+        self.check_fence(it.fence)?;
+        let row = self.payments.get(&it.payment).ok_or(Refused::Broken)?;
+        match row.status {
+            PaymentStatus::Pending => self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired),
+            PaymentStatus::Paid => return Err(Refused::NotPayable),
+            // A card being charged decides over the payment; one that came too late has decided.
+            _ => {}
+        }
+        let released = it.tickets.iter().map(|ticket| (it.user, *ticket, Release::Expired));
+        self.changes.released_tickets.extend(released);
+        Ok(Accepted::Released)
+    }
+
+    fn begin_charge(&mut self, it: &BeginCharge) -> Result<Accepted, Refused> {
+        self.check_fence(it.fence)?;
+        self.payment(it.payment, PaymentStatus::Pending)?;
+        self.change(it.payment, it.at, |row| {
+            row.status = PaymentStatus::Processing;
+            row.method = Some(Method::Card);
+            row.failure_code = None;
+        });
+        Ok(Accepted::Payment(self.view(it.payment, it.tickets.clone())))
+    }
+
+    fn end_charge(&mut self, it: &EndCharge) -> Result<Accepted, Refused> {
+        if let Some(held) = &it.held {
+            self.check_fence(held.fence)?;
+        }
+        let row = self.payment(it.payment, PaymentStatus::Processing)?;
+        let payment = match (&it.charge, &it.held) {
+            (Charge::Paid, Some(Held { fence, tickets })) => {
+                self.take(AccountId::CLEARING, fence.draw, row.amount, it.payment, it.at)?;
+                self.settle_purchase(it.payment, Method::Card, fence.draw, tickets, it.at)
+            }
+            (Charge::Paid, None) => {
+                self.credit_card(it.user, row.amount, it.payment, it.at)?;
+                self.change(it.payment, it.at, |row| row.status = PaymentStatus::Refunded);
+                self.view(it.payment, Vec::new())
+            }
+            (Charge::Declined(code), held) => {
+                self.change(it.payment, it.at, |row| {
+                    row.status = if held.is_some() { PaymentStatus::Pending } else { PaymentStatus::Expired };
+                    row.failure_code = Some(code.clone());
+                });
+                self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
+            }
+            (Charge::Processing, held) => {
+                self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
+            }
+        };
+        self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
+        Ok(Accepted::Payment(payment))
+    }
+
+    fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Accepted, Refused> {
+        self.check_key(it.key.as_ref())?;
+        let row = PaymentRow {
+            user: it.user,
+            kind: PaymentKind::Deposit,
+            status: PaymentStatus::Processing,
+            amount: it.amount,
+            method: Some(Method::Card),
+            failure_code: None,
+            draw: None,
+            lines: None,
+            reserved_until: None,
+            created_at: it.at,
+            updated_at: it.at,
+        };
+        self.payments.insert(it.payment, row.clone());
+        self.changes.new_payments.insert(it.payment, row);
+        self.keep(it.key.as_ref(), 201, it.payment, None, it.at);
+        Ok(Accepted::Payment(self.view(it.payment, Vec::new())))
+    }
+
+    fn end_deposit(&mut self, it: &EndDeposit) -> Result<Accepted, Refused> {
+        let row = self.payment(it.payment, PaymentStatus::Processing)?;
+        match &it.charge {
+            Charge::Paid => {
+                self.credit_card(it.user, row.amount, it.payment, it.at)?;
+                self.change(it.payment, it.at, |row| row.status = PaymentStatus::Paid);
+            }
+            Charge::Declined(code) => self.change(it.payment, it.at, |row| {
+                row.status = PaymentStatus::Failed;
+                row.failure_code = Some(code.clone());
+            }),
+            Charge::Processing => {}
+        }
+        let payment = self.view(it.payment, Vec::new());
+        self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
+        Ok(Accepted::Payment(payment))
+    }
+
+    /// Refuses a key that was used before: with its earlier success, or for another request.
+    fn check_key(&self, key: Option<&Key>) -> Result<(), Refused> {
+        let Some(key) = key else { return Ok(()) };
+        match self.keys.get(&(key.user, key.text.clone())) {
+            None => Ok(()),
+            Some(kept) if kept.request == key.request => Err(Refused::Replay(kept.clone())),
+            Some(_) => Err(Refused::KeyReused),
+        }
+    }
+
+    fn check_fence(&self, fence: Fence) -> Result<(), Refused> {
+        let sales = self.draws.get(&fence.draw).ok_or(Refused::Stale)?;
+        if sales.epoch == fence.epoch { Ok(()) } else { Err(Refused::Stale) }
+    }
+
+    /// The payment, if it is of this status.
+    fn payment(&self, id: PaymentId, status: PaymentStatus) -> Result<PaymentRow, Refused> {
+        let row = self.payments.get(&id).ok_or(Refused::Broken)?;
+        if row.status == status { Ok(row.clone()) } else { Err(Refused::NotPayable) }
+    }
+
+    /// Moves a purchase's amount into the draw's escrow.
+    fn take(
+        &mut self,
+        debit: AccountId,
+        draw: DrawId,
+        amount: Money,
+        payment: PaymentId,
+        at: Timestamp,
+    ) -> Result<(), Refused> {
+        let credit = AccountId::escrow(draw);
+        self.transfer(Transfer { debit, credit, amount, kind: TransferKind::Purchase, reference: Some(payment.0), at })
+    }
+
+    /// Moves what a card paid into the wallet.
+    fn credit_card(
+        &mut self,
+        user: UserId,
+        amount: Money,
+        payment: PaymentId,
+        at: Timestamp,
+    ) -> Result<(), Refused> {
+        let reference: Option<Uuid> = Some(payment.0);
+        let (debit, credit) = (AccountId::CLEARING, AccountId::wallet(user));
+        self.transfer(Transfer { debit, credit, amount, kind: TransferKind::Deposit, reference, at })
+    }
+
+    fn transfer(&mut self, transfer: Transfer) -> Result<(), Refused> {
+        self.ledger.transfer(transfer).map_err(|error| match error {
+            LedgerError::InsufficientFunds => Refused::InsufficientFunds,
+            LedgerError::UnknownAccount(_) | LedgerError::Senseless | LedgerError::Overflow => Refused::Broken,
+        })
+    }
+
+    /// The next `count` numbers of a draw whose fence was checked; returns the first.
+    fn number(&mut self, draw: DrawId, count: i64) -> i64 {
+        let sales = self.draws.get_mut(&draw).expect("check_fence found the draw");
+        let first = sales.sold + 1;
+        sales.sold += count;
+        self.changes.changed_draws.insert(draw);
+        first
+    }
+
+    /// A reservation's money is in: its tickets get their numbers.
+    fn settle_purchase(
+        &mut self,
+        id: PaymentId,
+        method: Method,
+        draw: DrawId,
+        tickets: &[TicketId],
+        at: Timestamp,
+    ) -> Payment {
+        let first = self.number(draw, tickets.len() as i64);
+        self.change(id, at, |row| {
+            row.status = PaymentStatus::Paid;
+            row.method = Some(method);
+            row.failure_code = None;
+        });
+        let user = self.payments[&id].user;
+        let numbered = tickets.iter().zip(first..).map(|(ticket, number)| (user, *ticket, number));
+        self.changes.paid_tickets.extend(numbered);
+        self.view(id, tickets.to_vec())
+    }
+
+    /// Changes a payment that was found, here and in the rows to write.
+    fn change(&mut self, id: PaymentId, at: Timestamp, change: impl FnOnce(&mut PaymentRow)) {
+        let row = self.payments.get_mut(&id).expect("the caller found the payment");
+        change(row);
+        row.updated_at = at;
+        match self.changes.new_payments.get_mut(&id) {
+            Some(new) => *new = row.clone(),
+            None => drop(self.changes.changed_payments.insert(id, row.clone())),
+        }
+    }
+
+    /// Keeps a success under its key, for this batch's later records too.
+    fn keep(&mut self, key: Option<&Key>, status: i16, payment: PaymentId, answer: Option<Payment>, at: Timestamp) {
+        let Some(key) = key else { return };
+        let kept = Kept { request: key.request, status, payment: Some(payment), answer: None };
+        self.keys.insert((key.user, key.text.clone()), kept);
+        self.changes.new_keys.push(NewKey { key: key.clone(), status, payment, answer, at });
+    }
+
+    /// A payment that was found, as its payer sees it.
+    fn view(&self, id: PaymentId, ticket_ids: Vec<TicketId>) -> Payment {
+        let row = &self.payments[&id];
+        Payment {
+            id,
+            kind: row.kind,
+            status: row.status,
+            amount: row.amount,
+            currency: self.currency,
+            method: row.method,
+            ticket_ids,
+            failure_code: row.failure_code.clone(),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One draw: its pool, its reservations and the steps of its life. Decides and remembers; it neither
+//! writes nor waits. What it decides becomes a [`Record`], and [`Draw::answered`] tells it what became of
+//! that: until then whatever the record touches is held and can go to nobody else.
+
+mod sale;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use super::game::Pick;
+use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use super::lottery::{DrawStatus, Rules};
+use super::money::{Money, Share};
+use super::pool::Pool;
+use super::prize::fund;
+use super::record::{Expire, Fence};
+
+pub use sale::{Ask, AskLine, OrderRefusal};
+
+/// When a draw moves by itself. In order, and `draw_at` not before the sale's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// None: until an admin opens it.
+    pub sales_open_at: Option<Timestamp>,
+    pub sales_close_at: Timestamp,
+    pub draw_at: Timestamp,
+}
+
+/// A ticket that a reservation holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HeldTicket {
+    pub id: TicketId,
+    /// The pool ticket it took, to go back to the pool if it is not paid.
+    pub pool: Option<(PoolTicketId, Pick)>,
+    /// Its giving back is on its way to the database.
+    pub returning: bool,
+}
+
+/// What is on its way for a reservation. Anything but `Held` keeps everything else off it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    Held,
+    Paying,
+    /// The card is being charged, by us or by a provider that will tell later.
+    Charging,
+    Expiring,
+}
+
+/// Tickets held for a player until they are paid or the time is up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reservation {
+    pub user: UserId,
+    pub until: Timestamp,
+    pub tickets: Vec<HeldTicket>,
+    pub hold: Hold,
+}
+
+/// A draw as the outside sees it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DrawView {
+    pub id: DrawId,
+    pub lottery: super::id::LotteryId,
+    pub number: i32,
+    pub status: DrawStatus,
+    pub price: Money,
+    pub fund_share: Share,
+    pub times: Times,
+    /// Paid tickets.
+    pub sold: i64,
+    /// Pool tickets for sale.
+    pub available: i64,
+    pub winning: Option<Winning>,
+    pub cancel_reason: Option<String>,
+}
+
+/// The numbers, and the jackpot that rolled in with them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Winning {
+    pub pick: Pick,
+    pub jackpot: Money,
+}
+
+impl DrawView {
+    /// The prize fund as if the draw were conducted now with this jackpot, or as it was conducted.
+    pub fn prize_fund(&self, jackpot: Money) -> Money {
+        if matches!(self.status, DrawStatus::Cancelling | DrawStatus::Cancelled) {
+            return Money::ZERO;
+        }
+        let sales = self.price.checked_mul(self.sold.unsigned_abs()).unwrap_or(Money::MAX);
+        fund(sales, self.fund_share, self.winning.map_or(jackpot, |winning| winning.jackpot))
+    }
+}
+
+/// A step of a draw's life that an admin may ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Open,
+    Close,
+    Conduct,
+    Cancel,
+}
+
+/// May the step be taken?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allowed {
+    Yes,
+    /// It was taken before: nothing to do.
+    Already,
+    /// It is under way: wait for it.
+    UnderWay,
+    No,
+}
+
+/// What the clock asks of a draw.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Due {
+    Step(Step),
+    /// Nobody opened it before its cut-off.
+    CancelUnopened,
+    /// These reservations ran out.
+    Expire(Vec<Expire>),
+}
+
+/// What is to be known of a draw to go on with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DrawParts {
+    pub id: DrawId,
+    pub number: i32,
+    pub rules: Rules,
+    pub times: Times,
+    pub status: DrawStatus,
+    pub epoch: i64,
+    pub sold: i64,
+    pub pool: Pool,
+    pub reservations: HashMap<PaymentId, Reservation>,
+    pub winning: Option<Winning>,
+    pub cancel_reason: Option<String>,
+}
+
+/// One draw.
+#[derive(Debug)]
+pub struct Draw {
+    it: DrawParts,
+    /// The reservations that may expire, soonest first.
+    due: BTreeSet<(Timestamp, PaymentId)>,
+    /// Records on their way to the database.
+    out: usize,
+    /// The sale is over for good, though the database may not say so yet.
+    stopped: bool,
+}
+
+impl Draw {
+    /// A draw as the database has it.
+    pub fn new(parts: DrawParts) -> Draw {
+        let due = parts.reservations.iter().map(|(id, held)| (held.until, *id)).collect();
+        let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
+        Draw { it: parts, due, out: 0, stopped }
+    }
+
+    pub fn id(&self) -> DrawId {
+        self.it.id
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.it.rules
+    }
+
+    pub fn status(&self) -> DrawStatus {
+        self.it.status
+    }
+
+    pub fn fence(&self) -> Fence {
+        Fence { draw: self.it.id, epoch: self.it.epoch }
+    }
+
+    /// As the outside sees it now.
+    pub fn view(&self) -> DrawView {
+        let it = &self.it;
+        DrawView {
+            id: it.id,
+            lottery: it.rules.lottery.clone(),
+            number: it.number,
+            status: it.status,
+            price: it.rules.price,
+            fund_share: it.rules.fund_share,
+            times: it.times,
+            sold: it.sold,
+            available: if self.stopped { 0 } else { it.pool.len() as i64 },
+            winning: it.winning,
+            cancel_reason: it.cancel_reason.clone(),
+        }
+    }
+
+    /// May this step be taken now?
+    pub fn allows(&self, step: Step, now: Timestamp) -> Allowed {
+        use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
+        match (step, self.it.status) {
+            (Step::Open, Scheduled) if self.may_open(now) => Allowed::Yes,
+            (Step::Open, Open) if !self.stopped => Allowed::Already,
+            (Step::Close, Open) if self.stopped => Allowed::UnderWay,
+            (Step::Close, Open) => Allowed::Yes,
+            (Step::Close, Closed) => Allowed::Already,
+            (Step::Conduct, Closed) => Allowed::Yes,
+            (Step::Conduct, Settling) => Allowed::UnderWay,
+            (Step::Conduct, Completed) => Allowed::Already,
+            (Step::Cancel, Scheduled | Open | Closed) => Allowed::Yes,
+            (Step::Cancel, Cancelling) => Allowed::UnderWay,
+            (Step::Cancel, Cancelled) => Allowed::Already,
+            _ => Allowed::No,
+        }
+    }
+
+    /// Before the cut-off; and behind it the clock's own opening, missed while the service was down, is
+    /// caught up: the close that follows finds nothing sold.
+    fn may_open(&self, now: Timestamp) -> bool {
+        let times = self.it.times;
+        !self.stopped && (now < times.sales_close_at || times.sales_open_at.is_some_and(|at| at <= now))
+    }
+
+    /// What the clock asks for at this moment, one thing at a time, the most pressing first.
+    pub fn due(&mut self, now: Timestamp) -> Option<Due> {
+        let times = self.it.times;
+        match self.it.status {
+            DrawStatus::Scheduled if times.sales_open_at.is_some_and(|at| at <= now) && !self.stopped => {
+                return Some(Due::Step(Step::Open));
+            }
+            DrawStatus::Scheduled if times.sales_close_at <= now => return Some(Due::CancelUnopened),
+            DrawStatus::Open if times.sales_close_at <= now => return Some(Due::Step(Step::Close)),
+            DrawStatus::Closed if times.draw_at <= now => return Some(Due::Step(Step::Conduct)),
+            _ => {}
+        }
+        let expired = self.expire(|until| until <= now, now);
+        if expired.is_empty() { None } else { Some(Due::Expire(expired)) }
+    }
+
+    /// When the clock will next ask for something.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let times = self.it.times;
+        let step = match self.it.status {
+            DrawStatus::Scheduled => Some(times.sales_open_at.unwrap_or(times.sales_close_at)),
+            DrawStatus::Open => Some(times.sales_close_at),
+            DrawStatus::Closed => Some(times.draw_at),
+            _ => None,
+        };
+        let expiry = self.due.first().map(|(until, _)| *until);
+        step.into_iter().chain(expiry).min()
+    }
+
+    /// The sale opens. The database says so already.
+    pub fn opened(&mut self) {
+        assert_eq!(self.it.status, DrawStatus::Scheduled, "only a scheduled draw opens");
+        self.it.status = DrawStatus::Open;
+    }
+
+    /// The sale is over: every later order is refused, and what is held unpaid is let go. Call it again
+    /// after each answer, until it says that nothing is on its way any more.
+    pub fn stop(&mut self, now: Timestamp) -> Stopping {
+        self.stopped = true;
+        let expired = self.expire(|_| true, now);
+        if !expired.is_empty() {
+            Stopping::Expire(expired)
+        } else if self.out > 0 {
+            Stopping::Wait
+        } else {
+            Stopping::Done
+        }
+    }
+
+    /// The list is sealed, under a new epoch. The database says so already.
+    pub fn sealed(&mut self, epoch: i64) {
+        assert!(self.stopped && self.out == 0, "a list is sealed when nothing is on its way to it");
+        self.it.status = DrawStatus::Closed;
+        self.it.epoch = epoch;
+        self.it.pool = Pool::default();
+    }
+
+    /// The numbers are known. The database says so already.
+    pub fn conducted(&mut self, winning: Winning) {
+        assert_eq!(self.it.status, DrawStatus::Closed, "only a closed draw is conducted");
+        self.it.status = DrawStatus::Settling;
+        self.it.winning = Some(winning);
+    }
+
+    /// Everybody is paid. The database says so already.
+    pub fn completed(&mut self) {
+        assert_eq!(self.it.status, DrawStatus::Settling, "only a settling draw completes");
+        self.it.status = DrawStatus::Completed;
+    }
+
+    /// The draw will not take place. The database says so already.
+    pub fn cancelling(&mut self, reason: String, epoch: i64) {
+        assert!(self.stopped && self.out == 0, "a draw is cancelled when nothing is on its way to it");
+        self.it.status = DrawStatus::Cancelling;
+        self.it.epoch = epoch;
+        self.it.cancel_reason = Some(reason);
+        self.it.pool = Pool::default();
+    }
+
+    /// Everybody has the money back. The database says so already.
+    pub fn cancelled(&mut self) {
+        assert_eq!(self.it.status, DrawStatus::Cancelling, "only a cancelling draw ends cancelled");
+        self.it.status = DrawStatus::Cancelled;
+    }
+
+    /// May tickets be made in advance?
+    pub fn takes_pool_tickets(&self) -> bool {
+        matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped
+    }
+
+    /// These tickets were made. The database has them already.
+    pub fn add_to_pool(&mut self, tickets: impl IntoIterator<Item = (PoolTicketId, Pick)>) {
+        for (id, pick) in tickets {
+            self.it.pool.put(id, pick);
+        }
+    }
+
+    /// Lets go of the reservations that nothing else is under way for. A card being charged holds its
+    /// tickets until the cut-off and not longer.
+    fn expire(&mut self, is_due: impl Fn(Timestamp) -> bool, now: Timestamp) -> Vec<Expire> {
+        let fence = self.fence();
+        let mut records = Vec::new();
+        for (_, payment) in self.due.iter().take_while(|(until, _)| is_due(*until)) {
+            let Some(held) = self.it.reservations.get_mut(payment) else { continue };
+            let lets_go = held.hold == Hold::Held || (held.hold == Hold::Charging && self.stopped);
+            if !lets_go || held.tickets.iter().any(|ticket| ticket.returning) {
+                continue;
+            }
+            held.hold = Hold::Expiring;
+            let tickets = held.tickets.iter().map(|ticket| ticket.id).collect();
+            records.push(Expire { fence, user: held.user, payment: *payment, tickets, at: now });
+        }
+        self.out += records.len();
+        for record in &records {
+            let until = self.it.reservations[&record.payment].until;
+            self.due.remove(&(until, record.payment));
+        }
+        records
+    }
+}
+
+/// How far the end of the sale has come.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stopping {
+    /// These reservations must be written as expired.
+    Expire(Vec<Expire>),
+    /// Records are on their way.
+    Wait,
+    /// The list can be sealed.
+    Done,
+}

@@ -1,0 +1,304 @@
+//! The sale: orders, reservations, payments and givings back, and what became of each. Part of the
+//! draw; knows no step of its life but whether it sells.
+
+use jiff::{SignedDuration, Timestamp};
+use rand::Rng;
+use uuid::Uuid;
+
+use super::{Draw, HeldTicket, Hold, Reservation};
+use crate::domain::game::{Pick, PickError};
+use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
+use crate::domain::lottery::DrawStatus;
+use crate::domain::payment::PaymentStatus;
+use crate::domain::record::{
+    Accepted, BeginCharge, EndCharge, GiveBack, Held, Key, Line, Order, Pay, Record, Refused,
+};
+use crate::domain::ticket::Origin;
+
+/// One line of what a player asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum AskLine {
+    Numbers(Vec<i64>),
+    QuickPick,
+    PoolTicket(PoolTicketId),
+    FromPool,
+}
+
+/// What a player asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ask {
+    pub user: UserId,
+    pub lines: Vec<AskLine>,
+    /// Reserve for so long; none: pay from the wallet at once.
+    pub reserve: Option<SignedDuration>,
+    pub key: Option<Key>,
+}
+
+/// Why an order was refused. Nothing was taken. The order of the ladder in [`Draw::order`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OrderRefusal {
+    #[error("the draw is not on sale")]
+    NotOpen,
+    #[error("line {line}: {error}")]
+    InvalidPick { line: usize, error: PickError },
+    #[error("line {line}: the ticket is sold, reserved or not of this draw")]
+    TicketUnavailable { line: usize },
+    #[error("the pool has no ticket left")]
+    PoolEmpty,
+}
+
+impl Draw {
+    /// Decides an order, all lines or none, and takes its tickets off the pool. Ids come from `id`: the
+    /// payment's first, then one a line, ascending.
+    pub fn order(
+        &mut self,
+        ask: Ask,
+        now: Timestamp,
+        mut id: impl FnMut() -> Uuid,
+        rng: &mut impl Rng,
+    ) -> Result<Order, OrderRefusal> {
+        if self.it.status != DrawStatus::Open || self.stopped || now >= self.it.times.sales_close_at {
+            return Err(OrderRefusal::NotOpen);
+        }
+        let mut picks = self.own_picks(&ask.lines, rng)?;
+        self.take_from_pool(&ask.lines, &mut picks)?;
+
+        // Taken: from here on nothing may refuse it but the database.
+        let payment = PaymentId(id());
+        let lines = picks.into_iter().flatten().map(|taken| Line {
+            ticket: TicketId(id()),
+            pick: taken.pick,
+            origin: taken.origin,
+            pool_ticket: taken.pool_ticket,
+        });
+        let lines = lines.collect();
+        let reserved_until = ask.reserve.map(|time| (now + time).min(self.it.times.sales_close_at));
+        let (fence, price, lottery) = (self.fence(), self.it.rules.price, self.it.rules.lottery.clone());
+        self.out += 1;
+        Ok(Order { fence, lottery, user: ask.user, payment, price, lines, reserved_until, at: now, key: ask.key })
+    }
+
+    /// The lines that take nothing from the pool; the others stay open.
+    fn own_picks(&self, lines: &[AskLine], rng: &mut impl Rng) -> Result<Vec<Option<Taken>>, OrderRefusal> {
+        let game = self.it.rules.game;
+        let own = |(line, ask): (usize, &AskLine)| match ask {
+            AskLine::Numbers(numbers) => match game.pick(numbers) {
+                Ok(pick) => Ok(Some(Taken { pick, origin: Origin::Chosen, pool_ticket: None })),
+                Err(error) => Err(OrderRefusal::InvalidPick { line, error }),
+            },
+            AskLine::QuickPick => {
+                Ok(Some(Taken { pick: game.random_pick(rng), origin: Origin::QuickPick, pool_ticket: None }))
+            }
+            AskLine::PoolTicket(_) | AskLine::FromPool => Ok(None),
+        };
+        lines.iter().enumerate().map(own).collect()
+    }
+
+    /// The lines from the pool: those that name a ticket first, so that "any" never takes what another
+    /// line names. What was taken goes back when one line cannot be served.
+    fn take_from_pool(&mut self, lines: &[AskLine], taken: &mut [Option<Taken>]) -> Result<(), OrderRefusal> {
+        let mut refusal = None;
+        for (line, ask) in lines.iter().enumerate() {
+            let AskLine::PoolTicket(id) = ask else { continue };
+            match self.it.pool.take(*id) {
+                Some(pick) => taken[line] = Some(Taken::from_pool(*id, pick)),
+                None => refusal = refusal.or(Some(OrderRefusal::TicketUnavailable { line })),
+            }
+        }
+        for (line, ask) in lines.iter().enumerate() {
+            if *ask != AskLine::FromPool {
+                continue;
+            }
+            match self.it.pool.take_any() {
+                Some((id, pick)) => taken[line] = Some(Taken::from_pool(id, pick)),
+                None => refusal = refusal.or(Some(OrderRefusal::PoolEmpty)),
+            }
+        }
+        let Some(refusal) = refusal else { return Ok(()) };
+        for Taken { pick, pool_ticket, .. } in taken.iter().flatten() {
+            if let Some(id) = pool_ticket {
+                self.it.pool.put(*id, *pick);
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Decides to pay a reservation from its owner's wallet; none if there is nothing to pay.
+    pub fn pay(&mut self, user: UserId, payment: PaymentId, now: Timestamp, key: Option<Key>) -> Option<Pay> {
+        let fence = self.fence();
+        let tickets = self.begin_paying(user, payment, now, Hold::Paying)?;
+        Some(Pay { fence, user, payment, tickets, at: now, key })
+    }
+
+    /// Decides to charge a card for a reservation; none if there is nothing to pay. The reservation is
+    /// held until [`Draw::end_charge`], at most until the cut-off.
+    pub fn begin_charge(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<BeginCharge> {
+        let fence = self.fence();
+        let tickets = self.begin_paying(user, payment, now, Hold::Charging)?;
+        Some(BeginCharge { fence, user, payment, tickets, at: now })
+    }
+
+    fn begin_paying(
+        &mut self,
+        user: UserId,
+        payment: PaymentId,
+        now: Timestamp,
+        hold: Hold,
+    ) -> Option<Vec<TicketId>> {
+        if self.it.status != DrawStatus::Open || self.stopped || now >= self.it.times.sales_close_at {
+            return None;
+        }
+        let held = self.it.reservations.get_mut(&payment)?;
+        if held.user != user || held.hold != Hold::Held || held.until <= now {
+            return None;
+        }
+        let tickets: Vec<TicketId> =
+            held.tickets.iter().filter(|ticket| !ticket.returning).map(|ticket| ticket.id).collect();
+        if tickets.is_empty() {
+            return None;
+        }
+
+        held.hold = hold;
+        self.out += 1;
+        Some(tickets)
+    }
+
+    /// The provider has answered: fills in what the draw still holds for that payment.
+    pub fn end_charge(&mut self, mut end: EndCharge) -> EndCharge {
+        let fence = self.fence();
+        let selling = !self.stopped && end.at < self.it.times.sales_close_at;
+        let held = self.it.reservations.get_mut(&end.payment);
+        end.held = held.filter(|held| selling && held.hold == Hold::Charging).map(|held| {
+            held.hold = Hold::Paying;
+            Held { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
+        });
+        self.out += 1;
+        end
+    }
+
+    /// Decides to give one reserved ticket back; none if this player has no such reservation.
+    pub fn give_back(
+        &mut self,
+        user: UserId,
+        payment: PaymentId,
+        ticket: TicketId,
+        now: Timestamp,
+    ) -> Option<GiveBack> {
+        let (fence, price) = (self.fence(), self.it.rules.price);
+        let held = self.it.reservations.get_mut(&payment)?;
+        if held.user != user || held.hold != Hold::Held {
+            return None;
+        }
+        let staying = held.tickets.iter().filter(|ticket| !ticket.returning).count();
+        let returning = held.tickets.iter_mut().find(|held| held.id == ticket && !held.returning)?;
+
+        returning.returning = true;
+        self.out += 1;
+        Some(GiveBack { fence, user, payment, ticket, price, last: staying == 1, at: now })
+    }
+
+    /// What became of a record: tickets are confirmed, let go, or put back.
+    pub fn answered(&mut self, record: &Record, answer: &Result<Accepted, Refused>) {
+        self.out -= 1;
+        let written = answer.is_ok();
+        match record {
+            Record::Order(order) if written => self.ordered(order),
+            Record::Order(order) => {
+                let pooled = order.lines.iter().filter_map(|line| Some((line.pool_ticket?, line.pick)));
+                self.add_to_pool(pooled.collect::<Vec<_>>());
+            }
+            Record::Pay(pay) if written => self.paid(pay.payment, pay.tickets.len()),
+            Record::Pay(pay) => self.hold_again(pay.payment),
+            Record::BeginCharge(_) if written => {}
+            Record::BeginCharge(begin) => self.hold_again(begin.payment),
+            Record::EndCharge(end) => self.charged(end, answer),
+            Record::GiveBack(it) => self.given_back(it, written),
+            Record::Expire(it) if written => self.let_go(it.payment),
+            Record::Expire(it) => self.hold_again(it.payment),
+            Record::BeginDeposit(_) | Record::EndDeposit(_) => {}
+        }
+    }
+
+    fn ordered(&mut self, order: &Order) {
+        let Some(until) = order.reserved_until else {
+            self.it.sold += order.lines.len() as i64;
+            return;
+        };
+        let held = order.lines.iter().map(|line| HeldTicket {
+            id: line.ticket,
+            pool: line.pool_ticket.map(|id| (id, line.pick)),
+            returning: false,
+        });
+        let reservation = Reservation { user: order.user, until, tickets: held.collect(), hold: Hold::Held };
+        self.it.reservations.insert(order.payment, reservation);
+        self.due.insert((until, order.payment));
+    }
+
+    fn paid(&mut self, payment: PaymentId, tickets: usize) {
+        if let Some(held) = self.it.reservations.remove(&payment) {
+            self.due.remove(&(held.until, payment));
+        }
+        self.it.sold += tickets as i64;
+    }
+
+    /// The reservation is as it was; if its time is up meanwhile, the clock will see to it.
+    fn hold_again(&mut self, payment: PaymentId) {
+        if let Some(held) = self.it.reservations.get_mut(&payment) {
+            held.hold = Hold::Held;
+            self.due.insert((held.until, payment));
+        }
+    }
+
+    fn charged(&mut self, end: &EndCharge, answer: &Result<Accepted, Refused>) {
+        let Some(held) = &end.held else { return };
+        let status = match answer {
+            Ok(Accepted::Payment(payment)) => Some(payment.status),
+            _ => None,
+        };
+        match status {
+            Some(PaymentStatus::Paid) => self.paid(end.payment, held.tickets.len()),
+            Some(PaymentStatus::Pending) => self.hold_again(end.payment),
+            // Not known yet: by the provider, or by the database.
+            _ => {
+                if let Some(held) = self.it.reservations.get_mut(&end.payment) {
+                    held.hold = Hold::Charging;
+                }
+            }
+        }
+    }
+
+    fn given_back(&mut self, it: &GiveBack, written: bool) {
+        let Some(held) = self.it.reservations.get_mut(&it.payment) else { return };
+        let Some(at) = held.tickets.iter().position(|ticket| ticket.id == it.ticket) else { return };
+        if !written {
+            held.tickets[at].returning = false;
+            return;
+        }
+        let ticket = held.tickets.swap_remove(at);
+        let (until, empty) = (held.until, held.tickets.is_empty());
+        if empty {
+            self.it.reservations.remove(&it.payment);
+            self.due.remove(&(until, it.payment));
+        }
+        self.add_to_pool(ticket.pool);
+    }
+
+    fn let_go(&mut self, payment: PaymentId) {
+        let Some(held) = self.it.reservations.remove(&payment) else { return };
+        self.due.remove(&(held.until, payment));
+        self.add_to_pool(held.tickets.into_iter().filter_map(|ticket| ticket.pool));
+    }
+}
+
+/// What one line took.
+struct Taken {
+    pick: Pick,
+    origin: Origin,
+    pool_ticket: Option<PoolTicketId>,
+}
+
+impl Taken {
+    fn from_pool(id: PoolTicketId, pick: Pick) -> Taken {
+        Taken { pick, origin: Origin::Pool, pool_ticket: Some(id) }
+    }
+}

@@ -1,0 +1,235 @@
+//! The double-entry ledger: balances move only by transfers from one account to another, so they sum to
+//! zero for ever. Knows no tickets and no database; it works on the accounts it was given.
+//!
+//! A balance is credits less debits. Money that a player brings in leaves the clearing account below
+//! zero by as much: that is what the payment provider owes us.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::id::{DrawId, UserId};
+use super::money::Money;
+
+/// An account's id: its owner and its kind in one number, `owner * 8 + kind`, as the schema checks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AccountId(pub i64);
+
+impl AccountId {
+    /// What the payment provider owes us; below zero by all that came in.
+    pub const CLEARING: AccountId = AccountId(0);
+    /// The operator's guarantee for fixed prizes; may be below zero.
+    pub const RESERVE: AccountId = AccountId(8);
+    /// What the operator earned.
+    pub const REVENUE: AccountId = AccountId(16);
+
+    /// A player's money.
+    pub fn wallet(user: UserId) -> AccountId {
+        AccountId(user.0 * 8 + 1)
+    }
+
+    /// A draw's sales until they become prizes, revenue or refunds.
+    pub fn escrow(draw: DrawId) -> AccountId {
+        AccountId(draw.0 * 8 + 3)
+    }
+
+    /// What a lottery's last draw left for its next; `seq` is the lottery's in the database.
+    pub fn jackpot(seq: i64) -> AccountId {
+        AccountId(seq * 8 + 4)
+    }
+
+    /// Whose wallet this is, if it is one.
+    pub fn wallet_owner(self) -> Option<UserId> {
+        (self.0 % 8 == 1).then_some(UserId(self.0 / 8))
+    }
+
+    /// Only what others owe the house, or the house guarantees, may go below zero.
+    fn may_be_negative(self) -> bool {
+        self == AccountId::CLEARING || self == AccountId::RESERVE
+    }
+}
+
+/// What a transfer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferKind {
+    Deposit,
+    Purchase,
+    Prize,
+    Refund,
+    Jackpot,
+    Rollover,
+    Reserve,
+    Revenue,
+}
+
+impl TransferKind {
+    /// As the database and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TransferKind::Deposit => "deposit",
+            TransferKind::Purchase => "purchase",
+            TransferKind::Prize => "prize",
+            TransferKind::Refund => "refund",
+            TransferKind::Jackpot => "jackpot",
+            TransferKind::Rollover => "rollover",
+            TransferKind::Reserve => "reserve",
+            TransferKind::Revenue => "revenue",
+        }
+    }
+}
+
+/// An amount to move. `reference` is the payment, or the ticket of a prize.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    pub debit: AccountId,
+    pub credit: AccountId,
+    pub amount: Money,
+    pub kind: TransferKind,
+    pub reference: Option<Uuid>,
+    pub at: Timestamp,
+}
+
+/// A transfer that was made, and what it left in the wallet it touched, if any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Made {
+    pub transfer: Transfer,
+    pub wallet: Option<(UserId, Money)>,
+}
+
+/// Why an amount did not move. Nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the account holds less than that")]
+    InsufficientFunds,
+    #[error("account {0:?} was not loaded")]
+    UnknownAccount(AccountId),
+    #[error("a transfer moves a positive amount between two accounts")]
+    Senseless,
+    #[error("the balance would not fit")]
+    Overflow,
+}
+
+/// A few accounts, loaded for one transaction, and the transfers made between them.
+#[derive(Default, Debug)]
+pub struct Ledger {
+    balances: HashMap<AccountId, Money>,
+    made: Vec<Made>,
+}
+
+impl Ledger {
+    /// The accounts with their balances as the transaction found and locked them.
+    pub fn new(balances: impl IntoIterator<Item = (AccountId, Money)>) -> Ledger {
+        Ledger { balances: balances.into_iter().collect(), made: Vec::new() }
+    }
+
+    /// The balance as of the last transfer made here.
+    pub fn balance(&self, account: AccountId) -> Option<Money> {
+        self.balances.get(&account).copied()
+    }
+
+    /// Moves the amount, or changes nothing and says why.
+    pub fn transfer(&mut self, transfer: Transfer) -> Result<(), LedgerError> {
+        let Transfer { debit, credit, amount, .. } = transfer;
+        if debit == credit || amount <= Money::ZERO {
+            return Err(LedgerError::Senseless);
+        }
+        let from = self.balance(debit).ok_or(LedgerError::UnknownAccount(debit))?;
+        let to = self.balance(credit).ok_or(LedgerError::UnknownAccount(credit))?;
+        let from = from.checked_sub(amount).ok_or(LedgerError::Overflow)?;
+        let to = to.checked_add(amount).ok_or(LedgerError::Overflow)?;
+        if from < Money::ZERO && !debit.may_be_negative() {
+            return Err(LedgerError::InsufficientFunds);
+        }
+
+        // Nothing can fail from here on.
+        self.balances.insert(debit, from);
+        self.balances.insert(credit, to);
+        let wallet = match (debit.wallet_owner(), credit.wallet_owner()) {
+            (Some(user), _) => Some((user, from)),
+            (None, Some(user)) => Some((user, to)),
+            (None, None) => None,
+        };
+        self.made.push(Made { transfer, wallet });
+        Ok(())
+    }
+
+    /// The transfers made, in order.
+    pub fn made(&self) -> &[Made] {
+        &self.made
+    }
+
+    /// The balances that a transfer has changed, in the order of their ids.
+    pub fn changed(&self) -> Vec<(AccountId, Money)> {
+        let mut ids: Vec<AccountId> =
+            self.made.iter().flat_map(|made| [made.transfer.debit, made.transfer.credit]).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().map(|id| (id, self.balances[&id])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accounts() -> [AccountId; 6] {
+        [
+            AccountId::CLEARING,
+            AccountId::RESERVE,
+            AccountId::REVENUE,
+            AccountId::wallet(UserId(1)),
+            AccountId::wallet(UserId(2)),
+            AccountId::escrow(DrawId(1)),
+        ]
+    }
+
+    fn transfer(debit: AccountId, credit: AccountId, amount: i64) -> Transfer {
+        let at = Timestamp::UNIX_EPOCH;
+        Transfer { debit, credit, amount: Money::new(amount), kind: TransferKind::Deposit, reference: None, at }
+    }
+
+    #[test]
+    fn refusals_in_order_of_precedence() {
+        let [clearing, _, _, ann, bob, _] = accounts();
+        let mut ledger = Ledger::new([(clearing, Money::ZERO), (ann, Money::new(5)), (bob, Money::new(i64::MAX))]);
+        let stranger = AccountId::wallet(UserId(9));
+        for (debit, credit, amount, refusal) in [
+            (ann, ann, 0, LedgerError::Senseless),
+            (ann, stranger, -1, LedgerError::Senseless),
+            (stranger, ann, 1, LedgerError::UnknownAccount(stranger)),
+            (ann, stranger, 9, LedgerError::UnknownAccount(stranger)),
+            (ann, bob, 9, LedgerError::Overflow),
+            (ann, clearing, 6, LedgerError::InsufficientFunds),
+        ] {
+            assert_eq!(ledger.transfer(transfer(debit, credit, amount)), Err(refusal));
+        }
+        assert!(ledger.made().is_empty() && ledger.changed().is_empty(), "a refusal changes nothing");
+        assert_eq!(ledger.transfer(transfer(ann, clearing, 5)), Ok(()));
+        assert_eq!(ledger.made()[0].wallet, Some((UserId(1), Money::ZERO)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_tried_balances_sum_to_zero_and_no_wallet_is_overdrawn(
+            tries in prop::collection::vec((0..6_usize, 0..6_usize, -3..50_i64), 0..200)
+        ) {
+            let mut ledger = Ledger::new(accounts().map(|id| (id, Money::ZERO)));
+            for (debit, credit, amount) in tries {
+                let _ = ledger.transfer(transfer(accounts()[debit], accounts()[credit], amount));
+                let balances = accounts().map(|id| ledger.balance(id).map_or(0, Money::minor));
+                prop_assert_eq!(balances.iter().sum::<i64>(), 0);
+                prop_assert!(balances[2..].iter().all(|balance| *balance >= 0));
+            }
+            for id in accounts() {
+                let moved: i64 = ledger.made().iter().map(|made| {
+                    let amount = made.transfer.amount.minor();
+                    i64::from(made.transfer.credit == id) * amount - i64::from(made.transfer.debit == id) * amount
+                }).sum();
+                prop_assert_eq!(ledger.balance(id).map(Money::minor), Some(moved));
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A payment as its payer sees it. Knows no provider and no ledger.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::id::{PaymentId, TicketId};
+use super::money::{Currency, Money};
+
+/// What a payment is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentKind {
+    Purchase,
+    Deposit,
+    Withdrawal,
+}
+
+/// How far a payment has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    Pending,
+    Processing,
+    Paid,
+    Failed,
+    Expired,
+    Refunded,
+}
+
+/// What a payment is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    Wallet,
+    Card,
+}
+
+impl PaymentKind {
+    /// As the database and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PaymentKind::Purchase => "purchase",
+            PaymentKind::Deposit => "deposit",
+            PaymentKind::Withdrawal => "withdrawal",
+        }
+    }
+
+    /// The inverse of [`PaymentKind::as_str`].
+    pub fn parse(text: &str) -> Option<PaymentKind> {
+        use PaymentKind::{Deposit, Purchase, Withdrawal};
+        [Purchase, Deposit, Withdrawal].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl PaymentStatus {
+    /// As the database and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PaymentStatus::Pending => "pending",
+            PaymentStatus::Processing => "processing",
+            PaymentStatus::Paid => "paid",
+            PaymentStatus::Failed => "failed",
+            PaymentStatus::Expired => "expired",
+            PaymentStatus::Refunded => "refunded",
+        }
+    }
+
+    /// The inverse of [`PaymentStatus::as_str`].
+    pub fn parse(text: &str) -> Option<PaymentStatus> {
+        use PaymentStatus::{Expired, Failed, Paid, Pending, Processing, Refunded};
+        [Pending, Processing, Paid, Failed, Expired, Refunded].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+impl Method {
+    /// As the database and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Wallet => "wallet",
+            Method::Card => "card",
+        }
+    }
+
+    /// The inverse of [`Method::as_str`].
+    pub fn parse(text: &str) -> Option<Method> {
+        [Method::Wallet, Method::Card].into_iter().find(|method| method.as_str() == text)
+    }
+}
+
+/// A payment, field by field as the contract gives it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Payment {
+    pub id: PaymentId,
+    pub kind: PaymentKind,
+    pub status: PaymentStatus,
+    pub amount: Money,
+    pub currency: Currency,
+    pub method: Option<Method>,
+    pub ticket_ids: Vec<TicketId>,
+    pub failure_code: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}

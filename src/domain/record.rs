@@ -1,0 +1,224 @@
+//! Records: what a draw has decided and the database is to make true. A record carries all that its
+//! transaction needs, the draw's epoch among it, and is judged once more against the database's state.
+
+use jiff::Timestamp;
+
+use super::game::Pick;
+use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
+use super::money::Money;
+use super::payment::Payment;
+use super::ticket::Origin;
+
+/// A client's Idempotency-Key with the digest of the request it came with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key {
+    pub user: UserId,
+    pub text: String,
+    /// SHA-256 of the path and the parsed body.
+    pub request: [u8; 32],
+}
+
+/// The fencing token: a record of an older epoch than its draw's is refused by the transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fence {
+    pub draw: DrawId,
+    pub epoch: i64,
+}
+
+/// One ticket of an order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Line {
+    pub ticket: TicketId,
+    pub pick: Pick,
+    pub origin: Origin,
+    pub pool_ticket: Option<PoolTicketId>,
+}
+
+/// Tickets taken by a player: paid from the wallet in the same step, or reserved.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Order {
+    pub fence: Fence,
+    pub lottery: LotteryId,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub price: Money,
+    pub lines: Vec<Line>,
+    /// None: paid from the wallet at once.
+    pub reserved_until: Option<Timestamp>,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// A reservation paid from the wallet. `tickets` are those not given back.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pay {
+    pub fence: Fence,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub tickets: Vec<TicketId>,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// One ticket of a reservation given back. With `last`, the payment expires with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GiveBack {
+    pub fence: Fence,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub ticket: TicketId,
+    pub price: Money,
+    pub last: bool,
+    pub at: Timestamp,
+}
+
+/// A reservation that ran out. One whose card is being charged stays `processing`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Expire {
+    pub fence: Fence,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub tickets: Vec<TicketId>,
+    pub at: Timestamp,
+}
+
+/// A card is about to be charged for a reservation: written before the provider is called.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BeginCharge {
+    pub fence: Fence,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub tickets: Vec<TicketId>,
+    pub at: Timestamp,
+}
+
+/// What the provider said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Charge {
+    Paid,
+    Declined(String),
+    /// The provider will tell later.
+    Processing,
+}
+
+/// The end of a charge for a reservation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EndCharge {
+    /// None when the draw holds no ticket for it any more: the money goes to the wallet.
+    pub held: Option<Held>,
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub charge: Charge,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// The tickets a draw still holds for a payment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Held {
+    pub fence: Fence,
+    pub tickets: Vec<TicketId>,
+}
+
+/// A card is about to be charged for the wallet: written before the provider is called.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BeginDeposit {
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub amount: Money,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// The end of a deposit's charge.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EndDeposit {
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub charge: Charge,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// Whatever the batches write.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Record {
+    Order(Order),
+    Pay(Pay),
+    GiveBack(GiveBack),
+    Expire(Expire),
+    BeginCharge(BeginCharge),
+    EndCharge(EndCharge),
+    BeginDeposit(BeginDeposit),
+    EndDeposit(EndDeposit),
+}
+
+impl Record {
+    /// The draw it depends on, and the epoch it was decided in.
+    pub fn fence(&self) -> Option<Fence> {
+        match self {
+            Record::Order(it) => Some(it.fence),
+            Record::Pay(it) => Some(it.fence),
+            Record::GiveBack(it) => Some(it.fence),
+            Record::Expire(it) => Some(it.fence),
+            Record::BeginCharge(it) => Some(it.fence),
+            Record::EndCharge(it) => it.held.as_ref().map(|held| held.fence),
+            Record::BeginDeposit(_) | Record::EndDeposit(_) => None,
+        }
+    }
+
+    /// The key it is kept under, if its client gave one.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Record::Order(it) => it.key.as_ref(),
+            Record::Pay(it) => it.key.as_ref(),
+            Record::EndCharge(it) => it.key.as_ref(),
+            Record::BeginDeposit(it) => it.key.as_ref(),
+            Record::EndDeposit(it) => it.key.as_ref(),
+            Record::GiveBack(_) | Record::Expire(_) | Record::BeginCharge(_) => None,
+        }
+    }
+}
+
+/// A record that was written.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Accepted {
+    /// An order. Paid at once, its tickets bear the numbers from this one on.
+    Ordered { first_number: Option<i64> },
+    /// A payment, as it stands now.
+    Payment(Payment),
+    /// An expiry or a giving back.
+    Released,
+}
+
+/// A success that was kept under a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    pub request: [u8; 32],
+    /// The HTTP status first answered.
+    pub status: i16,
+    pub payment: Option<PaymentId>,
+    /// The body first answered, where it is not rebuilt from the payment.
+    pub answer: Option<String>,
+}
+
+/// Why a record was not written. It had no effect.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("an earlier success is kept under this key")]
+    Replay(Kept),
+    #[error("the key was used with another request")]
+    KeyReused,
+    #[error("the draw has been taken over by a newer epoch")]
+    Stale,
+    #[error("the payment is not payable")]
+    NotPayable,
+    #[error("the wallet holds less than that")]
+    InsufficientFunds,
+    /// The database would not take it, though it took its neighbours.
+    #[error("the record is broken")]
+    Broken,
+    /// Its deadline passed before a transaction took it up.
+    #[error("not taken up in time")]
+    Overloaded,
+}

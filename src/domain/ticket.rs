@@ -1,0 +1,94 @@
+//! A ticket as its owner sees it, and where its numbers came from. Knows no draw's state.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::game::Pick;
+use super::id::{DrawId, LotteryId, PoolTicketId, TicketId};
+use super::money::Money;
+
+/// Where a ticket's numbers came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Chosen,
+    QuickPick,
+    Pool,
+}
+
+impl Origin {
+    /// As the database and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Chosen => "chosen",
+            Origin::QuickPick => "quick_pick",
+            Origin::Pool => "pool",
+        }
+    }
+
+    /// The inverse of [`Origin::as_str`].
+    pub fn parse(text: &str) -> Option<Origin> {
+        [Origin::Chosen, Origin::QuickPick, Origin::Pool].into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
+/// What has become of a ticket. Won, lost and refunded follow from its draw and are never written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TicketStatus {
+    Reserved,
+    Paid,
+    Won,
+    Lost,
+    Refunded,
+    Expired,
+}
+
+impl TicketStatus {
+    pub const ALL: [TicketStatus; 6] = [
+        TicketStatus::Reserved,
+        TicketStatus::Paid,
+        TicketStatus::Won,
+        TicketStatus::Lost,
+        TicketStatus::Refunded,
+        TicketStatus::Expired,
+    ];
+
+    /// As the database's view and the contract write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TicketStatus::Reserved => "reserved",
+            TicketStatus::Paid => "paid",
+            TicketStatus::Won => "won",
+            TicketStatus::Lost => "lost",
+            TicketStatus::Refunded => "refunded",
+            TicketStatus::Expired => "expired",
+        }
+    }
+
+    /// The inverse of [`TicketStatus::as_str`].
+    pub fn parse(text: &str) -> Option<TicketStatus> {
+        TicketStatus::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A ticket, field by field as the contract gives it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Ticket {
+    pub id: TicketId,
+    pub draw_id: DrawId,
+    pub lottery: LotteryId,
+    /// Among the draw's paid tickets, from 1 on without a gap; none until paid.
+    pub number: Option<i64>,
+    pub numbers: Pick,
+    pub origin: Origin,
+    pub pool_ticket_id: Option<PoolTicketId>,
+    pub status: TicketStatus,
+    pub price: Money,
+    pub reserved_until: Option<Timestamp>,
+    /// Numbers hit, once the draw's are known and the ticket was paid.
+    pub matches: Option<i16>,
+    /// What it won, once the draw is completed: zero when lost.
+    pub prize: Option<Money>,
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,136 @@
+//! What admins do with draws. That the caller is one was made sure of before.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::{Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use super::draws::{DrawBody, current};
+use super::error::{FieldError, Problem};
+use super::query::path_id;
+use super::state::State;
+use crate::domain::draw::{Step, Times};
+use crate::domain::id::DrawId;
+use crate::domain::lottery::Rules;
+use crate::domain::money::Money;
+
+/// The dearest ticket, in minor units.
+const MAX_PRICE: i64 = 1_000_000_000_000;
+/// The longest reason for cancelling, in characters.
+const MAX_REASON: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBody {
+    lottery: String,
+    price: Option<i64>,
+    sales_open_at: Option<Timestamp>,
+    sales_close_at: Timestamp,
+    draw_at: Option<Timestamp>,
+}
+
+pub async fn create(state: web::Data<State>, Body(body): Body<CreateBody>) -> Result<HttpResponse, Problem> {
+    let (rules, times) = parse(&state, &body)?;
+    let id = state.draws.create(&rules, &times).await?;
+    Ok(HttpResponse::Created().json(current(&state, id).await?))
+}
+
+fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
+    let mut errors = Vec::new();
+    let mut check = |holds: bool, field: &str, message: String| {
+        if !holds {
+            errors.push(FieldError { field: field.to_owned(), message });
+        }
+    };
+    let known = state.lotteries.iter().find(|lottery| lottery.rules.lottery.0 == body.lottery);
+    let ids = state.lotteries.iter().map(|lottery| lottery.rules.lottery.0.as_str()).collect::<Vec<_>>();
+    check(known.is_some(), "lottery", format!("must be one of {}", ids.join(", ")));
+    let price_fits = body.price.is_none_or(|price| (1..=MAX_PRICE).contains(&price));
+    check(price_fits, "price", format!("must be 1 to {MAX_PRICE} minor units"));
+    // What is stored is what is answered: whole milliseconds.
+    let whole = |at: Timestamp| at.round(Unit::Millisecond).unwrap_or(at);
+    let times = Times {
+        sales_open_at: body.sales_open_at.map(whole),
+        sales_close_at: whole(body.sales_close_at),
+        draw_at: whole(body.draw_at.unwrap_or(body.sales_close_at)),
+    };
+    check(times.sales_close_at > state.clock.now(), "sales_close_at", "must be in the future".to_owned());
+    let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
+    check(opens_first, "sales_open_at", "must be before sales_close_at".to_owned());
+    check(times.draw_at >= times.sales_close_at, "draw_at", "must not be before sales_close_at".to_owned());
+    match known {
+        Some(lottery) if errors.is_empty() => {
+            let mut rules = lottery.rules.clone();
+            rules.price = body.price.map_or(rules.price, Money::new);
+            Ok((rules, times))
+        }
+        _ => Err(Problem::validation(errors)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolBody {
+    count: i64,
+}
+
+#[derive(Serialize)]
+pub struct PooledBody {
+    created: usize,
+    tickets_available: i64,
+}
+
+pub async fn add_to_pool(
+    state: web::Data<State>,
+    request: HttpRequest,
+    Body(body): Body<PoolBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
+    let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
+    let pooled = state.draws.add_to_pool(id, count).await?;
+    let body = PooledBody { created: pooled.created, tickets_available: pooled.available };
+    Ok(HttpResponse::Created().json(body))
+}
+
+pub async fn open(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, &request, Step::Open, String::new()).await
+}
+
+pub async fn close(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, &request, Step::Close, String::new()).await
+}
+
+pub async fn conduct(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, &request, Step::Conduct, String::new()).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelBody {
+    reason: String,
+}
+
+pub async fn cancel(
+    state: web::Data<State>,
+    request: HttpRequest,
+    Body(body): Body<CancelBody>,
+) -> Result<web::Json<DrawBody>, Problem> {
+    let reason = body.reason.trim();
+    let legal = (1..=MAX_REASON).contains(&reason.chars().count()) && !reason.contains('\0');
+    if !legal {
+        return Err(Problem::field("reason", format!("must be 1 to {MAX_REASON} characters")));
+    }
+    step(&state, &request, Step::Cancel, reason.to_owned()).await
+}
+
+async fn step(
+    state: &State,
+    request: &HttpRequest,
+    step: Step,
+    reason: String,
+) -> Result<web::Json<DrawBody>, Problem> {
+    let id = DrawId(path_id(request, "draw")?);
+    state.draws.step(id, step, reason).await?;
+    Ok(web::Json(current(state, id).await?))
+}

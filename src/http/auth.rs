@@ -1,0 +1,184 @@
+//! Registration, log-in, refresh, log-out, and who one is.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use rand::rngs::SysRng;
+use rand::rand_core::UnwrapErr;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::body::Body;
+use super::caller::Caller;
+use super::error::{Code, FieldError, Problem};
+use super::state::State;
+use crate::actors::persistence::{Rotated, Taken};
+use crate::auth::{Password, RefreshToken};
+use crate::clock::Ids;
+use crate::db::read::users::{self, User};
+use crate::domain::id::{SessionId, UserId};
+use crate::domain::user::{Email, Name, Status, Username};
+
+type Shared = web::Data<State>;
+
+/// The longest login that is looked up: no username or address is longer.
+const MAX_LOGIN: usize = 254;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    username: String,
+    email: String,
+    password: SecretString,
+    name: Option<String>,
+}
+
+pub async fn register(
+    state: Shared,
+    request: HttpRequest,
+    Body(body): Body<Register>,
+) -> Result<HttpResponse, Problem> {
+    let now = state.clock.now();
+    let mut errors = Vec::new();
+    let username = check(&mut errors, "username", Username::parse(&body.username));
+    let email = check(&mut errors, "email", Email::parse(&body.email));
+    let password = check(&mut errors, "password", parse_password(&body.password));
+    let name = body.name.as_deref().map(|name| check(&mut errors, "name", Name::parse(name)));
+    let (Some(username), Some(email), Some(password)) = (username, email, password) else {
+        return Err(Problem::validation(errors));
+    };
+    if !errors.is_empty() {
+        return Err(Problem::validation(errors));
+    }
+    state.limits.registration(address(&request), now)?;
+    let hash = state.hasher.hash(password).await?;
+    let name = name.flatten();
+    let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
+    let user = user.map_err(|taken| match taken {
+        Taken::Username => Problem::new(Code::UsernameTaken, "choose another one"),
+        Taken::Email => Problem::new(Code::EmailTaken, "log in, or use another one"),
+    })?;
+    tracing::info!(user = %user.id, "a player registered");
+    Ok(HttpResponse::Created().json(user))
+}
+
+fn parse_password(text: &SecretString) -> Result<Password, crate::auth::PasswordError> {
+    use secrecy::ExposeSecret;
+    Password::parse(text.expose_secret())
+}
+
+/// Gathers what is wrong with a field.
+fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, parsed: Result<T, E>) -> Option<T> {
+    match parsed {
+        Ok(value) => Some(value),
+        Err(error) => {
+            errors.push(FieldError { field: field.to_owned(), message: error.to_string() });
+            None
+        }
+    }
+}
+
+/// Where the connection comes from. A unix socket has no address and counts as this machine.
+fn address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    login: String,
+    password: SecretString,
+}
+
+/// A pair of tokens (RFC 6749, section 5.1).
+#[derive(Serialize)]
+struct Pair {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    refresh_token: String,
+}
+
+pub async fn login(
+    state: Shared,
+    request: HttpRequest,
+    Body(body): Body<Login>,
+) -> Result<HttpResponse, Problem> {
+    let now = state.clock.now();
+    state.limits.login(address(&request), &body.login, now)?;
+    let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
+        true => users::by_login(&state.db, &body.login).await?,
+        false => None,
+    };
+    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+    // An unknown user costs as much as a known one.
+    let right = state.hasher.verify(body.password, hash).await?;
+    let Some(user) = user.filter(|_| right) else {
+        state.limits.login_failed(&body.login, now);
+        return Err(Problem::new(Code::InvalidCredentials, "no such user, or another password"));
+    };
+    if user.status == Status::Blocked {
+        return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
+    }
+    let session = SessionId(Ids::new().next(now));
+    let refresh = RefreshToken::generate(&mut UnwrapErr(SysRng));
+    let expires_at = now + state.refresh_ttl;
+    state.persistence.begin_session(session, user.id, &refresh.hash(), expires_at, now).await?;
+    Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
+}
+
+fn pair(state: &State, user: UserId, session: SessionId, refresh: &RefreshToken) -> Pair {
+    Pair {
+        access_token: state.tokens.issue(user, session, state.clock.now()),
+        token_type: "Bearer",
+        expires_in: state.tokens.ttl().as_secs(),
+        refresh_token: refresh.expose(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    refresh_token: SecretString,
+}
+
+impl Refresh {
+    fn parse(&self) -> Result<RefreshToken, Problem> {
+        use secrecy::ExposeSecret;
+        RefreshToken::parse(self.refresh_token.expose_secret()).map_err(|_| bad_refresh_token())
+    }
+}
+
+fn bad_refresh_token() -> Problem {
+    Problem::unauthorized("the refresh token is not good, or not any more: log in")
+}
+
+pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+    let (old, new) = (body.parse()?, RefreshToken::generate(&mut UnwrapErr(SysRng)));
+    let now = state.clock.now();
+    match state.persistence.rotate(&old.hash(), &new.hash(), now + state.refresh_ttl, now).await? {
+        Rotated::New(user, session) => {
+            let known = users::one(&state.db, user).await?;
+            if known.is_some_and(|user| user.status == Status::Blocked) {
+                return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
+            }
+            Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
+        }
+        Rotated::Reused => {
+            tracing::warn!("a spent refresh token was used again; its session has ended");
+            Err(bad_refresh_token())
+        }
+        Rotated::Invalid => Err(bad_refresh_token()),
+    }
+}
+
+pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+    let token = body.parse()?;
+    state.persistence.end_session(&token.hash(), state.clock.now()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub async fn me(state: Shared, caller: Caller) -> Result<web::Json<User>, Problem> {
+    let user = users::one(&state.db, caller.user).await?;
+    user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user is not known here"))
+}

@@ -1,0 +1,140 @@
+//! A request's JSON body: of bounded size, of the right type, and with an error that names the field.
+
+use actix_web::dev::Payload;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::error::{Code, FieldError, Problem};
+
+/// The largest body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// A parsed body.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Body<T>, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(request);
+        let payload = web::Payload::from_request(request, payload);
+        async move {
+            if !is_json {
+                return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
+            }
+            // A payload is always there; it is its bytes that may fail.
+            let payload = payload.await.map_err(Problem::internal)?;
+            let bytes = payload
+                .to_bytes_limited(MAX_BODY)
+                .await
+                .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
+                .map_err(|_| Problem::new(Code::MalformedJson, "the body broke off"))?;
+            parse(&bytes).map(Body)
+        }
+        .boxed_local()
+    }
+}
+
+/// RFC 8259 and its suffix (RFC 6839); a charset parameter is let pass, JSON is always UTF-8.
+fn is_json(request: &HttpRequest) -> bool {
+    let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = header.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// No JSON is one error, a JSON that says something else another.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        problem(&path, error.inner())
+    })?;
+    json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
+    Ok(value)
+}
+
+fn problem(path: &str, error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        Category::Data => {
+            let message = message(error);
+            let field = field(path, &message);
+            Problem::validation(vec![FieldError { field, message }])
+        }
+        Category::Syntax | Category::Eof | Category::Io => Problem::new(Code::MalformedJson, error.to_string()),
+    }
+}
+
+/// What is wrong, without the place in the text.
+fn message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+/// The path to the field; a missing or unknown one is named by the message alone.
+fn field(path: &str, message: &str) -> String {
+    let is_about_a_child = message.starts_with("missing field") || message.starts_with("unknown field");
+    let child = message.split('`').nth(1).filter(|_| is_about_a_child);
+    let path = if path == "." { "" } else { path };
+    match child {
+        // The path of an unknown field already ends in its name.
+        Some(child) if path == child || path.ends_with(&format!(".{child}")) => path.to_owned(),
+        Some(child) if path.is_empty() => child.to_owned(),
+        Some(child) => format!("{path}.{child}"),
+        None if path.is_empty() => "body".to_owned(),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only parsed")]
+    struct Order {
+        amount: i64,
+        #[serde(default)]
+        lines: Vec<Line>,
+    }
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only parsed")]
+    struct Line {
+        number: u8,
+    }
+
+    #[test]
+    fn the_error_names_the_field() {
+        for (body, code, field) in [
+            ("", Code::MalformedJson, None),
+            ("{", Code::MalformedJson, None),
+            ("{\"amount\": 1} x", Code::MalformedJson, None),
+            ("\u{1}", Code::MalformedJson, None),
+            ("[]", Code::ValidationFailed, Some("amount")),
+            ("5", Code::ValidationFailed, Some("body")),
+            ("{}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": \"1\"}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": 1.5}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": 99999999999999999999}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": 1, \"role\": \"admin\"}", Code::ValidationFailed, Some("role")),
+            ("{\"amount\": 1, \"lines\": [{\"number\": 1}, {}]}", Code::ValidationFailed, Some("lines[1].number")),
+            ("{\"amount\": 1, \"lines\": [{\"number\": 300}]}", Code::ValidationFailed, Some("lines[0].number")),
+            ("{\"amount\": 1, \"lines\": [{\"n\": 3}]}", Code::ValidationFailed, Some("lines[0].n")),
+        ] {
+            let problem = parse::<Order>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.code(), code, "{body}");
+            if let Some(field) = field {
+                assert!(problem.to_string().contains(&format!("{field}: ")), "{body}: {problem}");
+            }
+        }
+        assert!(parse::<Order>(b" {\"amount\": 1}\n").is_ok());
+    }
+}

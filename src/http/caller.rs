@@ -1,0 +1,79 @@
+//! Who calls: the token says who, and never what they may do. Role and status come from memory, or from
+//! the database at first sight.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpRequest, ResponseError, web};
+use futures_util::future::{FutureExt, LocalBoxFuture};
+
+use super::error::{Code, Problem};
+use super::state::State;
+use crate::auth::Standing;
+use crate::db::read::users;
+use crate::domain::id::UserId;
+use crate::domain::user::{Role, Status};
+
+/// Somebody who is logged in and not blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caller {
+    pub user: UserId,
+    pub role: Role,
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Caller, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        async move { caller(&request).await }.boxed_local()
+    }
+}
+
+async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
+    let state = request.app_data::<web::Data<State>>().ok_or_else(|| Problem::internal("no state"))?;
+    let token = bearer(request).ok_or_else(|| Problem::unauthorized("send Authorization: Bearer <access token>"))?;
+    let claims = state
+        .tokens
+        .verify(token, state.clock.now())
+        .map_err(|_| Problem::unauthorized("the access token is not good, or not any more: refresh it"))?;
+    let standing = match state.standings.get(claims.user) {
+        Some(standing) => standing,
+        None => load(state, claims.user).await?,
+    };
+    match standing.status {
+        Status::Active => Ok(Caller { user: claims.user, role: standing.role }),
+        Status::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
+    }
+}
+
+/// RFC 6750, section 2.1; the scheme's case does not matter.
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+async fn load(state: &State, user: UserId) -> Result<Standing, Problem> {
+    let loading = state.standings.loading(user);
+    let known = users::one(&state.db, user).await?;
+    let known = known.ok_or_else(|| Problem::unauthorized("this user is not known here"))?;
+    Ok(state.standings.put_if_absent(loading, Standing { role: known.role, status: known.status }))
+}
+
+/// Everything under `/admin`: 401 and 403 come before anything else, whatever the address.
+pub async fn admins_only(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let problem = match caller(request.request()).await {
+        Ok(caller) if caller.role == Role::Admin => {
+            return next.call(request).await.map(ServiceResponse::map_into_left_body);
+        }
+        Ok(_) => Problem::new(Code::Forbidden, "only admins may do this"),
+        Err(problem) => problem,
+    };
+    Ok(request.into_response(problem.error_response()).map_into_right_body())
+}

@@ -1,0 +1,149 @@
+//! Draws, their pools and results, for everybody to see. A live draw is shown as its actor published it,
+//! one that is over as the database has it.
+
+use actix_web::{HttpRequest, web};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::error::{Code, Problem};
+use super::query::{List, Query, path_id};
+use super::state::State;
+use crate::db::read::draws::{self, PoolTicket, ResultState};
+use crate::domain::draw::DrawView;
+use crate::domain::game::Pick;
+use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
+use crate::domain::lottery::DrawStatus;
+use crate::domain::money::{Currency, Money};
+
+/// A draw as the contract gives it.
+#[derive(Serialize)]
+pub struct DrawBody {
+    id: DrawId,
+    lottery: LotteryId,
+    number: i32,
+    status: DrawStatus,
+    price: Money,
+    currency: Currency,
+    sales_open_at: Option<Timestamp>,
+    sales_close_at: Timestamp,
+    draw_at: Timestamp,
+    tickets_sold: i64,
+    tickets_available: i64,
+    prize_fund: Money,
+    fairness: &'static str,
+    winning_numbers: Option<Pick>,
+    cancel_reason: Option<String>,
+}
+
+fn body(state: &State, view: &DrawView) -> DrawBody {
+    DrawBody {
+        id: view.id,
+        lottery: view.lottery.clone(),
+        number: view.number,
+        status: view.status,
+        price: view.price,
+        currency: state.currency,
+        sales_open_at: view.times.sales_open_at,
+        sales_close_at: view.times.sales_close_at,
+        draw_at: view.times.draw_at,
+        tickets_sold: view.sold,
+        tickets_available: view.available,
+        prize_fund: view.prize_fund(state.board.jackpot(&view.lottery)),
+        fairness: "none",
+        winning_numbers: view.winning.map(|winning| winning.pick),
+        cancel_reason: view.cancel_reason.clone(),
+    }
+}
+
+/// A draw as it is at this moment.
+pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
+    if let Some(view) = state.board.draw(id) {
+        return Ok(body(state, &view));
+    }
+    let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
+    Ok(body(state, &view))
+}
+
+pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    Ok(web::Json(current(&state, id).await?))
+}
+
+pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<DrawBody>>, Problem> {
+    let query = Query::of(&request, &["lottery", "status", "limit", "cursor"])?;
+    let lotteries = query.all("lottery", |text| Some(text.to_owned()), "must be a lottery's id")?;
+    if lotteries.iter().any(|lottery| lottery.contains('\0')) {
+        return Err(Problem::field("lottery", "must be a lottery's id"));
+    }
+    let statuses = query.all("status", DrawStatus::parse, "must be a draw's status, such as open")?;
+    let rows = draws::list(&state.db, &lotteries, &statuses, query.page()?).await?;
+    Ok(web::Json(List::of(rows, |view| match state.board.draw(view.id) {
+        Some(live) => body(&state, &live),
+        None => body(&state, &view),
+    })))
+}
+
+/// A pre-made ticket as the contract gives it.
+#[derive(Serialize)]
+pub struct PoolTicketBody {
+    id: PoolTicketId,
+    numbers: Pick,
+    price: Money,
+}
+
+pub async fn pool(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<web::Json<List<PoolTicketBody>>, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    let page = Query::of(&request, &["limit", "cursor"])?.page::<Uuid>()?;
+    let rows = draws::pool_page(&state.db, id, page).await?.ok_or_else(|| Problem::not_found("draw"))?;
+    let words = |ticket: PoolTicket| PoolTicketBody { id: ticket.id, numbers: ticket.pick, price: ticket.price };
+    Ok(web::Json(List::of(rows, words)))
+}
+
+/// A result as the contract gives it.
+#[derive(Serialize)]
+pub struct ResultBody {
+    draw_id: DrawId,
+    winning_numbers: Pick,
+    drawn_at: Timestamp,
+    tickets_sold: i64,
+    prize_fund: Money,
+    tiers: Vec<TierBody>,
+    rollover: Money,
+}
+
+#[derive(Serialize)]
+struct TierBody {
+    matches: i16,
+    winners: i64,
+    prize: Money,
+    total: Money,
+}
+
+pub async fn results(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<ResultBody>, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    match draws::result(&state.db, id).await? {
+        ResultState::NoSuchDraw => Err(Problem::not_found("draw")),
+        ResultState::NotCompleted => {
+            Err(Problem::new(Code::DrawNotCompleted, "the result stands once everybody is paid"))
+        }
+        ResultState::Completed(result) => Ok(web::Json(ResultBody {
+            draw_id: result.draw,
+            winning_numbers: result.winning,
+            drawn_at: result.drawn_at,
+            tickets_sold: result.sold,
+            prize_fund: result.prize_fund,
+            tiers: result.tiers.iter().map(tier).collect(),
+            rollover: result.rollover,
+        })),
+    }
+}
+
+fn tier(&(matches, winners, prize): &(i16, i64, Money)) -> TierBody {
+    // The settlement added this up before it paid it out.
+    let total = prize.checked_mul(winners.unsigned_abs()).unwrap_or(Money::MAX);
+    TierBody { matches, winners, prize, total }
+}

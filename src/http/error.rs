@@ -1,0 +1,338 @@
+//! Every error of the contract, and what each room's errors become. Answers are problem details
+//! (RFC 9457); a cause that nobody outside may see is logged here and goes no further.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::auth::HashError;
+use crate::db::{DbError, describe, is_passing};
+use crate::domain::draw::OrderRefusal;
+use crate::domain::record::Refused;
+
+/// What a client is told to wait, in seconds, when the service is overloaded.
+const RETRY_OVERLOADED: u64 = 1;
+
+/// The stable name of an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    MalformedJson,
+    Unauthorized,
+    InvalidCredentials,
+    InsufficientFunds,
+    Forbidden,
+    AccountBlocked,
+    NotFound,
+    MethodNotAllowed,
+    UsernameTaken,
+    EmailTaken,
+    DrawNotOpen,
+    DrawNotCompleted,
+    TicketUnavailable,
+    PoolEmpty,
+    TicketNotReserved,
+    PaymentNotPayable,
+    InvalidTransition,
+    IdempotencyInProgress,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+    IdempotencyKeyReused,
+    RateLimited,
+    InternalError,
+    Overloaded,
+    OutcomeUnknown,
+}
+
+impl Code {
+    fn status(self) -> StatusCode {
+        match self {
+            Code::MalformedJson => StatusCode::BAD_REQUEST,
+            Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Code::InsufficientFunds => StatusCode::PAYMENT_REQUIRED,
+            Code::Forbidden | Code::AccountBlocked => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::UsernameTaken
+            | Code::EmailTaken
+            | Code::DrawNotOpen
+            | Code::DrawNotCompleted
+            | Code::TicketUnavailable
+            | Code::PoolEmpty
+            | Code::TicketNotReserved
+            | Code::PaymentNotPayable
+            | Code::InvalidTransition
+            | Code::IdempotencyInProgress => StatusCode::CONFLICT,
+            Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::ValidationFailed | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Overloaded | Code::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Code::MalformedJson => "The body is not JSON",
+            Code::Unauthorized => "Log in first",
+            Code::InvalidCredentials => "Wrong login or password",
+            Code::InsufficientFunds => "The wallet holds less than that",
+            Code::Forbidden => "Not allowed",
+            Code::AccountBlocked => "The account is blocked",
+            Code::NotFound => "There is no such thing",
+            Code::MethodNotAllowed => "Not with this method",
+            Code::UsernameTaken => "The username is taken",
+            Code::EmailTaken => "The email address is taken",
+            Code::DrawNotOpen => "The draw is not on sale",
+            Code::DrawNotCompleted => "The draw is not completed",
+            Code::TicketUnavailable => "The ticket is sold or reserved",
+            Code::PoolEmpty => "The pool has no ticket left",
+            Code::TicketNotReserved => "The ticket is not reserved",
+            Code::PaymentNotPayable => "The payment cannot be paid",
+            Code::InvalidTransition => "The draw's state does not allow it",
+            Code::IdempotencyInProgress => "The first request with this key still runs",
+            Code::PayloadTooLarge => "The body is too large",
+            Code::UnsupportedMediaType => "The body must be application/json",
+            Code::ValidationFailed => "Some fields are not as they must be",
+            Code::IdempotencyKeyReused => "The key was used with another request",
+            Code::RateLimited => "Too many requests",
+            Code::InternalError => "Something went wrong here",
+            Code::Overloaded => "Too busy; nothing was taken",
+            Code::OutcomeUnknown => "It is not known yet whether it was done",
+        }
+    }
+}
+
+/// One field that is not as it must be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FieldError {
+    /// As in `tickets[0].numbers`.
+    pub field: String,
+    pub message: String,
+}
+
+/// An error as the client gets it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+    /// Seconds.
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// Fields that are not as they must be; at least one.
+    pub fn validation(errors: Vec<FieldError>) -> Problem {
+        let detail = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect::<Vec<_>>();
+        Problem { errors, ..Problem::new(Code::ValidationFailed, detail.join("; ")) }
+    }
+
+    /// One field that is not as it must be.
+    pub fn field(field: impl Into<String>, message: impl fmt::Display) -> Problem {
+        Problem::validation(vec![FieldError { field: field.into(), message: message.to_string() }])
+    }
+
+    pub fn not_found(what: &str) -> Problem {
+        Problem::new(Code::NotFound, format!("there is no such {what}"))
+    }
+
+    pub fn unauthorized(detail: &str) -> Problem {
+        Problem::new(Code::Unauthorized, detail)
+    }
+
+    pub fn overloaded() -> Problem {
+        let detail = "nothing was taken or charged; try again in a moment";
+        Problem { retry_after: Some(RETRY_OVERLOADED), ..Problem::new(Code::Overloaded, detail) }
+    }
+
+    pub fn rate_limited(retry_after: u64) -> Problem {
+        let detail = format!("try again in {retry_after} s");
+        Problem { retry_after: Some(retry_after), ..Problem::new(Code::RateLimited, detail) }
+    }
+
+    /// Something that should not have happened; the cause stands in the log.
+    pub fn internal(cause: impl fmt::Display) -> Problem {
+        tracing::error!(%cause, "a request failed");
+        Problem::new(Code::InternalError, "the request id names what happened in our log")
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.title(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'static str,
+            status: u16,
+            detail: &'a str,
+            code: Code,
+            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+            errors: &'a [FieldError],
+        }
+        let code = serde_json::to_value(self.code).unwrap_or_default();
+        let body = Body {
+            r#type: format!("urn:lottery:problem:{}", code.as_str().unwrap_or("error")),
+            title: self.code.title(),
+            status: self.status_code().as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            errors: &self.errors,
+        };
+        let mut response = HttpResponse::build(self.status_code());
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.code == Code::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        let mut response = response.json(body);
+        let problem = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        response
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Problem {
+        match error {
+            DbError::Pool(_) => {
+                tracing::warn!(error = describe(&error), "the database is away");
+                Problem::overloaded()
+            }
+            DbError::Postgres(ref cause) if is_passing(cause) => {
+                tracing::warn!(error = describe(&error), "the database is away");
+                Problem::overloaded()
+            }
+            error => Problem::internal(describe(&error)),
+        }
+    }
+}
+
+impl From<SaleError> for Problem {
+    fn from(error: SaleError) -> Problem {
+        match error {
+            SaleError::NoSuchDraw => Problem::not_found("draw"),
+            SaleError::Order(refusal) => refusal.into(),
+            SaleError::NotPayable => Problem::new(
+                Code::PaymentNotPayable,
+                "it is paid or being paid, its time is up, or its draw is not on sale any more",
+            ),
+            SaleError::NotReserved => Problem::new(
+                Code::TicketNotReserved,
+                "only a reserved ticket can be given back, and not while it is being paid",
+            ),
+            SaleError::Refused(refused) => refused.into(),
+            SaleError::OutcomeUnknown => Problem::new(
+                Code::OutcomeUnknown,
+                "it may yet come true: ask again with the same Idempotency-Key, or look at your payments",
+            ),
+        }
+    }
+}
+
+impl From<OrderRefusal> for Problem {
+    fn from(refusal: OrderRefusal) -> Problem {
+        match refusal {
+            OrderRefusal::NotOpen => Problem::new(Code::DrawNotOpen, "tickets are sold while the draw is open"),
+            OrderRefusal::InvalidPick { line, error } => Problem::field(format!("tickets[{line}].numbers"), error),
+            OrderRefusal::TicketUnavailable { line } => Problem::new(
+                Code::TicketUnavailable,
+                format!("tickets[{line}]: this ticket is sold, reserved or not of this draw's pool; nothing was taken"),
+            ),
+            OrderRefusal::PoolEmpty => {
+                Problem::new(Code::PoolEmpty, "the pool has too few tickets left; nothing was taken")
+            }
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        match refused {
+            Refused::InsufficientFunds => {
+                Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
+            }
+            Refused::NotPayable => SaleError::NotPayable.into(),
+            Refused::KeyReused => {
+                Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request")
+            }
+            // The draw is being loaded anew: in a moment it works again.
+            Refused::Overloaded | Refused::Stale => Problem::overloaded(),
+            Refused::Broken => Problem::internal("the database refused a record"),
+            Refused::Replay(_) => Problem::internal("a replay that nobody answered"),
+        }
+    }
+}
+
+impl From<StepRefusal> for Problem {
+    fn from(refusal: StepRefusal) -> Problem {
+        match refusal {
+            StepRefusal::NoSuchDraw => Problem::not_found("draw"),
+            StepRefusal::InvalidTransition(status) => {
+                Problem::new(Code::InvalidTransition, format!("the draw is {}", status.as_str()))
+            }
+            StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
+        }
+    }
+}
+
+impl From<PoolError> for Problem {
+    fn from(error: PoolError) -> Problem {
+        match error {
+            PoolError::Step(refusal) => refusal.into(),
+            error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
+        }
+    }
+}
+
+impl From<HashError> for Problem {
+    fn from(error: HashError) -> Problem {
+        match error {
+            HashError::Busy => Problem::overloaded(),
+            error => Problem::internal(error),
+        }
+    }
+}
+
+/// For addresses that lead nowhere.
+pub async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this address")
+}
+
+/// For methods that an address does not know.
+pub async fn method_not_allowed(request: HttpRequest) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("{} does not work here", request.method()))
+}
+
+impl actix_web::Responder for Problem {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.error_response()
+    }
+}

@@ -1,0 +1,103 @@
+//! Idempotency keys: which request a key stands for, which keys are being worked on, and the answer to a
+//! replay. What makes a replay harmless is the batch, which keeps a key with its effect; this room only
+//! finds the first answer again.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::error::{Code, Problem};
+use super::state::State;
+use super::tickets;
+use crate::db::read::{keys, payments};
+use crate::domain::id::UserId;
+use crate::domain::record::{Kept, Key};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The longest key, in characters.
+const MAX_KEY: usize = 255;
+
+/// The keys that requests are being worked on with. Bounded by the requests in flight.
+#[derive(Clone, Default)]
+pub struct InFlight(Arc<Mutex<HashSet<(UserId, String)>>>);
+
+/// A key is being worked on for as long as this lives.
+pub struct Working {
+    place: Option<(InFlight, (UserId, String))>,
+    pub key: Option<Key>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some((in_flight, key)) = self.place.take() {
+            in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        }
+    }
+}
+
+/// Takes up the request's key, if it has one: refused while the first with it still runs.
+pub fn take_up(
+    state: &State,
+    request: &HttpRequest,
+    user: UserId,
+    body: &impl Serialize,
+) -> Result<Working, Problem> {
+    let Some(header) = request.headers().get(IDEMPOTENCY_KEY) else {
+        return Ok(Working { place: None, key: None });
+    };
+    let legal = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    let text = header.to_str().ok().filter(legal);
+    let text = text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
+    let key = Key { user, text: text.to_owned(), request: digest(request.path(), body)? };
+    let place = (user, text.to_owned());
+    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone()) {
+        return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
+    }
+    Ok(Working { place: Some((state.keys.clone(), place)), key: Some(key) })
+}
+
+/// What a key stands for: the path, and the body as it was understood, so that white space and the order
+/// of the fields do not matter.
+fn digest(path: &str, body: &impl Serialize) -> Result<[u8; 32], Problem> {
+    let body = serde_json::to_vec(body).map_err(Problem::internal)?;
+    let mut hash = Sha256::new();
+    hash.update(path.as_bytes());
+    hash.update(b"\n");
+    hash.update(body);
+    Ok(hash.finalize().into())
+}
+
+/// The first answer, if this key has one already; a problem if it was another request's.
+pub async fn first_answer(state: &State, key: Option<&Key>) -> Result<Option<HttpResponse>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    match keys::one(&state.db, key.user, &key.text).await? {
+        None => Ok(None),
+        Some(kept) if kept.request == key.request => Ok(Some(replay(state, key.user, kept).await?)),
+        Some(_) => Err(crate::domain::record::Refused::KeyReused.into()),
+    }
+}
+
+/// The first answer again.
+pub async fn replay(state: &State, user: UserId, kept: Kept) -> Result<HttpResponse, Problem> {
+    let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
+    response.insert_header((REPLAYED, "true"));
+    if let Some(answer) = kept.answer {
+        return Ok(response.insert_header((CONTENT_TYPE, "application/json")).body(answer));
+    }
+    let payment = kept.payment.ok_or_else(|| Problem::internal("a key without an answer"))?;
+    let view = payments::one(&state.db, state.currency, user, payment).await?;
+    let view = view.ok_or_else(|| Problem::internal("a key without its payment"))?;
+    if view.draw.is_some() {
+        Ok(response.json(tickets::first_answer(state, user, view).await?))
+    } else {
+        // A deposit whose end never came to be written: as far as it has come.
+        Ok(response.json(view.payment))
+    }
+}

@@ -1,0 +1,153 @@
+//! Rate limits: how often an address or an account may do what costs us, or what helps a guesser. Fixed
+//! windows of the server's clock. Knows nothing of what is limited.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::error::Problem;
+use crate::domain::id::UserId;
+
+/// The most addresses or accounts one limit remembers; those whose window is over are forgotten first.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// How many in how long.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rate {
+    pub count: u32,
+    pub within: SignedDuration,
+}
+
+/// Every rate limit of the service.
+pub struct Limits {
+    logins: Window<IpAddr>,
+    login_failures: Window<String>,
+    registrations: Window<IpAddr>,
+    purchases: Window<UserId>,
+}
+
+/// The rates, as configured.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rates {
+    pub logins: Rate,
+    pub login_failures: Rate,
+    pub registrations: Rate,
+    pub purchases: Rate,
+}
+
+impl Limits {
+    /// None: no limits at all.
+    pub fn new(rates: Option<Rates>) -> Limits {
+        Limits {
+            logins: Window::new(rates.map(|rates| rates.logins)),
+            login_failures: Window::new(rates.map(|rates| rates.login_failures)),
+            registrations: Window::new(rates.map(|rates| rates.registrations)),
+            purchases: Window::new(rates.map(|rates| rates.purchases)),
+        }
+    }
+
+    /// A log-in from this address, for this account.
+    pub fn login(&self, address: IpAddr, account: &str, now: Timestamp) -> Result<(), Problem> {
+        self.logins.count(address, now)?;
+        self.login_failures.look(&account.to_lowercase(), now)
+    }
+
+    /// A log-in to this account failed.
+    pub fn login_failed(&self, account: &str, now: Timestamp) {
+        // Whether it was the last one allowed shows at the next.
+        let _ = self.login_failures.count(account.to_lowercase(), now);
+    }
+
+    /// A registration from this address.
+    pub fn registration(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
+        self.registrations.count(address, now)
+    }
+
+    /// A purchase by this account.
+    pub fn purchase(&self, user: UserId, now: Timestamp) -> Result<(), Problem> {
+        self.purchases.count(user, now)
+    }
+}
+
+/// Counts by key within a window that begins with the first.
+struct Window<K> {
+    rate: Option<Rate>,
+    counts: Mutex<HashMap<K, (u32, Timestamp)>>,
+}
+
+impl<K: Eq + Hash> Window<K> {
+    fn new(rate: Option<Rate>) -> Window<K> {
+        Window { rate, counts: Mutex::default() }
+    }
+
+    /// Counts one more, unless that is too many.
+    fn count(&self, key: K, now: Timestamp) -> Result<(), Problem> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MAX_REMEMBERED && !counts.contains_key(&key) {
+            counts.retain(|_, (_, began)| now < *began + rate.within);
+            if counts.len() >= MAX_REMEMBERED {
+                // So many at once that nobody can be told apart: everybody waits.
+                return Err(Problem::rate_limited(seconds(rate.within)));
+            }
+        }
+        let (count, began) = counts.entry(key).or_insert((0, now));
+        if now >= *began + rate.within {
+            (*count, *began) = (0, now);
+        }
+        if *count >= rate.count {
+            return Err(Problem::rate_limited(seconds(*began + rate.within - now)));
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    /// Whether one more would be too many; counts nothing.
+    fn look(&self, key: &K, now: Timestamp) -> Result<(), Problem> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get(key) {
+            Some((count, began)) if *count >= rate.count && now < *began + rate.within => {
+                Err(Problem::rate_limited(seconds(*began + rate.within - now)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whole seconds, at least one.
+fn seconds(left: impl TryInto<SignedDuration>) -> u64 {
+    let left = left.try_into().unwrap_or(SignedDuration::ZERO);
+    u64::try_from(left.as_secs()).unwrap_or(0) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::Code;
+    use super::*;
+
+    #[test]
+    fn a_window_lets_so_many_through_and_opens_again() {
+        let rate = Rate { count: 2, within: SignedDuration::from_secs(60) };
+        let window = Window::new(Some(rate));
+        let start = Timestamp::UNIX_EPOCH;
+        assert!(window.count("ann", start).is_ok());
+        assert!(window.look(&"ann", start).is_ok());
+        assert!(window.count("ann", start).is_ok());
+        assert_eq!(window.look(&"ann", start).unwrap_err().code(), Code::RateLimited);
+        assert_eq!(window.count("ann", start).unwrap_err().code(), Code::RateLimited);
+        assert!(window.count("bob", start).is_ok(), "one account does not limit another");
+        let later = start + SignedDuration::from_secs(60);
+        assert!(window.look(&"ann", later).is_ok());
+        assert!(window.count("ann", later).is_ok());
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_counted() {
+        let window = Window::new(None);
+        assert!((0..1000).all(|_| window.count((), Timestamp::UNIX_EPOCH).is_ok()));
+    }
+}

@@ -1,0 +1,104 @@
+//! One's own payments, and paying them.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use super::caller::Caller;
+use super::error::Problem;
+use super::idempotency;
+use super::query::{List, Query, path_id};
+use super::state::State;
+use super::tickets::refused;
+use crate::actors::draws::SaleError;
+use crate::db::read::payments;
+use crate::domain::id::{DrawId, PaymentId, UserId};
+use crate::domain::payment::Payment;
+use crate::domain::record::Key;
+use crate::payment::{CardToken, ChargeOrder};
+
+pub async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<List<Payment>>, Problem> {
+    let page = Query::of(&request, &["limit", "cursor"])?.page()?;
+    let rows = payments::list(&state.db, state.currency, caller.user, page).await?;
+    Ok(web::Json(List::of(rows, |payment| payment)))
+}
+
+pub async fn one(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<Payment>, Problem> {
+    let id = PaymentId(path_id(&request, "payment")?);
+    let view = payments::one(&state.db, state.currency, caller.user, id).await?;
+    view.map(|view| web::Json(view.payment)).ok_or_else(|| Problem::not_found("payment"))
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PayBody {
+    Wallet,
+    Card { token: String },
+}
+
+pub async fn pay(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    Body(body): Body<PayBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = PaymentId(path_id(&request, "payment")?);
+    let card = match &body {
+        PayBody::Wallet => None,
+        PayBody::Card { token } => Some(card(&state, token)?),
+    };
+    let view = payments::one(&state.db, state.currency, caller.user, id).await?;
+    let view = view.ok_or_else(|| Problem::not_found("payment"))?;
+    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    let paid = match (view.draw, card) {
+        (None, _) => Err(SaleError::NotPayable),
+        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key.clone()).await,
+        (Some(draw), Some(card)) => {
+            // Before a card is charged the key must be known to be new.
+            if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
+                return Ok(first);
+            }
+            let key = working.key.clone();
+            let charge = charge(state.clone(), draw, caller.user, id, card, key);
+            // A client that hangs up must not leave a charge half told.
+            actix_web::rt::spawn(charge).await.unwrap_or(Err(SaleError::OutcomeUnknown))
+        }
+    };
+    match paid {
+        Ok(payment) => Ok(HttpResponse::Ok().json(payment)),
+        Err(error) => refused(&state, &working, error).await,
+    }
+}
+
+/// A card that the provider may know.
+pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
+    let card = CardToken::parse(token).map_err(|error| Problem::field("token", error))?;
+    if state.provider.knows(&card) {
+        Ok(card)
+    } else {
+        Err(Problem::field("token", "the payment provider knows no such card token"))
+    }
+}
+
+/// `processing` is committed, then the provider is called, then what it said is committed.
+async fn charge(
+    state: web::Data<State>,
+    draw: DrawId,
+    user: UserId,
+    id: PaymentId,
+    card: CardToken,
+    key: Option<Key>,
+) -> Result<Payment, SaleError> {
+    let payment = state.draws.begin_charge(draw, user, id).await?;
+    let order = ChargeOrder { payment: id, amount: payment.amount, currency: payment.currency, card };
+    let charge = state.provider.charge(order).await;
+    state.draws.end_charge(draw, user, id, charge, key).await
+}

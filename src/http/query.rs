@@ -1,0 +1,88 @@
+//! A request's query, path and page: parsed whole, and refused with the name of what is wrong.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use actix_web::HttpRequest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::error::Problem;
+use crate::db::read::{Page, Rows};
+
+/// The largest page, and the page of those who do not say.
+const MAX_PAGE: i64 = 200;
+const DEFAULT_PAGE: i64 = 50;
+/// The most parameters in one query.
+const MAX_PARAMS: usize = 100;
+
+/// A query's parameters in their order; each may be there several times.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The query, if it holds nothing but these and the page's own.
+    pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Query, Problem> {
+        let pairs = form_urlencoded::parse(request.query_string().as_bytes()).into_owned();
+        let pairs: Vec<(String, String)> = pairs.take(MAX_PARAMS + 1).collect();
+        if pairs.len() > MAX_PARAMS {
+            return Err(Problem::field("query", format!("at most {MAX_PARAMS} parameters")));
+        }
+        match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                Err(Problem::field(name.clone(), format!("is no parameter here; there are: {}", known.join(", "))))
+            }
+            None => Ok(Query(pairs)),
+        }
+    }
+
+    /// Every value of a parameter, each parsed.
+    pub fn all<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>, must: &str) -> Result<Vec<T>, Problem> {
+        let values = self.0.iter().filter(|(known, _)| known == name);
+        values.map(|(_, value)| parse(value).ok_or_else(|| Problem::field(name, must))).collect()
+    }
+
+    /// The last value of a parameter, parsed.
+    fn last<T: FromStr>(&self, name: &str, must: &str) -> Result<Option<T>, Problem> {
+        let value = self.0.iter().rev().find(|(known, _)| known == name);
+        value.map(|(_, value)| value.parse().map_err(|_| Problem::field(name, must))).transpose()
+    }
+
+    /// Which page is asked for.
+    pub fn page<C: FromStr>(&self) -> Result<Page<C>, Problem> {
+        let must = format!("must be 1 to {MAX_PAGE}");
+        let limit = self.last("limit", &must)?.unwrap_or(DEFAULT_PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Problem::field("limit", must));
+        }
+        let cursor: Option<String> = self.last("cursor", "must be text")?;
+        let after = cursor.map(|text| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            String::from_utf8(bytes).ok()?.parse().ok()
+        });
+        match after {
+            Some(None) => Err(Problem::field("cursor", "must be the next_cursor of an earlier page")),
+            after => Ok(Page { after: after.flatten(), limit }),
+        }
+    }
+}
+
+/// A page as the contract gives it.
+#[derive(Serialize)]
+pub struct List<T> {
+    pub items: Vec<T>,
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// Of rows, each put into the contract's words.
+    pub fn of<R, C: Display>(rows: Rows<R, C>, words: impl FnMut(R) -> T) -> List<T> {
+        let next_cursor = rows.next.map(|cursor| URL_SAFE_NO_PAD.encode(cursor.to_string()));
+        List { items: rows.items.into_iter().map(words).collect(), next_cursor }
+    }
+}
+
+/// The `{id}` of a path. What is no id is the id of nothing.
+pub fn path_id<T: FromStr>(request: &HttpRequest, what: &str) -> Result<T, Problem> {
+    request.match_info().get("id").and_then(|text| text.parse().ok()).ok_or_else(|| Problem::not_found(what))
+}

@@ -1,0 +1,36 @@
+//! What the handlers work with: handles to the rooms below, shared by all workers.
+
+use std::sync::Arc;
+
+use crate::actors::board::Board;
+use crate::actors::draws::Draws;
+use crate::actors::persistence::Persistence;
+use crate::auth::{Hasher, Standings, Tokens};
+use crate::clock::Clock;
+use crate::db::Db;
+use crate::domain::lottery::Lottery;
+use crate::domain::money::Currency;
+use crate::payment::Provider;
+
+use super::idempotency::InFlight;
+use super::limits::Limits;
+
+/// One for the whole service.
+pub struct State {
+    pub db: Db,
+    pub draws: Draws,
+    pub persistence: Persistence,
+    pub board: Board,
+    pub clock: Clock,
+    pub tokens: Tokens,
+    /// How long a refresh token is good for.
+    pub refresh_ttl: std::time::Duration,
+    pub hasher: Hasher,
+    pub standings: Standings,
+    /// As configured, in their order.
+    pub lotteries: Vec<Lottery>,
+    pub currency: Currency,
+    pub provider: Arc<dyn Provider>,
+    pub limits: Limits,
+    pub keys: InFlight,
+}
