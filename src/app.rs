@@ -245,7 +245,8 @@ fn serve(
     }
     let server = server.bind((host.as_str(), port)).map_err(listen)?;
     // A server that is bound has an address.
-    let address = server.addrs().first().copied().ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
+    let address =
+        server.addrs().first().copied().ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let server = server.run();
     Ok((server.handle(), tokio::spawn(server), address))
 }

@@ -53,15 +53,13 @@ impl Clock {
     /// Waits until the clock shows this time or a later one.
     pub async fn sleep_until(&self, time: Timestamp) {
         match &self.0 {
-            Hands::System => {
-                loop {
-                    let left = time.duration_since(self.now());
-                    if left <= SignedDuration::ZERO {
-                        return;
-                    }
-                    tokio::time::sleep(left.unsigned_abs().min(LONGEST_SLEEP)).await;
+            Hands::System => loop {
+                let left = time.duration_since(self.now());
+                if left <= SignedDuration::ZERO {
+                    return;
                 }
-            }
+                tokio::time::sleep(left.unsigned_abs().min(LONGEST_SLEEP)).await;
+            },
             Hands::Manual(now) => {
                 if now.subscribe().wait_for(|now| *now >= time).await.is_err() {
                     // Nobody can move the clock any more.

@@ -271,7 +271,10 @@ impl Handler<Answered> for DrawActor {
 }
 
 /// A refusal that a draw with a true memory never meets.
-fn contradiction(record: &Record, result: &Result<crate::domain::record::Accepted, Refused>) -> Option<&'static str> {
+fn contradiction(
+    record: &Record,
+    result: &Result<crate::domain::record::Accepted, Refused>,
+) -> Option<&'static str> {
     match (record, result) {
         (_, Err(Refused::Stale)) => Some("a newer epoch has taken the draw over"),
         (Record::EndCharge(_), Err(Refused::NotPayable)) => None,

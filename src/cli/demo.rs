@@ -1,8 +1,10 @@
 //! `lottery demo`.
-use clap::Args;
 use super::CliError;
 use crate::config::Config;
+use clap::Args;
 /// Plays a draw.
 #[derive(Args)]
 pub struct Demo {}
-pub async fn run(_config: Config, _demo: Demo) -> Result<(), CliError> { Ok(()) }
+pub async fn run(_config: Config, _demo: Demo) -> Result<(), CliError> {
+    Ok(())
+}

@@ -238,7 +238,8 @@ impl Books {
             self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired);
             Release::Expired
         } else {
-            let left = row.amount.checked_sub(it.price).filter(|left| *left > Money::ZERO).ok_or(Refused::Broken)?;
+            let left =
+                row.amount.checked_sub(it.price).filter(|left| *left > Money::ZERO).ok_or(Refused::Broken)?;
             self.change(it.payment, it.at, |row| row.amount = left);
             Release::Returned
         };
@@ -371,7 +372,14 @@ impl Books {
         at: Timestamp,
     ) -> Result<(), Refused> {
         let credit = AccountId::escrow(draw);
-        self.transfer(Transfer { debit, credit, amount, kind: TransferKind::Purchase, reference: Some(payment.0), at })
+        self.transfer(Transfer {
+            debit,
+            credit,
+            amount,
+            kind: TransferKind::Purchase,
+            reference: Some(payment.0),
+            at,
+        })
     }
 
     /// Moves what a card paid into the wallet.
@@ -436,7 +444,14 @@ impl Books {
     }
 
     /// Keeps a success under its key, for this batch's later records too.
-    fn keep(&mut self, key: Option<&Key>, status: i16, payment: PaymentId, answer: Option<Payment>, at: Timestamp) {
+    fn keep(
+        &mut self,
+        key: Option<&Key>,
+        status: i16,
+        payment: PaymentId,
+        answer: Option<Payment>,
+        at: Timestamp,
+    ) {
         let Some(key) = key else { return };
         let kept = Kept { request: key.request, status, payment: Some(payment), answer: None };
         self.keys.insert((key.user, key.text.clone()), kept);

@@ -105,18 +105,12 @@ impl Game {
     /// the first number that is wrong.
     pub fn pick(&self, numbers: &[i64]) -> Result<Pick, PickError> {
         if numbers.len() != usize::from(self.pick) {
-            return Err(PickError::WrongCount {
-                wanted: self.pick,
-                given: numbers.len(),
-            });
+            return Err(PickError::WrongCount { wanted: self.pick, given: numbers.len() });
         }
         let mut mask = 0_u64;
         for &number in numbers {
             if !(1..=i64::from(self.of)).contains(&number) {
-                return Err(PickError::OutOfRange {
-                    number,
-                    of: self.of,
-                });
+                return Err(PickError::OutOfRange { number, of: self.of });
             }
             let bit = 1 << (number - 1);
             if mask & bit != 0 {
@@ -132,16 +126,10 @@ impl Game {
         let pick = Pick(mask.cast_unsigned());
         if pick.size() != self.pick {
             let given = usize::from(pick.size());
-            return Err(PickError::WrongCount {
-                wanted: self.pick,
-                given,
-            });
+            return Err(PickError::WrongCount { wanted: self.pick, given });
         }
         match pick.numbers().find(|&number| number > self.of) {
-            Some(number) => Err(PickError::OutOfRange {
-                number: i64::from(number),
-                of: self.of,
-            }),
+            Some(number) => Err(PickError::OutOfRange { number: i64::from(number), of: self.of }),
             None => Ok(pick),
         }
     }
@@ -153,10 +141,7 @@ impl Game {
     /// # Panics
     /// If the place is `combinations()` or more.
     pub fn unrank(&self, index: u64) -> Pick {
-        assert!(
-            index < self.combinations(),
-            "{self} has no combination {index}"
-        );
+        assert!(index < self.combinations(), "{self} has no combination {index}");
         let (mut mask, mut rest, mut bit) = (0_u64, index, self.of);
         for size in (1..=self.pick).rev() {
             // The highest bit with at most `rest` picks of this size below it. It exists:
@@ -206,12 +191,7 @@ impl Game {
         }
     }
 
-    fn picks_by_trying(
-        &self,
-        count: usize,
-        held: &HashSet<Pick>,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Vec<Pick> {
+    fn picks_by_trying(&self, count: usize, held: &HashSet<Pick>, rng: &mut (impl Rng + ?Sized)) -> Vec<Pick> {
         let mut picks = Vec::with_capacity(count);
         let mut taken = HashSet::with_capacity(count);
         while picks.len() < count {
@@ -223,12 +203,7 @@ impl Game {
         picks
     }
 
-    fn picks_by_listing(
-        &self,
-        count: usize,
-        held: &HashSet<Pick>,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Vec<Pick> {
+    fn picks_by_listing(&self, count: usize, held: &HashSet<Pick>, rng: &mut (impl Rng + ?Sized)) -> Vec<Pick> {
         let everything = (0..self.combinations()).map(|index| self.unrank(index));
         let mut picks: Vec<Pick> = everything.filter(|pick| !held.contains(pick)).collect();
         // Fisher and Yates, as far as needed. Not rand's `shuffle`, for the reason given at
@@ -371,26 +346,18 @@ mod tests {
     }
 
     fn everything(game: Game) -> HashSet<Pick> {
-        (0..game.combinations())
-            .map(|index| game.unrank(index))
-            .collect()
+        (0..game.combinations()).map(|index| game.unrank(index)).collect()
     }
 
     /// The place of a pick, by the definition: the i-th smallest number c adds C(c - 1, i).
     fn rank(pick: Pick) -> u64 {
-        pick.numbers()
-            .zip(1..)
-            .map(|(number, size)| binomial(number - 1, size))
-            .sum()
+        pick.numbers().zip(1..).map(|(number, size)| binomial(number - 1, size)).sum()
     }
 
     /// Pearson's statistic against equal expectations.
     fn chi_squared(counts: &[u64]) -> f64 {
         let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
-        counts
-            .iter()
-            .map(|&count| (count as f64 - expected).powi(2) / expected)
-            .sum()
+        counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum()
     }
 
     #[test]
@@ -469,9 +436,7 @@ mod tests {
 
     #[test]
     fn a_pool_covers_all_numbers_evenly_and_in_random_order() {
-        let pool = game(6, 45)
-            .distinct_picks(20_000, &HashSet::new(), &mut rng())
-            .unwrap();
+        let pool = game(6, 45).distinct_picks(20_000, &HashSet::new(), &mut rng()).unwrap();
         assert_eq!(pool.iter().collect::<HashSet<_>>().len(), 20_000);
         for part in [&pool[..], &pool[..10_000]] {
             let mut counts = vec![0; 45];

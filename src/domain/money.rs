@@ -21,9 +21,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// assert_eq!(Money::MAX.checked_add(price), None);
 /// assert_eq!(price.to_string(), "10000"); // minor units, as everywhere in the API
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Money(i64);
 
@@ -56,9 +54,7 @@ impl Money {
 
     /// The sum of all of them, or `None` if it, or a part of it on the way, does not fit.
     pub fn checked_sum(amounts: impl IntoIterator<Item = Money>) -> Option<Money> {
-        amounts
-            .into_iter()
-            .try_fold(Money::ZERO, Money::checked_add)
+        amounts.into_iter().try_fold(Money::ZERO, Money::checked_add)
     }
 
     /// Back from a wide intermediate result, if it fits.
@@ -83,9 +79,7 @@ impl fmt::Display for Money {
 /// assert!(Share::new(10_001).is_err());
 /// # Ok::<(), lottery::domain::money::ShareError>(())
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Share(u16);
 
@@ -206,10 +200,7 @@ mod tests {
         assert_eq!(Money::new(1).checked_mul(1 << 63), None);
         assert_eq!(Money::checked_sum([Money::MAX, Money::new(1)]), None);
         assert_eq!(Money::checked_sum([]), Some(Money::ZERO));
-        assert_eq!(
-            Money::checked_sum([Money::new(5), Money::new(-7)]),
-            Some(Money::new(-2))
-        );
+        assert_eq!(Money::checked_sum([Money::new(5), Money::new(-7)]), Some(Money::new(-2)));
     }
 
     #[test]
@@ -217,10 +208,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&Money::new(-5)).unwrap(), "-5");
         assert_eq!(serde_json::from_str::<Money>("12").unwrap(), Money::new(12));
         assert!(serde_json::from_str::<Money>("1.5").is_err());
-        assert_eq!(
-            serde_json::to_string(&Share::new(70).unwrap()).unwrap(),
-            "70"
-        );
+        assert_eq!(serde_json::to_string(&Share::new(70).unwrap()).unwrap(), "70");
         assert!(serde_json::from_str::<Share>("10001").is_err());
         let rub: Currency = serde_json::from_str("\"RUB\"").unwrap();
         assert_eq!(serde_json::to_string(&rub).unwrap(), "\"RUB\"");

@@ -38,14 +38,8 @@ enum TierForm {
 impl From<TierForm> for Tier {
     fn from(form: TierForm) -> Tier {
         match form {
-            TierForm::Fixed { matches, amount } => Tier {
-                matches,
-                award: Award::Fixed(amount),
-            },
-            TierForm::Pool { matches, share } => Tier {
-                matches,
-                award: Award::Pool(share),
-            },
+            TierForm::Fixed { matches, amount } => Tier { matches, award: Award::Fixed(amount) },
+            TierForm::Pool { matches, share } => Tier { matches, award: Award::Pool(share) },
         }
     }
 }
@@ -95,17 +89,11 @@ pub enum PrizeTableError {
     Matches { matches: u8, game: Game },
     #[error("two tiers are for {matches} matches")]
     Repeated { matches: u8 },
-    #[error(
-        "the prize for {matches} matches must be from 1 to {}, not {amount}",
-        PrizeTable::MAX_FIXED
-    )]
+    #[error("the prize for {matches} matches must be from 1 to {}, not {amount}", PrizeTable::MAX_FIXED)]
     Amount { matches: u8, amount: Money },
     #[error("the share for {matches} matches must be at least 1 basis point")]
     NoShare { matches: u8 },
-    #[error(
-        "the shares add up to {basis_points} basis points, and {} are the whole",
-        Share::WHOLE
-    )]
+    #[error("the shares add up to {basis_points} basis points, and {} are the whole", Share::WHOLE)]
     Shares { basis_points: u32 },
 }
 
@@ -157,9 +145,7 @@ impl PrizeTable {
         for (place, tier) in tiers.iter().enumerate() {
             tier.check(game)?;
             if place > 0 && tiers[place - 1].matches == tier.matches {
-                return Err(PrizeTableError::Repeated {
-                    matches: tier.matches,
-                });
+                return Err(PrizeTableError::Repeated { matches: tier.matches });
             }
         }
         let basis_points = tiers.iter().map(Tier::basis_points).sum();
@@ -194,15 +180,8 @@ impl PrizeTable {
         jackpot: Money,
         winners: &[u64],
     ) -> Result<Settlement, Overflow> {
-        assert_eq!(
-            winners.len(),
-            self.tiers.len(),
-            "one count of winners for each tier"
-        );
-        assert!(
-            sales >= Money::ZERO && jackpot >= Money::ZERO,
-            "money taken is not negative"
-        );
+        assert_eq!(winners.len(), self.tiers.len(), "one count of winners for each tier");
+        assert!(sales >= Money::ZERO && jackpot >= Money::ZERO, "money taken is not negative");
 
         let sales_for_fund = fund_share.of(sales);
         let prize_fund = sales_for_fund.checked_add(jackpot).ok_or(Overflow)?;
@@ -250,9 +229,7 @@ impl Tier {
             Award::Fixed(amount) if amount <= Money::ZERO || amount > PrizeTable::MAX_FIXED => {
                 Err(PrizeTableError::Amount { matches, amount })
             }
-            Award::Pool(share) if share.basis_points() == 0 => {
-                Err(PrizeTableError::NoShare { matches })
-            }
+            Award::Pool(share) if share.basis_points() == 0 => Err(PrizeTableError::NoShare { matches }),
             Award::Fixed(_) | Award::Pool(_) => Ok(()),
         }
     }
@@ -274,12 +251,7 @@ impl Tier {
             }
         };
         let total = prize.checked_mul(winners).ok_or(Overflow)?;
-        Ok(TierResult {
-            matches: self.matches,
-            winners,
-            prize,
-            total,
-        })
+        Ok(TierResult { matches: self.matches, winners, prize, total })
     }
 }
 
@@ -290,10 +262,7 @@ impl Settlement {
         let given = wide(self.prizes) + wide(self.rollover) + wide(self.revenue);
         assert_eq!(taken, given, "a settlement balances: {self:?}");
         let parts = [self.prizes, self.from_reserve, self.revenue, self.rollover];
-        assert!(
-            parts.iter().all(|part| *part >= Money::ZERO),
-            "nothing is negative: {self:?}"
-        );
+        assert!(parts.iter().all(|part| *part >= Money::ZERO), "nothing is negative: {self:?}");
     }
 }
 
@@ -319,17 +288,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn fixed(matches: u8, amount: i64) -> Tier {
-        Tier {
-            matches,
-            award: Award::Fixed(Money::new(amount)),
-        }
+        Tier { matches, award: Award::Fixed(Money::new(amount)) }
     }
 
     fn pool(matches: u8, basis_points: u16) -> Tier {
-        Tier {
-            matches,
-            award: Award::Pool(Share::new(basis_points).unwrap()),
-        }
+        Tier { matches, award: Award::Pool(Share::new(basis_points).unwrap()) }
     }
 
     fn table(tiers: &[Tier]) -> Result<PrizeTable, PrizeTableError> {
@@ -340,9 +303,7 @@ mod tests {
     fn settle(tiers: &[Tier], sales: i64, jackpot: i64, winners: &[u64]) -> Settlement {
         let half = Share::new(5_000).unwrap();
         let table = table(tiers).unwrap();
-        table
-            .settle(Money::new(sales), half, Money::new(jackpot), winners)
-            .unwrap()
+        table.settle(Money::new(sales), half, Money::new(jackpot), winners).unwrap()
     }
 
     #[test]
@@ -357,10 +318,7 @@ mod tests {
         assert_eq!(refusal(&twice), "two tiers are for 3 matches");
         for amount in [i64::MIN, 0, 1_000_000_000_001] {
             let limits = "the prize for 3 matches must be from 1 to 1000000000000";
-            assert_eq!(
-                refusal(&[fixed(3, amount)]),
-                format!("{limits}, not {amount}")
-            );
+            assert_eq!(refusal(&[fixed(3, amount)]), format!("{limits}, not {amount}"));
         }
         let message = "the share for 5 matches must be at least 1 basis point";
         assert_eq!(refusal(&[pool(5, 0)]), message);
@@ -380,10 +338,7 @@ mod tests {
         let json = serde_json::to_string(&table.tiers()[..2]).unwrap();
         let expected = r#"[{"kind":"pool","matches":5,"share":10000},{"kind":"fixed","matches":3,"amount":1}]"#;
         assert_eq!(json, expected);
-        assert_eq!(
-            serde_json::from_str::<Vec<Tier>>(&json).unwrap(),
-            table.tiers()[..2]
-        );
+        assert_eq!(serde_json::from_str::<Vec<Tier>>(&json).unwrap(), table.tiers()[..2]);
         let unknown = r#"{"kind":"fixed","matches":3,"amount":1,"share":5}"#;
         assert!(serde_json::from_str::<Tier>(unknown).is_err());
     }
@@ -424,15 +379,9 @@ mod tests {
         assert_eq!(settle(i64::MAX, 1, [0, 0]), Err(Overflow));
         assert_eq!(settle(0, 0, [0, u64::MAX]), Err(Overflow));
         assert_eq!(settle(i64::MAX, 0, [1, 0]).unwrap().prizes, Money::MAX);
-        assert_eq!(
-            settle(i64::MAX, 0, [u64::MAX, 0]).unwrap().rollover,
-            Money::MAX
-        );
+        assert_eq!(settle(i64::MAX, 0, [u64::MAX, 0]).unwrap().rollover, Money::MAX);
         assert_eq!(fund(Money::MAX, whole, Money::new(1)), Money::MAX);
-        assert_eq!(
-            fund(Money::new(5), Share::new(5_000).unwrap(), Money::new(3)),
-            Money::new(5)
-        );
+        assert_eq!(fund(Money::new(5), Share::new(5_000).unwrap(), Money::new(3)), Money::new(5));
     }
 
     fn awards() -> impl Strategy<Value = Vec<Tier>> {

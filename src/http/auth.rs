@@ -1,8 +1,8 @@
 //! Registration, log-in, refresh, log-out, and who one is.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use rand::rngs::SysRng;
 use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -99,11 +99,7 @@ struct Pair {
     refresh_token: String,
 }
 
-pub async fn login(
-    state: Shared,
-    request: HttpRequest,
-    Body(body): Body<Login>,
-) -> Result<HttpResponse, Problem> {
+pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
     state.limits.login(address(&request), &body.login, now)?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {

@@ -34,7 +34,8 @@ impl FromRequest for Caller {
 
 async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(|| Problem::internal("no state"))?;
-    let token = bearer(request).ok_or_else(|| Problem::unauthorized("send Authorization: Bearer <access token>"))?;
+    let token =
+        bearer(request).ok_or_else(|| Problem::unauthorized("send Authorization: Bearer <access token>"))?;
     let claims = state
         .tokens
         .verify(token, state.clock.now())

@@ -262,7 +262,9 @@ impl From<OrderRefusal> for Problem {
             OrderRefusal::InvalidPick { line, error } => Problem::field(format!("tickets[{line}].numbers"), error),
             OrderRefusal::TicketUnavailable { line } => Problem::new(
                 Code::TicketUnavailable,
-                format!("tickets[{line}]: this ticket is sold, reserved or not of this draw's pool; nothing was taken"),
+                format!(
+                    "tickets[{line}]: this ticket is sold, reserved or not of this draw's pool; nothing was taken"
+                ),
             ),
             OrderRefusal::PoolEmpty => {
                 Problem::new(Code::PoolEmpty, "the pool has too few tickets left; nothing was taken")
@@ -278,9 +280,7 @@ impl From<Refused> for Problem {
                 Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
             }
             Refused::NotPayable => SaleError::NotPayable.into(),
-            Refused::KeyReused => {
-                Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request")
-            }
+            Refused::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded anew: in a moment it works again.
             Refused::Overloaded | Refused::Stale => Problem::overloaded(),
             Refused::Broken => Problem::internal("the database refused a record"),

@@ -53,7 +53,8 @@ pub fn take_up(
     };
     let legal = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     let text = header.to_str().ok().filter(legal);
-    let text = text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
+    let text =
+        text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
     let key = Key { user, text: text.to_owned(), request: digest(request.path(), body)? };
     let place = (user, text.to_owned());
     if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone()) {

@@ -71,7 +71,5 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<LotteryBody>, Problem> {
     let id: String = path_id(&request, "lottery")?;
     let lottery = state.lotteries.iter().find(|lottery| lottery.rules.lottery.0 == id);
-    lottery
-        .map(|lottery| web::Json(body(lottery, state.currency)))
-        .ok_or_else(|| Problem::not_found("lottery"))
+    lottery.map(|lottery| web::Json(body(lottery, state.currency))).ok_or_else(|| Problem::not_found("lottery"))
 }

@@ -2,5 +2,13 @@
 
 mod embedded;
 mod server;
+mod auth;
+mod contract;
+mod command;
+mod draws;
+mod faults;
+mod idempotency;
+mod money;
 mod smoke;
+mod tickets;
 mod world;

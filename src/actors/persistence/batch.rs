@@ -44,7 +44,11 @@ impl Writer {
                     return answers;
                 }
                 Err(Failure::Refused(error)) => {
-                    tracing::warn!(error = db::describe(&error), records = todo.len(), "a batch was refused: each record goes alone");
+                    tracing::warn!(
+                        error = db::describe(&error),
+                        records = todo.len(),
+                        "a batch was refused: each record goes alone"
+                    );
                     self.disconnect();
                     for submit in todo {
                         answers.extend(Box::pin(self.batch(vec![submit])).await);

@@ -154,7 +154,11 @@ impl Writer {
                 // Its backend has not noticed yet that we are gone.
                 Ok(_) => sleep(STATUS_POLL).await,
                 Err(error) => {
-                    tracing::warn!(error = db::describe(&error), xid, "the outcome of a transaction is not known yet");
+                    tracing::warn!(
+                        error = db::describe(&error),
+                        xid,
+                        "the outcome of a transaction is not known yet"
+                    );
                     self.disconnect();
                 }
             }

@@ -40,7 +40,8 @@ pub async fn list(
          AND ($3::text[] = '{{}}' OR d.status = ANY($3)) ORDER BY d.id DESC LIMIT $4"
     );
     let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
-    let rows = db.query(&sql, &[&page.after.unwrap_or(i64::MAX), &lotteries, &statuses, &(page.limit + 1)]).await?;
+    let rows =
+        db.query(&sql, &[&page.after.unwrap_or(i64::MAX), &lotteries, &statuses, &(page.limit + 1)]).await?;
     let items = rows.iter().map(view).collect::<Result<_, _>>()?;
     Ok(Rows::cut(items, page.limit, |draw| draw.id.0))
 }
@@ -159,9 +160,8 @@ pub async fn pool_page(db: &Db, id: DrawId, page: Page<Uuid>) -> Result<Option<R
             SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))
         ORDER BY p.id LIMIT $3";
     let rows = db.query(sql, &[&id.0, &page.after.unwrap_or(Uuid::nil()), &(page.limit + 1)]).await?;
-    let ticket = |row: &Row| {
-        Ok(PoolTicket { id: PoolTicketId(row.get("id")), pick: pick(game, row.get("pick"))?, price })
-    };
+    let ticket =
+        |row: &Row| Ok(PoolTicket { id: PoolTicketId(row.get("id")), pick: pick(game, row.get("pick"))?, price });
     let items = rows.iter().map(ticket).collect::<Result<_, DbError>>()?;
     Ok(Some(Rows::cut(items, page.limit, |ticket: &PoolTicket| ticket.id.0)))
 }

@@ -24,7 +24,12 @@ const VIEW: &str = "SELECT id, kind, status, amount, method, failure_code, draw_
      FROM payment_states";
 
 /// One of this user's payments.
-pub async fn one(db: &Db, currency: Currency, user: UserId, id: PaymentId) -> Result<Option<PaymentView>, DbError> {
+pub async fn one(
+    db: &Db,
+    currency: Currency,
+    user: UserId,
+    id: PaymentId,
+) -> Result<Option<PaymentView>, DbError> {
     let sql = format!("-- payments::one()\n{VIEW} WHERE id = $1 AND user_id = $2");
     db.query_opt(&sql, &[&id.0, &user.0]).await?.map(|row| view(&row, currency)).transpose()
 }

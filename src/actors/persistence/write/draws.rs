@@ -82,11 +82,7 @@ pub async fn take_over(db: &Client, draw: DrawId) -> Result<Option<i64>, Error> 
 
 /// Adds tickets to a draw's pool. The draw's row is locked at the end alone, so that its sale goes on
 /// while a large pool is written.
-pub async fn add_to_pool(
-    db: &Client,
-    fence: Fence,
-    tickets: &[(PoolTicketId, Pick)],
-) -> Result<(), StepFailure> {
+pub async fn add_to_pool(db: &Client, fence: Fence, tickets: &[(PoolTicketId, Pick)]) -> Result<(), StepFailure> {
     let sql = "-- draws::add_to_pool()
         INSERT INTO pool_tickets (draw_id, id, pick) SELECT $1, * FROM unnest($2::uuid[], $3::bigint[])";
     let statement = db.prepare(sql).await?;

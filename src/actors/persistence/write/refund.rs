@@ -52,7 +52,8 @@ impl Step for Refund {
             ledger.transfer(Transfer {
                 debit: escrow,
                 credit: AccountId::wallet(due.user),
-                amount: amount.ok_or_else(|| StepFailure::Broken(format!("payment {} does not fit", due.payment)))?,
+                amount: amount
+                    .ok_or_else(|| StepFailure::Broken(format!("payment {} does not fit", due.payment)))?,
                 kind: TransferKind::Refund,
                 reference: Some(due.payment),
                 at: self.at,

@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
-use tokio::try_join;
 use jiff::Timestamp;
+use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
 use super::ledger;
 use crate::actors::persistence::transaction::{Session, XID};
-use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Needs, Sales};
+use crate::domain::books::{Books, Needs, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
@@ -98,7 +98,8 @@ pub struct Statements {
 impl Statements {
     pub async fn prepare(db: &Client) -> Result<Statements, Error> {
         // Plans made while the tables are small must still be right when they are not.
-        db.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off").await?;
+        db.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+            .await?;
         Ok(Statements {
             lock_draws: db.prepare(LOCK_DRAWS).await?,
             lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
@@ -231,7 +232,8 @@ fn payment(row: &Row) -> Option<PaymentRow> {
 }
 
 fn columns3<T, A, B, C>(rows: &[T], split: impl Fn(&T) -> (A, B, C)) -> (Vec<A>, Vec<B>, Vec<C>) {
-    let mut columns = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    let mut columns =
+        (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for row in rows {
         let (a, b, c) = split(row);
         columns.0.push(a);
@@ -373,14 +375,6 @@ impl<'a> KeyColumns<'a> {
     }
 
     fn all(&self) -> Vec<Param<'_>> {
-        vec![
-            &self.users,
-            &self.keys,
-            &self.requests,
-            &self.payments,
-            &self.answers,
-            &self.statuses,
-            &self.times,
-        ]
+        vec![&self.users, &self.keys, &self.requests, &self.payments, &self.answers, &self.statuses, &self.times]
     }
 }

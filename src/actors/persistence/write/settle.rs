@@ -63,7 +63,9 @@ pub enum Counted {
     More,
     /// All: the prizes are fixed, and what is nobody's prize has left the draw. The lottery's jackpot
     /// holds so much now.
-    All { jackpot: Money },
+    All {
+        jackpot: Money,
+    },
 }
 
 /// Counts the next tickets' hits; after the last, fixes the prizes.

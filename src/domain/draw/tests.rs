@@ -1,0 +1,1 @@
+//! The draw, decision by decision.

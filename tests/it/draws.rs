@@ -1,0 +1,1 @@
+//! A draw's life over HTTP and by the clock.

@@ -1,0 +1,1 @@
+//! The database and the actors fail; nothing is lost, nothing is double.

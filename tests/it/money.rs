@@ -1,0 +1,1 @@
+//! Wallets, payments, refunds: what must never happen to money.

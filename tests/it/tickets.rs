@@ -1,0 +1,1 @@
+//! Tickets: ordered, reserved, expired, given back.
