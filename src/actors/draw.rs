@@ -88,11 +88,14 @@ pub struct DrawActor {
     /// Makes pool tickets, one call at a time.
     making: std::sync::Arc<tokio::sync::Mutex<()>>,
     farewell: Farewell,
+    /// Every line that this actor logs stands in it.
+    span: tracing::Span,
 }
 
 impl DrawActor {
     pub fn new(draw: Draw, around: Surroundings, registry: Addr<Registry>) -> DrawActor {
         let farewell = Farewell { draw: draw.id(), over: false, registry };
+        let span = tracing::info_span!("draw", id = %draw.id());
         DrawActor {
             draw,
             around,
@@ -103,6 +106,7 @@ impl DrawActor {
             timer: None,
             making: std::sync::Arc::default(),
             farewell,
+            span,
         }
     }
 
@@ -162,7 +166,7 @@ impl DrawActor {
                 self.asked.push_back(Asked { step, reason, reply: Some(reply) });
                 self.advance(ctx);
             }
-            DrawMessage::AddToPool { count, reply } => self.add_to_pool(count, reply, ctx),
+            DrawMessage::AddToPool { count, key, reply } => self.add_to_pool(count, key, reply, ctx),
         }
     }
 
@@ -211,6 +215,7 @@ impl DrawActor {
             let clock = self.around.clock.clone();
             let sleep = async move { clock.sleep_until(at).await };
             let wake = |(), actor: &mut DrawActor, ctx: &mut Context<Self>| {
+                let _in = actor.span.clone().entered();
                 actor.timer = None;
                 actor.tick(ctx);
             };
@@ -220,7 +225,7 @@ impl DrawActor {
 
     /// The memory is not the truth: the draw is loaded anew from the database.
     fn give_up(&mut self, why: &str, ctx: &mut Context<Self>) {
-        tracing::error!(draw = %self.draw.id(), why, "a draw's actor gives up");
+        tracing::error!(why, "a draw's actor gives up");
         ctx.stop();
     }
 }
@@ -235,6 +240,7 @@ impl Actor for DrawActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let _in = self.span.clone().entered();
         self.publish();
         self.resume(ctx);
         self.tick(ctx);
@@ -245,6 +251,7 @@ impl Handler<DrawMessage> for DrawActor {
     type Result = ();
 
     fn handle(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+        let _in = self.span.clone().entered();
         self.order(message, ctx);
     }
 }
@@ -253,6 +260,7 @@ impl Handler<Answered> for DrawActor {
     type Result = ();
 
     fn handle(&mut self, Answered(answers): Answered, ctx: &mut Context<Self>) {
+        let _in = self.span.clone().entered();
         let mut lost = None;
         for Answer { record, result, waiting } in answers {
             self.draw.answered(&record, &result);

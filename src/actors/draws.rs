@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Message};
 use jiff::SignedDuration;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::board::Board;
@@ -77,10 +78,10 @@ pub enum StepRefusal {
 }
 
 /// New pool tickets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Pooled {
     pub created: usize,
-    pub available: i64,
+    pub tickets_available: i64,
 }
 
 /// Why no pool tickets were made.
@@ -92,6 +93,8 @@ pub enum PoolError {
     TooFewLeft { left: u64 },
     #[error("at most {limit} at a time")]
     TooMany { limit: usize },
+    #[error("the key has an answer already")]
+    KeyTaken,
 }
 
 /// One who waits, and the place in flight that is taken meanwhile.
@@ -146,7 +149,7 @@ pub enum DrawMessage {
     EndCharge { end: EndCharge, reply: Reply<Payment> },
     GiveBack { user: UserId, payment: PaymentId, ticket: TicketId, deadline: Instant, reply: Reply<()> },
     Step { step: Step, reason: String, reply: oneshot::Sender<Result<(), StepRefusal>> },
-    AddToPool { count: usize, reply: oneshot::Sender<Result<Pooled, PoolError>> },
+    AddToPool { count: usize, key: Option<Key>, reply: oneshot::Sender<Result<Pooled, PoolError>> },
 }
 
 /// Why a draw has no actor to ask.
@@ -335,12 +338,12 @@ impl Draws {
     }
 
     /// Makes tickets in advance.
-    pub async fn add_to_pool(&self, draw: DrawId, count: usize) -> Result<Pooled, PoolError> {
+    pub async fn add_to_pool(&self, draw: DrawId, count: usize, key: Option<Key>) -> Result<Pooled, PoolError> {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });
         }
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, reply } });
+        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, reply } });
         match tokio::time::timeout(POOL_WAIT, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(StepRefusal::Failed.into()),

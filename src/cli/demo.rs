@@ -1,10 +1,237 @@
-//! `lottery demo`.
-use super::CliError;
-use crate::config::Config;
+//! `lottery demo`: a whole draw over real HTTP, against a service of its own in a directory that goes when
+//! it ends: players register, fund a wallet and buy, an admin conducts, the books are checked.
+
+mod player;
+
+use std::time::{Duration, Instant};
+
 use clap::Args;
-/// Plays a draw.
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use self::player::Player;
+use super::CliError;
+use crate::actors::persistence::insert_user;
+use crate::app::App;
+use crate::auth::{Hasher, Password, RefreshToken};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::read::ledger;
+use crate::domain::user::{Email, Role, Username};
+use crate::telemetry;
+
+/// The most players and tickets a demo takes on.
+const MAX_PLAYERS: u32 = 10_000;
+const MAX_TICKETS: u32 = 1_000_000;
+/// Players who do something at the same time.
+const AT_ONCE: usize = 64;
+/// The part of the tickets that is made in advance: one in so many.
+const POOL_PART: u32 = 2;
+
+/// A whole draw, played.
 #[derive(Args)]
-pub struct Demo {}
-pub async fn run(_config: Config, _demo: Demo) -> Result<(), CliError> {
+pub struct Demo {
+    /// How many people play.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PLAYERS)))]
+    players: u32,
+    /// How many tickets they buy in all.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TICKETS)))]
+    tickets: u32,
+    /// Which lottery they play.
+    #[arg(long, default_value = "5of36")]
+    lottery: String,
+}
+
+/// Something that did not go as a demo must.
+fn failed(what: impl std::fmt::Display) -> CliError {
+    CliError::Refused(format!("the demo failed: {what}"))
+}
+
+/// Plays the draw.
+pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
+    telemetry::init_command()?;
+    let rules = config.lotteries.iter().find(|lottery| lottery.id == demo.lottery);
+    let Some(rules) = rules.cloned() else {
+        let ids: Vec<&str> = config.lotteries.iter().map(|lottery| lottery.id.as_str()).collect();
+        return Err(failed(format!("--lottery must be one of {}", ids.join(", "))));
+    };
+    let directory = tempfile::Builder::new().prefix("lottery-demo-").tempdir().map_err(failed)?;
+    config.data_dir = directory.path().to_owned();
+    config.database.url = None;
+    config.auth.jwt_secret = None;
+    config.server.host = "127.0.0.1".to_owned();
+    config.server.port = 0;
+    config.limits.enabled = false;
+    // So many people register at once only in a demo.
+    config.auth.hash_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    config.auth.hash_queue = config.auth.hash_queue.max(AT_ONCE);
+
+    println!("A service of its own starts, with a Postgres of its own.");
+    let app = App::start(&config, Clock::system()).await?;
+    let played = play(&app, &demo, rules.price, (rules.pick, rules.of)).await;
+    app.stop().await?;
+    played
+}
+
+async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), CliError> {
+    let base = format!("http://{}/api/v1", app.address);
+    let admin = admin(app, &base).await?;
+    let players = register(&base, demo, price).await?;
+    let draw = open_draw(&admin, demo).await?;
+
+    let sale = sell(&players, draw, demo, game).await?;
+
+    admin.post(&format!("/admin/draws/{draw}/close"), Value::Null).await.map_err(failed)?;
+    #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
+    let started = Instant::now();
+    admin.post(&format!("/admin/draws/{draw}/conduct"), Value::Null).await.map_err(failed)?;
+    let path = format!("/draws/{draw}/results");
+    let result = loop {
+        match admin.get(&path).await {
+            Ok(result) => break result,
+            Err(error) if error.code == "draw_not_completed" => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    let settled = started.elapsed();
+
+    print_sale(&sale);
+    print_result(&result, settled);
+    check_books(app).await
+}
+
+/// An admin of this service, logged in like anybody.
+async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
+    let state = &app.state;
+    let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
+    let secret = RefreshToken::generate(&mut rng).expose();
+    let password = Password::parse(&secret).map_err(failed)?;
+    let hash = Hasher::new(1, 0).hash(password).await.map_err(failed)?;
+    let username = Username::parse("admin").map_err(failed)?;
+    let email = Email::parse("admin@example.com").map_err(failed)?;
+    let made = insert_user(&state.db, (&username, &email, None), &hash, Role::Admin, state.clock.now()).await?;
+    made.map_err(|_| failed("there is an admin already"))?;
+    let mut admin = Player::new(base);
+    admin.log_in("admin", &secret).await.map_err(failed)?;
+    Ok(admin)
+}
+
+/// Everybody registers, logs in, and brings the money for the tickets.
+async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, CliError> {
+    let bar = bar("players register and fund a wallet", u64::from(demo.players));
+    let per_player = i64::from(demo.tickets.div_ceil(demo.players));
+    let one = |number: u32| {
+        let (mut player, bar) = (Player::new(base), bar.clone());
+        async move {
+            let name = format!("player{number}");
+            let body = json!({
+                "username": name, "email": format!("{name}@example.com"), "password": "correct horse battery",
+            });
+            player.post("/auth/register", body).await?;
+            player.log_in(&name, "correct horse battery").await?;
+            let deposit = json!({"amount": per_player * price, "token": "tok_visa"});
+            player.post("/wallet/deposits", deposit).await?;
+            bar.inc(1);
+            Ok(player)
+        }
+    };
+    let players = player::at_once(AT_ONCE, (1..=demo.players).map(one)).await.map_err(failed)?;
+    bar.finish();
+    Ok(players)
+}
+
+async fn open_draw(admin: &Player, demo: &Demo) -> Result<i64, CliError> {
+    let in_a_day = Clock::system().now() + jiff::SignedDuration::from_hours(24);
+    let body = json!({"lottery": demo.lottery, "sales_close_at": in_a_day});
+    let draw = admin.post("/admin/draws", body).await.map_err(failed)?;
+    let draw = draw["id"].as_i64().ok_or_else(|| failed("a draw without an id"))?;
+    let combinations = admin.get(&format!("/lotteries/{}", demo.lottery)).await.map_err(failed)?;
+    let most = combinations["combinations"].as_u64().unwrap_or(0);
+    let count = u64::from((demo.tickets / POOL_PART).max(1)).min(most);
+    admin.post(&format!("/admin/draws/{draw}/pool"), json!({"count": count})).await.map_err(failed)?;
+    admin.post(&format!("/admin/draws/{draw}/open"), Value::Null).await.map_err(failed)?;
+    println!("Draw {draw} of {} is open; {count} tickets were made in advance.", demo.lottery);
+    Ok(draw)
+}
+
+/// What a sale was like.
+struct Sale {
+    tickets: usize,
+    took: Duration,
+    /// Of each purchase, shortest first.
+    latencies: Vec<Duration>,
+}
+
+async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Result<Sale, CliError> {
+    let bar = bar("tickets are bought", u64::from(demo.tickets));
+    let (share, rest) = (demo.tickets / demo.players, demo.tickets % demo.players);
+    #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
+    let started = Instant::now();
+    let buyers = players.iter().zip(0..).map(|(player, number)| {
+        let count = share + u32::from(number < rest);
+        player.clone().buy(draw, count, game, bar.clone())
+    });
+    let latencies = player::at_once(AT_ONCE, buyers).await.map_err(failed)?;
+    let took = started.elapsed();
+    bar.finish();
+    let mut latencies: Vec<Duration> = latencies.into_iter().flatten().collect();
+    latencies.sort_unstable();
+    Ok(Sale { tickets: latencies.len(), took, latencies })
+}
+
+fn print_sale(sale: &Sale) {
+    let at = |part: f64| {
+        let index = (sale.latencies.len() as f64 * part) as usize;
+        sale.latencies.get(index.min(sale.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+    };
+    println!(
+        "\n{} purchases in {:.1?}: {:.0} a second; p50 {:.1?}, p95 {:.1?}, p99 {:.1?}",
+        sale.tickets,
+        sale.took,
+        sale.tickets as f64 / sale.took.as_secs_f64(),
+        at(0.50),
+        at(0.95),
+        at(0.99),
+    );
+}
+
+fn print_result(result: &Value, settled: Duration) {
+    println!("\nWinning numbers: {}; settled in {settled:.1?}", result["winning_numbers"]);
+    println!("{:>8} | {:>8} | {:>14} | {:>16}", "matches", "winners", "prize", "total");
+    println!("{:->8}-+-{:->8}-+-{:->14}-+-{:->16}", "", "", "", "");
+    for tier in result["tiers"].as_array().into_iter().flatten() {
+        let cell = |name: &str| tier[name].to_string();
+        println!(
+            "{:>8} | {:>8} | {:>14} | {:>16}",
+            cell("matches"),
+            cell("winners"),
+            cell("prize"),
+            cell("total")
+        );
+    }
+    println!(
+        "{} tickets sold; prize fund {}; {} rolls over to the next draw (minor units)",
+        result["tickets_sold"], result["prize_fund"], result["rollover"]
+    );
+}
+
+async fn check_books(app: &App) -> Result<(), CliError> {
+    let books = ledger::check(&app.state.db).await?;
+    if !books.is_balanced() {
+        return Err(failed(format!("the ledger does not balance: sum {}, off {:?}", books.sum, books.off)));
+    }
+    println!(
+        "\nThe ledger balances: {} accounts, {} transfers, and every balance is what its transfers say.",
+        books.accounts, books.transfers
+    );
     Ok(())
+}
+
+fn bar(what: &'static str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:36} {wide_bar} {pos}/{len} {per_sec}");
+    // The template is a constant; a bar without one is still a bar.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_message(what)
 }

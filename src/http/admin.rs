@@ -5,10 +5,13 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
+use super::caller::Caller;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
+use super::idempotency;
 use super::query::path_id;
 use super::state::State;
+use crate::actors::draws::PoolError;
 use crate::domain::draw::{Step, Times};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
@@ -68,29 +71,34 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolBody {
     count: i64,
 }
 
-#[derive(Serialize)]
-pub struct PooledBody {
-    created: usize,
-    tickets_available: i64,
-}
-
 pub async fn add_to_pool(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     Body(body): Body<PoolBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
     let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
-    let pooled = state.draws.add_to_pool(id, count).await?;
-    let body = PooledBody { created: pooled.created, tickets_available: pooled.available };
-    Ok(HttpResponse::Created().json(body))
+    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    // What is refused now may have been done before, under the same key.
+    if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
+        return Ok(first);
+    }
+    match state.draws.add_to_pool(id, count, working.key.clone()).await {
+        Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
+        Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, working.key.as_ref()).await? {
+            Some(first) => Ok(first),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub async fn open(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {

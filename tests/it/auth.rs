@@ -1,1 +1,621 @@
-//! Registration, log-in, refresh and log-out over HTTP.
+//! Registration, log-in, refresh and log-out over HTTP; who may do what, and how often.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::{FutureExt, join_all};
+use jiff::SignedDuration;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use lottery::config::Config;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::pin::pin;
+
+use crate::world::{Answer, Person, World};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn registration(name: &str) -> Value {
+    json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD})
+}
+
+async fn register(world: &World, name: &str) -> Value {
+    world.anybody().post("/auth/register", registration(name)).await.expect(201)
+}
+
+async fn log_in(world: &World, login: &str, password: &str) -> Answer {
+    world.anybody().post("/auth/login", json!({"login": login, "password": password})).await
+}
+
+/// A pair of tokens of somebody who has registered just now.
+async fn session(world: &World, name: &str) -> Value {
+    register(world, name).await;
+    log_in(world, name, PASSWORD).await.expect(200)
+}
+
+async fn refresh(world: &World, pair: &Value) -> Answer {
+    world.anybody().post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
+}
+
+async fn log_out(world: &World, pair: &Value) -> Answer {
+    world.anybody().post("/auth/logout", json!({"refresh_token": pair["refresh_token"]})).await
+}
+
+fn bearer(world: &World, pair: &Value) -> Person {
+    world.anybody().bearing(pair["access_token"].as_str().unwrap())
+}
+
+/// The fields that a refusal complains of.
+fn fields(problem: &Value) -> Vec<&str> {
+    problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
+}
+
+// Registration.
+
+#[actix_web::test]
+async fn who_registers_is_a_player_with_an_empty_wallet() {
+    let world = World::new().await;
+    let mut body = registration("Ann_b.c-9");
+    body["name"] = json!("  Ann  ");
+    let user = world.anybody().post("/auth/register", body).await.expect(201);
+    assert_eq!(
+        user,
+        json!({
+            "id": user["id"].as_i64().unwrap(), "username": "Ann_b.c-9", "email": "Ann_b.c-9@example.com",
+            "name": "Ann", "role": "player", "status": "active", "created_at": world.clock.now(),
+        })
+    );
+    let pair = log_in(&world, "Ann_b.c-9", PASSWORD).await.expect(200);
+    let ann = bearer(&world, &pair);
+    assert_eq!(ann.get("/me").await.expect(200), user);
+    assert_eq!(ann.balance().await, 0);
+    assert_eq!(register(&world, "bob").await["name"], Value::Null);
+}
+
+/// A line of the issue: what a service like this gets wrong.
+#[actix_web::test]
+async fn anyone_registering_as_admin() {
+    let world = World::new().await;
+    for (field, value) in [
+        ("role", json!("admin")),
+        ("role", json!("player")),
+        ("is_admin", json!(true)),
+        ("status", json!("active")),
+    ] {
+        let mut body = registration("mallory");
+        body[field] = value;
+        let problem = world.anybody().post("/auth/register", body).await.refused(422, "validation_failed");
+        assert_eq!(fields(&problem), [field]);
+    }
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
+    // Whatever the name, it is a player's.
+    assert_eq!(register(&world, "admin").await["role"], "player");
+    let pair = log_in(&world, "admin", PASSWORD).await.expect(200);
+    bearer(&world, &pair).post("/admin/draws", json!({})).await.refused(403, "forbidden");
+}
+
+#[actix_web::test]
+async fn a_registration_is_refused_with_the_name_of_each_field() {
+    let world = World::new().await;
+    let long = "x".repeat(129);
+    for (field, value) in [
+        ("username", json!("an")),
+        ("username", json!("a".repeat(33))),
+        ("username", json!("ann b")),
+        ("username", json!("анна")),
+        ("username", json!("ann\0")),
+        ("username", json!(7)),
+        ("email", json!("ann")),
+        ("email", json!("ann@example.com\0")),
+        ("email", json!(null)),
+        ("password", json!("1234567")),
+        ("password", json!(long)),
+        ("password", json!(12_345_678)),
+        ("name", json!("")),
+        ("name", json!("a\0")),
+    ] {
+        let mut body = registration("ann");
+        body[field] = value;
+        let problem = world.anybody().post("/auth/register", body.clone()).await.refused(422, "validation_failed");
+        assert_eq!(fields(&problem), [field], "{body}");
+    }
+    for field in ["username", "email", "password"] {
+        let mut body = registration("ann");
+        body.as_object_mut().unwrap().remove(field);
+        let problem = world.anybody().post("/auth/register", body).await.refused(422, "validation_failed");
+        assert_eq!(fields(&problem), [field]);
+    }
+    let all_wrong = json!({"username": "a", "email": "b", "password": "c", "name": ""});
+    let problem = world.anybody().post("/auth/register", all_wrong).await.refused(422, "validation_failed");
+    assert_eq!(fields(&problem), ["username", "email", "password", "name"]);
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
+}
+
+#[actix_web::test]
+async fn names_are_taken_whatever_their_case() {
+    let world = World::new().await;
+    let anybody = world.anybody();
+    register(&world, "ann").await;
+    let as_who = |username: &str, email: &str| {
+        let body = json!({"username": username, "email": email, "password": PASSWORD});
+        anybody.post("/auth/register", body)
+    };
+    as_who("ANN", "other@example.com").await.refused(409, "username_taken");
+    as_who("ann", "ann@example.com").await.refused(409, "username_taken");
+    as_who("other", "Ann@EXAMPLE.com").await.refused(409, "email_taken");
+    as_who("other", "other@example.com").await.expect(201);
+}
+
+#[actix_web::test]
+async fn of_those_who_want_a_name_at_once_one_gets_it() {
+    let world = World::new().await;
+    let anybody = world.anybody();
+    let racers = (0..8).map(|i| {
+        let username = if i % 2 == 0 { "ann" } else { "ANN" };
+        let body = json!({"username": username, "email": format!("{i}@example.com"), "password": PASSWORD});
+        anybody.post("/auth/register", body)
+    });
+    let answers = join_all(racers).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.is(409, "username_taken")).count(), 7);
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 1);
+}
+
+// Log-in.
+
+#[actix_web::test]
+async fn one_logs_in_by_username_or_address() {
+    let world = World::new().await;
+    let user = register(&world, "ann").await;
+    for login in ["ann", "ANN", "ann@example.com", "Ann@Example.COM"] {
+        let pair = log_in(&world, login, PASSWORD).await.expect(200);
+        assert_eq!(pair.as_object().unwrap().len(), 4, "{pair}");
+        assert_eq!((&pair["token_type"], &pair["expires_in"]), (&json!("Bearer"), &json!(24 * 3600)));
+        assert_eq!(bearer(&world, &pair).get("/me").await.expect(200), user);
+    }
+}
+
+/// A line of the issue.
+#[actix_web::test]
+async fn a_password_that_is_never_compared() {
+    let world = World::new().await;
+    register(&world, "ann").await;
+    let bobs = json!({"username": "bob", "email": "bob@example.com", "password": "bob's own password"});
+    world.anybody().post("/auth/register", bobs).await.expect(201);
+    let long = PASSWORD.repeat(100);
+    for wrong in ["", "wrong horse battery", "bob's own password", "Correct horse battery", &PASSWORD[1..], &long]
+    {
+        log_in(&world, "ann", wrong).await.refused(401, "invalid_credentials");
+    }
+    log_in(&world, "ann", &format!("{PASSWORD}\0")).await.refused(401, "invalid_credentials");
+    let hash: String =
+        world.sql().await.query_one("SELECT password_hash FROM users LIMIT 1", &[]).await.unwrap().get(0);
+    log_in(&world, "ann", &hash).await.refused(401, "invalid_credentials");
+    log_in(&world, "ann", PASSWORD).await.expect(200);
+}
+
+#[actix_web::test]
+async fn an_unknown_user_is_answered_like_a_wrong_password() {
+    let world = World::new().await;
+    register(&world, "ann").await;
+    let wrong = log_in(&world, "ann", "wrong horse battery").await;
+    let long = "x".repeat(10_000);
+    for unknown in ["nobody", "nobody@example.com", "", "ann\0", "' OR true --", &long] {
+        let answer = log_in(&world, unknown, "wrong horse battery").await;
+        assert_eq!((answer.status, &answer.text), (401, &wrong.text), "{unknown}");
+    }
+    wrong.refused(401, "invalid_credentials");
+}
+
+// Access tokens.
+
+#[actix_web::test]
+async fn an_access_token_ends_when_its_time_is_up() {
+    let world = World::with(|config| config.auth.access_token = Duration::from_secs(900)).await;
+    let pair = session(&world, "ann").await;
+    assert_eq!(pair["expires_in"], 900);
+    let ann = bearer(&world, &pair);
+    world.advance(SignedDuration::from_secs(899));
+    ann.get("/me").await.expect(200);
+    world.advance(SignedDuration::from_secs(1));
+    ann.get("/me").await.refused(401, "unauthorized");
+    ann.order(1, json!([{"quick_pick": true}]), "wallet").await.refused(401, "unauthorized");
+    let renewed = refresh(&world, &pair).await.expect(200);
+    bearer(&world, &renewed).get("/me").await.expect(200);
+}
+
+fn claims(world: &World, user: &Person) -> Value {
+    let now = world.clock.now().as_second();
+    json!({"sub": user.id.0.to_string(), "sid": uuid::Uuid::nil(), "iat": now, "exp": now + 900})
+}
+
+fn signed(algorithm: Algorithm, claims: &Value, secret: &str) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+/// The secret of the tests' worlds.
+fn own_secret(world: &World) -> String {
+    use secrecy::ExposeSecret;
+    world.config.auth.jwt_secret.as_ref().unwrap().expose_secret().to_owned()
+}
+
+#[actix_web::test]
+async fn only_a_token_that_we_signed_is_believed() {
+    let world = World::new().await;
+    let (ann, admin) = (world.player("ann").await, world.admin().await);
+    let own = own_secret(&world);
+    let (as_ann, as_admin) = (claims(&world, &ann), claims(&world, &admin));
+    // The forger's own trick is good: what makes the others fail is the signature alone.
+    ann.bearing(&signed(Algorithm::HS256, &as_ann, &own)).get("/me").await.expect(200);
+
+    let token = ann.token.clone().unwrap();
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let none = part(&json!({"alg": "none", "typ": "JWT"}));
+    let mut without_end = as_admin.clone();
+    without_end.as_object_mut().unwrap().remove("exp");
+    let unknown = json!({"sub": "4711", "sid": as_ann["sid"], "iat": as_ann["iat"], "exp": as_ann["exp"]});
+    for (what, forged) in [
+        ("alg none", format!("{none}.{}.", part(&as_admin))),
+        ("alg none, with a signature", format!("{none}.{}.{signature}", part(&as_admin))),
+        ("another's name", format!("{header}.{}.{signature}", part(&as_admin))),
+        ("no signature", format!("{header}.{payload}.")),
+        ("another secret", signed(Algorithm::HS256, &as_admin, "the secret of somebody else, as long")),
+        ("another algorithm", signed(Algorithm::HS512, &as_admin, &own)),
+        ("no end", signed(Algorithm::HS256, &without_end, &own)),
+        ("nobody known", signed(Algorithm::HS256, &unknown, &own)),
+        ("no token", "nonsense".to_owned()),
+        ("nothing", String::new()),
+        ("a long one", "a".repeat(5_000)),
+    ] {
+        let answer = ann.bearing(&forged).get("/me").await;
+        assert!(answer.is(401, "unauthorized"), "{what}: {}", answer.text);
+        assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
+    }
+    world.anybody().get("/me").await.refused(401, "unauthorized");
+    let basic = world.anybody();
+    basic
+        .send(basic.request(Method::GET, "/me").basic_auth("ann", Some(PASSWORD)))
+        .await
+        .refused(401, "unauthorized");
+}
+
+/// A line of the issue. What the service makes for itself when it is given no secret, `command` shows.
+#[actix_web::test]
+async fn a_hard_coded_signing_secret() {
+    let world = World::new().await;
+    let other = World::with(|config| {
+        config.auth.jwt_secret = Some("what the other service signs with, nobody knows".into());
+    })
+    .await;
+    let (here, there) = (world.player("ann").await, other.player("ann").await);
+    assert_eq!(here.id, there.id, "the same claims");
+    there.get("/me").await.expect(200);
+    there.bearing(here.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
+    here.bearing(there.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
+    for known in
+        ["", "secret", "changeme", "lottery", "your-256-bit-secret", &"\0".repeat(32), &own_secret(&world)]
+    {
+        let forged = signed(Algorithm::HS256, &claims(&other, &there), known);
+        there.bearing(&forged).get("/me").await.refused(401, "unauthorized");
+    }
+}
+
+// Refresh tokens.
+
+#[actix_web::test]
+async fn a_refresh_token_is_spent_by_its_use() {
+    let world = World::new().await;
+    let first = session(&world, "ann").await;
+    let second = refresh(&world, &first).await.expect(200);
+    assert_eq!(second.as_object().unwrap().len(), 4);
+    assert_ne!(first["refresh_token"], second["refresh_token"]);
+    bearer(&world, &second).get("/me").await.expect(200);
+    let third = refresh(&world, &second).await.expect(200);
+    refresh(&world, &third).await.expect(200);
+}
+
+#[actix_web::test]
+async fn a_spent_refresh_token_used_again_ends_its_whole_family() {
+    let world = World::new().await;
+    let first = session(&world, "ann").await;
+    let elsewhere = log_in(&world, "ann", PASSWORD).await.expect(200);
+    let second = refresh(&world, &first).await.expect(200);
+    let newest = refresh(&world, &second).await.expect(200);
+
+    refresh(&world, &first).await.refused(401, "unauthorized");
+
+    for pair in [&newest, &second, &first] {
+        refresh(&world, pair).await.refused(401, "unauthorized");
+    }
+    refresh(&world, &elsewhere).await.expect(200);
+}
+
+#[actix_web::test]
+async fn of_two_refreshes_at_once_at_most_one_succeeds() {
+    let world = World::new().await;
+    let pair = session(&world, "ann").await;
+    let answers = join_all((0..6).map(|_| refresh(&world, &pair))).await;
+    let winners: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert!(winners.len() <= 1, "{} pairs of one token", winners.len());
+    assert_eq!(answers.iter().filter(|answer| answer.is(401, "unauthorized")).count(), 6 - winners.len());
+    // One of the two was a thief: nobody keeps the session.
+    for winner in winners {
+        refresh(&world, &winner.body).await.refused(401, "unauthorized");
+    }
+}
+
+#[actix_web::test]
+async fn log_out_ends_this_session_and_no_other() {
+    let world = World::new().await;
+    let here = session(&world, "ann").await;
+    let there = log_in(&world, "ann", PASSWORD).await.expect(200);
+    let answer = log_out(&world, &here).await;
+    assert_eq!((answer.status, answer.text.as_str()), (204, ""));
+    refresh(&world, &here).await.refused(401, "unauthorized");
+    refresh(&world, &there).await.expect(200);
+    assert_eq!(log_out(&world, &here).await.status, 204, "as often as one likes");
+}
+
+#[actix_web::test]
+async fn a_refresh_token_ends_when_its_time_is_up() {
+    let world = World::with(|config| config.auth.refresh_token = Duration::from_secs(48 * 3600)).await;
+    let (early, late) = (session(&world, "ann").await, session(&world, "bob").await);
+    world.advance(SignedDuration::from_secs(48 * 3600 - 1));
+    let renewed = refresh(&world, &early).await.expect(200);
+    world.advance(SignedDuration::from_secs(1));
+    refresh(&world, &late).await.refused(401, "unauthorized");
+    refresh(&world, &renewed).await.expect(200);
+}
+
+#[actix_web::test]
+async fn what_is_no_refresh_token_is_refused() {
+    let world = World::new().await;
+    let pair = session(&world, "ann").await;
+    for token in [json!(""), json!("nonsense"), json!("A".repeat(43)), pair["access_token"].clone()] {
+        let body = json!({"refresh_token": token});
+        world.anybody().post("/auth/refresh", body).await.refused(401, "unauthorized");
+    }
+    // Nor is it an access token.
+    let confused = world.anybody().bearing(pair["refresh_token"].as_str().unwrap());
+    confused.get("/me").await.refused(401, "unauthorized");
+    let hashes = world.sql().await.query("SELECT encode(hash, 'escape') FROM refresh_tokens", &[]).await.unwrap();
+    assert!(hashes.iter().all(|row| row.get::<_, String>(0) != pair["refresh_token"]), "stored as it is");
+}
+
+#[actix_web::test]
+async fn a_blocked_account_does_nothing() {
+    let world = World::new().await;
+    let pair = session(&world, "ann").await;
+    world.sql().await.execute("UPDATE users SET status = 'blocked'", &[]).await.unwrap();
+    log_in(&world, "ann", PASSWORD).await.refused(403, "account_blocked");
+    // Only who knows the password learns of it.
+    log_in(&world, "ann", "wrong horse battery").await.refused(401, "invalid_credentials");
+    let ann = bearer(&world, &pair);
+    ann.get("/me").await.refused(403, "account_blocked");
+    let deposit = json!({"amount": 100, "token": "tok_visa"});
+    ann.post("/wallet/deposits", deposit).await.refused(403, "account_blocked");
+    refresh(&world, &pair).await.refused(403, "account_blocked");
+    assert_eq!(world.count("SELECT count(*) FROM payments").await, 0);
+}
+
+// Who may do what.
+
+/// Everything an admin may do, asked for by somebody who may not.
+async fn try_all(world: &World, who: &Person, [scheduled, open, closed]: [i64; 3], status: u16, code: &str) {
+    let new = json!({"lottery": "5of36", "sales_close_at": world.minutes(60)});
+    who.post("/admin/draws", new).await.refused(status, code);
+    who.pool(open, 3).await.refused(status, code);
+    who.step(scheduled, "open").await.refused(status, code);
+    who.step(open, "close").await.refused(status, code);
+    who.step(closed, "conduct").await.refused(status, code);
+    for draw in [scheduled, open, closed] {
+        who.cancel(draw).await.refused(status, code);
+    }
+}
+
+/// A line of the issue.
+#[actix_web::test]
+async fn an_admin_action_that_runs_and_then_answers_403() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draws = [admin.schedule(&world).await, admin.open_draw(&world, 5).await, admin.open_draw(&world, 0).await];
+    admin.step(draws[2], "close").await.expect(200);
+    let before = admin.get("/draws").await.expect(200);
+
+    try_all(&world, &world.player("ann").await, draws, 403, "forbidden").await;
+    try_all(&world, &world.anybody(), draws, 401, "unauthorized").await;
+
+    // Each draw takes what it is told in order: what was told before these would have happened by now.
+    admin.pool(draws[0], 1).await.expect(201);
+    admin.step(draws[1], "open").await.expect(200);
+    admin.step(draws[2], "close").await.expect(200);
+    let mut after = admin.get("/draws").await.expect(200);
+    assert_eq!(after["items"][2]["tickets_available"].take(), 1);
+    after["items"][2]["tickets_available"] = json!(0);
+    assert_eq!(after, before);
+}
+
+#[actix_web::test]
+async fn under_admin_401_and_403_come_before_404() {
+    let world = World::new().await;
+    let (anybody, ann, admin) = (world.anybody(), world.player("ann").await, world.admin().await);
+    for path in
+        ["/admin", "/admin/", "/admin/nothing", "/admin/users/1", "/admin/draws/1/explode", "/admin/draws/x/open"]
+    {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let ask = |who: &Person| who.send(who.request(method.clone(), path));
+            ask(&anybody).await.refused(401, "unauthorized");
+            ask(&ann).await.refused(403, "forbidden");
+            let answer = ask(&admin).await;
+            assert!(answer.is(404, "not_found") || answer.is(405, "method_not_allowed"), "{}", answer.text);
+        }
+    }
+    // A body that is wrong tells a stranger nothing either.
+    ann.post("/admin/draws", json!({"nonsense": 1})).await.refused(403, "forbidden");
+    anybody.post("/admin/draws/9/pool", json!({"count": -1})).await.refused(401, "unauthorized");
+}
+
+#[actix_web::test]
+async fn what_is_one_s_own_needs_a_login() {
+    let world = World::new().await;
+    let anybody = world.anybody();
+    for path in ["/me", "/tickets", "/tickets/1", "/payments", "/payments/1", "/wallet", "/wallet/transfers"] {
+        anybody.get(path).await.refused(401, "unauthorized");
+    }
+    anybody.order(1, json!([{"quick_pick": true}]), "later").await.refused(401, "unauthorized");
+    anybody.pay("1", json!({"method": "wallet"})).await.refused(401, "unauthorized");
+    anybody.delete("/tickets/1").await.refused(401, "unauthorized");
+    let deposit = json!({"amount": 1, "token": "tok_visa"});
+    anybody.post("/wallet/deposits", deposit).await.refused(401, "unauthorized");
+}
+
+// How often.
+
+/// A world with rate limits, all of them wide but for those that the test sets.
+async fn limited(change: impl FnOnce(&mut Config)) -> World {
+    World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.logins_per_minute = times(1000);
+        config.limits.login_failures = times(1000);
+        config.limits.registrations_per_hour = times(1000);
+        change(config);
+    })
+    .await
+}
+
+fn times(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap()
+}
+
+/// So long a refused one is told to wait.
+fn retry_after(answer: Answer) -> SignedDuration {
+    let seconds = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    answer.refused(429, "rate_limited");
+    assert!(seconds > 0);
+    SignedDuration::from_secs(seconds)
+}
+
+#[actix_web::test]
+async fn an_address_logs_in_so_often_a_minute() {
+    let world = limited(|config| config.limits.logins_per_minute = times(3)).await;
+    register(&world, "ann").await;
+    for login in ["nobody", "ann", "bob"] {
+        log_in(&world, login, "wrong horse battery").await.refused(401, "invalid_credentials");
+    }
+    let wait = retry_after(log_in(&world, "ann", PASSWORD).await);
+    world.advance(SignedDuration::from_secs(30));
+    let less = retry_after(log_in(&world, "ann", PASSWORD).await);
+    assert!(less < wait && wait <= SignedDuration::from_secs(61), "{less} after {wait}");
+    world.advance(less);
+    log_in(&world, "ann", PASSWORD).await.expect(200);
+}
+
+#[actix_web::test]
+async fn an_account_may_fail_so_often_by_whichever_name() {
+    let world = limited(|config| config.limits.login_failures = times(3)).await;
+    register(&world, "ann").await;
+    register(&world, "bob").await;
+    for login in ["ann", "Ann@example.com", "ANN"] {
+        log_in(&world, login, "wrong horse battery").await.refused(401, "invalid_credentials");
+    }
+    // Now not even the right one is told from the wrong ones.
+    for (login, password) in [("ann", "wrong horse battery"), ("ann", PASSWORD), ("ann@example.com", PASSWORD)] {
+        retry_after(log_in(&world, login, password).await);
+    }
+    log_in(&world, "bob", PASSWORD).await.expect(200);
+    let wait = retry_after(log_in(&world, "ann", PASSWORD).await);
+    assert!(wait <= SignedDuration::from_secs(901), "{wait}");
+    world.advance(wait);
+    log_in(&world, "ann", PASSWORD).await.expect(200);
+}
+
+#[actix_web::test]
+async fn an_unknown_account_fails_as_often_as_a_known_one() {
+    let world = limited(|config| config.limits.login_failures = times(2)).await;
+    for _ in 0..2 {
+        log_in(&world, "nobody", PASSWORD).await.refused(401, "invalid_credentials");
+    }
+    retry_after(log_in(&world, "nobody", PASSWORD).await);
+}
+
+#[actix_web::test]
+async fn guesses_made_at_once_are_counted_too() {
+    let world = limited(|config| config.limits.login_failures = times(5)).await;
+    register(&world, "ann").await;
+    let answers = join_all((0..20).map(|_| log_in(&world, "ann", "wrong horse battery"))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is(401, "invalid_credentials")).count(), 5);
+    assert_eq!(answers.iter().filter(|answer| answer.is(429, "rate_limited")).count(), 15);
+}
+
+#[actix_web::test]
+async fn who_knows_the_password_may_log_in_often_at_once() {
+    let world = limited(|config| config.limits.login_failures = times(2)).await;
+    register(&world, "ann").await;
+    let answers = join_all((0..8).map(|_| log_in(&world, "ann", PASSWORD))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+}
+
+#[actix_web::test]
+async fn an_address_registers_so_often_an_hour() {
+    let world = limited(|config| config.limits.registrations_per_hour = times(2)).await;
+    // What could not have registered does not count.
+    world.anybody().post("/auth/register", json!({})).await.refused(422, "validation_failed");
+    register(&world, "ann").await;
+    register(&world, "bob").await;
+    let wait = retry_after(world.anybody().post("/auth/register", registration("eve")).await);
+    assert!(wait <= SignedDuration::from_secs(3601), "{wait}");
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 2);
+    world.advance(wait);
+    register(&world, "eve").await;
+}
+
+#[actix_web::test]
+async fn a_hundred_logins_at_once_do_not_stop_the_sale() {
+    let world = World::with(|config| config.auth.hash_threads = 1).await;
+    register(&world, "ann").await;
+    let (admin, bob) = (world.admin().await, world.rich_player("bob", 100_000_000).await);
+    let draw = admin.open_draw(&world, 0).await;
+    let logins = join_all((0..100).map(|_| log_in(&world, "ann", PASSWORD)));
+    let mut logins = pin!(logins.fuse());
+    let mut sold = 0;
+    let answers = loop {
+        let buying = pin!(bob.buy(draw, &[1, 7, 13, 22, 36]));
+        tokio::select! {
+            biased;
+            answers = &mut logins => break answers,
+            _ = buying => sold += 1,
+        }
+    };
+    assert!(answers.iter().all(|answer| answer.status == 200), "each waits for its turn");
+    assert!(sold > 20, "only {sold} tickets were sold while a hundred passwords were hashed");
+}
+
+#[actix_web::test]
+async fn logins_beyond_the_queue_are_turned_away_and_nobody_else() {
+    let world = World::with(|config| (config.auth.hash_threads, config.auth.hash_queue) = (1, 1)).await;
+    register(&world, "ann").await;
+    let (bob, hasher) = (world.rich_player("bob", 100).await, &world.app().state.hasher);
+    // One is next and does not take its turn, another waits behind it: no place is left.
+    let first = hasher.verify("x".into(), None);
+    let mut next = Box::pin(hasher.verify("x".into(), None));
+    let mut behind = Box::pin(hasher.verify("x".into(), None));
+    let mut first = pin!(first);
+    assert!(first.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
+    first.await.unwrap();
+    assert!(behind.as_mut().now_or_never().is_none());
+
+    for _ in 0..3 {
+        let answer = log_in(&world, "ann", PASSWORD).await;
+        assert_eq!(answer.headers["retry-after"], "1");
+        answer.refused(503, "overloaded");
+    }
+    world.anybody().post("/auth/register", registration("eve")).await.refused(503, "overloaded");
+    assert_eq!(bob.balance().await, 100);
+
+    drop((next, behind));
+    log_in(&world, "ann", PASSWORD).await.expect(200);
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 2);
+}

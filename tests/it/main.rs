@@ -1,14 +1,14 @@
 //! The tests on a real Postgres and over real HTTP, one file a noun. `world` has their vocabulary.
 
-mod embedded;
-mod server;
 mod auth;
-mod contract;
 mod command;
+mod contract;
 mod draws;
+mod embedded;
 mod faults;
 mod idempotency;
 mod money;
+mod server;
 mod smoke;
 mod tickets;
 mod world;

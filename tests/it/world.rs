@@ -150,6 +150,22 @@ impl World {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never came true: {what}"));
     }
 
+    /// Keeps the writer off a draw until it is let go: what is asked of the draw meanwhile is decided,
+    /// and waits to be written.
+    pub async fn hold(&self, draw: i64) -> Held {
+        let sql = self.sql().await;
+        sql.batch_execute("BEGIN").await.unwrap();
+        sql.execute("SELECT FROM draw_sales WHERE draw_id = $1 FOR UPDATE", &[&draw]).await.unwrap();
+        Held(sql)
+    }
+
+    /// Waits until the writer stands before what is held.
+    pub async fn until_writer_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.until("the writer waits", || async { self.count(waiting).await > 0 }).await;
+    }
+
     /// Waits until a draw has this status.
     pub async fn until_draw_is(&self, draw: i64, status: &str) {
         let anybody = self.anybody();
@@ -230,6 +246,15 @@ const LAWS: &[(&str, &str)] = &[
     ),
 ];
 
+/// A draw that is kept from the writer.
+pub struct Held(tokio_postgres::Client);
+
+impl Held {
+    pub async fn let_go(self) {
+        self.0.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
 /// Somebody who speaks to the service.
 #[derive(Clone)]
 pub struct Person {
@@ -277,6 +302,17 @@ impl Answer {
 }
 
 impl Person {
+    /// Nobody, who speaks to the service at this address, in whichever process it runs.
+    pub fn at(address: &str) -> Person {
+        let base = format!("http://{address}/api/v1");
+        Person { id: UserId(0), name: String::new(), token: None, base, http: Client::new() }
+    }
+
+    /// The bearer of this token.
+    pub fn bearing(&self, token: &str) -> Person {
+        Person { token: Some(token.to_owned()), ..self.clone() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -296,6 +332,18 @@ impl Person {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Every item of a list, page by page.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut next) = (Vec::new(), path.to_owned());
+        loop {
+            let page = self.get(&next).await.expect(200);
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            let Some(cursor) = page["next_cursor"].as_str() else { return items };
+            let and = if path.contains('?') { '&' } else { '?' };
+            next = format!("{path}{and}cursor={cursor}");
+        }
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -363,6 +411,14 @@ impl Person {
         if pool > 0 {
             self.pool(draw, pool).await.expect(201);
         }
+        self.step(draw, "open").await.expect(200);
+        draw
+    }
+
+    /// A draw of this lottery on sale for an hour, without a pool.
+    pub async fn open_draw_of(&self, world: &World, lottery: &str) -> i64 {
+        let body = json!({"lottery": lottery, "sales_close_at": world.minutes(60), "draw_at": world.minutes(120)});
+        let draw = self.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
         self.step(draw, "open").await.expect(200);
         draw
     }

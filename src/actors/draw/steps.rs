@@ -12,17 +12,18 @@ use tokio::sync::oneshot;
 use super::{Asked, DrawActor, Surroundings, UnderWay};
 use crate::actors::draws::{PoolError, Pooled, StepRefusal};
 use crate::actors::persistence::{
-    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, Refund, Seal, Step as Write,
-    StepError,
+    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, PoolWritten, Refund, Seal,
+    Step as Write, StepError,
 };
 use crate::actors::registry::Ended;
-use crate::clock::Clock;
+use crate::clock::{Clock, Ids};
 use crate::db::read::draws;
+use crate::db::{DbError, describe};
 use crate::domain::draw::{Allowed, Step, Winning};
-use crate::domain::game::Pick;
+use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
 use crate::domain::lottery::{DrawStatus, Rules};
-use crate::domain::record::Fence;
+use crate::domain::record::{Fence, Key};
 
 /// How much of the writer's time one step of a settlement should take.
 const STEP_TIME: Duration = Duration::from_millis(10);
@@ -59,7 +60,7 @@ impl DrawActor {
     }
 
     fn begin(&mut self, asked: Asked, ctx: &mut Context<Self>) {
-        tracing::info!(draw = %self.draw.id(), step = ?asked.step, by_clock = asked.reply.is_none(), "a step begins");
+        tracing::info!(step = ?asked.step, by_clock = asked.reply.is_none(), "a step begins");
         match (asked.step, self.draw.status()) {
             (Step::Open, _) => self.open(asked, ctx),
             (Step::Close, _) => self.stop_sale(asked, ctx),
@@ -79,12 +80,15 @@ impl DrawActor {
         ctx: &mut Context<Self>,
     ) {
         self.under_way = Some(UnderWay::Writing);
-        let done = move |result, actor: &mut DrawActor, ctx: &mut Context<Self>| match result {
-            Ok(output) => tell(actor, output, asked, ctx),
-            Err(error) => {
-                tracing::error!(draw = %actor.draw.id(), step = ?asked.step, %error, "a step failed");
-                asked.answer(Err(StepRefusal::Failed));
-                actor.give_up("a step failed", ctx);
+        let done = move |result, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            let _in = actor.span.clone().entered();
+            match result {
+                Ok(output) => tell(actor, output, asked, ctx),
+                Err(error) => {
+                    tracing::error!(step = ?asked.step, %error, "a step failed");
+                    asked.answer(Err(StepRefusal::Failed));
+                    actor.give_up("a step failed", ctx);
+                }
             }
         };
         ctx.spawn(work.into_actor(self).map(done));
@@ -93,7 +97,7 @@ impl DrawActor {
     /// The step is done and published: whoever asked hears it, and the next may begin.
     fn finish(&mut self, asked: Asked, ctx: &mut Context<Self>) {
         self.publish();
-        tracing::info!(draw = %self.draw.id(), status = self.draw.status().as_str(), "a step is done");
+        tracing::info!(status = self.draw.status().as_str(), "a step is done");
         self.under_way = None;
         asked.answer(Ok(()));
         if self.draw.status().is_over() {
@@ -192,6 +196,7 @@ impl DrawActor {
     pub(super) fn add_to_pool(
         &mut self,
         count: usize,
+        key: Option<Key>,
         reply: oneshot::Sender<Result<Pooled, PoolError>>,
         ctx: &mut Context<Self>,
     ) {
@@ -201,19 +206,19 @@ impl DrawActor {
             return;
         }
         let (around, making) = (self.around.clone(), self.making.clone());
-        let (fence, rules) = (self.draw.fence(), self.draw.rules().clone());
-        let ids = crate::clock::Ids::new();
+        let (fence, game) = (self.draw.fence(), self.draw.rules().game);
         let work = async move {
             let _one_at_a_time = making.lock().await;
-            make_pool(&around, fence, &rules, count, &ids).await
+            make_pool(&around, fence, game, count, key).await
         };
-        let done = |made: Result<_, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
-            let answer = made.map(|tickets: Vec<(PoolTicketId, Pick)>| {
-                let created = tickets.len();
-                actor.draw.add_to_pool(tickets);
+        let done = |made: Result<Made, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            let answer = made.map(|made| {
+                let created = made.tickets.len();
+                actor.draw.add_to_pool(made.tickets);
                 actor.publish();
                 tracing::info!(draw = %actor.draw.id(), created, "pool tickets were made");
-                Pooled { created, available: actor.draw.view().available }
+                let tickets_available = made.kept.unwrap_or(actor.draw.view().available);
+                Pooled { created, tickets_available }
             });
             let unsure = matches!(answer, Err(PoolError::Step(StepRefusal::Failed)));
             // The admin may have gone.
@@ -226,30 +231,36 @@ impl DrawActor {
     }
 }
 
+/// Pool tickets that were written, and how many were for sale then, as the kept answer says.
+struct Made {
+    tickets: Vec<(PoolTicketId, Pick)>,
+    kept: Option<i64>,
+}
+
 async fn make_pool(
     around: &Surroundings,
     fence: Fence,
-    rules: &Rules,
+    game: Game,
     count: usize,
-    ids: &crate::clock::Ids,
-) -> Result<Vec<(PoolTicketId, Pick)>, PoolError> {
-    let failed = |error| {
-        tracing::error!(draw = %fence.draw, %error, "pool tickets could not be made");
+    key: Option<Key>,
+) -> Result<Made, PoolError> {
+    let failed = |error: DbError| {
+        tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
         PoolError::Step(StepRefusal::Failed)
     };
-    let game = rules.game;
     let held = draws::pool_picks(&around.db, fence.draw, game).await.map_err(failed)?;
     let choose = move || game.distinct_picks(count, &held, &mut UnwrapErr(SysRng));
     let picks = match tokio::task::spawn_blocking(choose).await {
         Ok(picks) => picks.map_err(|error| PoolError::TooFewLeft { left: error.left })?,
         Err(_) => return Err(StepRefusal::Failed.into()),
     };
-    let now = around.clock.now();
+    let (ids, now) = (Ids::new(), around.clock.now());
     let tickets: Vec<_> = picks.into_iter().map(|pick| (PoolTicketId(ids.next(now)), pick)).collect();
-    match around.persistence.add_to_pool(fence, &tickets).await.map_err(failed)? {
-        Some(()) => Ok(tickets),
+    match around.persistence.add_to_pool(fence, &tickets, key.as_ref(), now).await.map_err(failed)? {
+        PoolWritten::Written { available } => Ok(Made { tickets, kept: available }),
+        PoolWritten::KeyTaken => Err(PoolError::KeyTaken),
         // The sale has ended meanwhile, and with it the epoch.
-        None => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
+        PoolWritten::Stale => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::lottery::Rules;
-use crate::domain::record::Fence;
+use crate::domain::record::{Fence, Key};
 use crate::domain::user::{Email, Name, Role, Username};
 
 /// Which of the two names somebody else bears already.
@@ -33,6 +33,17 @@ pub enum Rotated {
     Reused,
     /// Unknown, expired, or of a session that has ended.
     Invalid,
+}
+
+/// What became of new pool tickets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolWritten {
+    /// They are for sale; with a key, so many were when they were written.
+    Written { available: Option<i64> },
+    /// The epoch has passed.
+    Stale,
+    /// An earlier call was answered under this key.
+    KeyTaken,
 }
 
 /// Writes a person with a wallet, in a transaction of its own.
@@ -146,22 +157,33 @@ impl Persistence {
         Ok(draws::take_over(&client, draw).await?)
     }
 
-    /// Writes new pool tickets of a draw, all or none. None when the epoch has passed.
+    /// Writes new pool tickets of a draw, all or none; with a key, the answer with them.
     pub async fn add_to_pool(
         &self,
         fence: Fence,
         tickets: &[(PoolTicketId, Pick)],
-    ) -> Result<Option<()>, DbError> {
+        key: Option<&Key>,
+        at: Timestamp,
+    ) -> Result<PoolWritten, DbError> {
         let mut client = self.db.client().await?;
         let tx = client.transaction().await?;
         match draws::add_to_pool(tx.client(), fence, tickets).await {
-            Ok(()) => {
-                tx.commit().await?;
-                Ok(Some(()))
-            }
-            Err(StepFailure::Stale) => Ok(None),
-            Err(StepFailure::Postgres(error)) => Err(error.into()),
-            Err(StepFailure::Broken(_)) => Err(DbError::Corrupt("pool")),
+            Ok(()) => {}
+            Err(StepFailure::Stale) => return Ok(PoolWritten::Stale),
+            Err(StepFailure::Postgres(error)) => return Err(error.into()),
+            Err(StepFailure::Broken(_)) => return Err(DbError::Corrupt("pool")),
         }
+        let mut available = None;
+        if let Some(key) = key {
+            let tickets_available = draws::count_for_sale(tx.client(), fence.draw).await?;
+            // Two numbers always have a JSON text.
+            let answer = serde_json::json!({"created": tickets.len(), "tickets_available": tickets_available});
+            if !draws::keep_answer(tx.client(), key, &answer.to_string(), at).await? {
+                return Ok(PoolWritten::KeyTaken);
+            }
+            available = Some(tickets_available);
+        }
+        tx.commit().await?;
+        Ok(PoolWritten::Written { available })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::mailbox::Submit;
+use super::mailbox::{Outcomes, Submit};
 use super::transaction::{Failure, Session, Writer};
 use super::write::sales;
 use crate::db;
@@ -12,12 +12,10 @@ use crate::domain::ledger::Ledger;
 use crate::domain::money::Currency;
 use crate::domain::record::{Accepted, Refused};
 
-type Answers = Vec<(Submit, Result<Accepted, Refused>)>;
-
 impl Writer {
     /// Writes a batch and answers for every record of it, however long the database is away: those past
     /// their deadline are dropped before each BEGIN, never after.
-    pub async fn batch(&mut self, batch: Vec<Submit>) -> Answers {
+    pub async fn batch(&mut self, batch: Vec<Submit>) -> Outcomes {
         let mut answers = Vec::with_capacity(batch.len());
         let mut todo = batch;
         loop {
@@ -34,7 +32,7 @@ impl Writer {
                     return answers;
                 }
                 Err(Failure::Lost(error)) => {
-                    tracing::warn!(error = db::describe(&error), records = todo.len(), "a batch is tried again");
+                    tracing::warn!(error = db::describe(&error), "a batch is tried again");
                     self.disconnect();
                 }
                 Err(Failure::Refused(error)) if todo.len() == 1 => {
@@ -91,7 +89,7 @@ async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Resul
         changes: Changes::default(),
     };
     let results: Results = batch.iter().map(|submit| books.judge(&submit.record)).collect();
-    tracing::debug!(records = results.len(), written = results.iter().filter(|r| r.is_ok()).count(), "batch");
+    tracing::debug!(accepted = results.iter().filter(|result| result.is_ok()).count(), "a batch was judged");
     match sales::finish(session, &books).await {
         Ok(()) => Ok(results),
         Err(error) => Err((Failure::late(error, &xid), results)),
@@ -99,7 +97,7 @@ async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Resul
 }
 
 /// Takes those out that nobody can wait for any longer: nothing of them was taken.
-fn drop_late(todo: &mut Vec<Submit>, answers: &mut Answers) {
+fn drop_late(todo: &mut Vec<Submit>, answers: &mut Outcomes) {
     #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
     let now = Instant::now();
     let late = todo.extract_if(.., |submit| submit.is_late(now));

@@ -8,6 +8,7 @@ use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use super::Limits;
 use super::transaction::{Step, StepError, Writer};
@@ -52,6 +53,9 @@ impl Submit {
     }
 }
 
+/// Records, and what became of each.
+pub type Outcomes = Vec<(Submit, Result<Accepted, Refused>)>;
+
 type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
 /// A step to take alone.
@@ -80,6 +84,7 @@ impl StepJob {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly all are records: a box would cost each an allocation")]
 enum Queued {
     Record(Submit),
     Step(Job),
@@ -114,11 +119,12 @@ impl Mailbox {
             }
             Some(Queued::Record(first)) => {
                 let batch = self.gather(first);
+                let span = tracing::debug_span!("batch", records = batch.len());
                 let run = async move {
                     let answers = writer.batch(batch).await;
                     (writer, answers)
                 };
-                ctx.spawn(run.into_actor(self).map(Mailbox::ran));
+                ctx.spawn(run.instrument(span).into_actor(self).map(Mailbox::ran));
             }
             None => self.writer = Some(writer),
         }
@@ -140,11 +146,7 @@ impl Mailbox {
         batch
     }
 
-    fn ran(
-        (writer, answers): (Writer, Vec<(Submit, Result<Accepted, Refused>)>),
-        actor: &mut Mailbox,
-        ctx: &mut Context<Mailbox>,
-    ) {
+    fn ran((writer, answers): (Writer, Outcomes), actor: &mut Mailbox, ctx: &mut Context<Mailbox>) {
         actor.writer = Some(writer);
         deliver(answers);
         actor.pump(ctx);
@@ -168,7 +170,7 @@ impl Mailbox {
 }
 
 /// Tells everybody, draw by draw in one message each.
-fn deliver(answers: Vec<(Submit, Result<Accepted, Refused>)>) {
+fn deliver(answers: Outcomes) {
     let mut by_draw: Vec<(Recipient<Answered>, Vec<Answer>)> = Vec::new();
     for (submit, result) in answers {
         match submit.reply {

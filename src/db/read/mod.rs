@@ -2,6 +2,7 @@
 
 pub mod draws;
 pub mod keys;
+pub mod ledger;
 pub mod payments;
 pub mod tickets;
 pub mod users;

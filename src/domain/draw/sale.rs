@@ -172,7 +172,8 @@ impl Draw {
             held.hold = Hold::Paying;
             Held { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
         });
-        self.out += 1;
+        // What the draw holds nothing for cannot touch its list: the seal need not wait for it.
+        self.out += usize::from(end.held.is_some());
         end
     }
 
@@ -199,7 +200,8 @@ impl Draw {
 
     /// What became of a record: tickets are confirmed, let go, or put back.
     pub fn answered(&mut self, record: &Record, answer: &Result<Accepted, Refused>) {
-        self.out -= 1;
+        let late = matches!(record, Record::EndCharge(end) if end.held.is_none());
+        self.out -= usize::from(!late);
         let written = answer.is_ok();
         match record {
             Record::Order(order) if written => self.ordered(order),

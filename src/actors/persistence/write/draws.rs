@@ -12,7 +12,7 @@ use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::prize::Award;
-use crate::domain::record::Fence;
+use crate::domain::record::{Fence, Key};
 
 /// Pool tickets in one statement.
 const POOL_CHUNK: usize = 5_000;
@@ -92,6 +92,23 @@ pub async fn add_to_pool(db: &Client, fence: Fence, tickets: &[(PoolTicketId, Pi
     }
     lock(db, fence).await?;
     Ok(())
+}
+
+/// Pool tickets for sale, for an answer that is kept.
+pub async fn count_for_sale(db: &Client, draw: DrawId) -> Result<i64, Error> {
+    let sql = "-- draws::count_for_sale()
+        SELECT count(*) FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
+            SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))";
+    Ok(db.query_one(sql, &[&draw.0]).await?.get(0))
+}
+
+/// Keeps an answer under its key; false if the key is taken.
+pub async fn keep_answer(db: &Client, key: &Key, answer: &str, at: Timestamp) -> Result<bool, Error> {
+    let sql = "-- draws::keep_answer()
+        INSERT INTO idempotency_keys (user_id, key, request, answer, status, created_at)
+        VALUES ($1, $2, $3, $4, 201, $5) ON CONFLICT DO NOTHING";
+    let written = db.execute(sql, &[&key.user.0, &key.text, &key.request.as_slice(), &answer, &at]).await?;
+    Ok(written == 1)
 }
 
 /// Locks a draw's sales and checks the epoch; returns how many tickets are sold.

@@ -1,0 +1,95 @@
+//! The sale's decisions alone, with no actor and no database: how many tickets a second the domain could
+//! sell if nothing else took time. The rooms below and above it have benches of their own.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use jiff::{SignedDuration, Timestamp};
+use lottery::clock::Ids;
+use lottery::domain::books::{Books, Changes, Sales};
+use lottery::domain::draw::{Ask, AskLine, Draw, DrawParts, Times};
+use lottery::domain::game::Game;
+use lottery::domain::id::{DrawId, LotteryId, UserId};
+use lottery::domain::ledger::{AccountId, Ledger};
+use lottery::domain::lottery::{DrawStatus, Rules};
+use lottery::domain::money::{Money, Share};
+use lottery::domain::pool::Pool;
+use lottery::domain::prize::{Award, PrizeTable, Tier};
+use lottery::domain::record::Record;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// Records in one transaction.
+const BATCH: usize = 512;
+/// Buyers, each with a wallet of its own.
+const USERS: i64 = 256;
+const DRAW: DrawId = DrawId(1);
+
+fn open_draw(now: Timestamp) -> Draw {
+    let game = Game::new(5, 36).expect("a lawful game");
+    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).expect("the whole")) }];
+    let rules = Rules {
+        lottery: LotteryId("5of36".to_owned()),
+        game,
+        price: Money::new(10_000),
+        fund_share: Share::new(5_000).expect("a half"),
+        prizes: PrizeTable::new(game, tiers).expect("a lawful table"),
+    };
+    let end = now + SignedDuration::from_hours(1);
+    Draw::new(DrawParts {
+        id: DRAW,
+        number: 1,
+        rules,
+        times: Times { sales_open_at: None, sales_close_at: end, draw_at: end },
+        status: DrawStatus::Open,
+        epoch: 1,
+        sold: 0,
+        pool: Pool::default(),
+        reservations: HashMap::new(),
+        winning: None,
+        cancel_reason: None,
+    })
+}
+
+fn books() -> Books {
+    let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000)));
+    Books {
+        currency: "RUB".parse().expect("a currency"),
+        ledger: Ledger::new(wallets.chain([(AccountId::escrow(DRAW), Money::ZERO)])),
+        draws: HashMap::from([(DRAW, Sales { epoch: 1, sold: 0 })]),
+        payments: HashMap::new(),
+        keys: HashMap::new(),
+        changes: Changes::default(),
+    }
+}
+
+fn sale(criterion: &mut Criterion) {
+    let now = Timestamp::from_second(1_900_000_000).expect("a time");
+    let mut group = criterion.benchmark_group("sale");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("decide and judge", |bencher| {
+        let (mut draw, ids) = (open_draw(now), Ids::new());
+        let mut rng = StdRng::seed_from_u64(1);
+        bencher.iter(|| {
+            let mut books = books();
+            let records: Vec<Record> = (0..BATCH as i64)
+                .map(|turn| {
+                    let user = UserId(turn % USERS + 1);
+                    let ask = Ask { user, lines: vec![AskLine::QuickPick], reserve: None, key: None };
+                    Record::Order(draw.order(ask, now, || ids.next(now), &mut rng).expect("the draw is open"))
+                })
+                .collect();
+            for record in &records {
+                let answer = books.judge(record);
+                assert!(answer.is_ok(), "every wallet is full");
+                draw.answered(record, &answer);
+            }
+            black_box(books)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, sale);
+criterion_main!(benches);

@@ -1,0 +1,146 @@
+//! One who plays in the demo: a REST client that knows the contract and nothing of the service.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// One purchase in so many reserves first and pays in a second call.
+const PAYS_LATER: u32 = 20;
+
+/// Why a call did not succeed.
+#[derive(Debug)]
+pub struct CallError {
+    pub code: String,
+    what: String,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.what)
+    }
+}
+
+/// A client with a token.
+#[derive(Clone)]
+pub struct Player {
+    base: String,
+    http: Client,
+    token: String,
+}
+
+impl Player {
+    pub fn new(base: &str) -> Player {
+        Player { base: base.to_owned(), http: Client::new(), token: String::new() }
+    }
+
+    pub async fn log_in(&mut self, login: &str, password: &str) -> Result<(), CallError> {
+        let pair = self.post("/auth/login", json!({"login": login, "password": password})).await?;
+        self.token = pair["access_token"].as_str().unwrap_or_default().to_owned();
+        Ok(())
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value, CallError> {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Result<Value, CallError> {
+        self.call(Method::POST, path, body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Value) -> Result<Value, CallError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let lost = |error: reqwest::Error| CallError { code: "no_answer".to_owned(), what: error.to_string() };
+        let response = request.send().await.map_err(lost)?;
+        let ok = response.status().is_success();
+        let body: Value = response.json().await.map_err(lost)?;
+        if ok {
+            return Ok(body);
+        }
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        Err(CallError { code: text("code"), what: format!("{path}: {}", text("detail")) })
+    }
+
+    /// Buys so many tickets, one after the other: pre-made ones, own numbers and quick picks by turns,
+    /// most paid at once. Returns how long each took.
+    pub async fn buy(
+        self,
+        draw: i64,
+        count: u32,
+        game: (u8, u8),
+        bar: ProgressBar,
+    ) -> Result<Vec<Duration>, CallError> {
+        let mut rng: StdRng = rand::make_rng();
+        let mut latencies = Vec::new();
+        for turn in 0..count {
+            let line = match turn % 4 {
+                0 | 2 => json!({"from_pool": true}),
+                1 => json!({"numbers": own_numbers(game, &mut rng)}),
+                _ => json!({"quick_pick": true}),
+            };
+            #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
+            let started = Instant::now();
+            self.buy_one(draw, line, turn % PAYS_LATER == PAYS_LATER - 1).await?;
+            latencies.push(started.elapsed());
+            bar.inc(1);
+        }
+        Ok(latencies)
+    }
+
+    async fn buy_one(&self, draw: i64, line: Value, later: bool) -> Result<(), CallError> {
+        let path = format!("/draws/{draw}/tickets");
+        let when = if later { "later" } else { "wallet" };
+        let ordered = match self.post(&path, json!({"tickets": [line], "payment": when})).await {
+            // Others were quicker; any numbers will do.
+            Err(error) if error.code == "pool_empty" => {
+                self.post(&path, json!({"tickets": [{"quick_pick": true}], "payment": when})).await?
+            }
+            ordered => ordered?,
+        };
+        if later {
+            let payment = ordered["payment"]["id"].as_str().unwrap_or_default();
+            self.post(&format!("/payments/{payment}/pay"), json!({"method": "wallet"})).await?;
+        }
+        Ok(())
+    }
+}
+
+fn own_numbers((pick, of): (u8, u8), rng: &mut StdRng) -> BTreeSet<u8> {
+    let mut numbers = BTreeSet::new();
+    while numbers.len() < usize::from(pick) {
+        numbers.insert(rng.random_range(1..=of));
+    }
+    numbers
+}
+
+/// Runs all of this, so many at a time; what they return is in no order. The first error ends it.
+pub async fn at_once<T: 'static>(
+    most: usize,
+    mut tasks: impl Iterator<Item = impl Future<Output = Result<T, CallError>> + 'static>,
+) -> Result<Vec<T>, CallError> {
+    let mut running = JoinSet::new();
+    let mut done = Vec::new();
+    loop {
+        while running.len() < most {
+            let Some(task) = tasks.next() else { break };
+            running.spawn_local(task);
+        }
+        match running.join_next().await {
+            None => return Ok(done),
+            Some(Ok(result)) => done.push(result?),
+            Some(Err(error)) => return Err(CallError { code: "panic".to_owned(), what: error.to_string() }),
+        }
+    }
+}
