@@ -223,6 +223,14 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (user_id, key)
 );
 
+-- One row for each start of the service, marked by each transaction of its writer: when the connection
+-- dies at COMMIT, the mark says whether that transaction was committed. (Its transaction id would not do:
+-- one that a crash of the server took back is given out again, and pg_xact_status answers for another.)
+CREATE TABLE writers (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    mark bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
 -- What follows ---------------------------------------------------------------------------------
 
 -- A ticket as people see it.

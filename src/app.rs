@@ -35,6 +35,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// How long a client may take to send a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the actors are still there.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// Why the service does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -108,6 +111,7 @@ pub struct App {
     serving: JoinHandle<std::io::Result<()>>,
     arbiter: Arbiter,
     database: Database,
+    stop_wait: Duration,
 }
 
 impl App {
@@ -153,13 +157,15 @@ impl App {
         let state = web::Data::new(state);
         let (http, serving, address) = serve(config, state.clone())?;
         tracing::info!(%address, "the service answers");
-        Ok(App { address, state, http, serving, arbiter, database })
+        let stop_wait = config.server.shutdown_timeout;
+        Ok(App { address, state, http, serving, arbiter, database, stop_wait })
     }
 
     /// Waits until something goes wrong for good.
     pub async fn failed(&mut self) -> AppError {
         tokio::select! {
             () = self.database.lost() => AppError::Died("the private Postgres is lost".to_owned()),
+            what = actors_lost(&self.state) => AppError::Died(what.to_owned()),
             ended = &mut self.serving => AppError::Died(format!("HTTP ended: {ended:?}")),
         }
     }
@@ -169,13 +175,29 @@ impl App {
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("the service stops");
         self.http.stop(true).await;
-        self.state.persistence.flush().await;
+        if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
+            // Its end is found out at the next start.
+            tracing::warn!("the database does not answer: stopping with a transaction under way");
+        }
         self.arbiter.stop();
         // The pool's connections end with it.
         drop(self.state);
         self.database.close().await?;
         tracing::info!("the service has stopped");
         Ok(())
+    }
+}
+
+/// Waits until an actor that nobody starts again is gone: only a panic of ours takes it.
+async fn actors_lost(state: &State) -> &'static str {
+    loop {
+        tokio::time::sleep(WATCH).await;
+        if !state.persistence.is_alive() {
+            return "the persistence actor is lost";
+        }
+        if !state.draws.is_alive() {
+            return "the draw registry is lost";
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod demo;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, AppError, Database, Use};
 use crate::clock::Clock;
@@ -89,9 +89,14 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     telemetry::init(&config.log.level, config.log.format)?;
-    let mut app = App::start(config, Clock::system()).await?;
+    // Heard from here on: whoever stops it while it starts, or the moment it answers, does not kill it.
+    let mut stop_signal = std::pin::pin!(stop_signal());
+    let mut app = tokio::select! {
+        () = &mut stop_signal => return Ok(()),
+        started = App::start(config, Clock::system()) => started?,
+    };
     let failure = tokio::select! {
-        () = stop_signal() => None,
+        () = stop_signal => None,
         error = app.failed() => Some(error),
     };
     let stopped = app.stop().await;
@@ -102,15 +107,22 @@ async fn serve(config: &Config) -> Result<(), CliError> {
 }
 
 /// Ctrl-C, or SIGTERM from whoever runs the service.
-async fn stop_signal() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        tracing::warn!("SIGTERM cannot be heard; Ctrl-C stops the service");
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+fn stop_signal() -> impl Future<Output = ()> {
+    let heard = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be heard"));
+    let (terminate, interrupt) = (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
+    async {
+        tokio::select! {
+            () = received(terminate) => {}
+            () = received(interrupt) => {}
+        }
+    }
+}
+
+/// Waits for a signal; for ever, if it cannot be heard.
+async fn received(signal: std::io::Result<Signal>) {
+    match signal {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only room that asks what time it is and makes ids from it. Knows no draws; tests set its hands.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -14,7 +14,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The server's clock: the only one that counts. Whole milliseconds, so that what is stored and what is
 /// answered are the same.
 #[derive(Clone)]
-pub struct Clock(Hands);
+pub struct Clock {
+    hands: Hands,
+    ids: Ids,
+}
 
 #[derive(Clone)]
 enum Hands {
@@ -26,16 +29,22 @@ enum Hands {
 impl Clock {
     /// The system's clock.
     pub fn system() -> Clock {
-        Clock(Hands::System)
+        Clock { hands: Hands::System, ids: Ids::new() }
     }
 
     /// A clock that stands until it is moved.
     pub fn manual(start: Timestamp) -> Clock {
-        Clock(Hands::Manual(Arc::new(watch::Sender::new(start))))
+        Clock { hands: Hands::Manual(Arc::new(watch::Sender::new(start))), ids: Ids::new() }
+    }
+
+    /// One source of ids for everything that a list may show: what comes later has a greater id, so a new
+    /// row never slips into a page that was read already.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
+        match &self.hands {
             // Rounding to a millisecond fails only at the very ends of jiff's time, years -9999 and 9999.
             #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
             Hands::System => Timestamp::now().round(Unit::Millisecond).unwrap_or(Timestamp::MAX),
@@ -45,14 +54,14 @@ impl Clock {
 
     /// Moves a manual clock forward and wakes those who wait for it. The system's clock stays as it is.
     pub fn advance(&self, by: SignedDuration) {
-        if let Hands::Manual(time) = &self.0 {
+        if let Hands::Manual(time) = &self.hands {
             time.send_modify(|now| *now += by);
         }
     }
 
     /// Waits until the clock shows this time or a later one.
     pub async fn sleep_until(&self, time: Timestamp) {
-        match &self.0 {
+        match &self.hands {
             Hands::System => loop {
                 let left = time.duration_since(self.now());
                 if left <= SignedDuration::ZERO {
@@ -70,21 +79,24 @@ impl Clock {
     }
 }
 
-/// Makes UUIDv7 (RFC 9562, section 5.7), each greater than the one before it.
+/// Makes UUIDv7 (RFC 9562, section 5.7), each greater than the one before it. Clones share one source.
+#[derive(Clone)]
 pub struct Ids {
-    context: ContextV7,
+    context: Arc<Mutex<ContextV7>>,
 }
 
 impl Ids {
     pub fn new() -> Ids {
-        Ids { context: ContextV7::new() }
+        Ids { context: Arc::new(Mutex::new(ContextV7::new())) }
     }
 
     pub fn next(&self, now: Timestamp) -> Uuid {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        // A panic under the lock leaves the context as good as it was.
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
-        Uuid::new_v7(uuid::Timestamp::from_unix(&self.context, seconds, nanos))
+        Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
     }
 }
 

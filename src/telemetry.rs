@@ -7,9 +7,11 @@ use std::env;
 use std::io::{IsTerminal, stderr, stdout};
 
 use serde::Deserialize;
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How an event is written.
@@ -84,9 +86,15 @@ where
 {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(writer);
     match format {
-        Format::Pretty => Box::new(log.finish()),
-        Format::Json => Box::new(log.json().flatten_event(true).finish()),
+        Format::Pretty => Box::new(log.finish().with(filter_fn(tells_no_secret))),
+        Format::Json => Box::new(log.json().flatten_event(true).finish().with(filter_fn(tells_no_secret))),
     }
+}
+
+/// Below `info` the database's driver tells what each statement was given, the hashes of passwords among
+/// it. No filter lets that through.
+fn tells_no_secret(event: &Metadata<'_>) -> bool {
+    !event.target().starts_with("tokio_postgres") || *event.level() <= Level::INFO
 }
 
 fn install(subscriber: Box<dyn Subscriber + Send + Sync>) -> Result<(), TelemetryError> {

@@ -95,11 +95,12 @@ pub struct DrawActor {
 impl DrawActor {
     pub fn new(draw: Draw, around: Surroundings, registry: Addr<Registry>) -> DrawActor {
         let farewell = Farewell { draw: draw.id(), over: false, registry };
+        let ids = around.clock.ids().clone();
         let span = tracing::info_span!("draw", id = %draw.id());
         DrawActor {
             draw,
             around,
-            ids: Ids::new(),
+            ids,
             rng: seeded(),
             asked: VecDeque::new(),
             under_way: None,
@@ -163,10 +164,18 @@ impl DrawActor {
                 }
             }
             DrawMessage::Step { step, reason, reply } => {
-                self.asked.push_back(Asked { step, reason, reply: Some(reply) });
-                self.advance(ctx);
+                let asked = Asked { step, reason, reply: Some(reply) };
+                match self.draw.never_again(step, now) {
+                    Some(status) => asked.answer(Err(StepRefusal::InvalidTransition(status))),
+                    None => {
+                        self.asked.push_back(asked);
+                        self.advance(ctx);
+                    }
+                }
             }
             DrawMessage::AddToPool { count, key, reply } => self.add_to_pool(count, key, reply, ctx),
+            #[cfg(test)]
+            DrawMessage::Panic => panic!("a test asked for it"),
         }
     }
 
@@ -288,6 +297,10 @@ fn contradiction(
         (Record::EndCharge(_), Err(Refused::NotPayable)) => None,
         (_, Err(Refused::NotPayable)) => Some("a reservation is not what it was held for"),
         (Record::Expire(_), Err(_)) => Some("an expiry was refused"),
+        // Put back, it would be the next one's too: whoever holds it stands in the database.
+        (Record::Order(order), Err(Refused::Broken)) if order.takes_from_pool() => {
+            Some("a pool ticket is not free, or not of this draw")
+        }
         _ => None,
     }
 }

@@ -1,6 +1,9 @@
 //! The way to the draws: verbs for the handlers above, with the limit of orders in flight. Sends to the
 //! registry, waits, and says what is known when the wait is over. Decides nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +30,10 @@ const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 const STEP_WAIT: Duration = Duration::from_secs(25);
 /// How long new pool tickets are waited for.
 const POOL_WAIT: Duration = Duration::from_secs(120);
-/// How often the end of a charge is handed on again when its draw's actor was lost with it.
-const CHARGE_TRIES: usize = 5;
+/// How often the end of a charge is handed on again when its draw's actor was lost with it, or could not be
+/// loaded, and how long after.
+const CHARGE_TRIES: usize = 60;
+const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the draws need to know of the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -73,6 +78,8 @@ pub enum StepRefusal {
     NoSuchDraw,
     #[error("the draw is {}", .0.as_str())]
     InvalidTransition(DrawStatus),
+    #[error("the database is away")]
+    Away,
     #[error("it did not work this time")]
     Failed,
 }
@@ -143,13 +150,48 @@ impl Waiting {
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub enum DrawMessage {
-    Order { ask: Ask, deadline: Instant, reply: Reply<Ordered> },
-    Pay { user: UserId, payment: PaymentId, key: Option<Key>, deadline: Instant, reply: Reply<Payment> },
-    BeginCharge { user: UserId, payment: PaymentId, deadline: Instant, reply: Reply<Payment> },
-    EndCharge { end: EndCharge, reply: Reply<Payment> },
-    GiveBack { user: UserId, payment: PaymentId, ticket: TicketId, deadline: Instant, reply: Reply<()> },
-    Step { step: Step, reason: String, reply: oneshot::Sender<Result<(), StepRefusal>> },
-    AddToPool { count: usize, key: Option<Key>, reply: oneshot::Sender<Result<Pooled, PoolError>> },
+    Order {
+        ask: Ask,
+        deadline: Instant,
+        reply: Reply<Ordered>,
+    },
+    Pay {
+        user: UserId,
+        payment: PaymentId,
+        key: Option<Key>,
+        deadline: Instant,
+        reply: Reply<Payment>,
+    },
+    BeginCharge {
+        user: UserId,
+        payment: PaymentId,
+        deadline: Instant,
+        reply: Reply<Payment>,
+    },
+    EndCharge {
+        end: EndCharge,
+        reply: Reply<Payment>,
+    },
+    GiveBack {
+        user: UserId,
+        payment: PaymentId,
+        ticket: TicketId,
+        deadline: Instant,
+        reply: Reply<()>,
+    },
+    Step {
+        step: Step,
+        reason: String,
+        reply: oneshot::Sender<Result<(), StepRefusal>>,
+    },
+    AddToPool {
+        count: usize,
+        key: Option<Key>,
+        reply: oneshot::Sender<Result<Pooled, PoolError>>,
+    },
+    /// What a bug would do.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Why a draw has no actor to ask.
@@ -182,10 +224,12 @@ impl DrawMessage {
                 let refusal = match absent {
                     Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
                     Absent::Over(status) => StepRefusal::InvalidTransition(status),
-                    Absent::Unreachable => StepRefusal::Failed,
+                    Absent::Unreachable => StepRefusal::Away,
                 };
                 drop(reply.send(Err(refusal.into())));
             }
+            #[cfg(test)]
+            DrawMessage::Panic => {}
         }
     }
 }
@@ -197,7 +241,7 @@ impl Absent {
             (Absent::Over(DrawStatus::Cancelled), Step::Cancel) => Ok(()),
             (Absent::Over(status), _) => Err(StepRefusal::InvalidTransition(status)),
             (Absent::NoSuchDraw, _) => Err(StepRefusal::NoSuchDraw),
-            (Absent::Unreachable, _) => Err(StepRefusal::Failed),
+            (Absent::Unreachable, _) => Err(StepRefusal::Away),
         }
     }
 }
@@ -213,8 +257,8 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Starts the registry on the current arbiter and loads every draw that is not over: what fell due
-    /// while the service was down is caught up before this returns.
+    /// Starts the registry on the current arbiter and loads every draw that is not over: when this returns,
+    /// what fell due while the service was down is being caught up, and nothing overdue can be paid.
     pub async fn start(
         db: Db,
         persistence: Persistence,
@@ -233,6 +277,11 @@ impl Draws {
         }
         let in_flight = Arc::new(Semaphore::new(options.in_flight));
         Ok(Draws { registry, persistence, clock, in_flight, options })
+    }
+
+    /// Whether the registry is still there.
+    pub fn is_alive(&self) -> bool {
+        self.registry.connected()
     }
 
     /// Makes a draw; it has an actor when this returns.
@@ -290,18 +339,20 @@ impl Draws {
         charge: Charge,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
-        let mut last = SaleError::OutcomeUnknown;
         for _ in 0..CHARGE_TRIES {
             let at = self.clock.now();
             let end = EndCharge { held: None, user, payment, charge: charge.clone(), at, key: key.clone() };
             let asked = end.clone();
             match self.ask(draw, None, |reply| DrawMessage::EndCharge { end: asked, reply }).await {
                 Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
-                Err(error @ (SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale))) => last = error,
+                Err(SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale | Refused::Overloaded)) => {
+                    tokio::time::sleep(CHARGE_PAUSE).await;
+                }
                 result => return result,
             }
         }
-        Err(last)
+        // The card was charged: never "nothing was taken".
+        Err(SaleError::OutcomeUnknown)
     }
 
     async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
@@ -348,6 +399,11 @@ impl Draws {
             Ok(Ok(result)) => result,
             _ => Err(StepRefusal::Failed.into()),
         }
+    }
+
+    /// How many orders more would be let in at this moment.
+    pub fn free_places(&self) -> usize {
+        self.in_flight.available_permits()
     }
 
     /// Takes a place in flight, asks, and waits: what nobody has taken up by the deadline is answered

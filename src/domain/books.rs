@@ -234,12 +234,12 @@ impl Books {
     fn give_back(&mut self, it: &GiveBack) -> Result<Accepted, Refused> {
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        let release = if it.last {
+        // How much is left says whether it was the last: another's giving back may have been refused.
+        let left = row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refused::Broken)?;
+        let release = if left == Money::ZERO {
             self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired);
             Release::Expired
         } else {
-            let left =
-                row.amount.checked_sub(it.price).filter(|left| *left > Money::ZERO).ok_or(Refused::Broken)?;
             self.change(it.payment, it.at, |row| row.amount = left);
             Release::Returned
         };
@@ -475,3 +475,6 @@ impl Books {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

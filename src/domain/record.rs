@@ -49,6 +49,13 @@ pub struct Order {
     pub key: Option<Key>,
 }
 
+impl Order {
+    /// Whether one of its tickets was made in advance.
+    pub fn takes_from_pool(&self) -> bool {
+        self.lines.iter().any(|line| line.pool_ticket.is_some())
+    }
+}
+
 /// A reservation paid from the wallet. `tickets` are those not given back.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pay {
@@ -60,7 +67,7 @@ pub struct Pay {
     pub key: Option<Key>,
 }
 
-/// One ticket of a reservation given back. With `last`, the payment expires with it.
+/// One ticket of a reservation given back. With the last one the payment expires.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GiveBack {
     pub fence: Fence,
@@ -68,7 +75,6 @@ pub struct GiveBack {
     pub payment: PaymentId,
     pub ticket: TicketId,
     pub price: Money,
-    pub last: bool,
     pub at: Timestamp,
 }
 

@@ -11,7 +11,7 @@ use super::error::{FieldError, Problem};
 use super::idempotency;
 use super::query::path_id;
 use super::state::State;
-use crate::actors::draws::PoolError;
+use crate::actors::draws::{PoolError, SaleError};
 use crate::domain::draw::{Step, Times};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
@@ -60,6 +60,9 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     check(times.sales_close_at > state.clock.now(), "sales_close_at", "must be in the future".to_owned());
     let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
     check(opens_first, "sales_open_at", "must be before sales_close_at".to_owned());
+    // What lies before all of us does not even fit into the database.
+    let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
+    check(thinkable, "sales_open_at", "must not be before 1970".to_owned());
     check(times.draw_at >= times.sales_close_at, "draw_at", "must not be before sales_close_at".to_owned());
     match known {
         Some(lottery) if errors.is_empty() => {
@@ -139,6 +142,8 @@ async fn step(
     reason: String,
 ) -> Result<web::Json<DrawBody>, Problem> {
     let id = DrawId(path_id(request, "draw")?);
-    state.draws.step(id, step, reason).await?;
-    Ok(web::Json(current(state, id).await?))
+    let done = state.draws.step(id, step, reason).await?;
+    let draw = current(state, id).await?;
+    // A long settlement or refund goes on by itself; a step that has not even begun is another matter.
+    if done || draw.is_under_way() { Ok(web::Json(draw)) } else { Err(SaleError::OutcomeUnknown.into()) }
 }

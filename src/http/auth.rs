@@ -13,7 +13,6 @@ use super::error::{Code, FieldError, Problem};
 use super::state::State;
 use crate::actors::persistence::{Rotated, Taken};
 use crate::auth::{Password, RefreshToken};
-use crate::clock::Ids;
 use crate::db::read::users::{self, User};
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Email, Name, Status, Username};
@@ -101,26 +100,39 @@ struct Pair {
 
 pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
-    state.limits.login(address(&request), &body.login, now)?;
+    state.limits.login(address(&request), now)?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
         false => None,
     };
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+    let account = account(user.as_ref(), &body.login);
+    state.limits.account(&account, now)?;
     // An unknown user costs as much as a known one.
     let right = state.hasher.verify(body.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
-        state.limits.login_failed(&body.login, now);
+        state.limits.login_failed(&account, now)?;
         return Err(Problem::new(Code::InvalidCredentials, "no such user, or another password"));
     };
+    // Of many guesses at once, no more than the limit learn whether they were right.
+    state.limits.account(&account, now)?;
     if user.status == Status::Blocked {
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
-    let session = SessionId(Ids::new().next(now));
+    let session = SessionId(state.clock.ids().next(now));
     let refresh = RefreshToken::generate(&mut UnwrapErr(SysRng));
     let expires_at = now + state.refresh_ttl;
     state.persistence.begin_session(session, user.id, &refresh.hash(), expires_at, now).await?;
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
+}
+
+/// What failures are counted by: one account, by whichever of its names somebody tries it, and a text of
+/// bounded length where there is none.
+fn account(user: Option<&User>, login: &str) -> String {
+    match user {
+        Some(user) => user.username.to_lowercase(),
+        None => login.chars().take(MAX_LOGIN).collect::<String>().to_lowercase(),
+    }
 }
 
 fn pair(state: &State, user: UserId, session: SessionId, refresh: &RefreshToken) -> Pair {

@@ -4,8 +4,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{Code, FieldError, Problem};
 
@@ -46,26 +45,21 @@ fn is_json(request: &HttpRequest) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// No JSON is one error, a JSON that says something else another.
+/// No JSON is one error, a JSON that says something else another. So it is first asked whether it is JSON
+/// to its very end, and then what it says: the parser mixes the two (1e400 is JSON, and no `i64`).
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        problem(&path, error.inner())
-    })?;
-    json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
-    Ok(value)
-}
-
-fn problem(path: &str, error: &serde_json::Error) -> Problem {
-    match error.classify() {
-        Category::Data => {
-            let message = message(error);
-            let field = field(path, &message);
-            Problem::validation(vec![FieldError { field, message }])
-        }
-        Category::Syntax | Category::Eof | Category::Io => Problem::new(Code::MalformedJson, error.to_string()),
+    let malformed = |error: &dyn std::fmt::Display| Problem::new(Code::MalformedJson, error.to_string());
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
+    // Serde would read the fields from an array too, in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(Problem::field("body", "must be an object"));
     }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|error| {
+        let message = message(error.inner());
+        let field = field(&error.path().to_string(), &message);
+        Problem::validation(vec![FieldError { field, message }])
+    })
 }
 
 /// What is wrong, without the place in the text.
@@ -74,9 +68,10 @@ fn message(error: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
-/// The path to the field; a missing or unknown one is named by the message alone.
+/// The path to the field; a missing, unknown or doubled one is named by the message alone.
 fn field(path: &str, message: &str) -> String {
-    let is_about_a_child = message.starts_with("missing field") || message.starts_with("unknown field");
+    let about = ["missing field", "unknown field", "duplicate field"];
+    let is_about_a_child = about.iter().any(|what| message.starts_with(what));
     let child = message.split('`').nth(1).filter(|_| is_about_a_child);
     let path = if path == "." { "" } else { path };
     match child {
@@ -118,12 +113,15 @@ mod tests {
             ("{", Code::MalformedJson, None),
             ("{\"amount\": 1} x", Code::MalformedJson, None),
             ("\u{1}", Code::MalformedJson, None),
-            ("[]", Code::ValidationFailed, Some("amount")),
+            ("[]", Code::ValidationFailed, Some("body")),
+            ("[1, []]", Code::ValidationFailed, Some("body")),
             ("5", Code::ValidationFailed, Some("body")),
             ("{}", Code::ValidationFailed, Some("amount")),
             ("{\"amount\": \"1\"}", Code::ValidationFailed, Some("amount")),
             ("{\"amount\": 1.5}", Code::ValidationFailed, Some("amount")),
             ("{\"amount\": 99999999999999999999}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": 1e400}", Code::ValidationFailed, Some("amount")),
+            ("{\"amount\": \"1\", ", Code::MalformedJson, None),
             ("{\"amount\": 1, \"role\": \"admin\"}", Code::ValidationFailed, Some("role")),
             ("{\"amount\": 1, \"lines\": [{\"number\": 1}, {}]}", Code::ValidationFailed, Some("lines[1].number")),
             ("{\"amount\": 1, \"lines\": [{\"number\": 300}]}", Code::ValidationFailed, Some("lines[0].number")),

@@ -36,6 +36,13 @@ pub struct DrawBody {
     cancel_reason: Option<String>,
 }
 
+impl DrawBody {
+    /// Numbers are drawn or the draw is cancelled, and everybody's money is on its way.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.status, DrawStatus::Settling | DrawStatus::Cancelling)
+    }
+}
+
 fn body(state: &State, view: &DrawView) -> DrawBody {
     DrawBody {
         id: view.id,

@@ -296,6 +296,7 @@ impl From<StepRefusal> for Problem {
             StepRefusal::InvalidTransition(status) => {
                 Problem::new(Code::InvalidTransition, format!("the draw is {}", status.as_str()))
             }
+            StepRefusal::Away => Problem::overloaded(),
             StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
         }
     }
@@ -326,7 +327,7 @@ pub async fn not_found() -> Problem {
 }
 
 /// For methods that an address does not know.
-pub async fn method_not_allowed(request: HttpRequest) -> Problem {
+pub fn method_not_allowed(request: &HttpRequest) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("{} does not work here", request.method()))
 }
 

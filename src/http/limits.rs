@@ -1,6 +1,7 @@
 //! Rate limits: how often an address or an account may do what costs us, or what helps a guesser. Fixed
 //! windows of the server's clock. Knows nothing of what is limited.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -49,16 +50,19 @@ impl Limits {
         }
     }
 
-    /// A log-in from this address, for this account.
-    pub fn login(&self, address: IpAddr, account: &str, now: Timestamp) -> Result<(), Problem> {
-        self.logins.count(address, now)?;
-        self.login_failures.look(&account.to_lowercase(), now)
+    /// A log-in from this address.
+    pub fn login(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
+        self.logins.count(address, now)
     }
 
-    /// A log-in to this account failed.
-    pub fn login_failed(&self, account: &str, now: Timestamp) {
-        // Whether it was the last one allowed shows at the next.
-        let _ = self.login_failures.count(account.to_lowercase(), now);
+    /// Whether this account has not failed too often.
+    pub fn account(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
+        self.login_failures.look(account, now)
+    }
+
+    /// A log-in to this account failed; refused if that is one too many, as guesses at once may be.
+    pub fn login_failed(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
+        self.login_failures.count(account.to_owned(), now)
     }
 
     /// A registration from this address.
@@ -106,7 +110,10 @@ impl<K: Eq + Hash> Window<K> {
     }
 
     /// Whether one more would be too many; counts nothing.
-    fn look(&self, key: &K, now: Timestamp) -> Result<(), Problem> {
+    fn look<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> Result<(), Problem>
+    where
+        K: Borrow<Q>,
+    {
         let Some(rate) = self.rate else { return Ok(()) };
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get(key) {

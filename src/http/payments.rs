@@ -40,7 +40,8 @@ pub async fn one(
 #[derive(Deserialize, Serialize)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PayBody {
-    Wallet,
+    // Braces, without which serde lets unknown fields pass.
+    Wallet {},
     Card { token: String },
 }
 
@@ -52,7 +53,7 @@ pub async fn pay(
 ) -> Result<HttpResponse, Problem> {
     let id = PaymentId(path_id(&request, "payment")?);
     let card = match &body {
-        PayBody::Wallet => None,
+        PayBody::Wallet {} => None,
         PayBody::Card { token } => Some(card(&state, token)?),
     };
     let view = payments::one(&state.db, state.currency, caller.user, id).await?;

@@ -12,7 +12,6 @@ use super::query::{List, Query};
 use super::state::State;
 use super::tickets::refused;
 use crate::actors::draws::SaleError;
-use crate::clock::Ids;
 use crate::db::read::wallet::{self, WalletTransfer};
 use crate::domain::id::{PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
@@ -79,7 +78,7 @@ async fn charge(
     key: Option<Key>,
 ) -> Result<Payment, SaleError> {
     let at = state.clock.now();
-    let payment = PaymentId(Ids::new().next(at));
+    let payment = PaymentId(state.clock.ids().next(at));
     let begin = BeginDeposit { user, payment, amount, at, key: key.clone() };
     let deadline = Some(state.persistence.deadline());
     written(state.persistence.write(Record::BeginDeposit(begin), deadline).await)?;

@@ -1,1 +1,592 @@
-//! A draw's life over HTTP and by the clock.
+//! A draw's life: by hand and by the clock, all at once, across restarts, and never back again.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, Person, World};
+
+const STEPS: [&str; 4] = ["open", "close", "conduct", "cancel"];
+
+async fn draw(person: &Person, draw: i64) -> Value {
+    person.get(&format!("/draws/{draw}")).await.expect(200)
+}
+
+async fn results(person: &Person, draw: i64) -> Answer {
+    person.get(&format!("/draws/{draw}/results")).await
+}
+
+/// Any of the four steps.
+async fn step(admin: &Person, draw: i64, step: &str) -> Answer {
+    if step == "cancel" { admin.cancel(draw).await } else { admin.step(draw, step).await }
+}
+
+fn minutes(minutes: i64) -> SignedDuration {
+    SignedDuration::from_mins(minutes)
+}
+
+/// Paid tickets, by many orders at once.
+async fn buy_many(buyer: &Person, draw: i64, orders: usize, lines: usize) {
+    join_all((0..orders).map(|_| buyer.buy_quick(draw, lines))).await;
+}
+
+/// A lock that another connection holds: whoever needs these rows waits until it is dropped.
+async fn lock(world: &World, sql: &str) -> tokio_postgres::Client {
+    let other = world.sql().await;
+    other.batch_execute("BEGIN").await.unwrap();
+    assert!(!other.query(sql, &[]).await.unwrap().is_empty());
+    other
+}
+
+#[actix_web::test]
+async fn a_draw_lives_by_hand_and_each_step_twice_is_once() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let id = admin.schedule(&world).await;
+    let scheduled = draw(&ann, id).await;
+    assert_eq!((&scheduled["status"], &scheduled["number"]), (&json!("scheduled"), &json!(1)));
+    assert_eq!(scheduled["sales_open_at"], Value::Null);
+    for (name, status) in [("open", "open"), ("close", "closed"), ("conduct", "completed")] {
+        results(&ann, id).await.refused(409, "draw_not_completed");
+        assert_eq!(draw(&ann, id).await["winning_numbers"], Value::Null, "not before they are drawn");
+        if name == "close" {
+            ann.buy(id, &[1, 7, 13, 22, 36]).await;
+        }
+        let first = admin.step(id, name).await.expect(200);
+        assert_eq!(first["status"], status);
+        assert_eq!(admin.step(id, name).await.expect(200), first, "{name} twice");
+    }
+    let result = results(&ann, id).await.expect(200);
+    assert_eq!(result["winning_numbers"], draw(&ann, id).await["winning_numbers"]);
+    assert_eq!((&result["draw_id"], &result["tickets_sold"]), (&json!(id), &json!(1)));
+    assert_eq!(result["tiers"].as_array().unwrap().len(), 4, "winners or not");
+    assert_eq!(admin.schedule(&world).await, id + 1);
+    assert_eq!(draw(&ann, id + 1).await["number"], 2, "they count within the lottery");
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn steps_that_the_state_does_not_allow_change_nothing() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    for (life, allowed) in [
+        (&[][..], &["open", "cancel"][..]),
+        (&["open"], &["open", "close", "cancel"]),
+        (&["open", "close"], &["close", "conduct", "cancel"]),
+        (&["open", "close", "conduct"], &["conduct"]),
+        (&["cancel"], &["cancel"]),
+        (&["open", "cancel"], &["cancel"]),
+    ] {
+        let id = admin.schedule(&world).await;
+        for name in life {
+            step(&admin, id, name).await.expect(200);
+        }
+        let before = draw(&admin, id).await;
+        for name in STEPS.iter().filter(|name| !allowed.contains(name)) {
+            step(&admin, id, name).await.refused(409, "invalid_transition");
+        }
+        assert_eq!(draw(&admin, id).await, before, "{life:?}");
+    }
+    for name in STEPS {
+        step(&admin, 999_999, name).await.refused(404, "not_found");
+    }
+    results(&admin, 999_999).await.refused(404, "not_found");
+}
+
+#[actix_web::test]
+async fn a_draw_lives_by_its_own_times() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let body = json!({
+        "lottery": "5of36", "sales_open_at": world.minutes(10), "sales_close_at": world.minutes(60),
+        "draw_at": world.minutes(120),
+    });
+    let id = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
+    ann.order(id, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
+    world.advance(minutes(10));
+    world.until_draw_is(id, "open").await;
+    ann.buy_quick(id, 3).await;
+    world.advance(minutes(50));
+    ann.order(id, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
+    world.until_draw_is(id, "closed").await;
+    world.advance(minutes(60));
+    world.until_draw_is(id, "completed").await;
+    assert_eq!(results(&ann, id).await.expect(200)["tickets_sold"], 3);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_card_that_never_answers_does_not_stop_the_clock() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.player("ann").await;
+    let id = admin.open_draw(&world, 2).await;
+    let slow = ann.reserve(id).await["payment"]["id"].as_str().unwrap().to_owned();
+    let paid = ann.pay(&slow, json!({"method": "card", "token": "tok_async"})).await.expect(200);
+    assert_eq!(paid["status"], "processing");
+    world.advance(minutes(6));
+    let other = ann.reserve(id).await["tickets"][0]["id"].as_str().unwrap().to_owned();
+    world.advance(minutes(6));
+    let path = format!("/tickets/{other}");
+    world
+        .until("a later reservation runs out", || async { ann.get(&path).await.body["status"] == "expired" })
+        .await;
+    assert_eq!(draw(&ann, id).await["tickets_available"], 1, "the slow card's ticket is held");
+    world.advance(minutes(60));
+    world.until_draw_is(id, "closed").await;
+}
+
+#[actix_web::test]
+async fn however_often_it_is_conducted_there_is_one_result() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 10_000_000).await;
+    for parallel in [4, 16] {
+        let id = admin.open_draw(&world, 0).await;
+        buy_many(&ann, id, 3, 100).await;
+        admin.step(id, "close").await.expect(200);
+        let answers = join_all((0..parallel).map(|_| admin.step(id, "conduct"))).await;
+        let drawn: Vec<Value> = answers.into_iter().map(|it| it.expect(200)["winning_numbers"].clone()).collect();
+        assert!(drawn.iter().all(|numbers| *numbers == drawn[0] && numbers.is_array()), "{drawn:?}");
+        assert_eq!(results(&ann, id).await.expect(200)["winning_numbers"], drawn[0]);
+        assert_eq!(world.count(&format!("SELECT count(*) FROM draw_results WHERE draw_id = {id}")).await, 1);
+    }
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn no_ticket_is_bought_once_the_sale_has_ended_or_the_numbers_are_known() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let id = admin.open_draw(&world, 2).await;
+    let late = ann.reserve(id).await["payment"]["id"].as_str().unwrap().to_owned();
+    let pooled = ann.get(&format!("/draws/{id}/pool")).await.expect(200)["items"][0].clone();
+    for name in ["close", "conduct"] {
+        admin.step(id, name).await.expect(200);
+        for line in
+            [json!({"quick_pick": true}), json!({"from_pool": true}), json!({"pool_ticket_id": pooled["id"]})]
+        {
+            for payment in ["wallet", "later"] {
+                ann.order(id, json!([line]), payment).await.refused(409, "draw_not_open");
+            }
+        }
+        ann.pay(&late, json!({"method": "wallet"})).await.refused(409, "payment_not_payable");
+        ann.pay(&late, json!({"method": "card", "token": "tok_visa"})).await.refused(409, "payment_not_payable");
+        assert_eq!(ann.get(&format!("/draws/{id}/pool")).await.expect(200)["items"], json!([]));
+    }
+    assert_eq!(ann.balance().await, 1_000_000);
+    assert_eq!(world.count("SELECT count(*) FROM tickets WHERE status = 'paid'").await, 0);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn in_a_race_with_the_close_every_ticket_sold_is_sealed_and_none_after() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let buyers = join_all((0..8).map(async |n| world.rich_player(&format!("buyer{n}"), 1_000_000).await)).await;
+    for by_clock in [false, true] {
+        let id = admin.open_draw(&world, 30).await;
+        let lines = [json!([{"from_pool": true}]), json!([{"quick_pick": true}, {"quick_pick": true}])];
+        let buy_until_closed = async |buyer: &Person| {
+            let mut sold = 0;
+            for turn in 0.. {
+                let answer = buyer.order(id, lines[turn % 2].clone(), "wallet").await;
+                match answer.status {
+                    201 => sold += answer.body["tickets"].as_array().unwrap().len() as i64,
+                    _ if answer.is(409, "pool_empty") => {}
+                    _ => {
+                        answer.refused(409, "draw_not_open");
+                        break;
+                    }
+                }
+            }
+            sold
+        };
+        let close = async {
+            world
+                .until("the sale is in full swing", async || {
+                    draw(&admin, id).await["tickets_sold"].as_i64() > Some(40)
+                })
+                .await;
+            if by_clock {
+                world.advance(minutes(60));
+                world.until_draw_is(id, "closed").await;
+            } else {
+                admin.step(id, "close").await.expect(200);
+            }
+        };
+        let (sold, ()) = tokio::join!(join_all(buyers.iter().map(buy_until_closed)), close);
+        let sold: i64 = sold.iter().sum();
+        let sealed = world.count(&format!("SELECT tickets FROM draw_seals WHERE draw_id = {id}")).await;
+        assert_eq!((sealed, draw(&admin, id).await["tickets_sold"].as_i64().unwrap()), (sold, sold));
+    }
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn what_is_unpaid_at_the_close_expires() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 100_000).await;
+    let id = admin.open_draw(&world, 3).await;
+    world.advance(minutes(58));
+    let reserved = ann.reserve(id).await;
+    let cut_off = draw(&ann, id).await["sales_close_at"].clone();
+    assert_eq!(reserved["tickets"][0]["reserved_until"], cut_off, "not beyond the cut-off");
+    ann.buy_quick(id, 1).await;
+    world.advance(minutes(2));
+    world.until_draw_is(id, "closed").await;
+    let ticket = ann.get(&format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap())).await;
+    assert_eq!(ticket.expect(200)["status"], "expired");
+    let payment = ann.get(&format!("/payments/{}", reserved["payment"]["id"].as_str().unwrap())).await;
+    assert_eq!(payment.expect(200)["status"], "expired");
+    let closed = draw(&ann, id).await;
+    assert_eq!((&closed["tickets_sold"], &closed["tickets_available"]), (&json!(1), &json!(0)));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn times_missed_while_the_service_was_down_are_caught_up() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let body =
+        json!({"lottery": "6of45", "sales_open_at": world.minutes(10), "sales_close_at": world.minutes(60)});
+    let unopened = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
+    let forgotten = admin.schedule(&world).await;
+    let sold = admin.open_draw(&world, 0).await;
+    ann.buy_quick(sold, 5).await;
+    let open = admin.post("/admin/draws", json!({"lottery": "5of36", "sales_close_at": world.minutes(300)})).await;
+    let open = open.expect(201)["id"].as_i64().unwrap();
+    admin.step(open, "open").await.expect(200);
+    admin.pool(open, 1).await.expect(201);
+    ann.reserve(open).await;
+
+    world.stop().await;
+    world.advance(minutes(180));
+    world.start().await;
+
+    for (id, status) in [(unopened, "completed"), (forgotten, "cancelled"), (sold, "completed"), (open, "open")] {
+        world.until_draw_is(id, status).await;
+    }
+    let ann = world.again(&ann);
+    assert_eq!(results(&ann, unopened).await.expect(200)["tickets_sold"], 0);
+    assert_eq!(results(&ann, sold).await.expect(200)["tickets_sold"], 5);
+    assert!(draw(&ann, forgotten).await["cancel_reason"].is_string());
+    world.until("it is for sale again", async || draw(&ann, open).await["tickets_available"] == 1).await;
+    ann.reserve(open).await;
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_draw_that_nobody_opened_is_cancelled_at_its_cut_off() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let id = admin.schedule(&world).await;
+    admin.pool(id, 5).await.expect(201);
+    world.advance(minutes(60));
+    world.until_draw_is(id, "cancelled").await;
+    let cancelled = draw(&admin, id).await;
+    assert!(cancelled["cancel_reason"].as_str().unwrap().contains("not opened"), "{cancelled}");
+    assert_eq!((&cancelled["tickets_available"], &cancelled["prize_fund"]), (&json!(0), &json!(0)));
+    admin.step(id, "open").await.refused(409, "invalid_transition");
+}
+
+/// What the outside can see of a draw and of a player.
+async fn everything(world: &World, who: &Person, id: i64) -> Vec<Value> {
+    let who = world.again(who);
+    let mut seen = vec![draw(&who, id).await];
+    for list in ["/tickets", "/payments", "/wallet/transfers", &format!("/draws/{id}/pool")] {
+        seen.push(who.all(list).await.into());
+    }
+    seen
+}
+
+#[actix_web::test]
+async fn a_restart_rebuilds_the_same_draw() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let id = admin.open_draw(&world, 8).await;
+    ann.buy_quick(id, 4).await;
+    ann.order(id, json!([{"from_pool": true}, {"quick_pick": true}]), "wallet").await.expect(201);
+    let to_pay = ann.order(id, json!([{"from_pool": true}, {"from_pool": true}]), "later").await.expect(201);
+    let to_return = ann.order(id, json!([{"from_pool": true}, {"from_pool": true}]), "later").await.expect(201);
+    ann.delete(&format!("/tickets/{}", to_return["tickets"][0]["id"].as_str().unwrap())).await.expect(204);
+    let charged = ann.reserve(id).await["payment"]["id"].as_str().unwrap().to_owned();
+    ann.pay(&charged, json!({"method": "card", "token": "tok_async"})).await.expect(200);
+
+    let before = everything(&world, &ann, id).await;
+    assert_eq!(before[0]["tickets_available"], 3, "8 less 1 sold, 2 and 1 reserved, 1 being charged");
+    world.restart().await;
+    assert_eq!(everything(&world, &ann, id).await, before);
+
+    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    let to_pay = to_pay["payment"]["id"].as_str().unwrap();
+    assert_eq!(ann.pay(to_pay, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
+    ann.pay(&charged, json!({"method": "wallet"})).await.refused(409, "payment_not_payable");
+    ann.order(id, json!(vec![json!({"from_pool": true}); 4]), "later").await.refused(409, "pool_empty");
+    world.advance(minutes(6));
+    world.until("the reservation ran out", async || draw(&ann, id).await["tickets_available"] == 4).await;
+    assert_eq!(admin.conduct(id).await["tickets_sold"], 8);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn the_jackpot_goes_to_whichever_draw_is_conducted_first() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 100_000_000).await;
+    let fund = async |id: i64| draw(&ann, id).await["prize_fund"].as_i64().unwrap();
+    let before = admin.open_draw(&world, 0).await;
+    buy_many(&ann, before, 3, 100).await;
+    assert_eq!(fund(before).await, 300 * 5_000);
+    let jackpot = admin.conduct(before).await["rollover"].as_i64().unwrap();
+
+    let (older, younger) = (admin.open_draw(&world, 0).await, admin.open_draw(&world, 0).await);
+    ann.buy_quick(older, 2).await;
+    ann.buy_quick(younger, 1).await;
+    assert_eq!((fund(older).await, fund(younger).await), (jackpot + 10_000, jackpot + 5_000));
+    let other_lottery =
+        admin.post("/admin/draws", json!({"lottery": "6of45", "sales_close_at": world.minutes(9)}));
+    assert_eq!(other_lottery.await.expect(201)["prize_fund"], 0);
+
+    let result = admin.conduct(younger).await;
+    assert_eq!(result["prize_fund"], jackpot + 5_000);
+    let rollover = result["rollover"].as_i64().unwrap();
+    assert_eq!(fund(older).await, rollover + 10_000);
+    admin.cancel(older).await.expect(200);
+    let next = admin.open_draw(&world, 0).await;
+    assert_eq!(fund(next).await, rollover, "cancelling never touches it");
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn the_database_too_refuses_what_must_not_happen() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let over = admin.open_draw(&world, 0).await;
+    ann.buy_quick(over, 1).await;
+    let result = admin.conduct(over).await;
+    let open = admin.open_draw(&world, 1).await;
+    ann.reserve(open).await;
+    let sql = world.sql().await;
+    for (statement, state) in [
+        (format!("UPDATE draw_results SET pick = 31 WHERE draw_id = {over}"), "23001"),
+        (format!("UPDATE draw_results SET jackpot = 5 WHERE draw_id = {over}"), "23001"),
+        (format!("DELETE FROM draw_results WHERE draw_id = {over}"), "23001"),
+        (format!("INSERT INTO draw_results SELECT * FROM draw_results WHERE draw_id = {over}"), "23505"),
+        (format!("UPDATE draw_seals SET tickets = 2 WHERE draw_id = {over}"), "23001"),
+        (format!("DELETE FROM draw_seals WHERE draw_id = {over}"), "23001"),
+        (format!("UPDATE draw_tiers SET amount = 9 WHERE draw_id = {over} AND matches = 2"), "23001"),
+        (format!("UPDATE draws SET status = 'open' WHERE id = {over}"), "23001"),
+        (format!("UPDATE draws SET status = 'settling' WHERE id = {over}"), "23001"),
+        (format!("UPDATE draws SET status = 'cancelling' WHERE id = {over}"), "23001"),
+        (format!("UPDATE draws SET status = 'settling' WHERE id = {open}"), "23001"),
+        (format!("UPDATE draws SET status = 'scheduled' WHERE id = {open}"), "23001"),
+        (format!("DELETE FROM draws WHERE id = {open}"), "23001"),
+        (format!("UPDATE accounts SET balance = -1 WHERE id = {} * 8 + 1", ann.id), "23514"),
+        (format!("UPDATE accounts SET balance = -1 WHERE id = {open} * 8 + 3"), "23514"),
+        (
+            "INSERT INTO tickets SELECT user_id + 1, id, payment_id, draw_id, NULL, pick, origin, pool_ticket_id,
+             'reserved' FROM tickets WHERE pool_ticket_id IS NOT NULL"
+                .to_owned(),
+            "23505",
+        ),
+        (
+            "INSERT INTO tickets SELECT user_id + 1, id, payment_id, draw_id, number, pick, origin, NULL, 'paid'
+             FROM tickets WHERE number = 1"
+                .to_owned(),
+            "23505",
+        ),
+    ] {
+        let refusal = sql.batch_execute(&statement).await.expect_err(&statement);
+        assert_eq!(refusal.code().map(|code| code.code()), Some(state), "{statement}: {refusal:?}");
+    }
+    assert_eq!(results(&ann, over).await.expect(200), result);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn cancelling_refunds_every_payer_once_and_frees_what_was_held() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let players = join_all(["ann", "bob", "cid"].map(async |name| world.rich_player(name, 200_000).await)).await;
+    for close_first in [false, true] {
+        let id = admin.open_draw(&world, 5).await;
+        for player in &players {
+            player.buy_quick(id, 3).await;
+            player.order(id, json!([{"from_pool": true}]), "wallet").await.expect(201);
+        }
+        let paid = players[0].reserve(id).await["payment"]["id"].as_str().unwrap().to_owned();
+        players[0].pay(&paid, json!({"method": "card", "token": "tok_visa"})).await.expect(200);
+        let unpaid = players[1].reserve(id).await;
+        if close_first {
+            admin.step(id, "close").await.expect(200);
+        }
+        let answers = join_all((0..4).map(|_| admin.cancel(id))).await;
+        for answer in answers {
+            let cancelled = answer.expect(200);
+            assert_eq!((&cancelled["status"], &cancelled["winning_numbers"]), (&json!("cancelled"), &Value::Null));
+            assert_eq!(cancelled["cancel_reason"], "the drum is broken");
+        }
+        let ticket = unpaid["tickets"][0]["id"].as_str().unwrap();
+        assert_eq!(players[1].get(&format!("/tickets/{ticket}")).await.expect(200)["status"], "expired");
+        let payment = players[0].get(&format!("/payments/{paid}")).await.expect(200);
+        assert_eq!(payment["status"], "refunded");
+        results(&admin, id).await.refused(409, "draw_not_completed");
+    }
+    // Whatever was paid by card is refunded to the wallet.
+    let balances = join_all(players.iter().map(Person::balance)).await;
+    assert_eq!(balances, [220_000, 200_000, 200_000]);
+    world.check_books().await;
+}
+
+/// Sells more than one step of a settlement takes, the last of it to bob; returns the draw, closed.
+async fn sold_to_ann_and_then_to_bob(world: &World, admin: &Person) -> (i64, [Person; 2]) {
+    let people = [world.rich_player("ann", 100_000_000).await, world.rich_player("bob", 100_000_000).await];
+    let id = admin.open_draw(world, 0).await;
+    buy_many(&people[0], id, 22, 100).await;
+    buy_many(&people[1], id, 6, 100).await;
+    admin.step(id, "close").await.expect(200);
+    (id, people)
+}
+
+fn soon(config: &mut lottery::config::Config) {
+    config.server.shutdown_timeout = Duration::from_secs(1);
+}
+
+#[actix_web::test]
+async fn a_settlement_that_was_interrupted_goes_on_and_pays_nobody_twice() {
+    let mut world = World::with(soon).await;
+    let admin = world.admin().await;
+    let (id, [ann, bob]) = sold_to_ann_and_then_to_bob(&world, &admin).await;
+    // The second step waits for bob's wallet; the first has paid ann.
+    let held = lock(&world, &format!("SELECT FROM accounts WHERE id = {} * 8 + 1 FOR UPDATE", bob.id)).await;
+    world.advance(minutes(120));
+    world.until_draw_is(id, "settling").await;
+    let prizes = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
+    world.until("ann is paid", async || world.count(prizes).await > 0).await;
+
+    let settling = draw(&ann, id).await;
+    assert_eq!(settling["winning_numbers"].as_array().unwrap().len(), 5, "they show from settling on");
+    results(&ann, id).await.refused(409, "draw_not_completed");
+    ann.order(id, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
+    for name in ["open", "close", "cancel"] {
+        step(&admin, id, name).await.refused(409, "invalid_transition");
+    }
+    world.stop().await;
+    assert_eq!(world.count(&format!("SELECT cursor FROM draw_results WHERE draw_id = {id}")).await, 2_000);
+    drop(held);
+    world.start().await;
+
+    world.until_draw_is(id, "completed").await;
+    let result = results(&world.again(&ann), id).await.expect(200);
+    assert_eq!(result["winning_numbers"], settling["winning_numbers"]);
+    let winners: i64 =
+        result["tiers"].as_array().unwrap().iter().map(|tier| tier["winners"].as_i64().unwrap()).sum();
+    assert_eq!(world.count(prizes).await, winners);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_cancellation_that_was_interrupted_goes_on_and_refunds_nobody_twice() {
+    let mut world = World::with(soon).await;
+    let admin = world.admin().await;
+    let (id, [ann, bob]) = sold_to_ann_and_then_to_bob(&world, &admin).await;
+    let held = lock(&world, &format!("SELECT FROM accounts WHERE id = {} * 8 + 1 FOR UPDATE", bob.id)).await;
+    let asking = admin.clone();
+    let asked = actix_web::rt::spawn(async move {
+        asking
+            .request(reqwest::Method::POST, &format!("/admin/draws/{id}/cancel"))
+            .json(&json!({"reason": "rain"}))
+            .send()
+            .await
+    });
+    world.until_draw_is(id, "cancelling").await;
+    let refunds = "SELECT count(*) FROM transfers WHERE kind = 'refund'";
+    world.until("ann has it back", async || world.count(refunds).await > 0).await;
+    step(&admin, id, "conduct").await.refused(409, "invalid_transition");
+    asked.abort();
+    world.stop().await;
+    assert_eq!(world.count(refunds).await, 20);
+    drop(held);
+    world.start().await;
+
+    world.until_draw_is(id, "cancelled").await;
+    assert_eq!(world.count(refunds).await, 28);
+    let (ann, bob) = (world.again(&ann), world.again(&bob));
+    assert_eq!((ann.balance().await, bob.balance().await), (100_000_000, 100_000_000));
+    assert_eq!(draw(&ann, id).await["cancel_reason"], "rain");
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn wherever_the_service_stops_a_settlement_ends_the_same() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000_000).await;
+    let id = admin.open_draw(&world, 0).await;
+    buy_many(&ann, id, 60, 100).await;
+    admin.step(id, "close").await.expect(200);
+    world.advance(minutes(120));
+    let mut drawn = Value::Null;
+    for pause in [1, 5, 10, 20, 40] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        world.restart().await;
+        let now = draw(&world.anybody(), id).await["winning_numbers"].clone();
+        assert!(drawn.is_null() || now == drawn, "the numbers stay");
+        drawn = now;
+    }
+    world.until_draw_is(id, "completed").await;
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_pool_is_made_while_the_draw_may_sell_and_never_after() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let id = admin.schedule(&world).await;
+    assert_eq!(admin.pool(id, 20_000).await.expect(201), json!({"created": 20_000, "tickets_available": 20_000}));
+    admin.step(id, "open").await.expect(200);
+    let two = join_all([admin.pool(id, 500), admin.pool(id, 500)]).await;
+    two.into_iter().for_each(|answer| drop(answer.expect(201)));
+    assert_eq!(draw(&admin, id).await["tickets_available"], 21_000);
+    assert_eq!(world.count("SELECT count(DISTINCT pick) FROM pool_tickets").await, 21_000);
+    assert!(world.count("SELECT count(*) FROM pool_tickets WHERE pick & (1::bigint << 35) <> 0").await > 0);
+    admin.pool(id, 376_992 - 21_000 + 1).await.refused(422, "validation_failed");
+    for count in [json!(0), json!(-1), json!(1_000_001), json!(9e18)] {
+        let answer = admin.post(&format!("/admin/draws/{id}/pool"), json!({"count": count})).await;
+        answer.refused(422, "validation_failed");
+    }
+    admin.step(id, "close").await.expect(200);
+    admin.pool(id, 1).await.refused(409, "invalid_transition");
+    admin.step(id, "conduct").await.expect(200);
+    admin.pool(id, 1).await.refused(409, "invalid_transition");
+    admin.pool(999_999, 1).await.refused(404, "not_found");
+}
+
+#[actix_web::test]
+async fn a_pool_that_is_being_made_while_the_sale_ends_is_whole_or_not_there() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    for _ in 0..3 {
+        let id = admin.open_draw(&world, 0).await;
+        let (pool, closed) = tokio::join!(admin.pool(id, 3_000), admin.step(id, "close"));
+        assert_eq!(closed.expect(200)["tickets_available"], 0);
+        let there = world.count(&format!("SELECT count(*) FROM pool_tickets WHERE draw_id = {id}")).await;
+        match pool.status {
+            201 => assert_eq!(there, 3_000),
+            _ => {
+                pool.refused(409, "invalid_transition");
+                assert_eq!(there, 0);
+            }
+        }
+    }
+}

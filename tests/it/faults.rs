@@ -1,1 +1,387 @@
-//! The database and the actors fail; nothing is lost, nothing is double.
+//! What breaks: connections, commits, locks, the server itself. Whatever a client was told stays true, what
+//! nobody was told is found out, and the service heals by itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lottery::db::embedded::{Options, Server};
+use lottery::db::{connect, migrate};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use crate::world::{Answer, Person, World};
+
+const PRICE: i64 = 10_000;
+/// Ends every session of this database but its own.
+const KILL_ALL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+fn impatient(config: &mut lottery::config::Config) {
+    config.persistence.deadline = Duration::from_millis(300);
+}
+
+/// Orders one ticket in the background, paid from the wallet.
+fn order(who: &Person, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
+    let (who, key) = (who.clone(), key.to_owned());
+    let body = json!({"tickets": [line], "payment": "wallet"});
+    actix_web::rt::spawn(async move { who.post_keyed(&format!("/draws/{draw}/tickets"), &key, body).await })
+}
+
+fn quick() -> Value {
+    json!({"quick_pick": true})
+}
+
+/// An order whose transaction has begun and waits for a held row.
+async fn order_that_waits(world: &World, who: &Person, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
+    let waiting = order(who, draw, line, key);
+    world.until_writer_waits().await;
+    waiting
+}
+
+/// Orders with the same key until it is done; in between only 503 may be heard.
+async fn insist(who: &Person, draw: i64, line: Value, key: &str) -> Value {
+    loop {
+        let answer = order(who, draw, line.clone(), key).await.unwrap();
+        match answer.status {
+            503 => {
+                assert!(answer.is(503, "overloaded") || answer.is(503, "outcome_unknown"), "{}", answer.text);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            _ => return answer.expect(201),
+        }
+    }
+}
+
+/// Paid tickets of a draw, in the database.
+async fn paid(world: &World, draw: i64) -> i64 {
+    world.count(&format!("SELECT count(*) FROM tickets WHERE draw_id = {draw} AND status = 'paid'")).await
+}
+
+#[actix_web::test]
+async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 60).await;
+    let buyers = join_all((0..6).map(async |n| world.rich_player(&format!("buyer{n}"), 10_000_000).await)).await;
+    let orders = 40;
+    let buy = async |buyer: &Person| {
+        for n in 0..orders {
+            let line = if n % 4 == 0 { json!({"from_pool": true}) } else { quick() };
+            insist(buyer, draw, line, &format!("order-{n}")).await;
+        }
+    };
+    let buying = join_all(buyers.iter().map(buy));
+    let killing = async {
+        let sql = world.sql().await;
+        for _ in 0..30 {
+            sql.batch_execute(KILL_ALL).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    };
+    tokio::join!(buying, killing);
+    assert_eq!(paid(&world, draw).await, 6 * orders);
+    for buyer in &buyers {
+        assert_eq!(buyer.balance().await, 10_000_000 - orders * PRICE);
+        let first = insist(buyer, draw, json!({"from_pool": true}), "order-0").await;
+        assert_eq!(first["tickets"][0]["origin"], "pool", "the first answer again");
+    }
+    assert_eq!(admin.conduct(draw).await["tickets_sold"], 6 * orders);
+    world.check_books().await;
+}
+
+/// COMMIT takes its time: what a ticket needs at the end of its transaction is a short sleep.
+async fn slow_commits(sql: &Client) {
+    sql.batch_execute(
+        "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON tickets DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION pause()",
+    )
+    .await
+    .unwrap();
+}
+
+/// The session that is at its COMMIT, waiting for this.
+async fn committing(world: &World, sql: &Client, event: &str) -> i32 {
+    let find = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'
+        AND state = 'active' AND wait_event = $1";
+    world.until("something commits", async || !sql.query(find, &[&event]).await.unwrap().is_empty()).await;
+    sql.query(find, &[&event]).await.unwrap()[0].get(0)
+}
+
+#[actix_web::test]
+async fn a_connection_killed_at_commit_is_asked_after_and_the_order_written_once() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 5).await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let sql = world.sql().await;
+    slow_commits(&sql).await;
+    for n in 0..5 {
+        let buying = order(&ann, draw, json!({"from_pool": true}), &format!("order-{n}"));
+        let pid = committing(&world, &sql, "PgSleep").await;
+        sql.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+        let bought = buying.await.unwrap().expect(201);
+        assert_eq!(bought["tickets"][0]["number"], n + 1);
+    }
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (5, 1_000_000 - 5 * PRICE));
+    world.check_books().await;
+}
+
+/// A server of one's own, to be ill-treated; with this, writes reach the disk only when they must.
+async fn server_of_its_own() -> (tempfile::TempDir, Server) {
+    let directory = tempfile::Builder::new().prefix("lottery-faults-").tempdir().unwrap();
+    let mut options = Options::new(directory.path());
+    options.settings.push(("wal_writer_delay".to_owned(), "10s".to_owned()));
+    let server = Server::start(&options).await.unwrap();
+    migrate(&server.connection()).await.unwrap();
+    (directory, server)
+}
+
+async fn kill_9(sql: &Client) {
+    let directory: String = sql.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
+    let file = std::fs::read_to_string(Path::new(&directory).join("postmaster.pid")).unwrap();
+    let postmaster: i32 = file.lines().next().unwrap().parse().unwrap();
+    let backends = sql.query("SELECT pid FROM pg_stat_activity", &[]).await.unwrap();
+    let backends = backends.iter().map(|row| row.get::<_, i32>(0));
+    for pid in std::iter::once(postmaster).chain(backends) {
+        // It may be gone already.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+#[actix_web::test]
+async fn a_commit_that_a_crash_of_the_server_took_back_is_not_taken_for_another_ones() {
+    let (_directory, server) = server_of_its_own().await;
+    let mut world = World::on(server.connection(), |_| {}).await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 5).await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let sql = world.sql().await;
+    slow_commits(&sql).await;
+    // What comes after it makes all before durable.
+    ann.buy(draw, &[1, 2, 3, 4, 5]).await;
+
+    let buying = order(&ann, draw, quick(), "order");
+    committing(&world, &sql, "PgSleep").await;
+    kill_9(&sql).await;
+    // The next to write gets the transaction id that the crash took back.
+    world.until("the server is back", async || connect(&world.database).await.is_ok()).await;
+    world.sql().await.batch_execute("CREATE TABLE another ()").await.unwrap();
+
+    let bought = buying.await.unwrap().expect(201);
+    let ticket = bought["tickets"][0]["id"].as_str().unwrap();
+    assert_eq!(ann.get(&format!("/tickets/{ticket}")).await.expect(200)["status"], "paid");
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
+    admin.conduct(draw).await;
+    world.check_books().await;
+    world.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_commit_that_nobody_could_hear_of_is_not_repeated() {
+    let (_directory, server) = server_of_its_own().await;
+    let mut world = World::on(server.connection(), |_| {}).await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 5).await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let sql = world.sql().await;
+    // A standby that never comes: each COMMIT is durable here, and then waits.
+    let standby = async |name: &str| {
+        sql.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await.unwrap();
+        sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    sql.batch_execute("SET synchronous_commit = local").await.unwrap();
+    standby("nobody").await;
+    let buying = order(&ann, draw, json!({"from_pool": true}), "order");
+    let pid = committing(&world, &sql, "SyncRep").await;
+    sql.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    standby("").await;
+    let bought = buying.await.unwrap().expect(201);
+    assert_eq!(bought["tickets"][0]["number"], 1);
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
+    assert_eq!(admin.conduct(draw).await["tickets_sold"], 1);
+    world.check_books().await;
+    world.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_bad_record_fails_alone_and_its_neighbours_are_served() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 4).await;
+    let pool = ann.all(&format!("/draws/{draw}/pool")).await;
+    // Whoever buys the last one, which "any" takes first, breaks the rule of one holder.
+    let bad = pool[3]["id"].as_str().unwrap();
+    let sql = world.sql().await;
+    sql.batch_execute(&format!(
+        "INSERT INTO tickets SELECT 999, gen_random_uuid(), gen_random_uuid(), 0, NULL, pick, 'pool', id, 'reserved'
+         FROM pool_tickets WHERE id = '{bad}'"
+    ))
+    .await
+    .unwrap();
+
+    let held = world.hold(draw).await;
+    let mut orders = vec![order_that_waits(&world, &ann, draw, quick(), "first").await];
+    for (n, line) in [quick(), json!({"from_pool": true}), json!({"pool_ticket_id": pool[0]["id"]}), quick()]
+        .into_iter()
+        .enumerate()
+    {
+        orders.push(order(&ann, draw, line, &format!("order-{n}")));
+    }
+    world.until("all are on their way", async || free_places(&world) == 1_024 - 5).await;
+    held.let_go().await;
+    let statuses: Vec<u16> = join_all(orders).await.into_iter().map(|it| it.unwrap().status).collect();
+    assert_eq!(statuses, [201, 201, 500, 201, 201]);
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (4, 1_000_000 - 4 * PRICE));
+
+    // The draw has looked into the database meanwhile, and offers it to nobody else.
+    for n in 0..2 {
+        insist(&ann, draw, json!({"from_pool": true}), &format!("after-{n}")).await;
+    }
+    ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(409, "pool_empty");
+    sql.batch_execute("DELETE FROM tickets WHERE draw_id = 0").await.unwrap();
+    world.check_books().await;
+}
+
+/// How many orders more would be let in.
+fn free_places(world: &World) -> usize {
+    world.app().state.draws.free_places()
+}
+
+#[actix_web::test]
+async fn a_draw_that_was_taken_over_refuses_and_loads_itself_anew() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 3).await;
+    let reserved = ann.reserve(draw).await;
+    let sql = world.sql().await;
+    let bump = format!("UPDATE draw_sales SET epoch = epoch + 1 WHERE draw_id = {draw}");
+    sql.batch_execute(&bump).await.unwrap();
+    let refused = ann.order(draw, json!([{"from_pool": true}]), "wallet").await;
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.refused(503, "overloaded");
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (0, 1_000_000));
+
+    insist(&ann, draw, json!({"from_pool": true}), "again").await;
+    let payment = reserved["payment"]["id"].as_str().unwrap();
+    assert_eq!(ann.pay(payment, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
+    sql.batch_execute(&bump).await.unwrap();
+    admin.step(draw, "close").await;
+    world
+        .until("it is closed all the same", async || admin.step(draw, "close").await.body["status"] == "closed")
+        .await;
+    assert_eq!(admin.conduct(draw).await["tickets_sold"], 2);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn past_its_deadline_an_order_is_not_taken_and_one_that_has_begun_is_unknown() {
+    let world = World::with(impatient).await;
+    let admin = world.admin().await;
+    let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
+    let draw = admin.open_draw(&world, 2).await;
+    let pool = ann.all(&format!("/draws/{draw}/pool")).await;
+    let line = json!({"pool_ticket_id": pool[0]["id"]});
+
+    let held = world.hold(draw).await;
+    let begun = order_that_waits(&world, &ann, draw, line.clone(), "begun").await;
+    let queued = order(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await.unwrap();
+    assert!(queued.headers.contains_key("retry-after"));
+    queued.refused(503, "overloaded");
+    begun.await.unwrap().refused(503, "outcome_unknown");
+    // It stays hers until the outcome is known; what was not taken is free again.
+    bob.order(draw, json!([line]), "later").await.refused(409, "ticket_unavailable");
+    assert_eq!(paid(&world, draw).await, 0);
+    held.let_go().await;
+
+    world.until("it came true", async || paid(&world, draw).await == 1).await;
+    let body = json!({"tickets": [line], "payment": "wallet"});
+    let replayed = ann.post_keyed(&format!("/draws/{draw}/tickets"), "begun", body).await;
+    assert_eq!(replayed.headers["idempotency-replayed"], "true");
+    assert_eq!(replayed.expect(201)["tickets"][0]["pool_ticket_id"], pool[0]["id"]);
+    assert_eq!((ann.balance().await, bob.balance().await), (1_000_000 - PRICE, 1_000_000));
+    insist(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await;
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn more_orders_than_places_are_refused_at_once() {
+    let world = World::with(|config| config.limits.orders_in_flight = 2).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 0).await;
+    let held = world.hold(draw).await;
+    let first = order_that_waits(&world, &ann, draw, quick(), "first").await;
+    let second = order(&ann, draw, quick(), "second");
+    world.until("both have their places", async || free_places(&world) == 0).await;
+    let third = order(&ann, draw, quick(), "third").await.unwrap();
+    assert!(third.headers.contains_key("retry-after"));
+    third.refused(503, "overloaded");
+    assert!(!first.is_finished() && !second.is_finished(), "it waited for nobody");
+    held.let_go().await;
+    first.await.unwrap().expect(201);
+    second.await.unwrap().expect(201);
+    insist(&ann, draw, quick(), "third").await;
+    assert_eq!((paid(&world, draw).await, free_places(&world)), (3, 2));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_hangs_up_is_charged_once_and_finds_its_ticket() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 1).await;
+    let held = world.hold(draw).await;
+    let gone = order_that_waits(&world, &ann, draw, json!({"from_pool": true}), "gone").await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    held.let_go().await;
+    world.until("it came true", async || paid(&world, draw).await == 1).await;
+    let found = insist(&ann, draw, json!({"from_pool": true}), "gone").await;
+    assert_eq!(ann.all("/tickets").await[0]["id"], found["tickets"][0]["id"]);
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
+    let world = World::with(impatient).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 2).await;
+    let reserved = ann.reserve(draw).await;
+    let mut elsewhere = world.database.clone();
+    elsewhere.dbname("lottery");
+    let elsewhere = connect(&elsewhere).await.unwrap();
+    let name = world.database.get_dbname().unwrap();
+    let allow = async |yes: bool| {
+        elsewhere.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {yes}")).await.unwrap();
+    };
+    allow(false).await;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    elsewhere.batch_execute(&end).await.unwrap();
+    for _ in 0..2 {
+        ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
+    }
+    assert_eq!(ann.get("/wallet").await.status, 503);
+    // What the clock asks for meanwhile waits.
+    world.advance(jiff::SignedDuration::from_mins(6));
+    allow(true).await;
+    let path = format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap());
+    world.until("the reservation ran out", async || ann.get(&path).await.body["status"] == "expired").await;
+    for n in 0..2 {
+        insist(&ann, draw, json!({"from_pool": true}), &format!("order-{n}")).await;
+    }
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
+    world.check_books().await;
+}

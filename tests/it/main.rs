@@ -1,4 +1,5 @@
 //! The tests on a real Postgres and over real HTTP, one file a noun. `world` has their vocabulary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth;
 mod command;

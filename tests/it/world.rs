@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use lottery::actors::persistence::insert_user;
 use lottery::app::App;
-use lottery::clock::{Clock, Ids};
+use lottery::clock::Clock;
 use lottery::config::Config;
 use lottery::db::{self, Db};
 use lottery::domain::id::{SessionId, UserId};
@@ -43,6 +43,8 @@ fn defaults(database: &tokio_postgres::Config) -> Config {
     config.server.port = 0;
     config.server.workers = 2;
     config.limits.enabled = false;
+    // Many worlds share one server.
+    config.database.pool_size = 4;
     // Tests move the clock by hours; a token that ends meanwhile is a test of its own.
     config.auth.access_token = Duration::from_secs(24 * 3600);
     config
@@ -56,7 +58,11 @@ impl World {
 
     /// A new world with other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> World {
-        let database = server::database().await;
+        World::on(server::database().await, change).await
+    }
+
+    /// A new world on this database.
+    pub async fn on(database: tokio_postgres::Config, change: impl FnOnce(&mut Config)) -> World {
         let mut config = defaults(&database);
         change(&mut config);
         let clock = Clock::manual("2030-05-01T12:00:00Z".parse().unwrap());
@@ -131,7 +137,7 @@ impl World {
         let email = Email::parse(&format!("{name}@example.com")).unwrap();
         let now = self.clock.now();
         let user = insert_user(&db, (&username, &email, None), NO_HASH, role, now).await.unwrap().unwrap();
-        let token = state.tokens.issue(user.id, SessionId(Ids::new().next(now)), now);
+        let token = state.tokens.issue(user.id, SessionId(self.clock.ids().next(now)), now);
         Person { id: user.id, name: name.to_owned(), token: Some(token), ..self.anybody() }
     }
 
@@ -182,6 +188,24 @@ impl World {
             let broken = self.sql().await.query(*sql, &[]).await.unwrap();
             assert!(broken.is_empty(), "{law}: {} rows, first {:?}", broken.len(), broken.first());
         }
+    }
+}
+
+/// A test that ends leaves its service behind, and many would hold more connections than there are: the
+/// server ends them. Whatever goes wrong with that is no failure of the test.
+impl Drop for World {
+    fn drop(&mut self) {
+        let database = self.database.clone();
+        let end = async move {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            db::connect(&database).await.ok()?.batch_execute(sql).await.ok()
+        };
+        let ended = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(2), end).await }).ok()?
+        });
+        let _ = ended.join();
     }
 }
 

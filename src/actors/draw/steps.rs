@@ -16,7 +16,7 @@ use crate::actors::persistence::{
     Step as Write, StepError,
 };
 use crate::actors::registry::Ended;
-use crate::clock::{Clock, Ids};
+use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
 use crate::domain::draw::{Allowed, Step, Winning};
@@ -86,7 +86,8 @@ impl DrawActor {
                 Ok(output) => tell(actor, output, asked, ctx),
                 Err(error) => {
                     tracing::error!(step = ?asked.step, %error, "a step failed");
-                    asked.answer(Err(StepRefusal::Failed));
+                    let away = matches!(error, StepError::Away);
+                    asked.answer(Err(if away { StepRefusal::Away } else { StepRefusal::Failed }));
                     actor.give_up("a step failed", ctx);
                 }
             }
@@ -254,7 +255,7 @@ async fn make_pool(
         Ok(picks) => picks.map_err(|error| PoolError::TooFewLeft { left: error.left })?,
         Err(_) => return Err(StepRefusal::Failed.into()),
     };
-    let (ids, now) = (Ids::new(), around.clock.now());
+    let (ids, now) = (around.clock.ids(), around.clock.now());
     let tickets: Vec<_> = picks.into_iter().map(|pick| (PoolTicketId(ids.next(now)), pick)).collect();
     match around.persistence.add_to_pool(fence, &tickets, key.as_ref(), now).await.map_err(failed)? {
         PoolWritten::Written { available } => Ok(Made { tickets, kept: available }),

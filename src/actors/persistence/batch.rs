@@ -34,6 +34,7 @@ impl Writer {
                 Err(Failure::Lost(error)) => {
                     tracing::warn!(error = db::describe(&error), "a batch is tried again");
                     self.disconnect();
+                    self.rest().await;
                 }
                 Err(Failure::Refused(error)) if todo.len() == 1 => {
                     tracing::error!(error = db::describe(&error), record = ?todo[0].record, "the database refused a record");
@@ -63,9 +64,9 @@ impl Writer {
         let currency = self.currency;
         let session = self.session().await.map_err(Failure::Lost)?;
         match write(session, currency, batch).await {
-            Err((Failure::Unknown(xid), results)) => {
-                tracing::warn!(xid, "the connection died at COMMIT");
-                if self.committed(&xid).await { Ok(results) } else { Err(Failure::Unknown(xid)) }
+            Err((Failure::Unknown(mark), results)) => {
+                tracing::warn!(mark, "the connection died at COMMIT");
+                if self.committed(mark).await { Ok(results) } else { Err(Failure::Unknown(mark)) }
             }
             Err((failure, _)) => Err(failure),
             Ok(results) => Ok(results),
@@ -79,7 +80,7 @@ type Results = Vec<Result<Accepted, Refused>>;
 async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Result<Results, (Failure, Results)> {
     let early = |error| (Failure::early(error), Vec::new());
     let needs = Needs::of(batch.iter().map(|submit| &submit.record));
-    let (xid, found) = sales::begin(session, &needs).await.map_err(early)?;
+    let (mark, found) = sales::begin(session, &needs).await.map_err(early)?;
     let mut books = Books {
         currency,
         ledger: Ledger::new(found.accounts),
@@ -92,7 +93,7 @@ async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Resul
     tracing::debug!(accepted = results.iter().filter(|result| result.is_ok()).count(), "a batch was judged");
     match sales::finish(session, &books).await {
         Ok(()) => Ok(results),
-        Err(error) => Err((Failure::late(error, &xid), results)),
+        Err(error) => Err((Failure::late(error, mark), results)),
     }
 }
 

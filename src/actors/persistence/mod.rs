@@ -84,6 +84,11 @@ impl Persistence {
         answer.await.ok()
     }
 
+    /// Whether the actor is still there.
+    pub fn is_alive(&self) -> bool {
+        self.mailbox.connected()
+    }
+
     /// Waits until all that was handed on before is written.
     pub async fn flush(&self) {
         let (reply, done) = oneshot::channel();

@@ -5,18 +5,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{self, Either};
 use tokio::time::sleep;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Config, Error};
 
-use super::write::sales::Statements;
+use super::write::sales::{self, Statements};
 use crate::actors::board::Board;
 use crate::db;
 use crate::domain::money::Currency;
 
 /// Between two tries to reach the database.
 const RETRY: Duration = Duration::from_millis(100);
-/// Between two questions whether a transaction has ended.
-const STATUS_POLL: Duration = Duration::from_millis(20);
 /// How long one try to connect may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long a step is tried again while the database is away.
@@ -27,6 +25,9 @@ const STEP_PATIENCE: Duration = Duration::from_secs(60);
 pub enum StepError {
     #[error("the draw has been taken over by a newer epoch")]
     Stale,
+    /// It was away for longer than a step waits for it.
+    #[error("the database is away")]
+    Away,
     /// Logged where it happened.
     #[error("the database did not take the step")]
     Failed,
@@ -62,8 +63,8 @@ pub enum Failure {
     Refused(Error),
     /// Nothing was written, and it may well work again: the connection or the server went away.
     Lost(Error),
-    /// The connection died after COMMIT was sent: only the database knows.
-    Unknown(String),
+    /// The connection died after COMMIT was sent: only the database knows. With the transaction's mark.
+    Unknown(i64),
 }
 
 impl Failure {
@@ -73,21 +74,29 @@ impl Failure {
     }
 
     /// Of COMMIT, or of a statement sent along with it.
-    pub fn late(error: Error, xid: &str) -> Failure {
-        let died = db::is_passing(&error) && (error.as_db_error().is_none() || is_shutdown(&error));
-        if died { Failure::Unknown(xid.to_owned()) } else { Failure::early(error) }
+    pub fn late(error: Error, mark: i64) -> Failure {
+        let died = match error.as_db_error() {
+            None => db::is_passing(&error),
+            Some(_) => ends_session(&error),
+        };
+        if died { Failure::Unknown(mark) } else { Failure::early(error) }
     }
 }
 
-fn is_shutdown(error: &Error) -> bool {
+/// Whether the server ended the session with this error, and did not only refuse a statement.
+fn ends_session(error: &Error) -> bool {
     let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
-    error.code().is_some_and(|state| ends.contains(state))
+    let severity = error.as_db_error().and_then(|error| error.parsed_severity());
+    let fatal = matches!(severity, Some(Severity::Fatal | Severity::Panic));
+    fatal || error.code().is_some_and(|state| ends.contains(state))
 }
 
 /// An open connection with its prepared statements.
 pub struct Session {
     pub client: Client,
     pub statements: Statements,
+    /// The writer's row, which every transaction marks.
+    pub writer: i64,
 }
 
 /// The one who writes.
@@ -96,11 +105,13 @@ pub struct Writer {
     pub(super) currency: Currency,
     board: Board,
     session: Option<Session>,
+    /// The id of this writer's row, once it has one.
+    row: Option<i64>,
 }
 
 impl Writer {
     pub fn new(config: Config, currency: Currency, board: Board) -> Writer {
-        Writer { config, currency, board, session: None }
+        Writer { config, currency, board, session: None, row: None }
     }
 
     /// The connection, opened if it is not; one try.
@@ -113,8 +124,12 @@ impl Writer {
             empty => {
                 let client = db::connect(&self.config).await?;
                 let statements = Statements::prepare(&client).await?;
+                let writer = match self.row {
+                    Some(row) => row,
+                    None => *self.row.insert(sales::new_writer(&client).await?),
+                };
                 tracing::info!("the writer is connected to the database");
-                Ok(empty.insert(Session { client, statements }))
+                Ok(empty.insert(Session { client, statements, writer }))
             }
         }
     }
@@ -138,28 +153,30 @@ impl Writer {
         self.session = None;
     }
 
-    /// Asks the database how a transaction ended, for as long as it takes to hear it.
-    pub(super) async fn committed(&mut self, xid: &str) -> bool {
+    /// A short rest before what the database did not take this time is tried again.
+    pub(super) async fn rest(&self) {
+        sleep(RETRY).await;
+    }
+
+    /// Asks the database whether the transaction with this mark was committed, for as long as it takes to
+    /// hear it.
+    pub(super) async fn committed(&mut self, mark: i64) -> bool {
         self.disconnect();
         loop {
             if !self.connected().await {
                 continue;
             }
             let Ok(session) = self.session().await else { continue };
-            let sql = "-- transaction::committed()
-                SELECT pg_xact_status($1::text::xid8)";
-            match session.client.query_one(sql, &[&xid]).await.map(|row| row.get::<_, Option<String>>(0)) {
-                Ok(Some(status)) if status == "committed" => return true,
-                Ok(Some(status)) if status == "aborted" => return false,
-                // Its backend has not noticed yet that we are gone.
-                Ok(_) => sleep(STATUS_POLL).await,
+            // Waits until the backend that lost us has ended its transaction, one way or the other.
+            let sql = "-- transaction::committed(writer)
+                SELECT mark FROM writers WHERE id = $1 FOR UPDATE";
+            match session.client.query_one(sql, &[&session.writer]).await {
+                Ok(row) => return row.get::<_, i64>(0) == mark,
                 Err(error) => {
-                    tracing::warn!(
-                        error = db::describe(&error),
-                        xid,
-                        "the outcome of a transaction is not known yet"
-                    );
+                    let error = db::describe(&error);
+                    tracing::warn!(error, mark, "the outcome of a transaction is not known yet");
                     self.disconnect();
+                    self.rest().await;
                 }
             }
         }
@@ -171,13 +188,13 @@ impl Writer {
         let started = Instant::now();
         loop {
             if started.elapsed() > STEP_PATIENCE {
-                return Err(StepError::Failed);
+                return Err(StepError::Away);
             }
             if !self.connected().await {
                 continue;
             }
             let Ok(session) = self.session().await else { continue };
-            match attempt(&session.client, step).await {
+            match attempt(session, step).await {
                 Ok(output) => return Ok(self.publish(step, output)),
                 Err((StepFailure::Stale, _)) => {
                     self.disconnect();
@@ -191,11 +208,11 @@ impl Writer {
                 Err((StepFailure::Postgres(error), at_commit)) => {
                     let failure = match at_commit {
                         None => Failure::early(error),
-                        Some((ref xid, _)) => Failure::late(error, xid),
+                        Some((mark, _)) => Failure::late(error, mark),
                     };
                     match (failure, at_commit) {
-                        (Failure::Unknown(xid), Some((_, output))) => {
-                            if self.committed(&xid).await {
+                        (Failure::Unknown(mark), Some((_, output))) => {
+                            if self.committed(mark).await {
                                 return Ok(self.publish(step, output));
                             }
                         }
@@ -207,6 +224,7 @@ impl Writer {
                         (Failure::Lost(error), _) => {
                             tracing::warn!(error = db::describe(&error), "a step is tried again");
                             self.disconnect();
+                            self.rest().await;
                         }
                         (Failure::Unknown(_), None) => self.disconnect(),
                     }
@@ -221,21 +239,17 @@ impl Writer {
     }
 }
 
-/// One try of a step. With an error of COMMIT comes the transaction's id and what the step had to say.
+/// One try of a step. With an error of COMMIT comes the transaction's mark and what the step had to say.
 async fn attempt<S: Step>(
-    client: &Client,
+    session: &Session,
     step: &S,
-) -> Result<S::Output, (StepFailure, Option<(String, S::Output)>)> {
-    let early = |error: Error| (StepFailure::Postgres(error), None);
+) -> Result<S::Output, (StepFailure, Option<(i64, S::Output)>)> {
+    let (client, early) = (&session.client, |error: Error| (StepFailure::Postgres(error), None));
     client.batch_execute("BEGIN").await.map_err(early)?;
-    let xid = client.query_one(XID, &[]).await.map_err(early)?.get::<_, String>(0);
+    let mark = client.query_one(&session.statements.mark, &[&session.writer]).await.map_err(early)?.get(0);
     let output = step.run(client).await.map_err(|failure| (failure, None))?;
     match client.batch_execute("COMMIT").await {
         Ok(()) => Ok(output),
-        Err(error) => Err((StepFailure::Postgres(error), Some((xid, output)))),
+        Err(error) => Err((StepFailure::Postgres(error), Some((mark, output)))),
     }
 }
-
-/// The transaction's id, for asking after it.
-pub const XID: &str = "-- transaction::xid()
-    SELECT pg_current_xact_id()::text";

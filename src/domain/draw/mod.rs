@@ -43,6 +43,7 @@ pub struct HeldTicket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hold {
     Held,
+    /// What pays it, or begins to, is on its way.
     Paying,
     /// The card is being charged, by us or by a provider that will tell later.
     Charging,
@@ -56,6 +57,13 @@ pub struct Reservation {
     pub until: Timestamp,
     pub tickets: Vec<HeldTicket>,
     pub hold: Hold,
+}
+
+impl Reservation {
+    /// Whether the giving back of one of its tickets is on its way.
+    fn is_returning(&self) -> bool {
+        self.tickets.iter().any(|ticket| ticket.returning)
+    }
 }
 
 /// A draw as the outside sees it.
@@ -144,7 +152,8 @@ pub struct DrawParts {
 #[derive(Debug)]
 pub struct Draw {
     it: DrawParts,
-    /// The reservations that may expire, soonest first.
+    /// The reservations that will expire, soonest first. One whose card is being charged waits for the
+    /// provider's answer, at most until the cut-off, and is not among them.
     due: BTreeSet<(Timestamp, PaymentId)>,
     /// Records on their way to the database.
     out: usize,
@@ -155,7 +164,9 @@ pub struct Draw {
 impl Draw {
     /// A draw as the database has it.
     pub fn new(parts: DrawParts) -> Draw {
-        let due = parts.reservations.iter().map(|(id, held)| (held.until, *id)).collect();
+        let waits = |held: &Reservation| held.hold != Hold::Charging;
+        let due = parts.reservations.iter().filter(|(_, held)| waits(held));
+        let due = due.map(|(id, held)| (held.until, *id)).collect();
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
         Draw { it: parts, due, out: 0, stopped }
     }
@@ -213,6 +224,13 @@ impl Draw {
         }
     }
 
+    /// The status, if it allows this step neither now nor later: a long settlement need not be awaited to
+    /// say so.
+    pub fn never_again(&self, step: Step, now: Timestamp) -> Option<DrawStatus> {
+        let only_ends = self.it.status >= DrawStatus::Settling;
+        (only_ends && self.allows(step, now) == Allowed::No).then_some(self.it.status)
+    }
+
     /// Before the cut-off; and behind it the clock's own opening, missed while the service was down, is
     /// caught up: the close that follows finds nothing sold.
     fn may_open(&self, now: Timestamp) -> bool {
@@ -232,7 +250,8 @@ impl Draw {
             DrawStatus::Closed if times.draw_at <= now => return Some(Due::Step(Step::Conduct)),
             _ => {}
         }
-        let expired = self.expire(|until| until <= now, now);
+        let ran_out = self.due.iter().take_while(|(until, _)| *until <= now).map(|(_, id)| *id).collect();
+        let expired = self.expire(ran_out, now);
         if expired.is_empty() { None } else { Some(Due::Expire(expired)) }
     }
 
@@ -259,7 +278,8 @@ impl Draw {
     /// after each answer, until it says that nothing is on its way any more.
     pub fn stop(&mut self, now: Timestamp) -> Stopping {
         self.stopped = true;
-        let expired = self.expire(|_| true, now);
+        let all = self.it.reservations.keys().copied().collect();
+        let expired = self.expire(all, now);
         if !expired.is_empty() {
             Stopping::Expire(expired)
         } else if self.out > 0 {
@@ -319,24 +339,21 @@ impl Draw {
 
     /// Lets go of the reservations that nothing else is under way for. A card being charged holds its
     /// tickets until the cut-off and not longer.
-    fn expire(&mut self, is_due: impl Fn(Timestamp) -> bool, now: Timestamp) -> Vec<Expire> {
+    fn expire(&mut self, payments: Vec<PaymentId>, now: Timestamp) -> Vec<Expire> {
         let fence = self.fence();
         let mut records = Vec::new();
-        for (_, payment) in self.due.iter().take_while(|(until, _)| is_due(*until)) {
-            let Some(held) = self.it.reservations.get_mut(payment) else { continue };
+        for payment in payments {
+            let Some(held) = self.it.reservations.get_mut(&payment) else { continue };
             let lets_go = held.hold == Hold::Held || (held.hold == Hold::Charging && self.stopped);
-            if !lets_go || held.tickets.iter().any(|ticket| ticket.returning) {
+            if !lets_go || held.is_returning() {
                 continue;
             }
             held.hold = Hold::Expiring;
+            self.due.remove(&(held.until, payment));
             let tickets = held.tickets.iter().map(|ticket| ticket.id).collect();
-            records.push(Expire { fence, user: held.user, payment: *payment, tickets, at: now });
+            records.push(Expire { fence, user: held.user, payment, tickets, at: now });
         }
         self.out += records.len();
-        for record in &records {
-            let until = self.it.reservations[&record.payment].until;
-            self.due.remove(&(until, record.payment));
-        }
         records
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::payment::PaymentStatus;
 use crate::domain::record::{
-    Accepted, BeginCharge, EndCharge, GiveBack, Held, Key, Line, Order, Pay, Record, Refused,
+    Accepted, BeginCharge, Charge, EndCharge, GiveBack, Held, Key, Line, Order, Pay, Record, Refused,
 };
 use crate::domain::ticket::Origin;
 
@@ -126,7 +126,7 @@ impl Draw {
     /// Decides to pay a reservation from its owner's wallet; none if there is nothing to pay.
     pub fn pay(&mut self, user: UserId, payment: PaymentId, now: Timestamp, key: Option<Key>) -> Option<Pay> {
         let fence = self.fence();
-        let tickets = self.begin_paying(user, payment, now, Hold::Paying)?;
+        let tickets = self.begin_paying(user, payment, now)?;
         Some(Pay { fence, user, payment, tickets, at: now, key })
     }
 
@@ -134,33 +134,23 @@ impl Draw {
     /// held until [`Draw::end_charge`], at most until the cut-off.
     pub fn begin_charge(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<BeginCharge> {
         let fence = self.fence();
-        let tickets = self.begin_paying(user, payment, now, Hold::Charging)?;
+        let tickets = self.begin_paying(user, payment, now)?;
         Some(BeginCharge { fence, user, payment, tickets, at: now })
     }
 
-    fn begin_paying(
-        &mut self,
-        user: UserId,
-        payment: PaymentId,
-        now: Timestamp,
-        hold: Hold,
-    ) -> Option<Vec<TicketId>> {
+    fn begin_paying(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<Vec<TicketId>> {
         if self.it.status != DrawStatus::Open || self.stopped || now >= self.it.times.sales_close_at {
             return None;
         }
         let held = self.it.reservations.get_mut(&payment)?;
-        if held.user != user || held.hold != Hold::Held || held.until <= now {
-            return None;
-        }
-        let tickets: Vec<TicketId> =
-            held.tickets.iter().filter(|ticket| !ticket.returning).map(|ticket| ticket.id).collect();
-        if tickets.is_empty() {
+        // While a giving back is on its way nobody knows yet how many tickets there are to pay.
+        if held.user != user || held.hold != Hold::Held || held.until <= now || held.is_returning() {
             return None;
         }
 
-        held.hold = hold;
+        held.hold = Hold::Paying;
         self.out += 1;
-        Some(tickets)
+        Some(held.tickets.iter().map(|ticket| ticket.id).collect())
     }
 
     /// The provider has answered: fills in what the draw still holds for that payment.
@@ -169,7 +159,10 @@ impl Draw {
         let selling = !self.stopped && end.at < self.it.times.sales_close_at;
         let held = self.it.reservations.get_mut(&end.payment);
         end.held = held.filter(|held| selling && held.hold == Hold::Charging).map(|held| {
-            held.hold = Hold::Paying;
+            // "Processing" settles nothing: what settles it may follow before that is written.
+            if end.charge != Charge::Processing {
+                held.hold = Hold::Paying;
+            }
             Held { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
         });
         // What the draw holds nothing for cannot touch its list: the seal need not wait for it.
@@ -190,12 +183,11 @@ impl Draw {
         if held.user != user || held.hold != Hold::Held {
             return None;
         }
-        let staying = held.tickets.iter().filter(|ticket| !ticket.returning).count();
         let returning = held.tickets.iter_mut().find(|held| held.id == ticket && !held.returning)?;
 
         returning.returning = true;
         self.out += 1;
-        Some(GiveBack { fence, user, payment, ticket, price, last: staying == 1, at: now })
+        Some(GiveBack { fence, user, payment, ticket, price, at: now })
     }
 
     /// What became of a record: tickets are confirmed, let go, or put back.
@@ -211,7 +203,7 @@ impl Draw {
             }
             Record::Pay(pay) if written => self.paid(pay.payment, pay.tickets.len()),
             Record::Pay(pay) => self.hold_again(pay.payment),
-            Record::BeginCharge(_) if written => {}
+            Record::BeginCharge(begin) if written => self.charge_begun(begin.payment),
             Record::BeginCharge(begin) => self.hold_again(begin.payment),
             Record::EndCharge(end) => self.charged(end, answer),
             Record::GiveBack(it) => self.given_back(it, written),
@@ -251,8 +243,16 @@ impl Draw {
         }
     }
 
+    /// The provider's answer is awaited now, and not the clock.
+    fn charge_begun(&mut self, payment: PaymentId) {
+        if let Some(held) = self.it.reservations.get_mut(&payment) {
+            held.hold = Hold::Charging;
+            self.due.remove(&(held.until, payment));
+        }
+    }
+
     fn charged(&mut self, end: &EndCharge, answer: &Result<Accepted, Refused>) {
-        let Some(held) = &end.held else { return };
+        let Some(held) = end.held.as_ref().filter(|_| end.charge != Charge::Processing) else { return };
         let status = match answer {
             Ok(Accepted::Payment(payment)) => Some(payment.status),
             _ => None,
@@ -260,7 +260,7 @@ impl Draw {
         match status {
             Some(PaymentStatus::Paid) => self.paid(end.payment, held.tickets.len()),
             Some(PaymentStatus::Pending) => self.hold_again(end.payment),
-            // Not known yet: by the provider, or by the database.
+            // The database does not know it.
             _ => {
                 if let Some(held) = self.it.reservations.get_mut(&end.payment) {
                     held.hold = Hold::Charging;
@@ -276,7 +276,8 @@ impl Draw {
             held.tickets[at].returning = false;
             return;
         }
-        let ticket = held.tickets.swap_remove(at);
+        // The others stay in the order of their lines, which is that of their numbers.
+        let ticket = held.tickets.remove(at);
         let (until, empty) = (held.until, held.tickets.is_empty());
         if empty {
             self.it.reservations.remove(&it.payment);

@@ -1,1 +1,584 @@
-//! The draw, decision by decision.
+//! The draw's tests: its refusals in order of precedence, the steps that each status allows, and a house in
+//! small in which the draw, the books and a database of hash maps are held against each other.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::books::{Books, Changes, Needs, PaymentRow, Release, Sales};
+use crate::domain::game::Game;
+use crate::domain::id::LotteryId;
+use crate::domain::ledger::{AccountId, Ledger};
+use crate::domain::money::Currency;
+use crate::domain::payment::PaymentStatus;
+use crate::domain::prize::{Award, PrizeTable, Tier};
+use crate::domain::record::{Accepted, Charge, EndCharge, Order, Record, Refused};
+
+const PRICE: Money = Money::new(100);
+/// The sale ends so many seconds after the beginning.
+const CLOSE: i64 = 3_600;
+const DRAW: DrawId = DrawId(7);
+
+fn second(at: i64) -> Timestamp {
+    Timestamp::from_second(1_900_000_000 + at).unwrap()
+}
+
+fn game() -> Game {
+    Game::new(5, 36).unwrap()
+}
+
+fn pool_id(number: u8) -> PoolTicketId {
+    PoolTicketId(Uuid::from_u128(number.into()))
+}
+
+fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
+    let mut pool = Pool::default();
+    for number in numbers {
+        pool.put(pool_id(number), game().unrank(number.into()));
+    }
+    pool
+}
+
+fn parts(status: DrawStatus, pool: Pool) -> DrawParts {
+    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
+    let rules = Rules {
+        lottery: LotteryId("5of36".to_owned()),
+        game: game(),
+        price: PRICE,
+        fund_share: Share::new(5_000).unwrap(),
+        prizes: PrizeTable::new(game(), tiers).unwrap(),
+    };
+    DrawParts {
+        id: DRAW,
+        number: 1,
+        rules,
+        times: Times { sales_open_at: None, sales_close_at: second(CLOSE), draw_at: second(2 * CLOSE) },
+        status,
+        epoch: 1,
+        sold: 0,
+        pool,
+        reservations: HashMap::new(),
+        winning: None,
+        cancel_reason: None,
+    }
+}
+
+/// Orders with ids and quick picks that are the same every time.
+fn order(draw: &mut Draw, lines: Vec<AskLine>, at: i64) -> Result<Order, OrderRefusal> {
+    let ask = Ask { user: UserId(1), lines, reserve: Some(SignedDuration::from_mins(5)), key: None };
+    let mut next = 1_000_u128;
+    let id = || {
+        next += 1;
+        Uuid::from_u128(next)
+    };
+    draw.order(ask, second(at), id, &mut StdRng::seed_from_u64(1))
+}
+
+fn good() -> AskLine {
+    AskLine::Numbers(vec![1, 7, 13, 22, 36])
+}
+
+fn bad() -> AskLine {
+    AskLine::Numbers(vec![1, 7, 13, 22, 37])
+}
+
+fn named(number: u8) -> AskLine {
+    AskLine::PoolTicket(pool_id(number))
+}
+
+#[test]
+fn an_order_is_refused_in_this_order_of_precedence_and_takes_nothing() {
+    use AskLine::FromPool;
+    use DrawStatus::{Closed, Open, Scheduled};
+    let bad_line = |line| match game().pick(&[1, 7, 13, 22, 37]) {
+        Err(error) => OrderRefusal::InvalidPick { line, error },
+        Ok(_) => unreachable!("37 is not of 36"),
+    };
+    let unavailable = |line| OrderRefusal::TicketUnavailable { line };
+    // The pool holds the tickets 1, 2 and 3; 9 is nobody's.
+    for (status, at, lines, refusal) in [
+        (Scheduled, 0, vec![bad(), named(9)], OrderRefusal::NotOpen),
+        (Closed, 0, vec![bad(), named(9)], OrderRefusal::NotOpen),
+        (Open, CLOSE, vec![bad(), named(9)], OrderRefusal::NotOpen),
+        (Open, CLOSE - 1, vec![bad(), named(9), FromPool], bad_line(0)),
+        (Open, 0, vec![named(9), good(), bad()], bad_line(2)),
+        (Open, 0, vec![FromPool, FromPool, FromPool, FromPool, named(9)], unavailable(4)),
+        (Open, 0, vec![named(9), named(8)], unavailable(0)),
+        (Open, 0, vec![named(1), good(), named(1)], unavailable(2)),
+        (Open, 0, vec![FromPool, FromPool, FromPool, FromPool], OrderRefusal::PoolEmpty),
+        (Open, 0, vec![named(1), good(), FromPool, FromPool, FromPool], OrderRefusal::PoolEmpty),
+    ] {
+        let mut draw = Draw::new(parts(status, pool([1, 2, 3])));
+        assert_eq!(order(&mut draw, lines.clone(), at), Err(refusal), "{status:?} at {at}: {lines:?}");
+        assert_eq!(draw.it.pool, pool([1, 2, 3]), "all lines or none");
+        assert_eq!(draw.out, 0);
+    }
+}
+
+#[test]
+fn a_stopped_sale_refuses_before_anything_else() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([1])));
+    assert_eq!(draw.stop(second(0)), Stopping::Done);
+    assert_eq!(order(&mut draw, vec![bad()], 1), Err(OrderRefusal::NotOpen));
+    assert_eq!(draw.view().available, 0);
+}
+
+#[test]
+fn any_of_the_pool_never_takes_what_another_line_names() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([1, 2])));
+    let order = order(&mut draw, vec![AskLine::FromPool, named(2)], 0).unwrap();
+    let taken: Vec<_> = order.lines.iter().map(|line| line.pool_ticket.unwrap()).collect();
+    assert_eq!(taken, [pool_id(1), pool_id(2)]);
+}
+
+#[test]
+fn a_reservation_ends_with_the_sale_at_the_latest() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([])));
+    for (at, until) in [(0, 300), (CLOSE - 300, CLOSE), (CLOSE - 1, CLOSE)] {
+        assert_eq!(order(&mut draw, vec![good()], at).unwrap().reserved_until, Some(second(until)));
+    }
+}
+
+#[test]
+fn each_status_allows_its_steps() {
+    use Allowed::{Already, No, UnderWay, Yes};
+    use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
+    for (status, expected) in [
+        //          open     close    conduct   cancel
+        (Scheduled, [Yes, No, No, Yes]),
+        (Open, [Already, Yes, No, Yes]),
+        (Closed, [No, Already, Yes, Yes]),
+        (Settling, [No, No, UnderWay, No]),
+        (Completed, [No, No, Already, No]),
+        (Cancelling, [No, No, No, UnderWay]),
+        (Cancelled, [No, No, No, Already]),
+    ] {
+        let draw = Draw::new(parts(status, Pool::default()));
+        let steps = [Step::Open, Step::Close, Step::Conduct, Step::Cancel];
+        assert_eq!(steps.map(|step| draw.allows(step, second(0))), expected, "{status:?}");
+        // Only from settling on does a "no" stand for ever.
+        let never = steps.map(|step| draw.never_again(step, second(0)).is_some());
+        assert_eq!(never, expected.map(|allowed| status >= Settling && allowed == No), "{status:?}");
+    }
+}
+
+#[test]
+fn a_sale_that_is_being_stopped_is_not_open_any_more() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, Pool::default()));
+    let _ = draw.stop(second(0));
+    assert_eq!(draw.allows(Step::Open, second(0)), Allowed::No);
+    assert_eq!(draw.allows(Step::Close, second(0)), Allowed::UnderWay);
+    assert!(!draw.takes_pool_tickets());
+}
+
+#[test]
+fn behind_its_cut_off_a_draw_opens_only_if_the_clock_should_have_opened_it() {
+    let mut by_hand = Draw::new(parts(DrawStatus::Scheduled, Pool::default()));
+    assert_eq!(by_hand.allows(Step::Open, second(CLOSE - 1)), Allowed::Yes);
+    assert_eq!(by_hand.allows(Step::Open, second(CLOSE)), Allowed::No);
+    assert_eq!(by_hand.due(second(CLOSE)), Some(Due::CancelUnopened));
+
+    let mut parts = parts(DrawStatus::Scheduled, Pool::default());
+    parts.times.sales_open_at = Some(second(10));
+    let mut by_clock = Draw::new(parts);
+    assert_eq!((by_clock.due(second(9)), by_clock.next_due()), (None, Some(second(10))));
+    assert_eq!(by_clock.due(second(3 * CLOSE)), Some(Due::Step(Step::Open)));
+    assert_eq!(by_clock.allows(Step::Open, second(3 * CLOSE)), Allowed::Yes);
+    by_clock.opened();
+    assert_eq!(by_clock.due(second(3 * CLOSE)), Some(Due::Step(Step::Close)));
+}
+
+#[test]
+fn a_card_that_is_long_in_coming_does_not_hide_the_cut_off() {
+    let mut house = House::new();
+    house.order(0, &[3], Some(60));
+    house.write(1);
+    house.card(0);
+    house.write(1);
+    house.provider(0, Charge::Processing);
+    house.write(1);
+    house.now = second(600);
+    house.tick();
+    assert_eq!(house.draw.next_due(), Some(second(CLOSE)));
+    house.draw = Draw::new(house.base.parts(&house.draw));
+    assert_eq!(house.draw.next_due(), Some(second(CLOSE)), "nor after a restart");
+}
+
+#[test]
+fn nothing_is_paid_while_a_giving_back_is_on_its_way() {
+    let mut house = House::new();
+    house.order(0, &[0, 0], Some(600));
+    house.write(1);
+    house.give_back(0, 0);
+    assert!(!house.pay(0), "for nobody knows yet what there is to pay");
+    house.refuse(0, Refused::Overloaded);
+    assert!(house.pay(0));
+    house.write(1);
+    house.check();
+}
+
+/// The database in small.
+#[derive(Default)]
+struct Base {
+    accounts: HashMap<AccountId, Money>,
+    epoch: i64,
+    sold: i64,
+    payments: HashMap<PaymentId, PaymentRow>,
+    tickets: BTreeMap<TicketId, Row>,
+}
+
+struct Row {
+    payment: PaymentId,
+    pool: Option<(PoolTicketId, Pick)>,
+    number: Option<i64>,
+    status: &'static str,
+}
+
+impl Base {
+    /// One transaction, as the persistence actor has it.
+    fn write(&mut self, records: &[Record]) -> Vec<Result<Accepted, Refused>> {
+        let needs = Needs::of(records);
+        let mut books = Books {
+            currency: "RUB".parse::<Currency>().unwrap(),
+            ledger: Ledger::new(needs.accounts.iter().map(|id| (*id, self.accounts[id]))),
+            draws: needs.draws.iter().map(|id| (*id, Sales { epoch: self.epoch, sold: self.sold })).collect(),
+            payments: needs.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone()))).collect(),
+            keys: HashMap::new(),
+            changes: Changes::default(),
+        };
+        let results = records.iter().map(|record| books.judge(record)).collect();
+        self.accounts.extend(books.ledger.changed());
+        self.sold = books.draws.get(&DRAW).map_or(self.sold, |sales| sales.sold);
+        self.payments.extend(books.changes.new_payments);
+        self.payments.extend(books.changes.changed_payments);
+        for new in books.changes.new_tickets {
+            let pool = new.line.pool_ticket.map(|id| (id, new.line.pick));
+            let status = if new.number.is_some() { "paid" } else { "reserved" };
+            self.tickets.insert(new.line.ticket, Row { payment: new.payment, pool, number: new.number, status });
+        }
+        for (_, id, number) in books.changes.paid_tickets {
+            self.leave_reserved(id, "paid").number = Some(number);
+        }
+        for (_, id, release) in books.changes.released_tickets {
+            self.leave_reserved(id, if release == Release::Expired { "expired" } else { "returned" });
+        }
+        results
+    }
+
+    fn leave_reserved(&mut self, id: TicketId, status: &'static str) -> &mut Row {
+        let row = self.tickets.get_mut(&id).unwrap();
+        assert_eq!(row.status, "reserved", "a ticket leaves its reservation once");
+        row.status = status;
+        row
+    }
+
+    fn of_status(&self, status: &str) -> impl Iterator<Item = (&TicketId, &Row)> {
+        self.tickets.iter().filter(move |(_, row)| row.status == status)
+    }
+
+    /// A draw as a restart would load it.
+    fn parts(&self, draw: &Draw) -> DrawParts {
+        let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
+        for (id, row) in self.of_status("reserved") {
+            let payment = &self.payments[&row.payment];
+            let charging = payment.status == PaymentStatus::Processing;
+            let held = reservations.entry(row.payment).or_insert(Reservation {
+                user: payment.user,
+                until: payment.reserved_until.unwrap(),
+                tickets: Vec::new(),
+                hold: if charging { Hold::Charging } else { Hold::Held },
+            });
+            held.tickets.push(HeldTicket { id: *id, pool: row.pool, returning: false });
+        }
+        let held = |id: &PoolTicketId| {
+            let holds = |row: &&Row| row.pool.is_some_and(|(held, _)| held == *id);
+            self.tickets.values().filter(holds).any(|row| ["reserved", "paid"].contains(&row.status))
+        };
+        let free = (1..=POOL).filter(|number| !held(&pool_id(*number)));
+        let selling = draw.status() == DrawStatus::Open;
+        DrawParts {
+            epoch: self.epoch,
+            sold: self.sold,
+            pool: if selling { pool(free) } else { Pool::default() },
+            reservations,
+            ..parts(draw.status(), Pool::default())
+        }
+    }
+}
+
+const POOL: u8 = 6;
+const PLAYERS: i64 = 3;
+
+/// The draw, its records on their way, and the database.
+struct House {
+    draw: Draw,
+    queue: VecDeque<Record>,
+    base: Base,
+    now: Timestamp,
+    rng: StdRng,
+    ids: u128,
+    payments: Vec<(UserId, PaymentId)>,
+    /// The provider owes an answer for these.
+    charged: Vec<(UserId, PaymentId)>,
+    stopping: bool,
+    sealed: Option<i64>,
+}
+
+impl House {
+    fn new() -> House {
+        let wallets = (0..PLAYERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_500)));
+        let clearing = (AccountId::CLEARING, Money::new(-1_500 * PLAYERS));
+        let accounts = wallets.chain([clearing, (AccountId::escrow(DRAW), Money::ZERO)]).collect();
+        House {
+            draw: Draw::new(parts(DrawStatus::Open, pool(1..=POOL))),
+            queue: VecDeque::new(),
+            base: Base { accounts, epoch: 1, ..Base::default() },
+            now: second(0),
+            rng: StdRng::seed_from_u64(7),
+            ids: 1 << 64,
+            payments: Vec::new(),
+            charged: Vec::new(),
+            stopping: false,
+            sealed: None,
+        }
+    }
+
+    /// Lines: 0 and 1 for numbers of one's own, 2 for any of the pool, more for a pool ticket by its name.
+    fn order(&mut self, user: i64, lines: &[u8], reserve: Option<i64>) {
+        let line = |line: &u8| match line {
+            0 => good(),
+            1 => AskLine::QuickPick,
+            2 => AskLine::FromPool,
+            number => named(number - 2),
+        };
+        let reserve = reserve.map(SignedDuration::from_secs);
+        let ask = Ask { user: UserId(user), lines: lines.iter().map(line).collect(), reserve, key: None };
+        let ids = &mut self.ids;
+        let id = || {
+            *ids += 1;
+            Uuid::from_u128(*ids)
+        };
+        let order = self.draw.order(ask, self.now, id, &mut self.rng);
+        assert!(order.is_err() || !self.stopping, "nothing is sold once the sale is being stopped");
+        self.queue.extend(order.ok().map(Record::Order));
+    }
+
+    fn one_of(&self, which: usize) -> Option<(UserId, PaymentId)> {
+        (!self.payments.is_empty()).then(|| self.payments[which % self.payments.len()])
+    }
+
+    fn pay(&mut self, which: usize) -> bool {
+        let Some((user, payment)) = self.one_of(which) else { return false };
+        let pay = self.draw.pay(user, payment, self.now, None);
+        self.queue.extend(pay.clone().map(Record::Pay));
+        pay.is_some()
+    }
+
+    fn card(&mut self, which: usize) {
+        let Some((user, payment)) = self.one_of(which) else { return };
+        self.queue.extend(self.draw.begin_charge(user, payment, self.now).map(Record::BeginCharge));
+    }
+
+    fn provider(&mut self, which: usize, charge: Charge) {
+        if self.charged.is_empty() {
+            return;
+        }
+        let at = which % self.charged.len();
+        let (user, payment) = self.charged[at];
+        if charge != Charge::Processing {
+            self.charged.remove(at);
+        }
+        let end = EndCharge { held: None, user, payment, charge, at: self.now, key: None };
+        self.queue.push_back(Record::EndCharge(self.draw.end_charge(end)));
+    }
+
+    fn give_back(&mut self, which: usize, ticket: usize) {
+        let Some((user, payment)) = self.one_of(which) else { return };
+        let Some(held) = self.draw.it.reservations.get(&payment) else { return };
+        let ticket = held.tickets[ticket % held.tickets.len()].id;
+        self.queue.extend(self.draw.give_back(user, payment, ticket, self.now).map(Record::GiveBack));
+    }
+
+    /// The next batch.
+    fn write(&mut self, count: usize) {
+        let batch: Vec<Record> = self.queue.drain(..count.min(self.queue.len())).collect();
+        let results = self.base.write(&batch);
+        for (record, result) in batch.iter().zip(results) {
+            match (record, &result) {
+                (Record::Order(order), Ok(_)) if order.reserved_until.is_some() => {
+                    assert!(order.reserved_until <= Some(second(CLOSE)), "held until the cut-off at most");
+                    self.payments.push((order.user, order.payment));
+                }
+                (Record::BeginCharge(it), Ok(_)) => self.charged.push((it.user, it.payment)),
+                (_, Ok(_) | Err(Refused::InsufficientFunds)) => {}
+                (record, Err(refused)) => panic!("the memory was not the truth: {refused:?} for {record:?}"),
+            }
+            self.draw.answered(record, &result);
+        }
+        self.go_on_stopping();
+    }
+
+    /// The database, or the deadline, refuses a record; what has no deadline is never dropped.
+    fn refuse(&mut self, which: usize, refused: Refused) {
+        let bounded = |record: &Record| {
+            matches!(record, Record::Order(_) | Record::Pay(_) | Record::GiveBack(_) | Record::BeginCharge(_))
+        };
+        let at = self.queue.iter().enumerate().filter(|(_, record)| bounded(record)).map(|(at, _)| at);
+        let Some(at) = at.collect::<Vec<_>>().get(which).copied() else { return };
+        let record = self.queue.remove(at).unwrap();
+        self.draw.answered(&record, &Err(refused));
+        self.go_on_stopping();
+    }
+
+    fn go_on_stopping(&mut self) {
+        if !self.stopping || self.sealed.is_some() {
+            return;
+        }
+        match self.draw.stop(self.now) {
+            Stopping::Expire(records) => self.queue.extend(records.into_iter().map(Record::Expire)),
+            Stopping::Wait => assert!(!self.queue.is_empty(), "waits for nothing"),
+            Stopping::Done => {
+                assert_eq!(self.base.of_status("reserved").count(), 0, "the list is sealed with nothing open");
+                self.base.epoch += 1;
+                self.sealed = Some(self.base.sold);
+                self.draw.sealed(self.base.epoch);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        while let Some(due) = self.draw.due(self.now) {
+            match due {
+                Due::Expire(records) => self.queue.extend(records.into_iter().map(Record::Expire)),
+                Due::Step(Step::Close) => {
+                    self.stopping = true;
+                    self.go_on_stopping();
+                    break;
+                }
+                Due::Step(_) | Due::CancelUnopened => break,
+            }
+        }
+        let looks_again = self.draw.next_due().is_none_or(|next| next > self.now);
+        assert!(looks_again || !self.queue.is_empty() || self.stopping, "the clock would never look again");
+    }
+
+    fn check(&self) {
+        // Every pool ticket is in one place: free, on its way, held, or sold.
+        let mut places: HashMap<PoolTicketId, usize> = HashMap::new();
+        let mut seen = |id: PoolTicketId| *places.entry(id).or_default() += 1;
+        let mut free = self.draw.it.pool.clone();
+        while let Some((id, _)) = free.take_any() {
+            seen(id);
+        }
+        for record in &self.queue {
+            if let Record::Order(order) = record {
+                order.lines.iter().filter_map(|line| line.pool_ticket).for_each(&mut seen);
+            }
+        }
+        let held = self.draw.it.reservations.values().flat_map(|held| &held.tickets);
+        held.filter_map(|ticket| ticket.pool).for_each(|(id, _)| seen(id));
+        self.base.of_status("paid").filter_map(|(_, row)| row.pool).for_each(|(id, _)| seen(id));
+        assert!(places.values().all(|count| *count == 1), "{places:?}");
+        assert!(self.sealed.is_some() || places.len() == usize::from(POOL), "{places:?}");
+
+        // The money adds up, and buys what it paid for.
+        let balances = || self.base.accounts.iter();
+        assert_eq!(balances().map(|(_, balance)| balance.minor()).sum::<i64>(), 0);
+        assert!(balances().all(|(id, balance)| *id == AccountId::CLEARING || *balance >= Money::ZERO));
+        for (id, payment) in &self.base.payments {
+            let paid = self.base.of_status("paid").filter(|(_, row)| row.payment == *id).count() as u64;
+            let due = if payment.status == PaymentStatus::Paid { payment.amount } else { Money::ZERO };
+            assert_eq!(PRICE.checked_mul(paid), Some(due), "{payment:?}");
+        }
+        let mut numbers: Vec<_> = self.base.tickets.values().filter_map(|row| row.number).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(1..=self.base.sold), "numbered without a gap");
+        assert!(self.sealed.is_none_or(|sold| sold == self.base.sold), "nothing is sold after the seal");
+
+        // At rest the memory is what a restart would load.
+        if self.queue.is_empty() {
+            let by_id = |mut parts: DrawParts| {
+                parts.reservations.values_mut().for_each(|held| held.tickets.sort_by_key(|ticket| ticket.id));
+                parts
+            };
+            assert_eq!(by_id(self.draw.it.clone()), by_id(self.base.parts(&self.draw)));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Order { user: i64, lines: Vec<u8>, reserve: Option<i64> },
+    Pay(usize),
+    Card(usize),
+    Provider(usize, Charge),
+    GiveBack(usize, usize),
+    Write(usize),
+    Refuse(usize, Refused),
+    Pass(i64),
+    Close,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let charge = prop_oneof![
+        3 => Just(Charge::Paid),
+        2 => Just(Charge::Declined("card_declined".to_owned())),
+        1 => Just(Charge::Processing),
+    ];
+    let refused = prop_oneof![Just(Refused::Overloaded), Just(Refused::Broken)];
+    prop_oneof![
+        8 => (0..PLAYERS, prop::collection::vec(0..3 + POOL, 1..4), prop::option::of(1..900_i64))
+            .prop_map(|(user, lines, reserve)| Act::Order { user, lines, reserve }),
+        4 => (0..9_usize).prop_map(Act::Pay),
+        3 => (0..9_usize).prop_map(Act::Card),
+        3 => (0..9_usize, charge).prop_map(|(which, charge)| Act::Provider(which, charge)),
+        4 => (0..9_usize, 0..3_usize).prop_map(|(which, ticket)| Act::GiveBack(which, ticket)),
+        8 => (1..6_usize).prop_map(Act::Write),
+        2 => (0..6_usize, refused).prop_map(|(which, refused)| Act::Refuse(which, refused)),
+        4 => (0..600_i64).prop_map(Act::Pass),
+        1 => Just(Act::Close),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn whatever_interleaves_tickets_and_money_are_conserved(acts in prop::collection::vec(act(), 1..80)) {
+        let mut house = House::new();
+        for act in acts {
+            match act {
+                Act::Order { user, lines, reserve } => house.order(user, &lines, reserve),
+                Act::Pay(which) => drop(house.pay(which)),
+                Act::Card(which) => house.card(which),
+                Act::Provider(which, charge) => house.provider(which, charge),
+                Act::GiveBack(which, ticket) => house.give_back(which, ticket),
+                Act::Write(count) => house.write(count),
+                Act::Refuse(which, refused) => house.refuse(which, refused),
+                Act::Pass(seconds) => house.now += SignedDuration::from_secs(seconds),
+                Act::Close => {
+                    house.stopping = true;
+                    house.go_on_stopping();
+                }
+            }
+            house.tick();
+            house.check();
+        }
+        // However it stands, the sale can be ended; and the cards that answer later are still heard.
+        house.stopping = true;
+        house.go_on_stopping();
+        for _ in 0..200 {
+            house.write(3);
+        }
+        prop_assert!(house.sealed.is_some() && house.queue.is_empty());
+        while !house.charged.is_empty() {
+            house.provider(0, Charge::Paid);
+        }
+        house.write(100);
+        house.check();
+    }
+}

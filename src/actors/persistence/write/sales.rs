@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
 use super::ledger;
-use crate::actors::persistence::transaction::{Session, XID};
+use crate::actors::persistence::transaction::Session;
 use crate::domain::books::{Books, Needs, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::ledger::AccountId;
@@ -20,6 +20,9 @@ use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::record::Kept;
 
 type Param<'a> = &'a (dyn ToSql + Sync);
+
+const MARK: &str = "-- sales::mark(writer)
+    UPDATE writers SET mark = mark + 1 WHERE id = $1 RETURNING mark";
 
 const LOCK_DRAWS: &str = "-- sales::lock_draws(ids)
     SELECT draw_id, epoch, sold FROM draw_sales WHERE draw_id = ANY($1) ORDER BY draw_id FOR UPDATE";
@@ -83,7 +86,8 @@ pub struct Statements {
     lock_accounts: Statement,
     lock_payments: Statement,
     find_keys: Statement,
-    xid: Statement,
+    /// Marks the transaction, so that it can be asked after; the first of each.
+    pub mark: Statement,
     update_draws: Statement,
     update_balances: Statement,
     insert_payments: Statement,
@@ -105,7 +109,7 @@ impl Statements {
             lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
             lock_payments: db.prepare(LOCK_PAYMENTS).await?,
             find_keys: db.prepare(FIND_KEYS).await?,
-            xid: db.prepare(XID).await?,
+            mark: db.prepare(MARK).await?,
             update_draws: db.prepare(UPDATE_DRAWS).await?,
             update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
             insert_payments: db.prepare(INSERT_PAYMENTS).await?,
@@ -119,6 +123,13 @@ impl Statements {
     }
 }
 
+/// A row for a new writer to mark its transactions in.
+pub async fn new_writer(db: &Client) -> Result<i64, Error> {
+    let sql = "-- sales::new_writer()
+        INSERT INTO writers DEFAULT VALUES RETURNING id";
+    Ok(db.query_one(sql, &[]).await?.get(0))
+}
+
 /// What a batch found, and locked until its end.
 pub struct Found {
     pub accounts: Vec<(AccountId, Money)>,
@@ -127,19 +138,20 @@ pub struct Found {
     pub keys: HashMap<(UserId, String), Kept>,
 }
 
-/// Begins a transaction and reads what its records need, in one round trip; also says its id.
-pub async fn begin(session: &Session, needs: &Needs) -> Result<(String, Found), Error> {
+/// Begins a transaction and reads what its records need, in one round trip; also says its mark.
+pub async fn begin(session: &Session, needs: &Needs) -> Result<(i64, Found), Error> {
     let (db, s) = (&session.client, &session.statements);
     let draw_ids: Vec<i64> = needs.draws.iter().map(|id| id.0).collect();
     let account_ids: Vec<i64> = needs.accounts.iter().map(|id| id.0).collect();
     let payment_ids: Vec<Uuid> = needs.payments.iter().map(|id| id.0).collect();
     let (key_users, keys): (Vec<i64>, Vec<&str>) =
         needs.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
+    let writer: [Param<'_>; 1] = [&session.writer];
     // Polled in this order, so sent in this order.
-    let (_, xid, draws, accounts, payments, keys) = try_join!(
+    let (_, mark, draws, accounts, payments, keys) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
-        db.query_one(&s.xid, &[]),
+        db.query_one(&s.mark, &writer),
         some(db, &s.lock_draws, draw_ids.is_empty(), [&draw_ids]),
         some(db, &s.lock_accounts, account_ids.is_empty(), [&account_ids]),
         some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
@@ -160,7 +172,7 @@ pub async fn begin(session: &Session, needs: &Needs) -> Result<(String, Found), 
             })
             .collect(),
     };
-    Ok((xid.get(0), found))
+    Ok((mark.get(0), found))
 }
 
 /// The rows of a statement that is not sent when it has nothing to ask for.

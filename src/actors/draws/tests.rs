@@ -1,0 +1,103 @@
+//! What becomes of everybody when a draw's actor panics: shown on a real Postgres, with the actors alone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::actors::persistence::{Limits, insert_user};
+use crate::clock::Ids;
+use crate::db::embedded::{Options as ServerOptions, Server};
+use crate::db::migrate;
+use crate::domain::draw::AskLine;
+use crate::domain::game::Game;
+use crate::domain::id::LotteryId;
+use crate::domain::money::{Currency, Money, Share};
+use crate::domain::payment::PaymentStatus;
+use crate::domain::prize::{Award, PrizeTable, Tier};
+use crate::domain::record::{BeginDeposit, EndDeposit};
+use crate::domain::user::{Email, Role, Username};
+
+fn rules() -> Rules {
+    let game = Game::new(5, 36).unwrap();
+    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
+    Rules {
+        lottery: LotteryId("5of36".to_owned()),
+        game,
+        price: Money::new(100),
+        fund_share: Share::new(5_000).unwrap(),
+        prizes: PrizeTable::new(game, tiers).unwrap(),
+    }
+}
+
+/// The actors over an empty database.
+async fn draws(server: &Server, board: &Board) -> Draws {
+    let config = server.connection();
+    migrate(&config).await.unwrap();
+    let db = Db::new(&config, 4).unwrap();
+    let currency: Currency = "RUB".parse().unwrap();
+    let limits = Limits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
+    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits);
+    persistence.know_lotteries([rules().lottery].iter()).await.unwrap();
+    let options = Options { in_flight: 64, pool_limit: 100, reservation: SignedDuration::from_mins(5) };
+    Draws::start(db, persistence, board.clone(), Clock::manual(noon()), options).await.unwrap()
+}
+
+fn noon() -> Timestamp {
+    "2030-05-01T12:00:00Z".parse().unwrap()
+}
+
+/// A player with 1,000 in the wallet.
+async fn player(draws: &Draws, db: &Db) -> UserId {
+    let (name, email) = (Username::parse("ann").unwrap(), Email::parse("ann@example.com").unwrap());
+    let user = insert_user(db, (&name, &email, None), "-", Role::Player, noon()).await.unwrap().unwrap().id;
+    let payment = PaymentId(Ids::new().next(noon()));
+    let begin = BeginDeposit { user, payment, amount: Money::new(1_000), at: noon(), key: None };
+    let end = EndDeposit { user, payment, charge: Charge::Paid, at: noon(), key: None };
+    for record in [Record::BeginDeposit(begin), Record::EndDeposit(end)] {
+        draws.persistence.write(record, None).await.unwrap().unwrap();
+    }
+    user
+}
+
+async fn open_draw(draws: &Draws) -> DrawId {
+    let close = noon() + SignedDuration::from_hours(1);
+    let times = Times { sales_open_at: None, sales_close_at: close, draw_at: close };
+    let id = draws.create(&rules(), &times).await.unwrap();
+    draws.add_to_pool(id, 3, None).await.unwrap();
+    assert_eq!(draws.step(id, Step::Open, String::new()).await, Ok(true));
+    id
+}
+
+#[actix_web::test]
+async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&ServerOptions::new(directory.path())).await.unwrap();
+    let board = Board::default();
+    let draws = draws(&server, &board).await;
+    let db = Db::new(&server.connection(), 1).unwrap();
+    let ann = player(&draws, &db).await;
+    let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
+    let any = || vec![AskLine::FromPool];
+    let reserved = draws.order(lost, ann, any(), false, None).await.unwrap().order.payment;
+
+    // One order is on its way when it happens: it comes true, and its buyer hears so.
+    let under_way = draws.order(lost, ann, any(), true, None);
+    let panic = async {
+        draws.registry.do_send(ToDraw { draw: lost, message: DrawMessage::Panic });
+    };
+    let (under_way, ()) = tokio::join!(biased; under_way, panic);
+    assert_eq!(under_way.unwrap().first_number, Some(1));
+    assert_eq!(draws.order(other, ann, any(), true, None).await.unwrap().first_number, Some(1));
+
+    // What reached the dying actor is unknown; from then on it waits until the draw is back.
+    while draws.step(lost, Step::Open, String::new()).await != Ok(true) {}
+    let view = board.draw(lost).unwrap();
+    assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));
+    assert_eq!(draws.pay(lost, ann, reserved, None).await.unwrap().status, PaymentStatus::Paid);
+    assert_eq!(draws.order(lost, ann, any(), true, None).await.unwrap().first_number, Some(3));
+    assert_eq!(draws.order(lost, ann, any(), true, None).await, Err(OrderRefusal::PoolEmpty.into()));
+    assert_eq!(draws.step(lost, Step::Close, String::new()).await, Ok(true));
+    drop((draws, db));
+    server.stop().await.unwrap();
+}

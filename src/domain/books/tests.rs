@@ -1,0 +1,293 @@
+//! The books' tests: which refusal comes before which, and what two records do to each other when they meet
+//! in one transaction. That money is conserved whatever interleaves is shown with the draw's tests.
+
+use super::*;
+use crate::domain::game::Game;
+use crate::domain::id::{LotteryId, PoolTicketId};
+use crate::domain::ticket::Origin;
+
+const DRAW: DrawId = DrawId(7);
+const ANN: UserId = UserId(1);
+const BOB: UserId = UserId(2);
+const PRICE: Money = Money::new(100);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_900_000_000 + second).unwrap()
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn fence() -> Fence {
+    Fence { draw: DRAW, epoch: 3 }
+}
+
+fn key(text: &str, request: u8) -> Option<Key> {
+    Some(Key { user: ANN, text: text.to_owned(), request: [request; 32] })
+}
+
+/// Ann has 250, Bob nothing; the draw has sold 10; "used" and "busy" are kept already.
+fn books() -> Books {
+    let accounts = [
+        (AccountId::CLEARING, Money::new(-250)),
+        (AccountId::wallet(ANN), Money::new(250)),
+        (AccountId::wallet(BOB), Money::ZERO),
+        (AccountId::escrow(DRAW), Money::ZERO),
+    ];
+    let kept = Kept { request: [1; 32], status: 201, payment: Some(PaymentId(id(99))), answer: None };
+    Books {
+        currency: "RUB".parse().unwrap(),
+        ledger: Ledger::new(accounts),
+        draws: HashMap::from([(DRAW, Sales { epoch: 3, sold: 10 })]),
+        payments: HashMap::new(),
+        keys: HashMap::from([((ANN, "used".to_owned()), kept)]),
+        changes: Changes::default(),
+    }
+}
+
+fn order(user: UserId, payment: u128, lines: u128) -> Order {
+    let pick = Game::new(5, 36).unwrap().unrank(0);
+    let line = |line| Line {
+        ticket: TicketId(id(payment + 1 + line)),
+        pick,
+        origin: Origin::Pool,
+        pool_ticket: Some(PoolTicketId(id(line))),
+    };
+    Order {
+        fence: fence(),
+        lottery: LotteryId("5of36".to_owned()),
+        user,
+        payment: PaymentId(id(payment)),
+        price: PRICE,
+        lines: (0..lines).map(line).collect(),
+        reserved_until: None,
+        at: at(0),
+        key: None,
+    }
+}
+
+/// With a reservation of so many of Ann's tickets, in this status.
+fn with_payment(status: PaymentStatus, lines: u64) -> Books {
+    let row = PaymentRow {
+        user: ANN,
+        kind: PaymentKind::Purchase,
+        status,
+        amount: PRICE.checked_mul(lines).unwrap(),
+        method: None,
+        failure_code: None,
+        draw: Some(DRAW),
+        lines: Some(lines as i16),
+        reserved_until: Some(at(300)),
+        created_at: at(0),
+        updated_at: at(0),
+    };
+    Books { payments: HashMap::from([(PAYMENT, row)]), ..books() }
+}
+
+const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(1_000));
+
+fn tickets(count: u128) -> Vec<TicketId> {
+    (1..=count).map(|ticket| TicketId(id(1_000 + ticket))).collect()
+}
+
+fn pay(count: u128) -> Record {
+    let tickets = tickets(count);
+    Record::Pay(Pay { fence: fence(), user: ANN, payment: PAYMENT, tickets, at: at(9), key: None })
+}
+
+fn expire(count: u128) -> Record {
+    let tickets = tickets(count);
+    Record::Expire(Expire { fence: fence(), user: ANN, payment: PAYMENT, tickets, at: at(9) })
+}
+
+fn give_back(ticket: usize) -> Record {
+    let ticket = tickets(9)[ticket];
+    Record::GiveBack(GiveBack { fence: fence(), user: ANN, payment: PAYMENT, ticket, price: PRICE, at: at(9) })
+}
+
+fn end_charge(charge: Charge, held: bool) -> Record {
+    let held = held.then(|| Held { fence: fence(), tickets: tickets(2) });
+    Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, charge, at: at(9), key: None })
+}
+
+/// Nothing moved and nothing is to be written.
+fn assert_untouched(books: &Books, what: &str) {
+    let changes = &books.changes;
+    assert!(books.ledger.made().is_empty(), "{what}");
+    assert!(changes.new_payments.is_empty() && changes.changed_payments.is_empty(), "{what}");
+    assert!(changes.new_tickets.is_empty() && changes.paid_tickets.is_empty(), "{what}");
+    assert!(changes.released_tickets.is_empty() && changes.new_keys.is_empty(), "{what}");
+    assert!(changes.changed_draws.is_empty() && books.draws[&DRAW].sold == 10, "{what}");
+}
+
+#[test]
+fn an_order_is_refused_in_this_order_of_precedence_and_changes_nothing() {
+    let stale = Fence { epoch: 2, ..fence() };
+    let elsewhere = Fence { draw: DrawId(8), epoch: 3 };
+    let replay = Refused::Replay(books().keys[&(ANN, "used".to_owned())].clone());
+    for (what, key, fence, lines, refusal) in [
+        ("a replay of another request", key("used", 2), stale, 9, Refused::KeyReused),
+        ("a replay of the same", key("used", 1), stale, 9, replay),
+        ("an older epoch", key("new", 1), stale, 9, Refused::Stale),
+        ("a draw that was not found", None, elsewhere, 9, Refused::Stale),
+        ("too dear", key("new", 1), fence(), 3, Refused::InsufficientFunds),
+    ] {
+        let mut books = books();
+        let order = Order { key, fence, ..order(ANN, 1_000, lines) };
+        assert_eq!(books.judge(&Record::Order(order)), Err(refusal), "{what}");
+        assert_untouched(&books, what);
+    }
+}
+
+#[test]
+fn a_payment_is_refused_in_this_order_of_precedence_and_changes_nothing() {
+    use PaymentStatus::{Expired, Failed, Paid, Pending, Processing, Refunded};
+    let stale = Fence { epoch: 2, ..fence() };
+    let mut rows = vec![
+        (Paid, key("used", 2), stale, Refused::KeyReused),
+        (Paid, key("new", 2), stale, Refused::Stale),
+        (Pending, None, fence(), Refused::InsufficientFunds),
+    ];
+    rows.extend([Processing, Paid, Failed, Expired, Refunded].map(|it| (it, None, fence(), Refused::NotPayable)));
+    for (status, key, fence, refusal) in rows {
+        let mut books = with_payment(status, 3);
+        let pay = Pay { fence, user: ANN, payment: PAYMENT, tickets: tickets(3), at: at(9), key };
+        assert_eq!(books.judge(&Record::Pay(pay)), Err(refusal), "{status:?}");
+        assert_untouched(&books, status.as_str());
+    }
+}
+
+#[test]
+fn one_batch_numbers_without_a_gap_whoever_is_refused_between() {
+    let mut books = books();
+    let first = books.judge(&Record::Order(order(ANN, 1_000, 1)));
+    assert_eq!(first, Ok(Accepted::Ordered { first_number: Some(11) }));
+    assert_eq!(books.judge(&Record::Order(order(BOB, 2_000, 1))), Err(Refused::InsufficientFunds));
+    let later = Order { reserved_until: Some(at(300)), ..order(BOB, 3_000, 2) };
+    assert_eq!(books.judge(&Record::Order(later)), Ok(Accepted::Ordered { first_number: None }));
+    assert_eq!(
+        books.judge(&Record::Order(order(ANN, 4_000, 1))),
+        Ok(Accepted::Ordered { first_number: Some(12) })
+    );
+    assert_eq!(books.judge(&Record::Order(order(ANN, 5_000, 1))), Err(Refused::InsufficientFunds));
+    assert_eq!(books.draws[&DRAW].sold, 12);
+    assert_eq!(books.ledger.balance(AccountId::escrow(DRAW)), Some(Money::new(200)));
+    let numbers: Vec<_> = books.changes.new_tickets.iter().map(|ticket| ticket.number).collect();
+    assert_eq!(numbers, [Some(11), None, None, Some(12)]);
+}
+
+#[test]
+fn a_key_used_twice_in_one_batch_has_one_effect() {
+    let mut books = books();
+    let first = Order { key: key("new", 1), ..order(ANN, 1_000, 1) };
+    let again = Order { key: key("new", 1), ..order(ANN, 2_000, 1) };
+    let other = Order { key: key("new", 2), ..order(ANN, 3_000, 1) };
+    assert!(books.judge(&Record::Order(first)).is_ok());
+    let kept = match books.judge(&Record::Order(again)) {
+        Err(Refused::Replay(kept)) => kept,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((kept.payment, kept.status), (Some(PaymentId(id(1_000))), 201));
+    assert_eq!(books.judge(&Record::Order(other)), Err(Refused::KeyReused));
+    assert_eq!(books.ledger.made().len(), 1);
+}
+
+#[test]
+fn of_two_payments_of_one_reservation_in_one_batch_one_is_charged() {
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    let paid = match books.judge(&pay(2)) {
+        Ok(Accepted::Payment(payment)) => payment,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((paid.status, paid.ticket_ids), (PaymentStatus::Paid, tickets(2)));
+    assert_eq!(books.judge(&pay(2)), Err(Refused::NotPayable));
+    assert_eq!(books.ledger.made().len(), 1);
+    assert_eq!(books.changes.paid_tickets, [(ANN, tickets(2)[0], 11), (ANN, tickets(2)[1], 12)]);
+}
+
+#[test]
+fn of_expiry_and_payment_the_first_wins_and_the_other_is_refused() {
+    let mut paid_first = with_payment(PaymentStatus::Pending, 1);
+    assert!(paid_first.judge(&pay(1)).is_ok());
+    assert_eq!(paid_first.judge(&expire(1)), Err(Refused::NotPayable));
+    assert!(paid_first.changes.released_tickets.is_empty());
+
+    let mut expired_first = with_payment(PaymentStatus::Pending, 1);
+    assert_eq!(expired_first.judge(&expire(1)), Ok(Accepted::Released));
+    assert_eq!(expired_first.judge(&pay(1)), Err(Refused::NotPayable));
+    assert!(expired_first.ledger.made().is_empty() && expired_first.changes.paid_tickets.is_empty());
+}
+
+#[test]
+fn giving_back_lowers_the_payment_and_the_last_expires_it() {
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    assert_eq!(books.judge(&give_back(1)), Ok(Accepted::Released));
+    let row = &books.payments[&PAYMENT];
+    assert_eq!((row.status, row.amount), (PaymentStatus::Pending, PRICE));
+    assert_eq!(books.judge(&give_back(0)), Ok(Accepted::Released));
+    let row = &books.payments[&PAYMENT];
+    assert_eq!((row.status, row.amount), (PaymentStatus::Expired, PRICE), "an amount is never zero");
+    assert_eq!(
+        books.changes.released_tickets,
+        [(ANN, tickets(2)[1], Release::Returned), (ANN, tickets(2)[0], Release::Expired)]
+    );
+    assert_eq!(books.judge(&give_back(0)), Err(Refused::NotPayable));
+}
+
+#[test]
+fn a_card_is_begun_once_and_nothing_else_pays_meanwhile() {
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    let begin = BeginCharge { fence: fence(), user: ANN, payment: PAYMENT, tickets: tickets(2), at: at(9) };
+    assert!(books.judge(&Record::BeginCharge(begin.clone())).is_ok());
+    assert_eq!(books.judge(&Record::BeginCharge(begin)), Err(Refused::NotPayable));
+    assert_eq!(books.judge(&pay(2)), Err(Refused::NotPayable));
+    assert_eq!(books.judge(&give_back(0)), Err(Refused::NotPayable));
+    assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
+    assert!(books.judge(&end_charge(Charge::Paid, true)).is_ok());
+    assert_eq!(books.judge(&end_charge(Charge::Paid, true)), Err(Refused::NotPayable));
+    assert_eq!(books.ledger.balance(AccountId::CLEARING), Some(Money::new(-450)));
+    assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(250)), "the card paid");
+}
+
+#[test]
+fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
+    use PaymentStatus::{Expired, Paid, Pending, Processing, Refunded};
+    let declined = || Charge::Declined("card_declined".to_owned());
+    for (charge, held, status, wallet, sold) in [
+        (Charge::Paid, true, Paid, 250, 12),
+        (declined(), true, Pending, 250, 10),
+        (Charge::Processing, true, Processing, 250, 10),
+        // The tickets are gone: money that comes all the same is the wallet's.
+        (Charge::Paid, false, Refunded, 450, 10),
+        (declined(), false, Expired, 250, 10),
+        (Charge::Processing, false, Processing, 250, 10),
+    ] {
+        let mut books = with_payment(Processing, 2);
+        assert!(books.judge(&end_charge(charge.clone(), held)).is_ok());
+        assert_eq!(books.payments[&PAYMENT].status, status, "{charge:?}");
+        assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(wallet)), "{charge:?}");
+        assert_eq!(books.draws[&DRAW].sold, sold, "{charge:?}");
+    }
+}
+
+#[test]
+fn an_expiry_at_the_cut_off_leaves_the_payment_to_its_card() {
+    let mut books = with_payment(PaymentStatus::Processing, 2);
+    assert_eq!(books.judge(&expire(2)), Ok(Accepted::Released));
+    assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
+    assert_eq!(books.changes.released_tickets.len(), 2);
+    assert!(books.judge(&end_charge(Charge::Paid, false)).is_ok());
+    assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Refunded);
+}
+
+#[test]
+fn a_batch_locks_what_its_records_need_and_nothing_else() {
+    let later = Order { reserved_until: Some(at(300)), key: key("new", 1), ..order(BOB, 3_000, 1) };
+    let needs = Needs::of([&Record::Order(later), &pay(1), &end_charge(Charge::Paid, false)]);
+    let accounts = [AccountId::CLEARING, AccountId::wallet(ANN), AccountId::escrow(DRAW)];
+    assert_eq!(needs.accounts, BTreeSet::from(accounts));
+    assert_eq!(needs.draws, BTreeSet::from([DRAW]));
+    assert_eq!(needs.payments, BTreeSet::from([PAYMENT]));
+    assert_eq!(needs.keys, BTreeSet::from([(ANN, "new".to_owned())]));
+}

@@ -1,0 +1,196 @@
+//! Lists: pages, cursors, filters.
+
+use super::shapes::shaped;
+use super::*;
+
+/// Every list there is, with a row or more in each: ann's own, and the pool of this draw.
+async fn lists(world: &World) -> (Person, Vec<String>) {
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 1_000_000).await);
+    let draw = admin.open_draw(world, 3).await;
+    ann.buy_quick(draw, 2).await;
+    let lists = ["/lotteries", "/draws", "/tickets", "/payments", "/wallet/transfers"].map(str::to_owned);
+    let pool = format!("/draws/{draw}/pool");
+    (ann, lists.into_iter().chain([pool]).collect())
+}
+
+#[actix_web::test]
+async fn a_page_has_1_to_200_rows() {
+    let world = World::new().await;
+    let (ann, lists) = lists(&world).await;
+    for list in &lists {
+        for limit in ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"] {
+            let answer = ann.get(&format!("{list}?limit={limit}")).await;
+            assert_eq!(answer.status, 422, "{list}?limit={limit}: {}", answer.text);
+            complains_of(answer, "limit");
+        }
+        let one = ann.get(&format!("{list}?limit=1")).await.expect(200);
+        assert_eq!(one["items"].as_array().unwrap().len(), 1, "{list}");
+        let all = ann.get(&format!("{list}?limit=200")).await.expect(200);
+        shaped(&all, "items next_cursor");
+        assert_eq!(all["next_cursor"], Value::Null, "{list}");
+        assert_eq!(all["items"][0], one["items"][0], "{list}");
+    }
+}
+
+#[actix_web::test]
+async fn a_page_has_50_rows_by_default() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 120).await;
+    let page = |query: &str| {
+        let path = format!("/draws/{draw}/pool{query}");
+        let admin = admin.clone();
+        async move { admin.get(&path).await.expect(200) }
+    };
+    let rows = |page: &Value| page["items"].as_array().unwrap().len();
+    let first = page("").await;
+    assert_eq!(rows(&first), 50);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert_eq!(rows(&page(&format!("?cursor={cursor}&limit=200")).await), 70);
+    // A full last page says that it is the last.
+    assert_eq!(page("?limit=120").await["next_cursor"], Value::Null);
+}
+
+#[actix_web::test]
+async fn a_cursor_is_one_that_a_page_gave_and_a_parameter_one_that_is_known() {
+    let world = World::new().await;
+    let (ann, lists) = lists(&world).await;
+    for list in &lists {
+        for cursor in ["", "x", "!!!", "bm9uc2Vuc2U", "%FF", "MQ%3D%3D"] {
+            let answer = ann.get(&format!("{list}?cursor={cursor}")).await;
+            assert_eq!(answer.status, 422, "{list}?cursor={cursor}: {}", answer.text);
+            complains_of(answer, "cursor");
+        }
+        complains_of(ann.get(&format!("{list}?page=2")).await, "page");
+    }
+}
+
+/// The ids of a whole list, in pages of so many; between one page and the next, something happens.
+async fn leaf_through(who: &Person, list: &str, limit: usize, mut meanwhile: impl AsyncFnMut()) -> Vec<Value> {
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = who.get(&format!("{list}?limit={limit}{cursor}")).await.expect(200);
+        let items = page["items"].as_array().unwrap();
+        assert!(!items.is_empty() && items.len() <= limit, "{list}: a page of {}", items.len());
+        ids.extend(items.iter().map(|item| item["id"].clone()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return ids,
+        }
+        meanwhile().await;
+    }
+}
+
+async fn ids(who: &Person, list: &str) -> Vec<Value> {
+    leaf_through(who, list, 200, async || {}).await
+}
+
+/// Ids hold the time in milliseconds: what happens later is later.
+fn tick(world: &World) {
+    world.advance(SignedDuration::from_millis(1));
+}
+
+#[actix_web::test]
+async fn new_rows_never_shift_or_repeat_a_page() {
+    let world = World::new().await;
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 10_000_000).await);
+    let mut draws = Vec::new();
+    for _ in 0..7 {
+        draws.insert(0, json!(admin.schedule(&world).await));
+    }
+    let seen = leaf_through(&ann, "/draws", 3, async || {
+        admin.schedule(&world).await;
+    })
+    .await;
+    assert_eq!(seen, draws, "newest first");
+
+    let draw = admin.open_draw(&world, 0).await;
+    let mut tickets = Vec::new();
+    for _ in 0..6 {
+        tick(&world);
+        tickets.insert(0, ann.buy_quick(draw, 1).await["tickets"][0]["id"].clone());
+    }
+    let buy = async || {
+        tick(&world);
+        ann.buy_quick(draw, 2).await;
+    };
+    assert_eq!(leaf_through(&ann, "/tickets", 2, buy).await, tickets, "newest first");
+
+    for list in ["/payments", "/wallet/transfers"] {
+        let before = ids(&ann, list).await;
+        assert!(before.len() >= 7);
+        let deposit = async || {
+            tick(&world);
+            ann.deposit(1).await;
+        };
+        assert_eq!(leaf_through(&ann, list, 3, deposit).await, before, "{list}");
+        let newest = &ids(&ann, list).await[0];
+        assert!(!before.contains(newest), "{list}: newest first");
+    }
+}
+
+#[actix_web::test]
+async fn neither_sales_nor_new_tickets_shift_the_pool() {
+    let world = World::new().await;
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 10_000_000).await);
+    let draw = admin.open_draw(&world, 9).await;
+    let pool = format!("/draws/{draw}/pool");
+    let before = ids(&ann, &pool).await;
+    assert_eq!(before.len(), 9);
+    let mut first = before.iter();
+    let sale = async || {
+        // A ticket of a page already seen goes, and a new one comes.
+        let lines = json!([{"pool_ticket_id": first.next().unwrap()}]);
+        ann.order(draw, lines, "wallet").await.expect(201);
+        tick(&world);
+        admin.pool(draw, 1).await.expect(201);
+    };
+    let seen = leaf_through(&ann, &pool, 3, sale).await;
+    assert_eq!(seen[..9], before, "as they were made");
+    let distinct: BTreeSet<&str> = seen.iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(distinct.len(), seen.len());
+    assert!(seen.len() > 9, "new ones come last");
+}
+
+#[actix_web::test]
+async fn a_filter_may_be_given_several_times() {
+    let world = World::new().await;
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 1_000_000).await);
+    let (scheduled, open, closed) =
+        (admin.schedule(&world).await, admin.open_draw(&world, 0).await, admin.open_draw(&world, 0).await);
+    let other = json!({"lottery": "6of45", "sales_close_at": world.minutes(60)});
+    let other = admin.post("/admin/draws", other).await.expect(201)["id"].as_i64().unwrap();
+    let here = ann.buy_quick(open, 1).await["tickets"][0]["id"].clone();
+    let there = ann.buy_quick(closed, 1).await["tickets"][0]["id"].clone();
+    let reserved =
+        ann.order(open, json!([{"quick_pick": true}]), "later").await.expect(201)["tickets"][0]["id"].clone();
+    admin.step(closed, "close").await.expect(200);
+
+    let found = async |path: &str| {
+        let list = ann.get(path).await.expect(200);
+        list["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("/draws?status=open&status=closed").await, [json!(closed), json!(open)]);
+    assert_eq!(found("/draws?status=scheduled").await, [json!(other), json!(scheduled)]);
+    assert_eq!(found("/draws?lottery=6of45").await, [json!(other)]);
+    assert_eq!(found("/draws?lottery=6of45&status=open").await, [json!(null); 0]);
+    assert_eq!(found("/draws?lottery=6of45&lottery=5of36").await.len(), 4);
+    assert_eq!(found(&format!("/tickets?draw_id={closed}")).await, [there]);
+    assert_eq!(found(&format!("/tickets?draw_id={open}&draw_id={closed}")).await.len(), 3);
+    assert_eq!(found(&format!("/tickets?draw_id={open}&status=paid")).await, [here]);
+    assert_eq!(found("/tickets?status=reserved").await, [reserved]);
+    assert_eq!(found("/tickets?status=paid&status=reserved&status=won").await.len(), 3);
+
+    for (path, field) in [
+        ("/draws?status=opened", "status"),
+        ("/draws?status=open&status=", "status"),
+        ("/draws?status=OPEN", "status"),
+        ("/draws?lottery=%00", "lottery"),
+        ("/tickets?status=sold", "status"),
+        ("/tickets?draw_id=x", "draw_id"),
+        ("/tickets?draw_id=1&draw_id=", "draw_id"),
+        ("/tickets?user_id=1", "user_id"),
+    ] {
+        complains_of(ann.get(path).await, field);
+    }
+}

@@ -1,0 +1,126 @@
+//! What admins make: draws and pools, and what is refused of them.
+
+use super::shapes::whole;
+use super::*;
+
+/// A lottery so small that its pool is soon complete.
+fn small() -> LotteryConfig {
+    let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share(10_000) }];
+    let (id, name) = ("2of5".to_owned(), "2 of 5".to_owned());
+    LotteryConfig { id, name, pick: 2, of: 5, price: 100, fund_share: 5_000, prizes }
+}
+
+/// Asks for so many pool tickets, and hears at once.
+async fn pool(admin: &Person, draw: i64, count: &str) -> Answer {
+    let body = format!("{{\"count\": {count}}}");
+    let path = format!("/admin/draws/{draw}/pool");
+    tokio::time::timeout(AT_ONCE, send_json(admin, &path, body)).await.expect("an answer at once")
+}
+
+/// A line of the issue.
+#[actix_web::test]
+async fn a_negative_or_huge_count_that_panics_or_never_returns() {
+    let world = World::with(|config| config.lotteries.push(small())).await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 0).await;
+    for count in [
+        "0",
+        "-1",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "1e3",
+        "1e400",
+        "1.5",
+        "\"5\"",
+        "null",
+        "true",
+        "[1]",
+        "1000001",
+        "376993",
+    ] {
+        let answer = pool(&admin, draw, count).await;
+        assert_eq!(answer.status, 422, "{count}: {}", answer.text);
+        complains_of(answer, "count");
+    }
+    assert_eq!(admin.get(&format!("/draws/{draw}")).await.expect(200)["tickets_available"], 0);
+
+    let body = json!({"lottery": "2of5", "sales_close_at": world.minutes(60)});
+    let tiny = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
+    complains_of(pool(&admin, tiny, "11").await, "count");
+    assert_eq!(pool(&admin, tiny, "4").await.expect(201), json!({"created": 4, "tickets_available": 4}));
+    complains_of(pool(&admin, tiny, "7").await, "count");
+    assert_eq!(pool(&admin, tiny, "6").await.expect(201), json!({"created": 6, "tickets_available": 10}));
+    complains_of(pool(&admin, tiny, "1").await, "count");
+    // Every combination there is, each once.
+    let all = admin.get(&format!("/draws/{tiny}/pool")).await.expect(200);
+    let numbers: BTreeSet<String> =
+        all["items"].as_array().unwrap().iter().map(|ticket| ticket["numbers"].to_string()).collect();
+    assert_eq!(numbers.len(), 10);
+}
+
+#[actix_web::test]
+async fn a_draw_s_times_and_price_must_make_sense() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let (past, now, soon, late) = (world.minutes(-1), world.minutes(0), world.minutes(30), world.minutes(60));
+    for (change, field) in [
+        (json!({"lottery": "7of77"}), "lottery"),
+        (json!({"lottery": 5}), "lottery"),
+        (json!({"lottery": null}), "lottery"),
+        (json!({"price": 0}), "price"),
+        (json!({"price": -10_000}), "price"),
+        (json!({"price": 1_000_000_000_001_i64}), "price"),
+        (json!({"price": 99.9}), "price"),
+        (json!({"price": "10000"}), "price"),
+        (json!({"sales_close_at": past}), "sales_close_at"),
+        (json!({"sales_close_at": now}), "sales_close_at"),
+        (json!({"sales_close_at": null}), "sales_close_at"),
+        (json!({"sales_close_at": "tomorrow"}), "sales_close_at"),
+        (json!({"sales_close_at": "2030-06-01"}), "sales_close_at"),
+        (json!({"sales_close_at": "2030-06-01T12:00:00"}), "sales_close_at"),
+        (json!({"sales_close_at": 1_906_545_600}), "sales_close_at"),
+        (json!({"sales_open_at": late}), "sales_open_at"),
+        (json!({"sales_open_at": "-009998-01-01T00:00:00Z"}), "sales_open_at"),
+        (json!({"draw_at": soon}), "draw_at"),
+        (json!({"draw_at": "+012000-01-01T00:00:00Z"}), "draw_at"),
+        (json!({"status": "open"}), "status"),
+    ] {
+        let mut body = json!({"lottery": "5of36", "sales_close_at": late});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = admin.post("/admin/draws", body).await;
+        assert_eq!(answer.status, 422, "{change}: {}", answer.text);
+        complains_of(answer, field);
+    }
+    let all_wrong = json!({"lottery": "7of77", "price": 0, "sales_open_at": now, "sales_close_at": past});
+    let problem = admin.post("/admin/draws", all_wrong).await.refused(422, "validation_failed");
+    assert_eq!(fields(&problem), ["lottery", "price", "sales_close_at", "sales_open_at"]);
+    assert_eq!(world.count("SELECT count(*) FROM draws").await, 0);
+}
+
+#[actix_web::test]
+async fn a_draw_is_made_as_it_was_asked_for() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let body = json!({
+        "lottery": "6of45", "price": 1, "sales_open_at": "2030-05-01T12:30:00.5Z",
+        "sales_close_at": "2030-05-01T16:00:00+03:00", "draw_at": "2030-05-01T13:30:00.123999Z",
+    });
+    let draw = admin.post("/admin/draws", body).await.expect(201);
+    assert_eq!((&draw["number"], &draw["price"]), (&json!(1), &json!(1)));
+    let time = |name: &str| draw[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(time("sales_open_at"), world.minutes(30) + SignedDuration::from_millis(500));
+    assert_eq!(time("sales_close_at"), world.minutes(60));
+    assert_eq!(time("draw_at").subsec_millisecond(), 124, "whole milliseconds");
+    whole(&draw);
+    let path = format!("/draws/{}", draw["id"]);
+    assert_eq!(admin.get(&path).await.expect(200), draw);
+    let nulls = json!({
+        "lottery": "6of45", "price": null, "sales_open_at": null, "sales_close_at": world.minutes(60), "draw_at": null,
+    });
+    let second = admin.post("/admin/draws", nulls).await.expect(201);
+    assert_eq!((&second["number"], &second["price"]), (&json!(2), &json!(10_000)), "each lottery counts its own");
+    let dearest = json!({"lottery": "5of36", "price": 1_000_000_000_000_i64, "sales_close_at": world.minutes(1)});
+    assert_eq!(admin.post("/admin/draws", dearest).await.expect(201)["number"], 1);
+}

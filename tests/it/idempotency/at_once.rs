@@ -1,0 +1,84 @@
+//! The same key while its first request still runs.
+
+use super::*;
+
+#[actix_web::test]
+async fn while_the_first_still_runs_its_key_is_in_progress() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.rich_player("ann", 9 * PRICE).await;
+    let to_pay = ann.reserve(draw).await;
+    for (key, path, body) in [("buy", tickets(draw), quick("wallet")), ("pay", pay(&to_pay), wallet())] {
+        let held = world.hold(draw).await;
+        let first = ask(&ann, &path, key, body.clone());
+        let meanwhile = async {
+            world.until_writer_waits().await;
+            for _ in 0..2 {
+                ann.post_keyed(&path, key, body.clone()).await.refused(409, "idempotency_in_progress");
+            }
+            let other = json!({"amount": 5, "token": "tok_visa"});
+            ann.post_keyed("/wallet/deposits", key, other).await.refused(409, "idempotency_in_progress");
+            held.let_go().await;
+        };
+        let (first, ()) = tokio::join!(first, meanwhile);
+        first.is_replayed(&ann).await;
+    }
+    assert_eq!(ann.balance().await, 7 * PRICE);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn eight_at_once_under_one_key_have_one_effect() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.rich_player("ann", 100 * PRICE).await;
+    let ordered = ann.reserve(draw).await;
+    let by_card = ann.reserve(draw).await;
+    for (key, path, body) in [
+        ("buy", tickets(draw), quick("wallet")),
+        ("reserve", tickets(draw), quick("later")),
+        ("pay", pay(&ordered), wallet()),
+        ("pay-card", pay(&by_card), card("tok_visa")),
+        ("fund", "/wallet/deposits".to_owned(), json!({"amount": PRICE, "token": "tok_visa"})),
+    ] {
+        let answers = join_all((0..8).map(|_| ann.post_keyed(&path, key, body.clone()))).await;
+
+        let is_first = |it: &Answer| it.status < 300 && !it.headers.contains_key("idempotency-replayed");
+        let first: Vec<&Answer> = answers.iter().filter(|it| is_first(it)).collect();
+        assert_eq!(first.len(), 1, "{key}");
+        for other in answers.iter().filter(|it| !is_first(it)) {
+            if !other.is(409, "idempotency_in_progress") {
+                is_replay(other, first[0]);
+            }
+        }
+        is_replay(&ann.post_keyed(&path, key, body).await, first[0]);
+    }
+    assert_eq!(ann.balance().await, (100 - 1 - 1 + 1) * PRICE);
+    assert_eq!(ann.all("/tickets").await.len(), 4);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn who_hangs_up_and_asks_again_is_charged_once() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.rich_player("ann", 9 * PRICE).await;
+    let to_pay = ann.reserve(draw).await;
+    for (key, path, body) in [("buy", tickets(draw), quick("wallet")), ("pay", pay(&to_pay), wallet())] {
+        let held = world.hold(draw).await;
+        let hasty = world.again(&ann);
+        tokio::select! {
+            answer = hasty.post_keyed(&path, key, body.clone()) => panic!("it was held: {}", answer.text),
+            () = world.until_writer_waits() => {}
+        }
+        drop(hasty);
+        ann.post_keyed(&path, key, body.clone()).await.refused(409, "idempotency_in_progress");
+        held.let_go().await;
+        let replayed = || async {
+            let answer = ann.post_keyed(&path, key, body.clone()).await;
+            assert!(answer.status < 300 || answer.is(409, "idempotency_in_progress"), "{}", answer.text);
+            answer.headers.contains_key("idempotency-replayed")
+        };
+        world.until("the first answer is known", replayed).await;
+    }
+    assert_eq!(ann.balance().await, 7 * PRICE);
+    assert_eq!(ann.all("/tickets").await.len(), 2);
+    world.check_books().await;
+}
