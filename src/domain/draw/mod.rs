@@ -1,5 +1,5 @@
 //! One draw: its pool, its reservations and the steps of its life. Decides and remembers; it neither
-//! writes nor waits. What it decides becomes a [`Record`], and [`Draw::answered`] tells it what became of
+//! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it what became of
 //! that: until then whatever the record touches is held and can go to nobody else.
 
 mod sale;

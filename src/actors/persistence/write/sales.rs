@@ -80,6 +80,11 @@ const KEEP_ANSWERS: &str = "-- sales::keep_answers(users, keys, requests, paymen
     ON CONFLICT (user_id, key) DO UPDATE SET answer = EXCLUDED.answer
     WHERE idempotency_keys.request = EXCLUDED.request";
 
+/// Every plan is a nested loop over a key, and generic.
+const SESSION: &str = "-- sales::session()
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+    SET plan_cache_mode = force_generic_plan; SET jit = off";
+
 /// The prepared statements of a connection.
 pub struct Statements {
     lock_draws: Statement,
@@ -101,9 +106,9 @@ pub struct Statements {
 
 impl Statements {
     pub async fn prepare(db: &Client) -> Result<Statements, Error> {
-        // Plans made while the tables are small must still be right when they are not.
-        db.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
-            .await?;
+        // A plan made while the tables are small must still be right when they are not; and it is made once,
+        // not for each batch anew.
+        db.batch_execute(SESSION).await?;
         Ok(Statements {
             lock_draws: db.prepare(LOCK_DRAWS).await?,
             lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
