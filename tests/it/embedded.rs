@@ -100,7 +100,7 @@ impl Service {
         let (_, module) = module_path!().split_once("::").expect("a module of the test binary");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([&format!("{module}::acts_as_a_service"), "--exact", "--nocapture"]);
-        command.env(ACT_AS_SERVICE, data_dir).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.env(ACT_AS_SERVICE, data_dir).stdout(Stdio::piped());
         Service(command.spawn().unwrap())
     }
 

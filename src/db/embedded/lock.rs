@@ -64,6 +64,15 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Gives it up now: a child that another thread has just forked, and that is not yet what it will be,
+    /// shares the open file and would hold the lock for a moment longer.
+    fn drop(&mut self) {
+        // Closing the file does the same a little later.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Who holds, or last held, the lock of a directory.
 pub(super) fn holder(dir: &Path) -> Holder {
     parse(&std::fs::read_to_string(dir.join(FILE)).unwrap_or_default())
