@@ -7,6 +7,9 @@ use std::sync::mpsc;
 
 use lottery::db::embedded::{Options, Server};
 use lottery::db::{connect, migrate};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tokio::sync::Mutex;
 use tokio_postgres::Config;
 
@@ -15,6 +18,8 @@ static SERVER: OnceLock<Config> = OnceLock::new();
 static CLONING: Mutex<()> = Mutex::const_new(());
 static CLONES: AtomicU32 = AtomicU32::new(0);
 
+/// Of the servers' directories; the process id follows.
+const PREFIX: &str = "lottery-tests-";
 const TEMPLATE: &str = "template_lottery";
 
 /// A fresh database with the schema, and nothing else in it.
@@ -33,6 +38,19 @@ fn named(server: &Config, name: &str) -> Config {
     config
 }
 
+/// Removes what earlier processes could not: theirs ended with the server still in its directory.
+fn clear() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
+        let left = pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
+        if left {
+            // Somebody else's stays.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// The server lives on a thread of its own, since every test has a runtime of its own. Nobody stops it:
 /// it goes with the process, however that ends.
 fn start() -> Config {
@@ -40,7 +58,9 @@ fn start() -> Config {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let directory = tempfile::Builder::new().prefix("lottery-tests-").tempdir().unwrap();
+            clear();
+            let prefix = format!("{PREFIX}{}-", std::process::id());
+            let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
             let options = Options::new(directory.path());
             let server = Server::start(&options).await.unwrap();
             let config = server.connection();
