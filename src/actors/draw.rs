@@ -173,6 +173,7 @@ impl DrawActor {
                     }
                 }
             }
+            DrawMessage::Reschedule { times, reply } => self.reschedule(times, reply, ctx),
             DrawMessage::AddToPool { count, key, reply } => self.add_to_pool(count, key, reply, ctx),
             #[cfg(test)]
             DrawMessage::Panic => panic!("a test asked for it"),

@@ -38,7 +38,7 @@ const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 /// What the draws need to know of the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Options {
-    /// Orders in flight of all draws, and of one.
+    /// Orders in flight, of all draws together.
     pub in_flight: usize,
     /// Pre-made tickets that one call may create.
     pub pool_limit: usize,
@@ -184,6 +184,10 @@ pub enum DrawMessage {
         reason: String,
         reply: oneshot::Sender<Result<(), StepRefusal>>,
     },
+    Reschedule {
+        times: Times,
+        reply: oneshot::Sender<Result<(), StepRefusal>>,
+    },
     AddToPool {
         count: usize,
         key: Option<Key>,
@@ -220,13 +224,9 @@ impl DrawMessage {
             DrawMessage::EndCharge { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
             DrawMessage::GiveBack { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
             DrawMessage::Step { step, reply, .. } => drop(reply.send(absent.answer_step(step))),
+            DrawMessage::Reschedule { reply, .. } => drop(reply.send(Err(absent.refusal()))),
             DrawMessage::AddToPool { reply, .. } => {
-                let refusal = match absent {
-                    Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
-                    Absent::Over(status) => StepRefusal::InvalidTransition(status),
-                    Absent::Unreachable => StepRefusal::Away,
-                };
-                drop(reply.send(Err(refusal.into())));
+                drop(reply.send(Err(absent.refusal().into())));
             }
             #[cfg(test)]
             DrawMessage::Panic => {}
@@ -235,6 +235,14 @@ impl DrawMessage {
 }
 
 impl Absent {
+    fn refusal(self) -> StepRefusal {
+        match self {
+            Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
+            Absent::Over(status) => StepRefusal::InvalidTransition(status),
+            Absent::Unreachable => StepRefusal::Away,
+        }
+    }
+
     fn answer_step(self, step: Step) -> Result<(), StepRefusal> {
         match (self, step) {
             (Absent::Over(DrawStatus::Completed), Step::Conduct) => Ok(()),
@@ -385,6 +393,17 @@ impl Draws {
             Ok(Ok(result)) => result.map(|()| true),
             Ok(Err(_)) => Err(StepRefusal::Failed),
             Err(_) => Ok(false),
+        }
+    }
+
+    /// Gives a draw other times.
+    pub async fn reschedule(&self, draw: DrawId, times: Times) -> Result<(), StepRefusal> {
+        let (reply, answer) = oneshot::channel();
+        self.registry.do_send(ToDraw { draw, message: DrawMessage::Reschedule { times, reply } });
+        match tokio::time::timeout(STEP_WAIT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StepRefusal::Failed),
+            Err(_) => Err(StepRefusal::Away),
         }
     }
 

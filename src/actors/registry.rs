@@ -137,7 +137,7 @@ impl Handler<ToDraw> for Registry {
     fn handle(&mut self, ToDraw { draw, message }: ToDraw, ctx: &mut Context<Self>) {
         match self.draws.get_mut(&draw) {
             Some(Entry::Live(actor)) if actor.connected() => actor.do_send(message),
-            // Bounded by the orders in flight.
+            // Bounded by the orders in flight and by the few admins who ask for steps.
             Some(Entry::Loading { messages, .. }) => messages.push(message),
             Some(Entry::Live(_)) | None => {
                 let entry = Entry::Loading { messages: vec![message], waiting: Vec::new() };

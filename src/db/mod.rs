@@ -30,6 +30,9 @@ pub enum DbError {
     Migration(#[from] refinery::Error),
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
+    /// The connection died at COMMIT: it may have been written, or not.
+    #[error("the outcome of a transaction is not known: {0}")]
+    Unknown(tokio_postgres::Error),
     /// A row that this version of the service did not write.
     #[error("the database holds what it cannot: {0}")]
     Corrupt(&'static str),

@@ -9,13 +9,18 @@ use super::caller::Caller;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
 use super::idempotency;
-use super::query::path_id;
+use super::query::{List, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{PoolError, SaleError};
+use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::db::read::payments::OwnedPayment;
+use crate::db::read::tickets::OwnedTicket;
+use crate::db::read::{self, draws};
 use crate::domain::draw::{Step, Times};
 use crate::domain::id::DrawId;
-use crate::domain::lottery::Rules;
+use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::money::Money;
+use crate::domain::payment::{PaymentKind, PaymentStatus};
+use crate::domain::ticket::TicketStatus;
 
 /// The dearest ticket, in minor units.
 const MAX_PRICE: i64 = 1_000_000_000_000;
@@ -38,6 +43,86 @@ pub async fn create(state: web::Data<State>, Body(body): Body<CreateBody>) -> Re
     Ok(HttpResponse::Created().json(current(&state, id).await?))
 }
 
+/// What is stored is what is answered: whole milliseconds.
+fn whole(at: Timestamp) -> Timestamp {
+    at.round(Unit::Millisecond).unwrap_or(at)
+}
+
+/// What is wrong with a draw's times.
+fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
+    let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
+    // What lies before all of us does not even fit into the database.
+    let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
+    let laws = [
+        (times.sales_close_at > now, "sales_close_at", "must be in the future"),
+        (opens_first, "sales_open_at", "must be before sales_close_at"),
+        (thinkable, "sales_open_at", "must not be before 1970"),
+        (times.draw_at >= times.sales_close_at, "draw_at", "must not be before sales_close_at"),
+    ];
+    let broken = laws.into_iter().filter(|(holds, ..)| !holds);
+    broken.map(|(_, field, message)| FieldError { field: field.to_owned(), message: message.to_owned() }).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RescheduleBody {
+    sales_open_at: Option<Timestamp>,
+    sales_close_at: Option<Timestamp>,
+    draw_at: Option<Timestamp>,
+}
+
+pub async fn reschedule(
+    state: web::Data<State>,
+    request: HttpRequest,
+    Body(body): Body<RescheduleBody>,
+) -> Result<web::Json<DrawBody>, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    let Some(view) = state.board.draw(id) else {
+        let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
+        return Err(StepRefusal::InvalidTransition(view.status).into());
+    };
+    let times = Times {
+        sales_open_at: body.sales_open_at.map(whole).or(view.times.sales_open_at),
+        sales_close_at: body.sales_close_at.map_or(view.times.sales_close_at, whole),
+        draw_at: body.draw_at.map_or(view.times.draw_at, whole),
+    };
+    let now = state.clock.now();
+    let errors = check_times(&times, now);
+    // That a draw can have no other times any more comes first.
+    let early = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
+    if early && now < view.times.sales_close_at && !errors.is_empty() {
+        return Err(Problem::validation(errors));
+    }
+    state.draws.reschedule(id, times).await?;
+    Ok(web::Json(current(&state, id).await?))
+}
+
+pub async fn tickets(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<web::Json<List<OwnedTicket>>, Problem> {
+    let id = DrawId(path_id(&request, "draw")?);
+    let query = Query::of(&request, &["status", "limit", "cursor"])?;
+    let statuses = query.all("status", TicketStatus::parse, "must be a ticket's status, such as paid")?;
+    let page = query.page()?;
+    draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
+    let rows = read::tickets::of_draw(&state.db, id, &statuses, page).await?;
+    Ok(web::Json(List::of(rows, |ticket| ticket)))
+}
+
+pub async fn payments(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<web::Json<List<OwnedPayment>>, Problem> {
+    let query = Query::of(&request, &["user_id", "status", "kind", "limit", "cursor"])?;
+    let users = query.all("user_id", |text| text.parse().ok(), "must be a user's id")?;
+    let statuses = query.all("status", PaymentStatus::parse, "must be a payment's status, such as paid")?;
+    let kinds = query.all("kind", PaymentKind::parse, "must be purchase, deposit or withdrawal")?;
+    let page = query.page()?;
+    let rows = read::payments::all(&state.db, state.currency, &users, &statuses, &kinds, page).await?;
+    Ok(web::Json(List::of(rows, |payment| payment)))
+}
+
 fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     let mut errors = Vec::new();
     let mut check = |holds: bool, field: &str, message: String| {
@@ -50,20 +135,12 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     check(known.is_some(), "lottery", format!("must be one of {}", ids.join(", ")));
     let price_fits = body.price.is_none_or(|price| (1..=MAX_PRICE).contains(&price));
     check(price_fits, "price", format!("must be 1 to {MAX_PRICE} minor units"));
-    // What is stored is what is answered: whole milliseconds.
-    let whole = |at: Timestamp| at.round(Unit::Millisecond).unwrap_or(at);
     let times = Times {
         sales_open_at: body.sales_open_at.map(whole),
         sales_close_at: whole(body.sales_close_at),
         draw_at: whole(body.draw_at.unwrap_or(body.sales_close_at)),
     };
-    check(times.sales_close_at > state.clock.now(), "sales_close_at", "must be in the future".to_owned());
-    let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
-    check(opens_first, "sales_open_at", "must be before sales_close_at".to_owned());
-    // What lies before all of us does not even fit into the database.
-    let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
-    check(thinkable, "sales_open_at", "must not be before 1970".to_owned());
-    check(times.draw_at >= times.sales_close_at, "draw_at", "must not be before sales_close_at".to_owned());
+    errors.extend(check_times(&times, state.clock.now()));
     match known {
         Some(lottery) if errors.is_empty() => {
             let mut rules = lottery.rules.clone();

@@ -181,12 +181,42 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
 }
 
 pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
-    let token = body.parse()?;
-    state.persistence.end_session(&token.hash(), state.clock.now()).await?;
+    // What is no token of ours has no session to end: the client is logged out all the same.
+    if let Ok(token) = body.parse() {
+        state.persistence.end_session(&token.hash(), state.clock.now()).await?;
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 
 pub async fn me(state: Shared, caller: Caller) -> Result<web::Json<User>, Problem> {
     let user = users::one(&state.db, caller.user).await?;
     user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user is not known here"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    current_password: SecretString,
+    new_password: SecretString,
+}
+
+pub async fn change_password(
+    state: Shared,
+    caller: Caller,
+    Body(body): Body<ChangePassword>,
+) -> Result<HttpResponse, Problem> {
+    let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
+    let now = state.clock.now();
+    let user = users::one(&state.db, caller.user).await?;
+    let account = account(user.as_ref(), "");
+    state.limits.account(&account, now)?;
+    let hash = users::password_hash(&state.db, caller.user).await?;
+    if !state.hasher.verify(body.current_password, hash).await? {
+        state.limits.login_failed(&account, now)?;
+        return Err(Problem::new(Code::InvalidCredentials, "the current password is another one"));
+    }
+    let hash = state.hasher.hash(new).await?;
+    state.persistence.change_password(caller.user, &hash, caller.session, now).await?;
+    tracing::info!(user = %caller.user, "a password was changed");
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -12,7 +12,7 @@ use super::error::{Code, Problem};
 use super::state::State;
 use crate::auth::Standing;
 use crate::db::read::users;
-use crate::domain::id::UserId;
+use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, Status};
 
 /// Somebody who is logged in and not blocked.
@@ -20,6 +20,8 @@ use crate::domain::user::{Role, Status};
 pub struct Caller {
     pub user: UserId,
     pub role: Role,
+    /// The log-in that the token belongs to.
+    pub session: SessionId,
 }
 
 impl FromRequest for Caller {
@@ -45,7 +47,7 @@ async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
         None => load(state, claims.user).await?,
     };
     match standing.status {
-        Status::Active => Ok(Caller { user: claims.user, role: standing.role }),
+        Status::Active => Ok(Caller { user: claims.user, role: standing.role, session: claims.session }),
         Status::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
     }
 }

@@ -228,6 +228,10 @@ impl From<DbError> for Problem {
                 tracing::warn!(error = describe(&error), "the database is away");
                 Problem::overloaded()
             }
+            DbError::Unknown(_) => {
+                tracing::warn!(error = describe(&error), "a connection died at COMMIT");
+                SaleError::OutcomeUnknown.into()
+            }
             error => Problem::internal(describe(&error)),
         }
     }

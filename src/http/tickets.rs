@@ -106,7 +106,10 @@ pub async fn order(
 /// A refusal stands only when the key has no earlier success: what looks sold or closed may be its own.
 pub async fn refused(state: &State, working: &Working, error: SaleError) -> Result<HttpResponse, Problem> {
     match (error, &working.key) {
-        (SaleError::Refused(Refused::Replay(kept)), Some(key)) => idempotency::replay(state, key.user, kept).await,
+        // It is written: whatever keeps us from reading it, "nothing was taken" would be false.
+        (SaleError::Refused(Refused::Replay(kept)), Some(key)) => {
+            idempotency::replay(state, key.user, kept).await.map_err(|_| SaleError::OutcomeUnknown.into())
+        }
         (SaleError::OutcomeUnknown, _) => Err(SaleError::OutcomeUnknown.into()),
         (error, key) => match idempotency::first_answer(state, key.as_ref()).await? {
             Some(first) => Ok(first),

@@ -1,6 +1,7 @@
 //! The tests on a real Postgres and over real HTTP, one file a noun. `world` has their vocabulary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admin;
 mod auth;
 mod command;
 mod contract;

@@ -12,14 +12,14 @@ use tokio::sync::oneshot;
 use super::{Asked, DrawActor, Surroundings, UnderWay};
 use crate::actors::draws::{PoolError, Pooled, StepRefusal};
 use crate::actors::persistence::{
-    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, PoolWritten, Refund, Seal,
-    Step as Write, StepError,
+    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, PoolWritten, Refund,
+    Reschedule, Seal, Step as Write, StepError,
 };
 use crate::actors::registry::Ended;
 use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
-use crate::domain::draw::{Allowed, Step, Winning};
+use crate::domain::draw::{Allowed, Step, Times, Winning};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
 use crate::domain::lottery::{DrawStatus, Rules};
@@ -190,6 +190,38 @@ impl DrawActor {
             actor.finish(asked, ctx);
         };
         self.write(asked, work, tell, ctx);
+    }
+
+    /// Gives the draw other times, unless a step is under way that they could not touch any more.
+    pub(super) fn reschedule(
+        &mut self,
+        times: Times,
+        reply: oneshot::Sender<Result<(), StepRefusal>>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.under_way.is_some() || !self.draw.may_be_rescheduled(self.now()) {
+            drop(reply.send(Err(StepRefusal::InvalidTransition(self.draw.status()))));
+            return;
+        }
+        self.under_way = Some(UnderWay::Writing);
+        let work = step(&self.around.persistence, Reschedule { fence: self.draw.fence(), times });
+        let done = move |result: Result<(), StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            let _in = actor.span.clone().entered();
+            if result.is_err() {
+                // The admin may have gone.
+                let _ = reply.send(Err(StepRefusal::Failed));
+                actor.give_up("it is not known which times were written", ctx);
+                return;
+            }
+            actor.draw.rescheduled(times);
+            actor.under_way = None;
+            actor.publish();
+            tracing::info!("the draw has other times");
+            // The admin may have gone.
+            let _ = reply.send(Ok(()));
+            actor.tick(ctx);
+        };
+        ctx.spawn(work.into_actor(self).map(done));
     }
 
     /// Makes pool tickets beside the sale: chosen off the actor, written on a connection of the pool, and

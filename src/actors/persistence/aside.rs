@@ -8,7 +8,7 @@ use super::transaction::StepFailure;
 use super::write::draws;
 use super::write::users::{self, NewToken, NewUser};
 use crate::db::read::users::{User, user};
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, is_passing};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
@@ -46,6 +46,11 @@ pub enum PoolWritten {
     KeyTaken,
 }
 
+/// Commits, and tells apart what was refused from what nobody knows.
+async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
+    tx.commit().await.map_err(|error| if is_passing(&error) { DbError::Unknown(error) } else { error.into() })
+}
+
 /// Writes a person with a wallet, in a transaction of its own.
 pub async fn insert_user(
     db: &Db,
@@ -60,7 +65,7 @@ pub async fn insert_user(
     match users::insert(tx.client(), &new).await? {
         Some(row) => {
             let user = user(&row)?;
-            tx.commit().await?;
+            commit(tx).await?;
             Ok(Ok(user))
         }
         None if users::is_username_taken(tx.client(), username).await? => Ok(Err(Taken::Username)),
@@ -91,7 +96,7 @@ impl Persistence {
         let mut client = self.db.client().await?;
         let tx = client.transaction().await?;
         users::begin_session(tx.client(), session, user, &NewToken { hash: token, expires_at }, at).await?;
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
     /// Spends a refresh token for a new one. A spent one ends its session.
@@ -117,8 +122,23 @@ impl Persistence {
                 Rotated::New(found.user, found.session)
             }
         };
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(rotated)
+    }
+
+    /// Gives a user another password, by its hash; every session but this one ends.
+    pub async fn change_password(
+        &self,
+        user: UserId,
+        password_hash: &str,
+        session: SessionId,
+        at: Timestamp,
+    ) -> Result<(), DbError> {
+        let mut client = self.db.client().await?;
+        let tx = client.transaction().await?;
+        users::set_password(tx.client(), user, password_hash).await?;
+        users::end_other_sessions(tx.client(), user, session, at).await?;
+        commit(tx).await
     }
 
     /// Ends the session of a refresh token, if there is one.
@@ -128,7 +148,7 @@ impl Persistence {
         if let Some(found) = users::lock_token(tx.client(), token).await? {
             users::end_session(tx.client(), found.session, at).await?;
         }
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
     /// Makes sure that the configured lotteries are known.
@@ -138,7 +158,7 @@ impl Persistence {
         for lottery in lotteries {
             draws::know_lottery(tx.client(), lottery).await?;
         }
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
     /// Makes a draw, scheduled.
@@ -146,7 +166,7 @@ impl Persistence {
         let mut client = self.db.client().await?;
         let tx = client.transaction().await?;
         let id = draws::create(tx.client(), rules, times, at).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(id)
     }
 
@@ -183,7 +203,7 @@ impl Persistence {
             }
             available = Some(tickets_available);
         }
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(PoolWritten::Written { available })
     }
 }

@@ -26,7 +26,7 @@ use transaction::Writer;
 pub use aside::{PoolWritten, Rotated, Taken, insert_user};
 pub use mailbox::{Answer, Answered, ReplyTo};
 pub use transaction::{Step, StepError};
-pub use write::draws::{BeginCancel, Open, Seal};
+pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::refund::Refund;
 pub use write::settle::{Completed, Conduct, Count, Counted, PayPrizes};
 

@@ -1,6 +1,7 @@
 //! Payments as their payers see them.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ pub struct PaymentView {
     pub reserved_until: Option<Timestamp>,
 }
 
-const VIEW: &str = "SELECT id, kind, status, amount, method, failure_code, draw_id, reserved_until, ticket_ids, \
+const VIEW: &str = "SELECT id, user_id, kind, status, amount, method, failure_code, draw_id, reserved_until, ticket_ids, \
      created_at, updated_at \
      FROM payment_states";
 
@@ -47,6 +48,39 @@ pub async fn list(
     let rows = db.query(&sql, &[&user.0, &page.after.unwrap_or(Uuid::max()), &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| Ok(view(row, currency)?.payment)).collect::<Result<_, DbError>>()?;
     Ok(Rows::cut(items, page.limit, |payment| payment.id.0))
+}
+
+/// A payment with its payer.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct OwnedPayment {
+    #[serde(flatten)]
+    pub payment: Payment,
+    pub user_id: UserId,
+}
+
+/// Everybody's payments, newest first; with users, statuses or kinds given, only those.
+pub async fn all(
+    db: &Db,
+    currency: Currency,
+    users: &[i64],
+    statuses: &[PaymentStatus],
+    kinds: &[PaymentKind],
+    page: Page<Uuid>,
+) -> Result<Rows<OwnedPayment, Uuid>, DbError> {
+    let sql = format!(
+        "-- payments::all()\n{VIEW} WHERE id < $1 AND ($2::bigint[] = '{{}}' OR user_id = ANY($2)) \
+         AND ($3::text[] = '{{}}' OR status = ANY($3)) AND ($4::text[] = '{{}}' OR kind = ANY($4)) \
+         ORDER BY id DESC LIMIT $5"
+    );
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    let after = page.after.unwrap_or(Uuid::max());
+    let rows = db.query(&sql, &[&after, &users, &statuses, &kinds, &(page.limit + 1)]).await?;
+    let owned = |row: &Row| {
+        Ok(OwnedPayment { payment: view(row, currency)?.payment, user_id: UserId(row.get("user_id")) })
+    };
+    let items = rows.iter().map(owned).collect::<Result<_, DbError>>()?;
+    Ok(Rows::cut(items, page.limit, |owned: &OwnedPayment| owned.payment.id.0))
 }
 
 fn view(row: &Row, currency: Currency) -> Result<PaymentView, DbError> {

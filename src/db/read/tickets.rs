@@ -1,5 +1,6 @@
 //! Tickets as their owners see them.
 
+use serde::Serialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, Us
 use crate::domain::money::Money;
 use crate::domain::ticket::{Origin, Ticket, TicketStatus};
 
-const VIEW: &str = "SELECT t.id, t.payment_id, t.draw_id, t.lottery, t.number, t.pick, t.origin, t.pool_ticket_id, \
+const VIEW: &str = "SELECT t.user_id, t.id, t.payment_id, t.draw_id, t.lottery, t.number, t.pick, t.origin, t.pool_ticket_id, \
      t.status, t.price, t.reserved_until, t.matches, t.prize, t.created_at, d.pick AS size, d.of \
      FROM ticket_states t JOIN draws d ON d.id = t.draw_id";
 
@@ -45,6 +46,33 @@ pub async fn list(
     let rows = db.query(&sql, &[&user.0, &after, &draws, &statuses, &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| Ok(view(row)?.ticket)).collect::<Result<_, DbError>>()?;
     Ok(Rows::cut(items, page.limit, |ticket| ticket.id.0))
+}
+
+/// A ticket with its owner.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct OwnedTicket {
+    #[serde(flatten)]
+    pub ticket: Ticket,
+    pub user_id: UserId,
+}
+
+/// Every ticket of a draw, newest first; with statuses given, only those.
+pub async fn of_draw(
+    db: &Db,
+    draw: DrawId,
+    statuses: &[TicketStatus],
+    page: Page<Uuid>,
+) -> Result<Rows<OwnedTicket, Uuid>, DbError> {
+    let sql = format!(
+        "-- tickets::of_draw()\n{VIEW} WHERE t.draw_id = $1 AND t.id < $2 \
+         AND ($3::text[] = '{{}}' OR t.status = ANY($3)) ORDER BY t.id DESC LIMIT $4"
+    );
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let rows =
+        db.query(&sql, &[&draw.0, &page.after.unwrap_or(Uuid::max()), &statuses, &(page.limit + 1)]).await?;
+    let owned = |row: &Row| Ok(OwnedTicket { ticket: view(row)?.ticket, user_id: UserId(row.get("user_id")) });
+    let items = rows.iter().map(owned).collect::<Result<_, DbError>>()?;
+    Ok(Rows::cut(items, page.limit, |owned: &OwnedTicket| owned.ticket.id.0))
 }
 
 /// The tickets first ordered with a payment, in the order of the lines, those given back since included.

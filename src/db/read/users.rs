@@ -37,6 +37,13 @@ pub async fn by_login(db: &Db, login: &str) -> Result<Option<(User, String)>, Db
     Ok(Some((user(&row)?, row.get("password_hash"))))
 }
 
+/// The hash a user's password is compared with.
+pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, DbError> {
+    let sql = "-- users::password_hash()
+        SELECT password_hash FROM users WHERE id = $1";
+    Ok(db.query_opt(sql, &[&id.0]).await?.map(|row| row.get(0)))
+}
+
 /// A user from a row with all its columns.
 pub fn user(row: &Row) -> Result<User, DbError> {
     Ok(User {

@@ -325,6 +325,17 @@ impl Draw {
         self.it.status = DrawStatus::Cancelled;
     }
 
+    /// May the times still be changed? While it is scheduled or open, and before its published cut-off.
+    pub fn may_be_rescheduled(&self, now: Timestamp) -> bool {
+        let early = matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped;
+        early && now < self.it.times.sales_close_at
+    }
+
+    /// It has other times. The database says so already.
+    pub fn rescheduled(&mut self, times: Times) {
+        self.it.times = times;
+    }
+
     /// May tickets be made in advance?
     pub fn takes_pool_tickets(&self) -> bool {
         matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped

@@ -145,6 +145,25 @@ impl Step for Open {
     }
 }
 
+/// The draw has other times.
+pub struct Reschedule {
+    pub fence: Fence,
+    pub times: Times,
+}
+
+impl Step for Reschedule {
+    type Output = ();
+
+    async fn run(&self, db: &Client) -> Result<(), StepFailure> {
+        lock(db, self.fence).await?;
+        let sql = "-- draws::reschedule()
+            UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
+        let Times { sales_open_at, sales_close_at, draw_at } = self.times;
+        db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
+        Ok(())
+    }
+}
+
 /// The sale is over: the list is sealed, and the epoch that sold it ends.
 pub struct Seal {
     pub fence: Fence,

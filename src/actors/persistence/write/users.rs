@@ -109,3 +109,17 @@ pub async fn end_session(db: &Client, session: SessionId, at: Timestamp) -> Resu
         UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
     db.execute(sql, &[&session.0, &at]).await.map(drop)
 }
+
+/// Gives a user another password, by its hash.
+pub async fn set_password(db: &Client, user: UserId, password_hash: &str) -> Result<(), Error> {
+    let sql = "-- users::set_password()
+        UPDATE users SET password_hash = $2 WHERE id = $1";
+    db.execute(sql, &[&user.0, &password_hash]).await.map(drop)
+}
+
+/// Ends every session of a user but this one.
+pub async fn end_other_sessions(db: &Client, user: UserId, but: SessionId, at: Timestamp) -> Result<(), Error> {
+    let sql = "-- users::end_other_sessions()
+        UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL";
+    db.execute(sql, &[&user.0, &but.0, &at]).await.map(drop)
+}
