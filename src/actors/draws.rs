@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::board::Board;
-use super::persistence::Persistence;
+use super::persistence::{Persistence, StepError};
 use super::registry::{Load, Registry, ToDraw};
 use crate::clock::Clock;
 use crate::db::read::draws;
@@ -82,6 +82,15 @@ pub enum StepRefusal {
     Away,
     #[error("it did not work this time")]
     Failed,
+}
+
+impl From<StepError> for StepRefusal {
+    fn from(error: StepError) -> StepRefusal {
+        match error {
+            StepError::Away => StepRefusal::Away,
+            StepError::Stale | StepError::Failed => StepRefusal::Failed,
+        }
+    }
 }
 
 /// New pool tickets.
@@ -387,23 +396,25 @@ impl Draws {
     /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
     /// (settling, refunding) still goes on.
     pub async fn step(&self, draw: DrawId, step: Step, reason: String) -> Result<bool, StepRefusal> {
+        self.ask_step(draw, |reply| DrawMessage::Step { step, reason, reply }).await
+    }
+
+    /// Gives a draw other times. True once it is done; false while it is not known whether it will be.
+    pub async fn reschedule(&self, draw: DrawId, times: Times) -> Result<bool, StepRefusal> {
+        self.ask_step(draw, |reply| DrawMessage::Reschedule { times, reply }).await
+    }
+
+    async fn ask_step(
+        &self,
+        draw: DrawId,
+        message: impl FnOnce(oneshot::Sender<Result<(), StepRefusal>>) -> DrawMessage,
+    ) -> Result<bool, StepRefusal> {
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: DrawMessage::Step { step, reason, reply } });
+        self.registry.do_send(ToDraw { draw, message: message(reply) });
         match tokio::time::timeout(STEP_WAIT, answer).await {
             Ok(Ok(result)) => result.map(|()| true),
             Ok(Err(_)) => Err(StepRefusal::Failed),
             Err(_) => Ok(false),
-        }
-    }
-
-    /// Gives a draw other times.
-    pub async fn reschedule(&self, draw: DrawId, times: Times) -> Result<(), StepRefusal> {
-        let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: DrawMessage::Reschedule { times, reply } });
-        match tokio::time::timeout(STEP_WAIT, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StepRefusal::Failed),
-            Err(_) => Err(StepRefusal::Away),
         }
     }
 

@@ -93,7 +93,9 @@ pub async fn reschedule(
     if early && now < view.times.sales_close_at && !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    state.draws.reschedule(id, times).await?;
+    if !state.draws.reschedule(id, times).await? {
+        return Err(SaleError::OutcomeUnknown.into());
+    }
     Ok(web::Json(current(&state, id).await?))
 }
 

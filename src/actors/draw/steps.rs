@@ -80,14 +80,13 @@ impl DrawActor {
         ctx: &mut Context<Self>,
     ) {
         self.under_way = Some(UnderWay::Writing);
-        let done = move |result, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+        let done = move |result: Result<T, StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let _in = actor.span.clone().entered();
             match result {
                 Ok(output) => tell(actor, output, asked, ctx),
                 Err(error) => {
                     tracing::error!(step = ?asked.step, %error, "a step failed");
-                    let away = matches!(error, StepError::Away);
-                    asked.answer(Err(if away { StepRefusal::Away } else { StepRefusal::Failed }));
+                    asked.answer(Err(error.into()));
                     actor.give_up("a step failed", ctx);
                 }
             }
@@ -207,10 +206,11 @@ impl DrawActor {
         let work = step(&self.around.persistence, Reschedule { fence: self.draw.fence(), times });
         let done = move |result: Result<(), StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let _in = actor.span.clone().entered();
-            if result.is_err() {
+            if let Err(error) = result {
+                tracing::error!(%error, "the draw could not be given other times");
                 // The admin may have gone.
-                let _ = reply.send(Err(StepRefusal::Failed));
-                actor.give_up("it is not known which times were written", ctx);
+                let _ = reply.send(Err(error.into()));
+                actor.give_up("the times were not written", ctx);
                 return;
             }
             actor.draw.rescheduled(times);
