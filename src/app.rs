@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
+use crate::actors::housekeeping;
 use crate::actors::persistence::{self, Persistence};
 use crate::auth::{Hasher, SecretError, Standings, Tokens, secret};
 use crate::clock::Clock;
@@ -27,7 +28,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::http::{self, InFlight, Limits, Rate, Rates, State};
+use crate::http::{self, InFlight, Limits, Rate, Rates, Rendered, State};
 use crate::payment::Sandbox;
 
 /// Idle connections are kept for so long.
@@ -153,6 +154,7 @@ impl App {
             },
             limits: Limits::new(config.limits.enabled.then(|| rates(config))),
             keys: InFlight::default(),
+            rendered: Rendered::default(),
         };
         let state = web::Data::new(state);
         let (http, serving, address) = serve(config, state.clone())?;
@@ -227,6 +229,7 @@ async fn actors(
         pool_limit: config.tickets.pool_limit as usize,
         reservation: signed(config.tickets.reservation),
     };
+    let keys_kept = signed(config.persistence.keys_kept);
     let (writer, db, clock, currency) = (database.clone(), db.clone(), clock.clone(), currency(config)?);
     let known: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
     let (ready, started) = oneshot::channel();
@@ -235,7 +238,9 @@ async fn actors(
         let persistence = Persistence::start(writer, db.clone(), currency, board.clone(), limits);
         let start = async {
             persistence.know_lotteries(known.iter()).await?;
-            Draws::start(db, persistence.clone(), board.clone(), clock, options).await
+            let draws = Draws::start(db, persistence.clone(), board.clone(), clock.clone(), options).await?;
+            actix::spawn(housekeeping::run(persistence.clone(), clock, keys_kept));
+            Ok::<_, DbError>(draws)
         };
         let started = start.await.map(|draws| Actors { draws, persistence, board });
         // The one who waits may have given up on starting.

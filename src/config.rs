@@ -89,6 +89,8 @@ pub struct Persistence {
     pub queue: usize,
     #[serde(deserialize_with = "duration")]
     pub deadline: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub keys_kept: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -265,6 +267,7 @@ impl Config {
         check.within("persistence.batch", self.persistence.batch, 1..=10_000);
         check.within("persistence.queue", self.persistence.queue, self.persistence.batch..=1_000_000);
         check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);
+        check.time("persistence.keys_kept", self.persistence.keys_kept, DAY..=DAY * 3650);
         check.time("limits.login_failure_window", self.limits.login_failure_window, SECOND..=DAY);
         check.within("limits.orders_in_flight", self.limits.orders_in_flight, 1..=1_000_000);
     }

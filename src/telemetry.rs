@@ -8,8 +8,7 @@ use std::io::{IsTerminal, stderr, stdout};
 
 use serde::Deserialize;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -62,7 +61,7 @@ pub fn init_command() -> Result<(), TelemetryError> {
     install(subscriber(filter, Format::Pretty, colour(stderr().is_terminal()), stderr))
 }
 
-fn choose(configured: &str, variable: Option<&str>) -> Result<EnvFilter, TelemetryError> {
+fn choose(configured: &str, variable: Option<&str>) -> Result<Targets, TelemetryError> {
     let (key, filter) = match variable {
         Some(variable) if !variable.trim().is_empty() => (VARIABLE, variable),
         _ => (KEY, configured),
@@ -72,7 +71,7 @@ fn choose(configured: &str, variable: Option<&str>) -> Result<EnvFilter, Telemet
     if filter.trim().is_empty() {
         return Err(bad());
     }
-    EnvFilter::builder().parse(filter).map_err(|_| bad())
+    filter.parse().map_err(|_| bad())
 }
 
 /// Colour only where a person looks, and who may have asked for none (no-color.org).
@@ -80,14 +79,15 @@ fn colour(terminal: bool) -> bool {
     terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn subscriber<W>(filter: EnvFilter, format: Format, ansi: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(filter: Targets, format: Format, ansi: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(writer);
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_ansi(ansi).with_writer(writer);
+    let silent = filter_fn(tells_no_secret);
     match format {
-        Format::Pretty => Box::new(log.finish().with(filter_fn(tells_no_secret))),
-        Format::Json => Box::new(log.json().flatten_event(true).finish().with(filter_fn(tells_no_secret))),
+        Format::Pretty => Box::new(log.finish().with(filter).with(silent)),
+        Format::Json => Box::new(log.json().flatten_event(true).finish().with(filter).with(silent)),
     }
 }
 

@@ -12,11 +12,11 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::board::Board;
+use super::board::{Board, RECENT};
 use super::persistence::{Persistence, StepError};
 use super::registry::{Load, Registry, ToDraw};
 use crate::clock::Clock;
-use crate::db::read::draws;
+use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{Ask, OrderRefusal, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
@@ -286,6 +286,8 @@ impl Draws {
         for (lottery, amount) in draws::jackpots(&db).await? {
             board.set_jackpot(&lottery, amount);
         }
+        let newest = draws::list(&db, &[], &[], Page { after: None, limit: RECENT as i64 }).await?;
+        board.begin(newest.items, newest.next.is_none());
         let active = draws::active(&db).await?;
         let registry = Registry::new(db, persistence.clone(), board, clock.clone(), options).start();
         for draw in active {

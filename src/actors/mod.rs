@@ -4,5 +4,6 @@
 pub mod board;
 pub mod draw;
 pub mod draws;
+pub mod housekeeping;
 pub mod persistence;
 mod registry;

@@ -5,7 +5,9 @@
 //! The refresh token is spent by its use, and a second use ends the family (RFC 6749, section 10.4;
 //! RFC 9700, section 4.14.2); keeping families is for the database.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -25,6 +27,12 @@ pub const MIN_SECRET_BYTES: usize = 32;
 
 /// Ours have some 220 bytes; whatever is far longer is not looked at.
 const MAX_TOKEN_BYTES: usize = 1024;
+
+/// Verified tokens remembered at most, some 100 bytes each.
+const MAX_VERIFIED: usize = 65_536;
+
+/// Parts of that memory, each with a lock of its own, so that workers seldom meet at one.
+const SHARDS: usize = 16;
 
 /// A refresh token's entropy.
 const REFRESH_BYTES: usize = 32;
@@ -63,6 +71,46 @@ pub struct Tokens {
     verifying: DecodingKey,
     validation: Validation,
     ttl: Duration,
+    verified: Arc<Verified>,
+}
+
+/// A token's SHA-256: what is remembered is no token, and comparing it tells nothing of one.
+type Fingerprint = [u8; 32];
+
+/// The tokens whose signature was found good: a player sends the same one with every request. Only what
+/// never changes is remembered; whether it has expired is asked each time.
+#[derive(Default)]
+struct Verified([RwLock<HashMap<Fingerprint, Believed>>; SHARDS]);
+
+#[derive(Clone, Copy)]
+struct Believed {
+    claims: Claims,
+    /// Seconds since 1970.
+    exp: i64,
+}
+
+impl Verified {
+    fn shard(&self, token: &Fingerprint) -> &RwLock<HashMap<Fingerprint, Believed>> {
+        &self.0[usize::from(token[0]) % SHARDS]
+    }
+
+    // Nothing that runs under the locks leaves a map half changed, so a poisoned lock is still good.
+
+    fn get(&self, token: &Fingerprint) -> Option<Believed> {
+        self.shard(token).read().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+
+    fn put(&self, token: Fingerprint, believed: Believed, now: i64) {
+        let mut known = self.shard(&token).write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_VERIFIED / SHARDS {
+            known.retain(|_, believed| now < believed.exp);
+        }
+        // Still full of good ones: forgetting costs a verification each, and happens seldom.
+        if known.len() >= MAX_VERIFIED / SHARDS {
+            known.clear();
+        }
+        known.insert(token, believed);
+    }
 }
 
 impl fmt::Debug for Tokens {
@@ -87,6 +135,7 @@ impl Tokens {
             verifying: DecodingKey::from_secret(secret),
             validation,
             ttl,
+            verified: Arc::default(),
         }
     }
 
@@ -111,14 +160,27 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
+        let (fingerprint, second) = (Sha256::digest(token).into(), now.as_second());
+        let believed = match self.verified.get(&fingerprint) {
+            Some(believed) => believed,
+            None => {
+                let believed = self.believe(token)?;
+                if second < believed.exp {
+                    self.verified.put(fingerprint, believed, second);
+                }
+                believed
+            }
+        };
+        if second >= believed.exp { Err(TokenError::Expired) } else { Ok(believed.claims) }
+    }
+
+    /// Checks the signature and reads the claims.
+    fn believe(&self, token: &str) -> Result<Believed, TokenError> {
         let wire = jsonwebtoken::decode::<Wire>(token, &self.verifying, &self.validation)
             .map_err(|_| TokenError::Invalid)?
             .claims;
-        if now.as_second() >= wire.exp {
-            return Err(TokenError::Expired);
-        }
         let user = wire.sub.parse().map_err(|_| TokenError::Invalid)?;
-        Ok(Claims { user: UserId(user), session: SessionId(wire.sid) })
+        Ok(Believed { claims: Claims { user: UserId(user), session: SessionId(wire.sid) }, exp: wire.exp })
     }
 }
 
@@ -201,6 +263,25 @@ mod tests {
         assert_eq!(tokens().verify(&token, at(1900) - jiff::SignedDuration::from_nanos(1)), Ok(CLAIMS));
         assert_eq!(tokens().verify(&token, at(1900)), Err(TokenError::Expired));
         assert_eq!(tokens().verify(&token, Timestamp::MAX), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_good_tokens() {
+        let tokens = tokens();
+        for session in 0..(MAX_VERIFIED as u128 * 2) {
+            let claims = Claims { user: UserId(42), session: SessionId(Uuid::from_u128(session)) };
+            let fingerprint = Sha256::digest(session.to_le_bytes()).into();
+            tokens.verified.put(fingerprint, Believed { claims, exp: 1900 }, 1000);
+        }
+        let known: usize = tokens.verified.0.iter().map(|shard| shard.read().unwrap().len()).sum();
+        assert!((1..=MAX_VERIFIED).contains(&known), "{known}");
+
+        let token = tokens.issue(CLAIMS.user, CLAIMS.session, at(1000));
+        for _ in 0..2 {
+            assert_eq!(tokens.verify(&token, at(1000)), Ok(CLAIMS));
+            assert_eq!(tokens.verify(&format!("{token}A"), at(1000)), Err(TokenError::Invalid));
+            assert_eq!(tokens.verify(&token, at(1900)), Err(TokenError::Expired));
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ fn every_key_has_its_variable() {
         ("persistence.batch", "511", "batch: 511"),
         ("persistence.queue", "8191", "queue: 8191"),
         ("persistence.deadline", "4s", "deadline: 4s"),
+        ("persistence.keys_kept", "3d", "keys_kept: 259200s"),
         ("limits.enabled", "false", "enabled: false"),
         ("limits.logins_per_minute", "61", "logins_per_minute: 61"),
         ("limits.login_failures", "11", "login_failures: 11"),

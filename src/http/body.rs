@@ -45,13 +45,23 @@ fn is_json(request: &HttpRequest) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
+/// A good body is read in one go; what is wrong with a bad one is worth a second look.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde would read the fields from an array too, in their order.
+    if bytes.trim_ascii_start().starts_with(b"{")
+        && let Ok(body) = serde_json::from_slice(bytes)
+    {
+        return Ok(body);
+    }
+    explain(bytes)
+}
+
 /// No JSON is one error, a JSON that says something else another. So it is first asked whether it is JSON
 /// to its very end, and then what it says: the parser mixes the two (1e400 is JSON, and no `i64`).
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::new(Code::MalformedJson, error.to_string());
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
-    // Serde would read the fields from an array too, in their order.
     if !text.trim_start().starts_with('{') {
         return Err(Problem::field("body", "must be an object"));
     }

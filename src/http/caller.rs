@@ -5,7 +5,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpRequest, ResponseError, web};
+use actix_web::{Error, FromRequest, HttpRequest, web};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::error::{Code, Problem};
@@ -78,5 +78,5 @@ pub async fn admins_only(
         Ok(_) => Problem::new(Code::Forbidden, "only admins may do this"),
         Err(problem) => problem,
     };
-    Ok(request.into_response(problem.error_response()).map_into_right_body())
+    Ok(request.error_response(problem).map_into_right_body())
 }

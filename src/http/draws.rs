@@ -1,7 +1,7 @@
-//! Draws, their pools and results, for everybody to see. A live draw is shown as its actor published it,
-//! one that is over as the database has it.
+//! Draws, their pools and results, for everybody to see. A live draw and the newest ones are shown as their
+//! actors published them, older ones as the database has them.
 
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::error::{Code, Problem};
 use super::query::{List, Query, path_id};
 use super::state::State;
+use crate::db::read::Rows;
 use crate::db::read::draws::{self, PoolTicket, ResultState};
 use crate::domain::draw::DrawView;
 use crate::domain::game::Pick;
@@ -72,23 +73,43 @@ pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
     Ok(body(state, &view))
 }
 
-pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
+pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let version = state.board.version();
+    if let Some(known) = state.rendered.get(&request, version) {
+        return Ok(known);
+    }
     let id = DrawId(path_id(&request, "draw")?);
-    Ok(web::Json(current(&state, id).await?))
+    match state.board.draw(id) {
+        Some(view) => state.rendered.answer(&request, version, &body(&state, &view)),
+        None => Ok(HttpResponse::Ok().json(current(&state, id).await?)),
+    }
 }
 
-pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<DrawBody>>, Problem> {
+pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let version = state.board.version();
+    if let Some(known) = state.rendered.get(&request, version) {
+        return Ok(known);
+    }
     let query = Query::of(&request, &["lottery", "status", "limit", "cursor"])?;
     let lotteries = query.all("lottery", |text| Some(text.to_owned()), "must be a lottery's id")?;
     if lotteries.iter().any(|lottery| lottery.contains('\0')) {
         return Err(Problem::field("lottery", "must be a lottery's id"));
     }
     let statuses = query.all("status", DrawStatus::parse, "must be a draw's status, such as open")?;
-    let rows = draws::list(&state.db, &lotteries, &statuses, query.page()?).await?;
-    Ok(web::Json(List::of(rows, |view| match state.board.draw(view.id) {
+    let page = query.page::<i64>()?;
+    // One more than the page holds tells whether there is a next one.
+    let most = usize::try_from(page.limit + 1).unwrap_or(0);
+    if let Some(views) = state.board.newest(&lotteries, &statuses, page.after.map(DrawId), most) {
+        let rows = Rows::cut(views, page.limit, |view| view.id.0);
+        let list = List::of(rows, |view| body(&state, &view));
+        return state.rendered.answer(&request, version, &list);
+    }
+    let rows = draws::list(&state.db, &lotteries, &statuses, page).await?;
+    let list = List::of(rows, |view| match state.board.draw(view.id) {
         Some(live) => body(&state, &live),
         None => body(&state, &view),
-    })))
+    });
+    Ok(HttpResponse::Ok().json(list))
 }
 
 /// A pre-made ticket as the contract gives it.

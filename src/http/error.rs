@@ -1,5 +1,5 @@
 //! Every error of the contract, and what each room's errors become. Answers are problem details
-//! (RFC 9457); a cause that nobody outside may see is logged here and goes no further.
+//! (RFC 9457); a cause that nobody outside may see is kept for the log and goes no further.
 
 use std::fmt;
 
@@ -125,11 +125,13 @@ pub struct Problem {
     errors: Vec<FieldError>,
     /// Seconds.
     retry_after: Option<u64>,
+    /// For the log alone.
+    cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
     /// Fields that are not as they must be; at least one.
@@ -163,8 +165,18 @@ impl Problem {
 
     /// Something that should not have happened; the cause stands in the log.
     pub fn internal(cause: impl fmt::Display) -> Problem {
-        tracing::error!(%cause, "a request failed");
-        Problem::new(Code::InternalError, "the request id names what happened in our log")
+        let problem = Problem::new(Code::InternalError, "the request id names what happened in our log");
+        problem.because(Some(cause.to_string()))
+    }
+
+    /// The same problem with what the log is to say of it.
+    pub fn because(self, cause: Option<String>) -> Problem {
+        Problem { cause, ..self }
+    }
+
+    /// What the log is to say of it, if its cause is ours.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     pub fn code(&self) -> Code {
@@ -219,20 +231,16 @@ impl ResponseError for Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
+        let cause = describe(&error);
+        let away = match &error {
+            DbError::Pool(_) => true,
+            DbError::Postgres(cause) => is_passing(cause),
+            _ => false,
+        };
         match error {
-            DbError::Pool(_) => {
-                tracing::warn!(error = describe(&error), "the database is away");
-                Problem::overloaded()
-            }
-            DbError::Postgres(ref cause) if is_passing(cause) => {
-                tracing::warn!(error = describe(&error), "the database is away");
-                Problem::overloaded()
-            }
-            DbError::Unknown(_) => {
-                tracing::warn!(error = describe(&error), "a connection died at COMMIT");
-                SaleError::OutcomeUnknown.into()
-            }
-            error => Problem::internal(describe(&error)),
+            DbError::Unknown(_) => Problem::from(SaleError::OutcomeUnknown).because(Some(cause)),
+            _ if away => Problem::overloaded().because(Some(cause)),
+            _ => Problem::internal(cause),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The configured lotteries.
 
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::error::Problem;
@@ -59,13 +59,20 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
     }
 }
 
-pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<LotteryBody>>, Problem> {
+/// The configuration does not change while the service runs.
+const VERSION: u64 = 0;
+
+pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if let Some(known) = state.rendered.get(&request, VERSION) {
+        return Ok(known);
+    }
     let page = Query::of(&request, &["limit", "cursor"])?.page::<usize>()?;
     let from = page.after.unwrap_or(0).min(state.lotteries.len());
     let to = state.lotteries.len().min(from + usize::try_from(page.limit).unwrap_or(0));
     let items = state.lotteries[from..to].iter().map(|lottery| body(lottery, state.currency)).collect();
     let next = (to < state.lotteries.len()).then_some(to);
-    Ok(web::Json(List::of(crate::db::read::Rows { items, next }, |lottery| lottery)))
+    let list = List::of(crate::db::read::Rows { items, next }, |lottery| lottery);
+    state.rendered.answer(&request, VERSION, &list)
 }
 
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<LotteryBody>, Problem> {

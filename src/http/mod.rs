@@ -12,6 +12,7 @@ mod limits;
 mod lotteries;
 mod payments;
 mod query;
+mod rendered;
 mod state;
 mod tickets;
 mod trace;
@@ -23,25 +24,27 @@ use actix_web::{HttpRequest, ResponseError};
 
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
+pub use rendered::Rendered;
 pub use state::State;
 pub use trace::trace;
 
 /// Every call there is.
 pub fn routes(config: &mut ServiceConfig) {
+    // Looked through from the top: what everybody asks for all the time stands first.
     let api = web::scope("/api/v1")
+        .service(resource("/draws/{id}/tickets", "POST").route(web::post().to(tickets::order)))
+        .service(resource("/draws", "GET").route(web::get().to(draws::list)))
+        .service(resource("/draws/{id}", "GET").route(web::get().to(draws::one)))
+        .service(resource("/lotteries", "GET").route(web::get().to(lotteries::list)))
         .service(resource("/auth/register", "POST").route(web::post().to(auth::register)))
         .service(resource("/auth/login", "POST").route(web::post().to(auth::login)))
         .service(resource("/auth/refresh", "POST").route(web::post().to(auth::refresh)))
         .service(resource("/auth/logout", "POST").route(web::post().to(auth::logout)))
         .service(resource("/me/password", "POST").route(web::post().to(auth::change_password)))
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
-        .service(resource("/lotteries", "GET").route(web::get().to(lotteries::list)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
-        .service(resource("/draws", "GET").route(web::get().to(draws::list)))
-        .service(resource("/draws/{id}", "GET").route(web::get().to(draws::one)))
         .service(resource("/draws/{id}/pool", "GET").route(web::get().to(draws::pool)))
         .service(resource("/draws/{id}/results", "GET").route(web::get().to(draws::results)))
-        .service(resource("/draws/{id}/tickets", "POST").route(web::post().to(tickets::order)))
         .service(resource("/tickets", "GET").route(web::get().to(tickets::list)))
         .service(
             resource("/tickets/{id}", "GET, DELETE")

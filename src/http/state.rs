@@ -14,6 +14,7 @@ use crate::payment::Provider;
 
 use super::idempotency::InFlight;
 use super::limits::Limits;
+use super::rendered::Rendered;
 
 /// One for the whole service.
 pub struct State {
@@ -33,4 +34,5 @@ pub struct State {
     pub provider: Arc<dyn Provider>,
     pub limits: Limits,
     pub keys: InFlight,
+    pub rendered: Rendered,
 }

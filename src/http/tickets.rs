@@ -108,7 +108,10 @@ pub async fn refused(state: &State, working: &Working, error: SaleError) -> Resu
     match (error, &working.key) {
         // It is written: whatever keeps us from reading it, "nothing was taken" would be false.
         (SaleError::Refused(Refused::Replay(kept)), Some(key)) => {
-            idempotency::replay(state, key.user, kept).await.map_err(|_| SaleError::OutcomeUnknown.into())
+            let unknown = |problem: Problem| {
+                Problem::from(SaleError::OutcomeUnknown).because(problem.cause().map(str::to_owned))
+            };
+            idempotency::replay(state, key.user, kept).await.map_err(unknown)
         }
         (SaleError::OutcomeUnknown, _) => Err(SaleError::OutcomeUnknown.into()),
         (error, key) => match idempotency::first_answer(state, key.as_ref()).await? {

@@ -1,5 +1,6 @@
 //! Idempotency keys over HTTP.
 
+mod age;
 mod at_once;
 
 use futures_util::future::join_all;

@@ -263,6 +263,26 @@ const LAWS: &[(&str, &str)] = &[
          (SELECT coalesce(sum(amount), 0) FROM transfers x WHERE x.reference = t.id AND x.kind = 'prize')",
     ),
     (
+        "a payment is what a payment can be",
+        "SELECT * FROM payments WHERE kind NOT IN ('purchase', 'deposit', 'withdrawal') OR amount <= 0
+         OR status NOT IN ('pending', 'processing', 'paid', 'failed', 'expired', 'refunded')
+         OR method NOT IN ('wallet', 'card') OR (kind = 'purchase') <> (draw_id IS NOT NULL)
+         OR (kind = 'purchase') <> (coalesce(lines, 0) BETWEEN 1 AND 100)
+         OR (reserved_until IS NOT NULL AND kind <> 'purchase')",
+    ),
+    (
+        "a ticket is what a ticket can be",
+        "SELECT * FROM tickets WHERE origin NOT IN ('chosen', 'quick_pick', 'pool')
+         OR status NOT IN ('reserved', 'paid', 'expired', 'returned') OR (status = 'paid') <> (number IS NOT NULL)
+         OR (origin = 'pool') <> (pool_ticket_id IS NOT NULL)",
+    ),
+    (
+        "a transfer is what a transfer can be",
+        "SELECT * FROM transfers WHERE amount <= 0 OR debit = credit OR balance_after < 0
+         OR (user_id = 0) <> (balance_after IS NULL) OR kind NOT IN ('deposit', 'purchase', 'prize', 'refund',
+         'withdrawal', 'jackpot', 'rollover', 'reserve', 'revenue')",
+    ),
+    (
         "a draw's money adds up",
         "SELECT r.draw_id FROM draw_results r JOIN draws d ON d.id = r.draw_id AND d.status = 'completed'
          WHERE (SELECT coalesce(sum(amount), 0) FROM transfers t WHERE t.credit = r.draw_id * 8 + 3) <>

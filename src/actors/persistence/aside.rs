@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::Persistence;
 use super::transaction::StepFailure;
-use super::write::draws;
 use super::write::users::{self, NewToken, NewUser};
+use super::write::{draws, keys};
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_passing};
 use crate::domain::draw::Times;
@@ -82,6 +82,11 @@ impl Persistence {
         at: Timestamp,
     ) -> Result<Result<User, Taken>, DbError> {
         insert_user(&self.db, names, password_hash, Role::Player, at).await
+    }
+
+    /// Drops up to `most` idempotency keys from before that time; returns how many there were.
+    pub async fn drop_keys(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
+        Ok(keys::drop_older(&*self.db.client().await?, before, most).await?)
     }
 
     /// Begins a session with its first refresh token, given by its hash.

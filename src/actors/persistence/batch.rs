@@ -80,7 +80,8 @@ type Results = Vec<Result<Accepted, Refused>>;
 async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Result<Results, (Failure, Results)> {
     let early = |error| (Failure::early(error), Vec::new());
     let needs = Needs::of(batch.iter().map(|submit| &submit.record));
-    let (mark, found) = sales::begin(session, &needs).await.map_err(early)?;
+    let found = sales::begin(session, &needs).await.map_err(early)?;
+    let mark = found.mark;
     let mut books = Books {
         currency,
         ledger: Ledger::new(found.accounts),

@@ -24,7 +24,7 @@ pub struct Rows<T, C> {
 
 impl<T, C> Rows<T, C> {
     /// From up to `limit + 1` rows: the one too many only tells that there is more.
-    fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> C) -> Rows<T, C> {
+    pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> C) -> Rows<T, C> {
         let limit = usize::try_from(limit).unwrap_or(0);
         let more = items.len() > limit;
         items.truncate(limit);

@@ -194,3 +194,46 @@ async fn a_filter_may_be_given_several_times() {
         complains_of(ann.get(path).await, field);
     }
 }
+
+#[actix_web::test]
+async fn draws_are_listed_alike_from_memory_and_from_the_database() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let mut live = Vec::new();
+    for index in 0..6 {
+        let draw = admin.open_draw(&world, 2).await;
+        match index % 3 {
+            0 => drop(admin.conduct(draw).await),
+            1 => drop(admin.cancel(draw).await.expect(200)),
+            _ => live.push(json!(draw)),
+        }
+    }
+    live.reverse();
+    let lists = ["/draws", "/draws?limit=2", "/draws?status=open", "/draws?status=completed&status=cancelled"];
+    let shown = async |who: &Person| {
+        let mut shown = Vec::new();
+        for list in lists {
+            shown.push(who.get(list).await.expect(200));
+            shown.push(who.get(list).await.expect(200));
+        }
+        shown
+    };
+    let before = shown(&admin).await;
+    assert_eq!(ids(&admin, "/draws").await.len(), 6);
+    let open = admin.get("/draws?status=open").await.expect(200);
+    let open: Vec<Value> = open["items"].as_array().unwrap().iter().map(|draw| draw["id"].clone()).collect();
+    assert_eq!(open, live);
+    // After a restart what is over comes from the rows.
+    world.restart().await;
+    let admin = world.again(&admin);
+    assert_eq!(shown(&admin).await, before);
+
+    // What was answered once is not answered for ever.
+    let draw = live[0].as_i64().unwrap();
+    let ann = world.rich_player("ann", 1_000_000).await;
+    for sold in 1..4 {
+        ann.buy_quick(draw, 1).await;
+        assert_eq!(ann.get(&format!("/draws/{draw}")).await.expect(200)["tickets_sold"], sold);
+        assert_eq!(ann.get("/draws?limit=2").await.expect(200)["items"][0]["tickets_sold"], sold);
+    }
+}

@@ -1,6 +1,7 @@
 //! Every INSERT and UPDATE of the crate. Private to the persistence actor: nobody else writes.
 
 pub mod draws;
+pub mod keys;
 pub mod ledger;
 pub mod refund;
 pub mod sales;

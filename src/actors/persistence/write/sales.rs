@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::{BoxFuture, FutureExt, try_join_all};
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use jiff::Timestamp;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
@@ -24,8 +24,14 @@ type Param<'a> = &'a (dyn ToSql + Sync);
 const MARK: &str = "-- sales::mark(writer)
     UPDATE writers SET mark = mark + 1 WHERE id = $1 RETURNING mark";
 
-const LOCK_DRAWS: &str = "-- sales::lock_draws(ids)
-    SELECT draw_id, epoch, sold FROM draw_sales WHERE draw_id = ANY($1) ORDER BY draw_id FOR UPDATE";
+// The mark comes first: who asks for it waits until the transaction that set it has ended.
+const PREFETCH: &str = "-- sales::prefetch(writer, draws, accounts)
+    WITH marked AS (UPDATE writers SET mark = mark + 1 WHERE id = $1 RETURNING mark),
+    drawn AS (SELECT draw_id, epoch, sold FROM draw_sales WHERE draw_id = ANY($2) ORDER BY draw_id FOR UPDATE),
+    held AS (SELECT id, balance FROM accounts WHERE id = ANY($3) ORDER BY id FOR UPDATE)
+    SELECT 'm'::\"char\" AS what, mark AS id, 0::bigint AS a, 0::bigint AS b FROM marked
+    UNION ALL SELECT 'd'::\"char\", draw_id, epoch, sold FROM drawn
+    UNION ALL SELECT 'a'::\"char\", id, balance, 0 FROM held";
 
 const LOCK_PAYMENTS: &str = "-- sales::lock_payments(ids)
     SELECT id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until, created_at,
@@ -38,15 +44,35 @@ const FIND_KEYS: &str = "-- sales::find_keys(users, keys)
     FROM unnest($1::bigint[], $2::text[]) AS n (user_id, key),
     LATERAL (SELECT * FROM idempotency_keys i WHERE i.user_id = n.user_id AND i.key = n.key LIMIT 1) k";
 
-const UPDATE_DRAWS: &str = "-- sales::update_draws(ids, sold)
-    UPDATE draw_sales s SET sold = n.sold FROM unnest($1::bigint[], $2::bigint[]) AS n (id, sold)
-    WHERE s.draw_id = n.id";
-
-const INSERT_PAYMENTS: &str = "-- sales::insert_payments(ids, users, kinds, statuses, amounts, methods, failures, draws, lines, …)
-    INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until,
-                          created_at, updated_at)
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-                         $8::bigint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])";
+// One statement for all that an ordinary purchase writes. `unnest` stands in the select list: there its
+// arrays are walked side by side, while in FROM each would first be copied into a table of its own.
+const WRITE: &str = "-- sales::write(draws, accounts, payments, tickets, transfers, keys)
+    WITH sold AS (
+        UPDATE draw_sales s SET sold = n.sold
+        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold) n WHERE s.draw_id = n.id
+    ), moved AS (
+        UPDATE accounts a SET balance = n.balance
+        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance) n WHERE a.id = n.id
+    ), ordered AS (
+        INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines,
+                              reserved_until, created_at, updated_at)
+        SELECT unnest($5::uuid[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::text[]),
+               unnest($9::bigint[]), unnest($10::text[]), unnest($11::text[]), unnest($12::bigint[]),
+               unnest($13::smallint[]), unnest($14::timestamptz[]), unnest($15::timestamptz[]),
+               unnest($16::timestamptz[])
+    ), issued AS (
+        INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
+        SELECT unnest($17::bigint[]), unnest($18::uuid[]), unnest($19::uuid[]), unnest($20::bigint[]),
+               unnest($21::bigint[]), unnest($22::bigint[]), unnest($23::text[]), unnest($24::uuid[]),
+               unnest($25::text[])
+    ), kept AS (
+        INSERT INTO idempotency_keys (user_id, key, request, payment_id, status, created_at)
+        SELECT unnest($26::bigint[]), unnest($27::text[]), unnest($28::bytea[]), unnest($29::uuid[]),
+               unnest($30::smallint[]), unnest($31::timestamptz[])
+    )
+    INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+    SELECT unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]), unnest($35::bigint[]),
+           unnest($36::text[]), unnest($37::uuid[]), unnest($38::bigint[]), unnest($39::timestamptz[])";
 
 const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts, methods, failures, updated)
     UPDATE payments p SET status = n.status, amount = n.amount, method = n.method, failure_code = n.failure_code,
@@ -54,12 +80,6 @@ const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts,
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[])
          AS n (id, status, amount, method, failure_code, updated_at)
     WHERE p.id = n.id";
-
-const INSERT_TICKETS: &str = "-- sales::insert_tickets(users, ids, payments, draws, numbers, picks, origins, pool)
-    INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
-    SELECT n.*, CASE WHEN n.number IS NULL THEN 'reserved' ELSE 'paid' END
-    FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
-                $8::uuid[]) AS n (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id)";
 
 // The nested loop over the key is written out, for the same reason as LATERAL above.
 const PAY_TICKETS: &str = "-- sales::pay_tickets(users, ids, numbers)
@@ -72,11 +92,11 @@ const RELEASE_TICKETS: &str = "-- sales::release_tickets(users, ids, statuses)
     FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS n (user_id, id, status)
     WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
 
-// A deposit keeps its key when it begins and its answer when it ends.
-const KEEP_ANSWERS: &str = "-- sales::keep_answers(users, keys, requests, payments, answers, statuses, times)
-    INSERT INTO idempotency_keys (user_id, key, request, payment_id, answer, status, created_at)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::smallint[],
-                         $7::timestamptz[])
+// With the body as it was answered. A deposit keeps its key when it begins and its answer when it ends.
+const KEEP_ANSWERS: &str = "-- sales::keep_answers(users, keys, requests, payments, statuses, times, answers)
+    INSERT INTO idempotency_keys (user_id, key, request, payment_id, status, created_at, answer)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::uuid[], $5::smallint[], $6::timestamptz[],
+                         $7::text[])
     ON CONFLICT (user_id, key) DO UPDATE SET answer = EXCLUDED.answer
     WHERE idempotency_keys.request = EXCLUDED.request";
 
@@ -87,20 +107,15 @@ const SESSION: &str = "-- sales::session()
 
 /// The prepared statements of a connection.
 pub struct Statements {
-    lock_draws: Statement,
-    lock_accounts: Statement,
+    prefetch: Statement,
     lock_payments: Statement,
     find_keys: Statement,
-    /// Marks the transaction, so that it can be asked after; the first of each.
+    /// Marks the transaction of a step, so that it can be asked after; the first of each.
     pub mark: Statement,
-    update_draws: Statement,
-    update_balances: Statement,
-    insert_payments: Statement,
+    write: Statement,
     update_payments: Statement,
-    insert_tickets: Statement,
     pay_tickets: Statement,
     release_tickets: Statement,
-    insert_transfers: Statement,
     keep_answers: Statement,
 }
 
@@ -110,19 +125,14 @@ impl Statements {
         // not for each batch anew.
         db.batch_execute(SESSION).await?;
         Ok(Statements {
-            lock_draws: db.prepare(LOCK_DRAWS).await?,
-            lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
+            prefetch: db.prepare(PREFETCH).await?,
             lock_payments: db.prepare(LOCK_PAYMENTS).await?,
             find_keys: db.prepare(FIND_KEYS).await?,
             mark: db.prepare(MARK).await?,
-            update_draws: db.prepare(UPDATE_DRAWS).await?,
-            update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
-            insert_payments: db.prepare(INSERT_PAYMENTS).await?,
+            write: db.prepare(WRITE).await?,
             update_payments: db.prepare(UPDATE_PAYMENTS).await?,
-            insert_tickets: db.prepare(INSERT_TICKETS).await?,
             pay_tickets: db.prepare(PAY_TICKETS).await?,
             release_tickets: db.prepare(RELEASE_TICKETS).await?,
-            insert_transfers: db.prepare(ledger::INSERT_TRANSFERS).await?,
             keep_answers: db.prepare(KEEP_ANSWERS).await?,
         })
     }
@@ -137,37 +147,35 @@ pub async fn new_writer(db: &Client) -> Result<i64, Error> {
 
 /// What a batch found, and locked until its end.
 pub struct Found {
+    /// By which it can be asked whether the transaction was committed.
+    pub mark: i64,
     pub accounts: Vec<(AccountId, Money)>,
     pub draws: HashMap<DrawId, Sales>,
     pub payments: HashMap<PaymentId, PaymentRow>,
     pub keys: HashMap<(UserId, String), Kept>,
 }
 
-/// Begins a transaction and reads what its records need, in one round trip; also says its mark.
-pub async fn begin(session: &Session, needs: &Needs) -> Result<(i64, Found), Error> {
+/// Begins a transaction and reads what its records need, in one round trip.
+pub async fn begin(session: &Session, needs: &Needs) -> Result<Found, Error> {
     let (db, s) = (&session.client, &session.statements);
     let draw_ids: Vec<i64> = needs.draws.iter().map(|id| id.0).collect();
     let account_ids: Vec<i64> = needs.accounts.iter().map(|id| id.0).collect();
     let payment_ids: Vec<Uuid> = needs.payments.iter().map(|id| id.0).collect();
     let (key_users, keys): (Vec<i64>, Vec<&str>) =
         needs.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
-    let writer: [Param<'_>; 1] = [&session.writer];
+    let wanted: [Param<'_>; 3] = [&session.writer, &draw_ids, &account_ids];
     // Polled in this order, so sent in this order.
-    let (_, mark, draws, accounts, payments, keys) = try_join!(
+    let (_, rows, payments, keys) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
-        db.query_one(&s.mark, &writer),
-        some(db, &s.lock_draws, draw_ids.is_empty(), [&draw_ids]),
-        some(db, &s.lock_accounts, account_ids.is_empty(), [&account_ids]),
+        db.query(&s.prefetch, &wanted),
         some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
         some(db, &s.find_keys, keys.is_empty(), [&key_users, &keys]),
     )?;
-    let found = Found {
-        accounts: accounts.iter().map(|row| (AccountId(row.get(0)), Money::new(row.get(1)))).collect(),
-        draws: draws
-            .iter()
-            .map(|row| (DrawId(row.get(0)), Sales { epoch: row.get(1), sold: row.get(2) }))
-            .collect(),
+    let mut found = Found {
+        mark: 0,
+        accounts: Vec::with_capacity(account_ids.len()),
+        draws: HashMap::with_capacity(draw_ids.len()),
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
         keys: keys
             .iter()
@@ -177,7 +185,15 @@ pub async fn begin(session: &Session, needs: &Needs) -> Result<(i64, Found), Err
             })
             .collect(),
     };
-    Ok((mark.get(0), found))
+    for row in &rows {
+        let (what, id, a, b): (i8, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        match what as u8 {
+            b'm' => found.mark = id,
+            b'd' => drop(found.draws.insert(DrawId(id), Sales { epoch: a, sold: b })),
+            _ => found.accounts.push((AccountId(id), Money::new(a))),
+        }
+    }
+    Ok(found)
 }
 
 /// The rows of a statement that is not sent when it has nothing to ask for.
@@ -204,31 +220,33 @@ pub async fn finish(session: &Session, books: &Books) -> Result<(), Error> {
     let (paid_users, paid_ids, paid_numbers) = columns3(&changes.paid_tickets, |it| (it.0.0, it.1.0, it.2));
     let (free_users, free_ids, free_as) =
         columns3(&changes.released_tickets, |it| (it.0.0, it.1.0, it.2.as_str()));
-    let keys = KeyColumns::of(&changes.new_keys);
+    let (answered, plain): (Vec<&NewKey>, Vec<&NewKey>) =
+        changes.new_keys.iter().partition(|key| key.answer.is_some());
+    let (answered, keys) = (KeyColumns::of(&answered), KeyColumns::of(&plain));
 
-    let (p, c, t, k) = (&new_payments, &changed_payments, &tickets, &keys);
-    let writes: [(&Statement, bool, Vec<Param<'_>>); 8] = [
-        (&s.update_draws, draw_ids.is_empty(), vec![&draw_ids, &sold]),
-        (&s.update_balances, account_ids.is_empty(), vec![&account_ids, &balances]),
-        (&s.insert_payments, p.ids.is_empty(), p.all()),
-        (&s.update_payments, c.ids.is_empty(), c.changing()),
-        (&s.insert_tickets, t.ids.is_empty(), t.all()),
-        (&s.pay_tickets, paid_ids.is_empty(), vec![&paid_users, &paid_ids, &paid_numbers]),
-        (&s.release_tickets, free_ids.is_empty(), vec![&free_users, &free_ids, &free_as]),
-        (&s.insert_transfers, books.ledger.made().is_empty(), transfers.params().to_vec()),
+    let mut write: Vec<Param<'_>> = vec![&draw_ids, &sold, &account_ids, &balances];
+    write.extend(new_payments.all());
+    write.extend(tickets.all());
+    write.extend(keys.plain());
+    write.extend(transfers.params());
+    let changed = &changed_payments;
+    let (changed_params, answered_params) = (changed.changing(), answered.with_answers());
+    let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
+    let free: [Param<'_>; 3] = [&free_users, &free_ids, &free_as];
+    let rare: [(&Statement, bool, &[Param<'_>]); 4] = [
+        (&s.update_payments, changed.ids.is_empty(), &changed_params),
+        (&s.pay_tickets, paid_ids.is_empty(), &paid),
+        (&s.release_tickets, free_ids.is_empty(), &free),
+        (&s.keep_answers, answered.keys.is_empty(), &answered_params),
     ];
-    let key_params = k.all();
-    let mut sent: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::with_capacity(writes.len() + 2);
-    for (statement, nothing, params) in &writes {
+    let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = vec![db.execute(&s.write, &write).boxed()];
+    for (statement, nothing, params) in rare {
         if !nothing {
-            sent.push(async { db.execute(*statement, params).await.map(drop) }.boxed());
+            sent.push(db.execute(statement, params).boxed());
         }
     }
-    if !k.keys.is_empty() {
-        sent.push(async { db.execute(&s.keep_answers, &key_params).await.map(drop) }.boxed());
-    }
     // A refused statement turns this COMMIT into a rollback.
-    sent.push(db.batch_execute("COMMIT").boxed());
+    sent.push(db.batch_execute("COMMIT").map_ok(|()| 0).boxed());
     try_join_all(sent).await.map(drop)
 }
 
@@ -331,6 +349,7 @@ struct TicketColumns {
     picks: Vec<i64>,
     origins: Vec<&'static str>,
     pool: Vec<Option<Uuid>>,
+    statuses: Vec<&'static str>,
 }
 
 impl TicketColumns {
@@ -345,6 +364,7 @@ impl TicketColumns {
             columns.picks.push(row.line.pick.mask());
             columns.origins.push(row.line.origin.as_str());
             columns.pool.push(row.line.pool_ticket.map(|id| id.0));
+            columns.statuses.push(if row.number.is_some() { "paid" } else { "reserved" });
         }
         columns
     }
@@ -359,6 +379,7 @@ impl TicketColumns {
             &self.picks,
             &self.origins,
             &self.pool,
+            &self.statuses,
         ]
     }
 }
@@ -376,7 +397,7 @@ struct KeyColumns<'a> {
 }
 
 impl<'a> KeyColumns<'a> {
-    fn of(rows: &'a [NewKey]) -> KeyColumns<'a> {
+    fn of(rows: &[&'a NewKey]) -> KeyColumns<'a> {
         let mut columns = KeyColumns::default();
         for row in rows {
             columns.users.push(row.key.user.0);
@@ -391,7 +412,13 @@ impl<'a> KeyColumns<'a> {
         columns
     }
 
-    fn all(&self) -> Vec<Param<'_>> {
-        vec![&self.users, &self.keys, &self.requests, &self.payments, &self.answers, &self.statuses, &self.times]
+    fn plain(&self) -> Vec<Param<'_>> {
+        vec![&self.users, &self.keys, &self.requests, &self.payments, &self.statuses, &self.times]
+    }
+
+    fn with_answers(&self) -> Vec<Param<'_>> {
+        let mut columns = self.plain();
+        columns.push(&self.answers);
+        columns
     }
 }
