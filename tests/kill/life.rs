@@ -1,0 +1,84 @@
+//! The admin's part: draws are made and ended, step by step, whatever is killed meanwhile.
+
+use std::time::Duration;
+
+use lottery::domain::user::Role;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::crowd::person;
+use crate::faults::Fault;
+use crate::house::{House, PATIENCE};
+use crate::journal::Heard;
+use crate::player::{PAUSE, Player};
+
+/// Pre-made tickets of a draw.
+const POOL: usize = 600;
+
+pub struct Admin(std::rc::Rc<Player>);
+
+impl Admin {
+    pub async fn new(house: &House) -> Admin {
+        Admin(std::rc::Rc::new(person(house, "the.admin", Role::Admin).await))
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        match self.0.send(Method::POST, path, None, &body, PATIENCE).await {
+            Ok(Heard::Success { body, .. }) => body,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    /// A draw on sale until somebody ends it, with a pool. Nothing is killed yet.
+    pub async fn open_draw(&self) -> i64 {
+        let body = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T00:00:00Z"});
+        let draw = self.post("/admin/draws", body).await["id"].as_i64().unwrap();
+        self.post(&format!("/admin/draws/{draw}/pool"), json!({"count": POOL})).await;
+        self.post(&format!("/admin/draws/{draw}/open"), Value::Null).await;
+        draw
+    }
+
+    pub async fn draw(&self, draw: i64) -> Value {
+        self.0.get(&format!("/draws/{draw}")).await
+    }
+
+    /// The result of a completed draw.
+    pub async fn result(&self, draw: i64) -> Value {
+        self.0.get(&format!("/draws/{draw}/results")).await
+    }
+
+    /// Takes a step until it is taken; so many faults befall the house in the middle of it.
+    pub async fn insist(&self, draw: i64, step: &str, faults: usize, house: &mut House, rng: &mut StdRng) {
+        for _ in 0..faults {
+            let asking = actix_web::rt::spawn(ask(self.0.clone(), draw, step.to_owned()));
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..120))).await;
+            Fault::quick(rng).befall(house, rng).await;
+            asking.await.unwrap();
+        }
+        let insisting = async { while !ask(self.0.clone(), draw, step.to_owned()).await {} };
+        let done = tokio::time::timeout(PATIENCE, insisting).await;
+        done.unwrap_or_else(|_| panic!("{step} of draw {draw} is never taken:\n{}", house.log()));
+    }
+}
+
+/// Asks once for a step; whether it is taken.
+async fn ask(admin: std::rc::Rc<Player>, draw: i64, step: String) -> bool {
+    let body = if step == "cancel" { json!({"reason": "the drum is broken"}) } else { Value::Null };
+    let path = format!("/admin/draws/{draw}/{step}");
+    let goal = match step.as_str() {
+        "close" => "closed",
+        "conduct" => "completed",
+        _ => "cancelled",
+    };
+    match admin.send(Method::POST, &path, None, &body, PATIENCE).await {
+        Ok(Heard::Success { body, .. }) => body["status"] == goal,
+        Ok(Heard::Nothing | Heard::NotTaken(_)) => {
+            tokio::time::sleep(PAUSE).await;
+            false
+        }
+        // Such as `invalid_transition`: a step that was taken is 200 again, never refused.
+        other => panic!("{other:?}"),
+    }
+}
