@@ -41,7 +41,10 @@ async fn run(
     let mut pause = Duration::ZERO;
     loop {
         let status = tokio::select! {
-            _ = &mut *stop => return postmaster.stop().await,
+            _ = &mut *stop => {
+                leftover::wake(&launch.cluster);
+                return postmaster.stop().await;
+            }
             status = postmaster.exited() => status,
             () = tokio::time::sleep(LOG_CHECK) => {
                 launch.bound_log();
