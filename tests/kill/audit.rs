@@ -128,19 +128,18 @@ impl Audit<'_> {
     fn reservation(&mut self, at: usize, payment: &Payment, tickets: &[Ticket]) {
         let later = self.later.remove(&at).unwrap_or_default();
         let pays = || later.iter().filter(|call| matches!(call.what, What::Pay { .. }));
-        let was_paid = pays().any(|call| call.success().is_some_and(|body| body["status"] == "paid"));
-        let may_be_paid = pays().any(|call| {
-            matches!(call.fate(), Fate::Unknown)
-                || call.success().is_some_and(|body| body["status"] == "processing")
-        });
+        let heard = |status| pays().any(|call| call.success().is_some_and(|body| body["status"] == status));
+        let unheard = pays().any(|call| matches!(call.fate(), Fate::Unknown)) || heard("processing");
         match payment.status.as_str() {
-            "paid" if was_paid || may_be_paid => {}
-            "paid" => self.finds(at, "DOUBLE a reservation that nobody has paid is paid"),
-            _ if was_paid => self.finds(at, &format!("LOST a paid reservation: {payment:?}")),
-            "processing" | "refunded" if !may_be_paid => {
-                self.finds(at, &format!("DOUBLE a card is charged that nobody gave: {payment:?}"));
+            // A card that was charged when the sale had ended: its money is in the wallet.
+            end @ ("paid" | "refunded") if !heard(end) && !unheard => {
+                self.finds(at, &format!("DOUBLE a reservation that nobody has paid: {payment:?}"));
             }
-            "pending" | "expired" | "processing" | "refunded" => {}
+            "processing" if !unheard => self.finds(at, "DOUBLE a card is charged that nobody gave"),
+            end if heard("paid") && end != "paid" || heard("refunded") && end != "refunded" => {
+                self.finds(at, &format!("LOST a paid reservation: {payment:?}"));
+            }
+            "paid" | "pending" | "expired" | "processing" | "refunded" => {}
             _ => self.finds(at, &format!("no such end: {payment:?}")),
         }
         for ticket in tickets {

@@ -110,6 +110,11 @@ impl Crowd {
         done
     }
 
+    /// Looks into the journal while everybody goes on.
+    pub fn glimpse<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
+        look(&self.shared.journal.borrow())
+    }
+
     /// Everybody goes home; those who wait for an answer under a key ask until they have it.
     pub async fn go_home(&mut self) {
         self.shared.over.set(true);
@@ -204,6 +209,7 @@ impl Buyer {
                 Heard::Nothing if call.key.is_none() => return (at, None),
                 // Some lose patience; what became of it is found out in the end.
                 Heard::NotTaken("overloaded") if self.rng.random_bool(0.3) => return (at, None),
+                Heard::NotTaken("overloaded") => tokio::time::sleep(4 * PAUSE).await,
                 Heard::Nothing | Heard::NotTaken(_) => tokio::time::sleep(PAUSE).await,
             }
         }

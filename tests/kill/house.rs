@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +29,9 @@ pub const SECRET: &str = "what the kill rounds sign their tokens with";
 const LOG_LINES: usize = 400;
 
 pub struct House {
-    dir: TempDir,
+    dir: PathBuf,
+    /// Goes with the house, if it was made for it.
+    _own: Option<TempDir>,
     service: Option<Child>,
     database: Config,
     /// Where the service answers; empty while it does not run.
@@ -44,8 +47,16 @@ impl House {
         let dir = tempfile::Builder::new().prefix("lottery-kill-").tempdir().unwrap();
         // The private server's user may enter, as it usually may.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut house = House::open_in(dir.path()).await;
+        house._own = Some(dir);
+        house
+    }
+
+    /// In this directory, where there is nothing yet.
+    pub async fn open_in(dir: &Path) -> House {
         let mut house = House {
-            dir,
+            dir: dir.to_owned(),
+            _own: None,
             service: None,
             database: Config::new(),
             address: watch::Sender::default(),
@@ -97,7 +108,7 @@ impl House {
             _ => panic!("the service does not start:\n{}", self.log()),
         };
         // The service runs its server, so this joins that one.
-        let joined = Server::start_or_join(&Options::new(self.dir.path().join("data"))).await.unwrap();
+        let joined = Server::start_or_join(&Options::new(self.dir.join("data"))).await.unwrap();
         self.database = joined.connection();
         self.address.send_replace(address);
     }
@@ -161,7 +172,7 @@ impl House {
 
     /// The postmaster that its own file names.
     fn recorded(&self) -> Option<Pid> {
-        let file = fs::read_to_string(self.dir.path().join("data/postgres/postmaster.pid")).ok()?;
+        let file = fs::read_to_string(self.dir.join("data/postgres/postmaster.pid")).ok()?;
         Some(Pid::from_raw(file.lines().next()?.parse().ok()?))
     }
 
@@ -197,6 +208,11 @@ impl House {
     /// Frozen, and to be found so by the next service.
     pub fn leave_frozen(&mut self) -> Vec<Pid> {
         std::mem::take(&mut self.frozen)
+    }
+
+    /// What Postgres itself has logged since the service was last started.
+    pub fn postgres_log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("data/postgres.log")).unwrap_or_default()).into_owned()
     }
 
     /// The end of the service's log, for whoever reads a failure.

@@ -10,6 +10,7 @@
 
 mod audit;
 mod crowd;
+mod disk;
 mod faults;
 mod figures;
 mod house;
@@ -27,10 +28,19 @@ const FEW: usize = 4;
 /// Rounds in one house: then its draws are ended and a new house begins, so that an audit stays quick.
 const SERIES: usize = 12;
 
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+/// How many rounds are to be played.
+fn rounds() -> usize {
+    number("KILL_ROUNDS").map_or(FEW, |rounds| usize::try_from(rounds).unwrap())
+}
+
 #[actix_web::test]
 async fn whatever_is_killed_what_was_answered_is_there_once() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    let rounds = number("KILL_ROUNDS").map_or(FEW, |rounds| usize::try_from(rounds).unwrap());
+    let rounds = rounds();
     let seed = number("KILL_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("KILL_SEED={seed}, {rounds} rounds");
     let mut figures = Figures::default();
