@@ -220,7 +220,7 @@ impl ResponseError for Problem {
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         match error {
-            DbError::Pool(_) => {
+            DbError::Pool(_) | DbError::Silent(_) => {
                 tracing::warn!(error = describe(&error), "the database is away");
                 Problem::overloaded()
             }
@@ -228,8 +228,8 @@ impl From<DbError> for Problem {
                 tracing::warn!(error = describe(&error), "the database is away");
                 Problem::overloaded()
             }
-            DbError::Unknown(_) => {
-                tracing::warn!(error = describe(&error), "a connection died at COMMIT");
+            DbError::Unknown(_) | DbError::SilentWrite(_) => {
+                tracing::warn!(error = describe(&error), "the outcome of a write is not known");
                 SaleError::OutcomeUnknown.into()
             }
             error => Problem::internal(describe(&error)),
