@@ -1,5 +1,6 @@
 //! The admin's part: draws are made and ended, step by step, whatever is killed meanwhile.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use lottery::domain::user::Role;
@@ -14,14 +15,15 @@ use crate::house::{House, PATIENCE};
 use crate::journal::Heard;
 use crate::player::{PAUSE, Player};
 
-/// Pre-made tickets of a draw.
+/// Pre-made tickets of a draw; and so many that something may fall into their making.
 const POOL: usize = 600;
+pub const LARGE_POOL: usize = 20_000;
 
-pub struct Admin(std::rc::Rc<Player>);
+pub struct Admin(Rc<Player>);
 
 impl Admin {
     pub async fn new(house: &House) -> Admin {
-        Admin(std::rc::Rc::new(person(house, "the.admin", Role::Admin).await))
+        Admin(Rc::new(person(house, "the.admin", Role::Admin).await))
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
@@ -31,10 +33,15 @@ impl Admin {
         }
     }
 
+    /// A draw that nobody has opened. Nothing is killed yet.
+    pub async fn make_draw(&self) -> i64 {
+        let body = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T00:00:00Z"});
+        self.post("/admin/draws", body).await["id"].as_i64().unwrap()
+    }
+
     /// A draw on sale until somebody ends it, with a pool. Nothing is killed yet.
     pub async fn open_draw(&self) -> i64 {
-        let body = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T00:00:00Z"});
-        let draw = self.post("/admin/draws", body).await["id"].as_i64().unwrap();
+        let draw = self.make_draw().await;
         self.post(&format!("/admin/draws/{draw}/pool"), json!({"count": POOL})).await;
         self.post(&format!("/admin/draws/{draw}/open"), Value::Null).await;
         draw
@@ -47,6 +54,34 @@ impl Admin {
     /// The result of a completed draw.
     pub async fn result(&self, draw: i64) -> Value {
         self.0.get(&format!("/draws/{draw}/results")).await
+    }
+
+    /// Makes a large pool under one key, until it is answered; so many faults befall the house meanwhile.
+    pub async fn insist_on_pool(&self, draw: i64, faults: usize, house: &mut House, rng: &mut StdRng) -> Value {
+        let ask = |admin: Rc<Player>| async move {
+            let (path, body) = (format!("/admin/draws/{draw}/pool"), json!({"count": LARGE_POOL}));
+            match admin.send(Method::POST, &path, Some("the-pool"), &body, PATIENCE).await {
+                Ok(Heard::Success { body, .. }) => Some(body),
+                Ok(Heard::Nothing | Heard::NotTaken(_)) => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        for _ in 0..faults {
+            let asking = actix_web::rt::spawn(ask(self.0.clone()));
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..700))).await;
+            Fault::quick(rng).befall(house, rng).await;
+            asking.await.unwrap();
+        }
+        let insisting = async {
+            loop {
+                match ask(self.0.clone()).await {
+                    Some(made) => return made,
+                    None => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        let made = tokio::time::timeout(PATIENCE, insisting).await;
+        made.unwrap_or_else(|_| panic!("the pool is never made:\n{}", house.log()))
     }
 
     /// Takes a step until it is taken; so many faults befall the house in the middle of it.
@@ -64,7 +99,7 @@ impl Admin {
 }
 
 /// Asks once for a step; whether it is taken.
-async fn ask(admin: std::rc::Rc<Player>, draw: i64, step: String) -> bool {
+async fn ask(admin: Rc<Player>, draw: i64, step: String) -> bool {
     let body = if step == "cancel" { json!({"reason": "the drum is broken"}) } else { Value::Null };
     let path = format!("/admin/draws/{draw}/{step}");
     let goal = match step.as_str() {

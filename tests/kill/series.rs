@@ -15,7 +15,7 @@ use crate::faults::Fault;
 use crate::figures::Figures;
 use crate::house::{House, PATIENCE};
 use crate::journal::{Fate, Heard, Journal, What};
-use crate::life::Admin;
+use crate::life::{Admin, LARGE_POOL};
 
 /// Rounds between two audits of a thorough run.
 const AUDIT_EVERY: usize = 4;
@@ -28,6 +28,7 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     let mut house = House::open().await;
     let admin = Admin::new(&house).await;
     let draws = [admin.open_draw().await, admin.open_draw().await];
+    let to_fill = admin.make_draw().await;
     let mut crowd = Crowd::gather(&house, &draws, seed).await;
 
     for round in 0..rounds {
@@ -46,6 +47,7 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
 
     let faults = if thorough { 2 } else { 1 };
     let [to_settle, to_cancel] = draws;
+    let made = admin.insist_on_pool(to_fill, faults, &mut house, &mut rng).await;
     admin.insist(to_settle, "close", faults, &mut house, &mut rng).await;
     admin.insist(to_settle, "conduct", faults, &mut house, &mut rng).await;
     let result = admin.result(to_settle).await;
@@ -59,7 +61,9 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     house.start().await;
     admin.insist(to_settle, "conduct", 0, &mut house, &mut rng).await;
     assert_eq!(admin.result(to_settle).await, result, "one result only");
+    assert_eq!(admin.insist_on_pool(to_fill, 0, &mut house, &mut rng).await, made);
     let sql = house.sql().await;
+    assert_eq!(pool(&sql, to_fill).await, LARGE_POOL, "{made}");
     figures.prizes += prizes(&sql, to_settle, &result).await;
     figures.refunds += refunds(&sql).await;
     figures.draws_settled += 1;
@@ -161,6 +165,13 @@ async fn remembers(admin: &Admin, draw: i64, sql: &Client) {
 }
 
 async fn refunds(sql: &Client) -> usize {
-    let count = "SELECT count(*) FROM transfers WHERE kind = 'refund'";
-    usize::try_from(sql.query_one(count, &[]).await.unwrap().get::<_, i64>(0)).unwrap()
+    count(sql, "SELECT count(*) FROM transfers WHERE kind = 'refund'").await
+}
+
+async fn pool(sql: &Client, draw: i64) -> usize {
+    count(sql, &format!("SELECT count(*) FROM pool_tickets WHERE draw_id = {draw}")).await
+}
+
+async fn count(sql: &Client, statement: &str) -> usize {
+    usize::try_from(sql.query_one(statement, &[]).await.unwrap().get::<_, i64>(0)).unwrap()
 }
