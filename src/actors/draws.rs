@@ -89,8 +89,9 @@ pub enum StepRefusal {
 impl From<StepError> for StepRefusal {
     fn from(error: StepError) -> StepRefusal {
         match error {
-            StepError::Away => StepRefusal::Away,
-            StepError::Stale | StepError::Failed => StepRefusal::Failed,
+            // A draw that was taken over is being loaded anew: in a moment it works again.
+            StepError::Away | StepError::Stale => StepRefusal::Away,
+            StepError::Failed => StepRefusal::Failed,
         }
     }
 }
@@ -113,6 +114,9 @@ pub enum PoolError {
     TooMany { limit: usize },
     #[error("the key has an answer already")]
     KeyTaken,
+    /// They may have been made, or not.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown,
 }
 
 /// Something of the one who asks that is kept until what was asked for has its end, also when nobody waits
@@ -437,8 +441,8 @@ impl Draws {
         self.registry.do_send(ToDraw { draw, message: message(reply) });
         match tokio::time::timeout(STEP_WAIT, answer).await {
             Ok(Ok(result)) => result.map(|()| true),
-            Ok(Err(_)) => Err(StepRefusal::Failed),
-            Err(_) => Ok(false),
+            // The draw's actor was lost with it, or it takes long.
+            Ok(Err(_)) | Err(_) => Ok(false),
         }
     }
 
@@ -451,7 +455,7 @@ impl Draws {
         self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, reply } });
         match tokio::time::timeout(POOL_WAIT, answer).await {
             Ok(Ok(result)) => result,
-            _ => Err(StepRefusal::Failed.into()),
+            _ => Err(PoolError::OutcomeUnknown),
         }
     }
 

@@ -310,6 +310,7 @@ impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Problem {
         match error {
             PoolError::Step(refusal) => refusal.into(),
+            PoolError::OutcomeUnknown => SaleError::OutcomeUnknown.into(),
             PoolError::KeyTaken => Problem::internal("a key that is taken without an answer"),
             error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
         }

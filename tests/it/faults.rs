@@ -281,7 +281,7 @@ async fn a_draw_that_was_taken_over_refuses_and_loads_itself_anew() {
     let payment = reserved["payment"]["id"].as_str().unwrap();
     assert_eq!(ann.pay(payment, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
     sql.batch_execute(&bump).await.unwrap();
-    admin.step(draw, "close").await;
+    admin.step(draw, "close").await.refused(503, "overloaded");
     world
         .until("it is closed all the same", async || admin.step(draw, "close").await.body["status"] == "closed")
         .await;
@@ -356,4 +356,24 @@ async fn a_client_that_hangs_up_is_charged_once_and_finds_its_ticket() {
     assert_eq!(ann.all("/tickets").await[0]["id"], found["tickets"][0]["id"]);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
     world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_pool_whose_making_is_cut_off_is_made_when_it_is_asked_for_again() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draw = admin.schedule(&world).await;
+    let sql = world.sql().await;
+    sql.batch_execute("BEGIN; LOCK TABLE pool_tickets IN SHARE MODE").await.unwrap();
+    let making = actix_web::rt::spawn({
+        let admin = admin.clone();
+        async move { admin.pool(draw, 50).await }
+    });
+    world.until_writer_waits().await;
+    sql.batch_execute(KILL_ALL).await.unwrap();
+    making.await.unwrap().refused(503, "overloaded");
+    sql.batch_execute("ROLLBACK").await.unwrap();
+    let made = admin.pool(draw, 50).await.expect(201);
+    assert_eq!(made, json!({"created": 50, "tickets_available": 50}));
+    assert_eq!(world.count("SELECT count(*) FROM pool_tickets").await, 50);
 }
