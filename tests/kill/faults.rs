@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use crate::house::{House, lives};
 
 /// How often it is looked whether the writer is at its COMMIT, before it is killed wherever it is.
-const LOOKS: usize = 300;
+const LOOKS: i32 = 5_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -80,6 +80,7 @@ impl Fault {
 
     /// Does it; when this returns, a service runs again, and heals whatever is left to heal by itself.
     pub async fn befall(self, house: &mut House, rng: &mut StdRng) {
+        let mut name = format!("{self:?}");
         match self {
             KillService => {
                 house.kill_service().await;
@@ -96,16 +97,17 @@ impl Fault {
             }
             KillWriter => {
                 let sql = house.sql().await;
-                if let Some(writer) = writer(&sql).await {
+                if let Some((writer, at_commit)) = writer(&sql, false).await {
                     // It may be gone by itself.
                     let _ = kill(writer, Signal::SIGKILL);
                     gone(writer).await;
+                    name.push_str(if at_commit { " at COMMIT" } else { "" });
                 }
             }
             EndWriter => {
                 let sql = house.sql().await;
-                if let Some(writer) = writer(&sql).await {
-                    sql.execute("SELECT pg_terminate_backend($1)", &[&writer.as_raw()]).await.unwrap();
+                if let Some((_, at_commit)) = writer(&sql, true).await {
+                    name.push_str(if at_commit { " at COMMIT" } else { "" });
                 }
             }
             KillAll => {
@@ -138,22 +140,38 @@ impl Fault {
             }
         }
         assert!(house.runs(), "the service has ended:\n{}", house.log());
+        *house.befallen.entry(name).or_default() += 1;
     }
 }
 
-/// The backend of the service's writer, if it can at COMMIT.
-async fn writer(sql: &Client) -> Option<Pid> {
-    let find = "SELECT pid, state = 'active' FROM pg_stat_activity WHERE query = 'COMMIT' ORDER BY 2 DESC LIMIT 1";
-    let mut writer = None;
-    for _ in 0..LOOKS {
-        // Whatever ends the server meanwhile has done the work.
-        let row = sql.query_opt(find, &[]).await.ok()??;
-        writer = Some(Pid::from_raw(row.get(0)));
-        if row.get(1) {
-            break;
-        }
+/// Looks for a session at its COMMIT, from inside the server: from outside it has long gone on.
+const AT_COMMIT: &str = "CREATE FUNCTION pg_temp.at_commit(looks int, terminate bool) RETURNS int
+    LANGUAGE plpgsql AS $$
+    DECLARE found int;
+    BEGIN
+        FOR look IN 1..looks LOOP
+            PERFORM pg_stat_clear_snapshot();
+            SELECT pid INTO found FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active' LIMIT 1;
+            IF found IS NOT NULL THEN
+                IF terminate THEN PERFORM pg_terminate_backend(found); END IF;
+                RETURN found;
+            END IF;
+        END LOOP;
+        RETURN NULL;
+    END $$";
+
+/// The backend of the service's writer, and whether it was met at COMMIT; terminated, if that is wanted.
+async fn writer(sql: &Client, terminate: bool) -> Option<(Pid, bool)> {
+    // Whatever ends the server meanwhile has done the work.
+    sql.batch_execute(AT_COMMIT).await.ok()?;
+    let row = sql.query_one("SELECT pg_temp.at_commit($1, $2)", &[&LOOKS, &terminate]).await.ok()?;
+    if let Some(pid) = row.get::<_, Option<i32>>(0) {
+        return Some((Pid::from_raw(pid), true));
     }
-    writer
+    let idle = "SELECT pid, CASE WHEN $1 THEN pg_terminate_backend(pid) END FROM pg_stat_activity
+        WHERE query = 'COMMIT' LIMIT 1";
+    let row = sql.query_opt(idle, &[&terminate]).await.ok()??;
+    Some((Pid::from_raw(row.get(0)), false))
 }
 
 async fn gone(pid: Pid) {

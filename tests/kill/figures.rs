@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Default)]
 pub struct Figures {
     pub rounds: usize,
-    /// How often each thing was done to the house.
+    /// How often each thing was done to the house, in the rounds and in the ends of the draws.
     pub faults: BTreeMap<String, usize>,
     /// Requests sent, repeated ones each time.
     pub requests: usize,
@@ -36,7 +36,13 @@ pub struct Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults: Vec<String> = self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
-        writeln!(f, "rounds {} ({})", self.rounds, faults.join(", "))?;
+        writeln!(
+            f,
+            "rounds {}, faults {} ({})",
+            self.rounds,
+            self.faults.values().sum::<usize>(),
+            faults.join(", ")
+        )?;
         writeln!(f, "requests {}, calls {}", self.requests, self.calls)?;
         writeln!(f, "purchases acknowledged {}, with {} tickets", self.purchases, self.tickets)?;
         writeln!(

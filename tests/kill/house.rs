@@ -1,7 +1,7 @@
 //! A house to ill-treat: the service's own program in a directory of its own, with the private Postgres
 //! that it starts there. Knows how to start, stop, kill and freeze either; knows nothing of draws.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ pub struct House {
     /// Where the service answers; empty while it does not run.
     address: watch::Sender<String>,
     log: Arc<Mutex<VecDeque<String>>>,
+    /// What was done to it, and how often.
+    pub befallen: BTreeMap<String, usize>,
     /// What was stopped, and must go on some time.
     frozen: Vec<Pid>,
 }
@@ -61,6 +63,7 @@ impl House {
             database: Config::new(),
             address: watch::Sender::default(),
             log: Arc::default(),
+            befallen: BTreeMap::new(),
             frozen: Vec::new(),
         };
         house.start().await;

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use lottery::clock::Clock;
 use lottery::domain::user::Role;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -16,7 +18,7 @@ use crate::journal::Heard;
 use crate::player::{PAUSE, Player};
 
 /// Pre-made tickets of a draw; and so many that something may fall into their making.
-const POOL: usize = 600;
+const POOL: usize = 1_500;
 pub const LARGE_POOL: usize = 20_000;
 
 pub struct Admin(Rc<Player>);
@@ -42,16 +44,30 @@ impl Admin {
     /// A draw on sale until somebody ends it, with a pool. Nothing is killed yet.
     pub async fn open_draw(&self) -> i64 {
         let draw = self.make_draw().await;
+        self.open(draw).await;
+        draw
+    }
+
+    /// A draw on sale until the clock ends it, and conducts it a second later.
+    pub async fn open_draw_for(&self, time: SignedDuration) -> i64 {
+        let close = Clock::system().now() + time;
+        let draw_at = close + SignedDuration::from_secs(1);
+        let body = json!({"lottery": "5of36", "sales_close_at": close, "draw_at": draw_at});
+        let draw = self.post("/admin/draws", body).await["id"].as_i64().unwrap();
+        self.open(draw).await;
+        draw
+    }
+
+    async fn open(&self, draw: i64) {
         self.post(&format!("/admin/draws/{draw}/pool"), json!({"count": POOL})).await;
         self.post(&format!("/admin/draws/{draw}/open"), Value::Null).await;
-        draw
     }
 
     pub async fn draw(&self, draw: i64) -> Value {
         self.0.get(&format!("/draws/{draw}")).await
     }
 
-    /// The result of a completed draw.
+    /// The result of a draw, once it is completed.
     pub async fn result(&self, draw: i64) -> Value {
         self.0.get(&format!("/draws/{draw}/results")).await
     }
@@ -84,30 +100,41 @@ impl Admin {
         made.unwrap_or_else(|_| panic!("the pool is never made:\n{}", house.log()))
     }
 
-    /// Takes a step until it is taken; so many faults befall the house in the middle of it.
-    pub async fn insist(&self, draw: i64, step: &str, faults: usize, house: &mut House, rng: &mut StdRng) {
+    /// Takes a step until it is taken; so many faults befall the house in the middle of it. Returns the
+    /// winning numbers, each time they were seen.
+    pub async fn insist(
+        &self,
+        draw: i64,
+        step: &'static str,
+        faults: usize,
+        house: &mut House,
+        rng: &mut StdRng,
+    ) -> Vec<Value> {
+        let mut seen = Vec::new();
         for _ in 0..faults {
-            let asking = actix_web::rt::spawn(ask(self.0.clone(), draw, step.to_owned()));
+            let asking = actix_web::rt::spawn(ask(self.0.clone(), draw, step));
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..120))).await;
             Fault::quick(rng).befall(house, rng).await;
             asking.await.unwrap();
+            seen.push(self.draw(draw).await["winning_numbers"].clone());
         }
-        let insisting = async { while !ask(self.0.clone(), draw, step.to_owned()).await {} };
+        let insisting = async { while !ask(self.0.clone(), draw, step).await {} };
         let done = tokio::time::timeout(PATIENCE, insisting).await;
         done.unwrap_or_else(|_| panic!("{step} of draw {draw} is never taken:\n{}", house.log()));
+        seen.retain(|numbers| !numbers.is_null());
+        seen
     }
 }
 
 /// Asks once for a step; whether it is taken.
-async fn ask(admin: Rc<Player>, draw: i64, step: String) -> bool {
+async fn ask(admin: Rc<Player>, draw: i64, step: &str) -> bool {
     let body = if step == "cancel" { json!({"reason": "the drum is broken"}) } else { Value::Null };
-    let path = format!("/admin/draws/{draw}/{step}");
-    let goal = match step.as_str() {
+    let goal = match step {
         "close" => "closed",
         "conduct" => "completed",
         _ => "cancelled",
     };
-    match admin.send(Method::POST, &path, None, &body, PATIENCE).await {
+    match admin.send(Method::POST, &format!("/admin/draws/{draw}/{step}"), None, &body, PATIENCE).await {
         Ok(Heard::Success { body, .. }) => body["status"] == goal,
         Ok(Heard::Nothing | Heard::NotTaken(_)) => {
             tokio::time::sleep(PAUSE).await;

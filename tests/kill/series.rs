@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -27,9 +28,11 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     let mut rng = StdRng::seed_from_u64(seed);
     let mut house = House::open().await;
     let admin = Admin::new(&house).await;
-    let draws = [admin.open_draw().await, admin.open_draw().await];
+    let (to_settle, to_cancel) = (admin.open_draw().await, admin.open_draw().await);
+    // One that the clock ends, in the middle of everything.
+    let by_clock = admin.open_draw_for(SignedDuration::from_secs(if thorough { 15 } else { 3 })).await;
     let to_fill = admin.make_draw().await;
-    let mut crowd = Crowd::gather(&house, &draws, seed).await;
+    let mut crowd = Crowd::gather(&house, &[to_settle, to_cancel, by_clock], seed).await;
 
     for round in 0..rounds {
         crowd.buys(rng.random_range(50..400), &house).await;
@@ -38,19 +41,18 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
         fault.befall(&mut house, &mut rng).await;
         // It is healed when the crowd can buy again.
         crowd.buys(30, &house).await;
-        *figures.faults.entry(format!("{fault:?}")).or_default() += 1;
         figures.rounds += 1;
         if round % AUDIT_EVERY == AUDIT_EVERY - 1 {
-            look(&crowd, &admin, &draws, &house, &mut rng, figures).await;
+            look(&crowd, &admin, &[to_settle, to_cancel], &house, &mut rng, figures).await;
         }
     }
 
     let faults = if thorough { 2 } else { 1 };
-    let [to_settle, to_cancel] = draws;
     let made = admin.insist_on_pool(to_fill, faults, &mut house, &mut rng).await;
     admin.insist(to_settle, "close", faults, &mut house, &mut rng).await;
-    admin.insist(to_settle, "conduct", faults, &mut house, &mut rng).await;
+    let numbers = admin.insist(to_settle, "conduct", faults, &mut house, &mut rng).await;
     let result = admin.result(to_settle).await;
+    assert!(numbers.iter().all(|it| *it == result["winning_numbers"]), "{numbers:?} {result}");
     admin.insist(to_cancel, "cancel", faults, &mut house, &mut rng).await;
     crowd.go_home().await;
 
@@ -61,15 +63,21 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     house.start().await;
     admin.insist(to_settle, "conduct", 0, &mut house, &mut rng).await;
     assert_eq!(admin.result(to_settle).await, result, "one result only");
+    let result_by_clock = admin.result(by_clock).await;
     assert_eq!(admin.insist_on_pool(to_fill, 0, &mut house, &mut rng).await, made);
     let sql = house.sql().await;
     assert_eq!(pool(&sql, to_fill).await, LARGE_POOL, "{made}");
-    figures.prizes += prizes(&sql, to_settle, &result).await;
+    for (draw, result) in [(to_settle, &result), (by_clock, &result_by_clock)] {
+        figures.prizes += prizes(&sql, draw, result).await;
+        figures.draws_settled += 1;
+    }
     figures.refunds += refunds(&sql).await;
-    figures.draws_settled += 1;
     figures.draws_cancelled += 1;
     crowd.meanwhile(async |journal| last_look(&crowd, journal, &sql, &mut rng, figures).await).await;
     figures.requests += crowd.requests();
+    for (fault, count) in &house.befallen {
+        *figures.faults.entry(fault.clone()).or_default() += count;
+    }
     drop(sql);
     house.close().await;
 }
