@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,8 +89,9 @@ pub enum StepRefusal {
 impl From<StepError> for StepRefusal {
     fn from(error: StepError) -> StepRefusal {
         match error {
-            StepError::Away => StepRefusal::Away,
-            StepError::Stale | StepError::Failed => StepRefusal::Failed,
+            // A draw that was taken over is being loaded anew: in a moment it works again.
+            StepError::Away | StepError::Stale => StepRefusal::Away,
+            StepError::Failed => StepRefusal::Failed,
         }
     }
 }
@@ -111,19 +114,35 @@ pub enum PoolError {
     TooMany { limit: usize },
     #[error("the key has an answer already")]
     KeyTaken,
+    /// They may have been made, or not.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown,
 }
 
-/// One who waits, and the place in flight that is taken meanwhile.
-#[derive(Debug)]
+/// Something of the one who asks that is kept until what was asked for has its end, also when nobody waits
+/// for that any more: the idempotency key, which is in progress for so long.
+pub type Hold = Option<Arc<dyn Any + Send + Sync>>;
+
+/// One who waits, and what is taken meanwhile: a place in flight, and the asker's hold.
 pub struct Reply<T> {
     to: oneshot::Sender<Result<T, SaleError>>,
     _place: OwnedSemaphorePermit,
+    _hold: Hold,
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
 }
 
 impl<T> Reply<T> {
     /// Tells the one who waits; the one may have gone.
     pub fn send(self, result: Result<T, SaleError>) {
-        let _ = self.to.send(result);
+        let Reply { to, _place: place, _hold: hold } = self;
+        // Let go first: whoever has heard the answer must find nothing in progress.
+        drop((place, hold));
+        let _ = to.send(result);
     }
 }
 
@@ -319,11 +338,13 @@ impl Draws {
         lines: Vec<crate::domain::draw::AskLine>,
         pay_now: bool,
         key: Option<Key>,
+        hold: Hold,
     ) -> Result<Ordered, SaleError> {
         let reserve = (!pay_now).then_some(self.options.reservation);
         let ask = Ask { user, lines, reserve, key };
         let deadline = self.persistence.deadline();
-        self.ask(draw, Some(deadline), |reply| DrawMessage::Order { ask, deadline, reply }).await
+        let answer = self.ask(draw, hold, |reply| DrawMessage::Order { ask, deadline, reply })?;
+        heard_by(deadline, answer).await
     }
 
     /// Pays a reservation from its owner's wallet.
@@ -333,12 +354,15 @@ impl Draws {
         user: UserId,
         payment: PaymentId,
         key: Option<Key>,
+        hold: Hold,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        self.ask(draw, Some(deadline), |reply| DrawMessage::Pay { user, payment, key, deadline, reply }).await
+        let answer = self.ask(draw, hold, |reply| DrawMessage::Pay { user, payment, key, deadline, reply })?;
+        heard_by(deadline, answer).await
     }
 
-    /// Holds a reservation while a card is charged for it; the payment is `processing` then.
+    /// Holds a reservation while a card is charged for it; the payment is `processing` then. Once its
+    /// transaction has begun this waits for the end of that: a payment that is `processing` must be charged.
     pub async fn begin_charge(
         &self,
         draw: DrawId,
@@ -346,7 +370,8 @@ impl Draws {
         payment: PaymentId,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        self.ask(draw, Some(deadline), |reply| DrawMessage::BeginCharge { user, payment, deadline, reply }).await
+        let answer = self.ask(draw, None, |reply| DrawMessage::BeginCharge { user, payment, deadline, reply })?;
+        heard(answer).await
     }
 
     /// Writes what became of a charge, for as long as it takes: the money has moved.
@@ -362,7 +387,10 @@ impl Draws {
             let at = self.clock.now();
             let end = EndCharge { held: None, user, payment, charge: charge.clone(), at, key: key.clone() };
             let asked = end.clone();
-            match self.ask(draw, None, |reply| DrawMessage::EndCharge { end: asked, reply }).await {
+            // What must become true waits for its place.
+            let place = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
+            let message = |reply| DrawMessage::EndCharge { end: asked, reply };
+            match heard(self.ask_from(place, draw, None, message)).await {
                 Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
                 Err(SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale | Refused::Overloaded)) => {
                     tokio::time::sleep(CHARGE_PAUSE).await;
@@ -392,7 +420,7 @@ impl Draws {
     ) -> Result<(), SaleError> {
         let deadline = self.persistence.deadline();
         let message = |reply| DrawMessage::GiveBack { user, payment, ticket, deadline, reply };
-        self.ask(draw, Some(deadline), message).await
+        heard_by(deadline, self.ask(draw, None, message)?).await
     }
 
     /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
@@ -415,8 +443,8 @@ impl Draws {
         self.registry.do_send(ToDraw { draw, message: message(reply) });
         match tokio::time::timeout(STEP_WAIT, answer).await {
             Ok(Ok(result)) => result.map(|()| true),
-            Ok(Err(_)) => Err(StepRefusal::Failed),
-            Err(_) => Ok(false),
+            // The draw's actor was lost with it, or it takes long.
+            Ok(Err(_)) | Err(_) => Ok(false),
         }
     }
 
@@ -429,7 +457,7 @@ impl Draws {
         self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, reply } });
         match tokio::time::timeout(POOL_WAIT, answer).await {
             Ok(Ok(result)) => result,
-            _ => Err(StepRefusal::Failed.into()),
+            _ => Err(PoolError::OutcomeUnknown),
         }
     }
 
@@ -438,29 +466,48 @@ impl Draws {
         self.in_flight.available_permits()
     }
 
-    /// Takes a place in flight, asks, and waits: what nobody has taken up by the deadline is answered
-    /// "overloaded" by the persistence actor, so that silence long after it means "unknown".
-    async fn ask<T>(
+    /// Until when whoever asks for something now waits to hear of it.
+    pub fn patience(&self) -> Instant {
+        self.persistence.deadline() + OUTCOME_WAIT
+    }
+
+    /// Takes a place in flight and asks.
+    fn ask<T>(
         &self,
         draw: DrawId,
-        deadline: Option<Instant>,
+        hold: Hold,
         message: impl FnOnce(Reply<T>) -> DrawMessage,
-    ) -> Result<T, SaleError> {
-        let place = match deadline {
-            Some(_) => self.in_flight.clone().try_acquire_owned().ok(),
-            // What must become true waits for its place.
-            None => self.in_flight.clone().acquire_owned().await.ok(),
-        };
-        let place = place.ok_or(SaleError::Refused(Refused::Overloaded))?;
-        let (to, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place }) });
-        let answer = match deadline {
-            Some(deadline) => tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), answer).await.ok(),
-            None => Some(answer.await),
-        };
-        match answer {
-            Some(Ok(result)) => result,
-            _ => Err(SaleError::OutcomeUnknown),
-        }
+    ) -> Result<Answer<T>, SaleError> {
+        let place = self.in_flight.clone().try_acquire_owned();
+        let place = place.map_err(|_| SaleError::Refused(Refused::Overloaded))?;
+        Ok(self.ask_from(place, draw, hold, message))
     }
+
+    /// Asks from a place that was taken.
+    fn ask_from<T>(
+        &self,
+        place: OwnedSemaphorePermit,
+        draw: DrawId,
+        hold: Hold,
+        message: impl FnOnce(Reply<T>) -> DrawMessage,
+    ) -> Answer<T> {
+        let (to, answer) = oneshot::channel();
+        self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place, _hold: hold }) });
+        answer
+    }
+}
+
+/// What will be heard of something that was asked for.
+type Answer<T> = oneshot::Receiver<Result<T, SaleError>>;
+
+/// Waits for it. What nobody has taken up by the deadline is answered "overloaded" by the persistence
+/// actor, so that silence long after it means "unknown".
+async fn heard_by<T>(deadline: Instant, answer: Answer<T>) -> Result<T, SaleError> {
+    let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), heard(answer)).await;
+    waiting.unwrap_or(Err(SaleError::OutcomeUnknown))
+}
+
+/// Waits for it for as long as it takes.
+async fn heard<T>(answer: Answer<T>) -> Result<T, SaleError> {
+    answer.await.unwrap_or(Err(SaleError::OutcomeUnknown))
 }

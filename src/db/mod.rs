@@ -16,6 +16,10 @@ mod migrations {
 
 /// How long a read waits for a connection before it fails.
 const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long a read may then take, and one that grows with a whole draw. A database that stands still, and
+/// does not even break its connections, keeps nobody for longer.
+const READ_WAIT: Duration = Duration::from_secs(5);
+const LONG_READ_WAIT: Duration = Duration::from_secs(600);
 /// Names the lock that lets one process migrate at a time.
 const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 
@@ -33,6 +37,11 @@ pub enum DbError {
     /// The connection died at COMMIT: it may have been written, or not.
     #[error("the outcome of a transaction is not known: {0}")]
     Unknown(tokio_postgres::Error),
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    /// No answer to a write: it may have been written, or not.
+    #[error("no answer to a write within {0:?}")]
+    SilentWrite(Duration),
     /// A row that this version of the service did not write.
     #[error("the database holds what it cannot: {0}")]
     Corrupt(&'static str),
@@ -91,16 +100,31 @@ impl Db {
 
     /// All rows of a statement. It is prepared once for each connection.
     async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query(&statement, params).await?)
+        self.read(READ_WAIT, sql, params).await
+    }
+
+    /// All rows of a statement that reads a whole draw, or more.
+    async fn query_long(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        self.read(LONG_READ_WAIT, sql, params).await
     }
 
     /// The one row of a statement, or none.
     async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, DbError> {
+        let mut rows = self.query(sql, params).await?;
+        if rows.len() > 1 { Err(DbError::Corrupt("more than one row")) } else { Ok(rows.pop()) }
+    }
+
+    async fn read(&self, wait: Duration, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
         let client = self.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query_opt(&statement, params).await?)
+        let rows = async { client.query(&client.prepare_cached(sql).await?, params).await };
+        match tokio::time::timeout(wait, rows).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => {
+                // Nobody else shall wait behind what it still waits for.
+                drop(deadpool_postgres::Object::take(client));
+                Err(DbError::Silent(wait))
+            }
+        }
     }
 }
 

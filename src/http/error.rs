@@ -233,12 +233,14 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         let cause = describe(&error);
         let away = match &error {
-            DbError::Pool(_) => true,
+            DbError::Pool(_) | DbError::Silent(_) => true,
             DbError::Postgres(cause) => is_passing(cause),
             _ => false,
         };
         match error {
-            DbError::Unknown(_) => Problem::from(SaleError::OutcomeUnknown).because(Some(cause)),
+            DbError::Unknown(_) | DbError::SilentWrite(_) => {
+                Problem::from(SaleError::OutcomeUnknown).because(Some(cause))
+            }
             _ if away => Problem::overloaded().because(Some(cause)),
             _ => Problem::internal(cause),
         }
@@ -318,6 +320,7 @@ impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Problem {
         match error {
             PoolError::Step(refusal) => refusal.into(),
+            PoolError::OutcomeUnknown => SaleError::OutcomeUnknown.into(),
             PoolError::KeyTaken => Problem::internal("a key that is taken without an answer"),
             error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
         }

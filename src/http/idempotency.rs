@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::error::{Code, Problem};
 use super::state::State;
 use super::tickets;
+use crate::actors::draws::Hold;
 use crate::db::read::{keys, payments};
 use crate::domain::id::UserId;
 use crate::domain::record::{Kept, Key};
@@ -27,17 +28,28 @@ const MAX_KEY: usize = 255;
 #[derive(Clone, Default)]
 pub struct InFlight(Arc<Mutex<HashSet<(UserId, String)>>>);
 
-/// A key is being worked on for as long as this lives.
+/// A key is being worked on for as long as this lives, or what it was held for.
 pub struct Working {
-    place: Option<(InFlight, (UserId, String))>,
+    place: Option<Arc<Place>>,
     pub key: Option<Key>,
 }
 
-impl Drop for Working {
+impl Working {
+    /// Keeps the key in progress for something that may outlive its request.
+    pub fn hold(&self) -> Hold {
+        self.place.clone().map(|place| place as _)
+    }
+}
+
+/// The place that a key takes while it is worked on.
+struct Place {
+    in_flight: InFlight,
+    key: (UserId, String),
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        if let Some((in_flight, key)) = self.place.take() {
-            in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        }
+        self.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -56,11 +68,12 @@ pub fn take_up(
     let text =
         text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
     let key = Key { user, text: text.to_owned(), request: digest(request.path(), body)? };
-    let place = (user, text.to_owned());
-    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone()) {
+    let taken = (user, text.to_owned());
+    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(taken.clone()) {
         return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
     }
-    Ok(Working { place: Some((state.keys.clone(), place)), key: Some(key) })
+    let place = Place { in_flight: state.keys.clone(), key: taken };
+    Ok(Working { place: Some(Arc::new(place)), key: Some(key) })
 }
 
 /// What a key stands for: the path, and the body as it was understood, so that white space and the order

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::body::Body;
 use super::caller::Caller;
 use super::error::Problem;
-use super::idempotency;
+use super::idempotency::{self, Working};
 use super::query::{List, Query, path_id};
 use super::state::State;
 use super::tickets::refused;
@@ -61,16 +61,14 @@ pub async fn pay(
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
     let paid = match (view.draw, card) {
         (None, _) => Err(SaleError::NotPayable),
-        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key.clone()).await,
+        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key.clone(), working.hold()).await,
         (Some(draw), Some(card)) => {
             // Before a card is charged the key must be known to be new.
             if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
                 return Ok(first);
             }
             let key = working.key.clone();
-            let charge = charge(state.clone(), draw, caller.user, id, card, key);
-            // A client that hangs up must not leave a charge half told.
-            actix_web::rt::spawn(charge).await.unwrap_or(Err(SaleError::OutcomeUnknown))
+            charged(&state, &working, charge(state.clone(), draw, caller.user, id, card, key)).await
         }
     };
     match paid {
@@ -86,6 +84,25 @@ pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
         Ok(card)
     } else {
         Err(Problem::field("token", "the payment provider knows no such card token"))
+    }
+}
+
+/// Waits for a charge as for anything else. A client that hangs up, or has waited for long enough, must not
+/// leave it half told: it goes on, and its key is in progress until its end.
+pub async fn charged(
+    state: &State,
+    working: &Working,
+    charge: impl Future<Output = Result<Payment, SaleError>> + 'static,
+) -> Result<Payment, SaleError> {
+    let (patience, hold) = (state.draws.patience(), working.hold());
+    let charge = actix_web::rt::spawn(async move {
+        let charged = charge.await;
+        drop(hold);
+        charged
+    });
+    match tokio::time::timeout_at(patience.into(), charge).await {
+        Ok(Ok(charged)) => charged,
+        _ => Err(SaleError::OutcomeUnknown),
     }
 }
 

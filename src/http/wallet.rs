@@ -7,7 +7,7 @@ use super::body::Body;
 use super::caller::Caller;
 use super::error::Problem;
 use super::idempotency;
-use super::payments::card;
+use super::payments::{card, charged};
 use super::query::{List, Query};
 use super::state::State;
 use super::tickets::refused;
@@ -62,8 +62,7 @@ pub async fn deposit(
     let card = card(&state, &body.token)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
     let deposit = charge(state.clone(), caller.user, Money::new(body.amount), card, working.key.clone());
-    // A client that hangs up must not leave a charge half told.
-    match actix_web::rt::spawn(deposit).await.unwrap_or(Err(SaleError::OutcomeUnknown)) {
+    match charged(&state, &working, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
         Err(error) => refused(&state, &working, error).await,
     }

@@ -351,6 +351,80 @@ async fn all_of_it_killed_at_once_loses_no_row() {
     server.stop().await.unwrap();
 }
 
+/// Every process of a server, stopped in the middle of whatever it does; the postmaster first. They go on
+/// with the end of the test, however it ends.
+#[cfg(target_os = "linux")]
+struct Frozen(Vec<Pid>);
+
+#[cfg(target_os = "linux")]
+impl Frozen {
+    async fn of(server: &Server) -> Frozen {
+        let rows = connect(server).await.query("SELECT pid FROM pg_stat_activity", &[]).await.unwrap();
+        let children = rows.iter().map(|row| Pid::from_raw(row.get(0)));
+        let frozen = Frozen(std::iter::once(postmaster(server).await).chain(children).collect());
+        frozen.tell(Signal::SIGSTOP);
+        frozen
+    }
+
+    fn tell(&self, signal: Signal) {
+        for pid in &self.0 {
+            // It may be gone.
+            let _ = kill(*pid, signal);
+        }
+    }
+
+    fn any_lives(&self) -> bool {
+        self.0.iter().any(|pid| lives(*pid))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.tell(Signal::SIGCONT);
+    }
+}
+
+/// A stopped process hears no signal but SIGKILL.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_frozen_server_left_behind_is_shut_down_too() {
+    let project = project();
+    let service = Service::start(project.path());
+    let joined = Server::start_or_join(&options(project.path())).await.unwrap();
+    sell(&joined, 5).await;
+    let left = Frozen::of(&joined).await;
+    service.kill_9();
+    assert!(lives(left.0[0]), "it cannot go by itself");
+
+    // Woken first, it ends at the first signal, and not only when that has waited its time.
+    let options = options(project.path());
+    let starting = tokio::time::timeout(WAIT_LIMIT / 3, Server::start(&options));
+    let server = starting.await.expect("at once").unwrap();
+    assert!(!left.any_lives());
+    assert_eq!(sold(&server).await, 5);
+
+    let left = Frozen::of(&server).await;
+    server.stop().await.unwrap();
+    assert!(!left.any_lives());
+}
+
+/// Its children do not see it die, and hold on to what the next one needs.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_postmaster_that_dies_frozen_comes_back_with_the_rows() {
+    let project = project();
+    let server = Server::start(&options(project.path())).await.unwrap();
+    sell(&server, 5).await;
+    let left = Frozen::of(&server).await;
+    kill(left.0[0], Signal::SIGKILL).unwrap();
+    gone(left.0[0]).await;
+    until("it is back", || async { try_connect(&server).await.is_ok() }).await;
+    assert_eq!(sold(&server).await, 5);
+    assert!(!left.any_lives());
+    server.stop().await.unwrap();
+}
+
 /// Postgres' backends lead groups of their own: here are the postmaster and its watcher.
 #[cfg(target_os = "linux")]
 fn group_of(leader: Pid) -> Vec<Pid> {

@@ -1,6 +1,8 @@
 //! What breaks: connections, commits, locks, the server itself. Whatever a client was told stays true, what
 //! nobody was told is found out, and the service heals by itself.
 
+mod away;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,17 +44,16 @@ async fn order_that_waits(world: &World, who: &Person, draw: i64, line: Value, k
     waiting
 }
 
-/// Orders with the same key until it is done; in between only 503 may be heard.
+/// Orders with the same key until it is done; in between only 503 may be heard, or that an earlier try is
+/// still on its way.
 async fn insist(who: &Person, draw: i64, line: Value, key: &str) -> Value {
     loop {
         let answer = order(who, draw, line.clone(), key).await.unwrap();
-        match answer.status {
-            503 => {
-                assert!(answer.is(503, "overloaded") || answer.is(503, "outcome_unknown"), "{}", answer.text);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            _ => return answer.expect(201),
+        let passes = [(503, "overloaded"), (503, "outcome_unknown"), (409, "idempotency_in_progress")];
+        if !passes.iter().any(|(status, code)| answer.is(*status, code)) {
+            return answer.expect(201);
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -142,15 +143,20 @@ async fn server_of_its_own() -> (tempfile::TempDir, Server) {
     (directory, server)
 }
 
-async fn kill_9(sql: &Client) {
+/// Every process of the server, the postmaster first.
+async fn processes(sql: &Client) -> Vec<Pid> {
     let directory: String = sql.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
     let file = std::fs::read_to_string(Path::new(&directory).join("postmaster.pid")).unwrap();
     let postmaster: i32 = file.lines().next().unwrap().parse().unwrap();
     let backends = sql.query("SELECT pid FROM pg_stat_activity", &[]).await.unwrap();
     let backends = backends.iter().map(|row| row.get::<_, i32>(0));
-    for pid in std::iter::once(postmaster).chain(backends) {
+    std::iter::once(postmaster).chain(backends).map(Pid::from_raw).collect()
+}
+
+async fn kill_9(sql: &Client) {
+    for pid in processes(sql).await {
         // It may be gone already.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = kill(pid, Signal::SIGKILL);
     }
 }
 
@@ -275,7 +281,7 @@ async fn a_draw_that_was_taken_over_refuses_and_loads_itself_anew() {
     let payment = reserved["payment"]["id"].as_str().unwrap();
     assert_eq!(ann.pay(payment, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
     sql.batch_execute(&bump).await.unwrap();
-    admin.step(draw, "close").await;
+    admin.step(draw, "close").await.refused(503, "overloaded");
     world
         .until("it is closed all the same", async || admin.step(draw, "close").await.body["status"] == "closed")
         .await;
@@ -300,14 +306,13 @@ async fn past_its_deadline_an_order_is_not_taken_and_one_that_has_begun_is_unkno
     begun.await.unwrap().refused(503, "outcome_unknown");
     // It stays hers until the outcome is known; what was not taken is free again.
     bob.order(draw, json!([line]), "later").await.refused(409, "ticket_unavailable");
+    order(&ann, draw, line.clone(), "begun").await.unwrap().refused(409, "idempotency_in_progress");
     assert_eq!(paid(&world, draw).await, 0);
     held.let_go().await;
 
-    world.until("it came true", async || paid(&world, draw).await == 1).await;
-    let body = json!({"tickets": [line], "payment": "wallet"});
-    let replayed = ann.post_keyed(&format!("/draws/{draw}/tickets"), "begun", body).await;
-    assert_eq!(replayed.headers["idempotency-replayed"], "true");
-    assert_eq!(replayed.expect(201)["tickets"][0]["pool_ticket_id"], pool[0]["id"]);
+    let replayed = insist(&ann, draw, line, "begun").await;
+    assert_eq!(replayed["tickets"][0]["pool_ticket_id"], pool[0]["id"]);
+    assert_eq!(paid(&world, draw).await, 1);
     assert_eq!((ann.balance().await, bob.balance().await), (1_000_000 - PRICE, 1_000_000));
     insist(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await;
     world.check_books().await;
@@ -354,34 +359,21 @@ async fn a_client_that_hangs_up_is_charged_once_and_finds_its_ticket() {
 }
 
 #[actix_web::test]
-async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
-    let world = World::with(impatient).await;
+async fn a_pool_whose_making_is_cut_off_is_made_when_it_is_asked_for_again() {
+    let world = World::new().await;
     let admin = world.admin().await;
-    let ann = world.rich_player("ann", 1_000_000).await;
-    let draw = admin.open_draw(&world, 2).await;
-    let reserved = ann.reserve(draw).await;
-    let mut elsewhere = world.database.clone();
-    elsewhere.dbname("lottery");
-    let elsewhere = connect(&elsewhere).await.unwrap();
-    let name = world.database.get_dbname().unwrap();
-    let allow = async |yes: bool| {
-        elsewhere.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {yes}")).await.unwrap();
-    };
-    allow(false).await;
-    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-    elsewhere.batch_execute(&end).await.unwrap();
-    for _ in 0..2 {
-        ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
-    }
-    assert_eq!(ann.get("/wallet").await.status, 503);
-    // What the clock asks for meanwhile waits.
-    world.advance(jiff::SignedDuration::from_mins(6));
-    allow(true).await;
-    let path = format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap());
-    world.until("the reservation ran out", async || ann.get(&path).await.body["status"] == "expired").await;
-    for n in 0..2 {
-        insist(&ann, draw, json!({"from_pool": true}), &format!("order-{n}")).await;
-    }
-    assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
-    world.check_books().await;
+    let draw = admin.schedule(&world).await;
+    let sql = world.sql().await;
+    sql.batch_execute("BEGIN; LOCK TABLE pool_tickets IN SHARE MODE").await.unwrap();
+    let making = actix_web::rt::spawn({
+        let admin = admin.clone();
+        async move { admin.pool(draw, 50).await }
+    });
+    world.until_writer_waits().await;
+    sql.batch_execute(KILL_ALL).await.unwrap();
+    making.await.unwrap().refused(503, "overloaded");
+    sql.batch_execute("ROLLBACK").await.unwrap();
+    let made = admin.pool(draw, 50).await.expect(201);
+    assert_eq!(made, json!({"created": 50, "tickets_available": 50}));
+    assert_eq!(world.count("SELECT count(*) FROM pool_tickets").await, 50);
 }

@@ -9,6 +9,7 @@ mod draws;
 mod embedded;
 mod faults;
 mod idempotency;
+mod laws;
 mod money;
 mod server;
 mod smoke;

@@ -18,7 +18,7 @@ use crate::actors::persistence::{
 use crate::actors::registry::Ended;
 use crate::clock::Clock;
 use crate::db::read::draws;
-use crate::db::{DbError, describe};
+use crate::db::{DbError, describe, is_passing};
 use crate::domain::draw::{Allowed, Step, Times, Winning};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
@@ -253,7 +253,7 @@ impl DrawActor {
                 let tickets_available = made.kept.unwrap_or(actor.draw.view().available);
                 Pooled { created, tickets_available }
             });
-            let unsure = matches!(answer, Err(PoolError::Step(StepRefusal::Failed)));
+            let unsure = matches!(answer, Err(PoolError::OutcomeUnknown | PoolError::Step(StepRefusal::Failed)));
             // The admin may have gone.
             let _ = reply.send(answer);
             if unsure {
@@ -279,7 +279,12 @@ async fn make_pool(
 ) -> Result<Made, PoolError> {
     let failed = |error: DbError| {
         tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
-        PoolError::Step(StepRefusal::Failed)
+        match error {
+            DbError::Unknown(_) => PoolError::OutcomeUnknown,
+            DbError::Pool(_) | DbError::Silent(_) => StepRefusal::Away.into(),
+            DbError::Postgres(cause) if is_passing(&cause) => StepRefusal::Away.into(),
+            _ => StepRefusal::Failed.into(),
+        }
     };
     let held = draws::pool_picks(&around.db, fence.draw, game).await.map_err(failed)?;
     let choose = move || game.distinct_picks(count, &held, &mut UnwrapErr(SysRng));

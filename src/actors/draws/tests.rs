@@ -79,24 +79,24 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     let ann = player(&draws, &db).await;
     let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
     let any = || vec![AskLine::FromPool];
-    let reserved = draws.order(lost, ann, any(), false, None).await.unwrap().order.payment;
+    let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().order.payment;
 
     // One order is on its way when it happens: it comes true, and its buyer hears so.
-    let under_way = draws.order(lost, ann, any(), true, None);
+    let under_way = draws.order(lost, ann, any(), true, None, None);
     let panic = async {
         draws.registry.do_send(ToDraw { draw: lost, message: DrawMessage::Panic });
     };
     let (under_way, ()) = tokio::join!(biased; under_way, panic);
     assert_eq!(under_way.unwrap().first_number, Some(1));
-    assert_eq!(draws.order(other, ann, any(), true, None).await.unwrap().first_number, Some(1));
+    assert_eq!(draws.order(other, ann, any(), true, None, None).await.unwrap().first_number, Some(1));
 
     // What reached the dying actor is unknown; from then on it waits until the draw is back.
     while draws.step(lost, Step::Open, String::new()).await != Ok(true) {}
     let view = board.draw(lost).unwrap();
     assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));
-    assert_eq!(draws.pay(lost, ann, reserved, None).await.unwrap().status, PaymentStatus::Paid);
-    assert_eq!(draws.order(lost, ann, any(), true, None).await.unwrap().first_number, Some(3));
-    assert_eq!(draws.order(lost, ann, any(), true, None).await, Err(OrderRefusal::PoolEmpty.into()));
+    assert_eq!(draws.pay(lost, ann, reserved, None, None).await.unwrap().status, PaymentStatus::Paid);
+    assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().first_number, Some(3));
+    assert_eq!(draws.order(lost, ann, any(), true, None, None).await, Err(OrderRefusal::PoolEmpty.into()));
     assert_eq!(draws.step(lost, Step::Close, String::new()).await, Ok(true));
     drop((draws, db));
     server.stop().await.unwrap();

@@ -1,7 +1,10 @@
 //! Writes that stand apart from the sale: people, sessions, new draws and pools. Each is a transaction of
 //! its own on a connection of the pool, beside the batches and not between them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use tokio_postgres::Client;
 
 use super::Persistence;
 use super::transaction::StepFailure;
@@ -46,9 +49,25 @@ pub enum PoolWritten {
     KeyTaken,
 }
 
+/// How long one of these transactions may take before its caller is told that its outcome is not known.
+/// Pools are large and have a longer wait of their own.
+const ASIDE_WAIT: Duration = Duration::from_secs(10);
+
 /// Commits, and tells apart what was refused from what nobody knows.
 async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
     tx.commit().await.map_err(|error| if is_passing(&error) { DbError::Unknown(error) } else { error.into() })
+}
+
+/// A transaction of its own, within its time.
+async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, DbError>) -> Result<T, DbError> {
+    let all = async {
+        let mut client = db.client().await?;
+        let tx = client.transaction().await?;
+        let done = work(tx.client()).await?;
+        commit(tx).await?;
+        Ok(done)
+    };
+    tokio::time::timeout(ASIDE_WAIT, all).await.unwrap_or(Err(DbError::SilentWrite(ASIDE_WAIT)))
 }
 
 /// Writes a person with a wallet, in a transaction of its own.
@@ -59,18 +78,13 @@ pub async fn insert_user(
     role: Role,
     at: Timestamp,
 ) -> Result<Result<User, Taken>, DbError> {
-    let mut client = db.client().await?;
-    let tx = client.transaction().await?;
     let new = NewUser { username, email, name, password_hash, role, at };
-    match users::insert(tx.client(), &new).await? {
-        Some(row) => {
-            let user = user(&row)?;
-            commit(tx).await?;
-            Ok(Ok(user))
-        }
-        None if users::is_username_taken(tx.client(), username).await? => Ok(Err(Taken::Username)),
+    transaction(db, async |db| match users::insert(db, &new).await? {
+        Some(row) => Ok(Ok(user(&row)?)),
+        None if users::is_username_taken(db, username).await? => Ok(Err(Taken::Username)),
         None => Ok(Err(Taken::Email)),
-    }
+    })
+    .await
 }
 
 impl Persistence {
@@ -86,7 +100,7 @@ impl Persistence {
 
     /// Drops up to `most` idempotency keys from before that time; returns how many there were.
     pub async fn drop_keys(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
-        Ok(keys::drop_older(&*self.db.client().await?, before, most).await?)
+        transaction(&self.db, async |db| Ok(keys::drop_older(db, before, most).await?)).await
     }
 
     /// Begins a session with its first refresh token, given by its hash.
@@ -98,10 +112,8 @@ impl Persistence {
         expires_at: Timestamp,
         at: Timestamp,
     ) -> Result<(), DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        users::begin_session(tx.client(), session, user, &NewToken { hash: token, expires_at }, at).await?;
-        commit(tx).await
+        let token = NewToken { hash: token, expires_at };
+        transaction(&self.db, async |db| Ok(users::begin_session(db, session, user, &token, at).await?)).await
     }
 
     /// Spends a refresh token for a new one. A spent one ends its session.
@@ -112,23 +124,20 @@ impl Persistence {
         expires_at: Timestamp,
         at: Timestamp,
     ) -> Result<Rotated, DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        let rotated = match users::lock_token(tx.client(), old).await? {
-            None => Rotated::Invalid,
+        transaction(&self.db, async |db| match users::lock_token(db, old).await? {
+            None => Ok(Rotated::Invalid),
             Some(found) if found.spent => {
-                users::end_session(tx.client(), found.session, at).await?;
-                Rotated::Reused
+                users::end_session(db, found.session, at).await?;
+                Ok(Rotated::Reused)
             }
-            Some(found) if found.ended || found.expires_at <= at => Rotated::Invalid,
+            Some(found) if found.ended || found.expires_at <= at => Ok(Rotated::Invalid),
             Some(found) => {
-                users::spend_token(tx.client(), old, at).await?;
-                users::insert_token(tx.client(), found.session, &NewToken { hash: new, expires_at }).await?;
-                Rotated::New(found.user, found.session)
+                users::spend_token(db, old, at).await?;
+                users::insert_token(db, found.session, &NewToken { hash: new, expires_at }).await?;
+                Ok(Rotated::New(found.user, found.session))
             }
-        };
-        commit(tx).await?;
-        Ok(rotated)
+        })
+        .await
     }
 
     /// Gives a user another password, by its hash; every session but this one ends.
@@ -139,47 +148,42 @@ impl Persistence {
         session: SessionId,
         at: Timestamp,
     ) -> Result<(), DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        users::set_password(tx.client(), user, password_hash).await?;
-        users::end_other_sessions(tx.client(), user, session, at).await?;
-        commit(tx).await
+        transaction(&self.db, async |db| {
+            users::set_password(db, user, password_hash).await?;
+            Ok(users::end_other_sessions(db, user, session, at).await?)
+        })
+        .await
     }
 
     /// Ends the session of a refresh token, if there is one.
     pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<(), DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        if let Some(found) = users::lock_token(tx.client(), token).await? {
-            users::end_session(tx.client(), found.session, at).await?;
-        }
-        commit(tx).await
+        transaction(&self.db, async |db| match users::lock_token(db, token).await? {
+            Some(found) => Ok(users::end_session(db, found.session, at).await?),
+            None => Ok(()),
+        })
+        .await
     }
 
     /// Makes sure that the configured lotteries are known.
     pub async fn know_lotteries(&self, lotteries: impl Iterator<Item = &LotteryId>) -> Result<(), DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        for lottery in lotteries {
-            draws::know_lottery(tx.client(), lottery).await?;
-        }
-        commit(tx).await
+        transaction(&self.db, async |db| {
+            for lottery in lotteries {
+                draws::know_lottery(db, lottery).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Makes a draw, scheduled.
     pub async fn create_draw(&self, rules: &Rules, times: &Times, at: Timestamp) -> Result<DrawId, DbError> {
-        let mut client = self.db.client().await?;
-        let tx = client.transaction().await?;
-        let id = draws::create(tx.client(), rules, times, at).await?;
-        commit(tx).await?;
-        Ok(id)
+        transaction(&self.db, async |db| Ok(draws::create(db, rules, times, at).await?)).await
     }
 
     /// Takes a draw over for a newly loaded actor; returns the new epoch. Committed before the draw is
     /// read: a transaction of the lost actor either ended before, or is refused.
     pub async fn take_over(&self, draw: DrawId) -> Result<Option<i64>, DbError> {
-        let client = self.db.client().await?;
-        Ok(draws::take_over(&client, draw).await?)
+        transaction(&self.db, async |db| Ok(draws::take_over(db, draw).await?)).await
     }
 
     /// Writes new pool tickets of a draw, all or none; with a key, the answer with them.

@@ -22,6 +22,7 @@ pub(super) const SHUTDOWN: [(Signal, Duration); 2] =
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) async fn stop(cluster: &Path) -> Result<(), ServerError> {
+    wake(cluster);
     let Some(pid) = recorded_pid(cluster) else {
         return Ok(());
     };
@@ -46,6 +47,23 @@ pub(super) async fn stop(cluster: &Path) -> Result<(), ServerError> {
         tracing::warn!(%pid, "{signal} did not stop it within {limit:?}");
     }
     Err(ServerError::Stop { pid: pid.as_raw() })
+}
+
+/// Lets whatever stands still on our cluster (SIGSTOP, a debugger that went away) go on: a stopped
+/// process hears no signal to end, and a stopped orphan does not see that its postmaster is gone and
+/// keeps the shared memory from the next one. A server and its backends run in the cluster's directory.
+pub(super) fn wake(cluster: &Path) {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let inside = processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        (fs::read_link(process.path().join("cwd")).ok()? == cluster).then_some(Pid::from_raw(pid))
+    });
+    // Without /proc at least the postmaster is known.
+    let recorded = recorded_pid(cluster).filter(|pid| serves(*pid, cluster));
+    for pid in inside.chain(recorded) {
+        // It may be gone by now; to one that runs it means nothing.
+        let _ = kill(pid, Signal::SIGCONT);
+    }
 }
 
 fn pid_file(cluster: &Path) -> PathBuf {

@@ -136,8 +136,8 @@ impl Server {
         &self.socket_dir
     }
 
-    /// Resolves when the server died and could not be brought back; `stop` then says why.
-    /// Never for a joined one.
+    /// Resolves when nobody watches the server any more, which only a bug of ours can do; `stop` then says
+    /// why. Never for a joined one.
     pub async fn lost(&mut self) {
         match &mut self.owned {
             Some(owned) => owned.stop.closed().await,

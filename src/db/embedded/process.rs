@@ -41,7 +41,7 @@ const START_LIMIT: Duration = Duration::from_secs(10 * 60);
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often a start is tried while something stands in its way, about a minute in all.
+/// How often the first start is tried while something stands in its way, about a minute in all.
 const START_ATTEMPTS: u32 = 16;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -87,7 +87,8 @@ pub(super) struct Launch {
 pub(super) enum Retry {
     /// Those that pass by themselves: backends that outlived their postmaster.
     WhileBusy,
-    /// All: it ran before.
+    /// All, for as long as it takes: it ran before, and what keeps it from running now (a full disk, no
+    /// memory) may pass at any time.
     Always,
 }
 
@@ -128,22 +129,27 @@ impl Launch {
     pub(super) async fn patiently(&self, retry: Retry) -> Result<Postmaster, ServerError> {
         let mut buffers = SHARED_BUFFERS;
         let mut pause = FIRST_PAUSE;
-        for _ in 1..START_ATTEMPTS {
+        let mut attempts = 0;
+        loop {
+            self.bound_log();
             let error = match self.once(buffers).await {
-                Err(error @ ServerError::Start { .. }) => error,
-                outcome => return outcome,
+                Ok(postmaster) => return Ok(postmaster),
+                Err(error) => error,
             };
-            if says(&error, &["could not map anonymous shared memory"]) {
+            attempts += 1;
+            let short = says(&error, &["could not map anonymous shared memory"]);
+            if short {
                 tracing::warn!("memory is short: Postgres gets {SHORT_OF_MEMORY} of buffers");
                 buffers = SHORT_OF_MEMORY;
-            } else if retry == Retry::WhileBusy && !says(&error, &["is still in use", "already exists"]) {
+            }
+            let passes = short || says(&error, &["is still in use", "already exists"]);
+            if retry == Retry::WhileBusy && (!passes || attempts == START_ATTEMPTS) {
                 return Err(error);
             }
             tracing::warn!(%error, "trying again in {pause:?}");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.once(buffers).await
     }
 
     async fn once(&self, buffers: &str) -> Result<Postmaster, ServerError> {

@@ -1,8 +1,8 @@
 //! Keeps the server running: starts it again when it dies, until we stop it.
 //!
 //! A killed postmaster takes its backends along, and its clients' connections break; the next
-//! start replays what was committed. When no start succeeds any more the task ends with the
-//! error, which [`super::Server::lost`] announces.
+//! start replays what was committed. One that does not succeed (the disk is full, say) is tried again
+//! for as long as it takes: who serves meanwhile says that the database is away, and heals by itself.
 
 use std::time::Duration;
 
@@ -41,7 +41,10 @@ async fn run(
     let mut pause = Duration::ZERO;
     loop {
         let status = tokio::select! {
-            _ = &mut *stop => return postmaster.stop().await,
+            _ = &mut *stop => {
+                leftover::wake(&launch.cluster);
+                return postmaster.stop().await;
+            }
             status = postmaster.exited() => status,
             () = tokio::time::sleep(LOG_CHECK) => {
                 launch.bound_log();

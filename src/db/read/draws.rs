@@ -106,7 +106,7 @@ async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
         SELECT p.id, p.pick FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
             SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))";
     let mut pool = Pool::default();
-    for row in db.query(sql, &[&id.0]).await? {
+    for row in db.query_long(sql, &[&id.0]).await? {
         pool.put(PoolTicketId(row.get("id")), pick(game, row.get("pick"))?);
     }
     Ok(pool)
@@ -118,7 +118,7 @@ async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<Payment
         FROM tickets t JOIN payments p ON p.id = t.payment_id
         WHERE t.draw_id = $1 AND t.status = 'reserved' ORDER BY t.id";
     let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
-    for row in db.query(sql, &[&id.0]).await? {
+    for row in db.query_long(sql, &[&id.0]).await? {
         let until: Option<Timestamp> = row.get("reserved_until");
         let charging = row.get::<_, &str>("status") == "processing";
         let reservation = reservations.entry(PaymentId(row.get("payment_id"))).or_insert(Reservation {
@@ -265,5 +265,5 @@ fn basis_points(share: i16) -> Result<Share, DbError> {
 pub async fn pool_picks(db: &Db, id: DrawId, game: Game) -> Result<HashSet<Pick>, DbError> {
     let sql = "-- draws::pool_picks()
         SELECT pick FROM pool_tickets WHERE draw_id = $1";
-    db.query(sql, &[&id.0]).await?.iter().map(|row| pick(game, row.get("pick"))).collect()
+    db.query_long(sql, &[&id.0]).await?.iter().map(|row| pick(game, row.get("pick"))).collect()
 }

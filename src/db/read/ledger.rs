@@ -29,7 +29,7 @@ pub async fn check(db: &Db) -> Result<LedgerCheck, DbError> {
     let sql = "-- ledger::check(sums)
         SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM transfers) AS transfers,
                (SELECT coalesce(sum(balance), 0)::bigint FROM accounts) AS sum";
-    let sums = db.query_opt(sql, &[]).await?.ok_or(DbError::Corrupt("no sums"))?;
+    let sums = db.query_long(sql, &[]).await?.pop().ok_or(DbError::Corrupt("no sums"))?;
     let sql = "-- ledger::check(balances)
         SELECT a.id, a.balance, coalesce(m.moved, 0)::bigint AS moved
         FROM accounts a FULL JOIN (
@@ -38,7 +38,7 @@ pub async fn check(db: &Db) -> Result<LedgerCheck, DbError> {
                 UNION ALL SELECT debit, -amount FROM transfers) entries
             GROUP BY account) m ON m.account = a.id
         WHERE a.id IS NULL OR a.balance <> coalesce(m.moved, 0) LIMIT $1";
-    let off = db.query(sql, &[&MAX_NAMED]).await?;
+    let off = db.query_long(sql, &[&MAX_NAMED]).await?;
     let account = |row: &tokio_postgres::Row| {
         let (id, balance): (Option<i64>, Option<i64>) = (row.get("id"), row.get("balance"));
         (AccountId(id.unwrap_or(-1)), Money::new(balance.unwrap_or(0)), Money::new(row.get("moved")))

@@ -1,0 +1,153 @@
+//! The database away for a while: it takes no connections, or it stands still in the middle of everything.
+//! Nobody waits for longer than the contract says, and all goes on by itself.
+
+use super::*;
+
+#[actix_web::test]
+async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
+    let world = World::with(impatient).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 2).await;
+    let reserved = ann.reserve(draw).await;
+    let mut elsewhere = world.database.clone();
+    elsewhere.dbname("lottery");
+    let elsewhere = connect(&elsewhere).await.unwrap();
+    let name = world.database.get_dbname().unwrap();
+    let allow = async |yes: bool| {
+        elsewhere.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {yes}")).await.unwrap();
+    };
+    allow(false).await;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    elsewhere.batch_execute(&end).await.unwrap();
+    for _ in 0..2 {
+        ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
+    }
+    assert_eq!(ann.get("/wallet").await.status, 503);
+    // What the clock asks for meanwhile waits.
+    world.advance(jiff::SignedDuration::from_mins(6));
+    allow(true).await;
+    let path = format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap());
+    world.until("the reservation ran out", async || ann.get(&path).await.body["status"] == "expired").await;
+    for n in 0..2 {
+        insist(&ann, draw, json!({"from_pool": true}), &format!("order-{n}")).await;
+    }
+    assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
+    world.check_books().await;
+}
+
+/// A server that stands still, for as long as this lives.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    async fn of(sql: &Client) -> Frozen {
+        let frozen = Frozen(processes(sql).await);
+        frozen.tell(Signal::SIGSTOP);
+        frozen
+    }
+
+    fn tell(&self, signal: Signal) {
+        for pid in &self.0 {
+            // It may be gone.
+            let _ = kill(*pid, signal);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.tell(Signal::SIGCONT);
+    }
+}
+
+/// No connection breaks, and nothing answers.
+#[actix_web::test]
+async fn while_the_database_stands_still_nobody_waits_for_ever_and_then_all_goes_on() {
+    let (_directory, server) = server_of_its_own().await;
+    let mut world = World::on(server.connection(), impatient).await;
+    let admin = world.admin().await;
+    let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
+    let draw = admin.open_draw(&world, 2).await;
+    let reserved = bob.reserve(draw).await;
+    let sql = world.sql().await;
+
+    let frozen = Frozen::of(&sql).await;
+    // The writer is free, so its transaction begins; the others wait behind it.
+    let begun = order(&ann, draw, json!({"from_pool": true}), "begun");
+    world.until("it has begun", async || free_places(&world) == 1_023).await;
+    let queued = order(&bob, draw, quick(), "queued");
+    let deposit = json!({"amount": 700, "token": "tok_visa"});
+    let deposit = bob.post_keyed("/wallet/deposits", "deposit", deposit);
+    let payment = reserved["payment"]["id"].as_str().unwrap();
+    let person = json!({"username": "eve", "email": "eve@example.com", "password": "correct horse battery"});
+    let anybody = world.anybody();
+    let meanwhile = async {
+        tokio::join!(
+            queued,
+            deposit,
+            ann.get("/wallet"),
+            bob.pay(payment, json!({"method": "card", "token": "tok_visa"})),
+            anybody.post("/auth/register", person),
+        )
+    };
+    let waiting = tokio::time::timeout(Duration::from_secs(30), meanwhile);
+    let (queued, deposit, read, paid_by_card, registered) = waiting.await.expect("nobody waits for so long");
+    queued.unwrap().refused(503, "overloaded");
+    deposit.refused(503, "overloaded");
+    read.refused(503, "overloaded");
+    paid_by_card.refused(503, "overloaded");
+    assert!(registered.is(503, "outcome_unknown") || registered.is(503, "overloaded"), "{}", registered.text);
+    begun.await.unwrap().refused(503, "outcome_unknown");
+    drop(frozen);
+
+    insist(&ann, draw, json!({"from_pool": true}), "begun").await;
+    insist(&bob, draw, quick(), "queued").await;
+    bob.pay(payment, json!({"method": "card", "token": "tok_visa"})).await.expect(200);
+    assert_eq!((ann.balance().await, bob.balance().await), (1_000_000 - PRICE, 1_000_000 - PRICE));
+    assert_eq!(admin.conduct(draw).await["tickets_sold"], 3);
+    world.check_books().await;
+    world.stop().await;
+    server.stop().await.unwrap();
+}
+
+/// A card's charge is longer than a wait: it goes on when nobody waits any more, and has its end.
+#[actix_web::test]
+async fn a_charge_that_nobody_waits_for_any_more_comes_to_its_end() {
+    let world = World::with(impatient).await;
+    let admin = world.admin().await;
+    let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.player("bob").await);
+    let draw = admin.open_draw(&world, 2).await;
+    let reserved = ann.reserve(draw).await;
+    let pay = format!("/payments/{}/pay", reserved["payment"]["id"].as_str().unwrap());
+    let card = json!({"method": "card", "token": "tok_visa"});
+    let deposit = json!({"amount": 700, "token": "tok_visa"});
+
+    let held = world.hold(draw).await;
+    let unknown = ann.post_keyed(&pay, "pay", card.clone()).await;
+    unknown.refused(503, "outcome_unknown");
+    ann.post_keyed(&pay, "pay", card.clone()).await.refused(409, "idempotency_in_progress");
+    held.let_go().await;
+    world.until("it is paid", async || paid(&world, draw).await == 1).await;
+
+    let sql = world.sql().await;
+    sql.batch_execute("BEGIN; LOCK TABLE payments IN SHARE MODE").await.unwrap();
+    bob.post_keyed("/wallet/deposits", "deposit", deposit.clone()).await.refused(503, "outcome_unknown");
+    let again = bob.post_keyed("/wallet/deposits", "deposit", deposit.clone()).await;
+    again.refused(409, "idempotency_in_progress");
+    sql.batch_execute("ROLLBACK").await.unwrap();
+    world.until("it is there", async || bob.balance().await == 700).await;
+
+    for (who, path, key, body) in
+        [(&ann, pay.as_str(), "pay", card), (&bob, "/wallet/deposits", "deposit", deposit)]
+    {
+        world
+            .until("its key is free", async || {
+                let answer = who.post_keyed(path, key, body.clone()).await;
+                assert!(answer.status < 300 || answer.is(409, "idempotency_in_progress"), "{}", answer.text);
+                answer.body["status"] == "paid" && answer.headers.contains_key("idempotency-replayed")
+            })
+            .await;
+    }
+    assert_eq!((ann.balance().await, bob.balance().await), (1_000_000, 700));
+    world.check_books().await;
+}

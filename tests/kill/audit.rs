@@ -1,0 +1,345 @@
+//! The audit: holds the journal against the database, row by row. Everything answered must be there once,
+//! as it was answered; everything refused must not be there; and whatever else is there must be something
+//! that nobody heard of, once.
+
+mod rows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use lottery::domain::game::Game;
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use self::rows::{Payment, Rows, Ticket};
+use crate::figures::Figures;
+use crate::journal::{Call, Fate, Journal, Line, What};
+use crate::laws;
+
+/// Findings that are shown; the others are counted.
+const SHOWN: usize = 25;
+
+/// What an order without a key can be told by, when nobody heard which payment it became.
+type Shape = (i64, i64, bool, Vec<Line>);
+
+/// The journal and the database side by side.
+pub struct Audit<'a> {
+    journal: &'a Journal,
+    db: Rows,
+    found: Vec<String>,
+    /// Payments that a call has claimed as its own, and which.
+    claimed: HashMap<String, usize>,
+    /// What was asked of each order's reservation later.
+    later: BTreeMap<usize, Vec<&'a Call>>,
+}
+
+/// Holds the journal against the database; panics with what does not fit. Nobody may be in the middle of
+/// anything.
+pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> usize {
+    let mut later: BTreeMap<usize, Vec<&Call>> = BTreeMap::new();
+    for call in &journal.calls {
+        if let What::Pay { order, .. } | What::GiveBack { order, .. } = call.what {
+            later.entry(order).or_default().push(call);
+        }
+    }
+    let mut audit =
+        Audit { journal, db: Rows::read(sql).await, found: Vec::new(), claimed: HashMap::new(), later };
+    audit.found.extend(journal.wrong.iter().map(|answer| format!("an answer that may not be: {answer}")));
+    audit.found.extend(laws::broken(sql).await.into_iter().map(|law| format!("UNBALANCED {law}")));
+    audit.calls();
+    let surprises = audit.the_rest();
+    audit.keys();
+    if !audit.found.is_empty() {
+        let shown: Vec<&str> = audit.found.iter().map(String::as_str).take(SHOWN).collect();
+        panic!("{} findings:\n{}", audit.found.len(), shown.join("\n"));
+    }
+    figures.audits += 1;
+    surprises
+}
+
+impl Audit<'_> {
+    fn finds(&mut self, at: usize, what: &str) {
+        let call = &self.journal.calls[at];
+        self.found.push(format!("{what}: {call:?}"));
+    }
+
+    fn calls(&mut self) {
+        for (at, call) in self.journal.calls.iter().enumerate() {
+            match (&call.what, call.fate()) {
+                (What::Order { .. }, Fate::Done { body, .. }) => self.ordered(at, body),
+                (What::Order { .. } | What::Deposit { .. }, Fate::Unknown) => self.claim_by_key(at),
+                (What::Deposit { amount }, Fate::Done { body, .. }) => self.deposited(at, *amount, body),
+                (What::Pay { payment, .. }, Fate::Done { body, .. }) => self.paid(at, payment, body),
+                _ => {}
+            }
+        }
+    }
+
+    fn claim(&mut self, at: usize, payment: &str) {
+        if let Some(other) = self.claimed.insert(payment.to_owned(), at) {
+            self.finds(at, &format!("DOUBLE payment {payment} is also that of call {other}"));
+        }
+    }
+
+    /// What nobody heard of is found by its key, if it came true.
+    fn claim_by_key(&mut self, at: usize) {
+        let call = &self.journal.calls[at];
+        let Some(key) = &call.key else { return };
+        if let Some(payment) = self.db.keys.get(&(call.user, key.clone())).cloned() {
+            self.claim(at, &payment);
+        }
+    }
+
+    /// An order that was answered: its payment and its tickets are there as they were answered.
+    fn ordered(&mut self, at: usize, body: &Value) {
+        let call = &self.journal.calls[at];
+        let What::Order { draw, paid, lines } = &call.what else { return };
+        let id = text(&body["payment"], "id");
+        self.claim(at, id);
+        let Some(payment) = self.db.payments.get(id).cloned() else {
+            return self.finds(at, "LOST an order that was answered");
+        };
+        let tickets = self.db.tickets.get(id).cloned().unwrap_or_default();
+        let answered = body["tickets"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if payment.user != call.user || payment.draw != Some(*draw) || payment.lines as usize != lines.len() {
+            self.finds(at, &format!("another's payment: {payment:?}"));
+        }
+        if answered.len() != lines.len() || tickets.len() != lines.len() {
+            self.finds(at, &format!("LOST or DOUBLE tickets: {} are there", tickets.len()));
+        }
+        for (answer, line) in answered.iter().zip(lines) {
+            match tickets.iter().find(|ticket| ticket.id == text(answer, "id")) {
+                None => self.finds(at, &format!("LOST ticket {}", text(answer, "id"))),
+                Some(ticket) if !same(ticket, answer, line, *paid) => {
+                    self.finds(at, &format!("a ticket that is not as it was answered: {ticket:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if *paid {
+            if payment.status != "paid" || payment.method.as_deref() != Some("wallet") {
+                self.finds(at, &format!("LOST a paid order: {payment:?}"));
+            }
+        } else {
+            self.reservation(at, &payment, &tickets);
+        }
+    }
+
+    /// What may have become of a reservation, by all that was asked of it later.
+    fn reservation(&mut self, at: usize, payment: &Payment, tickets: &[Ticket]) {
+        let later = self.later.remove(&at).unwrap_or_default();
+        let pays = || later.iter().filter(|call| matches!(call.what, What::Pay { .. }));
+        let heard = |status| pays().any(|call| call.success().is_some_and(|body| body["status"] == status));
+        let unheard = pays().any(|call| matches!(call.fate(), Fate::Unknown)) || heard("processing");
+        match payment.status.as_str() {
+            // A card that was charged when the sale had ended: its money is in the wallet.
+            end @ ("paid" | "refunded") if !heard(end) && !unheard => {
+                self.finds(at, &format!("DOUBLE a reservation that nobody has paid: {payment:?}"));
+            }
+            "processing" if !unheard => self.finds(at, "DOUBLE a card is charged that nobody gave"),
+            end if heard("paid") && end != "paid" || heard("refunded") && end != "refunded" => {
+                self.finds(at, &format!("LOST a paid reservation: {payment:?}"));
+            }
+            "paid" | "pending" | "expired" | "processing" | "refunded" => {}
+            _ => self.finds(at, &format!("no such end: {payment:?}")),
+        }
+        for ticket in tickets {
+            let back = later
+                .iter()
+                .find(|call| matches!(&call.what, What::GiveBack { ticket: it, .. } if *it == ticket.id));
+            let fate = back.map(|call| call.fate());
+            let status = ticket.status.as_str();
+            let fits = match fate {
+                Some(Fate::Done { .. }) => matches!(status, "returned" | "expired"),
+                Some(Fate::Unknown) => true,
+                Some(Fate::Refused) | None => status != "returned",
+            };
+            // A ticket that was given back is no part of what was paid; every other is.
+            let paid = payment.status == "paid" && !matches!(status, "returned" | "paid");
+            if !fits || paid {
+                self.finds(at, &format!("a ticket of a {} payment, {fate:?}: {ticket:?}", payment.status));
+            }
+        }
+    }
+
+    /// A payment of a reservation that was answered: as it was answered, or as it went on from there.
+    fn paid(&mut self, at: usize, id: &str, body: &Value) {
+        let Some(payment) = self.db.payments.get(id).cloned() else {
+            return self.finds(at, "LOST a payment that was answered");
+        };
+        if text(body, "id") != id {
+            self.finds(at, "the answer is for another payment");
+        }
+        if body["status"] == "paid" {
+            let tickets = self.db.tickets.get(id).cloned().unwrap_or_default();
+            let paid: HashSet<&str> =
+                tickets.iter().filter(|it| it.status == "paid").map(|it| it.id.as_str()).collect();
+            let ids = body["ticket_ids"].as_array().into_iter().flatten();
+            let answered: HashSet<&str> = ids.filter_map(Value::as_str).collect();
+            if paid != answered || body["amount"] != payment.amount {
+                self.finds(at, &format!("LOST or DOUBLE tickets of a paid reservation: {tickets:?}"));
+            }
+        }
+    }
+
+    fn deposited(&mut self, at: usize, amount: i64, body: &Value) {
+        let id = text(body, "id");
+        self.claim(at, id);
+        let Some(payment) = self.db.payments.get(id).cloned() else {
+            return self.finds(at, "LOST a deposit that was answered");
+        };
+        let user = self.journal.calls[at].user;
+        let known = ["paid", "failed", "processing"].contains(&payment.status.as_str());
+        // Only what was still being charged may have gone on since.
+        let moved = payment.status != text(body, "status") && body["status"] != "processing";
+        if payment.kind != "deposit" || payment.user != user || payment.amount != amount || !known || moved {
+            self.finds(at, &format!("LOST a deposit is not as it was answered: {payment:?}"));
+        }
+    }
+
+    /// Every other payment must be something without a key that nobody heard of. Returns how many of those
+    /// have come true.
+    fn the_rest(&mut self) -> usize {
+        let mut unheard: HashMap<Shape, usize> = HashMap::new();
+        let mut brought: HashMap<(i64, i64), usize> = HashMap::new();
+        for call in self.journal.calls.iter().filter(|it| it.key.is_none()) {
+            match (&call.what, call.fate()) {
+                (What::Order { draw, paid, lines }, Fate::Unknown) => {
+                    let mut lines = lines.clone();
+                    lines.sort();
+                    *unheard.entry((call.user, *draw, *paid, lines)).or_default() += 1;
+                }
+                (What::Deposit { amount }, Fate::Unknown) => {
+                    *brought.entry((call.user, *amount)).or_default() += 1;
+                }
+                _ => {}
+            }
+        }
+        let mut true_all_the_same = 0;
+        for (id, payment) in &self.db.payments {
+            if self.claimed.contains_key(id) {
+                continue;
+            }
+            let tickets = self.db.tickets.get(id).map(Vec::as_slice).unwrap_or_default();
+            let explained = match payment.draw {
+                None => take(&mut brought, |(user, amount)| *user == payment.user && *amount == payment.amount),
+                Some(draw) => take(&mut unheard, |(user, of, paid, lines)| {
+                    (*user, *of, *paid) == (payment.user, draw, !payment.reserved) && fit(lines, tickets)
+                }),
+            };
+            if explained {
+                true_all_the_same += 1;
+            } else {
+                self.found.push(format!("DOUBLE nobody asked for payment {id}: {payment:?}, {tickets:?}"));
+            }
+        }
+        true_all_the_same
+    }
+
+    /// A key stands for its own success and for nothing else.
+    fn keys(&mut self) {
+        let mut asked = HashSet::new();
+        for (at, call) in self.journal.calls.iter().enumerate() {
+            let Some(key) = &call.key else { continue };
+            let place = (call.user, key.clone());
+            let kept = self.db.keys.get(&place).cloned();
+            asked.insert(place);
+            match (call.fate(), kept) {
+                (Fate::Done { body, .. }, Some(kept)) => {
+                    let payment = if body["payment"].is_object() { &body["payment"] } else { body };
+                    if text(payment, "id") != kept {
+                        self.finds(at, &format!("its key stands for payment {kept}"));
+                    }
+                }
+                (Fate::Done { .. }, None) => self.finds(at, "LOST the key of what was answered"),
+                (Fate::Refused, Some(kept)) => {
+                    self.finds(at, &format!("DOUBLE it was refused and is there as payment {kept}"));
+                }
+                _ => {}
+            }
+        }
+        let strangers = self.db.keys.keys().filter(|place| !asked.contains(*place));
+        self.found.extend(strangers.map(|place| format!("nobody used the key {place:?}")));
+    }
+
+    /// Every winner of a completed draw, counted once more by the numbers that were published: how many
+    /// were paid.
+    pub fn prizes(rows: &Rows, draw: i64, result: &Value) -> Result<usize, String> {
+        let game = Game::new(5, 36).unwrap();
+        let numbers: Vec<i64> = serde_json::from_value(result["winning_numbers"].clone()).unwrap();
+        let winning = game.pick(&numbers).unwrap().mask();
+        let tiers = result["tiers"].as_array().unwrap();
+        let prize = |hits: u32| tiers.iter().find(|tier| tier["matches"] == hits).map(|tier| &tier["prize"]);
+        let (mut winners, mut sold) = (0, 0);
+        for ticket in rows.tickets.values().flatten().filter(|it| it.draw == draw && it.status == "paid") {
+            sold += 1;
+            let due = prize((ticket.pick & winning).count_ones()).and_then(Value::as_i64).unwrap_or(0);
+            let paid = rows.prizes.get(&ticket.id).copied().unwrap_or_default();
+            if (if due > 0 { (1, due) } else { (0, 0) }) != paid {
+                return Err(format!("UNBALANCED {due} is due to {ticket:?}, and paid was {paid:?}"));
+            }
+            winners += usize::from(due > 0);
+        }
+        if result["tickets_sold"] == sold { Ok(winners) } else { Err(format!("LOST {sold} tickets: {result}")) }
+    }
+}
+
+/// The prizes of a completed draw by its published result; panics with whoever was not paid. Returns how
+/// many were.
+pub async fn prizes(sql: &Client, draw: i64, result: &Value) -> usize {
+    Audit::prizes(&Rows::read(sql).await, draw, result).unwrap_or_else(|finding| panic!("{finding}"))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+/// Whether a ticket's row is what was answered, and what was asked for.
+fn same(ticket: &Ticket, answer: &Value, line: &Line, paid: bool) -> bool {
+    let numbers: Vec<i64> = serde_json::from_value(answer["numbers"].clone()).unwrap_or_default();
+    let mask = Game::new(5, 36).unwrap().pick(&numbers).map(|pick| pick.mask());
+    let asked = match line {
+        Line::QuickPick => ticket.origin == "quick_pick",
+        Line::Numbers(asked) => ticket.origin == "chosen" && *asked == numbers,
+        Line::Pool(id) => ticket.pool.as_ref() == Some(id),
+        Line::FromPool => ticket.origin == "pool",
+    };
+    let number = !paid || answer["number"].as_i64().is_some_and(|number| ticket.number == Some(number));
+    let status = !paid || ticket.status == "paid";
+    asked
+        && number
+        && status
+        && mask == Ok(ticket.pick)
+        && answer["origin"] == ticket.origin.as_str()
+        && answer["pool_ticket_id"].as_str() == ticket.pool.as_deref()
+}
+
+/// Whether these tickets may have come of these lines.
+fn fit(lines: &[Line], tickets: &[Ticket]) -> bool {
+    let game = Game::new(5, 36).unwrap();
+    let mut left: Vec<&Ticket> = tickets.iter().collect();
+    let mut takes = |is: &dyn Fn(&Ticket) -> bool| {
+        let at = left.iter().position(|ticket| is(ticket));
+        at.map(|at| left.swap_remove(at)).is_some()
+    };
+    // What names its ticket first, so that "any" takes only what is left.
+    let (any, named): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(|line| **line == Line::FromPool);
+    let all = named.into_iter().chain(any).all(|line| match line {
+        Line::Numbers(numbers) => {
+            let mask = game.pick(numbers).unwrap().mask();
+            takes(&|ticket| ticket.origin == "chosen" && ticket.pick == mask)
+        }
+        Line::QuickPick => takes(&|ticket| ticket.origin == "quick_pick"),
+        Line::Pool(id) => takes(&|ticket| ticket.pool.as_ref() == Some(id)),
+        Line::FromPool => takes(&|ticket| ticket.origin == "pool"),
+    });
+    all && left.is_empty()
+}
+
+/// Takes one of those away that fit, if there is one.
+fn take<K: Clone + Eq + std::hash::Hash>(left: &mut HashMap<K, usize>, fits: impl Fn(&K) -> bool) -> bool {
+    let Some(found) = left.iter().find(|(key, count)| **count > 0 && fits(key)).map(|(key, _)| key.clone()) else {
+        return false;
+    };
+    *left.get_mut(&found).expect("it was found") -= 1;
+    true
+}
