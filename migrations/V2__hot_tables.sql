@@ -54,3 +54,7 @@ CREATE TRIGGER accounts_are_their_owners BEFORE INSERT OR UPDATE OF id, kind, us
 -- Keys are dropped when they are old enough. Rows stand nearly in the order of their time, so this index
 -- costs an insert next to nothing.
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys USING brin (created_at) WITH (autosummarize = on);
+
+-- A row for each connection of a writer. Closed, it takes no mark any more: what a lost connection still had
+-- on its way can then not be committed, and the last mark says what was.
+ALTER TABLE writers ADD COLUMN closed boolean NOT NULL DEFAULT false;

@@ -3,13 +3,14 @@
 
 use std::time::Instant;
 
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
 use super::mailbox::{Outcomes, Submit};
-use super::transaction::{Failure, Session, Writer};
-use super::write::sales;
+use super::transaction::{Failure, Mark, Writer};
+use super::write::sales::{self, Found, Wanted};
 use crate::db;
 use crate::domain::books::{Books, Changes, Needs};
-use crate::domain::ledger::Ledger;
-use crate::domain::money::Currency;
 use crate::domain::record::{Accepted, Refused};
 
 impl Writer {
@@ -61,40 +62,96 @@ impl Writer {
     }
 
     async fn try_batch(&mut self, batch: &[Submit]) -> Result<Vec<Result<Accepted, Refused>>, Failure> {
-        let currency = self.currency;
-        let session = self.session().await.map_err(Failure::Lost)?;
-        match write(session, currency, batch).await {
-            Err((Failure::Unknown(mark), results)) => {
-                tracing::warn!(mark, "the connection died at COMMIT");
-                if self.committed(mark).await { Ok(results) } else { Err(Failure::Unknown(mark)) }
+        loop {
+            match self.write(batch).await {
+                Ok(results) => return Ok(results),
+                Err(Unwritten::Outdated) => {
+                    tracing::info!("the writer's memory was not what the database has: it reads anew");
+                    self.disconnect();
+                    self.rest().await;
+                }
+                Err(Unwritten::KeyExists) => self.wary = WARY,
+                Err(Unwritten::Failed(Failure::Unknown(mark), results)) => {
+                    tracing::warn!(?mark, "the connection died at COMMIT");
+                    return if self.committed(mark).await { Ok(results) } else { Err(Failure::Unknown(mark)) };
+                }
+                Err(Unwritten::Failed(failure, _)) => return Err(failure),
             }
-            Err((failure, _)) => Err(failure),
-            Ok(results) => Ok(results),
+        }
+    }
+
+    /// One transaction. In one round trip, when all it needs is known; else what it needs is read first.
+    async fn write(&mut self, batch: &[Submit]) -> Result<Results, Unwritten> {
+        self.session().await.map_err(|error| Unwritten::Failed(Failure::Lost(error), Vec::new()))?;
+        let Some(session) = &self.session else { return Err(Unwritten::Outdated) };
+        let records = || batch.iter().map(|submit| &submit.record);
+        let needs = Needs::of(records());
+        let (draws, accounts) = self.known.missing(&needs, records());
+        let wary = self.wary > 0;
+        self.wary = self.wary.saturating_sub(1);
+        let wanted = Wanted { draws, accounts, payments: &needs.payments, keys: wary.then_some(&needs.keys) };
+        let begun = !wanted.is_nothing();
+        let found = match begun {
+            true => sales::begin(session, &wanted)
+                .await
+                .map_err(|error| Unwritten::Failed(Failure::early(error), Vec::new()))?,
+            false => Found::default(),
+        };
+        self.known.learn(found.draws, found.accounts);
+        let mut books = Books {
+            currency: self.currency,
+            ledger: self.known.ledger(&needs),
+            draws: self.known.draws(&needs),
+            payments: found.payments,
+            keys: found.keys,
+            changes: Changes::default(),
+        };
+        let results: Results = records().map(|record| books.judge(record)).collect();
+        tracing::debug!(accepted = results.iter().filter(|result| result.is_ok()).count(), "a batch was judged");
+        let mark = session.next_mark();
+        match sales::finish(session, &books, &self.known, mark.number, begun).await {
+            Ok(()) => {
+                self.known.committed(&books);
+                Ok(results)
+            }
+            Err(error) => {
+                self.known.forget();
+                Err(Unwritten::of(error, mark, wary, results))
+            }
         }
     }
 }
 
 type Results = Vec<Result<Accepted, Refused>>;
 
-/// One transaction, in two round trips: BEGIN and what it needs, then the rows and COMMIT.
-async fn write(session: &Session, currency: Currency, batch: &[Submit]) -> Result<Results, (Failure, Results)> {
-    let early = |error| (Failure::early(error), Vec::new());
-    let needs = Needs::of(batch.iter().map(|submit| &submit.record));
-    let found = sales::begin(session, &needs).await.map_err(early)?;
-    let mark = found.mark;
-    let mut books = Books {
-        currency,
-        ledger: Ledger::new(found.accounts),
-        draws: found.draws,
-        payments: found.payments,
-        keys: found.keys,
-        changes: Changes::default(),
-    };
-    let results: Results = batch.iter().map(|submit| books.judge(&submit.record)).collect();
-    tracing::debug!(accepted = results.iter().filter(|result| result.is_ok()).count(), "a batch was judged");
-    match sales::finish(session, &books).await {
-        Ok(()) => Ok(results),
-        Err(error) => Err((Failure::late(error, mark), results)),
+/// How many batches look their keys up after one met a key that was there: a client that repeats itself is
+/// likely to do so again.
+const WARY: u32 = 100;
+
+/// Why a batch was not written as it was judged.
+enum Unwritten {
+    /// What the writer remembered is not what the database has.
+    Outdated,
+    /// A key that was taken for new is there.
+    KeyExists,
+    /// With the verdicts, in case it turns out to have been written.
+    Failed(Failure, Results),
+}
+
+impl Unwritten {
+    fn of(error: Error, mark: Mark, wary: bool, results: Results) -> Unwritten {
+        let constraint = error.as_db_error().and_then(|error| error.constraint());
+        match error.code() {
+            Some(state) if *state == SqlState::DIVISION_BY_ZERO => Unwritten::Outdated,
+            Some(state)
+                if *state == SqlState::UNIQUE_VIOLATION
+                    && constraint == Some("idempotency_keys_pkey")
+                    && !wary =>
+            {
+                Unwritten::KeyExists
+            }
+            _ => Unwritten::Failed(Failure::late(error, mark), results),
+        }
     }
 }
 

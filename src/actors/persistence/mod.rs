@@ -6,6 +6,7 @@
 
 mod aside;
 mod batch;
+mod known;
 mod mailbox;
 mod transaction;
 mod write;

@@ -1,6 +1,7 @@
 //! The writer's own connection, and transactions whose outcome is always known: when the connection dies
 //! at COMMIT, the database is asked, never guessed. Knows no table.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{self, Either};
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Config, Error};
 
+use super::known::Known;
 use super::write::sales::{self, Statements};
 use crate::actors::board::Board;
 use crate::db;
@@ -56,6 +58,13 @@ pub trait Step: Send + Sync {
     fn committed(&self, _output: &Self::Output, _board: &Board) {}
 }
 
+/// By which it can be asked whether a transaction was committed: the writer's row, and what it set there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    pub writer: i64,
+    pub number: i64,
+}
+
 /// How a transaction failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -63,8 +72,8 @@ pub enum Failure {
     Refused(Error),
     /// Nothing was written, and it may well work again: the connection or the server went away.
     Lost(Error),
-    /// The connection died after COMMIT was sent: only the database knows. With the transaction's mark.
-    Unknown(i64),
+    /// The connection died after COMMIT was sent: only the database knows.
+    Unknown(Mark),
 }
 
 impl Failure {
@@ -74,7 +83,7 @@ impl Failure {
     }
 
     /// Of COMMIT, or of a statement sent along with it.
-    pub fn late(error: Error, mark: i64) -> Failure {
+    pub fn late(error: Error, mark: Mark) -> Failure {
         let died = match error.as_db_error() {
             None => db::is_passing(&error),
             Some(_) => ends_session(&error),
@@ -95,8 +104,16 @@ fn ends_session(error: &Error) -> bool {
 pub struct Session {
     pub client: Client,
     pub statements: Statements,
-    /// The writer's row, which every transaction marks.
+    /// The connection's row, which every transaction marks.
     pub writer: i64,
+    marks: AtomicI64,
+}
+
+impl Session {
+    /// A mark for the next transaction.
+    pub fn next_mark(&self) -> Mark {
+        Mark { writer: self.writer, number: self.marks.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
 }
 
 /// The one who writes.
@@ -104,14 +121,15 @@ pub struct Writer {
     config: Config,
     pub(super) currency: Currency,
     board: Board,
-    session: Option<Session>,
-    /// The id of this writer's row, once it has one.
-    row: Option<i64>,
+    pub(super) session: Option<Session>,
+    pub(super) known: Known,
+    /// Batches that still look their keys up before they write, instead of taking them for new.
+    pub(super) wary: u32,
 }
 
 impl Writer {
     pub fn new(config: Config, currency: Currency, board: Board) -> Writer {
-        Writer { config, currency, board, session: None, row: None }
+        Writer { config, currency, board, session: None, known: Known::default(), wary: 0 }
     }
 
     /// The connection, opened if it is not; one try.
@@ -124,12 +142,9 @@ impl Writer {
             empty => {
                 let client = db::connect(&self.config).await?;
                 let statements = Statements::prepare(&client).await?;
-                let writer = match self.row {
-                    Some(row) => row,
-                    None => *self.row.insert(sales::new_writer(&client).await?),
-                };
+                let writer = sales::new_writer(&client).await?;
                 tracing::info!("the writer is connected to the database");
-                Ok(empty.insert(Session { client, statements, writer }))
+                Ok(empty.insert(Session { client, statements, writer, marks: AtomicI64::new(0) }))
             }
         }
     }
@@ -151,6 +166,7 @@ impl Writer {
     /// Gives the connection up: what it was in the middle of is rolled back by the server.
     pub(super) fn disconnect(&mut self) {
         self.session = None;
+        self.known.forget();
     }
 
     /// A short rest before what the database did not take this time is tried again.
@@ -160,21 +176,18 @@ impl Writer {
 
     /// Asks the database whether the transaction with this mark was committed, for as long as it takes to
     /// hear it.
-    pub(super) async fn committed(&mut self, mark: i64) -> bool {
+    pub(super) async fn committed(&mut self, mark: Mark) -> bool {
         self.disconnect();
         loop {
             if !self.connected().await {
                 continue;
             }
             let Ok(session) = self.session().await else { continue };
-            // Waits until the backend that lost us has ended its transaction, one way or the other.
-            let sql = "-- transaction::committed(writer)
-                SELECT mark FROM writers WHERE id = $1 FOR UPDATE";
-            match session.client.query_one(sql, &[&session.writer]).await {
-                Ok(row) => return row.get::<_, i64>(0) == mark,
+            match sales::close_writer(&session.client, mark.writer).await {
+                Ok(last) => return last == mark.number,
                 Err(error) => {
                     let error = db::describe(&error);
-                    tracing::warn!(error, mark, "the outcome of a transaction is not known yet");
+                    tracing::warn!(error, ?mark, "the outcome of a transaction is not known yet");
                     self.disconnect();
                     self.rest().await;
                 }
@@ -193,6 +206,8 @@ impl Writer {
             if !self.connected().await {
                 continue;
             }
+            // It moves money and draws beside the batches.
+            self.known.forget();
             let Ok(session) = self.session().await else { continue };
             match attempt(session, step).await {
                 Ok(output) => return Ok(self.publish(step, output)),
@@ -243,10 +258,13 @@ impl Writer {
 async fn attempt<S: Step>(
     session: &Session,
     step: &S,
-) -> Result<S::Output, (StepFailure, Option<(i64, S::Output)>)> {
+) -> Result<S::Output, (StepFailure, Option<(Mark, S::Output)>)> {
     let (client, early) = (&session.client, |error: Error| (StepFailure::Postgres(error), None));
     client.batch_execute("BEGIN").await.map_err(early)?;
-    let mark = client.query_one(&session.statements.mark, &[&session.writer]).await.map_err(early)?.get(0);
+    let mark = session.next_mark();
+    if !sales::mark(session, mark.number).await.map_err(early)? {
+        return Err((StepFailure::Broken("the writer's row is closed".to_owned()), None));
+    }
     let output = step.run(client).await.map_err(|failure| (failure, None))?;
     match client.batch_execute("COMMIT").await {
         Ok(()) => Ok(output),

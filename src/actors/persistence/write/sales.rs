@@ -1,7 +1,7 @@
 //! What a batch reads and writes: a constant number of statements whatever its size, prepared once and
 //! sent together. Judges nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use jiff::Timestamp;
@@ -11,8 +11,9 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
 use super::ledger;
+use crate::actors::persistence::known::Known;
 use crate::actors::persistence::transaction::Session;
-use crate::domain::books::{Books, Needs, NewKey, NewTicket, PaymentRow, Sales};
+use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
@@ -21,17 +22,13 @@ use crate::domain::record::Kept;
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
-const MARK: &str = "-- sales::mark(writer)
-    UPDATE writers SET mark = mark + 1 WHERE id = $1 RETURNING mark";
+// A closed row takes no mark: its connection was given up, and nothing of it may come true any more.
+const MARK: &str = "-- sales::mark(writer, mark)
+    UPDATE writers SET mark = $2 WHERE id = $1 AND NOT closed";
 
-// The mark comes first: who asks for it waits until the transaction that set it has ended.
-const PREFETCH: &str = "-- sales::prefetch(writer, draws, accounts)
-    WITH marked AS (UPDATE writers SET mark = mark + 1 WHERE id = $1 RETURNING mark),
-    drawn AS (SELECT draw_id, epoch, sold FROM draw_sales WHERE draw_id = ANY($2) ORDER BY draw_id FOR UPDATE),
-    held AS (SELECT id, balance FROM accounts WHERE id = ANY($3) ORDER BY id FOR UPDATE)
-    SELECT 'm'::\"char\" AS what, mark AS id, 0::bigint AS a, 0::bigint AS b FROM marked
-    UNION ALL SELECT 'd'::\"char\", draw_id, epoch, sold FROM drawn
-    UNION ALL SELECT 'a'::\"char\", id, balance, 0 FROM held";
+const PREFETCH: &str = "-- sales::prefetch(draws, accounts)
+    SELECT true AS is_draw, draw_id AS id, epoch AS a, sold AS b FROM draw_sales WHERE draw_id = ANY($1)
+    UNION ALL SELECT false, id, balance, 0 FROM accounts WHERE id = ANY($2)";
 
 const LOCK_PAYMENTS: &str = "-- sales::lock_payments(ids)
     SELECT id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until, created_at,
@@ -46,13 +43,21 @@ const FIND_KEYS: &str = "-- sales::find_keys(users, keys)
 
 // One statement for all that an ordinary purchase writes. `unnest` stands in the select list: there its
 // arrays are walked side by side, while in FROM each would first be copied into a table of its own.
-const WRITE: &str = "-- sales::write(draws, accounts, payments, tickets, transfers, keys)
-    WITH sold AS (
+//
+// Sales and balances are written over what the writer remembered, and over nothing else; so is the mark.
+// Where that is not what stands there, the last line divides by zero, and the COMMIT behind it is a rollback.
+const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets, transfers, keys)
+    WITH marked AS (
+        UPDATE writers SET mark = $41 WHERE id = $40 AND NOT closed RETURNING 1
+    ), sold AS (
         UPDATE draw_sales s SET sold = n.sold
-        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold) n WHERE s.draw_id = n.id
+        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold, unnest($42::bigint[]) AS epoch,
+                     unnest($43::bigint[]) AS before) n
+        WHERE s.draw_id = n.id AND s.epoch = n.epoch AND s.sold = n.before RETURNING 1
     ), moved AS (
         UPDATE accounts a SET balance = n.balance
-        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance) n WHERE a.id = n.id
+        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance, unnest($44::bigint[]) AS before) n
+        WHERE a.id = n.id AND a.balance = n.before RETURNING 1
     ), ordered AS (
         INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines,
                               reserved_until, created_at, updated_at)
@@ -69,10 +74,13 @@ const WRITE: &str = "-- sales::write(draws, accounts, payments, tickets, transfe
         INSERT INTO idempotency_keys (user_id, key, request, payment_id, status, created_at)
         SELECT unnest($26::bigint[]), unnest($27::text[]), unnest($28::bytea[]), unnest($29::uuid[]),
                unnest($30::smallint[]), unnest($31::timestamptz[])
+    ), transferred AS (
+        INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+        SELECT unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]), unnest($35::bigint[]),
+               unnest($36::text[]), unnest($37::uuid[]), unnest($38::bigint[]), unnest($39::timestamptz[])
     )
-    INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
-    SELECT unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]), unnest($35::bigint[]),
-           unnest($36::text[]), unnest($37::uuid[]), unnest($38::bigint[]), unnest($39::timestamptz[])";
+    SELECT 1 / (EXISTS (SELECT FROM marked) AND (SELECT count(*) FROM sold) = cardinality($1::bigint[])
+                AND (SELECT count(*) FROM moved) = cardinality($3::bigint[]))::int";
 
 const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts, methods, failures, updated)
     UPDATE payments p SET status = n.status, amount = n.amount, method = n.method, failure_code = n.failure_code,
@@ -110,8 +118,7 @@ pub struct Statements {
     prefetch: Statement,
     lock_payments: Statement,
     find_keys: Statement,
-    /// Marks the transaction of a step, so that it can be asked after; the first of each.
-    pub mark: Statement,
+    mark: Statement,
     write: Statement,
     update_payments: Statement,
     pay_tickets: Statement,
@@ -138,44 +145,69 @@ impl Statements {
     }
 }
 
-/// A row for a new writer to mark its transactions in.
+/// A row for a new connection of the writer to mark its transactions in.
 pub async fn new_writer(db: &Client) -> Result<i64, Error> {
     let sql = "-- sales::new_writer()
         INSERT INTO writers DEFAULT VALUES RETURNING id";
     Ok(db.query_one(sql, &[]).await?.get(0))
 }
 
-/// What a batch found, and locked until its end.
+/// Closes a lost connection's row and says its last mark. It waits until a transaction that has marked the
+/// row has ended, and one that has not marked it yet will not be committed.
+pub async fn close_writer(db: &Client, writer: i64) -> Result<i64, Error> {
+    let sql = "-- sales::close_writer(writer)
+        UPDATE writers SET closed = true WHERE id = $1 RETURNING mark";
+    Ok(db.query_one(sql, &[&writer]).await?.get(0))
+}
+
+/// Marks the transaction of a step. False if the connection's row was closed meanwhile.
+pub async fn mark(session: &Session, mark: i64) -> Result<bool, Error> {
+    Ok(session.client.execute(&session.statements.mark, &[&session.writer, &mark]).await? == 1)
+}
+
+/// What a batch found. The payments are locked until its end.
+#[derive(Default)]
 pub struct Found {
-    /// By which it can be asked whether the transaction was committed.
-    pub mark: i64,
     pub accounts: Vec<(AccountId, Money)>,
-    pub draws: HashMap<DrawId, Sales>,
+    pub draws: Vec<(DrawId, Sales)>,
     pub payments: HashMap<PaymentId, PaymentRow>,
     pub keys: HashMap<(UserId, String), Kept>,
 }
 
-/// Begins a transaction and reads what its records need, in one round trip.
-pub async fn begin(session: &Session, needs: &Needs) -> Result<Found, Error> {
+/// What is to be read before a batch can be judged.
+pub struct Wanted<'n> {
+    pub draws: Vec<DrawId>,
+    pub accounts: Vec<AccountId>,
+    pub payments: &'n BTreeSet<PaymentId>,
+    /// None: they are taken for new, until the database says otherwise.
+    pub keys: Option<&'n BTreeSet<(UserId, String)>>,
+}
+
+impl Wanted<'_> {
+    pub fn is_nothing(&self) -> bool {
+        let no_keys = self.keys.is_none_or(BTreeSet::is_empty);
+        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && no_keys
+    }
+}
+
+/// Begins a transaction and reads what is wanted, in one round trip.
+pub async fn begin(session: &Session, wanted: &Wanted<'_>) -> Result<Found, Error> {
     let (db, s) = (&session.client, &session.statements);
-    let draw_ids: Vec<i64> = needs.draws.iter().map(|id| id.0).collect();
-    let account_ids: Vec<i64> = needs.accounts.iter().map(|id| id.0).collect();
-    let payment_ids: Vec<Uuid> = needs.payments.iter().map(|id| id.0).collect();
+    let draw_ids: Vec<i64> = wanted.draws.iter().map(|id| id.0).collect();
+    let account_ids: Vec<i64> = wanted.accounts.iter().map(|id| id.0).collect();
+    let payment_ids: Vec<Uuid> = wanted.payments.iter().map(|id| id.0).collect();
     let (key_users, keys): (Vec<i64>, Vec<&str>) =
-        needs.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
-    let wanted: [Param<'_>; 3] = [&session.writer, &draw_ids, &account_ids];
+        wanted.keys.into_iter().flatten().map(|(user, key)| (user.0, key.as_str())).unzip();
+    let nothing_new = draw_ids.is_empty() && account_ids.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
-        db.query(&s.prefetch, &wanted),
+        some(db, &s.prefetch, nothing_new, [&draw_ids, &account_ids]),
         some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
         some(db, &s.find_keys, keys.is_empty(), [&key_users, &keys]),
     )?;
     let mut found = Found {
-        mark: 0,
-        accounts: Vec::with_capacity(account_ids.len()),
-        draws: HashMap::with_capacity(draw_ids.len()),
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
         keys: keys
             .iter()
@@ -184,13 +216,14 @@ pub async fn begin(session: &Session, needs: &Needs) -> Result<Found, Error> {
                 Some(((UserId(row.get("user_id")), row.get("key")), kept))
             })
             .collect(),
+        ..Found::default()
     };
     for row in &rows {
-        let (what, id, a, b): (i8, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
-        match what as u8 {
-            b'm' => found.mark = id,
-            b'd' => drop(found.draws.insert(DrawId(id), Sales { epoch: a, sold: b })),
-            _ => found.accounts.push((AccountId(id), Money::new(a))),
+        let (is_draw, id, a, b): (bool, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        if is_draw {
+            found.draws.push((DrawId(id), Sales { epoch: a, sold: b }));
+        } else {
+            found.accounts.push((AccountId(id), Money::new(a)));
         }
     }
     Ok(found)
@@ -206,13 +239,21 @@ async fn some<const N: usize>(
     if nothing { Ok(Vec::new()) } else { db.query(statement, &params).await }
 }
 
-/// Writes what the books say and commits, in one round trip.
-pub async fn finish(session: &Session, books: &Books) -> Result<(), Error> {
+/// Writes what the books say over what was known, and commits, in one round trip; `begun`: after BEGIN.
+pub async fn finish(session: &Session, books: &Books, known: &Known, mark: i64, begun: bool) -> Result<(), Error> {
     let (db, s) = (&session.client, &session.statements);
     let changes = &books.changes;
-    let (draw_ids, sold): (Vec<i64>, Vec<i64>) =
-        changes.changed_draws.iter().map(|id| (id.0, books.draws[id].sold)).unzip();
+    // Every draw, changed or not: its epoch is what the batch rests on.
+    let (mut draw_ids, mut sold, mut epochs, mut sold_before) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (id, sales) in &books.draws {
+        draw_ids.push(id.0);
+        sold.push(sales.sold);
+        epochs.push(sales.epoch);
+        sold_before.push(known.sold(*id));
+    }
     let (account_ids, balances) = ledger::balance_columns(&books.ledger);
+    let balances_before: Vec<Option<i64>> =
+        account_ids.iter().map(|id| known.balance(AccountId(*id)).map(Money::minor)).collect();
     let transfers = ledger::TransferColumns::of(books.ledger.made());
     let new_payments = PaymentColumns::of(&changes.new_payments);
     let changed_payments = PaymentColumns::of(&changes.changed_payments);
@@ -229,6 +270,8 @@ pub async fn finish(session: &Session, books: &Books) -> Result<(), Error> {
     write.extend(tickets.all());
     write.extend(keys.plain());
     write.extend(transfers.params());
+    let rest: [Param<'_>; 5] = [&session.writer, &mark, &epochs, &sold_before, &balances_before];
+    write.extend(rest);
     let changed = &changed_payments;
     let (changed_params, answered_params) = (changed.changing(), answered.with_answers());
     let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
@@ -239,7 +282,11 @@ pub async fn finish(session: &Session, books: &Books) -> Result<(), Error> {
         (&s.release_tickets, free_ids.is_empty(), &free),
         (&s.keep_answers, answered.keys.is_empty(), &answered_params),
     ];
-    let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = vec![db.execute(&s.write, &write).boxed()];
+    let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::with_capacity(rare.len() + 3);
+    if !begun {
+        sent.push(db.batch_execute("BEGIN").map_ok(|()| 0).boxed());
+    }
+    sent.push(db.execute(&s.write, &write).boxed());
     for (statement, nothing, params) in rare {
         if !nothing {
             sent.push(db.execute(statement, params).boxed());
