@@ -1,5 +1,5 @@
-//! A batch: one transaction for whatever has queued. Locks and reads what the records need, has them
-//! judged in order, writes the accepted ones set-wise, and answers for each.
+//! A batch: one transaction for whatever has queued. Sees to it that what the records need is known, has
+//! them judged in order, writes the accepted ones set-wise, and answers for each.
 
 use std::time::Instant;
 
