@@ -275,6 +275,21 @@ async fn a_key_stands_for_one_path_and_one_body() {
 }
 
 #[actix_web::test]
+async fn an_order_s_key_pays_for_nothing_else() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.rich_player("ann", 10 * PRICE).await;
+    ask(&ann, &tickets(draw), "used", quick("wallet")).await;
+    let ordered = ann.post(&tickets(draw), quick("later")).await.expect(201);
+    for body in [wallet(), card("tok_visa")] {
+        ann.post_keyed(&pay(&ordered), "used", body).await.refused(422, "idempotency_key_reused");
+    }
+    let payment = ann.get(&format!("/payments/{}", id(&ordered["payment"]))).await.expect(200);
+    assert_eq!(payment["status"], "pending");
+    assert_eq!(ann.balance().await, 9 * PRICE);
+    world.check_books().await;
+}
+
+#[actix_web::test]
 async fn the_order_of_the_fields_and_white_space_do_not_matter() {
     let (world, _, draw) = on_sale().await;
     let ann = world.rich_player("ann", 100 * PRICE).await;

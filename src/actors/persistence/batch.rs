@@ -11,7 +11,7 @@ use super::transaction::{Failure, Mark, Writer};
 use super::write::sales::{self, Found, Wanted};
 use crate::db;
 use crate::domain::books::{Books, Changes, Needs};
-use crate::domain::record::{Accepted, Refused};
+use crate::domain::record::{Accepted, Record, Refused};
 
 impl Writer {
     /// Writes a batch and answers for every record of it, however long the database is away: those past
@@ -89,7 +89,10 @@ impl Writer {
         let (draws, accounts) = self.known.missing(&needs, records());
         let wary = self.wary > 0;
         self.wary = self.wary.saturating_sub(1);
-        let wanted = Wanted { draws, accounts, payments: &needs.payments, keys: wary.then_some(&needs.keys) };
+        // What inserts its key plainly hears from the database if it is there; all others look first.
+        let looks = |record: &&Record| wary || !matches!(record, Record::Order(_) | Record::BeginDeposit(_));
+        let keys = Needs::of(records().filter(looks)).keys;
+        let wanted = Wanted { draws, accounts, payments: &needs.payments, keys };
         let begun = !wanted.is_nothing();
         let found = match begun {
             true => sales::begin(session, &wanted)

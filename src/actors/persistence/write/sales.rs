@@ -179,14 +179,13 @@ pub struct Wanted<'n> {
     pub draws: Vec<DrawId>,
     pub accounts: Vec<AccountId>,
     pub payments: &'n BTreeSet<PaymentId>,
-    /// None: they are taken for new, until the database says otherwise.
-    pub keys: Option<&'n BTreeSet<(UserId, String)>>,
+    /// Others are taken for new, until the database says otherwise.
+    pub keys: BTreeSet<(UserId, String)>,
 }
 
 impl Wanted<'_> {
     pub fn is_nothing(&self) -> bool {
-        let no_keys = self.keys.is_none_or(BTreeSet::is_empty);
-        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && no_keys
+        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
     }
 }
 
@@ -197,7 +196,7 @@ pub async fn begin(session: &Session, wanted: &Wanted<'_>) -> Result<Found, Erro
     let account_ids: Vec<i64> = wanted.accounts.iter().map(|id| id.0).collect();
     let payment_ids: Vec<Uuid> = wanted.payments.iter().map(|id| id.0).collect();
     let (key_users, keys): (Vec<i64>, Vec<&str>) =
-        wanted.keys.into_iter().flatten().map(|(user, key)| (user.0, key.as_str())).unzip();
+        wanted.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
     let nothing_new = draw_ids.is_empty() && account_ids.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
