@@ -147,8 +147,8 @@ impl DrawActor {
                     None => reply.send(Err(SaleError::NotPayable)),
                 }
             }
-            DrawMessage::BeginCharge { user, payment, deadline, reply } => {
-                match self.draw.begin_charge(user, payment, now) {
+            DrawMessage::BeginCharge { user, payment, key, deadline, reply } => {
+                match self.draw.begin_charge(user, payment, now, key) {
                     Some(it) => self.submit(Record::BeginCharge(it), Some(deadline), Waiting::Payment(reply), ctx),
                     None => reply.send(Err(SaleError::NotPayable)),
                 }
@@ -205,9 +205,10 @@ impl DrawActor {
     }
 
     fn ask_by_clock(&mut self, step: Step, reason: String) {
-        // Whatever is under way or waits already is followed by another look at the clock.
-        if self.under_way.is_none() && self.asked.is_empty() {
-            self.asked.push_back(Asked { step, reason, reply: None });
+        // Whatever is under way is followed by another look at the clock. What only waits is not, if it is
+        // refused: the clock goes before it.
+        if self.under_way.is_none() {
+            self.asked.push_front(Asked { step, reason, reply: None });
         }
     }
 

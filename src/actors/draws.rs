@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Message};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -193,6 +193,7 @@ pub enum DrawMessage {
     BeginCharge {
         user: UserId,
         payment: PaymentId,
+        key: Option<Key>,
         deadline: Instant,
         reply: Reply<Payment>,
     },
@@ -368,33 +369,44 @@ impl Draws {
         draw: DrawId,
         user: UserId,
         payment: PaymentId,
+        key: Option<Key>,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        let answer = self.ask(draw, None, |reply| DrawMessage::BeginCharge { user, payment, deadline, reply })?;
+        let message = |reply| DrawMessage::BeginCharge { user, payment, key, deadline, reply };
+        let answer = self.ask(draw, None, message)?;
         heard(answer).await
     }
 
-    /// Writes what became of a charge, for as long as it takes: the money has moved.
+    /// Writes what became of a charge, for as long as it takes: the money has moved. `begun` is when the
+    /// payment was updated as [`Draws::begin_charge`] answered it.
     pub async fn end_charge(
         &self,
         draw: DrawId,
         user: UserId,
         payment: PaymentId,
+        begun: Timestamp,
         charge: Charge,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
+        let (mut unsure, has_key) = (false, key.is_some());
         for _ in 0..CHARGE_TRIES {
             let at = self.clock.now();
-            let end = EndCharge { held: None, user, payment, charge: charge.clone(), at, key: key.clone() };
+            let (charge, key) = (charge.clone(), key.clone());
+            let end = EndCharge { held: None, user, payment, begun, charge, at, key };
             let asked = end.clone();
             // What must become true waits for its place.
             let place = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
             let message = |reply| DrawMessage::EndCharge { end: asked, reply };
             match heard(self.ask_from(place, draw, None, message)).await {
                 Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
-                Err(SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale | Refused::Overloaded)) => {
+                Err(
+                    error @ (SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale | Refused::Overloaded)),
+                ) => {
+                    unsure |= error == SaleError::OutcomeUnknown;
                     tokio::time::sleep(CHARGE_PAUSE).await;
                 }
+                // It may be an earlier try of this very charge that has ended it; with a key its answer is kept.
+                Err(SaleError::Refused(Refused::NotPayable)) if unsure && !has_key => break,
                 result => return result,
             }
         }

@@ -15,7 +15,7 @@ use super::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{Db, DbError};
-use crate::domain::draw::Draw;
+use crate::domain::draw::{Draw, DrawParts};
 use crate::domain::id::DrawId;
 
 /// Before a draw that could not be loaded is tried again.
@@ -116,15 +116,15 @@ async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<D
         Some(_) => {}
     }
     // First the new epoch, then the state: nothing of an older epoch can be written after this read.
-    if persistence.take_over(id).await?.is_none() {
-        return Ok(Err(Absent::NoSuchDraw));
-    }
+    let Some(epoch) = persistence.take_over(id).await? else { return Ok(Err(Absent::NoSuchDraw)) };
     let Some(parts) = draws::load(db, id).await? else { return Ok(Err(Absent::NoSuchDraw)) };
     if parts.status.is_over() {
         return Ok(Err(Absent::Over(parts.status)));
     }
-    tracing::info!(status = parts.status.as_str(), epoch = parts.epoch, sold = parts.sold, "a draw was loaded");
-    Ok(Ok(Draw::new(parts)))
+    tracing::info!(status = parts.status.as_str(), epoch, sold = parts.sold, "a draw was loaded");
+    // Under the epoch that was taken: the one just read may be that of another process, which took the draw
+    // over meanwhile, and two would own it.
+    Ok(Ok(Draw::new(DrawParts { epoch, ..parts })))
 }
 
 impl Actor for Registry {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::id::{DrawId, PaymentId, TicketId, UserId};
@@ -58,7 +58,10 @@ impl Needs {
             }
             Record::GiveBack(it) => drop(self.payments.insert(it.payment)),
             Record::Expire(it) => drop(self.payments.insert(it.payment)),
-            Record::BeginCharge(it) => drop(self.payments.insert(it.payment)),
+            Record::BeginCharge(it) => {
+                self.keys.extend(it.key.iter().map(|key| (key.user, key.text.clone())));
+                self.payments.insert(it.payment);
+            }
             Record::EndCharge(it) => {
                 self.payments.insert(it.payment);
                 self.accounts.insert(AccountId::CLEARING);
@@ -262,9 +265,13 @@ impl Books {
     }
 
     fn begin_charge(&mut self, it: &BeginCharge) -> Result<Accepted, Refused> {
+        self.check_key(it.key.as_ref())?;
         self.check_fence(it.fence)?;
-        self.payment(it.payment, PaymentStatus::Pending)?;
-        self.change(it.payment, it.at, |row| {
+        let row = self.payment(it.payment, PaymentStatus::Pending)?;
+        // The time names the charge: a second one of the same payment has another, however fast it comes.
+        let again = row.method == Some(Method::Card);
+        let at = if again { it.at.max(row.updated_at + SignedDuration::from_millis(1)) } else { it.at };
+        self.change(it.payment, at, |row| {
             row.status = PaymentStatus::Processing;
             row.method = Some(Method::Card);
             row.failure_code = None;
@@ -277,6 +284,9 @@ impl Books {
             self.check_fence(held.fence)?;
         }
         let row = self.payment(it.payment, PaymentStatus::Processing)?;
+        if row.updated_at != it.begun {
+            return Err(Refused::NotPayable);
+        }
         let payment = match (&it.charge, &it.held) {
             (Charge::Paid, Some(Held { fence, tickets })) => {
                 self.take(AccountId::CLEARING, fence.draw, row.amount, it.payment, it.at)?;
@@ -324,7 +334,12 @@ impl Books {
     }
 
     fn end_deposit(&mut self, it: &EndDeposit) -> Result<Accepted, Refused> {
-        let row = self.payment(it.payment, PaymentStatus::Processing)?;
+        // "Processing" settles nothing; what settles it may have been written before, and then it is answered
+        // as it stands.
+        let row = match it.charge {
+            Charge::Processing => self.payments.get(&it.payment).cloned().ok_or(Refused::Broken)?,
+            _ => self.payment(it.payment, PaymentStatus::Processing)?,
+        };
         match &it.charge {
             Charge::Paid => {
                 self.credit_card(it.user, row.amount, it.payment, it.at)?;
@@ -436,7 +451,8 @@ impl Books {
     fn change(&mut self, id: PaymentId, at: Timestamp, change: impl FnOnce(&mut PaymentRow)) {
         let row = self.payments.get_mut(&id).expect("the caller found the payment");
         change(row);
-        row.updated_at = at;
+        // Never back, whatever the clock does: it tells the charges of a payment apart.
+        row.updated_at = row.updated_at.max(at);
         match self.changes.new_payments.get_mut(&id) {
             Some(new) => *new = row.clone(),
             None => drop(self.changes.changed_payments.insert(id, row.clone())),

@@ -96,6 +96,8 @@ pub struct BeginCharge {
     pub payment: PaymentId,
     pub tickets: Vec<TicketId>,
     pub at: Timestamp,
+    /// Looked up only: it is kept with the charge's end.
+    pub key: Option<Key>,
 }
 
 /// What the provider said.
@@ -114,6 +116,9 @@ pub struct EndCharge {
     pub held: Option<Held>,
     pub user: UserId,
     pub payment: PaymentId,
+    /// Which charge of the payment: when it was last updated as this one began. What is handed on again must
+    /// not end a later one.
+    pub begun: Timestamp,
     pub charge: Charge,
     pub at: Timestamp,
     pub key: Option<Key>,
@@ -178,10 +183,11 @@ impl Record {
         match self {
             Record::Order(it) => it.key.as_ref(),
             Record::Pay(it) => it.key.as_ref(),
+            Record::BeginCharge(it) => it.key.as_ref(),
             Record::EndCharge(it) => it.key.as_ref(),
             Record::BeginDeposit(it) => it.key.as_ref(),
             Record::EndDeposit(it) => it.key.as_ref(),
-            Record::GiveBack(_) | Record::Expire(_) | Record::BeginCharge(_) => None,
+            Record::GiveBack(_) | Record::Expire(_) => None,
         }
     }
 }

@@ -115,8 +115,8 @@ async fn charge(
     card: CardToken,
     key: Option<Key>,
 ) -> Result<Payment, SaleError> {
-    let payment = state.draws.begin_charge(draw, user, id).await?;
+    let payment = state.draws.begin_charge(draw, user, id, key.clone()).await?;
     let order = ChargeOrder { payment: id, amount: payment.amount, currency: payment.currency, card };
     let charge = state.provider.charge(order).await;
-    state.draws.end_charge(draw, user, id, charge, key).await
+    state.draws.end_charge(draw, user, id, payment.updated_at, charge, key).await
 }

@@ -106,9 +106,23 @@ fn give_back(ticket: usize) -> Record {
     Record::GiveBack(GiveBack { fence: fence(), user: ANN, payment: PAYMENT, ticket, price: PRICE, at: at(9) })
 }
 
+fn begin_charge() -> Record {
+    begin_charge_with(None)
+}
+
+fn begin_charge_with(key: Option<Key>) -> Record {
+    let tickets = tickets(2);
+    Record::BeginCharge(BeginCharge { fence: fence(), user: ANN, payment: PAYMENT, tickets, at: at(9), key })
+}
+
+/// The end of the charge that began with the payment's row.
 fn end_charge(charge: Charge, held: bool) -> Record {
+    end_charge_begun(at(0), charge, held)
+}
+
+fn end_charge_begun(begun: Timestamp, charge: Charge, held: bool) -> Record {
     let held = held.then(|| Held { fence: fence(), tickets: tickets(2) });
-    Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, charge, at: at(9), key: None })
+    Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, begun, charge, at: at(9), key: None })
 }
 
 /// Nothing moved and nothing is to be written.
@@ -238,14 +252,13 @@ fn giving_back_lowers_the_payment_and_the_last_expires_it() {
 #[test]
 fn a_card_is_begun_once_and_nothing_else_pays_meanwhile() {
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    let begin = BeginCharge { fence: fence(), user: ANN, payment: PAYMENT, tickets: tickets(2), at: at(9) };
-    assert!(books.judge(&Record::BeginCharge(begin.clone())).is_ok());
-    assert_eq!(books.judge(&Record::BeginCharge(begin)), Err(Refused::NotPayable));
+    assert!(books.judge(&begin_charge()).is_ok());
+    assert_eq!(books.judge(&begin_charge()), Err(Refused::NotPayable));
     assert_eq!(books.judge(&pay(2)), Err(Refused::NotPayable));
     assert_eq!(books.judge(&give_back(0)), Err(Refused::NotPayable));
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
-    assert!(books.judge(&end_charge(Charge::Paid, true)).is_ok());
-    assert_eq!(books.judge(&end_charge(Charge::Paid, true)), Err(Refused::NotPayable));
+    assert!(books.judge(&end_charge_begun(at(9), Charge::Paid, true)).is_ok());
+    assert_eq!(books.judge(&end_charge_begun(at(9), Charge::Paid, true)), Err(Refused::NotPayable));
     assert_eq!(books.ledger.balance(AccountId::CLEARING), Some(Money::new(-450)));
     assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(250)), "the card paid");
 }
@@ -269,6 +282,54 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
         assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(wallet)), "{charge:?}");
         assert_eq!(books.draws[&DRAW].sold, sold, "{charge:?}");
     }
+}
+
+#[test]
+fn a_card_is_not_charged_again_with_a_key_that_has_its_answer() {
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    assert!(matches!(books.judge(&begin_charge_with(key("used", 1))), Err(Refused::Replay(_))));
+    assert_eq!(books.judge(&begin_charge_with(key("used", 2))), Err(Refused::KeyReused));
+    assert_untouched(&books, "a kept key");
+    assert!(books.judge(&begin_charge_with(key("new", 1))).is_ok());
+    assert!(books.changes.new_keys.is_empty(), "the key is kept with the end");
+    let needs = Needs::of([&begin_charge_with(key("new", 1))]);
+    assert_eq!(needs.keys, BTreeSet::from([(ANN, "new".to_owned())]));
+}
+
+#[test]
+fn the_end_of_a_charge_told_again_does_not_end_the_next_one() {
+    let declined = |begun| end_charge_begun(begun, Charge::Declined("card_declined".to_owned()), true);
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    assert!(books.judge(&begin_charge()).is_ok());
+    let first = books.payments[&PAYMENT].updated_at;
+    assert!(books.judge(&declined(first)).is_ok());
+    assert!(books.judge(&begin_charge()).is_ok(), "in the same millisecond");
+    let second = books.payments[&PAYMENT].updated_at;
+    assert!(books.judge(&declined(second)).is_ok());
+    assert!(books.judge(&begin_charge()).is_ok(), "and in the same once more");
+    let third = books.payments[&PAYMENT].updated_at;
+    for late in [declined(first), declined(second), end_charge_begun(first, Charge::Paid, true)] {
+        assert_eq!(books.judge(&late), Err(Refused::NotPayable));
+    }
+    assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
+    assert!(books.judge(&end_charge_begun(third, Charge::Paid, true)).is_ok(), "its money is not lost");
+    assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Paid);
+}
+
+#[test]
+fn what_settles_a_deposit_may_be_written_before_that_it_is_processing() {
+    let end =
+        |charge| Record::EndDeposit(EndDeposit { user: ANN, payment: PAYMENT, charge, at: at(9), key: None });
+    let mut books = books();
+    let begin = BeginDeposit { user: ANN, payment: PAYMENT, amount: PRICE, at: at(9), key: None };
+    assert!(books.judge(&Record::BeginDeposit(begin)).is_ok());
+    assert!(books.judge(&end(Charge::Paid)).is_ok());
+    match books.judge(&end(Charge::Processing)) {
+        Ok(Accepted::Payment(payment)) => assert_eq!(payment.status, PaymentStatus::Paid),
+        other => panic!("a deposit that is paid is not refused: {other:?}"),
+    }
+    assert_eq!(books.judge(&end(Charge::Paid)), Err(Refused::NotPayable));
+    assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(350)));
 }
 
 #[test]

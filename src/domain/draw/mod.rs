@@ -157,6 +157,8 @@ pub struct Draw {
     due: BTreeSet<(Timestamp, PaymentId)>,
     /// Records on their way to the database.
     out: usize,
+    /// The keys of the orders among them, and how many orders each came with.
+    keys_out: HashMap<(UserId, String), usize>,
     /// The sale is over for good, though the database may not say so yet.
     stopped: bool,
 }
@@ -168,7 +170,7 @@ impl Draw {
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
         let due = due.map(|(id, held)| (held.until, *id)).collect();
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
-        Draw { it: parts, due, out: 0, stopped }
+        Draw { it: parts, due, out: 0, keys_out: HashMap::new(), stopped }
     }
 
     pub fn id(&self) -> DrawId {
@@ -181,6 +183,11 @@ impl Draw {
 
     pub fn status(&self) -> DrawStatus {
         self.it.status
+    }
+
+    /// All that it remembers, but for what is on its way: at rest, what a restart would load.
+    pub fn parts(&self) -> &DrawParts {
+        &self.it
     }
 
     pub fn fence(&self) -> Fence {
@@ -278,7 +285,9 @@ impl Draw {
     /// after each answer, until it says that nothing is on its way any more.
     pub fn stop(&mut self, now: Timestamp) -> Stopping {
         self.stopped = true;
-        let all = self.it.reservations.keys().copied().collect();
+        // In the order they were made, not of a hash: the same history decides the same.
+        let mut all: Vec<PaymentId> = self.it.reservations.keys().copied().collect();
+        all.sort_unstable();
         let expired = self.expire(all, now);
         if !expired.is_empty() {
             Stopping::Expire(expired)

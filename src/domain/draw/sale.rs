@@ -1,6 +1,8 @@
 //! The sale: orders, reservations, payments and givings back, and what became of each. Part of the
 //! draw; knows no step of its life but whether it sells.
 
+use std::collections::hash_map::Entry;
+
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use uuid::Uuid;
@@ -45,12 +47,32 @@ pub enum OrderRefusal {
     TicketUnavailable { line: usize },
     #[error("the pool has no ticket left")]
     PoolEmpty,
+    /// In place of any other refusal: what looks sold may be held by that very order.
+    #[error("an earlier order with this key is on its way")]
+    OnItsWay,
 }
 
 impl Draw {
     /// Decides an order, all lines or none, and takes its tickets off the pool. Ids come from `id`: the
     /// payment's first, then one a line, ascending.
     pub fn order(
+        &mut self,
+        ask: Ask,
+        now: Timestamp,
+        id: impl FnMut() -> Uuid,
+        rng: &mut impl Rng,
+    ) -> Result<Order, OrderRefusal> {
+        let key = ask.key.as_ref().map(|key| (key.user, key.text.clone()));
+        let decided = self.decide(ask, now, id, rng);
+        match (&decided, key) {
+            (Ok(_), Some(key)) => *self.keys_out.entry(key).or_default() += 1,
+            (Err(_), Some(key)) if self.keys_out.contains_key(&key) => return Err(OrderRefusal::OnItsWay),
+            _ => {}
+        }
+        decided
+    }
+
+    fn decide(
         &mut self,
         ask: Ask,
         now: Timestamp,
@@ -132,10 +154,16 @@ impl Draw {
 
     /// Decides to charge a card for a reservation; none if there is nothing to pay. The reservation is
     /// held until [`Draw::end_charge`], at most until the cut-off.
-    pub fn begin_charge(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<BeginCharge> {
+    pub fn begin_charge(
+        &mut self,
+        user: UserId,
+        payment: PaymentId,
+        now: Timestamp,
+        key: Option<Key>,
+    ) -> Option<BeginCharge> {
         let fence = self.fence();
         let tickets = self.begin_paying(user, payment, now)?;
-        Some(BeginCharge { fence, user, payment, tickets, at: now })
+        Some(BeginCharge { fence, user, payment, tickets, at: now, key })
     }
 
     fn begin_paying(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<Vec<TicketId>> {
@@ -195,6 +223,9 @@ impl Draw {
         let late = matches!(record, Record::EndCharge(end) if end.held.is_none());
         self.out -= usize::from(!late);
         let written = answer.is_ok();
+        if let Record::Order(Order { key: Some(key), .. }) = record {
+            self.forget(key);
+        }
         match record {
             Record::Order(order) if written => self.ordered(order),
             Record::Order(order) => {
@@ -210,6 +241,16 @@ impl Draw {
             Record::Expire(it) if written => self.let_go(it.payment),
             Record::Expire(it) => self.hold_again(it.payment),
             Record::BeginDeposit(_) | Record::EndDeposit(_) => {}
+        }
+    }
+
+    /// One order fewer is on its way with this key.
+    fn forget(&mut self, key: &Key) {
+        if let Entry::Occupied(mut out) = self.keys_out.entry((key.user, key.text.clone())) {
+            *out.get_mut() -= 1;
+            if *out.get() == 0 {
+                out.remove();
+            }
         }
     }
 

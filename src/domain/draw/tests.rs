@@ -17,7 +17,7 @@ use crate::domain::ledger::{AccountId, Ledger};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::record::{Accepted, Charge, EndCharge, Order, Record, Refused};
+use crate::domain::record::{Accepted, Charge, EndCharge, Key, Order, Record, Refused};
 
 const PRICE: Money = Money::new(100);
 /// The sale ends so many seconds after the beginning.
@@ -126,6 +126,47 @@ fn a_stopped_sale_refuses_before_anything_else() {
     assert_eq!(draw.stop(second(0)), Stopping::Done);
     assert_eq!(order(&mut draw, vec![bad()], 1), Err(OrderRefusal::NotOpen));
     assert_eq!(draw.view().available, 0);
+}
+
+#[test]
+fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([1])));
+    let key = |text: &str| Some(Key { user: UserId(1), text: text.to_owned(), request: [0; 32] });
+    let ask = |key, lines| Ask { user: UserId(1), lines, reserve: None, key };
+    let mut ids = (1_000_u128..).map(Uuid::from_u128);
+    let mut order = |draw: &mut Draw, ask, at| {
+        draw.order(ask, second(at), || ids.next().unwrap(), &mut StdRng::seed_from_u64(1))
+    };
+    let first = order(&mut draw, ask(key("k"), vec![named(1)]), 0).unwrap();
+    // What can be taken once more is left to the books, which find the key.
+    let again = order(&mut draw, ask(key("k"), vec![good()]), 0).unwrap();
+    for (at, lines) in [(0, vec![named(1)]), (0, vec![AskLine::FromPool]), (CLOSE, vec![named(1)])] {
+        let ask_again = order(&mut draw, ask(key("k"), lines.clone()), at);
+        assert_eq!(ask_again, Err(OrderRefusal::OnItsWay), "{lines:?} at {at}");
+    }
+    let other = order(&mut draw, ask(key("other"), vec![named(1)]), 0);
+    assert_eq!(other, Err(OrderRefusal::TicketUnavailable { line: 0 }));
+
+    draw.answered(&Record::Order(again), &Err(Refused::Overloaded));
+    let still = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
+    assert_eq!(still, Err(OrderRefusal::OnItsWay), "one of two is still on its way");
+    draw.answered(&Record::Order(first), &Ok(Accepted::Ordered { first_number: Some(1) }));
+    let after = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
+    assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the kept key answers");
+}
+
+#[test]
+fn the_end_of_a_sale_lets_go_in_the_order_of_the_payments() {
+    let mut house = House::new();
+    for user in 0..9 {
+        house.order(user % PLAYERS, &[0], Some(600));
+    }
+    house.write(9);
+    let made: Vec<_> = house.payments.iter().map(|(_, payment)| *payment).collect();
+    match house.draw.stop(second(1)) {
+        Stopping::Expire(records) => assert!(records.iter().map(|it| it.payment).eq(made)),
+        other => panic!("nine reservations to let go: {other:?}"),
+    }
 }
 
 #[test]
@@ -381,7 +422,7 @@ impl House {
 
     fn card(&mut self, which: usize) {
         let Some((user, payment)) = self.one_of(which) else { return };
-        self.queue.extend(self.draw.begin_charge(user, payment, self.now).map(Record::BeginCharge));
+        self.queue.extend(self.draw.begin_charge(user, payment, self.now, None).map(Record::BeginCharge));
     }
 
     fn provider(&mut self, which: usize, charge: Charge) {
@@ -393,7 +434,8 @@ impl House {
         if charge != Charge::Processing {
             self.charged.remove(at);
         }
-        let end = EndCharge { held: None, user, payment, charge, at: self.now, key: None };
+        let (begun, at) = (self.base.payments[&payment].updated_at, self.now);
+        let end = EndCharge { held: None, user, payment, begun, charge, at, key: None };
         self.queue.push_back(Record::EndCharge(self.draw.end_charge(end)));
     }
 

@@ -15,8 +15,9 @@ async fn provider_tells(
     payment: &str,
     charge: Charge,
 ) -> Result<Payment, SaleError> {
+    let begun = self::payment(who, payment).await["updated_at"].as_str().unwrap().parse().unwrap();
     let payment = PaymentId(payment.parse().unwrap());
-    world.app().state.draws.end_charge(DrawId(draw), who.id, payment, charge, None).await
+    world.app().state.draws.end_charge(DrawId(draw), who.id, payment, begun, charge, None).await
 }
 
 #[actix_web::test]

@@ -1,0 +1,130 @@
+//! What has happened in the histories, and how often: a simulation that silently stopped doing something
+//! would prove nothing about it. Knows only names.
+
+macro_rules! happenings {
+    ($($name:ident => $text:literal,)*) => {
+        /// Something worth seeing.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Seen { $($name,)* }
+
+        const ALL: &[(Seen, &str)] = &[$((Seen::$name, $text),)*];
+    };
+}
+
+happenings! {
+    Ordered => "orders paid from the wallet at once",
+    Reserved => "orders reserved",
+    SeveralLines => "orders of several lines written",
+    PoolSold => "pool tickets sold",
+    PoolTakenAgain => "a pool ticket asked for that another holds or owns",
+    PoolEmpty => "the pool was empty",
+    InvalidPick => "unlawful numbers refused",
+    NotOpen => "orders refused because the sale is not open",
+    InsufficientFunds => "wallets with too little",
+    PaidByWallet => "reservations paid from the wallet",
+    PaidByCard => "reservations paid by card",
+    CardDeclined => "cards declined",
+    CardTooLate => "card money that came too late and went to the wallet",
+    ProviderLater => "charges that the provider told of later",
+    NoticeRepeated => "repeated words of the provider without an effect",
+    ChargeLost => "charges whose end was lost in a crash",
+    ChargeAgain => "ends of charges handed on again",
+    Deposited => "deposits",
+    GivenBack => "tickets given back",
+    GivenBackLast => "reservations that ended with their last ticket given back",
+    ReturningNotPaid => "a payment refused while a giving back was on its way",
+    ExpiredByClock => "reservations that ran out",
+    ExpiredByClose => "reservations let go by the end of the sale",
+    ExpiryDuringPay => "reservations that ran out while being paid",
+    ExpiredAfterPay => "… and expired because the payment was refused",
+    PaidAfterUntil => "… and were paid",
+    Barrier => "ends of a sale that awaited records",
+    ReplayOnSale => "replays answered while the draw is on sale",
+    ReplayOver => "replays answered after the sale",
+    ReplayInBooks => "replays found by the books",
+    ReplayOfPay => "replays of a payment",
+    ReplayOfDeposit => "replays of a deposit",
+    KeyReused => "keys used for another request",
+    KeyInProgress => "keys whose first request still runs",
+    KeyOnItsWay => "keys whose record is still on its way, though its client has gone",
+    Overloaded => "records dropped at their deadline",
+    QueueFull => "records refused by a full queue",
+    BatchOfMany => "batches of several records",
+    BatchLost => "batches rolled back and tried again",
+    BatchRefused => "batches refused because of one bad record",
+    UnknownCommitted => "unknown commits that were committed",
+    UnknownLost => "unknown commits that were not",
+    StepLost => "steps rolled back and tried again",
+    StepAway => "steps given up because the database was away",
+    CrashBeforeCommit => "crashes before a commit",
+    CrashAfterCommit => "crashes between a commit and its reply",
+    ActorLost => "actors lost alone",
+    AnswersLost => "answers lost with their actor",
+    HungUp => "clients that hung up",
+    Unreachable => "draws that could not be loaded",
+    SecondProcess => "second processes",
+    TakeoverRace => "draws taken over by another process while being loaded",
+    StaleRecord => "records of an older epoch refused",
+    StaleStep => "steps of an older epoch refused",
+    Contradiction => "actors that gave up because their memory was not the truth",
+    Reloaded => "draws loaded",
+    ReloadCompared => "memories compared with what a reload gives",
+    ReloadSettling => "draws loaded in the middle of their settlement",
+    ReloadCancelling => "draws loaded in the middle of their refunds",
+    ClockJump => "clocks that jumped over a draw's whole sale",
+    Rescheduled => "draws rescheduled",
+    PoolMade => "pools made during the sale",
+    PoolStale => "pools refused because the epoch had passed",
+    Sealed => "lists sealed",
+    ConductAgain => "draws conducted again",
+    StepRefused => "steps that the state does not allow",
+    Completed => "draws completed",
+    Cancelled => "draws cancelled",
+    CancelledUnopened => "draws cancelled because nobody opened them",
+    Refunded => "payments refunded",
+    PrizeFixed => "fixed prizes paid",
+    PrizeShared => "shares paid",
+    FromReserve => "draws whose fixed prizes needed the reserve",
+    RolledOver => "draws that left a jackpot",
+    RolledIn => "draws that a jackpot rolled into",
+    StepsOfSettlement => "settlements in several steps",
+    StepsOfRefund => "refunds in several steps",
+}
+
+/// How often each was seen, and the sizes of it all.
+#[derive(Clone)]
+pub struct Coverage {
+    pub histories: u64,
+    pub steps: u64,
+    pub commits: u64,
+    seen: [u64; ALL.len()],
+}
+
+impl Coverage {
+    pub fn new() -> Coverage {
+        Coverage { histories: 0, steps: 0, commits: 0, seen: [0; ALL.len()] }
+    }
+
+    pub fn saw(&mut self, what: Seen) {
+        self.seen[what as usize] += 1;
+    }
+
+    pub fn add(&mut self, other: &Coverage) {
+        self.histories += other.histories;
+        self.steps += other.steps;
+        self.commits += other.commits;
+        for (mine, theirs) in self.seen.iter_mut().zip(other.seen) {
+            *mine += theirs;
+        }
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        ALL.iter().filter(|(what, _)| self.seen[*what as usize] == 0).map(|(_, text)| *text).collect()
+    }
+
+    /// A line for each.
+    pub fn table(&self) -> String {
+        ALL.iter().map(|(what, text)| format!("{:>10}  {text}\n", self.seen[*what as usize])).collect()
+    }
+}

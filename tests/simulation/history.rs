@@ -1,0 +1,479 @@
+//! A history: what happens when, by the dice. First anything, in any order; then the world is brought to
+//! rest, with faults still at first, and everything that was asked is asked once more.
+
+use jiff::SignedDuration;
+use lottery::domain::draw::{Step as Move, Times};
+use lottery::domain::id::DrawId;
+use lottery::domain::lottery::DrawStatus;
+
+use crate::coverage::{Coverage, Seen};
+use crate::facts::{Ask, Line, What};
+use crate::faults::Temper;
+use crate::process::Message;
+use crate::store::{self, id, mask};
+use crate::world::{PLAYERS, Stage, World};
+
+/// Things that happen in a history before it is brought to rest.
+const SHORTEST: i64 = 50;
+const LONGEST: i64 = 200;
+const TRIES: usize = 4;
+/// What bringing it to rest may take.
+const PATIENCE: usize = 6_000;
+/// How long faults go on while it is brought to rest.
+const UNREST: usize = 60;
+
+/// What may happen, with its weight.
+const ACTS: [(Act, usize); 19] = [
+    (Act::Order, 26),
+    (Act::Pay, 10),
+    (Act::Card, 7),
+    (Act::GiveBack, 6),
+    (Act::Deposit, 3),
+    (Act::Again, 8),
+    (Act::OtherKey, 2),
+    (Act::Write, 40),
+    (Act::Read, 40),
+    (Act::Load, 30),
+    (Act::Provider, 9),
+    (Act::Notice, 4),
+    (Act::TellAgain, 4),
+    (Act::HangUp, 3),
+    (Act::Pass, 12),
+    (Act::Admin, 3),
+    (Act::Pool, 3),
+    (Act::Lose, 1),
+    (Act::Process, 1),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Order,
+    Pay,
+    Card,
+    GiveBack,
+    Deposit,
+    Again,
+    OtherKey,
+    Write,
+    Read,
+    Load,
+    Provider,
+    Notice,
+    TellAgain,
+    HangUp,
+    Pass,
+    Admin,
+    Pool,
+    Lose,
+    Process,
+}
+
+/// Plays the history of this seed to its end; panics where an invariant does not hold.
+pub fn play(seed: u64, log: &mut Option<Vec<String>>) -> Coverage {
+    let mut history = History::new(seed, log.is_some());
+    std::mem::swap(&mut history.world.log, log);
+    let mut guard = Guard { history, log };
+    guard.history.play();
+    guard.history.world.coverage.clone()
+}
+
+/// Gives the log back, also when the history ends in a panic.
+struct Guard<'l> {
+    history: History,
+    log: &'l mut Option<Vec<String>>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        std::mem::swap(&mut self.history.world.log, self.log);
+    }
+}
+
+struct History {
+    world: World,
+    weights: [usize; ACTS.len()],
+    keys: usize,
+}
+
+impl History {
+    fn new(seed: u64, logged: bool) -> History {
+        let mut world = World::new(seed, logged);
+        // Each history has its own mixture.
+        let weights = ACTS.map(|(_, weight)| weight * world.dice.one_of(&[1, 2, 2, 3, 4]).unwrap());
+        History { world, weights, keys: 0 }
+    }
+
+    fn play(&mut self) {
+        if self.world.dice.chance(900) {
+            self.open_all();
+        }
+        let length = self.world.dice.between(SHORTEST, LONGEST);
+        for _ in 0..length {
+            self.world.step += 1;
+            // What finds nothing to do makes room for something else, a few times.
+            for _ in 0..TRIES {
+                let act = ACTS[self.world.dice.weighted(&self.weights)].0;
+                if self.act(act) {
+                    break;
+                }
+            }
+            if self.world.step.is_multiple_of(8) {
+                self.compare();
+            }
+        }
+        self.come_to_rest(UNREST);
+        self.ask_again();
+        self.come_to_rest(0);
+        self.judge();
+    }
+
+    /// Most histories begin with draws on sale.
+    fn open_all(&mut self) {
+        let temper = std::mem::replace(&mut self.world.temper, Temper::CALM);
+        while self.something_to_do() {}
+        for draw in self.world.processes[0].live() {
+            if self.world.dice.chance(850) {
+                self.ask_for(0, draw, Move::Open, DrawStatus::Open);
+            }
+        }
+        while self.something_to_do() {}
+        self.world.temper = temper;
+    }
+
+    fn compare(&mut self) {
+        for p in 0..self.world.processes.len() {
+            for draw in self.world.processes[p].live() {
+                self.world.compare_with_reload(p, draw);
+            }
+        }
+    }
+
+    /// Mostly the newest, and now and then the one that should be gone.
+    fn process(&mut self) -> usize {
+        let newest = self.world.processes.len() - 1;
+        if newest > 0 && self.world.dice.chance(400) { newest - 1 } else { newest }
+    }
+
+    /// Has something happen; false if there is nothing to do.
+    fn act(&mut self, act: Act) -> bool {
+        let p = self.process();
+        match act {
+            Act::Order => {
+                if self.on_sale().is_empty() && self.world.dice.chance(850) {
+                    return false;
+                }
+                let what = self.order();
+                self.ask(p, what, 700);
+            }
+            Act::Pay | Act::Card => {
+                let Some((user, payment)) = self.some_payment() else { return false };
+                let wallet = matches!(act, Act::Pay);
+                let what = if wallet { What::Wallet { payment } } else { What::Card { payment } };
+                self.ask_as(p, user, what, 600);
+            }
+            Act::GiveBack => return self.give_back(p),
+            Act::Deposit => {
+                let amount = self.world.dice.between(1, 300);
+                self.ask(p, What::Deposit { amount }, 600);
+            }
+            Act::Again => match self.some_keyed() {
+                Some(ask) => self.world.send(p, ask),
+                None => return false,
+            },
+            Act::OtherKey => return self.other_key(p),
+            Act::Write => {
+                if self.world.dice.chance(100) {
+                    self.world.sweep(p);
+                }
+                if !self.world.processes[p].has_work_for_writer() {
+                    return false;
+                }
+                self.world.write(p);
+            }
+            Act::Read => return self.world.deliver(p),
+            Act::Load => {
+                let loading = self.world.processes[p].loading();
+                let Some(draw) = self.world.dice.one_of(&loading) else { return false };
+                self.world.load(p, draw);
+            }
+            Act::Provider => {
+                let asked = self.world.charges_at(|stage| *stage == Stage::AtProvider);
+                let Some(charge) = self.world.dice.one_of(&asked) else { return false };
+                self.world.provider_answers(charge);
+            }
+            Act::Notice => {
+                if self.world.notices.is_empty() {
+                    return false;
+                }
+                let place = self.world.dice.below(self.world.notices.len());
+                self.world.notify(place);
+            }
+            Act::TellAgain => {
+                let telling = self.world.charges_at(|stage| matches!(stage, Stage::Telling(_)));
+                let Some(charge) = self.world.dice.one_of(&telling) else { return false };
+                self.world.coverage.saw(Seen::ChargeAgain);
+                self.world.tell_end(charge);
+            }
+            Act::HangUp => {
+                let requests = &self.world.requests;
+                let open: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].is_open()).collect();
+                let Some(request) = self.world.dice.one_of(&open) else { return false };
+                self.world.hang_up(request);
+            }
+            Act::Pass => self.pass(),
+            Act::Admin => self.admin(p),
+            Act::Pool => self.pool(p),
+            Act::Lose => {
+                let live = self.world.processes[p].live();
+                let Some(draw) = self.world.dice.one_of(&live) else { return false };
+                self.world.coverage.saw(Seen::ActorLost);
+                self.world.lose_actor(p, draw);
+            }
+            Act::Process => match self.world.processes.len() {
+                1 if self.world.dice.chance(500) => self.world.start_process(),
+                1 => self.world.kill(0),
+                _ => self.world.kill(p),
+            },
+        }
+        true
+    }
+
+    /// A new request of some player.
+    fn ask(&mut self, p: usize, what: What, keyed: usize) {
+        let user = self.world.dice.between(1, PLAYERS);
+        self.ask_as(p, user, what, keyed);
+    }
+
+    fn ask_as(&mut self, p: usize, user: i64, what: What, keyed: usize) {
+        let key = self.world.dice.chance(keyed).then(|| {
+            self.keys += 1;
+            format!("k{}", self.keys)
+        });
+        let ask = self.world.model.ask(Ask { user, key, what });
+        self.world.send(p, ask);
+    }
+
+    fn draws(&self) -> Vec<DrawId> {
+        self.world.store.draws.keys().copied().collect()
+    }
+
+    fn on_sale(&self) -> Vec<DrawId> {
+        let open = |draw: &DrawId| self.world.store.draws[draw].status == DrawStatus::Open;
+        self.draws().into_iter().filter(open).collect()
+    }
+
+    fn order(&mut self) -> What {
+        let (draws, on_sale) = (self.draws(), self.on_sale());
+        let dice = &mut self.world.dice;
+        let draw = dice.one_of(&on_sale).filter(|_| dice.chance(950)).or_else(|| dice.one_of(&draws)).unwrap();
+        let row = &self.world.store.draws[&draw];
+        let pool: Vec<u64> = row.pool.keys().map(|ticket| id(ticket.0)).collect();
+        let count = [1, 1, 1, 2, 3][dice.below(5)];
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            lines.push(match dice.weighted(&[4, 4, 6, 3]) {
+                0 => Line::QuickPick,
+                1 if dice.chance(60) => Line::Numbers(None),
+                1 => Line::Numbers(Some(mask(row.rules.game.random_pick(dice.rng())))),
+                2 if !pool.is_empty() => Line::PoolTicket(dice.one_of(&pool).unwrap()),
+                _ => Line::FromPool,
+            });
+        }
+        What::Order { draw: draw.0, lines, reserve: dice.chance(550) }
+    }
+
+    /// A payment to pay, mostly one that can be.
+    fn some_payment(&mut self) -> Option<(i64, u64)> {
+        let purchases = self.world.store.payments.iter().filter(|(_, row)| row.draw.is_some());
+        let any: Vec<_> = purchases.clone().map(|(payment, row)| (row.user.0, id(payment.0))).collect();
+        let pending = purchases.filter(|(_, row)| row.status.as_str() == "pending");
+        let pending: Vec<_> = pending.map(|(payment, row)| (row.user.0, id(payment.0))).collect();
+        let dice = &mut self.world.dice;
+        dice.one_of(&pending).filter(|_| dice.chance(900)).or_else(|| dice.one_of(&any))
+    }
+
+    fn give_back(&mut self, p: usize) -> bool {
+        let rows = self.world.store.tickets.iter();
+        let reserved = rows.filter(|(_, row)| row.status == "reserved");
+        let tickets: Vec<_> =
+            reserved.map(|(ticket, row)| (row.user.0, id(row.payment.0), id(ticket.0))).collect();
+        let Some((user, payment, ticket)) = self.world.dice.one_of(&tickets) else { return false };
+        self.ask_as(p, user, What::GiveBack { payment, ticket }, 0);
+        true
+    }
+
+    /// A request with a key, mostly a recent one.
+    fn some_keyed(&mut self) -> Option<usize> {
+        let asks = self.world.model.asks();
+        let from = if self.world.dice.chance(600) { asks.saturating_sub(12) } else { 0 };
+        let keyed: Vec<usize> = (from..asks).filter(|ask| self.world.model.asked(*ask).key.is_some()).collect();
+        self.world.dice.one_of(&keyed)
+    }
+
+    /// Another request under a key that was used.
+    fn other_key(&mut self, p: usize) -> bool {
+        let Some(ask) = self.some_keyed() else { return false };
+        let Ask { user, key, what } = self.world.model.asked(ask).clone();
+        if matches!(what, What::Card { .. }) {
+            return false;
+        }
+        let what = self.order();
+        let ask = self.world.model.ask(Ask { user, key, what });
+        self.world.send(p, ask);
+        true
+    }
+
+    fn pass(&mut self) {
+        let seconds = match self.world.dice.weighted(&[24, 8, 1]) {
+            0 => self.world.dice.between(1, 15),
+            1 => self.world.dice.between(15, 100),
+            _ => self.world.dice.between(100, 2_500),
+        };
+        self.world.pass(seconds);
+        let now = self.world.now;
+        let passed =
+            |row: &&store::DrawRow| row.status == DrawStatus::Scheduled && row.times.sales_close_at <= now;
+        for _ in 0..self.world.store.draws.values().filter(passed).count() {
+            self.world.coverage.saw(Seen::ClockJump);
+        }
+    }
+
+    fn admin(&mut self, p: usize) {
+        let draws = self.draws();
+        let draw = self.world.dice.one_of(&draws).unwrap();
+        let (step, least) = match self.world.dice.weighted(&[4, 2, 3, 2, 3]) {
+            0 => (Move::Open, DrawStatus::Open),
+            1 => (Move::Close, DrawStatus::Closed),
+            2 => (Move::Conduct, DrawStatus::Completed),
+            3 => (Move::Cancel, DrawStatus::Cancelled),
+            _ => return self.reschedule(p, draw),
+        };
+        self.ask_for(p, draw, step, least);
+    }
+
+    fn ask_for(&mut self, p: usize, draw: DrawId, step: Move, least: DrawStatus) {
+        if matches!(step, Move::Close | Move::Cancel) {
+            self.world.model.end_asked(draw.0);
+        }
+        self.world.admins.push((draw, least));
+        let admin = self.world.admins.len() - 1;
+        self.world.say(|| format!("admin {admin} asks draw {draw} for {step:?}"));
+        self.world.route(p, draw, Message::Step { step, admin });
+    }
+
+    fn reschedule(&mut self, p: usize, draw: DrawId) {
+        let opens = self.world.store.draws[&draw].times.sales_open_at;
+        let sales_close_at = self.world.now + SignedDuration::from_secs(self.world.dice.between(60, 600));
+        let draw_at = sales_close_at + SignedDuration::from_secs(self.world.dice.between(0, 60));
+        if opens.is_none_or(|at| at < sales_close_at) {
+            self.world.admins.push((draw, DrawStatus::Scheduled));
+            let admin = self.world.admins.len() - 1;
+            let times = Times { sales_open_at: opens, sales_close_at, draw_at };
+            self.world.say(|| format!("admin {admin} asks draw {draw} for other times"));
+            self.world.route(p, draw, Message::Reschedule { times, admin });
+        }
+    }
+
+    fn pool(&mut self, p: usize) {
+        if !self.world.processes[p].pools.is_empty() {
+            return self.world.write_pool(p);
+        }
+        let draws = self.draws();
+        let draw = self.world.dice.one_of(&draws).unwrap();
+        let count = self.world.dice.below(4);
+        self.world.route(p, draw, Message::AddToPool { count });
+    }
+
+    /// Until nothing is left to do and every draw is over. Faults go on for a while.
+    fn come_to_rest(&mut self, unrest: usize) {
+        let temper = self.world.temper;
+        for turn in 0..PATIENCE {
+            self.world.step += 1;
+            self.world.temper = if turn < unrest { temper } else { Temper::CALM };
+            if turn >= unrest / 2 && self.world.processes.len() > 1 {
+                self.world.kill(0);
+            }
+            if !self.something_to_do() && !self.let_time_pass() {
+                self.world.temper = Temper::CALM;
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn something_to_do(&mut self) -> bool {
+        let p = self.process();
+        let process = &self.world.processes[p];
+        let loading = !process.loading().is_empty();
+        let asked = !self.world.charges_at(|stage| *stage == Stage::AtProvider).is_empty();
+        let telling = !self.world.charges_at(|stage| matches!(stage, Stage::Telling(_))).is_empty();
+        let process = &self.world.processes[p];
+        let ready = [
+            (Act::Load, loading),
+            (Act::Read, !process.inbox.is_empty()),
+            (Act::Write, process.has_work_for_writer()),
+            (Act::Pool, !process.pools.is_empty()),
+            (Act::Provider, asked),
+            (Act::TellAgain, telling),
+            (Act::Notice, !self.world.notices.is_empty()),
+        ];
+        let ready: Vec<Act> = ready.into_iter().filter(|(_, ready)| *ready).map(|(act, _)| act).collect();
+        match self.world.dice.one_of(&ready) {
+            Some(act) => {
+                self.act(act);
+                true
+            }
+            None => self.world.processes.len() > 1,
+        }
+    }
+
+    /// On to the next time that somebody waits for; false if nobody does.
+    fn let_time_pass(&mut self) -> bool {
+        let process = &self.world.processes[0];
+        let timers = process.draws.values().filter_map(|entry| match entry {
+            crate::process::Entry::Live(actor) => actor.timer,
+            crate::process::Entry::Loading { .. } => None,
+        });
+        let Some(next) = timers.min() else { return false };
+        let seconds = store::second(next) - store::second(self.world.now);
+        self.world.pass(seconds.max(1));
+        true
+    }
+
+    /// Whatever had an effect under a key is answered as at first; whatever had none has none now.
+    fn ask_again(&mut self) {
+        let asks = self.world.model.asks();
+        for ask in 0..asks {
+            if self.world.model.asked(ask).key.is_some() && self.world.dice.chance(400) {
+                let had_effect = self.world.model.has_effect(ask);
+                self.world.send(0, ask);
+                self.come_to_rest(0);
+                let order = matches!(self.world.model.asked(ask).what, What::Order { .. });
+                let has_effect = self.world.model.has_effect(ask);
+                assert!(had_effect == has_effect || !order, "an order of a draw that is over had an effect");
+            }
+        }
+    }
+
+    fn judge(&mut self) {
+        let world = &mut self.world;
+        let payments = world.store.payments.iter().map(|(payment, row)| store::payment_fact(*payment, row));
+        let tickets = world.store.tickets.iter().map(|(ticket, row)| store::ticket_fact(*ticket, row));
+        world.model.finish(payments, tickets);
+        for highlight in world.model.highlights() {
+            world.coverage.saw(match highlight {
+                "fixed" => Seen::PrizeFixed,
+                "share" => Seen::PrizeShared,
+                "reserve" => Seen::FromReserve,
+                "rollover" => Seen::RolledOver,
+                "jackpot" => Seen::RolledIn,
+                _ => continue,
+            });
+        }
+        for _ in 0..world.model.refunds() {
+            world.coverage.saw(Seen::Refunded);
+        }
+        world.coverage.histories = 1;
+        world.coverage.steps = world.step;
+    }
+}

@@ -1,0 +1,295 @@
+//! The judge: an accounting of its own, made only of what clients asked and were told, of what the card
+//! provider took, and of the rows each commit wrote. It shares no logic and no type with the domain, and
+//! asserts the invariants of the house at every commit, every answer and the end.
+
+mod answers;
+mod draws;
+mod money;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::facts::{Ask, Fact, Id, Payment, Rules, Ticket};
+
+/// A draw, as the rows written so far have it.
+struct Draw {
+    rules: Rules,
+    status: &'static str,
+    /// The earliest and the latest cut-off it ever had.
+    first_cut_off: i64,
+    cut_off: i64,
+    /// The paid tickets in the order of their numbers.
+    numbered: Vec<Id>,
+    /// What its row says is sold.
+    sold: i64,
+    pool: HashMap<Id, PoolTicket>,
+    sealed: bool,
+    /// The winning numbers and the jackpot that rolled in.
+    numbers: Option<(u64, i64)>,
+    /// Its transfers with the house, by their kind.
+    house: BTreeMap<&'static str, i64>,
+    prizes: Option<crate::facts::Prizes>,
+    /// Somebody asked to close or cancel it.
+    end_asked: bool,
+}
+
+struct PoolTicket {
+    mask: u64,
+    holder: Option<Id>,
+    sold: bool,
+}
+
+struct Bill {
+    row: Payment,
+    /// As it was made, for the answer.
+    first: Payment,
+    tickets: Vec<Id>,
+    /// What went into the draw's escrow for it; the wallet or the clearing account it came from.
+    purchase: Option<(i64, i64)>,
+    deposit: Option<i64>,
+    refund: Option<i64>,
+}
+
+struct Held {
+    row: Ticket,
+    /// As it was made, for the answer.
+    first: Ticket,
+    prize: Option<i64>,
+}
+
+/// One sending of a request.
+struct Try {
+    ask: usize,
+    /// The process it was sent to.
+    process: u64,
+    told: bool,
+    refused: bool,
+    /// A later try of the same request was refused: this one may not come true any more.
+    disowned: bool,
+    written: bool,
+}
+
+#[derive(Default)]
+struct Key {
+    /// The request that had an effect, and its payment.
+    effect: Option<(usize, Id)>,
+    first: Option<crate::facts::Told>,
+    tries: Vec<usize>,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub now: i64,
+    balances: BTreeMap<i64, i64>,
+    draws: BTreeMap<i64, Draw>,
+    bills: HashMap<Id, Bill>,
+    tickets: HashMap<Id, Held>,
+    asks: Vec<Ask>,
+    tries: Vec<Try>,
+    keys: HashMap<(i64, String), Key>,
+    /// What the provider took from cards.
+    charged: BTreeMap<Id, i64>,
+    /// Charges whose end nobody will tell: the one who waited for it was killed.
+    lost_charges: Vec<Id>,
+    /// Payments of which their owner asked to give a ticket back.
+    given_back: HashSet<Id>,
+}
+
+const CLEARING: i64 = 0;
+const RESERVE: i64 = 8;
+const REVENUE: i64 = 16;
+const JACKPOT: i64 = 12;
+
+fn wallet(user: i64) -> i64 {
+    user * 8 + 1
+}
+
+fn escrow(draw: i64) -> i64 {
+    draw * 8 + 3
+}
+
+impl Model {
+    /// A draw was made, scheduled.
+    pub fn draw(&mut self, draw: i64, rules: Rules, cut_off: i64) {
+        self.balances.insert(escrow(draw), 0);
+        let draw_of = Draw {
+            rules,
+            status: "scheduled",
+            first_cut_off: cut_off,
+            cut_off,
+            numbered: Vec::new(),
+            sold: 0,
+            pool: HashMap::new(),
+            sealed: false,
+            numbers: None,
+            house: BTreeMap::new(),
+            prizes: None,
+            end_asked: false,
+        };
+        self.draws.insert(draw, draw_of);
+    }
+
+    /// The accounts as the history finds them.
+    pub fn open(&mut self, accounts: impl Iterator<Item = (i64, i64)>) {
+        self.balances.extend(accounts);
+    }
+
+    /// An admin asked to close or cancel: reservations may end before their time.
+    pub fn end_asked(&mut self, draw: i64) {
+        self.draw_mut(draw).end_asked = true;
+    }
+
+    /// The provider took this much from a card.
+    pub fn charged(&mut self, payment: Id, amount: i64) {
+        assert_eq!(self.bills[&payment].row.amount, amount, "the card pays the payment {payment}");
+        let before = self.charged.insert(payment, amount);
+        assert_eq!(before, None, "payment {payment} was charged twice");
+    }
+
+    /// Whoever waited for the end of a charge was killed.
+    pub fn charge_lost(&mut self, payment: Id) {
+        self.lost_charges.push(payment);
+    }
+
+    fn draw_mut(&mut self, draw: i64) -> &mut Draw {
+        self.draws.get_mut(&draw).expect("a draw that was made")
+    }
+
+    fn ticket_mut(&mut self, ticket: Id) -> &mut Held {
+        self.tickets.get_mut(&ticket).expect("a ticket that was written")
+    }
+
+    fn bill_mut(&mut self, payment: Id) -> &mut Bill {
+        self.bills.get_mut(&payment).expect("a payment that was written")
+    }
+
+    /// A transaction was committed with these rows, and left these balances.
+    pub fn commit(&mut self, facts: &[Fact], accounts: impl Iterator<Item = (i64, i64)>) {
+        let mut touched: Vec<Id> = Vec::new();
+        let mut numbered: Vec<(i64, i64, Id)> = Vec::new();
+        for fact in facts {
+            match fact {
+                Fact::Payment(row) => {
+                    self.payment(row);
+                    touched.push(row.id);
+                }
+                Fact::Ticket(row) => {
+                    self.new_ticket(row);
+                    touched.push(row.payment);
+                    numbered.extend(row.number.map(|number| (row.draw, number, row.id)));
+                }
+                Fact::TicketPaid { ticket, number } => {
+                    let row = self.leaves_reservation(*ticket, "paid");
+                    touched.push(row.payment);
+                    numbered.push((row.draw, *number, *ticket));
+                }
+                Fact::TicketReleased { ticket, how } => {
+                    touched.push(self.leaves_reservation(*ticket, how).payment);
+                }
+                Fact::Transfer(transfer) => touched.extend(self.transfer(transfer)),
+                Fact::Sold { draw, sold } => self.draw_mut(*draw).sold = *sold,
+                Fact::Status { draw, status } => self.status(*draw, status),
+                Fact::CutOff { draw, at } => {
+                    let draw = self.draw_mut(*draw);
+                    draw.cut_off = draw.cut_off.max(*at);
+                    draw.first_cut_off = draw.first_cut_off.min(*at);
+                }
+                Fact::Pool { draw, ticket, mask } => self.pool(*draw, *ticket, *mask),
+                Fact::Sealed { draw, tickets } => self.sealed(*draw, *tickets),
+                Fact::Numbers { draw, mask, jackpot } => self.numbers(*draw, *mask, *jackpot),
+                Fact::Prizes(prizes) => self.prizes(prizes),
+            }
+        }
+        self.number(numbered);
+        touched.sort_unstable();
+        touched.dedup();
+        for payment in touched {
+            self.check_bill(payment);
+        }
+        self.check_balances(accounts);
+    }
+
+    fn payment(&mut self, row: &Payment) {
+        let Some(bill) = self.bills.get_mut(&row.id) else {
+            assert!(matches!(row.status, "pending" | "paid" | "processing"), "a new payment: {row:?}");
+            if let Some(draw) = row.draw {
+                let cut_off = self.draws[&draw].cut_off;
+                assert!(row.created < cut_off, "ordered after the cut-off: {row:?}");
+                assert!(row.until.is_none_or(|until| until <= cut_off), "held beyond the cut-off: {row:?}");
+            }
+            let (row, first) = (row.clone(), row.clone());
+            let bill = Bill { row, first, tickets: Vec::new(), purchase: None, deposit: None, refund: None };
+            self.bills.insert(bill.row.id, bill);
+            return;
+        };
+        let old = std::mem::replace(&mut bill.row, row.clone());
+        let lawful = matches!(
+            (old.status, row.status),
+            ("pending", "pending" | "paid" | "processing" | "expired")
+                | ("processing", "processing" | "paid" | "pending" | "expired" | "refunded" | "failed")
+        );
+        assert!(lawful, "a payment went from {} to {}: {row:?}", old.status, row.status);
+        assert_eq!(
+            (old.user, old.kind, old.draw, old.until, old.created),
+            (row.user, row.kind, row.draw, row.until, row.created),
+            "a payment became another"
+        );
+        if let (Some(draw), Some(until)) = (row.draw, row.until) {
+            let draw = &self.draws[&draw];
+            let begins = matches!((old.status, row.status), ("pending", "paid" | "processing"));
+            assert!(!begins || row.updated < until, "paid after its time: {row:?}");
+            assert!(row.status != "paid" || row.updated < draw.cut_off, "paid after the cut-off: {row:?}");
+        }
+    }
+
+    fn new_ticket(&mut self, row: &Ticket) {
+        let draw = self.draws.get_mut(&row.draw).expect("a draw that was made");
+        assert!(draw.status == "open" && !draw.sealed, "a ticket of a draw that is {}: {row:?}", draw.status);
+        assert!(draw.rules.is_lawful(row.mask), "no lawful pick: {row:?}");
+        if let Some(id) = row.pool {
+            let pooled = draw.pool.get_mut(&id).expect("a pool ticket of this draw");
+            assert_eq!(pooled.mask, row.mask, "a pool ticket with other numbers");
+            assert_eq!(pooled.holder, None, "pool ticket {id} has two holders");
+            assert!(!pooled.sold, "pool ticket {id} was sold before");
+            pooled.holder = Some(row.id);
+            pooled.sold = row.status == "paid";
+        }
+        let bill = self.bill_mut(row.payment);
+        assert_eq!((bill.row.user, bill.row.draw), (row.user, Some(row.draw)), "a ticket of another's payment");
+        bill.tickets.push(row.id);
+        let held = Held { row: row.clone(), first: row.clone(), prize: None };
+        assert!(self.tickets.insert(row.id, held).is_none(), "ticket {} was written twice", row.id);
+    }
+
+    /// A reserved ticket is paid or released, once and while its draw's list is open.
+    fn leaves_reservation(&mut self, ticket: Id, status: &'static str) -> Ticket {
+        let held = self.ticket_mut(ticket);
+        assert_eq!(held.row.status, "reserved", "ticket {ticket} leaves its reservation once");
+        held.row.status = status;
+        let row = held.row.clone();
+        let draw = self.draw_mut(row.draw);
+        assert!(draw.status == "open" && !draw.sealed, "a ticket of a draw that is {}: {row:?}", draw.status);
+        if let Some(pooled) = row.pool.and_then(|id| draw.pool.get_mut(&id)) {
+            assert_eq!(pooled.holder, Some(ticket), "the holder lets go");
+            if status == "paid" {
+                pooled.sold = true;
+            } else {
+                pooled.holder = None;
+            }
+        }
+        row
+    }
+
+    /// Numbers go from one on without a gap, and a payment's stand together.
+    fn number(&mut self, mut numbered: Vec<(i64, i64, Id)>) {
+        numbered.sort_unstable();
+        for (draw, number, ticket) in numbered {
+            let draw = self.draw_mut(draw);
+            draw.numbered.push(ticket);
+            assert_eq!(number, draw.numbered.len() as i64, "numbers have no gap: ticket {ticket}");
+            self.ticket_mut(ticket).row.number = Some(number);
+        }
+        for (id, draw) in &self.draws {
+            assert_eq!(draw.sold, draw.numbered.len() as i64, "draw {id} has sold what bears a number");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The model's draws: each step of a life once and in order, one immutable result, a list that is closed
+//! when it is sealed, and a settlement that comes out to the last kopeck.
+
+use std::collections::BTreeMap;
+
+use super::{Draw, Model, PoolTicket, escrow};
+use crate::facts::{Award, Id, Payment, Prizes, Rules, Ticket};
+
+impl Rules {
+    pub(super) fn is_lawful(&self, mask: u64) -> bool {
+        mask.count_ones() == u32::from(self.pick) && mask.checked_shr(self.of.into()).unwrap_or(0) == 0
+    }
+}
+
+impl Draw {
+    pub(super) fn cut_off_passed(&self, now: i64) -> bool {
+        self.first_cut_off <= now
+    }
+
+    fn moved(&self, kind: &str) -> i64 {
+        self.house.get(kind).copied().unwrap_or(0)
+    }
+}
+
+impl Model {
+    pub(super) fn pool(&mut self, draw: i64, ticket: Id, mask: u64) {
+        let draw = self.draw_mut(draw);
+        assert!(matches!(draw.status, "scheduled" | "open"), "a pool for a draw that is {}", draw.status);
+        assert!(draw.pool.values().all(|old| old.mask != mask), "a pool holds a combination once");
+        draw.pool.insert(ticket, PoolTicket { mask, holder: None, sold: false });
+    }
+
+    pub(super) fn status(&mut self, id: i64, status: &'static str) {
+        let draw = self.draw_mut(id);
+        let lawful = matches!(
+            (draw.status, status),
+            ("scheduled", "open" | "cancelling")
+                | ("open", "closed" | "cancelling")
+                | ("closed", "settling" | "cancelling")
+                | ("settling", "completed")
+                | ("cancelling", "cancelled")
+        );
+        assert!(lawful, "draw {id} went from {} to {status}", draw.status);
+        draw.status = status;
+        let (sealed, has_numbers) = (draw.sealed, draw.numbers.is_some());
+        match status {
+            "closed" => assert!(sealed, "closed and not sealed"),
+            "settling" => assert!(has_numbers, "settling without numbers"),
+            "completed" => self.completed(id),
+            "cancelled" => self.cancelled(id),
+            _ => {}
+        }
+        if matches!(status, "closed" | "cancelling") {
+            assert!(self.of_draw(id).all(|row| row.status != "reserved"), "draw {id} ends with reservations");
+        }
+    }
+
+    fn of_draw(&self, draw: i64) -> impl Iterator<Item = &Ticket> {
+        self.tickets.values().map(|held| &held.row).filter(move |row| row.draw == draw)
+    }
+
+    pub(super) fn sealed(&mut self, id: i64, tickets: i64) {
+        let paid = self.of_draw(id).filter(|row| row.status == "paid").count() as i64;
+        let draw = self.draw_mut(id);
+        assert!(!draw.sealed, "draw {id} is sealed once");
+        assert_eq!((tickets, paid), (draw.sold, draw.sold), "the seal counts the paid tickets");
+        draw.sealed = true;
+    }
+
+    pub(super) fn numbers(&mut self, id: i64, mask: u64, jackpot: i64) {
+        let draw = self.draw_mut(id);
+        assert_eq!(draw.numbers, None, "draw {id} has one result");
+        assert_eq!(draw.status, "closed", "draw {id} is conducted when it is closed");
+        assert!(draw.rules.is_lawful(mask), "no lawful numbers");
+        assert_eq!(draw.moved("jackpot"), jackpot, "the jackpot moves with the numbers");
+        draw.numbers = Some((mask, jackpot));
+        assert_eq!(self.balances[&super::JACKPOT], 0, "all of the jackpot rolls in");
+    }
+
+    pub(super) fn prizes(&mut self, prizes: &Prizes) {
+        let expected = self.expected_prizes(prizes.draw);
+        assert_eq!(*prizes, expected, "the prizes, worked out anew");
+        let draw = self.draw_mut(prizes.draw);
+        assert!(draw.prizes.is_none(), "the prizes are fixed once");
+        draw.prizes = Some(expected);
+    }
+
+    /// Everybody has what the numbers gave, once, and nothing is left.
+    fn completed(&mut self, id: i64) {
+        let draw = &self.draws[&id];
+        let (winning, _) = draw.numbers.expect("settled by its numbers");
+        let expected = self.expected_prizes(id);
+        assert_eq!(draw.prizes.as_ref(), Some(&expected), "the prizes stay");
+        let by_matches: BTreeMap<u32, i64> =
+            expected.tiers.iter().map(|(matches, _, prize)| (u32::from(*matches), *prize)).collect();
+        for row in self.of_draw(id) {
+            let prize = by_matches.get(&(row.mask & winning).count_ones()).copied().unwrap_or(0);
+            let due = (row.status == "paid" && prize > 0).then_some(prize);
+            assert_eq!(self.tickets[&row.id].prize, due, "the prize of {row:?}");
+        }
+        let sales = draw.rules.price * draw.numbered.len() as i64;
+        let paid: i64 = draw.numbered.iter().filter_map(|ticket| self.tickets[ticket].prize).sum();
+        assert_eq!(draw.moved("rollover"), expected.rollover);
+        assert_eq!(
+            sales + draw.moved("jackpot") + draw.moved("reserve"),
+            paid + draw.moved("rollover") + draw.moved("revenue"),
+            "draw {id} comes out to the last kopeck"
+        );
+        let for_prizes = i128::from(sales) * i128::from(draw.rules.fund_share) / 10_000;
+        assert_eq!(i128::from(draw.moved("revenue")), i128::from(sales) - for_prizes, "the operator's part");
+        assert_eq!(self.balances[&escrow(id)], 0, "the escrow of draw {id} ends at zero");
+    }
+
+    /// Every payer has the money back, once, and nothing is left.
+    fn cancelled(&mut self, id: i64) {
+        for bill in self.bills.values().filter(|bill| bill.row.draw == Some(id)) {
+            let due = (bill.row.status == "paid").then_some(bill.row.amount);
+            assert_eq!(bill.refund, due, "the refund of {:?}", bill.row);
+        }
+        assert_eq!(self.draws[&id].house, BTreeMap::new(), "a cancelled draw leaves the house alone");
+        assert_eq!(self.balances[&escrow(id)], 0, "the escrow of draw {id} ends at zero");
+    }
+
+    /// The end of a history: the store says what its commits said, and nothing is left open.
+    pub fn finish(&self, payments: impl Iterator<Item = Payment>, tickets: impl Iterator<Item = Ticket>) {
+        let (mut seen, mut held) = (0, 0);
+        for row in payments {
+            assert_eq!(row, self.bills[&row.id].row, "a payment changed behind its commits");
+            self.check_bill(row.id);
+            let unresolved = row.status == "processing" && !self.is_booked(row.id);
+            let lost = self.lost_charges.contains(&row.id);
+            assert!(row.status != "pending", "nobody lets go of {row:?}");
+            assert!(!unresolved || lost, "nobody ends the charge of {row:?}");
+            seen += 1;
+        }
+        for row in tickets {
+            assert_eq!(row, self.tickets[&row.id].row, "a ticket changed behind its commits");
+            assert_ne!(row.status, "reserved", "nobody lets go of {row:?}");
+            held += 1;
+        }
+        assert_eq!((seen, held), (self.bills.len(), self.tickets.len()), "rows that were lost");
+        for (payment, amount) in &self.charged {
+            let lost = self.lost_charges.contains(payment);
+            assert!(lost || self.is_booked(*payment), "the card's {amount} for {payment} went nowhere");
+        }
+        for (id, draw) in &self.draws {
+            assert!(matches!(draw.status, "completed" | "cancelled"), "draw {id} stays {}", draw.status);
+        }
+        assert!(self.tries.iter().all(|tried| tried.told), "somebody waits for ever");
+    }
+
+    fn is_booked(&self, payment: Id) -> bool {
+        let bill = &self.bills[&payment];
+        bill.deposit.is_some() || bill.purchase.is_some()
+    }
+
+    /// What happened to the draws, for the coverage: whether a prize was fixed, shared, from the reserve;
+    /// a rollover out and in; refunds.
+    pub fn highlights(&self) -> impl Iterator<Item = &'static str> {
+        self.draws.values().flat_map(|draw| {
+            let won = |fixed: bool| {
+                let paid = |(matches, winners, prize): &(u8, i64, i64)| {
+                    let award = draw.rules.tiers.iter().find(|(of, _)| of == matches).map(|tier| tier.1);
+                    *winners > 0 && *prize > 0 && matches!(award, Some(Award::Fixed(_))) == fixed
+                };
+                draw.prizes.as_ref().is_some_and(|prizes| prizes.tiers.iter().any(paid))
+            };
+            let prizes = [("fixed", won(true)), ("share", won(false))];
+            let prizes = prizes.into_iter().filter(|(_, paid)| *paid).map(|(name, _)| name);
+            prizes.chain(draw.house.keys().copied())
+        })
+    }
+
+    pub fn refunds(&self) -> usize {
+        self.bills.values().filter(|bill| bill.refund.is_some()).count()
+    }
+}

@@ -1,0 +1,178 @@
+//! The model's money: every transfer has its reason, every payment its tickets or its money back, and no
+//! wallet is below zero at any moment.
+
+use std::collections::BTreeMap;
+
+use super::{CLEARING, JACKPOT, Model, RESERVE, REVENUE, escrow, wallet};
+use crate::facts::{Award, Id, Prizes, Transfer};
+
+impl Model {
+    /// Moves the money, if there is a reason to; returns the payment it is for.
+    pub(super) fn transfer(&mut self, it: &Transfer) -> Option<Id> {
+        assert!(it.amount > 0 && it.debit != it.credit, "a senseless transfer: {it:?}");
+        for (account, change) in [(it.debit, -it.amount), (it.credit, it.amount)] {
+            let balance = self.balances.get_mut(&account).expect("an account that was opened");
+            *balance += change;
+            let may_be_negative = account == CLEARING || account == RESERVE;
+            assert!(may_be_negative || *balance >= 0, "account {account} is overdrawn: {it:?}");
+        }
+        if let Some((user, after)) = it.wallet {
+            let own = wallet(user);
+            assert!(it.debit == own || it.credit == own, "another's wallet: {it:?}");
+            assert_eq!(after, self.balances[&own], "the balance after: {it:?}");
+        }
+        match it.kind {
+            "purchase" => {
+                let bill = self.bill_mut(it.reference.expect("a purchase names its payment"));
+                assert_eq!(bill.purchase, None, "payment {} was taken twice", bill.row.id);
+                bill.purchase = Some((it.debit, it.amount));
+                assert_eq!(Some(it.credit), bill.row.draw.map(escrow), "into the draw's escrow");
+            }
+            "deposit" => {
+                let bill = self.bill_mut(it.reference.expect("a deposit names its payment"));
+                assert_eq!(bill.deposit, None, "payment {} was deposited twice", bill.row.id);
+                bill.deposit = Some(it.amount);
+                assert_eq!((it.debit, it.credit), (CLEARING, wallet(bill.row.user)), "into the payer's wallet");
+            }
+            "refund" => {
+                let bill = self.bill_mut(it.reference.expect("a refund names its payment"));
+                assert_eq!(bill.refund, None, "payment {} was refunded twice", bill.row.id);
+                bill.refund = Some(it.amount);
+                let (user, draw) = (bill.row.user, bill.row.draw.expect("only purchases are refunded"));
+                assert_eq!((it.debit, it.credit), (escrow(draw), wallet(user)), "to the payer");
+                assert_eq!(self.draws[&draw].status, "cancelling", "a refund of a draw that takes place");
+            }
+            "prize" => {
+                let held = self.ticket_mut(it.reference.expect("a prize names its ticket"));
+                assert_eq!(held.prize, None, "ticket {} was paid its prize twice", held.row.id);
+                held.prize = Some(it.amount);
+                let (user, draw) = (held.row.user, held.row.draw);
+                assert_eq!((it.debit, it.credit), (escrow(draw), wallet(user)), "to the owner");
+                assert_eq!(self.draws[&draw].status, "settling", "a prize of a draw that does not settle");
+                return None;
+            }
+            kind => {
+                self.with_house(kind, it);
+                return None;
+            }
+        }
+        it.reference
+    }
+
+    /// Between a draw and the house: each kind once.
+    fn with_house(&mut self, kind: &'static str, it: &Transfer) {
+        let (house, into) = match kind {
+            "jackpot" => (JACKPOT, true),
+            "reserve" => (RESERVE, true),
+            "revenue" => (REVENUE, false),
+            "rollover" => (JACKPOT, false),
+            _ => panic!("a transfer of an unknown kind: {it:?}"),
+        };
+        let (from, to) = if into { (it.debit, it.credit) } else { (it.credit, it.debit) };
+        assert_eq!((from, to % 8), (house, 3), "between the house and a draw: {it:?}");
+        let before = self.draw_mut(to / 8).house.insert(kind, it.amount);
+        assert_eq!(before, None, "the {kind} of a draw moves once: {it:?}");
+    }
+
+    /// A payment's status, its tickets and its money are one story.
+    pub(super) fn check_bill(&self, payment: Id) {
+        let bill = &self.bills[&payment];
+        let row = &bill.row;
+        if row.kind == "deposit" {
+            let paid = (row.status == "paid").then_some(row.amount);
+            assert_eq!(bill.deposit, paid, "a deposit is booked once it is paid: {row:?}");
+            assert!(paid.is_none() || self.charged.get(&payment) == Some(&row.amount), "nobody paid {row:?}");
+            return;
+        }
+        let price = self.draws[&row.draw.expect("a purchase has a draw")].rules.price;
+        let of = |status: &str| {
+            bill.tickets.iter().filter(|ticket| self.tickets[ticket].row.status == status).count() as i64
+        };
+        let (reserved, paid) = (of("reserved"), of("paid"));
+        match row.status {
+            "paid" => {
+                assert!(paid > 0 && reserved == 0, "paid and not all tickets are: {row:?}");
+                assert_eq!(row.amount, price * paid, "paid for what was bought: {row:?}");
+                let by_card = row.method == Some("card");
+                let from = if by_card { CLEARING } else { wallet(row.user) };
+                assert_eq!(bill.purchase, Some((from, row.amount)), "taken once: {row:?}");
+                assert!(!by_card || self.charged.get(&payment) == Some(&row.amount), "nobody paid {row:?}");
+                let first = self.tickets[&bill.tickets[0]].row.draw;
+                let numbers = bill.tickets.iter().filter_map(|ticket| self.tickets[ticket].row.number);
+                let numbers: Vec<i64> = numbers.collect();
+                let together = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+                assert!(together, "the numbers of a payment stand together in draw {first}: {numbers:?}");
+                if let Some(refund) = bill.refund {
+                    assert_eq!(refund, row.amount, "all of it is refunded: {row:?}");
+                }
+            }
+            _ => {
+                assert_eq!((paid, bill.purchase, bill.refund), (0, None, None), "not paid: {row:?}");
+                if matches!(row.status, "pending" | "processing") && reserved > 0 {
+                    assert_eq!(row.amount, price * reserved, "what there is to pay: {row:?}");
+                }
+                assert!(row.status != "pending" || reserved > 0, "nothing to pay: {row:?}");
+                if row.status == "expired" && reserved == 0 {
+                    self.check_expiry(payment);
+                }
+            }
+        }
+        let deposited = (row.kind == "purchase" && row.status == "refunded").then_some(row.amount);
+        assert_eq!(bill.deposit, deposited, "money that came too late is in the wallet: {row:?}");
+        assert!(deposited.is_none() || self.charged.get(&payment) == deposited.as_ref(), "nobody paid {row:?}");
+    }
+
+    /// Nothing expires before its time, but for the end of the sale and what its owner gives back.
+    fn check_expiry(&self, payment: Id) {
+        let bill = &self.bills[&payment];
+        let draw = &self.draws[&bill.row.draw.expect("a purchase has a draw")];
+        let in_time = bill.row.until.is_some_and(|until| until <= bill.row.updated);
+        let by_owner = self.given_back.contains(&payment);
+        let was_charged = bill.row.method == Some("card");
+        assert!(
+            in_time || by_owner || was_charged || draw.end_asked || draw.cut_off_passed(self.now),
+            "expired before its time: {:?}",
+            bill.row
+        );
+    }
+
+    /// The store's balances are those that the transfers make, and sum to zero.
+    pub(super) fn check_balances(&self, accounts: impl Iterator<Item = (i64, i64)>) {
+        let theirs: BTreeMap<i64, i64> = accounts.collect();
+        assert_eq!(theirs, self.balances, "every balance equals its transfers");
+        assert_eq!(theirs.values().sum::<i64>(), 0, "the ledger sums to zero");
+    }
+
+    /// What the prizes of a draw must be, worked out anew from its tickets.
+    pub(super) fn expected_prizes(&self, draw: i64) -> Prizes {
+        let it = &self.draws[&draw];
+        let (winning, jackpot) = it.numbers.expect("a draw is settled by its numbers");
+        let hits = |ticket: &Id| (self.tickets[ticket].row.mask & winning).count_ones();
+        let sales = i128::from(it.rules.price) * it.numbered.len() as i128;
+        let fund = sales * i128::from(it.rules.fund_share) / 10_000 + i128::from(jackpot);
+        let mut tiers = it.rules.tiers.clone();
+        tiers.sort_unstable_by_key(|(matches, _)| std::cmp::Reverse(*matches));
+        let winners: Vec<i128> = tiers
+            .iter()
+            .map(|(matches, _)| it.numbered.iter().filter(|id| hits(id) == u32::from(*matches)).count() as i128)
+            .collect();
+        let fixed = |award: &Award| if let Award::Fixed(amount) = award { i128::from(*amount) } else { 0 };
+        let guaranteed: i128 = tiers.iter().zip(&winners).map(|((_, award), won)| fixed(award) * won).sum();
+        let left = if fund > guaranteed { fund - guaranteed } else { 0 };
+        let mut rollover = left;
+        let mut rows = Vec::new();
+        for ((matches, award), won) in tiers.iter().zip(winners) {
+            let prize = match award {
+                Award::Fixed(amount) => i128::from(*amount),
+                Award::Share(_) if won == 0 => 0,
+                Award::Share(share) => {
+                    let prize = left * i128::from(*share) / 10_000 / won;
+                    rollover -= prize * won;
+                    prize
+                }
+            };
+            rows.push((*matches, won as i64, prize as i64));
+        }
+        Prizes { draw, fund: fund as i64, rollover: rollover as i64, tiers: rows }
+    }
+}

@@ -1,0 +1,219 @@
+//! One process of the service: its draws' actors, the persistence actor's queue with the writer behind it,
+//! and what lies in the actors' mailboxes. All of it is gone when the process is killed. Knows no table.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+use lottery::domain::draw::{Ask, OrderRefusal, Step as Move, Times};
+use lottery::domain::game::Pick;
+use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use lottery::domain::payment::Payment;
+use lottery::domain::record::{Accepted, EndCharge, Fence, Key, Order, Record, Refused};
+
+use crate::actor::Actor;
+use crate::coverage::Coverage;
+use crate::dice::Dice;
+use crate::store::{Output, Step};
+
+/// Records that may wait for the writer.
+pub const QUEUE: usize = 12;
+
+/// Who waits for what becomes of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// A client's request, by its place in the world's list.
+    Request(usize),
+    /// One who charges a card, likewise.
+    Charge(usize),
+    Nobody,
+}
+
+/// What the one who waits is told.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Ordered(Order, Option<i64>),
+    Payment(Payment),
+    Released,
+}
+
+/// As `actors::draws::SaleError`.
+#[derive(Clone, Debug)]
+pub enum SaleError {
+    Order(OrderRefusal),
+    NotPayable,
+    NotReserved,
+    Refused(Refused),
+    Unknown,
+}
+
+pub struct Submit {
+    pub record: Record,
+    /// The step of the history at which it is too late to take it up.
+    pub deadline: Option<u64>,
+    /// The draw's actor that decided it; none: nobody but the one who waits is told.
+    pub actor: Option<(DrawId, u64)>,
+    pub waiting: Waiting,
+}
+
+/// A transaction of a draw's life, asked for by this actor.
+pub struct Job {
+    pub actor: (DrawId, u64),
+    pub fence: Fence,
+    pub step: Step,
+}
+
+pub enum Queued {
+    Record(Submit),
+    Step(Job),
+}
+
+pub enum Writer {
+    Idle,
+    /// What was rolled back, and is tried again.
+    Trying(Vec<Submit>),
+    /// The connection died at COMMIT: the database is asked.
+    Asking {
+        batch: Vec<Submit>,
+        results: Vec<Result<Accepted, Refused>>,
+        committed: bool,
+    },
+    AskingOfStep {
+        job: Job,
+        output: Option<Output>,
+    },
+}
+
+pub struct Answer {
+    pub record: Record,
+    pub result: Result<Accepted, Refused>,
+    pub waiting: Waiting,
+}
+
+/// What lies in an actor's mailbox.
+pub struct Mail {
+    pub to: (DrawId, u64),
+    pub what: Word,
+}
+
+pub enum Word {
+    Answers(Vec<Answer>),
+    Step(Result<Output, StepError>),
+    Pool(Option<Vec<(PoolTicketId, Pick)>>),
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum StepError {
+    Stale,
+    Away,
+}
+
+/// What a draw is asked.
+pub enum Message {
+    Order { ask: Ask, deadline: u64, waiting: Waiting },
+    Pay { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
+    BeginCharge { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
+    EndCharge { end: EndCharge, waiting: Waiting },
+    GiveBack { user: UserId, payment: PaymentId, ticket: TicketId, deadline: u64, waiting: Waiting },
+    Step { step: Move, admin: usize },
+    Reschedule { times: Times, admin: usize },
+    AddToPool { count: usize },
+}
+
+/// What an actor does to the world outside its process.
+pub enum Effect {
+    Answer(Waiting, Box<Result<Reply, SaleError>>),
+    /// An admin's step, and whether it was taken.
+    Admin(usize, bool),
+    Over(DrawId),
+}
+
+/// Pool tickets being made beside the sale.
+pub struct PoolJob {
+    pub actor: (DrawId, u64),
+    pub fence: Fence,
+    pub count: usize,
+}
+
+pub enum Entry {
+    Live(Box<Actor>),
+    /// First the new epoch, then the state.
+    Loading {
+        epoch: Option<i64>,
+        messages: Vec<Message>,
+    },
+}
+
+pub struct Process {
+    pub name: u64,
+    pub draws: BTreeMap<DrawId, Entry>,
+    pub queue: VecDeque<Queued>,
+    pub writer: Writer,
+    pub inbox: VecDeque<Mail>,
+    pub pools: Vec<PoolJob>,
+    /// The idempotency keys that requests are being worked on with.
+    pub working: BTreeSet<(i64, String)>,
+}
+
+/// What surrounds an actor while it handles a message.
+pub struct Around<'a> {
+    pub now: Timestamp,
+    pub dice: &'a mut Dice,
+    pub ids: &'a mut u64,
+    pub queue: &'a mut VecDeque<Queued>,
+    pub inbox: &'a mut VecDeque<Mail>,
+    pub pools: &'a mut Vec<PoolJob>,
+    pub effects: &'a mut Vec<Effect>,
+    pub coverage: &'a mut Coverage,
+}
+
+impl Process {
+    pub fn new(name: u64) -> Process {
+        Process {
+            name,
+            draws: BTreeMap::new(),
+            queue: VecDeque::new(),
+            writer: Writer::Idle,
+            inbox: VecDeque::new(),
+            pools: Vec::new(),
+            working: BTreeSet::new(),
+        }
+    }
+
+    /// Whether this very actor still lives.
+    pub fn is_live(&self, (draw, generation): (DrawId, u64)) -> bool {
+        matches!(self.draws.get(&draw), Some(Entry::Live(actor)) if actor.generation == generation)
+    }
+
+    pub fn live(&self) -> Vec<DrawId> {
+        self.draws.iter().filter(|(_, entry)| matches!(entry, Entry::Live(_))).map(|(draw, _)| *draw).collect()
+    }
+
+    pub fn loading(&self) -> Vec<DrawId> {
+        self.draws.iter().filter(|(_, entry)| !matches!(entry, Entry::Live(_))).map(|(draw, _)| *draw).collect()
+    }
+
+    pub fn has_work_for_writer(&self) -> bool {
+        !self.queue.is_empty() || !matches!(self.writer, Writer::Idle)
+    }
+
+    /// The records that the writer has in hand.
+    pub fn in_hand(&self) -> &[Submit] {
+        match &self.writer {
+            Writer::Trying(batch) | Writer::Asking { batch, .. } => batch,
+            Writer::Idle | Writer::AskingOfStep { .. } => &[],
+        }
+    }
+
+    /// Whether nothing of this actor is on its way anywhere.
+    pub fn at_rest(&self, actor: (DrawId, u64)) -> bool {
+        let queued = self.queue.iter().any(|queued| match queued {
+            Queued::Record(submit) => submit.actor == Some(actor),
+            Queued::Step(job) => job.actor == actor,
+        });
+        let asking = matches!(&self.writer, Writer::AskingOfStep { job, .. } if job.actor == actor);
+        let in_hand = self.in_hand().iter().any(|submit| submit.actor == Some(actor));
+        let mail = self.inbox.iter().any(|mail| mail.to == actor);
+        let pools = self.pools.iter().any(|job| job.actor == actor);
+        !(queued || asking || in_hand || mail || pools)
+    }
+}

@@ -1,0 +1,313 @@
+//! The database in memory: tables of rows, and transactions that apply what the books say, whole or not at
+//! all, in the order and with the conditions of the real statements. It holds no constraints, on purpose:
+//! what they would refuse, the model must find.
+
+mod steps;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::Timestamp;
+use lottery::domain::books::{Books, Changes, Needs, PaymentRow, Sales};
+use lottery::domain::draw::{DrawParts, HeldTicket, Hold, Reservation, Times, Winning};
+use lottery::domain::game::Pick;
+use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use lottery::domain::ledger::{AccountId, Ledger};
+use lottery::domain::lottery::{DrawStatus, Rules};
+use lottery::domain::money::{Currency, Money};
+use lottery::domain::payment::{Method, PaymentStatus};
+use lottery::domain::pool::Pool;
+use lottery::domain::record::{Fence, Kept, Record};
+
+use crate::facts::{self, Fact, Id};
+
+pub use steps::{Output, Stale, Step};
+
+/// The account of the one lottery's jackpot.
+pub const JACKPOT: i64 = 1;
+
+pub struct DrawRow {
+    pub number: i32,
+    pub rules: Rules,
+    pub times: Times,
+    pub status: DrawStatus,
+    pub epoch: i64,
+    pub sold: i64,
+    pub pool: BTreeMap<PoolTicketId, Pick>,
+    pub cancellation: Option<Cancellation>,
+    pub result: Option<ResultRow>,
+}
+
+pub struct Cancellation {
+    pub reason: String,
+    pub cursor: i64,
+}
+
+pub struct ResultRow {
+    pub winning: Winning,
+    pub counted: bool,
+    pub cursor: i64,
+    /// Matches, winners, the prize of one; the most matches first.
+    pub tiers: Vec<(u8, i64, Money)>,
+}
+
+pub struct TicketRow {
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub draw: DrawId,
+    pub number: Option<i64>,
+    pub pick: Pick,
+    pub pool: Option<PoolTicketId>,
+    pub status: &'static str,
+}
+
+pub struct KeyRow {
+    pub request: [u8; 32],
+    pub payment: PaymentId,
+    pub answer: Option<String>,
+    pub status: i16,
+}
+
+impl KeyRow {
+    pub fn kept(&self) -> Kept {
+        Kept {
+            request: self.request,
+            status: self.status,
+            payment: Some(self.payment),
+            answer: self.answer.clone(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Store {
+    pub accounts: BTreeMap<AccountId, Money>,
+    pub draws: BTreeMap<DrawId, DrawRow>,
+    pub payments: BTreeMap<PaymentId, PaymentRow>,
+    pub tickets: BTreeMap<TicketId, TicketRow>,
+    pub keys: BTreeMap<(UserId, String), KeyRow>,
+    /// The rows of the transaction that was committed last.
+    facts: Vec<Fact>,
+}
+
+/// The database would not take the batch as one.
+pub struct RefusedBatch;
+
+pub fn currency() -> Currency {
+    "RUB".parse().unwrap()
+}
+
+pub fn id(uuid: uuid::Uuid) -> Id {
+    uuid.as_u128() as Id
+}
+
+pub fn mask(pick: Pick) -> u64 {
+    pick.mask().cast_unsigned()
+}
+
+impl Store {
+    /// What the last commit wrote.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// BEGIN: locks and reads what the records need.
+    pub fn begin<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Books {
+        let needs = Needs::of(records);
+        let account = |id: &AccountId| Some((*id, *self.accounts.get(id)?));
+        let sales = |id: &DrawId| {
+            let row = self.draws.get(id)?;
+            Some((*id, Sales { epoch: row.epoch, sold: row.sold }))
+        };
+        Books {
+            currency: currency(),
+            ledger: Ledger::new(needs.accounts.iter().filter_map(account)),
+            draws: needs.draws.iter().filter_map(sales).collect(),
+            payments: needs.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone()))).collect(),
+            keys: needs
+                .keys
+                .into_iter()
+                .filter_map(|key| Some((self.keys.get(&key)?.kept(), key)))
+                .map(|(kept, key)| (key, kept))
+                .collect(),
+            changes: Changes::default(),
+        }
+    }
+
+    /// The rows, and COMMIT.
+    pub fn commit(&mut self, books: Books) -> Result<(), RefusedBatch> {
+        let Books { ledger, draws, changes, .. } = books;
+        let mut keys = HashSet::new();
+        if !changes.new_keys.iter().all(|new| keys.insert((new.key.user, new.key.text.as_str()))) {
+            // ON CONFLICT DO UPDATE cannot affect a row a second time.
+            return Err(RefusedBatch);
+        }
+        for draw in &changes.changed_draws {
+            let sold = draws[draw].sold;
+            self.draw_mut(*draw).sold = sold;
+            self.facts.push(Fact::Sold { draw: draw.0, sold });
+        }
+        for (id, row) in changes.new_payments.into_iter().chain(changes.changed_payments) {
+            self.facts.push(Fact::Payment(payment_fact(id, &row)));
+            self.payments.insert(id, row);
+        }
+        for new in changes.new_tickets {
+            let status = if new.number.is_none() { "reserved" } else { "paid" };
+            let (user, payment, draw, number) = (new.user, new.payment, new.draw, new.number);
+            let (pick, pool) = (new.line.pick, new.line.pool_ticket);
+            let row = TicketRow { user, payment, draw, number, pick, pool, status };
+            self.facts.push(Fact::Ticket(ticket_fact(new.line.ticket, &row)));
+            self.tickets.insert(new.line.ticket, row);
+        }
+        for (user, ticket, number) in changes.paid_tickets {
+            if let Some(row) = self.reserved(user, ticket) {
+                (row.status, row.number) = ("paid", Some(number));
+                self.facts.push(Fact::TicketPaid { ticket: id(ticket.0), number });
+            }
+        }
+        for (user, ticket, release) in changes.released_tickets {
+            if let Some(row) = self.reserved(user, ticket) {
+                row.status = release.as_str();
+                self.facts.push(Fact::TicketReleased { ticket: id(ticket.0), how: release.as_str() });
+            }
+        }
+        self.write_ledger(&ledger);
+        for new in changes.new_keys {
+            let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
+            let row = KeyRow { request: new.key.request, payment: new.payment, answer, status: new.status };
+            match self.keys.get_mut(&(new.key.user, new.key.text.clone())) {
+                Some(old) if old.request == row.request => old.answer = row.answer,
+                Some(_) => {}
+                None => drop(self.keys.insert((new.key.user, new.key.text), row)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of this ticket, if it is reserved: the statements' WHERE.
+    fn reserved(&mut self, user: UserId, ticket: TicketId) -> Option<&mut TicketRow> {
+        self.tickets.get_mut(&ticket).filter(|row| row.user == user && row.status == "reserved")
+    }
+
+    fn write_ledger(&mut self, ledger: &Ledger) {
+        self.accounts.extend(ledger.changed());
+        for made in ledger.made() {
+            let it = made.transfer;
+            self.facts.push(Fact::Transfer(facts::Transfer {
+                debit: it.debit.0,
+                credit: it.credit.0,
+                amount: it.amount.minor(),
+                kind: it.kind.as_str(),
+                reference: it.reference.map(id),
+                wallet: made.wallet.map(|(user, after)| (user.0, after.minor())),
+            }));
+        }
+    }
+
+    fn draw_mut(&mut self, draw: DrawId) -> &mut DrawRow {
+        self.draws.get_mut(&draw).expect("draws are made at the beginning")
+    }
+
+    /// A new epoch, committed before the draw is read.
+    pub fn take_over(&mut self, draw: DrawId) -> i64 {
+        let row = self.draw_mut(draw);
+        row.epoch += 1;
+        row.epoch
+    }
+
+    /// A draw with all its actor needs, as `db::read::draws::load` has it.
+    pub fn load(&self, id: DrawId) -> DrawParts {
+        let row = &self.draws[&id];
+        let selling = matches!(row.status, DrawStatus::Scheduled | DrawStatus::Open);
+        DrawParts {
+            id,
+            number: row.number,
+            rules: row.rules.clone(),
+            times: row.times,
+            status: row.status,
+            epoch: row.epoch,
+            sold: row.sold,
+            pool: if selling { self.pool(id) } else { Pool::default() },
+            reservations: if selling { self.reservations(id) } else { HashMap::new() },
+            winning: row.result.as_ref().map(|result| result.winning),
+            cancel_reason: row.cancellation.as_ref().map(|it| it.reason.clone()),
+        }
+    }
+
+    /// The pool tickets nobody holds.
+    fn pool(&self, id: DrawId) -> Pool {
+        let held = self.tickets.values().filter(|row| matches!(row.status, "reserved" | "paid"));
+        let held: HashSet<PoolTicketId> = held.filter_map(|row| row.pool).collect();
+        let mut pool = Pool::default();
+        for (id, pick) in self.draws[&id].pool.iter().filter(|(id, _)| !held.contains(id)) {
+            pool.put(*id, *pick);
+        }
+        pool
+    }
+
+    fn reservations(&self, draw: DrawId) -> HashMap<PaymentId, Reservation> {
+        let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
+        for (id, row) in self.tickets.iter().filter(|(_, row)| row.draw == draw && row.status == "reserved") {
+            let payment = &self.payments[&row.payment];
+            let charging = payment.status == PaymentStatus::Processing;
+            let reservation = reservations.entry(row.payment).or_insert_with(|| Reservation {
+                user: row.user,
+                until: payment.reserved_until.unwrap(),
+                tickets: Vec::new(),
+                hold: if charging { Hold::Charging } else { Hold::Held },
+            });
+            let pool = row.pool.map(|id| (id, row.pick));
+            reservation.tickets.push(HeldTicket { id: *id, pool, returning: false });
+        }
+        reservations
+    }
+
+    /// Writes new pool tickets, all or none; false if the epoch has passed.
+    pub fn add_to_pool(&mut self, fence: Fence, tickets: &[(PoolTicketId, Pick)]) -> bool {
+        if self.lock(fence).is_err() {
+            return false;
+        }
+        for (ticket, pick) in tickets {
+            self.facts.push(Fact::Pool { draw: fence.draw.0, ticket: id(ticket.0), mask: mask(*pick) });
+            self.draw_mut(fence.draw).pool.insert(*ticket, *pick);
+        }
+        true
+    }
+
+    /// The tickets of a payment in the order of their lines.
+    pub fn tickets_of(&self, payment: PaymentId) -> impl Iterator<Item = (&TicketId, &TicketRow)> {
+        let from = TicketId(payment.0);
+        self.tickets.range(from..).filter(move |(_, row)| row.payment == payment)
+    }
+}
+
+pub fn second(at: Timestamp) -> i64 {
+    at.as_second()
+}
+
+pub fn payment_fact(payment: PaymentId, row: &PaymentRow) -> facts::Payment {
+    facts::Payment {
+        id: id(payment.0),
+        user: row.user.0,
+        kind: row.kind.as_str(),
+        status: row.status.as_str(),
+        amount: row.amount.minor(),
+        method: row.method.map(Method::as_str),
+        draw: row.draw.map(|draw| draw.0),
+        until: row.reserved_until.map(second),
+        created: second(row.created_at),
+        updated: second(row.updated_at),
+    }
+}
+
+pub fn ticket_fact(ticket: TicketId, row: &TicketRow) -> facts::Ticket {
+    facts::Ticket {
+        id: id(ticket.0),
+        user: row.user.0,
+        payment: id(row.payment.0),
+        draw: row.draw.0,
+        mask: mask(row.pick),
+        pool: row.pool.map(|pool| id(pool.0)),
+        number: row.number,
+        status: row.status,
+    }
+}

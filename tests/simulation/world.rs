@@ -1,0 +1,315 @@
+//! The whole of a history: a clock, the database, the processes of the service over it, the players and the
+//! card provider, and the model that watches. Says what may happen; when it does is the history's choice.
+
+mod cards;
+mod players;
+mod registry;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use lottery::domain::draw::{Draw, DrawParts, Hold, Times};
+use lottery::domain::game::Game;
+use lottery::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, UserId};
+use lottery::domain::ledger::AccountId;
+use lottery::domain::lottery::{DrawStatus, Rules};
+use lottery::domain::money::{Money, Share};
+use lottery::domain::payment::PaymentStatus;
+use lottery::domain::prize::{Award, PrizeTable, Tier};
+use uuid::Uuid;
+
+use crate::coverage::{Coverage, Seen};
+use crate::dice::Dice;
+use crate::facts;
+use crate::faults::Temper;
+use crate::model::Model;
+use crate::process::{Around, Effect, Entry, Process};
+use crate::store::{self, DrawRow, JACKPOT, Store};
+
+pub use cards::{Charge, Stage};
+pub use players::Request;
+
+pub const PLAYERS: i64 = 3;
+/// What each player begins with, in minor units.
+const FUNDS: i64 = 400;
+/// When a history begins.
+const BEGINNING: i64 = 1_900_000_000;
+
+pub struct World {
+    pub dice: Dice,
+    pub now: Timestamp,
+    /// How many things have happened.
+    pub step: u64,
+    pub temper: Temper,
+    pub store: Store,
+    pub model: Model,
+    pub coverage: Coverage,
+    /// The newest is the last; there is always one.
+    pub processes: Vec<Process>,
+    pub requests: Vec<Request>,
+    pub charges: Vec<Charge>,
+    /// What the provider has yet to tell of charges that it did not answer at once.
+    pub notices: Vec<usize>,
+    /// The steps that admins asked for: the draw and what its status must be once they hear "done".
+    pub admins: Vec<(DrawId, DrawStatus)>,
+    /// The requests whose record the database was made to refuse.
+    broken: BTreeSet<usize>,
+    /// Payments whose pay was refused when their time was up.
+    refused_pays: BTreeSet<PaymentId>,
+    ids: u64,
+    generations: u64,
+    /// What happened, when somebody wants to read it.
+    pub log: Option<Vec<String>>,
+}
+
+impl World {
+    pub fn new(seed: u64, logged: bool) -> World {
+        let mut dice = Dice::new(seed);
+        let temper = Temper::roll(&mut dice);
+        let mut world = World {
+            dice,
+            now: Timestamp::from_second(BEGINNING).unwrap(),
+            step: 0,
+            temper,
+            store: Store::default(),
+            model: Model::default(),
+            coverage: Coverage::new(),
+            processes: Vec::new(),
+            requests: Vec::new(),
+            charges: Vec::new(),
+            notices: Vec::new(),
+            admins: Vec::new(),
+            broken: BTreeSet::new(),
+            refused_pays: BTreeSet::new(),
+            ids: 0,
+            generations: 0,
+            log: logged.then(Vec::new),
+        };
+        world.open_accounts();
+        let game = world.game();
+        for draw in 1..=world.dice.between(1, 3) {
+            let rules = world.rules(game);
+            world.make_draw(DrawId(draw), rules);
+        }
+        world.start_process();
+        world
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            let at = store::second(self.now) - BEGINNING;
+            log.push(format!("{:>4} {at:>5}s  {}", self.step, what()));
+        }
+    }
+
+    fn open_accounts(&mut self) {
+        let accounts = &mut self.store.accounts;
+        for account in [AccountId::RESERVE, AccountId::REVENUE, AccountId::jackpot(JACKPOT)] {
+            accounts.insert(account, Money::ZERO);
+        }
+        accounts.insert(AccountId::CLEARING, Money::new(-FUNDS * PLAYERS));
+        for user in 1..=PLAYERS {
+            accounts.insert(AccountId::wallet(UserId(user)), Money::new(FUNDS));
+        }
+        self.model.open(accounts.iter().map(|(id, balance)| (id.0, balance.minor())));
+    }
+
+    fn game(&mut self) -> Game {
+        let (pick, of) = [(2, 5), (2, 6), (3, 6), (2, 64)][self.dice.weighted(&[3, 3, 3, 1])];
+        Game::new(pick, of).unwrap()
+    }
+
+    /// Rules with odd prices and odd shares, so that what is rounded wrongly shows.
+    fn rules(&mut self, game: Game) -> Rules {
+        let price = self.dice.between(7, 120);
+        let fund_share = self.dice.one_of(&[0, 3_333, 5_000, 7_777, 10_000]).unwrap();
+        let mut left = 10_000;
+        let mut tiers = Vec::new();
+        for matches in (1..=game.pick_size()).rev().filter(|matches| game.ways(*matches) > 0) {
+            let award = match self.dice.below(3) {
+                0 => Award::Fixed(Money::new(self.dice.between(1, 3 * price))),
+                1 if left > 0 => {
+                    let share = self.dice.between(1, left);
+                    left -= share;
+                    Award::Pool(Share::new(share as u16).unwrap())
+                }
+                _ => continue,
+            };
+            tiers.push(Tier { matches, award });
+        }
+        if tiers.is_empty() {
+            tiers.push(Tier { matches: game.pick_size(), award: Award::Pool(Share::new(9_999).unwrap()) });
+        }
+        Rules {
+            lottery: LotteryId("l".to_owned()),
+            game,
+            price: Money::new(price),
+            fund_share: Share::new(fund_share).unwrap(),
+            prizes: PrizeTable::new(game, tiers).unwrap(),
+        }
+    }
+
+    fn make_draw(&mut self, id: DrawId, rules: Rules) {
+        let close = self.dice.between(120, 900);
+        let opens = if self.dice.chance(700) { Some(self.dice.between(0, 60)) } else { None };
+        let at = |seconds: i64| self.now + SignedDuration::from_secs(seconds);
+        let draw_at = at(close + self.dice.between(0, 300));
+        let times = Times { sales_open_at: opens.map(at), sales_close_at: at(close), draw_at };
+        let award = |tier: &Tier| match tier.award {
+            Award::Fixed(amount) => facts::Award::Fixed(amount.minor()),
+            Award::Pool(share) => facts::Award::Share(share.basis_points().into()),
+        };
+        let plain = facts::Rules {
+            pick: rules.game.pick_size(),
+            of: rules.game.of(),
+            price: rules.price.minor(),
+            fund_share: rules.fund_share.basis_points().into(),
+            tiers: rules.prizes.tiers().iter().map(|tier| (tier.matches, award(tier))).collect(),
+        };
+        self.model.draw(id.0, plain, store::second(times.sales_close_at));
+        self.store.accounts.insert(AccountId::escrow(id), Money::ZERO);
+        let row = DrawRow {
+            number: id.0 as i32,
+            rules,
+            times,
+            status: DrawStatus::Scheduled,
+            epoch: 1,
+            sold: 0,
+            pool: BTreeMap::new(),
+            cancellation: None,
+            result: None,
+        };
+        let fence = lottery::domain::record::Fence { draw: id, epoch: 1 };
+        self.store.draws.insert(id, row);
+        let count = self.dice.below(7);
+        let tickets = self.new_pool(id, count);
+        assert!(self.store.add_to_pool(fence, &tickets), "a new draw is of its first epoch");
+        self.committed();
+    }
+
+    /// Combinations that the draw's pool does not have.
+    fn new_pool(&mut self, draw: DrawId, count: usize) -> Vec<(PoolTicketId, lottery::domain::game::Pick)> {
+        let row = &self.store.draws[&draw];
+        let held = row.pool.values().copied().collect();
+        let picks = row.rules.game.distinct_picks(count, &held, self.dice.rng()).unwrap_or_default();
+        picks.into_iter().map(|pick| (PoolTicketId(self.id()), pick)).collect()
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids.into())
+    }
+
+    /// A commit: the model looks at every row of it.
+    fn committed(&mut self) {
+        self.coverage.commits += 1;
+        let facts = self.store.take_facts();
+        self.model.now = store::second(self.now);
+        if self.log.is_some() {
+            for fact in &facts {
+                self.say(|| format!("       {fact:?}"));
+            }
+        }
+        let balances = self.store.accounts.iter().map(|(id, balance)| (id.0, balance.minor()));
+        self.model.commit(&facts, balances);
+    }
+
+    /// Time passes; whoever waited for it wakes.
+    pub fn pass(&mut self, seconds: i64) {
+        self.say(|| format!("{seconds} s pass"));
+        self.now += SignedDuration::from_secs(seconds);
+        for p in 0..self.processes.len() {
+            for draw in self.processes[p].live() {
+                self.with_actor(p, draw, |actor, around| {
+                    if actor.timer.is_some_and(|at| at <= around.now) {
+                        actor.wake(around);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Has a live actor do something, and lets what it says take effect.
+    fn with_actor(&mut self, p: usize, draw: DrawId, act: impl FnOnce(&mut crate::actor::Actor, &mut Around<'_>)) {
+        let mut effects = Vec::new();
+        let process = &mut self.processes[p];
+        let Some(Entry::Live(actor)) = process.draws.get_mut(&draw) else { return };
+        let mut around = Around {
+            now: self.now,
+            dice: &mut self.dice,
+            ids: &mut self.ids,
+            queue: &mut process.queue,
+            inbox: &mut process.inbox,
+            pools: &mut process.pools,
+            effects: &mut effects,
+            coverage: &mut self.coverage,
+        };
+        act(actor, &mut around);
+        let lost = actor.lost;
+        if lost {
+            self.coverage.saw(Seen::Contradiction);
+            self.lose_actor(p, draw);
+        }
+        self.take_effect(p, effects);
+    }
+
+    fn take_effect(&mut self, p: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Answer(waiting, result) => self.answer(p, waiting, *result),
+                Effect::Admin(admin, taken) => self.admin_hears(admin, taken),
+                Effect::Over(draw) => drop(self.processes[p].draws.remove(&draw)),
+            }
+        }
+    }
+
+    fn admin_hears(&mut self, admin: usize, taken: bool) {
+        let (draw, least) = self.admins[admin];
+        self.say(|| format!("admin {admin} hears {taken}"));
+        if !taken {
+            self.coverage.saw(Seen::StepRefused);
+            return;
+        }
+        let status = self.store.draws[&draw].status;
+        assert!(status >= least, "an admin heard that draw {draw} is {least:?}, and it is {status:?}");
+        if least == DrawStatus::Completed {
+            self.coverage.saw(Seen::ConductAgain);
+        }
+    }
+
+    /// The memory of an actor at rest is what a reload would make of the database.
+    pub fn compare_with_reload(&mut self, p: usize, draw: DrawId) {
+        let process = &self.processes[p];
+        let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
+        let owns = actor.draw.fence().epoch == self.store.draws[&draw].epoch;
+        if !owns || !actor.is_idle() || !process.at_rest((draw, actor.generation)) {
+            return;
+        }
+        let (memory, loaded) = (actor.draw.parts(), self.store.load(draw));
+        let mut memory = memory.clone();
+        let next = (actor.draw.next_due(), Draw::new(loaded.clone()).next_due());
+        let plain = self.even_out(&mut memory, &loaded);
+        assert_eq!(memory, loaded, "a reload rebuilds the memory of draw {draw}");
+        assert!(!plain || next.0 == next.1, "a reload looks at the clock at another time: {next:?}");
+        self.coverage.saw(Seen::ReloadCompared);
+    }
+
+    /// A charge that another process has ended leaves its tickets to the cut-off in one memory and to their
+    /// time in the other. Says whether there was none.
+    fn even_out(&self, memory: &mut DrawParts, loaded: &DrawParts) -> bool {
+        let mut plain = true;
+        for (payment, held) in &mut memory.reservations {
+            let open = [PaymentStatus::Pending, PaymentStatus::Processing];
+            if held.hold == Hold::Charging && !open.contains(&self.store.payments[payment].status) {
+                plain = false;
+                held.hold = loaded.reservations.get(payment).map_or(held.hold, |it| it.hold);
+            }
+        }
+        if loaded.status > DrawStatus::Open {
+            // Written before the seal, heard of after it: nobody can buy them any more.
+            memory.pool = loaded.pool.clone();
+        }
+        plain
+    }
+}

@@ -1,0 +1,249 @@
+//! Cards: "processing" is written, then the provider is asked, then what it said is written, for as long as
+//! it takes. The provider may also answer later, again and again, to whichever process lives then.
+
+use jiff::Timestamp;
+use lottery::domain::id::{DrawId, PaymentId, UserId};
+use lottery::domain::money::Money;
+use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Record, Refused};
+
+use super::World;
+use crate::coverage::Seen;
+use crate::process::{Message, QUEUE, Queued, Reply, SaleError, Submit, Waiting};
+use crate::store::id;
+
+/// How far a charge has come.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stage {
+    /// "Processing" is being written.
+    Beginning,
+    AtProvider,
+    /// What the provider said is to be handed on, or was and is to be handed on again.
+    Telling(Said),
+    Told(Said),
+    Done,
+}
+
+/// A charge of a card.
+pub struct Charge {
+    pub request: Option<usize>,
+    pub stage: Stage,
+    process: u64,
+    /// None: a deposit.
+    draw: Option<DrawId>,
+    user: UserId,
+    payment: PaymentId,
+    /// When it began, as that was answered.
+    begun: Timestamp,
+    key: Option<Key>,
+    /// The provider's word once it was told, to be told again.
+    notice: Option<Said>,
+    /// It is not known whether an earlier try to hand its end on was written.
+    unsure: bool,
+}
+
+impl World {
+    pub(super) fn begin_charge(
+        &mut self,
+        p: usize,
+        request: usize,
+        payment: PaymentId,
+        key: Option<Key>,
+        deadline: u64,
+    ) {
+        let row = &self.store.payments[&payment];
+        let (user, draw) = (row.user, row.draw.unwrap());
+        let charge = self.new_charge(p, Some(request), Some(draw), user, payment, key.clone());
+        let waiting = Waiting::Charge(charge);
+        self.route(p, draw, Message::BeginCharge { user, payment, key, deadline, waiting });
+    }
+
+    pub(super) fn begin_deposit(
+        &mut self,
+        p: usize,
+        request: usize,
+        user: UserId,
+        amount: i64,
+        key: Option<Key>,
+        deadline: u64,
+    ) {
+        let payment = PaymentId(self.id());
+        let charge = self.new_charge(p, Some(request), None, user, payment, key.clone());
+        let (amount, at) = (Money::new(amount), self.now);
+        let record = Record::BeginDeposit(BeginDeposit { user, payment, amount, at, key });
+        self.submit(p, record, Some(deadline), Waiting::Charge(charge));
+    }
+
+    fn new_charge(
+        &mut self,
+        p: usize,
+        request: Option<usize>,
+        draw: Option<DrawId>,
+        user: UserId,
+        payment: PaymentId,
+        key: Option<Key>,
+    ) -> usize {
+        let (process, stage, begun) = (self.processes[p].name, Stage::Beginning, self.now);
+        let (notice, unsure) = (None, false);
+        self.charges.push(Charge { request, stage, process, draw, user, payment, begun, key, notice, unsure });
+        self.charges.len() - 1
+    }
+
+    /// Hands a record on beside the draws.
+    fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
+        let queue = &mut self.processes[p].queue;
+        if queue.len() >= QUEUE && deadline.is_some() {
+            self.coverage.saw(Seen::QueueFull);
+            self.answer(p, waiting, Err(SaleError::Refused(Refused::Overloaded)));
+        } else {
+            queue.push_back(Queued::Record(Submit { record, deadline, actor: None, waiting }));
+        }
+    }
+
+    /// The charges that are at this stage in a process that lives.
+    pub fn charges_at(&self, at: impl Fn(&Stage) -> bool) -> Vec<usize> {
+        let alive = |charge: &Charge| self.processes.iter().any(|process| process.name == charge.process);
+        (0..self.charges.len()).filter(|c| at(&self.charges[*c].stage) && alive(&self.charges[*c])).collect()
+    }
+
+    /// The provider answers one whom it was asked about.
+    pub fn provider_answers(&mut self, charge: usize) {
+        let said = match self.dice.weighted(&[5, 3, 2]) {
+            0 => self.takes(charge),
+            1 => Said::Declined("card_declined".to_owned()),
+            _ => {
+                self.notices.push(charge);
+                Said::Processing
+            }
+        };
+        self.charges[charge].stage = Stage::Telling(said);
+        self.tell_end(charge);
+    }
+
+    /// The money leaves the card.
+    fn takes(&mut self, charge: usize) -> Said {
+        let payment = self.charges[charge].payment;
+        let amount = self.store.payments[&payment].amount.minor();
+        self.say(|| format!("the provider takes {amount} for {payment}"));
+        self.model.charged(id(payment.0), amount);
+        Said::Paid
+    }
+
+    /// The provider tells what became of a charge, on its own. It says so again until it is tired of it.
+    pub fn notify(&mut self, place: usize) {
+        let old = self.notices[place];
+        let said = match &self.charges[old].notice {
+            Some(said) => said.clone(),
+            None if self.dice.chance(650) => self.takes(old),
+            None => Said::Declined("card_expired".to_owned()),
+        };
+        self.coverage.saw(Seen::ProviderLater);
+        self.charges[old].notice = Some(said.clone());
+        if self.dice.chance(700) {
+            self.notices.swap_remove(place);
+        }
+        let p = self.dice.below(self.processes.len());
+        let Charge { draw, user, payment, begun, .. } = self.charges[old];
+        let charge = self.new_charge(p, None, draw, user, payment, None);
+        self.charges[charge].begun = begun;
+        self.charges[charge].stage = Stage::Telling(said);
+        self.tell_end(charge);
+    }
+
+    /// Hands on what the provider said.
+    pub fn tell_end(&mut self, charge: usize) {
+        let it = &mut self.charges[charge];
+        let Stage::Telling(said) = it.stage.clone() else { return };
+        let Some(p) = self.processes.iter().position(|process| process.name == it.process) else { return };
+        it.stage = Stage::Told(said.clone());
+        let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key.clone(), self.now);
+        let waiting = Waiting::Charge(charge);
+        match it.draw {
+            Some(draw) => {
+                let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
+                self.route(p, draw, Message::EndCharge { end, waiting });
+            }
+            None => {
+                let end = EndDeposit { user, payment, charge: said, at, key };
+                self.submit(p, Record::EndDeposit(end), None, waiting);
+            }
+        }
+    }
+
+    pub(super) fn charge_answered(&mut self, p: usize, charge: usize, result: Result<Reply, SaleError>) {
+        let it = &mut self.charges[charge];
+        let payment = id(it.payment.0);
+        match (it.stage.clone(), result) {
+            (Stage::Beginning, Ok(Reply::Payment(payment))) => {
+                it.begun = payment.updated_at;
+                it.stage = Stage::AtProvider;
+            }
+            (Stage::Beginning, Err(error)) => {
+                it.stage = Stage::Done;
+                let request = it.request;
+                if matches!(error, SaleError::Unknown) {
+                    self.lose_charge(payment);
+                }
+                if let Some(request) = request {
+                    self.answer_request(request, Err(error));
+                }
+            }
+            (
+                Stage::Told(said),
+                Err(error @ (SaleError::Unknown | SaleError::Refused(Refused::Stale | Refused::Overloaded))),
+            ) => {
+                it.unsure |= matches!(error, SaleError::Unknown);
+                it.stage = Stage::Telling(said);
+            }
+            (Stage::Told(said), Err(SaleError::NotReserved)) => {
+                // The draw is over: written without it.
+                let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key.clone(), self.now);
+                let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
+                self.submit(p, Record::EndCharge(end), None, Waiting::Charge(charge));
+            }
+            (Stage::Told(_), mut result) => {
+                it.stage = Stage::Done;
+                // It may be an earlier try of this very charge that has ended it.
+                let refused = matches!(result, Err(SaleError::Refused(Refused::NotPayable)));
+                if refused && it.unsure && it.key.is_none() {
+                    result = Err(SaleError::Unknown);
+                }
+                if let Some(request) = it.request {
+                    self.answer_request(request, result);
+                }
+            }
+            (stage, result) => panic!("an answer to a charge that is {stage:?}: {result:?}"),
+        }
+    }
+
+    /// Nobody waits any more for the end of this charge.
+    fn lose_charge(&mut self, payment: u64) {
+        self.coverage.saw(Seen::ChargeLost);
+        self.model.charge_lost(payment);
+    }
+
+    /// A charge's process was killed. The provider may have taken the money, and may say so later.
+    pub(super) fn charge_dies(&mut self, charge: usize, process: u64) {
+        let it = &mut self.charges[charge];
+        if it.process != process {
+            return;
+        }
+        let payment = id(it.payment.0);
+        let tells = self.dice.chance(500);
+        match std::mem::replace(&mut it.stage, Stage::Done) {
+            Stage::Done => {}
+            Stage::Beginning => self.lose_charge(payment),
+            Stage::AtProvider if tells => self.notices.push(charge),
+            Stage::AtProvider => {
+                if self.dice.chance(500) {
+                    self.takes(charge);
+                }
+                self.lose_charge(payment);
+            }
+            Stage::Telling(said) | Stage::Told(said) if tells && said != Said::Processing => {
+                self.charges[charge].notice = Some(said);
+                self.notices.push(charge);
+            }
+            Stage::Telling(_) | Stage::Told(_) => self.lose_charge(payment),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The players' side, as `http` has it: requests with their keys, what they are told, and the first answer
+//! found again for a key that was used before.
+
+use jiff::SignedDuration;
+use lottery::domain::draw::{Ask, AskLine, OrderRefusal};
+use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use lottery::domain::lottery::DrawStatus;
+use lottery::domain::payment::{Method, Payment};
+use lottery::domain::record::{Kept, Key, Order, Refused};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::World;
+use crate::coverage::Seen;
+use crate::facts::{Id, Line, No, Ordered, OrderedTicket, Paid, Told, What};
+use crate::process::{Message, Reply, SaleError, Waiting};
+use crate::store::{id, mask, second};
+
+/// How long an unpaid ticket is held, in seconds.
+const RESERVATION: i64 = 90;
+
+/// One sending of a request, until its client has heard or hung up.
+pub struct Request {
+    pub ask: usize,
+    /// Its place in the model's list.
+    pub tried: usize,
+    process: u64,
+    open: bool,
+    key: Option<Key>,
+    /// Its place among the keys being worked on.
+    working: Option<(i64, String)>,
+}
+
+impl Request {
+    pub fn is_open_at(&self, process: u64) -> bool {
+        self.open && self.process == process
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+pub fn uuid(id: Id) -> Uuid {
+    Uuid::from_u128(id.into())
+}
+
+impl World {
+    /// When a record must have been taken up.
+    fn deadline(&mut self) -> u64 {
+        self.step + 8 + self.dice.below(70) as u64
+    }
+
+    /// A player sends a request to a process.
+    pub fn send(&mut self, p: usize, ask: usize) {
+        let it = self.model.asked(ask).clone();
+        let (user, process) = (UserId(it.user), self.processes[p].name);
+        let tried = self.model.tries(ask, process);
+        let request = self.requests.len();
+        self.say(|| format!("request {request} to process {process}: {it:?}"));
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&(ask as u64).to_le_bytes());
+        let key = it.key.as_ref().map(|text| Key { user, text: text.clone(), request: digest });
+        self.requests.push(Request { ask, tried, process, open: true, key: key.clone(), working: None });
+        if let Some(key) = &key {
+            let place = (it.user, key.text.clone());
+            if !self.processes[p].working.insert(place.clone()) {
+                self.coverage.saw(Seen::KeyInProgress);
+                self.hears(request, Told::No(No::InProgress));
+                return;
+            }
+            self.requests[request].working = Some(place);
+        }
+        let (deadline, waiting) = (self.deadline(), Waiting::Request(request));
+        match it.what {
+            What::Order { draw, lines, reserve } => {
+                let lines = lines.iter().map(ask_line).collect();
+                let reserve = reserve.then_some(SignedDuration::from_secs(RESERVATION));
+                let ask = Ask { user, lines, reserve, key };
+                self.route(p, DrawId(draw), Message::Order { ask, deadline, waiting });
+            }
+            What::Wallet { payment } => {
+                let payment = PaymentId(uuid(payment));
+                let draw = self.store.payments[&payment].draw.unwrap();
+                self.route(p, draw, Message::Pay { user, payment, key, deadline, waiting });
+            }
+            What::Card { payment } => {
+                // Before a card is charged the key must be known to be new.
+                if self.answer_from_key(request) {
+                    return;
+                }
+                self.begin_charge(p, request, PaymentId(uuid(payment)), key, deadline);
+            }
+            What::Deposit { amount } => self.begin_deposit(p, request, user, amount, key, deadline),
+            What::GiveBack { payment, ticket } => {
+                let (payment, ticket) = (PaymentId(uuid(payment)), TicketId(uuid(ticket)));
+                let row = &self.store.tickets[&ticket];
+                if row.status != "reserved" {
+                    self.hears(request, Told::No(No::NotReserved));
+                    return;
+                }
+                let draw = row.draw;
+                self.route(p, draw, Message::GiveBack { user, payment, ticket, deadline, waiting });
+            }
+        }
+    }
+
+    /// A client loses patience, or its connection.
+    pub fn hang_up(&mut self, request: usize) {
+        self.coverage.saw(Seen::HungUp);
+        self.hears(request, Told::Unknown);
+    }
+
+    pub(super) fn hears(&mut self, request: usize, told: Told) {
+        let it = &mut self.requests[request];
+        if !it.open {
+            return;
+        }
+        it.open = false;
+        let (tried, process, working) = (it.tried, it.process, it.working.take());
+        let process = self.processes.iter_mut().find(|at| at.name == process);
+        if let (Some(process), Some(place)) = (process, working) {
+            process.working.remove(&place);
+        }
+        self.say(|| format!("request {request} hears {told:?}"));
+        let its_own = told != Told::No(No::Broken) || self.broken.contains(&request);
+        assert!(its_own, "a bad record never fails its neighbours: request {request}");
+        self.saw_told(request, &told);
+        self.model.told(tried, &told);
+    }
+
+    fn saw_told(&mut self, request: usize, told: &Told) {
+        let seen = match told {
+            Told::No(No::NotOpen) => Seen::NotOpen,
+            Told::No(No::InvalidPick) => Seen::InvalidPick,
+            Told::No(No::TicketUnavailable) => Seen::PoolTakenAgain,
+            Told::No(No::PoolEmpty) => Seen::PoolEmpty,
+            Told::No(No::InsufficientFunds) => Seen::InsufficientFunds,
+            Told::No(No::KeyReused) => Seen::KeyReused,
+            Told::No(No::NotPayable) => {
+                let ask = self.model.asked(self.requests[request].ask);
+                let (What::Wallet { payment } | What::Card { payment }) = ask.what else { return };
+                if !self.is_returning(PaymentId(uuid(payment))) {
+                    return;
+                }
+                Seen::ReturningNotPaid
+            }
+            _ => return,
+        };
+        self.coverage.saw(seen);
+    }
+
+    /// Whether the giving back of one of its tickets is on its way.
+    fn is_returning(&self, payment: PaymentId) -> bool {
+        let live = self.processes.iter().flat_map(|process| process.draws.values());
+        live.filter_map(|entry| match entry {
+            crate::process::Entry::Live(actor) => actor.draw.parts().reservations.get(&payment),
+            crate::process::Entry::Loading { .. } => None,
+        })
+        .any(|held| held.tickets.iter().any(|ticket| ticket.returning))
+    }
+
+    /// What became of something that somebody waits for.
+    pub(super) fn answer(&mut self, p: usize, waiting: Waiting, result: Result<Reply, SaleError>) {
+        match waiting {
+            Waiting::Request(request) => self.answer_request(request, result),
+            Waiting::Charge(charge) => self.charge_answered(p, charge, result),
+            Waiting::Nobody => {}
+        }
+    }
+
+    pub(super) fn answer_request(&mut self, request: usize, result: Result<Reply, SaleError>) {
+        if !self.requests[request].open {
+            return;
+        }
+        match result {
+            Ok(Reply::Ordered(order, first_number)) => {
+                self.hears(request, Told::Ordered(ordered(&order, first_number)));
+            }
+            Ok(Reply::Payment(payment)) => self.hears(request, Told::Payment(paid(&payment))),
+            Ok(Reply::Released) => self.hears(request, Told::Released),
+            Err(SaleError::Refused(Refused::Replay(kept))) => {
+                let told = self.replay(request, kept);
+                self.hears(request, told);
+            }
+            Err(SaleError::Unknown) => self.hears(request, Told::Unknown),
+            // A refusal stands only when the key has no earlier success.
+            Err(error) => {
+                if matches!(error, SaleError::Order(OrderRefusal::OnItsWay)) {
+                    self.coverage.saw(Seen::KeyOnItsWay);
+                }
+                if !self.answer_from_key(request) {
+                    self.hears(request, Told::No(no(&error)));
+                }
+            }
+        }
+    }
+
+    /// Answers from what is kept under the request's key, if there is anything.
+    fn answer_from_key(&mut self, request: usize) -> bool {
+        let Some(key) = self.requests[request].key.clone() else { return false };
+        let Some(row) = self.store.keys.get(&(key.user, key.text)) else { return false };
+        let kept = row.kept();
+        let told = if kept.request == key.request { self.replay(request, kept) } else { Told::No(No::KeyReused) };
+        self.hears(request, told);
+        true
+    }
+
+    /// The first answer again.
+    fn replay(&mut self, request: usize, kept: Kept) -> Told {
+        let what = &self.model.asked(self.requests[request].ask).what;
+        let seen = match what {
+            What::Order { draw, .. } => {
+                let on_sale = self.store.draws[&DrawId(*draw)].status == DrawStatus::Open;
+                if on_sale { Seen::ReplayOnSale } else { Seen::ReplayOver }
+            }
+            What::Deposit { .. } => Seen::ReplayOfDeposit,
+            _ => Seen::ReplayOfPay,
+        };
+        self.coverage.saw(seen);
+        let payment = kept.payment.unwrap();
+        if let Some(answer) = kept.answer {
+            return Told::Payment(paid_from_json(&answer));
+        }
+        if self.store.payments[&payment].draw.is_some() {
+            return Told::Ordered(self.first_answer(payment));
+        }
+        let row = &self.store.payments[&payment];
+        Told::Payment(Paid {
+            payment: id(payment.0),
+            status: row.status.as_str().to_owned(),
+            amount: row.amount.minor(),
+            method: row.method.map(|method| method.as_str().to_owned()),
+            tickets: Vec::new(),
+            failure: row.failure_code.clone(),
+        })
+    }
+
+    /// An order's first answer, rebuilt from its rows.
+    fn first_answer(&self, payment: PaymentId) -> Ordered {
+        let row = &self.store.payments[&payment];
+        let until = row.reserved_until.map(second);
+        let ticket = |(ticket, row): (&TicketId, &crate::store::TicketRow)| OrderedTicket {
+            id: id(ticket.0),
+            mask: mask(row.pick),
+            pool: row.pool.map(|pool| id(pool.0)),
+            number: row.number.filter(|_| until.is_none()),
+        };
+        let tickets: Vec<OrderedTicket> = self.store.tickets_of(payment).map(ticket).collect();
+        let price = self.store.draws[&row.draw.unwrap()].rules.price.minor();
+        let amount = price * tickets.len() as i64;
+        Ordered { payment: id(payment.0), amount, until, created: second(row.created_at), tickets }
+    }
+}
+
+fn ask_line(line: &Line) -> AskLine {
+    match line {
+        Line::Numbers(Some(mask)) => AskLine::Numbers((1..=64).filter(|n| mask >> (n - 1) & 1 == 1).collect()),
+        Line::Numbers(None) => AskLine::Numbers(vec![0, 1]),
+        Line::QuickPick => AskLine::QuickPick,
+        Line::PoolTicket(id) => AskLine::PoolTicket(PoolTicketId(uuid(*id))),
+        Line::FromPool => AskLine::FromPool,
+    }
+}
+
+fn ordered(order: &Order, first_number: Option<i64>) -> Ordered {
+    let ticket = |(line, index): (&lottery::domain::record::Line, i64)| OrderedTicket {
+        id: id(line.ticket.0),
+        mask: mask(line.pick),
+        pool: line.pool_ticket.map(|pool| id(pool.0)),
+        number: first_number.map(|first| first + index),
+    };
+    Ordered {
+        payment: id(order.payment.0),
+        amount: order.price.minor() * order.lines.len() as i64,
+        until: order.reserved_until.map(second),
+        created: second(order.at),
+        tickets: order.lines.iter().zip(0..).map(ticket).collect(),
+    }
+}
+
+fn paid(payment: &Payment) -> Paid {
+    Paid {
+        payment: id(payment.id.0),
+        status: payment.status.as_str().to_owned(),
+        amount: payment.amount.minor(),
+        method: payment.method.map(Method::as_str).map(str::to_owned),
+        tickets: payment.ticket_ids.iter().map(|ticket| id(ticket.0)).collect(),
+        failure: payment.failure_code.clone(),
+    }
+}
+
+/// As a client reads it.
+fn paid_from_json(text: &str) -> Paid {
+    let json: Value = serde_json::from_str(text).unwrap();
+    let text = |name: &str| json[name].as_str().map(str::to_owned);
+    let number = |value: &Value| id(value.as_str().unwrap().parse().unwrap());
+    Paid {
+        payment: number(&json["id"]),
+        status: text("status").unwrap(),
+        amount: json["amount"].as_i64().unwrap(),
+        method: text("method"),
+        tickets: json["ticket_ids"].as_array().unwrap().iter().map(number).collect(),
+        failure: text("failure_code"),
+    }
+}
+
+fn no(error: &SaleError) -> No {
+    match error {
+        SaleError::Order(OrderRefusal::NotOpen) => No::NotOpen,
+        SaleError::Order(OrderRefusal::InvalidPick { .. }) => No::InvalidPick,
+        SaleError::Order(OrderRefusal::TicketUnavailable { .. }) => No::TicketUnavailable,
+        SaleError::Order(OrderRefusal::PoolEmpty) => No::PoolEmpty,
+        SaleError::Order(OrderRefusal::OnItsWay) => No::InProgress,
+        SaleError::NotPayable | SaleError::Refused(Refused::NotPayable) => No::NotPayable,
+        SaleError::NotReserved => No::NotReserved,
+        SaleError::Refused(Refused::InsufficientFunds) => No::InsufficientFunds,
+        SaleError::Refused(Refused::KeyReused) => No::KeyReused,
+        SaleError::Refused(Refused::Overloaded | Refused::Stale) => No::Overloaded,
+        SaleError::Refused(Refused::Broken | Refused::Replay(_)) => No::Broken,
+        SaleError::Unknown => unreachable!("not known is no no"),
+    }
+}

@@ -1,0 +1,241 @@
+//! Processes and their registries: which actor a message goes to, how a draw is loaded, and everything that
+//! makes actors and processes disappear.
+
+use lottery::domain::draw::{Draw, DrawParts, OrderRefusal};
+use lottery::domain::id::DrawId;
+use lottery::domain::lottery::DrawStatus;
+use lottery::domain::record::Refused;
+
+use super::World;
+use crate::actor::{Actor, told};
+use crate::coverage::Seen;
+use crate::process::{Answer, Around, Effect, Entry, Mail, Message, Process, Queued, SaleError, Waiting, Word};
+
+impl World {
+    /// A process starts, and takes over every draw that is not over.
+    pub fn start_process(&mut self) {
+        self.generations += 1;
+        let mut process = Process::new(self.generations);
+        for (draw, row) in &self.store.draws {
+            if !row.status.is_over() {
+                process.draws.insert(*draw, Entry::Loading { epoch: None, messages: Vec::new() });
+            }
+        }
+        self.say(|| format!("process {} starts", process.name));
+        if !self.processes.is_empty() {
+            self.coverage.saw(Seen::SecondProcess);
+        }
+        self.processes.push(process);
+    }
+
+    /// A process is killed: nobody who waited on it hears anything.
+    pub fn kill(&mut self, p: usize) {
+        for draw in self.processes[p].live() {
+            self.compare_with_reload(p, draw);
+        }
+        let process = self.processes.remove(p);
+        self.say(|| format!("process {} is killed", process.name));
+        for request in 0..self.requests.len() {
+            if self.requests[request].is_open_at(process.name) {
+                self.hears(request, crate::facts::Told::Unknown);
+            }
+        }
+        for charge in 0..self.charges.len() {
+            self.charge_dies(charge, process.name);
+        }
+        if self.processes.is_empty() {
+            self.start_process();
+        }
+    }
+
+    /// Sends a message to a draw, which is loaded if it must be.
+    pub fn route(&mut self, p: usize, draw: DrawId, message: Message) {
+        match self.processes[p].draws.get_mut(&draw) {
+            Some(Entry::Live(_)) => self.with_actor(p, draw, |actor, around| actor.message(message, around)),
+            Some(Entry::Loading { messages, .. }) => messages.push(message),
+            None => {
+                let entry = Entry::Loading { epoch: None, messages: vec![message] };
+                self.processes[p].draws.insert(draw, entry);
+            }
+        }
+    }
+
+    /// A draw that is being loaded comes one step further: first the new epoch, then the state.
+    pub fn load(&mut self, p: usize, draw: DrawId) {
+        let name = self.processes[p].name;
+        let Some(Entry::Loading { epoch, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
+        let row = &self.store.draws[&draw];
+        if self.dice.chance(self.temper.load) {
+            let messages = std::mem::take(messages);
+            *epoch = None;
+            self.coverage.saw(Seen::Unreachable);
+            self.answer_absent(p, messages, None);
+            return;
+        }
+        match *epoch {
+            None if row.status.is_over() => {
+                let (status, messages) = (row.status, std::mem::take(messages));
+                self.processes[p].draws.remove(&draw);
+                self.answer_absent(p, messages, Some(status));
+            }
+            None => {
+                *epoch = Some(self.store.take_over(draw));
+                self.committed();
+                self.say(|| format!("process {name} takes draw {draw} over"));
+            }
+            Some(epoch) => {
+                if row.epoch != epoch {
+                    self.coverage.saw(Seen::TakeoverRace);
+                }
+                match row.status {
+                    DrawStatus::Settling => self.coverage.saw(Seen::ReloadSettling),
+                    DrawStatus::Cancelling => self.coverage.saw(Seen::ReloadCancelling),
+                    _ => {}
+                }
+                let (status, messages) = (row.status, std::mem::take(messages));
+                if status.is_over() {
+                    self.processes[p].draws.remove(&draw);
+                    self.answer_absent(p, messages, Some(status));
+                    return;
+                }
+                self.say(|| format!("process {name} has loaded draw {draw}"));
+                self.loaded(p, draw, epoch);
+                for message in messages {
+                    self.route(p, draw, message);
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, p: usize, draw: DrawId, epoch: i64) {
+        self.coverage.saw(Seen::Reloaded);
+        self.generations += 1;
+        // Under the epoch that was taken: the one that is read may be another process's by now.
+        let parts = DrawParts { epoch, ..self.store.load(draw) };
+        let mut effects = Vec::new();
+        let process = &mut self.processes[p];
+        let mut around = Around {
+            now: self.now,
+            dice: &mut self.dice,
+            ids: &mut self.ids,
+            queue: &mut process.queue,
+            inbox: &mut process.inbox,
+            pools: &mut process.pools,
+            effects: &mut effects,
+            coverage: &mut self.coverage,
+        };
+        let actor = Actor::start(Draw::new(parts), self.generations, &mut around);
+        process.draws.insert(draw, Entry::Live(Box::new(actor)));
+        self.take_effect(p, effects);
+    }
+
+    /// Answers for a draw that has no actor: it is over, or could not be loaded.
+    fn answer_absent(&mut self, p: usize, messages: Vec<Message>, over: Option<DrawStatus>) {
+        let sale = |error: SaleError| if over.is_some() { error } else { SaleError::Refused(Refused::Overloaded) };
+        for message in messages {
+            match message {
+                Message::Order { waiting, .. } => {
+                    self.answer(p, waiting, Err(sale(SaleError::Order(OrderRefusal::NotOpen))));
+                }
+                Message::Pay { waiting, .. } | Message::BeginCharge { waiting, .. } => {
+                    self.answer(p, waiting, Err(sale(SaleError::NotPayable)));
+                }
+                Message::EndCharge { waiting, .. } | Message::GiveBack { waiting, .. } => {
+                    self.answer(p, waiting, Err(sale(SaleError::NotReserved)));
+                }
+                Message::Step { admin, .. } => {
+                    let asked = self.admins[admin].1;
+                    self.admin_hears(admin, over == Some(asked) && over > Some(DrawStatus::Closed));
+                }
+                Message::Reschedule { admin, .. } => self.admin_hears(admin, false),
+                Message::AddToPool { .. } => {}
+            }
+        }
+    }
+
+    /// An actor panics, or gives up: what lies in its mailbox is lost, what it handed on is not.
+    pub fn lose_actor(&mut self, p: usize, draw: DrawId) {
+        let process = &mut self.processes[p];
+        let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
+        let gone = (draw, actor.generation);
+        process.draws.insert(draw, Entry::Loading { epoch: None, messages: Vec::new() });
+        let name = process.name;
+        let (lost, kept): (Vec<Mail>, Vec<Mail>) =
+            std::mem::take(&mut process.inbox).into_iter().partition(|mail| mail.to == gone);
+        process.inbox.extend(kept);
+        self.say(|| format!("process {name} loses its actor of draw {draw}"));
+        for mail in lost {
+            let Word::Answers(answers) = mail.what else { continue };
+            for Answer { waiting, .. } in answers {
+                if waiting != Waiting::Nobody {
+                    self.coverage.saw(Seen::AnswersLost);
+                    self.answer(p, waiting, Err(SaleError::Unknown));
+                }
+            }
+        }
+    }
+
+    /// Lets an actor read the next of its mail; false if there is none.
+    pub fn deliver(&mut self, p: usize) -> bool {
+        let process = &self.processes[p];
+        if process.inbox.is_empty() {
+            return false;
+        }
+        let to = process.inbox[self.dice.below(process.inbox.len())].to;
+        let first = process.inbox.iter().position(|mail| mail.to == to).expect("its own mail at least");
+        let mail = self.processes[p].inbox.remove(first).expect("found above");
+        if self.processes[p].is_live(to) {
+            self.say(|| format!("draw {} reads its mail", to.0));
+            self.with_actor(p, to.0, |actor, around| actor.mail(mail.what, around));
+        } else {
+            // The draw is over, and its actor was sent home behind all that it had to read.
+            self.post(p, to, mail.what);
+        }
+        true
+    }
+
+    /// What became of records: to the draw's actor if it still lives, else to those who wait.
+    pub(super) fn post(&mut self, p: usize, to: (DrawId, u64), what: Word) {
+        if self.processes[p].is_live(to) {
+            self.processes[p].inbox.push_back(Mail { to, what });
+        } else if let Word::Answers(answers) = what {
+            let effects: Vec<Effect> =
+                answers.into_iter().filter_map(|it| told(it.waiting, it.record, it.result)).collect();
+            self.take_effect(p, effects);
+        }
+    }
+
+    /// Pool tickets that were being made are written, beside the sale.
+    pub fn write_pool(&mut self, p: usize) {
+        let Some(place) =
+            (!self.processes[p].pools.is_empty()).then(|| self.dice.below(self.processes[p].pools.len()))
+        else {
+            return;
+        };
+        let job = self.processes[p].pools.swap_remove(place);
+        if !self.processes[p].is_live(job.actor) && self.dice.chance(500) {
+            return; // It went with its actor.
+        }
+        let tickets = self.new_pool(job.actor.0, job.count);
+        let written = self.store.add_to_pool(job.fence, &tickets);
+        self.coverage.saw(if written { Seen::PoolMade } else { Seen::PoolStale });
+        self.say(|| format!("a pool of {} for draw {}: {written}", tickets.len(), job.actor.0));
+        self.committed();
+        self.post(p, job.actor, Word::Pool(written.then_some(tickets)));
+    }
+
+    /// Answers the records whose deadline has passed in the queue.
+    pub fn sweep(&mut self, p: usize) {
+        let step = self.step;
+        let mut late = Vec::new();
+        for queued in std::mem::take(&mut self.processes[p].queue) {
+            match queued {
+                Queued::Record(submit) if submit.deadline.is_some_and(|deadline| deadline <= step) => {
+                    late.push((submit, Err(Refused::Overloaded)));
+                }
+                other => self.processes[p].queue.push_back(other),
+            }
+        }
+        self.deliver_outcomes(p, late);
+    }
+}
