@@ -24,7 +24,7 @@ impl Rendered {
     /// The answer to this request, if it was made from this version.
     pub fn get(&self, request: &HttpRequest, version: u64) -> Option<HttpResponse> {
         let answers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match answers.get(question(request)?) {
+        match answers.get(question(request)?.as_str()) {
             Some((of, bytes)) if *of == version => Some(ok(bytes.clone())),
             _ => None,
         }
@@ -41,18 +41,18 @@ impl Rendered {
         if let Some(question) = question(request) {
             // A map is whole at any time, so a poisoned lock is still good.
             let mut answers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            if answers.len() >= MAX_ANSWERS && !answers.contains_key(question) {
+            if answers.len() >= MAX_ANSWERS && !answers.contains_key(&question) {
                 answers.clear();
             }
-            answers.insert(question.to_owned(), (version, bytes.clone()));
+            answers.insert(question, (version, bytes.clone()));
         }
         Ok(ok(bytes))
     }
 }
 
-fn question(request: &HttpRequest) -> Option<&str> {
-    let whole = request.uri().path_and_query()?.as_str();
-    (whole.len() <= MAX_QUESTION).then_some(whole)
+fn question(request: &HttpRequest) -> Option<String> {
+    let (path, query) = (request.path(), request.query_string());
+    (path.len() + query.len() < MAX_QUESTION).then(|| [path, query].join("?"))
 }
 
 fn ok(bytes: Bytes) -> HttpResponse {
