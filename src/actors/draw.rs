@@ -273,12 +273,15 @@ impl Handler<Answered> for DrawActor {
     fn handle(&mut self, Answered(answers): Answered, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
         let mut lost = None;
+        for Answer { record, result, .. } in &answers {
+            self.draw.answered(record, result);
+            lost = lost.or(contradiction(record, result));
+        }
+        // Before anybody is told: whoever looks then sees it.
+        self.publish();
         for Answer { record, result, waiting } in answers {
-            self.draw.answered(&record, &result);
-            lost = lost.or(contradiction(&record, &result));
             waiting.answer(record, result);
         }
-        self.publish();
         match lost {
             Some(why) => self.give_up(why, ctx),
             None => {
