@@ -91,12 +91,17 @@ impl Ids {
     }
 
     pub fn next(&self, now: Timestamp) -> Uuid {
+        self.in_a_row(now)()
+    }
+
+    /// Ids between which nobody else's come, for as long as this is held.
+    pub fn in_a_row(&self, now: Timestamp) -> impl FnMut() -> Uuid {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
         // A panic under the lock leaves the context as good as it was.
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
-        Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
+        move || Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
     }
 }
 
@@ -117,6 +122,18 @@ mod tests {
         let mut made: Vec<Uuid> = (0..10_000).map(|_| ids.next(now)).collect();
         made.extend((0..100).map(|_| ids.next(now - SignedDuration::from_secs(5))));
         assert!(made.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn nobody_comes_between_ids_in_a_row() {
+        let (ids, now) = (Ids::new(), Timestamp::from_second(1_800_000_000).unwrap());
+        let rows = || (0..1_000).map(|_| ids.in_a_row(now)).map(|mut id| [id(), id(), id()]).collect::<Vec<_>>();
+        let mut all = std::thread::scope(|threads| {
+            let others = [threads.spawn(rows), threads.spawn(rows)];
+            others.map(|thread| thread.join().unwrap()).concat()
+        });
+        all.sort();
+        assert!(all.is_sorted_by(|before, row| before[2] < row[0]));
     }
 
     #[tokio::test]

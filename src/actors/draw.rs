@@ -135,8 +135,9 @@ impl DrawActor {
         let now = self.now();
         match message {
             DrawMessage::Order { ask, deadline, reply } => {
-                let ids = &self.ids;
-                match self.draw.order(ask, now, || ids.next(now), &mut self.rng) {
+                // A payment's tickets follow it, and nothing else does: lists rest on it.
+                let decided = self.draw.order(ask, now, self.ids.in_a_row(now), &mut self.rng);
+                match decided {
                     Ok(order) => self.submit(Record::Order(order), Some(deadline), Waiting::Order(reply), ctx),
                     Err(refusal) => reply.send(Err(refusal.into())),
                 }

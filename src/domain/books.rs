@@ -15,7 +15,7 @@ use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
     Accepted, BeginCharge, BeginDeposit, Charge, EndCharge, EndDeposit, Expire, Fence, GiveBack, Held, Kept, Key,
-    Line, Order, Pay, Record, Refused,
+    KeyId, Line, Order, Pay, Record, Refused,
 };
 
 /// What a batch must lock and read before its records can be judged. Sorted, so that locks are taken
@@ -25,7 +25,7 @@ pub struct Needs {
     pub accounts: BTreeSet<AccountId>,
     pub draws: BTreeSet<DrawId>,
     pub payments: BTreeSet<PaymentId>,
-    pub keys: BTreeSet<(UserId, String)>,
+    pub keys: BTreeSet<KeyId>,
 }
 
 impl Needs {
@@ -44,14 +44,14 @@ impl Needs {
         }
         match record {
             Record::Order(order) => {
-                self.keys.extend(order.key.iter().map(|key| (key.user, key.text.clone())));
+                self.keys.extend(order.key.map(|key| key.id));
                 if order.reserved_until.is_none() {
                     self.accounts.insert(AccountId::wallet(order.user));
                     self.accounts.insert(AccountId::escrow(order.fence.draw));
                 }
             }
             Record::Pay(pay) => {
-                self.keys.extend(pay.key.iter().map(|key| (key.user, key.text.clone())));
+                self.keys.extend(pay.key.map(|key| key.id));
                 self.payments.insert(pay.payment);
                 self.accounts.insert(AccountId::wallet(pay.user));
                 self.accounts.insert(AccountId::escrow(pay.fence.draw));
@@ -59,7 +59,7 @@ impl Needs {
             Record::GiveBack(it) => drop(self.payments.insert(it.payment)),
             Record::Expire(it) => drop(self.payments.insert(it.payment)),
             Record::BeginCharge(it) => {
-                self.keys.extend(it.key.iter().map(|key| (key.user, key.text.clone())));
+                self.keys.extend(it.key.map(|key| key.id));
                 self.payments.insert(it.payment);
             }
             Record::EndCharge(it) => {
@@ -69,7 +69,7 @@ impl Needs {
                 self.accounts.extend(it.held.iter().map(|held| AccountId::escrow(held.fence.draw)));
             }
             Record::BeginDeposit(it) => {
-                self.keys.extend(it.key.iter().map(|key| (key.user, key.text.clone())));
+                self.keys.extend(it.key.map(|key| key.id));
             }
             Record::EndDeposit(it) => {
                 self.payments.insert(it.payment);
@@ -153,7 +153,6 @@ pub struct Changes {
     pub paid_tickets: Vec<(UserId, TicketId, i64)>,
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,
-    pub changed_draws: BTreeSet<DrawId>,
 }
 
 /// The books of one transaction.
@@ -163,7 +162,7 @@ pub struct Books {
     pub ledger: Ledger,
     pub draws: HashMap<DrawId, Sales>,
     pub payments: HashMap<PaymentId, PaymentRow>,
-    pub keys: HashMap<(UserId, String), Kept>,
+    pub keys: HashMap<KeyId, Kept>,
     pub changes: Changes,
 }
 
@@ -359,7 +358,7 @@ impl Books {
     /// Refuses a key that was used before: with its earlier success, or for another request.
     fn check_key(&self, key: Option<&Key>) -> Result<(), Refused> {
         let Some(key) = key else { return Ok(()) };
-        match self.keys.get(&(key.user, key.text.clone())) {
+        match self.keys.get(&key.id) {
             None => Ok(()),
             Some(kept) if kept.request == key.request => Err(Refused::Replay(kept.clone())),
             Some(_) => Err(Refused::KeyReused),
@@ -422,7 +421,6 @@ impl Books {
         let sales = self.draws.get_mut(&draw).expect("check_fence found the draw");
         let first = sales.sold + 1;
         sales.sold += count;
-        self.changes.changed_draws.insert(draw);
         first
     }
 
@@ -470,8 +468,8 @@ impl Books {
     ) {
         let Some(key) = key else { return };
         let kept = Kept { request: key.request, status, payment: Some(payment), answer: None };
-        self.keys.insert((key.user, key.text.clone()), kept);
-        self.changes.new_keys.push(NewKey { key: key.clone(), status, payment, answer, at });
+        self.keys.insert(key.id, kept);
+        self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, at });
     }
 
     /// A payment that was found, as its payer sees it.

@@ -32,7 +32,7 @@ ids! {
     TicketId(Uuid);
     /// A ticket made in advance. Its sale makes a [`TicketId`] of its own. UUIDv7.
     PoolTicketId(Uuid);
-    /// A payment. UUIDv7, made right before the ids of the tickets it pays for.
+    /// A payment. UUIDv7; the tickets it pays for have the ids that follow.
     PaymentId(Uuid);
 }
 

@@ -2,6 +2,8 @@
 //! transaction needs, the draw's epoch among it, and is judged once more against the database's state.
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::game::Pick;
 use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -9,13 +11,30 @@ use super::money::Money;
 use super::payment::Payment;
 use super::ticket::Origin;
 
+/// Whose Idempotency-Key, and which: the first 16 bytes of the SHA-256 of both. Of one length, so that its row
+/// and its place in the index are small.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct KeyId(pub Uuid);
+
+impl KeyId {
+    pub fn of(user: UserId, text: &str) -> KeyId {
+        KeyId(short(Sha256::new().chain_update(user.0.to_be_bytes()).chain_update(text)))
+    }
+}
+
+/// The first half of a SHA-256: nobody finds two texts with the same one.
+pub fn short(hash: Sha256) -> Uuid {
+    let digest: [u8; 32] = hash.finalize().into();
+    Uuid::from_bytes(digest.as_chunks().0[0])
+}
+
 /// A client's Idempotency-Key with the digest of the request it came with.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     pub user: UserId,
-    pub text: String,
-    /// SHA-256 of the path and the parsed body.
-    pub request: [u8; 32],
+    pub id: KeyId,
+    /// The first 16 bytes of the SHA-256 of the path and the parsed body.
+    pub request: Uuid,
 }
 
 /// The fencing token: a record of an older epoch than its draw's is refused by the transaction.
@@ -206,7 +225,7 @@ pub enum Accepted {
 /// A success that was kept under a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
-    pub request: [u8; 32],
+    pub request: Uuid,
     /// The HTTP status first answered.
     pub status: i16,
     pub payment: Option<PaymentId>,

@@ -10,6 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::error::{Code, Problem};
 use super::state::State;
@@ -17,7 +18,7 @@ use super::tickets;
 use crate::actors::draws::Hold;
 use crate::db::read::{keys, payments};
 use crate::domain::id::UserId;
-use crate::domain::record::{Kept, Key};
+use crate::domain::record::{Kept, Key, KeyId, short};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -26,7 +27,7 @@ const MAX_KEY: usize = 255;
 
 /// The keys that requests are being worked on with. Bounded by the requests in flight.
 #[derive(Clone, Default)]
-pub struct InFlight(Arc<Mutex<HashSet<(UserId, String)>>>);
+pub struct InFlight(Arc<Mutex<HashSet<KeyId>>>);
 
 /// A key is being worked on for as long as this lives, or what it was held for.
 pub struct Working {
@@ -44,7 +45,7 @@ impl Working {
 /// The place that a key takes while it is worked on.
 struct Place {
     in_flight: InFlight,
-    key: (UserId, String),
+    key: KeyId,
 }
 
 impl Drop for Place {
@@ -67,30 +68,25 @@ pub fn take_up(
     let text = header.to_str().ok().filter(legal);
     let text =
         text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
-    let key = Key { user, text: text.to_owned(), request: digest(request.path(), body)? };
-    let taken = (user, text.to_owned());
-    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(taken.clone()) {
+    let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
+    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
         return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
     }
-    let place = Place { in_flight: state.keys.clone(), key: taken };
+    let place = Place { in_flight: state.keys.clone(), key: key.id };
     Ok(Working { place: Some(Arc::new(place)), key: Some(key) })
 }
 
 /// What a key stands for: the path, and the body as it was understood, so that white space and the order
 /// of the fields do not matter.
-fn digest(path: &str, body: &impl Serialize) -> Result<[u8; 32], Problem> {
+fn digest(path: &str, body: &impl Serialize) -> Result<Uuid, Problem> {
     let body = serde_json::to_vec(body).map_err(Problem::internal)?;
-    let mut hash = Sha256::new();
-    hash.update(path.as_bytes());
-    hash.update(b"\n");
-    hash.update(body);
-    Ok(hash.finalize().into())
+    Ok(short(Sha256::new().chain_update(path).chain_update(b"\n").chain_update(body)))
 }
 
 /// The first answer, if this key has one already; a problem if it was another request's.
 pub async fn first_answer(state: &State, key: Option<&Key>) -> Result<Option<HttpResponse>, Problem> {
     let Some(key) = key else { return Ok(None) };
-    match keys::one(&state.db, key.user, &key.text).await? {
+    match keys::one(&state.db, key.id).await? {
         None => Ok(None),
         Some(kept) if kept.request == key.request => Ok(Some(replay(state, key.user, kept).await?)),
         Some(_) => Err(crate::domain::record::Refused::KeyReused.into()),

@@ -106,9 +106,10 @@ async fn slow_commits(sql: &Client) {
     .unwrap();
 }
 
-/// The session that is at its COMMIT, waiting for this.
+/// The session that commits, waiting for this: a statement that is all of its batch is a transaction of its own.
 async fn committing(world: &World, sql: &Client, event: &str) -> i32 {
-    let find = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'
+    let find =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND (query = 'COMMIT' OR query LIKE '-- sales::write(%')
         AND state = 'active' AND wait_event = $1";
     world.until("something commits", async || !sql.query(find, &[&event]).await.unwrap().is_empty()).await;
     sql.query(find, &[&event]).await.unwrap()[0].get(0)

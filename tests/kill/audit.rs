@@ -7,6 +7,8 @@ mod rows;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lottery::domain::game::Game;
+use lottery::domain::id::UserId;
+use lottery::domain::record::KeyId;
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -84,7 +86,7 @@ impl Audit<'_> {
     fn claim_by_key(&mut self, at: usize) {
         let call = &self.journal.calls[at];
         let Some(key) = &call.key else { return };
-        if let Some(payment) = self.db.keys.get(&(call.user, key.clone())).cloned() {
+        if let Some(payment) = self.db.keys.get(&KeyId::of(UserId(call.user), key)).cloned() {
             self.claim(at, &payment);
         }
     }
@@ -240,7 +242,7 @@ impl Audit<'_> {
         let mut asked = HashSet::new();
         for (at, call) in self.journal.calls.iter().enumerate() {
             let Some(key) = &call.key else { continue };
-            let place = (call.user, key.clone());
+            let place = KeyId::of(UserId(call.user), key);
             let kept = self.db.keys.get(&place).cloned();
             asked.insert(place);
             match (call.fate(), kept) {

@@ -144,14 +144,16 @@ impl Fault {
     }
 }
 
-/// Looks for a session at its COMMIT, from inside the server: from outside it has long gone on.
+/// Looks for a session at its COMMIT, from inside the server: from outside it has long gone on. A batch's one
+/// statement commits by itself: it is there when it waits for the log.
 const AT_COMMIT: &str = "CREATE FUNCTION pg_temp.at_commit(looks int, terminate bool) RETURNS int
     LANGUAGE plpgsql AS $$
     DECLARE found int;
     BEGIN
         FOR look IN 1..looks LOOP
             PERFORM pg_stat_clear_snapshot();
-            SELECT pid INTO found FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active' LIMIT 1;
+            SELECT pid INTO found FROM pg_stat_activity WHERE state = 'active' AND (query = 'COMMIT'
+                OR query LIKE '-- sales::write(%' AND wait_event IN ('WALSync', 'WALWrite')) LIMIT 1;
             IF found IS NOT NULL THEN
                 IF terminate THEN PERFORM pg_terminate_backend(found); END IF;
                 RETURN found;
@@ -169,7 +171,7 @@ async fn writer(sql: &Client, terminate: bool) -> Option<(Pid, bool)> {
         return Some((Pid::from_raw(pid), true));
     }
     let idle = "SELECT pid, CASE WHEN $1 THEN pg_terminate_backend(pid) END FROM pg_stat_activity
-        WHERE query = 'COMMIT' LIMIT 1";
+        WHERE query = 'COMMIT' OR query LIKE '-- sales::write(%' LIMIT 1";
     let row = sql.query_opt(idle, &[&terminate]).await.ok()??;
     Some((Pid::from_raw(row.get(0)), false))
 }

@@ -8,7 +8,7 @@ use lottery::domain::draw::{Ask, OrderRefusal, Step as Move, Times};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::payment::Payment;
-use lottery::domain::record::{Accepted, EndCharge, Fence, Key, Order, Record, Refused};
+use lottery::domain::record::{Accepted, EndCharge, Fence, Key, KeyId, Order, Record, Refused};
 
 use crate::actor::Actor;
 use crate::coverage::Coverage;
@@ -151,7 +151,7 @@ pub struct Process {
     pub inbox: VecDeque<Mail>,
     pub pools: Vec<PoolJob>,
     /// The idempotency keys that requests are being worked on with.
-    pub working: BTreeSet<(i64, String)>,
+    pub working: BTreeSet<KeyId>,
 }
 
 /// What surrounds an actor while it handles a message.

@@ -16,7 +16,8 @@ use lottery::domain::lottery::{DrawStatus, Rules};
 use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::pool::Pool;
-use lottery::domain::record::{Fence, Kept, Record};
+use lottery::domain::record::{Fence, Kept, KeyId, Record};
+use uuid::Uuid;
 
 use crate::facts::{self, Fact, Id};
 
@@ -61,7 +62,7 @@ pub struct TicketRow {
 }
 
 pub struct KeyRow {
-    pub request: [u8; 32],
+    pub request: Uuid,
     pub payment: PaymentId,
     pub answer: Option<String>,
     pub status: i16,
@@ -84,7 +85,7 @@ pub struct Store {
     pub draws: BTreeMap<DrawId, DrawRow>,
     pub payments: BTreeMap<PaymentId, PaymentRow>,
     pub tickets: BTreeMap<TicketId, TicketRow>,
-    pub keys: BTreeMap<(UserId, String), KeyRow>,
+    pub keys: BTreeMap<KeyId, KeyRow>,
     /// The rows of the transaction that was committed last.
     facts: Vec<Fact>,
 }
@@ -137,13 +138,12 @@ impl Store {
     pub fn commit(&mut self, books: Books) -> Result<(), RefusedBatch> {
         let Books { ledger, draws, changes, .. } = books;
         let mut keys = HashSet::new();
-        if !changes.new_keys.iter().all(|new| keys.insert((new.key.user, new.key.text.as_str()))) {
+        if !changes.new_keys.iter().all(|new| keys.insert(new.key.id)) {
             // ON CONFLICT DO UPDATE cannot affect a row a second time.
             return Err(RefusedBatch);
         }
-        for draw in &changes.changed_draws {
-            let sold = draws[draw].sold;
-            self.draw_mut(*draw).sold = sold;
+        for (draw, Sales { sold, .. }) in BTreeMap::from_iter(draws) {
+            self.draw_mut(draw).sold = sold;
             self.facts.push(Fact::Sold { draw: draw.0, sold });
         }
         for (id, row) in changes.new_payments.into_iter().chain(changes.changed_payments) {
@@ -174,10 +174,10 @@ impl Store {
         for new in changes.new_keys {
             let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
             let row = KeyRow { request: new.key.request, payment: new.payment, answer, status: new.status };
-            match self.keys.get_mut(&(new.key.user, new.key.text.clone())) {
+            match self.keys.get_mut(&new.key.id) {
                 Some(old) if old.request == row.request => old.answer = row.answer,
                 Some(_) => {}
-                None => drop(self.keys.insert((new.key.user, new.key.text), row)),
+                None => drop(self.keys.insert(new.key.id, row)),
             }
         }
         Ok(())

@@ -42,8 +42,24 @@ pub async fn list(
     user: UserId,
     page: Page<Uuid>,
 ) -> Result<Rows<Payment, Uuid>, DbError> {
+    // Purchases by stepping from ticket to ticket: the newest ticket before a payment belongs to the purchase
+    // before it, since nothing comes between a payment and its tickets.
     let sql = format!(
-        "-- payments::list()\n{VIEW} WHERE user_id = $1 AND id < $2 ORDER BY user_id DESC, id DESC LIMIT $3"
+        "-- payments::list()
+        WITH RECURSIVE purchases (id) AS (
+            SELECT $2::uuid
+            UNION ALL
+            SELECT (SELECT t.payment_id FROM tickets t WHERE t.user_id = $1 AND t.id < before.id
+                    ORDER BY t.user_id DESC, t.id DESC LIMIT 1)
+            FROM purchases before WHERE before.id IS NOT NULL
+        ), own AS (
+            (SELECT id FROM purchases OFFSET 1 LIMIT $3)
+            UNION ALL
+            (SELECT id FROM payments WHERE user_id = $1 AND id < $2 AND kind <> 'purchase'
+             ORDER BY user_id DESC, id DESC LIMIT $3)
+        )
+        {VIEW} WHERE id = ANY (ARRAY(SELECT id FROM own WHERE id IS NOT NULL ORDER BY id DESC LIMIT $3))
+        ORDER BY id DESC"
     );
     let rows = db.query(&sql, &[&user.0, &page.after.unwrap_or(Uuid::max()), &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| Ok(view(row, currency)?.payment)).collect::<Result<_, DbError>>()?;

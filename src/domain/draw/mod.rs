@@ -16,7 +16,7 @@ use super::lottery::{DrawStatus, Rules};
 use super::money::{Money, Share};
 use super::pool::Pool;
 use super::prize::fund;
-use super::record::{Expire, Fence};
+use super::record::{Expire, Fence, KeyId};
 
 pub use sale::{Ask, AskLine, OrderRefusal};
 
@@ -158,7 +158,7 @@ pub struct Draw {
     /// Records on their way to the database.
     out: usize,
     /// The keys of the orders among them, and how many orders each came with.
-    keys_out: HashMap<(UserId, String), usize>,
+    keys_out: HashMap<KeyId, usize>,
     /// The sale is over for good, though the database may not say so yet.
     stopped: bool,
 }

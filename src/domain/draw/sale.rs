@@ -62,7 +62,7 @@ impl Draw {
         id: impl FnMut() -> Uuid,
         rng: &mut impl Rng,
     ) -> Result<Order, OrderRefusal> {
-        let key = ask.key.as_ref().map(|key| (key.user, key.text.clone()));
+        let key = ask.key.map(|key| key.id);
         let decided = self.decide(ask, now, id, rng);
         match (&decided, key) {
             (Ok(_), Some(key)) => *self.keys_out.entry(key).or_default() += 1,
@@ -246,7 +246,7 @@ impl Draw {
 
     /// One order fewer is on its way with this key.
     fn forget(&mut self, key: &Key) {
-        if let Entry::Occupied(mut out) = self.keys_out.entry((key.user, key.text.clone())) {
+        if let Entry::Occupied(mut out) = self.keys_out.entry(key.id) {
             *out.get_mut() -= 1;
             if *out.get() == 0 {
                 out.remove();

@@ -131,7 +131,7 @@ fn a_stopped_sale_refuses_before_anything_else() {
 #[test]
 fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
     let mut draw = Draw::new(parts(DrawStatus::Open, pool([1])));
-    let key = |text: &str| Some(Key { user: UserId(1), text: text.to_owned(), request: [0; 32] });
+    let key = |text: &str| Some(Key { user: UserId(1), id: KeyId::of(UserId(1), text), request: Uuid::nil() });
     let ask = |key, lines| Ask { user: UserId(1), lines, reserve: None, key };
     let mut ids = (1_000_u128..).map(Uuid::from_u128);
     let mut order = |draw: &mut Draw, ask, at| {

@@ -129,6 +129,30 @@ async fn new_rows_never_shift_or_repeat_a_page() {
     }
 }
 
+/// Purchases of several tickets, reservations that were given back, deposits between them: every page size
+/// meets each payment once, in the order they were made, and another's never.
+#[actix_web::test]
+async fn a_list_of_payments_mixes_what_has_tickets_with_what_has_none() {
+    let world = World::new().await;
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 10_000_000).await);
+    let (draw, bob) = (admin.open_draw(&world, 0).await, world.rich_player("bob", 10_000_000).await);
+    let mut made = ids(&ann, "/payments").await;
+    let three = json!([{ "quick_pick": true }, { "quick_pick": true }, { "quick_pick": true }]);
+    for _ in 0..3 {
+        made.insert(0, ann.buy_quick(draw, 3).await["payment"]["id"].clone());
+        bob.buy_quick(draw, 2).await;
+        made.insert(0, ann.deposit(1).await["id"].clone());
+        let reserved = ann.order(draw, three.clone(), "later").await.expect(201);
+        let given_back = reserved["tickets"][1]["id"].as_str().unwrap();
+        ann.delete(&format!("/tickets/{given_back}")).await.expect(204);
+        made.insert(0, reserved["payment"]["id"].clone());
+    }
+    for limit in [1, 2, 4, 200] {
+        assert_eq!(leaf_through(&ann, "/payments", limit, async || {}).await, made, "pages of {limit}");
+    }
+    assert!(world.player("eve").await.all("/payments").await.is_empty());
+}
+
 #[actix_web::test]
 async fn neither_sales_nor_new_tickets_shift_the_pool() {
     let world = World::new().await;

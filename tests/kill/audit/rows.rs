@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use lottery::domain::record::KeyId;
 use tokio_postgres::Client;
 
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct Rows {
     /// By their payment.
     pub tickets: HashMap<String, Vec<Ticket>>,
     /// The payment that a user's key stands for.
-    pub keys: HashMap<(i64, String), String>,
+    pub keys: HashMap<KeyId, String>,
     /// By their ticket: how many, and how much in all.
     pub prizes: HashMap<String, (i64, i64)>,
 }
@@ -89,10 +90,10 @@ async fn tickets(sql: &Client) -> HashMap<String, Vec<Ticket>> {
     tickets
 }
 
-async fn keys(sql: &Client) -> HashMap<(i64, String), String> {
-    let statement = "SELECT user_id, key, payment_id::text FROM idempotency_keys WHERE payment_id IS NOT NULL";
+async fn keys(sql: &Client) -> HashMap<KeyId, String> {
+    let statement = "SELECT id, payment_id::text FROM idempotency_keys WHERE payment_id IS NOT NULL";
     let rows = sql.query(statement, &[]).await.unwrap();
-    rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect()
+    rows.iter().map(|row| (KeyId(row.get(0)), row.get(1))).collect()
 }
 
 async fn prizes(sql: &Client) -> HashMap<String, (i64, i64)> {

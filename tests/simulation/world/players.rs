@@ -6,7 +6,7 @@ use lottery::domain::draw::{Ask, AskLine, OrderRefusal};
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::payment::{Method, Payment};
-use lottery::domain::record::{Kept, Key, Order, Refused};
+use lottery::domain::record::{Kept, Key, KeyId, Order, Refused};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub struct Request {
     open: bool,
     key: Option<Key>,
     /// Its place among the keys being worked on.
-    working: Option<(i64, String)>,
+    working: Option<KeyId>,
 }
 
 impl Request {
@@ -58,18 +58,16 @@ impl World {
         let tried = self.model.tries(ask, process);
         let request = self.requests.len();
         self.say(|| format!("request {request} to process {process}: {it:?}"));
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&(ask as u64).to_le_bytes());
-        let key = it.key.as_ref().map(|text| Key { user, text: text.clone(), request: digest });
+        let digest = Uuid::from_u128(ask as u128);
+        let key = it.key.as_ref().map(|text| Key { user, id: KeyId::of(user, text), request: digest });
         self.requests.push(Request { ask, tried, process, open: true, key: key.clone(), working: None });
         if let Some(key) = &key {
-            let place = (it.user, key.text.clone());
-            if !self.processes[p].working.insert(place.clone()) {
+            if !self.processes[p].working.insert(key.id) {
                 self.coverage.saw(Seen::KeyInProgress);
                 self.hears(request, Told::No(No::InProgress));
                 return;
             }
-            self.requests[request].working = Some(place);
+            self.requests[request].working = Some(key.id);
         }
         let (deadline, waiting) = (self.deadline(), Waiting::Request(request));
         match it.what {
@@ -199,7 +197,7 @@ impl World {
     /// Answers from what is kept under the request's key, if there is anything.
     fn answer_from_key(&mut self, request: usize) -> bool {
         let Some(key) = self.requests[request].key.clone() else { return false };
-        let Some(row) = self.store.keys.get(&(key.user, key.text)) else { return false };
+        let Some(row) = self.store.keys.get(&key.id) else { return false };
         let kept = row.kept();
         let told = if kept.request == key.request { self.replay(request, kept) } else { Told::No(No::KeyReused) };
         self.hears(request, told);

@@ -105,9 +105,9 @@ pub async fn count_for_sale(db: &Client, draw: DrawId) -> Result<i64, Error> {
 /// Keeps an answer under its key; false if the key is taken.
 pub async fn keep_answer(db: &Client, key: &Key, answer: &str, at: Timestamp) -> Result<bool, Error> {
     let sql = "-- draws::keep_answer()
-        INSERT INTO idempotency_keys (user_id, key, request, answer, status, created_at)
-        VALUES ($1, $2, $3, $4, 201, $5) ON CONFLICT DO NOTHING";
-    let written = db.execute(sql, &[&key.user.0, &key.text, &key.request.as_slice(), &answer, &at]).await?;
+        INSERT INTO idempotency_keys (id, request, answer, status, created_at)
+        VALUES ($1, $2, $3, 201, $4) ON CONFLICT DO NOTHING";
+    let written = db.execute(sql, &[&key.id.0, &key.request, &answer, &at]).await?;
     Ok(written == 1)
 }
 

@@ -13,12 +13,13 @@ use uuid::Uuid;
 use super::ledger;
 use crate::actors::persistence::known::Known;
 use crate::actors::persistence::transaction::Session;
+use crate::db::read::keys::kept;
 use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
-use crate::domain::record::Kept;
+use crate::domain::record::{Kept, KeyId};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -36,10 +37,9 @@ const LOCK_PAYMENTS: &str = "-- sales::lock_payments(ids)
     FROM payments WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 
 // LATERAL keeps the plan on the index, whatever the table's size was when it was made.
-const FIND_KEYS: &str = "-- sales::find_keys(users, keys)
-    SELECT n.user_id, n.key, k.request, k.status, k.payment_id, k.answer
-    FROM unnest($1::bigint[], $2::text[]) AS n (user_id, key),
-    LATERAL (SELECT * FROM idempotency_keys i WHERE i.user_id = n.user_id AND i.key = n.key LIMIT 1) k";
+const FIND_KEYS: &str = "-- sales::find_keys(ids)
+    SELECT k.* FROM unnest($1::uuid[]) AS n (id),
+    LATERAL (SELECT id, request, status, payment_id, answer FROM idempotency_keys i WHERE i.id = n.id LIMIT 1) k";
 
 // One statement for all that an ordinary purchase writes. `unnest` stands in the select list: there its
 // arrays are walked side by side, while in FROM each would first be copied into a table of its own.
@@ -48,15 +48,15 @@ const FIND_KEYS: &str = "-- sales::find_keys(users, keys)
 // Where that is not what stands there, the last line divides by zero, and the COMMIT behind it is a rollback.
 const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets, transfers, keys)
     WITH marked AS (
-        UPDATE writers SET mark = $41 WHERE id = $40 AND NOT closed RETURNING 1
+        UPDATE writers SET mark = $40 WHERE id = $39 AND NOT closed RETURNING 1
     ), sold AS (
         UPDATE draw_sales s SET sold = n.sold
-        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold, unnest($42::bigint[]) AS epoch,
-                     unnest($43::bigint[]) AS before) n
+        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold, unnest($41::bigint[]) AS epoch,
+                     unnest($42::bigint[]) AS before) n
         WHERE s.draw_id = n.id AND s.epoch = n.epoch AND s.sold = n.before RETURNING 1
     ), moved AS (
         UPDATE accounts a SET balance = n.balance
-        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance, unnest($44::bigint[]) AS before) n
+        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance, unnest($43::bigint[]) AS before) n
         WHERE a.id = n.id AND a.balance = n.before RETURNING 1
     ), ordered AS (
         INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines,
@@ -71,13 +71,13 @@ const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets,
                unnest($21::bigint[]), unnest($22::bigint[]), unnest($23::text[]), unnest($24::uuid[]),
                unnest($25::text[])
     ), kept AS (
-        INSERT INTO idempotency_keys (user_id, key, request, payment_id, status, created_at)
-        SELECT unnest($26::bigint[]), unnest($27::text[]), unnest($28::bytea[]), unnest($29::uuid[]),
-               unnest($30::smallint[]), unnest($31::timestamptz[])
+        INSERT INTO idempotency_keys (id, request, payment_id, status, created_at)
+        SELECT unnest($26::uuid[]), unnest($27::uuid[]), unnest($28::uuid[]), unnest($29::smallint[]),
+               unnest($30::timestamptz[])
     ), transferred AS (
         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
-        SELECT unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]), unnest($35::bigint[]),
-               unnest($36::text[]), unnest($37::uuid[]), unnest($38::bigint[]), unnest($39::timestamptz[])
+        SELECT unnest($31::bigint[]), unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]),
+               unnest($35::text[]), unnest($36::uuid[]), unnest($37::bigint[]), unnest($38::timestamptz[])
     )
     SELECT 1 / (EXISTS (SELECT FROM marked) AND (SELECT count(*) FROM sold) = cardinality($1::bigint[])
                 AND (SELECT count(*) FROM moved) = cardinality($3::bigint[]))::int";
@@ -101,11 +101,10 @@ const RELEASE_TICKETS: &str = "-- sales::release_tickets(users, ids, statuses)
     WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
 
 // With the body as it was answered. A deposit keeps its key when it begins and its answer when it ends.
-const KEEP_ANSWERS: &str = "-- sales::keep_answers(users, keys, requests, payments, statuses, times, answers)
-    INSERT INTO idempotency_keys (user_id, key, request, payment_id, status, created_at, answer)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::uuid[], $5::smallint[], $6::timestamptz[],
-                         $7::text[])
-    ON CONFLICT (user_id, key) DO UPDATE SET answer = EXCLUDED.answer
+const KEEP_ANSWERS: &str = "-- sales::keep_answers(ids, requests, payments, statuses, times, answers)
+    INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::timestamptz[], $6::text[])
+    ON CONFLICT (id) DO UPDATE SET answer = EXCLUDED.answer
     WHERE idempotency_keys.request = EXCLUDED.request";
 
 /// Every plan is a nested loop over a key, and generic.
@@ -171,7 +170,7 @@ pub struct Found {
     pub accounts: Vec<(AccountId, Money)>,
     pub draws: Vec<(DrawId, Sales)>,
     pub payments: HashMap<PaymentId, PaymentRow>,
-    pub keys: HashMap<(UserId, String), Kept>,
+    pub keys: HashMap<KeyId, Kept>,
 }
 
 /// What is to be read before a batch can be judged.
@@ -180,7 +179,7 @@ pub struct Wanted<'n> {
     pub accounts: Vec<AccountId>,
     pub payments: &'n BTreeSet<PaymentId>,
     /// Others are taken for new, until the database says otherwise.
-    pub keys: BTreeSet<(UserId, String)>,
+    pub keys: BTreeSet<KeyId>,
 }
 
 impl Wanted<'_> {
@@ -195,8 +194,7 @@ pub async fn begin(session: &Session, wanted: &Wanted<'_>) -> Result<Found, Erro
     let draw_ids: Vec<i64> = wanted.draws.iter().map(|id| id.0).collect();
     let account_ids: Vec<i64> = wanted.accounts.iter().map(|id| id.0).collect();
     let payment_ids: Vec<Uuid> = wanted.payments.iter().map(|id| id.0).collect();
-    let (key_users, keys): (Vec<i64>, Vec<&str>) =
-        wanted.keys.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
+    let keys: Vec<Uuid> = wanted.keys.iter().map(|key| key.0).collect();
     let nothing_new = draw_ids.is_empty() && account_ids.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
@@ -204,17 +202,11 @@ pub async fn begin(session: &Session, wanted: &Wanted<'_>) -> Result<Found, Erro
         db.batch_execute("BEGIN"),
         some(db, &s.prefetch, nothing_new, [&draw_ids, &account_ids]),
         some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
-        some(db, &s.find_keys, keys.is_empty(), [&key_users, &keys]),
+        some(db, &s.find_keys, keys.is_empty(), [&keys]),
     )?;
     let mut found = Found {
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
-        keys: keys
-            .iter()
-            .filter_map(|row| {
-                let kept = crate::db::read::keys::kept(row).ok()?;
-                Some(((UserId(row.get("user_id")), row.get("key")), kept))
-            })
-            .collect(),
+        keys: keys.iter().map(|row| (KeyId(row.get("id")), kept(row))).collect(),
         ..Found::default()
     };
     for row in &rows {
@@ -279,18 +271,19 @@ pub async fn finish(session: &Session, books: &Books, known: &Known, mark: i64, 
         (&s.update_payments, changed.ids.is_empty(), &changed_params),
         (&s.pay_tickets, paid_ids.is_empty(), &paid),
         (&s.release_tickets, free_ids.is_empty(), &free),
-        (&s.keep_answers, answered.keys.is_empty(), &answered_params),
+        (&s.keep_answers, answered.ids.is_empty(), &answered_params),
     ];
+    let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
+    if !begun && rare.is_empty() {
+        // Alone, a statement is a transaction of its own.
+        return db.execute(&s.write, &write).await.map(drop);
+    }
     let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::with_capacity(rare.len() + 3);
     if !begun {
         sent.push(db.batch_execute("BEGIN").map_ok(|()| 0).boxed());
     }
     sent.push(db.execute(&s.write, &write).boxed());
-    for (statement, nothing, params) in rare {
-        if !nothing {
-            sent.push(db.execute(statement, params).boxed());
-        }
-    }
+    sent.extend(rare.into_iter().map(|(statement, _, params)| db.execute(statement, params).boxed()));
     // A refused statement turns this COMMIT into a rollback.
     sent.push(db.batch_execute("COMMIT").map_ok(|()| 0).boxed());
     try_join_all(sent).await.map(drop)
@@ -432,23 +425,21 @@ impl TicketColumns {
 
 /// Successes to keep, column by column.
 #[derive(Default)]
-struct KeyColumns<'a> {
-    users: Vec<i64>,
-    keys: Vec<&'a str>,
-    requests: Vec<&'a [u8]>,
+struct KeyColumns {
+    ids: Vec<Uuid>,
+    requests: Vec<Uuid>,
     payments: Vec<Uuid>,
     answers: Vec<Option<String>>,
     statuses: Vec<i16>,
     times: Vec<Timestamp>,
 }
 
-impl<'a> KeyColumns<'a> {
-    fn of(rows: &[&'a NewKey]) -> KeyColumns<'a> {
+impl KeyColumns {
+    fn of(rows: &[&NewKey]) -> KeyColumns {
         let mut columns = KeyColumns::default();
         for row in rows {
-            columns.users.push(row.key.user.0);
-            columns.keys.push(&row.key.text);
-            columns.requests.push(&row.key.request);
+            columns.ids.push(row.key.id.0);
+            columns.requests.push(row.key.request);
             columns.payments.push(row.payment.0);
             // A payment is plain fields: it always has a JSON text.
             columns.answers.push(row.answer.as_ref().and_then(|answer| serde_json::to_string(answer).ok()));
@@ -459,7 +450,7 @@ impl<'a> KeyColumns<'a> {
     }
 
     fn plain(&self) -> Vec<Param<'_>> {
-        vec![&self.users, &self.keys, &self.requests, &self.payments, &self.statuses, &self.times]
+        vec![&self.ids, &self.requests, &self.payments, &self.statuses, &self.times]
     }
 
     fn with_answers(&self) -> Vec<Param<'_>> {
