@@ -72,6 +72,7 @@ happenings! {
     ReloadSettling => "draws loaded in the middle of their settlement",
     ReloadCancelling => "draws loaded in the middle of their refunds",
     ClockJump => "clocks that jumped over a draw's whole sale",
+    WokeLate => "clocks heard late",
     Rescheduled => "draws rescheduled",
     PoolMade => "pools made during the sale",
     PoolStale => "pools refused because the epoch had passed",

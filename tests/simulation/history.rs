@@ -23,7 +23,7 @@ const PATIENCE: usize = 6_000;
 const UNREST: usize = 60;
 
 /// What may happen, with its weight.
-const ACTS: [(Act, usize); 19] = [
+const ACTS: [(Act, usize); 20] = [
     (Act::Order, 26),
     (Act::Pay, 10),
     (Act::Card, 7),
@@ -39,6 +39,7 @@ const ACTS: [(Act, usize); 19] = [
     (Act::TellAgain, 4),
     (Act::HangUp, 3),
     (Act::Pass, 12),
+    (Act::Wake, 8),
     (Act::Admin, 3),
     (Act::Pool, 3),
     (Act::Lose, 1),
@@ -62,6 +63,7 @@ enum Act {
     TellAgain,
     HangUp,
     Pass,
+    Wake,
     Admin,
     Pool,
     Lose,
@@ -221,6 +223,14 @@ impl History {
                 self.world.hang_up(request);
             }
             Act::Pass => self.pass(),
+            Act::Wake => {
+                let live = self.world.processes[p].live();
+                let Some(draw) = self.world.dice.one_of(&live) else { return false };
+                if !self.world.wake(p, draw) {
+                    return false;
+                }
+                self.world.coverage.saw(Seen::WokeLate);
+            }
             Act::Admin => self.admin(p),
             Act::Pool => self.pool(p),
             Act::Lose => {

@@ -33,6 +33,8 @@ pub use players::Request;
 pub const PLAYERS: i64 = 3;
 /// What each player begins with, in minor units.
 const FUNDS: i64 = 400;
+/// How many in a thousand who wait for the clock sleep on when it strikes.
+const LATE: usize = 300;
 /// When a history begins.
 const BEGINNING: i64 = 1_900_000_000;
 
@@ -215,19 +217,29 @@ impl World {
         self.model.commit(&facts, balances);
     }
 
-    /// Time passes; whoever waited for it wakes.
+    /// Time passes; whoever waited for it wakes, at once or late.
     pub fn pass(&mut self, seconds: i64) {
         self.say(|| format!("{seconds} s pass"));
         self.now += SignedDuration::from_secs(seconds);
         for p in 0..self.processes.len() {
             for draw in self.processes[p].live() {
-                self.with_actor(p, draw, |actor, around| {
-                    if actor.timer.is_some_and(|at| at <= around.now) {
-                        actor.wake(around);
-                    }
-                });
+                if !self.dice.chance(LATE) {
+                    self.wake(p, draw);
+                }
             }
         }
+    }
+
+    /// Wakes an actor whose time has come; false if it has not.
+    pub fn wake(&mut self, p: usize, draw: DrawId) -> bool {
+        let mut due = false;
+        self.with_actor(p, draw, |actor, around| {
+            due = actor.timer.is_some_and(|at| at <= around.now);
+            if due {
+                actor.wake(around);
+            }
+        });
+        due
     }
 
     /// Has a live actor do something, and lets what it says take effect.
