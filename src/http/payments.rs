@@ -61,13 +61,13 @@ pub async fn pay(
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
     let paid = match (view.draw, card) {
         (None, _) => Err(SaleError::NotPayable),
-        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key.clone(), working.hold()).await,
+        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key, working.hold()).await,
         (Some(draw), Some(card)) => {
             // Before a card is charged the key must be known to be new.
             if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
                 return Ok(first);
             }
-            let key = working.key.clone();
+            let key = working.key;
             charged(&state, &working, charge(state.clone(), draw, caller.user, id, card, key)).await
         }
     };
@@ -115,7 +115,7 @@ async fn charge(
     card: CardToken,
     key: Option<Key>,
 ) -> Result<Payment, SaleError> {
-    let payment = state.draws.begin_charge(draw, user, id, key.clone()).await?;
+    let payment = state.draws.begin_charge(draw, user, id, key).await?;
     let order = ChargeOrder { payment: id, amount: payment.amount, currency: payment.currency, card };
     let charge = state.provider.charge(order).await;
     state.draws.end_charge(draw, user, id, payment.updated_at, charge, key).await

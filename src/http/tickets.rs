@@ -97,7 +97,7 @@ pub async fn order(
     state.limits.purchase(caller.user, state.clock.now())?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
     let pay_now = body.payment == When::Wallet;
-    match state.draws.order(draw, caller.user, lines, pay_now, working.key.clone(), working.hold()).await {
+    match state.draws.order(draw, caller.user, lines, pay_now, working.key, working.hold()).await {
         Ok(ordered) => Ok(HttpResponse::Created().json(ordered_body(&state, ordered)?)),
         Err(error) => refused(&state, &working, error).await,
     }

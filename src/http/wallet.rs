@@ -61,7 +61,7 @@ pub async fn deposit(
     }
     let card = card(&state, &body.token)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let deposit = charge(state.clone(), caller.user, Money::new(body.amount), card, working.key.clone());
+    let deposit = charge(state.clone(), caller.user, Money::new(body.amount), card, working.key);
     match charged(&state, &working, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
         Err(error) => refused(&state, &working, error).await,
@@ -78,7 +78,7 @@ async fn charge(
 ) -> Result<Payment, SaleError> {
     let at = state.clock.now();
     let payment = PaymentId(state.clock.ids().next(at));
-    let begin = BeginDeposit { user, payment, amount, at, key: key.clone() };
+    let begin = BeginDeposit { user, payment, amount, at, key };
     let deadline = Some(state.persistence.deadline());
     written(state.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
     let order = ChargeOrder { payment, amount, currency: state.currency, card };

@@ -213,11 +213,6 @@ impl House {
         std::mem::take(&mut self.frozen)
     }
 
-    /// What Postgres itself has logged since the service was last started.
-    pub fn postgres_log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir.join("data/postgres.log")).unwrap_or_default()).into_owned()
-    }
-
     /// The end of the service's log, for whoever reads a failure.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n")

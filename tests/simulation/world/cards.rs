@@ -52,7 +52,7 @@ impl World {
     ) {
         let row = &self.store.payments[&payment];
         let (user, draw) = (row.user, row.draw.unwrap());
-        let charge = self.new_charge(p, Some(request), Some(draw), user, payment, key.clone());
+        let charge = self.new_charge(p, Some(request), Some(draw), user, payment, key);
         let waiting = Waiting::Charge(charge);
         self.route(p, draw, Message::BeginCharge { user, payment, key, deadline, waiting });
     }
@@ -67,7 +67,7 @@ impl World {
         deadline: u64,
     ) {
         let payment = PaymentId(self.id());
-        let charge = self.new_charge(p, Some(request), None, user, payment, key.clone());
+        let charge = self.new_charge(p, Some(request), None, user, payment, key);
         let (amount, at) = (Money::new(amount), self.now);
         let record = Record::BeginDeposit(BeginDeposit { user, payment, amount, at, key });
         self.submit(p, record, Some(deadline), Waiting::Charge(charge));
@@ -155,7 +155,7 @@ impl World {
         let Stage::Telling(said) = it.stage.clone() else { return };
         let Some(p) = self.processes.iter().position(|process| process.name == it.process) else { return };
         it.stage = Stage::Told(said.clone());
-        let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key.clone(), self.now);
+        let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
         let waiting = Waiting::Charge(charge);
         match it.draw {
             Some(draw) => {
@@ -196,7 +196,7 @@ impl World {
             }
             (Stage::Told(said), Err(SaleError::NotReserved)) => {
                 // The draw is over: written without it.
-                let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key.clone(), self.now);
+                let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
                 let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
                 self.submit(p, Record::EndCharge(end), None, Waiting::Charge(charge));
             }

@@ -60,7 +60,7 @@ impl World {
         self.say(|| format!("request {request} to process {process}: {it:?}"));
         let digest = Uuid::from_u128(ask as u128);
         let key = it.key.as_ref().map(|text| Key { user, id: KeyId::of(user, text), request: digest });
-        self.requests.push(Request { ask, tried, process, open: true, key: key.clone(), working: None });
+        self.requests.push(Request { ask, tried, process, open: true, key, working: None });
         if let Some(key) = &key {
             if !self.processes[p].working.insert(key.id) {
                 self.coverage.saw(Seen::KeyInProgress);
@@ -196,7 +196,7 @@ impl World {
 
     /// Answers from what is kept under the request's key, if there is anything.
     fn answer_from_key(&mut self, request: usize) -> bool {
-        let Some(key) = self.requests[request].key.clone() else { return false };
+        let Some(key) = self.requests[request].key else { return false };
         let Some(row) = self.store.keys.get(&key.id) else { return false };
         let kept = row.kept();
         let told = if kept.request == key.request { self.replay(request, kept) } else { Told::No(No::KeyReused) };
