@@ -13,7 +13,7 @@ mod write;
 
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use tokio::sync::oneshot;
 
 use crate::actors::board::Board;
@@ -21,11 +21,11 @@ use crate::db::Db;
 use crate::domain::money::Currency;
 use crate::domain::record::{Accepted, Record, Refused};
 
-use mailbox::{Mailbox, StepJob, Submit};
+use mailbox::{Mailbox, StepJob};
 use transaction::Writer;
 
 pub use aside::{PoolWritten, Rotated, Taken, insert_user};
-pub use mailbox::{Answer, Answered, ReplyTo};
+pub use mailbox::{Answer, Answered, ReplyTo, Submit};
 pub use transaction::{Step, StepError};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::refund::Refund;
@@ -46,6 +46,8 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Persistence {
     mailbox: Addr<Mailbox>,
+    /// Where records go: the same, or what a bench put in its place.
+    records: Recipient<Submit>,
     db: Db,
     limits: Limits,
 }
@@ -62,7 +64,12 @@ impl Persistence {
     ) -> Persistence {
         let writer = Writer::new(writer, currency, board);
         let mailbox = Mailbox::new(writer, limits).start();
-        Persistence { mailbox, db, limits }
+        Persistence { records: mailbox.clone().recipient(), mailbox, db, limits }
+    }
+
+    /// The same, but its records go to somebody else. Order is kept among them, not between them and steps.
+    pub fn with_records(self, records: Recipient<Submit>) -> Persistence {
+        Persistence { records, ..self }
     }
 
     /// When a record submitted now must have been taken up.
@@ -75,7 +82,7 @@ impl Persistence {
     /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
     /// (what must become true whenever the database can) waits for as long as it takes.
     pub fn submit(&self, record: Record, deadline: Option<Instant>, reply: ReplyTo) {
-        self.mailbox.do_send(Submit { record, deadline, reply });
+        self.records.do_send(Submit { record, deadline, reply });
     }
 
     /// Hands a record on and waits for what became of it.

@@ -1,0 +1,118 @@
+//! What the benches measure in: a Postgres of their own, the service on it with a hot draw and rich players, and
+//! a client that costs little. Measures nothing itself.
+
+use std::net::SocketAddr;
+
+use jiff::SignedDuration;
+use lottery::actors::draws::Draws;
+use lottery::app::App;
+use lottery::clock::Clock;
+use lottery::config::Config;
+use lottery::db::connect;
+use lottery::db::embedded::{Options, Server};
+use lottery::domain::draw::{Step, Times};
+use lottery::domain::game::Game;
+use lottery::domain::id::{DrawId, LotteryId};
+use lottery::domain::lottery::Rules;
+use lottery::domain::money::{Money, Share};
+use lottery::domain::prize::{Award, PrizeTable, Tier};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_postgres::config::Host;
+
+/// Players, each with a wallet of its own.
+pub const USERS: i64 = 256;
+/// What a ticket costs.
+pub const PRICE: i64 = 10_000;
+
+/// A Postgres of its own, with the service on it.
+pub struct House {
+    pub server: Server,
+    pub app: App,
+    _directory: TempDir,
+}
+
+impl House {
+    pub async fn open() -> House {
+        let directory = tempfile::Builder::new().prefix("lottery-bench-").tempdir().unwrap();
+        let server = Server::start(&Options::new(directory.path())).await.unwrap();
+        let nothing = tempfile::NamedTempFile::new().unwrap();
+        let mut config = Config::load(Some(nothing.path())).unwrap();
+        let database = server.connection();
+        let Host::Unix(socket) = &database.get_hosts()[0] else { unreachable!("the server has a socket") };
+        config.database.url = Some(format!("host='{}' user=lottery dbname=lottery", socket.display()).into());
+        config.auth.jwt_secret = Some("a secret of the benches, long enough to sign with".into());
+        config.server.port = 0;
+        config.limits.enabled = false;
+        config.limits.orders_in_flight = 4_096;
+        let app = App::start(&config, Clock::system()).await.unwrap();
+        let people = format!(
+            "INSERT INTO users (username, email, password_hash, created_at)
+             SELECT 'player' || n, 'player' || n || '@example.com', 'none', now() FROM generate_series(1, {USERS}) n;
+             INSERT INTO accounts (id, kind, user_id, balance)
+             SELECT id * 8 + 1, 'wallet', id, 1000000000000 FROM users"
+        );
+        connect(&database).await.unwrap().batch_execute(&people).await.unwrap();
+        House { server, app, _directory: directory }
+    }
+
+    pub async fn close(self) {
+        self.app.stop().await.unwrap();
+        self.server.stop().await.unwrap();
+    }
+}
+
+/// A new draw on sale, for as long as anything is measured.
+pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
+    let game = Game::new(5, 36).unwrap();
+    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
+    let rules = Rules {
+        lottery: LotteryId("5of36".to_owned()),
+        game,
+        price: Money::new(PRICE),
+        fund_share: Share::new(5_000).unwrap(),
+        prizes: PrizeTable::new(game, tiers).unwrap(),
+    };
+    let end = clock.now() + SignedDuration::from_hours(24);
+    let times = Times { sales_open_at: None, sales_close_at: end, draw_at: end };
+    let draw = draws.create(&rules, &times).await.unwrap();
+    assert!(draws.step(draw, Step::Open, String::new()).await.unwrap());
+    draw
+}
+
+/// A connection that is kept: sends a request, and reads its answer to the end.
+pub struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Connection {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Connection { stream, read: Vec::with_capacity(1 << 16) }
+    }
+
+    /// Whether the answer was a success.
+    pub async fn ask(&mut self, request: &[u8]) -> bool {
+        self.stream.write_all(request).await.unwrap();
+        self.read.clear();
+        loop {
+            assert!(self.stream.read_buf(&mut self.read).await.unwrap() > 0, "the service hung up");
+            if let Some(length) = answer_length(&self.read)
+                && self.read.len() >= length
+            {
+                return self.read.starts_with(b"HTTP/1.1 2");
+            }
+        }
+    }
+}
+
+/// How long the answer is, head and body, once its head is there.
+fn answer_length(read: &[u8]) -> Option<usize> {
+    let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&read[..head]).unwrap();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    Some(head + length.parse::<usize>().unwrap())
+}

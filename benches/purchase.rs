@@ -1,0 +1,225 @@
+//! Purchases a second, floor by floor: the actors before a persistence that keeps nothing; the whole service over
+//! HTTP, durable; and, in the same run, the same rows written naively, one transaction a purchase. One hot draw,
+//! one quick pick an order, paid from the wallet, by 256 players.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "a measurement")]
+
+mod house;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix_web::rt::System;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+use lottery::actors::board::Board;
+use lottery::actors::draws::{self, Draws};
+use lottery::actors::persistence::{Answer, Answered, Limits, Persistence, ReplyTo, Submit};
+use lottery::clock::{Clock, Ids};
+use lottery::db::{Db, connect};
+use lottery::domain::books::{Books, Changes, Sales};
+use lottery::domain::draw::AskLine;
+use lottery::domain::id::{DrawId, SessionId, UserId};
+use lottery::domain::ledger::{AccountId, Ledger};
+use lottery::domain::money::Money;
+use tokio_postgres::{Client, Statement};
+use uuid::Uuid;
+
+use self::house::{Connection, House, PRICE, USERS, open_draw};
+
+/// Records judged over the same books before they begin anew, as a batch's do.
+const BATCH: usize = 512;
+
+/// Judges records as the writer does, one at a time, and keeps nothing.
+struct InMemory(Books);
+
+/// The books of the hot draw, in which everybody is rich.
+fn books(draws: HashMap<DrawId, Sales>) -> Books {
+    let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000_000)));
+    let escrows = draws.keys().map(|draw| (AccountId::escrow(*draw), Money::ZERO));
+    Books {
+        currency: "RUB".parse().unwrap(),
+        ledger: Ledger::new(wallets.chain(escrows)),
+        draws,
+        payments: HashMap::new(),
+        keys: HashMap::new(),
+        changes: Changes::default(),
+    }
+}
+
+impl Actor for InMemory {
+    type Context = Context<Self>;
+}
+
+impl Handler<Submit> for InMemory {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
+        let fence = submit.record.fence().unwrap();
+        if self.0.changes.new_tickets.len() % BATCH == 0 {
+            let mut draws = std::mem::take(&mut self.0.draws);
+            draws.entry(fence.draw).or_insert(Sales { epoch: fence.epoch, sold: 0 });
+            self.0 = books(draws);
+        }
+        let result = self.0.judge(&submit.record);
+        if let ReplyTo::Draw(draw, waiting) = submit.reply {
+            draw.do_send(Answered(vec![Answer { record: submit.record, result, waiting }]));
+        }
+    }
+}
+
+/// The registry and a draw's actor on this thread, over a persistence in memory. The draw itself is loaded from
+/// the database.
+async fn actors(house: &House) -> (Draws, DrawId) {
+    let (clock, board, database) = (Clock::system(), Board::default(), house.server.connection());
+    let db = Db::new(&database, 2).unwrap();
+    let limits = Limits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
+    let currency = "RUB".parse().unwrap();
+    let persistence = Persistence::start(database, db.clone(), currency, board.clone(), limits)
+        .with_records(InMemory(books(HashMap::new())).start().recipient());
+    let options = draws::Options { in_flight: 4_096, pool_limit: 1, reservation: SignedDuration::from_mins(10) };
+    let draws = Draws::start(db, persistence, board, clock.clone(), options).await.unwrap();
+    let draw = open_draw(&draws, &clock).await;
+    (draws, draw)
+}
+
+/// So many at a time until all are done: how long it took.
+async fn spread<F: Future<Output = ()>>(all: u64, at_a_time: u64, worker: impl Fn(u64, u64) -> F) -> Duration {
+    let share = |n| all / at_a_time + u64::from(n < all % at_a_time);
+    let started = Instant::now();
+    join_all((0..at_a_time).map(|n| worker(n, share(n)))).await;
+    started.elapsed()
+}
+
+/// The rows of a purchase in one transaction, as one would write them without thinking of the others: both
+/// sides of the double entry, the count of the draw, the payment, the ticket, the transfer.
+struct Naive {
+    db: Client,
+    statements: [Statement; 6],
+}
+
+impl Naive {
+    async fn new(house: &House) -> Naive {
+        let db = connect(&house.server.connection()).await.unwrap();
+        let sql = [
+            "UPDATE accounts SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance",
+            "UPDATE accounts SET balance = balance + $2 WHERE id = $1",
+            "UPDATE draw_sales SET sold = sold + 1 WHERE draw_id = $1 RETURNING sold",
+            "INSERT INTO payments (id, user_id, kind, status, amount, method, draw_id, lines, created_at, updated_at)
+             VALUES ($1, $2, 'purchase', 'paid', $3, 'wallet', $4, 1, now(), now())",
+            "INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, status)
+             VALUES ($1, $2, $3, $4, $5, $6, 'quick_pick', 'paid')",
+            "INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+             VALUES ($1, $2, $3, $4, 'purchase', $5, $6, now())",
+        ];
+        let mut statements = Vec::new();
+        for sql in sql {
+            statements.push(db.prepare(sql).await.unwrap());
+        }
+        Naive { db, statements: statements.try_into().unwrap() }
+    }
+
+    async fn buy(&self, draw: DrawId, user: i64, payment: Uuid, ticket: Uuid) {
+        let (db, [pay, earn, count, payments, tickets, transfers]) = (&self.db, &self.statements);
+        let (wallet, escrow) = (user * 8 + 1, draw.0 * 8 + 3);
+        db.batch_execute("BEGIN").await.unwrap();
+        let left: i64 = db.query_one(pay, &[&wallet, &PRICE]).await.unwrap().get(0);
+        db.execute(payments, &[&payment, &user, &PRICE, &draw.0]).await.unwrap();
+        db.execute(transfers, &[&user, &wallet, &escrow, &PRICE, &payment, &left]).await.unwrap();
+        db.execute(earn, &[&escrow, &PRICE]).await.unwrap();
+        let number: i64 = db.query_one(count, &[&draw.0]).await.unwrap().get(0);
+        db.execute(tickets, &[&user, &ticket, &payment, &draw.0, &number, &31_i64]).await.unwrap();
+        db.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// The head of a purchase by each player, up to where a key or the body follows.
+fn requests(house: &House, draw: DrawId) -> Vec<String> {
+    let (state, now) = (&house.app.state, Clock::system().now());
+    let request = |user| {
+        let token = state.tokens.issue(UserId(user), SessionId(Uuid::nil()), now);
+        format!(
+            "POST /api/v1/draws/{draw}/tickets HTTP/1.1\r\nHost: lottery\r\nContent-Type: application/json\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n",
+            BODY.len()
+        )
+    };
+    (1..=USERS).map(request).collect()
+}
+
+const BODY: &str = r#"{"tickets":[{"quick_pick":true}],"payment":"wallet"}"#;
+
+fn purchases(criterion: &mut Criterion) {
+    let system = System::new();
+    let house = system.block_on(House::open());
+    let (in_memory, memory_draw) = system.block_on(actors(&house));
+    let (clock, state) = (Clock::system(), &house.app.state);
+    let draw = system.block_on(open_draw(&state.draws, &clock));
+    let requests = requests(&house, draw);
+
+    let mut group = criterion.benchmark_group("purchase");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(1));
+    group.warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
+
+    group.bench_function("registry and actor, nothing kept", |bencher| {
+        bencher.iter_custom(|count| {
+            system.block_on(spread(count, 256, async |n, share| {
+                let user = UserId(n as i64 + 1);
+                for _ in 0..share {
+                    let lines = vec![AskLine::QuickPick];
+                    in_memory.order(memory_draw, user, lines, true, None, None).await.unwrap();
+                }
+            }))
+        });
+    });
+
+    for (keyed, at_a_time) in [(false, 64), (false, 256), (true, 64), (true, 256)] {
+        let keys = if keyed { ", with keys" } else { "" };
+        let name = format!("over HTTP, durable, {at_a_time} connections{keys}");
+        let mut connections: Vec<_> = (0..at_a_time)
+            .map(|_| tokio::sync::Mutex::new(system.block_on(Connection::open(house.app.address))))
+            .collect();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| {
+                system.block_on(spread(count, at_a_time, async |n, share| {
+                    let mut connection = connections[n as usize].lock().await;
+                    for turn in 0..share {
+                        let head = &requests[((n + turn * at_a_time) % USERS as u64) as usize];
+                        let key = match keyed {
+                            true => format!("Idempotency-Key: {}\r\n", Uuid::from_u128(rand::random())),
+                            false => String::new(),
+                        };
+                        assert!(connection.ask(format!("{head}{key}\r\n{BODY}").as_bytes()).await);
+                    }
+                }))
+            });
+        });
+        connections.clear();
+    }
+
+    let ids = Ids::new();
+    for at_a_time in [4, 16] {
+        let naive: Vec<Naive> = (0..at_a_time).map(|_| system.block_on(Naive::new(&house))).collect();
+        let draw = system.block_on(open_draw(&state.draws, &clock));
+        group.bench_function(format!("naive, a transaction each, {at_a_time} connections"), |bencher| {
+            bencher.iter_custom(|count| {
+                system.block_on(spread(count, at_a_time, async |n, share| {
+                    for turn in 0..share {
+                        let user = ((n + turn * at_a_time) % USERS as u64) as i64 + 1;
+                        let (payment, ticket) = (ids.next(clock.now()), ids.next(clock.now()));
+                        naive[n as usize].buy(draw, user, payment, ticket).await;
+                    }
+                }))
+            });
+        });
+    }
+    group.finish();
+    drop(in_memory);
+    system.block_on(house.close());
+}
+
+criterion_group!(benches, purchases);
+criterion_main!(benches);
