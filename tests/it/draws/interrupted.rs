@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use lottery::db::read::payout::end_of_payment;
+use lottery::domain::id::DrawId;
+
 use super::*;
 
 /// Sells more than the first step of a settlement or refund pays (200 credits, by their owners), the last of
@@ -112,4 +115,19 @@ async fn wherever_the_service_stops_a_settlement_ends_the_same() {
     }
     world.until_draw_is(id, "completed").await;
     world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_window_of_refunds_never_ends_in_the_middle_of_a_payment() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 100_000_000).await;
+    let id = admin.open_draw(&world, 0).await;
+    for lines in [1, 100, 2] {
+        ann.buy_quick(id, lines).await;
+    }
+    let db = &world.app().state.db;
+    for (ticket, last) in [(1, 1), (2, 101), (50, 101), (101, 101), (102, 103), (103, 103)] {
+        assert_eq!(end_of_payment(db, DrawId(id), ticket).await.unwrap(), last, "of ticket {ticket}");
+    }
 }
