@@ -1,15 +1,17 @@
 //! The draw actor: owns one draw, lets it decide, hands its records on in the order they were decided,
 //! and moves it through its life by the clock and by the admins' word. Knows no SQL.
 
+mod payout;
 mod steps;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::board::Board;
 use super::draws::{DrawMessage, Options, SaleError, StepRefusal, Waiting};
@@ -29,6 +31,14 @@ pub struct Surroundings {
     pub clock: Clock,
     pub options: Options,
     pub db: Db,
+    /// For what is about to be paid out.
+    payouts: Arc<Semaphore>,
+}
+
+impl Surroundings {
+    pub fn new(persistence: Persistence, board: Board, clock: Clock, options: Options, db: Db) -> Surroundings {
+        Surroundings { persistence, board, clock, options, db, payouts: payout::places() }
+    }
 }
 
 /// Nothing more will come: the draw is over.
@@ -86,7 +96,7 @@ pub struct DrawActor {
     under_way: Option<UnderWay>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Makes pool tickets, one call at a time.
-    making: std::sync::Arc<tokio::sync::Mutex<()>>,
+    making: Arc<tokio::sync::Mutex<()>>,
     farewell: Farewell,
     /// Every line that this actor logs stands in it.
     span: tracing::Span,
@@ -105,7 +115,7 @@ impl DrawActor {
             asked: VecDeque::new(),
             under_way: None,
             timer: None,
-            making: std::sync::Arc::default(),
+            making: Arc::default(),
             farewell,
             span,
         }

@@ -58,7 +58,7 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(db: Db, persistence: Persistence, board: Board, clock: Clock, options: Options) -> Registry {
-        let around = Surroundings { persistence, board, clock, options, db: db.clone() };
+        let around = Surroundings::new(persistence, board, clock, options, db.clone());
         Registry { db, around, draws: HashMap::new() }
     }
 

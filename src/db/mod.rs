@@ -4,9 +4,11 @@
 pub mod embedded;
 pub mod read;
 
+use std::pin::pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls, Row};
 
@@ -27,7 +29,7 @@ const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("no connection to the database: {0}")]
-    Pool(#[from] deadpool_postgres::PoolError),
+    Pool(#[from] PoolError),
     #[error("the database refused: {0}")]
     Postgres(#[from] tokio_postgres::Error),
     #[error("migrations: {0}")]
@@ -45,6 +47,17 @@ pub enum DbError {
     /// A row that this version of the service did not write.
     #[error("the database holds what it cannot: {0}")]
     Corrupt(&'static str),
+}
+
+impl DbError {
+    /// Whether the same may well work later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            DbError::Pool(PoolError::Timeout(_)) | DbError::Silent(_) => true,
+            DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_passing(error),
+            _ => false,
+        }
+    }
 }
 
 /// An error with all its causes in one line: the driver's own text names only its kind.
@@ -108,6 +121,25 @@ impl Db {
         self.read(LONG_READ_WAIT, sql, params).await
     }
 
+    /// Hands on the rows of a statement that reads a whole draw, one by one: a row in the driver's form is many
+    /// times what it holds.
+    async fn each(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+        mut take: impl FnMut(&Row) -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
+        let rows = async |client: &Client| {
+            let statement = client.prepare_cached(sql).await?;
+            let mut rows = pin!(client.query_raw(&statement, params.iter().copied()).await?);
+            while let Some(row) = rows.try_next().await? {
+                take(&row)?;
+            }
+            Ok(())
+        };
+        self.within(LONG_READ_WAIT, rows).await
+    }
+
     /// The one row of a statement, or none.
     async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, DbError> {
         let mut rows = self.query(sql, params).await?;
@@ -115,10 +147,19 @@ impl Db {
     }
 
     async fn read(&self, wait: Duration, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        let rows = async |client: &Client| Ok(client.query(&client.prepare_cached(sql).await?, params).await?);
+        self.within(wait, rows).await
+    }
+
+    /// Reads on a connection of the pool, for so long at most.
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        read: impl AsyncFnOnce(&Client) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
         let client = self.pool.get().await?;
-        let rows = async { client.query(&client.prepare_cached(sql).await?, params).await };
-        match tokio::time::timeout(wait, rows).await {
-            Ok(rows) => Ok(rows?),
+        match tokio::time::timeout(wait, read(&client)).await {
+            Ok(read) => read,
             Err(_) => {
                 // Nobody else shall wait behind what it still waits for.
                 drop(deadpool_postgres::Object::take(client));

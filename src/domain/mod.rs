@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod lottery;
 pub mod money;
 pub mod payment;
+pub mod payout;
 pub mod pool;
 pub mod prize;
 pub mod record;

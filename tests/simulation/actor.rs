@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lottery::domain::draw::{Allowed, Draw, Due, Step as Move, Stopping, Times};
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
+use lottery::domain::payout::{Progress, Window};
 use lottery::domain::record::{Accepted, Record, Refused};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::process::{
     Answer, Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Reply, SaleError, StepError, Submit,
     Waiting, Word,
 };
-use crate::store::{Output, Step};
+use crate::store::{Output, Payout, Step};
 
 /// A step that was asked for, by an admin or by the clock.
 struct Asked {
@@ -38,13 +39,28 @@ pub struct Actor {
     pub timer: Option<Timestamp>,
     asked: VecDeque<Asked>,
     under_way: Option<UnderWay>,
+    paying: Option<PayingOut>,
+}
+
+/// The window that is being paid, and how far it is with the step that was handed on.
+struct PayingOut {
+    payout: Payout,
+    window: Window,
+    progress: Progress,
 }
 
 impl Actor {
     /// Takes a loaded draw on: a settlement or refund that a crash has interrupted goes on.
     pub fn start(draw: Draw, generation: u64, around: &mut Around<'_>) -> Actor {
-        let mut actor =
-            Actor { generation, draw, lost: false, timer: None, asked: VecDeque::new(), under_way: None };
+        let mut actor = Actor {
+            generation,
+            draw,
+            lost: false,
+            timer: None,
+            asked: VecDeque::new(),
+            under_way: None,
+            paying: None,
+        };
         let step = match actor.draw.status() {
             DrawStatus::Settling => Some(Move::Conduct),
             DrawStatus::Cancelling => Some(Move::Cancel),
@@ -270,7 +286,7 @@ impl Actor {
         let winning = self.draw.view().winning;
         self.under_way = Some(UnderWay::Writing(asked));
         match winning {
-            Some(_) => self.count(around),
+            Some(_) => self.settle(around),
             None => {
                 let pick = self.draw.rules().game.random_pick(around.dice.rng());
                 self.write(Step::Conduct { pick, at: around.now }, around);
@@ -278,21 +294,58 @@ impl Actor {
         }
     }
 
-    fn count(&mut self, around: &mut Around<'_>) {
+    /// Every ticket is counted, unless a crash came after that, and the winners are paid.
+    fn settle(&mut self, around: &mut Around<'_>) {
+        let draw = self.draw.id();
+        if around.store.is_counted(draw) {
+            return self.pay_out(Payout::Prizes, around.store.progress(draw, Payout::Prizes), around);
+        }
         let (winning, at) = (self.draw.view().winning.unwrap(), around.now);
-        let limit = around.dice.between(1, 7);
-        self.write(Step::Count { winning, limit, at }, around);
-    }
-
-    fn pay_prizes(&mut self, around: &mut Around<'_>) {
-        let (winning, at) = (self.draw.view().winning.unwrap(), around.now);
-        let limit = around.dice.between(1, 7);
-        self.write(Step::PayPrizes { winning, limit, at }, around);
+        self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
     }
 
     fn refund(&mut self, around: &mut Around<'_>) {
-        let limit = around.dice.between(1, 7);
-        self.write(Step::Refund { limit, at: around.now }, around);
+        let progress = around.store.progress(self.draw.id(), Payout::Refunds);
+        self.pay_out(Payout::Refunds, progress, around);
+    }
+
+    /// Begins a window, or takes up the one under way.
+    fn pay_out(&mut self, payout: Payout, progress: Progress, around: &mut Around<'_>) {
+        let (draw, sold) = (self.draw.id(), self.draw.view().sold);
+        let end = match (progress.window, payout) {
+            (Some(part), _) => part.end,
+            (None, Payout::Prizes) => sold.min(progress.done + around.dice.between(1, 20)),
+            (None, Payout::Refunds) => match sold.min(progress.done + around.dice.between(1, 20)) {
+                0 => 0,
+                number => around.store.end_of_payment(draw, number),
+            },
+        };
+        let mut credits = around.store.credits(draw, payout, (progress.done, end));
+        credits.retain(|credit| !progress.includes(credit));
+        let order = match payout {
+            Payout::Prizes => Window::of_prizes,
+            Payout::Refunds => Window::of_refunds,
+        };
+        let window = order(credits, (progress.done, end)).unwrap();
+        self.pay(PayingOut { payout, window, progress }, around);
+    }
+
+    fn pay(&mut self, mut paying: PayingOut, around: &mut Around<'_>) {
+        let limit = around.dice.between(1, 7).unsigned_abs() as usize;
+        let (credits, after) = paying.window.take(limit);
+        let (payout, before, at) = (paying.payout, paying.progress, around.now);
+        self.write(Step::Pay { payout, credits: credits.to_vec(), before, after, at }, around);
+        paying.progress = after;
+        self.paying = Some(paying);
+    }
+
+    /// A step of a payout was taken, and there is more to pay.
+    fn pay_on(&mut self, around: &mut Around<'_>) {
+        let paying = self.paying.take().expect("a payout is under way");
+        match paying.progress.window {
+            Some(_) => self.pay(paying, around),
+            None => self.pay_out(paying.payout, paying.progress, around),
+        }
     }
 
     /// A step was committed: the draw hears of it, and the next one follows.
@@ -321,23 +374,20 @@ impl Actor {
             }
             Output::Conducted(winning) => {
                 self.draw.conducted(winning);
-                self.count(around);
+                self.settle(around);
             }
-            Output::Counted { all: false } => {
-                around.coverage.saw(Seen::StepsOfSettlement);
-                self.count(around);
+            Output::PrizesFixed => self.settle(around),
+            Output::Paid { payout, all: false } => {
+                let prizes = payout == Payout::Prizes;
+                around.coverage.saw(if prizes { Seen::StepsOfSettlement } else { Seen::StepsOfRefund });
+                self.pay_on(around);
             }
-            Output::Counted { all: true } | Output::Paid { all: false } => self.pay_prizes(around),
-            Output::Paid { all: true } => {
+            Output::Paid { payout: Payout::Prizes, all: true } => {
                 around.coverage.saw(Seen::Completed);
                 self.draw.completed();
                 self.finish(around);
             }
-            Output::Refunded { all: false } => {
-                around.coverage.saw(Seen::StepsOfRefund);
-                self.refund(around);
-            }
-            Output::Refunded { all: true } => {
+            Output::Paid { payout: Payout::Refunds, all: true } => {
                 around.coverage.saw(Seen::Cancelled);
                 self.draw.cancelled();
                 self.finish(around);

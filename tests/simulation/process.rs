@@ -13,7 +13,7 @@ use lottery::domain::record::{Accepted, EndCharge, Fence, Key, KeyId, Order, Rec
 use crate::actor::Actor;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
-use crate::store::{Output, Step};
+use crate::store::{Output, Step, Store};
 
 /// Records that may wait for the writer.
 pub const QUEUE: usize = 12;
@@ -157,6 +157,8 @@ pub struct Process {
 /// What surrounds an actor while it handles a message.
 pub struct Around<'a> {
     pub now: Timestamp,
+    /// To read in, beside the writer.
+    pub store: &'a Store,
     pub dice: &'a mut Dice,
     pub ids: &'a mut u64,
     pub queue: &'a mut VecDeque<Queued>,

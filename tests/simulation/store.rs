@@ -2,6 +2,7 @@
 //! all, in the order and with the conditions of the real statements. It holds no constraints, on purpose:
 //! what they would refuse, the model must find.
 
+mod payout;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,12 +16,14 @@ use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::lottery::{DrawStatus, Rules};
 use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
+use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
 use lottery::domain::record::{Fence, Kept, KeyId, Record};
 use uuid::Uuid;
 
 use crate::facts::{self, Fact, Id};
 
+pub use payout::Payout;
 pub use steps::{Output, Stale, Step};
 
 /// The account of the one lottery's jackpot.
@@ -40,13 +43,13 @@ pub struct DrawRow {
 
 pub struct Cancellation {
     pub reason: String,
-    pub cursor: i64,
+    pub progress: Progress,
 }
 
 pub struct ResultRow {
     pub winning: Winning,
     pub counted: bool,
-    pub cursor: i64,
+    pub progress: Progress,
     /// Matches, winners, the prize of one; the most matches first.
     pub tiers: Vec<(u8, i64, Money)>,
 }

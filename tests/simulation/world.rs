@@ -249,6 +249,7 @@ impl World {
         let Some(Entry::Live(actor)) = process.draws.get_mut(&draw) else { return };
         let mut around = Around {
             now: self.now,
+            store: &self.store,
             dice: &mut self.dice,
             ids: &mut self.ids,
             queue: &mut process.queue,

@@ -1,36 +1,26 @@
-//! The steps of a draw's life: one at a time, each written before the draw hears of it, the long ones
-//! (settling, refunding) as many bounded transactions between which other draws' sales go on.
+//! The steps of a draw's life: one at a time, each written before the draw hears of it. The long ones,
+//! settling and refunding, are `payout`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tokio::sync::oneshot;
 
-use super::{Asked, DrawActor, Surroundings, UnderWay};
+use super::{Asked, DrawActor, Surroundings, UnderWay, payout};
 use crate::actors::draws::{PoolError, Pooled, StepRefusal};
 use crate::actors::persistence::{
-    BeginCancel, Completed, Conduct, Count, Counted, Open, PayPrizes, Persistence, PoolWritten, Refund,
-    Reschedule, Seal, Step as Write, StepError,
+    BeginCancel, Conduct, Open, Persistence, PoolWritten, Reschedule, Seal, Step as Write, StepError,
 };
 use crate::actors::registry::Ended;
-use crate::clock::Clock;
 use crate::db::read::draws;
-use crate::db::{DbError, describe, is_passing};
+use crate::db::{DbError, describe};
 use crate::domain::draw::{Allowed, Step, Times, Winning};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::record::{Fence, Key};
-
-/// How much of the writer's time one step of a settlement should take.
-const STEP_TIME: Duration = Duration::from_millis(10);
-/// Tickets in the first step of a settlement, and the bounds that its size is fitted within.
-const FIRST_STEP: i64 = 2_000;
-const SMALLEST_STEP: i64 = 200;
-const LARGEST_STEP: i64 = 50_000;
 
 impl DrawActor {
     /// A settlement or refund that a crash has interrupted goes on.
@@ -161,9 +151,8 @@ impl DrawActor {
     }
 
     fn settle(&mut self, winning: Winning, asked: Asked, ctx: &mut Context<Self>) {
-        let Surroundings { persistence, clock, .. } = self.around.clone();
-        let rules = Arc::new(self.draw.rules().clone());
-        let work = settle(persistence, clock, self.draw.fence(), rules, winning);
+        let (rules, sold) = (Arc::new(self.draw.rules().clone()), self.draw.view().sold);
+        let work = payout::settle(self.around.clone(), self.draw.fence(), rules, winning, sold);
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.completed();
             actor.finish(asked, ctx);
@@ -172,18 +161,8 @@ impl DrawActor {
     }
 
     fn refund(&mut self, asked: Asked, ctx: &mut Context<Self>) {
-        let Surroundings { persistence, clock, .. } = self.around.clone();
-        let (fence, price) = (self.draw.fence(), self.draw.rules().price);
-        let work = async move {
-            let mut size = StepSize::first();
-            loop {
-                let at = clock.now();
-                let refund = Refund { fence, price, limit: size.tickets, at };
-                if size.fit(persistence.step(refund)).await? {
-                    return Ok(());
-                }
-            }
-        };
+        let (price, sold) = (self.draw.rules().price, self.draw.view().sold);
+        let work = payout::refund(self.around.clone(), self.draw.fence(), price, sold);
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.cancelled();
             actor.finish(asked, ctx);
@@ -281,8 +260,7 @@ async fn make_pool(
         tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
         match error {
             DbError::Unknown(_) => PoolError::OutcomeUnknown,
-            DbError::Pool(_) | DbError::Silent(_) => StepRefusal::Away.into(),
-            DbError::Postgres(cause) if is_passing(&cause) => StepRefusal::Away.into(),
+            error if error.is_passing() => StepRefusal::Away.into(),
             _ => StepRefusal::Failed.into(),
         }
     };
@@ -316,54 +294,4 @@ fn winning_numbers(rules: &Rules) -> Pick {
     // It does not fail once it has worked; if it ever does, no numbers are better than poor ones: the
     // actor panics, nothing is written, and the draw is loaded anew.
     rules.game.random_pick(&mut UnwrapErr(SysRng))
-}
-
-/// Counts every ticket, then pays every winner.
-async fn settle(
-    persistence: Persistence,
-    clock: Clock,
-    fence: Fence,
-    rules: Arc<Rules>,
-    winning: Winning,
-) -> Result<(), StepError> {
-    let mut size = StepSize::first();
-    loop {
-        let (at, limit) = (clock.now(), size.tickets);
-        let count = Count { fence, rules: rules.clone(), winning, limit, at };
-        if let Counted::All { .. } = size.fit(persistence.step(count)).await? {
-            break;
-        }
-    }
-    let mut size = StepSize::first();
-    loop {
-        let (at, limit) = (clock.now(), size.tickets);
-        let Completed(done) = size.fit(persistence.step(PayPrizes { fence, winning, limit, at })).await?;
-        if done {
-            return Ok(());
-        }
-    }
-}
-
-/// How many tickets one step takes on, fitted to the time the last one took.
-struct StepSize {
-    tickets: i64,
-}
-
-impl StepSize {
-    fn first() -> StepSize {
-        StepSize { tickets: FIRST_STEP }
-    }
-
-    async fn fit<T>(&mut self, step: impl Future<Output = T>) -> T {
-        #[allow(clippy::disallowed_methods, reason = "the pace of our own work, not the draw's time")]
-        let started = Instant::now();
-        let output = step.await;
-        let took = started.elapsed();
-        if took < STEP_TIME / 2 {
-            self.tickets = (self.tickets * 2).min(LARGEST_STEP);
-        } else if took > STEP_TIME * 2 {
-            self.tickets = (self.tickets / 2).max(SMALLEST_STEP);
-        }
-        output
-    }
 }

@@ -13,7 +13,15 @@ use crate::domain::record::Record;
 /// Accounts and draws remembered before a batch at most, some 50 bytes each.
 const MAX_KNOWN: usize = 200_000;
 
-/// The memory. Forgotten whole whenever it may be wrong.
+/// What a step may change of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Touched {
+    Everything,
+    /// The balances of these, and nothing of any draw's sale.
+    Balances(Vec<AccountId>),
+}
+
+/// The memory. What may be wrong of it is forgotten.
 #[derive(Default, Debug)]
 pub struct Known {
     accounts: HashMap<AccountId, Money>,
@@ -78,8 +86,42 @@ impl Known {
         self.draws.extend(books.draws.iter().map(|(id, sales)| (*id, *sales)));
     }
 
+    /// Before a step: what it touches is read again by the next batch that needs it.
+    pub fn forget_what(&mut self, touched: &Touched) {
+        match touched {
+            Touched::Everything => self.forget(),
+            Touched::Balances(accounts) => {
+                for account in accounts {
+                    self.accounts.remove(account);
+                }
+            }
+        }
+    }
+
     pub fn forget(&mut self) {
         self.accounts.clear();
         self.draws.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::id::UserId;
+
+    #[test]
+    fn a_step_makes_it_forget_what_it_touches_and_no_more() {
+        let wallets = [1, 2].map(|user| AccountId::wallet(UserId(user)));
+        let mut known = Known::default();
+        let sales = Sales { epoch: 1, sold: 7 };
+        known.learn([(DrawId(9), sales)], wallets.map(|wallet| (wallet, Money::new(5))));
+        known.forget_what(&Touched::Balances(vec![wallets[0]]));
+        let needs = Needs { accounts: BTreeSet::from(wallets), ..Needs::default() };
+        assert_eq!(known.missing(&needs, [].into_iter()), (Vec::new(), vec![wallets[0]]));
+        assert_eq!(known.sold(DrawId(9)), Some(7));
+        known.forget_what(&Touched::Everything);
+        assert_eq!((known.balance(wallets[1]), known.sold(DrawId(9))), (None, None));
     }
 }

@@ -73,11 +73,17 @@ impl StepJob {
         }))
     }
 
-    pub fn new<S: Step + 'static>(step: S, reply: oneshot::Sender<Result<S::Output, StepError>>) -> StepJob {
+    pub fn new<S: Step + 'static>(
+        step: S,
+        reply: oneshot::Sender<Result<(S::Output, Duration), StepError>>,
+    ) -> StepJob {
         StepJob(Box::new(move |writer| {
             async move {
+                #[allow(clippy::disallowed_methods, reason = "the pace of our own work, not the draw's time")]
+                let started = Instant::now();
+                let result = writer.step(&step).await;
                 // The one who waited may have gone; the step is taken all the same.
-                let _ = reply.send(writer.step(&step).await);
+                let _ = reply.send(result.map(|output| (output, started.elapsed())));
             }
             .boxed()
         }))

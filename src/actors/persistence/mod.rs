@@ -28,8 +28,8 @@ pub use aside::{PoolWritten, Rotated, Taken, insert_user};
 pub use mailbox::{Answer, Answered, ReplyTo, Submit};
 pub use transaction::{Step, StepError};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
-pub use write::refund::Refund;
-pub use write::settle::{Completed, Conduct, Count, Counted, PayPrizes};
+pub use write::payout::{Pay, Payout};
+pub use write::settle::{Conduct, FixPrizes};
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -107,6 +107,12 @@ impl Persistence {
 
     /// Runs a step of a draw's life as a transaction of its own, after all that was handed on before it.
     pub async fn step<S: Step + 'static>(&self, step: S) -> Result<S::Output, StepError> {
+        self.timed_step(step).await.map(|(output, _)| output)
+    }
+
+    /// The same, and says how long it had the writer to itself: for one who takes many steps in a row. What it
+    /// waited for its turn is not counted.
+    pub async fn timed_step<S: Step + 'static>(&self, step: S) -> Result<(S::Output, Duration), StepError> {
         let (reply, answer) = oneshot::channel();
         self.mailbox.do_send(StepJob::new(step, reply));
         answer.await.unwrap_or(Err(StepError::Failed))

@@ -4,12 +4,15 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt;
 use futures_util::future::{self, Either};
 use tokio::time::sleep;
+use tokio::try_join;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Config, Error};
 
-use super::known::Known;
+use super::known::{Known, Touched};
+use super::write::payout;
 use super::write::sales::{self, Statements};
 use crate::actors::board::Board;
 use crate::db;
@@ -51,8 +54,14 @@ pub enum StepFailure {
 pub trait Step: Send + Sync {
     type Output: Send;
 
-    /// The statements between BEGIN and COMMIT.
-    fn run(&self, db: &Client) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
+    /// The statements between BEGIN and COMMIT. They are sent before BEGIN is answered: the first of them must
+    /// write nothing, and be awaited.
+    fn run(&self, session: &Session) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
+
+    /// What of the writer's memory it may change.
+    fn touches(&self) -> Touched {
+        Touched::Everything
+    }
 
     /// Publishes what is true now. Called in the order of the commits.
     fn committed(&self, _output: &Self::Output, _board: &Board) {}
@@ -104,6 +113,7 @@ fn ends_session(error: &Error) -> bool {
 pub struct Session {
     pub client: Client,
     pub statements: Statements,
+    pub payout: payout::Statements,
     /// The connection's row, which every transaction marks.
     pub writer: i64,
     marks: AtomicI64,
@@ -142,9 +152,10 @@ impl Writer {
             empty => {
                 let client = db::connect(&self.config).await?;
                 let statements = Statements::prepare(&client).await?;
+                let payout = payout::Statements::prepare(&client).await?;
                 let writer = sales::new_writer(&client).await?;
                 tracing::info!("the writer is connected to the database");
-                Ok(empty.insert(Session { client, statements, writer, marks: AtomicI64::new(0) }))
+                Ok(empty.insert(Session { client, statements, payout, writer, marks: AtomicI64::new(0) }))
             }
         }
     }
@@ -207,7 +218,7 @@ impl Writer {
                 continue;
             }
             // It moves money and draws beside the batches.
-            self.known.forget();
+            self.known.forget_what(&step.touches());
             let Ok(session) = self.session().await else { continue };
             match attempt(session, step).await {
                 Ok(output) => return Ok(self.publish(step, output)),
@@ -259,13 +270,18 @@ async fn attempt<S: Step>(
     session: &Session,
     step: &S,
 ) -> Result<S::Output, (StepFailure, Option<(Mark, S::Output)>)> {
-    let (client, early) = (&session.client, |error: Error| (StepFailure::Postgres(error), None));
-    client.batch_execute("BEGIN").await.map_err(early)?;
-    let mark = session.next_mark();
-    if !sales::mark(session, mark.number).await.map_err(early)? {
+    let (client, mark) = (&session.client, session.next_mark());
+    // Polled in this order, so sent in this order; a BEGIN that fails is heard of before the step goes on.
+    let begun = try_join!(
+        biased;
+        client.batch_execute("BEGIN").map_err(StepFailure::from),
+        sales::mark(session, mark.number).map_err(StepFailure::from),
+        step.run(session),
+    );
+    let ((), marked, output) = begun.map_err(|failure| (failure, None))?;
+    if !marked {
         return Err((StepFailure::Broken("the writer's row is closed".to_owned()), None));
     }
-    let output = step.run(client).await.map_err(|failure| (failure, None))?;
     match client.batch_execute("COMMIT").await {
         Ok(()) => Ok(output),
         Err(error) => Err((StepFailure::Postgres(error), Some((mark, output)))),

@@ -106,9 +106,11 @@ async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
         SELECT p.id, p.pick FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
             SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid'))";
     let mut pool = Pool::default();
-    for row in db.query_long(sql, &[&id.0]).await? {
-        pool.put(PoolTicketId(row.get("id")), pick(game, row.get("pick"))?);
-    }
+    let put = |row: &Row| {
+        pool.put(PoolTicketId(row.get(0)), pick(game, row.get(1))?);
+        Ok(())
+    };
+    db.each(sql, &[&id.0], put).await?;
     Ok(pool)
 }
 
@@ -265,5 +267,11 @@ fn basis_points(share: i16) -> Result<Share, DbError> {
 pub async fn pool_picks(db: &Db, id: DrawId, game: Game) -> Result<HashSet<Pick>, DbError> {
     let sql = "-- draws::pool_picks()
         SELECT pick FROM pool_tickets WHERE draw_id = $1";
-    db.query_long(sql, &[&id.0]).await?.iter().map(|row| pick(game, row.get("pick"))).collect()
+    let mut picks = HashSet::new();
+    let insert = |row: &Row| {
+        picks.insert(pick(game, row.get(0))?);
+        Ok(())
+    };
+    db.each(sql, &[&id.0], insert).await?;
+    Ok(picks)
 }

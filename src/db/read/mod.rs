@@ -4,6 +4,7 @@ pub mod draws;
 pub mod keys;
 pub mod ledger;
 pub mod payments;
+pub mod payout;
 pub mod tickets;
 pub mod users;
 pub mod wallet;

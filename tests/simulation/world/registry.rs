@@ -116,6 +116,7 @@ impl World {
         let process = &mut self.processes[p];
         let mut around = Around {
             now: self.now,
+            store: &self.store,
             dice: &mut self.dice,
             ids: &mut self.ids,
             queue: &mut process.queue,

@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
-use crate::actors::persistence::transaction::{Step, StepFailure};
+use crate::actors::persistence::transaction::{Session, Step, StepFailure};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
@@ -111,11 +111,16 @@ pub async fn keep_answer(db: &Client, key: &Key, answer: &str, at: Timestamp) ->
     Ok(written == 1)
 }
 
+pub const LOCK: &str = "-- draws::lock(id, epoch)
+    SELECT sold FROM draw_sales WHERE draw_id = $1 AND epoch = $2 FOR UPDATE";
+
 /// Locks a draw's sales and checks the epoch; returns how many tickets are sold.
 pub async fn lock(db: &Client, fence: Fence) -> Result<i64, StepFailure> {
-    let sql = "-- draws::lock()
-        SELECT sold FROM draw_sales WHERE draw_id = $1 AND epoch = $2 FOR UPDATE";
-    let row = db.query_opt(sql, &[&fence.draw.0, &fence.epoch]).await?;
+    sold(db.query_opt(LOCK, &[&fence.draw.0, &fence.epoch]).await?)
+}
+
+/// How many tickets are sold, if the epoch is still the draw's.
+pub fn sold(row: Option<Row>) -> Result<i64, StepFailure> {
     row.map(|row| row.get(0)).ok_or(StepFailure::Stale)
 }
 
@@ -139,7 +144,8 @@ pub struct Open {
 impl Step for Open {
     type Output = ();
 
-    async fn run(&self, db: &Client) -> Result<(), StepFailure> {
+    async fn run(&self, session: &Session) -> Result<(), StepFailure> {
+        let db = &session.client;
         lock(db, self.fence).await?;
         Ok(set_status(db, self.fence.draw, DrawStatus::Open).await?)
     }
@@ -154,7 +160,8 @@ pub struct Reschedule {
 impl Step for Reschedule {
     type Output = ();
 
-    async fn run(&self, db: &Client) -> Result<(), StepFailure> {
+    async fn run(&self, session: &Session) -> Result<(), StepFailure> {
+        let db = &session.client;
         lock(db, self.fence).await?;
         let sql = "-- draws::reschedule()
             UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
@@ -174,7 +181,8 @@ impl Step for Seal {
     /// The new epoch.
     type Output = i64;
 
-    async fn run(&self, db: &Client) -> Result<i64, StepFailure> {
+    async fn run(&self, session: &Session) -> Result<i64, StepFailure> {
+        let db = &session.client;
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let sql = "-- draws::seal()
@@ -196,7 +204,8 @@ impl Step for BeginCancel {
     /// The new epoch.
     type Output = i64;
 
-    async fn run(&self, db: &Client) -> Result<i64, StepFailure> {
+    async fn run(&self, session: &Session) -> Result<i64, StepFailure> {
+        let db = &session.client;
         lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let sql = "-- draws::begin_cancel()

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use crate::actors::persistence::transaction::StepFailure;
@@ -33,8 +33,12 @@ pub const INSERT_TRANSFERS: &str =
 /// Locks these accounts and reads their balances.
 pub async fn open(db: &Client, accounts: &BTreeSet<AccountId>) -> Result<Ledger, Error> {
     let ids: Vec<i64> = accounts.iter().map(|id| id.0).collect();
-    let rows = db.query(LOCK_ACCOUNTS, &[&ids]).await?;
-    Ok(Ledger::new(rows.iter().map(|row| (AccountId(row.get("id")), Money::new(row.get("balance"))))))
+    Ok(of(&db.query(LOCK_ACCOUNTS, &[&ids]).await?))
+}
+
+/// The ledger of the accounts that were locked.
+pub fn of(rows: &[Row]) -> Ledger {
+    Ledger::new(rows.iter().map(|row| (AccountId(row.get(0)), Money::new(row.get(1)))))
 }
 
 /// Writes the transfers made and the balances they left.

@@ -3,7 +3,7 @@
 pub mod draws;
 pub mod keys;
 pub mod ledger;
-pub mod refund;
+pub mod payout;
 pub mod sales;
 pub mod settle;
 pub mod users;

@@ -1,0 +1,73 @@
+//! Settling a draw of a million tickets over a real Postgres, durable: from the drawing of the numbers to the
+//! last winner's credit. The server is started here, and each turn begins with the same filled database.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+#[path = "../tests/big/fill.rs"]
+mod fill;
+
+use std::time::{Duration, Instant};
+
+use actix_web::rt::System;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use lottery::app::App;
+use lottery::clock::Clock;
+use lottery::config::Config;
+use lottery::db::embedded::{Options, Server};
+use lottery::db::{connect, migrate};
+use lottery::domain::draw::Step;
+use lottery::domain::id::DrawId;
+use tokio_postgres::config::Host;
+
+const TICKETS: i64 = 1_000_000;
+const USERS: i64 = 10_000;
+const DRAW: DrawId = DrawId(fill::DRAW);
+
+/// A server with a database in which everything is sold, called `lottery`.
+async fn filled(directory: &std::path::Path) -> Server {
+    let server = Server::start(&Options::new(directory)).await.unwrap();
+    migrate(&server.connection()).await.unwrap();
+    let db = connect(&server.connection()).await.unwrap();
+    assert_eq!(fill::fill(&db, TICKETS, USERS, usize::MAX).await, TICKETS);
+    fill::finish(&db).await;
+    server
+}
+
+/// One draw settled, in a copy of the filled database.
+async fn settle(server: &Server, config: &mut Config) -> Duration {
+    let mut database = server.connection();
+    let root = connect(database.dbname("postgres")).await.unwrap();
+    for sql in ["DROP DATABASE IF EXISTS copy", "CREATE DATABASE copy TEMPLATE lottery", "CHECKPOINT"] {
+        root.batch_execute(sql).await.unwrap();
+    }
+    let Host::Unix(socket) = &database.get_hosts()[0] else { unreachable!() };
+    config.database.url = Some(format!("host='{}' user=lottery dbname=copy", socket.display()).into());
+    let app = App::start(config, Clock::system()).await.unwrap();
+    assert!(app.state.draws.step(DRAW, Step::Close, String::new()).await.unwrap());
+    #[allow(clippy::disallowed_methods, reason = "a measurement")]
+    let started = Instant::now();
+    assert!(app.state.draws.step(DRAW, Step::Conduct, String::new()).await.unwrap(), "it is done in time");
+    let took = started.elapsed();
+    app.stop().await.unwrap();
+    took
+}
+
+fn settling(criterion: &mut Criterion) {
+    let directory = tempfile::Builder::new().prefix("lottery-bench-").tempdir().unwrap();
+    let nothing = tempfile::NamedTempFile::new().unwrap();
+    let mut config = Config::load(Some(nothing.path())).unwrap();
+    config.auth.jwt_secret = Some("a secret of the benches, long enough to sign with".into());
+    config.server.port = 0;
+    let system = System::new();
+    let server = system.block_on(filled(directory.path()));
+
+    let mut group = criterion.benchmark_group("settle");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(TICKETS as u64));
+    group.bench_function("a million tickets", |bencher| {
+        bencher.iter_custom(|turns| (0..turns).map(|_| system.block_on(settle(&server, &mut config))).sum());
+    });
+    group.finish();
+    system.block_on(server.stop()).unwrap();
+}
+
+criterion_group!(benches, settling);
+criterion_main!(benches);

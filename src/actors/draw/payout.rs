@@ -1,0 +1,289 @@
+//! Settling and refunding, however many tickets there are: they are read beside the sale, in pieces, and
+//! paid by the writer in bounded steps between which other draws' sales go on. What is in memory at a time
+//! is bounded too, for all draws together. Knows no SQL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::Surroundings;
+use crate::actors::persistence::{FixPrizes, Pay, Payout, StepError};
+use crate::db::read::payout::{self, Tickets};
+use crate::db::{DbError, describe};
+use crate::domain::draw::Winning;
+use crate::domain::game::Pick;
+use crate::domain::lottery::Rules;
+use crate::domain::money::Money;
+use crate::domain::payout::{Credit, Progress, Window, WindowError};
+use crate::domain::record::Fence;
+
+/// How much of the writer's time a step should take: a purchase that comes meanwhile waits for so long.
+const STEP_TIME: Duration = Duration::from_millis(10);
+/// Credits in the first step, and the bounds that its size is fitted within.
+const FIRST_STEP: usize = 200;
+const SMALLEST_STEP: usize = 50;
+const LARGEST_STEP: usize = 10_000;
+
+/// Tickets in one read: of those that are counted a few numbers come back, of the others a row each.
+const COUNTED_AT_ONCE: i64 = 50_000;
+const READ_AT_ONCE: i64 = 20_000;
+/// Reads under way at a time.
+const READERS: usize = 2;
+/// How long a read is tried again while the database is away, and how often.
+const READ_PATIENCE: Duration = Duration::from_secs(60);
+const READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// Credits in a window; a read more at most.
+const WINDOW: usize = 1_000_000;
+/// Credits in memory, of all draws together, at 32 bytes each.
+const IN_MEMORY: usize = 4 * WINDOW;
+
+/// The places for credits in memory.
+pub fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(IN_MEMORY))
+}
+
+/// Counts every ticket, fixes the prizes, and pays every winner.
+pub async fn settle(
+    around: Surroundings,
+    fence: Fence,
+    rules: Arc<Rules>,
+    winning: Winning,
+    sold: i64,
+) -> Result<(), StepError> {
+    let (db, draw) = (&around.db, fence.draw);
+    let mut found = patiently(async || payout::settlement(db, draw).await).await?;
+    if found.prizes.is_none() {
+        let hits = count(&around, fence, winning.pick, sold).await?;
+        tracing::info!(tickets = sold, "every ticket is counted");
+        let at = around.clock.now();
+        around.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
+        found = patiently(async || payout::settlement(db, draw).await).await?;
+    }
+    // A step that was taken has left them there.
+    let prizes = found.prizes.ok_or(StepError::Failed)?;
+    let due = Due::Prizes { winning: winning.pick, prizes };
+    PayOut { around: around.clone(), fence, sold, due }.run(found.progress).await
+}
+
+/// Gives every payer of a cancelled draw the money back.
+pub async fn refund(around: Surroundings, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
+    let progress = patiently(async || payout::refunded(&around.db, fence.draw).await).await?;
+    PayOut { around, fence, sold, due: Due::Refunds { price } }.run(progress).await
+}
+
+/// How many of a draw's tickets have so many matches. A crash meanwhile begins it anew: nothing is paid
+/// before its end, it takes nothing of the writer's time, and a stored cursor would; ten million take seconds.
+async fn count(
+    around: &Surroundings,
+    fence: Fence,
+    winning: Pick,
+    sold: i64,
+) -> Result<BTreeMap<i64, i64>, StepError> {
+    let read = |tickets| patiently(async move || payout::hits(&around.db, fence.draw, winning, tickets).await);
+    let reads = stream::iter(pieces(0, sold, COUNTED_AT_ONCE)).map(read).buffer_unordered(READERS);
+    let add = async |mut hits: BTreeMap<i64, i64>, piece| {
+        for (matches, tickets) in piece {
+            *hits.entry(matches).or_default() += tickets;
+        }
+        Ok(hits)
+    };
+    reads.try_fold(BTreeMap::new(), add).await
+}
+
+/// The tickets after one number up to another, cut into pieces.
+fn pieces(after: i64, to: i64, size: i64) -> impl Iterator<Item = Tickets> {
+    let next = move |from: &i64| Some(from + size).filter(|next| *next < to);
+    let starts = std::iter::successors(Some(after).filter(|from| *from < to), next);
+    starts.map(move |from| (from, to.min(from + size)))
+}
+
+/// Whom a draw pays.
+enum Due {
+    Prizes { winning: Pick, prizes: Vec<(i64, Money)> },
+    Refunds { price: Money },
+}
+
+impl Due {
+    fn payout(&self) -> Payout {
+        match self {
+            Due::Prizes { .. } => Payout::Prizes,
+            Due::Refunds { .. } => Payout::Refunds,
+        }
+    }
+}
+
+struct PayOut {
+    around: Surroundings,
+    fence: Fence,
+    sold: i64,
+    due: Due,
+}
+
+impl PayOut {
+    /// Pays window after window until everybody has what is due.
+    async fn run(self, mut progress: Progress) -> Result<(), StepError> {
+        let mut size = StepSize::first();
+        loop {
+            // Never closed.
+            let places = self.sold.clamp(0, WINDOW as i64) as u32;
+            let _places = self.around.payouts.acquire_many(places).await.map_err(|_| StepError::Failed)?;
+            let mut window = self.window(progress).await?;
+            tracing::debug!(after = progress.done, "a window is read");
+            loop {
+                let (credits, after) = window.take(size.credits);
+                let pay = Pay {
+                    fence: self.fence,
+                    payout: self.due.payout(),
+                    credits: credits.to_vec(),
+                    before: progress,
+                    after,
+                    at: self.around.clock.now(),
+                };
+                let (all, took) = self.around.persistence.timed_step(pay).await?;
+                size.fit(took);
+                progress = after;
+                if all {
+                    tracing::info!(steps = size.steps, longest = ?size.longest, "everybody is paid");
+                    return Ok(());
+                }
+                if progress.window.is_none() {
+                    break;
+                }
+            }
+            tracing::info!(tickets = progress.done, of = self.sold, "a window is paid");
+            if progress.done >= self.sold {
+                tracing::error!("all tickets are gone through, and the draw is not over");
+                return Err(StepError::Failed);
+            }
+        }
+    }
+
+    /// The credits that come next: those of the window under way, or of a new one.
+    async fn window(&self, progress: Progress) -> Result<Window, StepError> {
+        let fixed = progress.window.map(|part| part.end);
+        let end = fixed.unwrap_or(self.sold);
+        // No more places than may be needed, and never a larger copy of them on the way.
+        let most = usize::try_from(end - progress.done).unwrap_or(0).min(WINDOW + READ_AT_ONCE as usize);
+        let mut credits: Vec<Credit> = Vec::with_capacity(most);
+        let mut to = progress.done;
+        {
+            let read = |piece: Tickets| async move { (piece.1, self.read(piece).await) };
+            let mut reads = stream::iter(pieces(progress.done, end, READ_AT_ONCE)).map(read).buffered(READERS);
+            while let Some((until, piece)) = reads.next().await {
+                credits.extend(piece?.into_iter().filter(|credit| !progress.includes(credit)));
+                to = until;
+                if fixed.is_none() && credits.len() >= WINDOW {
+                    break;
+                }
+            }
+        }
+        if matches!(self.due, Due::Refunds { .. }) && fixed.is_none() && to < self.sold {
+            let (db, draw) = (&self.around.db, self.fence.draw);
+            let whole = patiently(async || payout::end_of_payment(db, draw, to).await).await?;
+            credits.extend(self.read((to, whole)).await?);
+            to = whole;
+        }
+        let tickets = (progress.done, to);
+        let order = match self.due.payout() {
+            Payout::Prizes => Window::of_prizes,
+            Payout::Refunds => Window::of_refunds,
+        };
+        // A million take their time.
+        let ordered = spawn_blocking(move || order(credits, tickets)).await;
+        ordered.map_err(|_| StepError::Failed)?.map_err(|error: WindowError| {
+            tracing::error!(%error, "what is to be paid does not add up");
+            StepError::Failed
+        })
+    }
+
+    async fn read(&self, tickets: Tickets) -> Result<Vec<Credit>, StepError> {
+        let (db, draw) = (&self.around.db, self.fence.draw);
+        patiently(async || match &self.due {
+            Due::Prizes { winning, prizes } => payout::prizes(db, draw, *winning, prizes, tickets).await,
+            Due::Refunds { price } => payout::refunds(db, draw, *price, tickets).await,
+        })
+        .await
+    }
+}
+
+/// Reads, again if the database was away.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, StepError> {
+    #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(read) => return Ok(read),
+            Err(error) if !error.is_passing() => {
+                tracing::error!(error = describe(&error), "a draw's tickets could not be read");
+                return Err(StepError::Failed);
+            }
+            Err(_) if started.elapsed() > READ_PATIENCE => return Err(StepError::Away),
+            Err(error) => {
+                tracing::warn!(error = describe(&error), "a draw's tickets are read again");
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// How many credits a step takes on, fitted to what the last one took.
+struct StepSize {
+    credits: usize,
+    steps: u64,
+    longest: Duration,
+}
+
+impl StepSize {
+    fn first() -> StepSize {
+        StepSize { credits: FIRST_STEP, steps: 0, longest: Duration::ZERO }
+    }
+
+    fn fit(&mut self, took: Duration) {
+        self.steps += 1;
+        self.longest = self.longest.max(took);
+        let fitting = self.credits as u128 * STEP_TIME.as_micros() / took.as_micros().max(1);
+        let fitting = usize::try_from(fitting).unwrap_or(usize::MAX);
+        // One step that was quick or slow by chance does not say much.
+        let fitting = fitting.clamp(self.credits / 2, self.credits * 2);
+        self.credits = fitting.clamp(SMALLEST_STEP, LARGEST_STEP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_every_ticket_once() {
+        let cut = |after, to, size| pieces(after, to, size).collect::<Vec<_>>();
+        assert_eq!(cut(0, 0, 10), []);
+        assert_eq!(cut(5, 5, 10), []);
+        assert_eq!(cut(0, 10, 10), [(0, 10)]);
+        assert_eq!(cut(3, 24, 10), [(3, 13), (13, 23), (23, 24)]);
+    }
+
+    #[test]
+    fn steps_are_fitted_to_their_time() {
+        let mut size = StepSize::first();
+        let took = |size: &StepSize| Duration::from_micros(size.credits as u64 * 15);
+        for _ in 0..20 {
+            size.fit(took(&size));
+        }
+        assert_eq!(size.credits, 666, "10 ms at 15 µs a credit");
+        size.fit(Duration::from_secs(60));
+        assert_eq!(size.credits, 333, "never by more than half");
+        for _ in 0..20 {
+            size.fit(Duration::ZERO);
+        }
+        assert_eq!(size.credits, LARGEST_STEP);
+        for _ in 0..20 {
+            size.fit(Duration::from_secs(1));
+        }
+        assert_eq!(size.credits, SMALLEST_STEP);
+    }
+}

@@ -1,0 +1,201 @@
+//! Prizes and refunds into the wallets, in bounded steps. Each moves the stored progress in its own
+//! transaction, so a crash goes on where it stopped and pays nobody twice. Who gets what was read beside the
+//! sale; here it is held against the stored progress, and paid out of the draw's escrow.
+
+use jiff::Timestamp;
+use tokio::try_join;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Statement};
+use uuid::Uuid;
+
+use super::draws::{set_status, sold};
+use super::ledger;
+use crate::actors::persistence::known::Touched;
+use crate::actors::persistence::transaction::{Session, Step, StepFailure};
+use crate::db::read::payout::progress;
+use crate::domain::ledger::{AccountId, Ledger, Transfer, TransferKind};
+use crate::domain::lottery::DrawStatus;
+use crate::domain::money::Money;
+use crate::domain::payout::{Credit, Progress};
+use crate::domain::record::Fence;
+
+type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// What is paid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payout {
+    Prizes,
+    Refunds,
+}
+
+impl Payout {
+    fn kind(self) -> TransferKind {
+        match self {
+            Payout::Prizes => TransferKind::Prize,
+            Payout::Refunds => TransferKind::Refund,
+        }
+    }
+
+    /// What a draw is when all is paid.
+    fn ends_as(self) -> DrawStatus {
+        match self {
+            Payout::Prizes => DrawStatus::Completed,
+            Payout::Refunds => DrawStatus::Cancelled,
+        }
+    }
+
+    /// Where its progress stands.
+    fn table(self) -> &'static str {
+        match self {
+            Payout::Prizes => "draw_results",
+            Payout::Refunds => "draw_cancellations",
+        }
+    }
+}
+
+/// The prepared statements of a connection: a step would else be planned anew each time.
+pub struct Statements {
+    lock_draw: Statement,
+    lock_accounts: Statement,
+    update_balances: Statement,
+    insert_transfers: Statement,
+    prizes: Stored,
+    refunds: Stored,
+}
+
+/// How the progress of one kind is read and written.
+struct Stored {
+    find: Statement,
+    advance: Statement,
+}
+
+impl Stored {
+    async fn prepare(db: &Client, payout: Payout) -> Result<Stored, Error> {
+        let table = payout.table();
+        let find = format!(
+            "-- payout::find({table})
+            SELECT cursor, window_end, paid_user, paid_reference FROM {table} WHERE draw_id = $1 FOR UPDATE"
+        );
+        let advance = format!(
+            "-- payout::advance({table})
+            UPDATE {table} SET cursor = $2, window_end = $3, paid_user = $4, paid_reference = $5 WHERE draw_id = $1"
+        );
+        Ok(Stored { find: db.prepare(&find).await?, advance: db.prepare(&advance).await? })
+    }
+}
+
+impl Statements {
+    pub async fn prepare(db: &Client) -> Result<Statements, Error> {
+        Ok(Statements {
+            lock_draw: db.prepare(super::draws::LOCK).await?,
+            lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
+            update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
+            insert_transfers: db.prepare(ledger::INSERT_TRANSFERS).await?,
+            prizes: Stored::prepare(db, Payout::Prizes).await?,
+            refunds: Stored::prepare(db, Payout::Refunds).await?,
+        })
+    }
+
+    fn stored(&self, payout: Payout) -> &Stored {
+        match payout {
+            Payout::Prizes => &self.prizes,
+            Payout::Refunds => &self.refunds,
+        }
+    }
+}
+
+/// Pays the next credits; with the last of all, the draw is over.
+pub struct Pay {
+    pub fence: Fence,
+    pub payout: Payout,
+    pub credits: Vec<Credit>,
+    /// How far all was paid before, and is with these.
+    pub before: Progress,
+    pub after: Progress,
+    pub at: Timestamp,
+}
+
+impl Step for Pay {
+    /// Whether everybody is paid.
+    type Output = bool;
+
+    async fn run(&self, session: &Session) -> Result<bool, StepFailure> {
+        let (mut ledger, tickets) = self.open(session).await?;
+        let escrow = AccountId::escrow(self.fence.draw);
+        for credit in &self.credits {
+            ledger.transfer(Transfer {
+                debit: escrow,
+                credit: AccountId::wallet(credit.user),
+                amount: credit.amount,
+                kind: self.payout.kind(),
+                reference: Some(credit.reference),
+                at: self.at,
+            })?;
+        }
+        let all = self.after.done == tickets;
+        if all && ledger.balance(escrow) != Some(Money::ZERO) {
+            let what = format!("the escrow of draw {} is not empty when all is paid", self.fence.draw);
+            return Err(StepFailure::Broken(what));
+        }
+        self.write(session, &ledger).await?;
+        if all {
+            set_status(&session.client, self.fence.draw, self.payout.ends_as()).await?;
+        }
+        Ok(all)
+    }
+
+    fn touches(&self) -> Touched {
+        Touched::Balances(self.accounts())
+    }
+}
+
+impl Pay {
+    /// The draw's escrow and everybody's wallet, each once and in order.
+    fn accounts(&self) -> Vec<AccountId> {
+        let wallets = self.credits.iter().map(|credit| AccountId::wallet(credit.user));
+        let mut accounts: Vec<AccountId> = wallets.chain([AccountId::escrow(self.fence.draw)]).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        accounts
+    }
+
+    /// Locks the draw, its progress and the accounts, in one round trip; says how many tickets were sold.
+    async fn open(&self, session: &Session) -> Result<(Ledger, i64), StepFailure> {
+        let (db, s, draw) = (&session.client, &session.payout, self.fence.draw);
+        let accounts: Vec<i64> = self.accounts().iter().map(|id| id.0).collect();
+        let (fence, of, owners): ([Param<'_>; 2], [Param<'_>; 1], [Param<'_>; 1]) =
+            ([&draw.0, &self.fence.epoch], [&draw.0], [&accounts]);
+        // Polled in this order, so sent and locked in this order.
+        let (drawn, stored, found) = try_join!(
+            biased;
+            db.query_opt(&s.lock_draw, &fence),
+            db.query_one(&s.stored(self.payout).find, &of),
+            db.query(&s.lock_accounts, &owners),
+        )?;
+        let tickets = sold(drawn)?;
+        if progress(&stored) != self.before {
+            let what = format!("the payout of draw {draw} is not where it was left");
+            return Err(StepFailure::Broken(what));
+        }
+        Ok((ledger::of(&found), tickets))
+    }
+
+    /// Writes balances, transfers and progress, in one round trip.
+    async fn write(&self, session: &Session, ledger: &Ledger) -> Result<(), Error> {
+        let (db, s) = (&session.client, &session.payout);
+        let (ids, balances) = ledger::balance_columns(ledger);
+        let transfers = ledger::TransferColumns::of(ledger.made());
+        let part = self.after.window;
+        let (end, user): (Option<i64>, Option<i64>) = (part.map(|it| it.end), part.map(|it| it.user.0));
+        let reference: Option<Uuid> = part.map(|it| it.reference);
+        let (wallets, transfers): ([Param<'_>; 2], _) = ([&ids, &balances], transfers.params());
+        let progress: [Param<'_>; 5] = [&self.fence.draw.0, &self.after.done, &end, &user, &reference];
+        try_join!(
+            biased;
+            db.execute(&s.update_balances, &wallets),
+            db.execute(&s.insert_transfers, &transfers),
+            db.execute(&s.stored(self.payout).advance, &progress),
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! What a settlement or a refund is to pay, piece by piece. A draw's tickets stay as they are once its list
+//! is sealed, so all of this is read beside the sale, in small pieces, and takes nothing of the writer's time.
+
+use tokio_postgres::Row;
+
+use crate::db::{Db, DbError};
+use crate::domain::game::Pick;
+use crate::domain::id::{DrawId, UserId};
+use crate::domain::money::Money;
+use crate::domain::payout::{Credit, Part, Progress};
+
+/// A payment's tickets bear numbers in a row, at most so many.
+const MOST_LINES: i64 = 100;
+
+/// How far a settlement has come.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settlement {
+    /// What a winning ticket gets, by its matches; none before all are counted.
+    pub prizes: Option<Vec<(i64, Money)>>,
+    pub progress: Progress,
+}
+
+/// How far the settlement of a draw has come whose numbers are drawn.
+pub async fn settlement(db: &Db, draw: DrawId) -> Result<Settlement, DbError> {
+    let sql = "-- payout::settlement(result)
+        SELECT cursor, window_end, paid_user, paid_reference, prize_fund IS NOT NULL AS counted
+        FROM draw_results WHERE draw_id = $1";
+    let row = db.query_opt(sql, &[&draw.0]).await?.ok_or(DbError::Corrupt("a draw without its result"))?;
+    let progress = progress(&row);
+    if !row.get::<_, bool>("counted") {
+        return Ok(Settlement { prizes: None, progress });
+    }
+    let sql = "-- payout::settlement(prizes)
+        SELECT matches::bigint AS matches, prize FROM result_tiers WHERE draw_id = $1 AND prize > 0";
+    let rows = db.query(sql, &[&draw.0]).await?;
+    let prizes = rows.iter().map(|row| (row.get("matches"), Money::new(row.get("prize"))));
+    Ok(Settlement { prizes: Some(prizes.collect()), progress })
+}
+
+/// How far the refunds of a cancelled draw have come.
+pub async fn refunded(db: &Db, draw: DrawId) -> Result<Progress, DbError> {
+    let sql = "-- payout::refunded()
+        SELECT cursor, window_end, paid_user, paid_reference FROM draw_cancellations WHERE draw_id = $1";
+    let row = db.query_opt(sql, &[&draw.0]).await?;
+    Ok(progress(&row.ok_or(DbError::Corrupt("a draw without its cancellation"))?))
+}
+
+/// From the columns that results and cancellations share.
+pub fn progress(row: &Row) -> Progress {
+    let part = |end| Part { end, user: UserId(row.get("paid_user")), reference: row.get("paid_reference") };
+    Progress { done: row.get("cursor"), window: row.get::<_, Option<i64>>("window_end").map(part) }
+}
+
+/// The tickets of a draw after the first of these numbers, up to the second.
+pub type Tickets = (i64, i64);
+
+/// How many of these tickets have so many matches.
+pub async fn hits(db: &Db, draw: DrawId, winning: Pick, (after, to): Tickets) -> Result<Vec<(i64, i64)>, DbError> {
+    let sql = "-- payout::hits()
+        SELECT bit_count((pick & $2)::bit(64)) AS matches, count(*) AS tickets
+        FROM tickets WHERE draw_id = $1 AND number > $3 AND number <= $4 GROUP BY 1";
+    let rows = db.query(sql, &[&draw.0, &winning.mask(), &after, &to]).await?;
+    Ok(rows.iter().map(|row| (row.get("matches"), row.get("tickets"))).collect())
+}
+
+/// The prizes of these tickets.
+pub async fn prizes(
+    db: &Db,
+    draw: DrawId,
+    winning: Pick,
+    prizes: &[(i64, Money)],
+    (after, to): Tickets,
+) -> Result<Vec<Credit>, DbError> {
+    let sql = "-- payout::prizes()
+        SELECT user_id, id, bit_count((pick & $2)::bit(64)) AS matches
+        FROM tickets WHERE draw_id = $1 AND number > $3 AND number <= $4
+             AND bit_count((pick & $2)::bit(64)) = ANY($5)";
+    let paying: Vec<i64> = prizes.iter().map(|(matches, _)| *matches).collect();
+    let rows = db.query(sql, &[&draw.0, &winning.mask(), &after, &to, &paying]).await?;
+    let credit = |row: &Row| {
+        let matches: i64 = row.get(2);
+        let tier = prizes.iter().find(|(tier, _)| *tier == matches);
+        let (_, amount) = *tier.ok_or(DbError::Corrupt("a winner of no tier"))?;
+        Ok(Credit { user: UserId(row.get(0)), reference: row.get(1), amount })
+    };
+    rows.iter().map(credit).collect()
+}
+
+/// The refunds of these tickets, one for each.
+pub async fn refunds(db: &Db, draw: DrawId, price: Money, (after, to): Tickets) -> Result<Vec<Credit>, DbError> {
+    let sql = "-- payout::refunds()
+        SELECT user_id, payment_id FROM tickets WHERE draw_id = $1 AND number > $2 AND number <= $3";
+    let rows = db.query(sql, &[&draw.0, &after, &to]).await?;
+    let credit = |row: &Row| Credit { user: UserId(row.get(0)), reference: row.get(1), amount: price };
+    Ok(rows.iter().map(credit).collect())
+}
+
+/// The number of the last ticket of the payment that this ticket belongs to.
+pub async fn end_of_payment(db: &Db, draw: DrawId, number: i64) -> Result<i64, DbError> {
+    let sql = "-- payout::end_of_payment()
+        SELECT max(t.number) AS last FROM tickets t
+        JOIN tickets one ON one.draw_id = $1 AND one.number = $2 AND t.payment_id = one.payment_id
+        WHERE t.draw_id = $1 AND t.number >= $2 AND t.number < $2 + $3";
+    let row = db.query_opt(sql, &[&draw.0, &number, &MOST_LINES]).await?;
+    row.and_then(|row| row.get(0)).ok_or(DbError::Corrupt("a number without its ticket"))
+}

@@ -1,0 +1,124 @@
+//! Makes a draw with very many tickets by SQL, as if they had been sold one after the other: payments,
+//! tickets, transfers, balances and the pool all agree. A part of it can be made at a time. Knows the schema,
+//! and nothing of the service.
+
+use tokio_postgres::Client;
+
+/// What a ticket costs, and what everybody brought.
+pub const PRICE: i64 = 10_000;
+const BROUGHT: i64 = 1_000_000_000;
+/// The draw, and the accounts that belong to it.
+pub const DRAW: i64 = 1;
+/// Tickets in one part: some seconds of work.
+const PART: i64 = 500_000;
+
+/// Makes the people and the draw, 6 of 45 and open, unless they are there; then sells up to so many tickets,
+/// or stops after so many parts. Says how many are sold.
+pub async fn fill(db: &Client, tickets: i64, users: i64, parts: usize) -> i64 {
+    // The planner knows nothing yet of what was made a moment ago: no join may be a loop over all of it.
+    let session = "SET synchronous_commit = off; SET jit = off; SET enable_nestloop = off";
+    db.batch_execute(session).await.unwrap();
+    let there = "SELECT count(*) FROM draws";
+    if db.query_one(there, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        db.batch_execute(&people_and_draw(users)).await.unwrap();
+    }
+    let mut sold = sold(db).await;
+    for _ in 0..parts {
+        if sold >= tickets {
+            break;
+        }
+        let to = tickets.min(sold + PART);
+        db.batch_execute(&sell(sold + 1, to)).await.unwrap();
+        sold = to;
+    }
+    sold
+}
+
+/// Tickets sold so far.
+pub async fn sold(db: &Client) -> i64 {
+    let sql = format!("SELECT sold FROM draw_sales WHERE draw_id = {DRAW}");
+    db.query_opt(&sql, &[]).await.unwrap().map_or(0, |row| row.get(0))
+}
+
+/// Balances as the transfers say; then the tables rest as they would after a long sale.
+pub async fn finish(db: &Client) {
+    let sql = format!(
+        "BEGIN;
+         UPDATE accounts a SET balance = {BROUGHT} - {PRICE} * bought.tickets
+         FROM (SELECT user_id, count(*) AS tickets FROM tickets GROUP BY 1) bought
+         WHERE a.id = bought.user_id * 8 + 1;
+         UPDATE accounts SET balance = {PRICE} * (SELECT sold FROM draw_sales WHERE draw_id = {DRAW})
+         WHERE id = {DRAW} * 8 + 3;
+         COMMIT;"
+    );
+    db.batch_execute(&sql).await.unwrap();
+    for table in ["accounts", "payments", "tickets", "transfers", "pool_tickets"] {
+        db.batch_execute(&format!("VACUUM ANALYZE {table}")).await.unwrap();
+    }
+}
+
+fn people_and_draw(users: i64) -> String {
+    format!(
+        "BEGIN;
+         INSERT INTO users (username, email, password_hash, created_at)
+         SELECT 'player' || n, 'player' || n || '@example.com', 'nobody''s', '2030-01-01'
+         FROM generate_series(1, {users}) n;
+         INSERT INTO accounts (id, kind, user_id, balance) SELECT id * 8 + 1, 'wallet', id, {BROUGHT} FROM users;
+         INSERT INTO payments (id, user_id, kind, status, amount, method, created_at, updated_at)
+         SELECT gen_random_uuid(), id, 'deposit', 'paid', {BROUGHT}, 'card', created_at, created_at FROM users;
+         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+         SELECT user_id, 0, user_id * 8 + 1, amount, 'deposit', id, amount, created_at FROM payments;
+         UPDATE accounts SET balance = -{BROUGHT}::bigint * {users} WHERE kind = 'clearing';
+         INSERT INTO lotteries (id, last_draw) VALUES ('6of45', 1);
+         INSERT INTO accounts (id, kind, lottery) SELECT seq * 8 + 4, 'jackpot', seq FROM lotteries;
+         INSERT INTO draws (lottery, number, status, pick, of, price, fund_share, sales_close_at, draw_at, created_at)
+         VALUES ('6of45', 1, 'open', 6, 45, {PRICE}, 5000, '2099-01-01', '2099-01-01', '2030-01-01');
+         INSERT INTO draw_tiers (draw_id, matches, amount, share) VALUES ({DRAW}, 6, NULL, 8000),
+         ({DRAW}, 5, NULL, 2000), ({DRAW}, 4, 300000, NULL), ({DRAW}, 3, 30000, NULL), ({DRAW}, 2, 10000, NULL);
+         INSERT INTO draw_sales (draw_id) VALUES ({DRAW});
+         INSERT INTO accounts (id, kind, draw_id) VALUES ({DRAW} * 8 + 3, 'escrow', {DRAW});
+         SELECT setseed(0.45);
+         COMMIT;"
+    )
+}
+
+/// Sells these numbers, each in a payment of its own, to all the people by turns. One in ten was made in
+/// advance; of those, one in five is still for sale.
+fn sell(from: i64, to: i64) -> String {
+    let number = "(1::bigint << floor(random() * 45)::int)";
+    let six = [number; 6].join(" | ");
+    let id = |moment: &str, turn: &str, salt: i64| {
+        format!(
+            "(lpad(to_hex(1900000000000 + {moment}), 12, '0') || '7' || lpad(to_hex({turn}), 3, '0') || '8'
+             || lpad(to_hex(hashint8extended(n, {salt}) & 1152921504606846975), 15, '0'))::uuid"
+        )
+    };
+    let (payment, ticket) = (id("n / 10", "n % 10 * 2", 1), id("n / 10", "n % 10 * 2 + 1", 2));
+    let made = id("-86400000 + n / 10", "n % 10", 3);
+    format!(
+        "BEGIN;
+         CREATE TEMPORARY TABLE part ON COMMIT DROP AS
+         SELECT n, pick, 1 + ((n - 1) % users * 7919 + (n - 1) / users * 31) % users AS user_id,
+                (n - 1) / users + 1 AS turn, {payment} AS payment, {ticket} AS ticket, {made} AS made,
+                '2030-02-01'::timestamptz + n / 10 * interval '1 ms' AS at
+         FROM (SELECT {from} - 1 + row_number() OVER () AS n, pick
+               FROM (SELECT {six} AS pick FROM generate_series(1, ({to} - {from} + 1) * 8 / 5 + 1000)) any_six
+               WHERE bit_count(pick::bit(64)) = 6 LIMIT {to} - {from} + 1) picks,
+              (SELECT count(*) AS users FROM users WHERE username LIKE 'player%') people;
+         INSERT INTO pool_tickets (draw_id, id, pick) SELECT {DRAW}, made, pick FROM part WHERE n % 10 = 0
+         ON CONFLICT DO NOTHING;
+         INSERT INTO payments (id, user_id, kind, status, amount, method, draw_id, lines, created_at, updated_at)
+         SELECT payment, user_id, 'purchase', 'paid', {PRICE}, 'wallet', {DRAW}, 1, at, at FROM part ORDER BY n;
+         INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
+         SELECT user_id, ticket, payment, {DRAW}, n, part.pick,
+                CASE WHEN pool.id IS NULL THEN 'quick_pick' ELSE 'pool' END, pool.id, 'paid'
+         FROM part LEFT JOIN pool_tickets pool ON pool.draw_id = {DRAW} AND pool.id = made AND n % 50 <> 0
+         ORDER BY n;
+         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+         SELECT user_id, user_id * 8 + 1, {DRAW} * 8 + 3, {PRICE}, 'purchase', payment, {BROUGHT} - {PRICE} * turn,
+                at
+         FROM part ORDER BY n;
+         UPDATE draw_sales SET sold = {to} WHERE draw_id = {DRAW};
+         COMMIT;"
+    )
+}

@@ -1,0 +1,107 @@
+//! Prizes and refunds: what is to be paid, as `db::read::payout` reads it beside the sale, and the step that
+//! pays a part of it, as `persistence::write::payout` has it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use lottery::domain::id::{DrawId, TicketId};
+use lottery::domain::ledger::{AccountId, Transfer, TransferKind};
+use lottery::domain::lottery::DrawStatus;
+use lottery::domain::money::Money;
+use lottery::domain::payout::{Credit, Progress};
+
+use super::{Store, TicketRow};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payout {
+    Prizes,
+    Refunds,
+}
+
+impl Store {
+    /// The paid tickets with numbers above `after` up to `to`, in the order of their numbers.
+    fn numbered(&self, draw: DrawId, after: i64, to: i64) -> BTreeMap<i64, (TicketId, &TicketRow)> {
+        let of_draw = self.tickets.iter().filter(|(_, row)| row.draw == draw);
+        let numbered = of_draw.filter_map(|(id, row)| Some((row.number?, (*id, row))));
+        numbered.filter(|(number, _)| (after + 1..=to).contains(number)).collect()
+    }
+
+    /// How many tickets have so many matches.
+    pub fn hits(&self, draw: DrawId) -> BTreeMap<u8, i64> {
+        let winning = self.draws[&draw].result.as_ref().unwrap().winning;
+        let mut hits = BTreeMap::new();
+        for (_, row) in self.numbered(draw, 0, self.draws[&draw].sold).into_values() {
+            *hits.entry(row.pick.matches(winning.pick)).or_default() += 1;
+        }
+        hits
+    }
+
+    pub fn is_counted(&self, draw: DrawId) -> bool {
+        self.draws[&draw].result.as_ref().is_some_and(|result| result.counted)
+    }
+
+    pub fn progress(&self, draw: DrawId, payout: Payout) -> Progress {
+        let row = &self.draws[&draw];
+        match payout {
+            Payout::Prizes => row.result.as_ref().unwrap().progress,
+            Payout::Refunds => row.cancellation.as_ref().unwrap().progress,
+        }
+    }
+
+    /// What these tickets give rise to, a credit for each that does.
+    pub fn credits(&self, draw: DrawId, payout: Payout, (after, to): (i64, i64)) -> Vec<Credit> {
+        let row = &self.draws[&draw];
+        let credit = |(ticket, it): (TicketId, &TicketRow)| match payout {
+            Payout::Prizes => {
+                let result = row.result.as_ref().unwrap();
+                let matches = it.pick.matches(result.winning.pick);
+                let (.., amount) = *result.tiers.iter().find(|tier| tier.0 == matches)?;
+                (amount > Money::ZERO).then_some(Credit { user: it.user, reference: ticket.0, amount })
+            }
+            Payout::Refunds => Some(Credit { user: it.user, reference: it.payment.0, amount: row.rules.price }),
+        };
+        self.numbered(draw, after, to).into_values().filter_map(credit).collect()
+    }
+
+    /// The number of the last ticket of the payment that this ticket belongs to.
+    pub fn end_of_payment(&self, draw: DrawId, number: i64) -> i64 {
+        let row = &self.draws[&draw];
+        let next = self.numbered(draw, number - 1, row.sold);
+        let payment = next[&number].1.payment;
+        *next.iter().take_while(|(_, (_, it))| it.payment == payment).last().unwrap().0
+    }
+
+    /// Pays these credits; says whether everybody is paid.
+    pub(super) fn pay(
+        &mut self,
+        draw: DrawId,
+        payout: Payout,
+        credits: &[Credit],
+        (before, after): (Progress, Progress),
+        at: Timestamp,
+    ) -> bool {
+        assert_eq!(self.progress(draw, payout), before, "the payout of draw {draw} is where it was left");
+        let escrow = AccountId::escrow(draw);
+        let mut ledger = self.open(&credits.iter().map(|it| AccountId::wallet(it.user)).chain([escrow]).collect());
+        let (kind, ends_as) = match payout {
+            Payout::Prizes => (TransferKind::Prize, DrawStatus::Completed),
+            Payout::Refunds => (TransferKind::Refund, DrawStatus::Cancelled),
+        };
+        for Credit { user, reference, amount } in credits.iter().copied() {
+            let (credit, reference) = (AccountId::wallet(user), Some(reference));
+            ledger.transfer(Transfer { debit: escrow, credit, amount, kind, reference, at }).unwrap();
+        }
+        self.write_ledger(&ledger);
+        let row = self.draw_mut(draw);
+        match payout {
+            Payout::Prizes => row.result.as_mut().unwrap().progress = after,
+            Payout::Refunds => row.cancellation.as_mut().unwrap().progress = after,
+        }
+        let all = after.done == row.sold;
+        if all {
+            assert_eq!(ledger.balance(escrow), Some(Money::ZERO), "the escrow of draw {draw} is empty at the end");
+            self.set_status(draw, ends_as);
+        }
+        all
+    }
+}
