@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod draws;
 mod error;
+mod health;
 mod idempotency;
 mod limits;
 mod lotteries;
@@ -71,7 +72,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/draws/{id}/cancel", "POST").route(web::post().to(admin::cancel)))
                 .default_service(web::to(error::not_found)),
         );
-    config.service(api).default_service(web::to(error::not_found));
+    config
+        .service(api)
+        .service(resource("/health/live", "GET").route(web::get().to(health::live)))
+        .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
+        .default_service(web::to(error::not_found));
 }
 
 /// A resource that answers any other method with 405 and says which there are (RFC 9110, section 15.5.6).
