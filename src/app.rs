@@ -145,6 +145,7 @@ impl App {
             clock,
             tokens: Tokens::new(&jwt_secret, config.auth.access_token),
             refresh_ttl: config.auth.refresh_token,
+            reset_ttl: config.auth.password_reset,
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
             standings: Standings::new(),
             lotteries,

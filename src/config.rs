@@ -69,6 +69,8 @@ pub struct Auth {
     pub access_token: Duration,
     #[serde(deserialize_with = "duration")]
     pub refresh_token: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub password_reset: Duration,
     /// 0 stands for half of the cores.
     pub hash_threads: usize,
     pub hash_queue: usize,
@@ -258,6 +260,7 @@ impl Config {
         check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
         check.time("auth.refresh_token", self.auth.refresh_token, self.auth.access_token..=DAY * 400);
+        check.time("auth.password_reset", self.auth.password_reset, SECOND..=DAY * 30);
         check.within("auth.hash_threads", self.auth.hash_threads, 0..=1024);
         check.within("auth.hash_queue", self.auth.hash_queue, 0..=100_000);
         let iso_4217 = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());

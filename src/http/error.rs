@@ -38,6 +38,7 @@ pub enum Code {
     TicketNotReserved,
     PaymentNotPayable,
     InvalidTransition,
+    LastAdmin,
     IdempotencyInProgress,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -67,6 +68,7 @@ impl Code {
             | Code::TicketNotReserved
             | Code::PaymentNotPayable
             | Code::InvalidTransition
+            | Code::LastAdmin
             | Code::IdempotencyInProgress => StatusCode::CONFLICT,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -96,6 +98,7 @@ impl Code {
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
             Code::InvalidTransition => "The draw's state does not allow it",
+            Code::LastAdmin => "It is the last active admin",
             Code::IdempotencyInProgress => "The first request with this key still runs",
             Code::PayloadTooLarge => "The body is too large",
             Code::UnsupportedMediaType => "The body must be application/json",

@@ -17,6 +17,7 @@ mod rendered;
 mod state;
 mod tickets;
 mod trace;
+mod users;
 mod wallet;
 
 use actix_web::http::header::{ALLOW, HeaderValue};
@@ -41,6 +42,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/auth/login", "POST").route(web::post().to(auth::login)))
         .service(resource("/auth/refresh", "POST").route(web::post().to(auth::refresh)))
         .service(resource("/auth/logout", "POST").route(web::post().to(auth::logout)))
+        .service(resource("/auth/password-reset", "POST").route(web::post().to(auth::reset_password)))
         .service(resource("/me/password", "POST").route(web::post().to(auth::change_password)))
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
@@ -70,6 +72,16 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))
                 .service(resource("/draws/{id}/conduct", "POST").route(web::post().to(admin::conduct)))
                 .service(resource("/draws/{id}/cancel", "POST").route(web::post().to(admin::cancel)))
+                .service(resource("/users", "GET").route(web::get().to(users::list)))
+                .service(
+                    resource("/users/{id}", "GET, PATCH")
+                        .route(web::get().to(users::one))
+                        .route(web::patch().to(users::change)),
+                )
+                .service(
+                    resource("/users/{id}/password-reset", "POST").route(web::post().to(users::reset_password)),
+                )
+                .service(resource("/audit-log", "GET").route(web::get().to(admin::audit_log)))
                 .default_service(web::to(error::not_found)),
         );
     config

@@ -26,6 +26,8 @@ pub struct State {
     pub tokens: Tokens,
     /// How long a refresh token is good for.
     pub refresh_ttl: std::time::Duration,
+    /// How long the right to set a password anew is good for.
+    pub reset_ttl: std::time::Duration,
     pub hasher: Hasher,
     pub standings: Standings,
     /// As configured, in their order.

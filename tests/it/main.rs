@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod audit;
 mod auth;
 mod command;
 mod contract;
@@ -14,4 +15,5 @@ mod money;
 mod server;
 mod smoke;
 mod tickets;
+mod users;
 mod world;

@@ -24,7 +24,7 @@ use crate::domain::record::{Accepted, Record, Refused};
 use mailbox::{Mailbox, StepJob, Submit};
 use transaction::Writer;
 
-pub use aside::{PoolWritten, Rotated, Taken, insert_user};
+pub use aside::{PoolWritten, Rotated, Taken, Unchanged, insert_user};
 pub use mailbox::{Answer, Answered, ReplyTo};
 pub use transaction::{Step, StepError};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};

@@ -6,7 +6,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
+use super::audit;
 use crate::actors::persistence::transaction::{Step, StepFailure};
+use crate::domain::audit::Deed;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
@@ -134,6 +136,7 @@ async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
 /// The sale opens.
 pub struct Open {
     pub fence: Fence,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Open {
@@ -141,7 +144,8 @@ impl Step for Open {
 
     async fn run(&self, db: &Client) -> Result<(), StepFailure> {
         lock(db, self.fence).await?;
-        Ok(set_status(db, self.fence.draw, DrawStatus::Open).await?)
+        set_status(db, self.fence.draw, DrawStatus::Open).await?;
+        Ok(audit::record(db, self.deed.as_ref()).await?)
     }
 }
 
@@ -149,6 +153,7 @@ impl Step for Open {
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Reschedule {
@@ -160,7 +165,7 @@ impl Step for Reschedule {
             UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
         let Times { sales_open_at, sales_close_at, draw_at } = self.times;
         db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
-        Ok(())
+        Ok(audit::record(db, self.deed.as_ref()).await?)
     }
 }
 
@@ -168,6 +173,7 @@ impl Step for Reschedule {
 pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Seal {
@@ -181,6 +187,7 @@ impl Step for Seal {
             INSERT INTO draw_seals (draw_id, tickets, sealed_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &sold, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }
@@ -190,6 +197,7 @@ pub struct BeginCancel {
     pub fence: Fence,
     pub reason: String,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for BeginCancel {
@@ -203,6 +211,7 @@ impl Step for BeginCancel {
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }

@@ -10,9 +10,10 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::draws::{lock, set_status};
-use super::ledger;
+use super::{audit, ledger};
 use crate::actors::board::Board;
 use crate::actors::persistence::transaction::{Step, StepFailure};
+use crate::domain::audit::Deed;
 use crate::domain::draw::Winning;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, UserId};
@@ -27,6 +28,7 @@ pub struct Conduct {
     pub rules: Arc<Rules>,
     pub pick: Pick,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Conduct {
@@ -49,6 +51,7 @@ impl Step for Conduct {
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;
         set_status(db, draw, DrawStatus::Settling).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         Ok(Winning { pick: self.pick, jackpot: amount })
     }
 
