@@ -487,6 +487,11 @@ impl Draws {
         self.in_flight.available_permits()
     }
 
+    /// How many orders are let in and not answered at this moment.
+    pub fn taken_places(&self) -> usize {
+        self.options.in_flight - self.free_places()
+    }
+
     /// Until when whoever asks for something now waits to hear of it.
     pub fn patience(&self) -> Instant {
         self.persistence.deadline() + OUTCOME_WAIT

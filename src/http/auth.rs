@@ -5,7 +5,6 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
 
 use super::body::Body;
 use super::caller::Caller;
@@ -48,7 +47,7 @@ pub async fn register(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    state.limits.registration(address(&request), now)?;
+    state.limits.registration(state.proxies.client(&request), now)?;
     let hash = state.hasher.hash(password).await?;
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
@@ -76,11 +75,6 @@ fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, par
     }
 }
 
-/// Where the connection comes from. A unix socket has no address and counts as this machine.
-fn address(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
@@ -100,7 +94,7 @@ struct Pair {
 
 pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
-    state.limits.login(address(&request), now)?;
+    state.limits.login(state.proxies.client(&request), now)?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
         false => None,

@@ -12,8 +12,10 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 use crate::payment::Provider;
 
+use super::address::Proxies;
 use super::idempotency::InFlight;
 use super::limits::Limits;
+use super::metrics::Metrics;
 use super::rendered::Rendered;
 
 /// One for the whole service.
@@ -35,6 +37,8 @@ pub struct State {
     pub currency: Currency,
     pub provider: Arc<dyn Provider>,
     pub limits: Limits,
+    pub proxies: Proxies,
+    pub metrics: Metrics,
     pub keys: InFlight,
     pub rendered: Rendered,
 }

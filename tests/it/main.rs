@@ -12,6 +12,7 @@ mod faults;
 mod idempotency;
 mod laws;
 mod money;
+mod operations;
 mod server;
 mod smoke;
 mod tickets;

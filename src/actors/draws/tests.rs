@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::actors::persistence::{Limits, insert_user};
+use crate::actors::persistence::{Limits, Meters, insert_user};
 use crate::clock::Ids;
 use crate::db::embedded::{Options as ServerOptions, Server};
 use crate::db::migrate;
@@ -40,7 +40,7 @@ async fn draws(server: &Server, board: &Board) -> Draws {
     let db = Db::new(&config, 4).unwrap();
     let currency: Currency = "RUB".parse().unwrap();
     let limits = Limits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
-    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits);
+    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits, Meters::none());
     let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
     assert_eq!(admin.id, ADMIN);

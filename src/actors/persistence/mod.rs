@@ -14,6 +14,7 @@ mod write;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
+use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
 use crate::actors::board::Board;
@@ -42,6 +43,27 @@ pub struct Limits {
     pub deadline: Duration,
 }
 
+/// What the persistence actor measures of its work.
+#[derive(Clone)]
+pub struct Meters {
+    /// Records in each batch.
+    pub batch: Histogram,
+    /// Seconds that each batch took, the commit included.
+    pub commit: Histogram,
+    /// Records and steps that wait, from time to time.
+    pub queue: Gauge,
+    /// Tickets paid for.
+    pub sold: Counter,
+}
+
+impl Meters {
+    /// For whoever does not look.
+    pub fn none() -> Meters {
+        let (batch, commit) = (Histogram::noop(), Histogram::noop());
+        Meters { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
+    }
+}
+
 /// The way to the persistence actor.
 #[derive(Clone)]
 pub struct Persistence {
@@ -59,9 +81,10 @@ impl Persistence {
         currency: Currency,
         board: Board,
         limits: Limits,
+        meters: Meters,
     ) -> Persistence {
         let writer = Writer::new(writer, currency, board);
-        let mailbox = Mailbox::new(writer, limits).start();
+        let mailbox = Mailbox::new(writer, limits, meters).start();
         Persistence { mailbox, db, limits }
     }
 
