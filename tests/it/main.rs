@@ -11,6 +11,7 @@ mod embedded;
 mod faults;
 mod idempotency;
 mod laws;
+mod matrix;
 mod money;
 mod operations;
 mod server;
