@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use lottery::actors::board::Board;
 use lottery::actors::draws::{self, Draws};
-use lottery::actors::persistence::{Answer, Answered, Limits, Persistence, ReplyTo, Submit};
+use lottery::actors::persistence::{Answer, Answered, Limits, Meters, Persistence, ReplyTo, Submit};
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
 use lottery::domain::books::{Books, Changes, Sales};
@@ -78,7 +78,7 @@ async fn actors(house: &House) -> (Draws, DrawId) {
     let db = Db::new(&database, 2).unwrap();
     let limits = Limits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
     let currency = "RUB".parse().unwrap();
-    let persistence = Persistence::start(database, db.clone(), currency, board.clone(), limits)
+    let persistence = Persistence::start(database, db.clone(), currency, board.clone(), limits, Meters::none())
         .with_records(InMemory(books(HashMap::new())).start().recipient());
     let options = draws::Options { in_flight: 4_096, pool_limit: 1, reservation: SignedDuration::from_mins(10) };
     let draws = Draws::start(db, persistence, board, clock.clone(), options).await.unwrap();

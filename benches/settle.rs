@@ -15,11 +15,13 @@ use lottery::config::Config;
 use lottery::db::embedded::{Options, Server};
 use lottery::db::{connect, migrate};
 use lottery::domain::draw::Step;
-use lottery::domain::id::DrawId;
+use lottery::domain::id::{DrawId, UserId};
 use tokio_postgres::config::Host;
 
 const TICKETS: i64 = 1_000_000;
 const USERS: i64 = 10_000;
+/// One of them: the steps want to be somebody's.
+const ADMIN: UserId = UserId(1);
 const DRAW: DrawId = DrawId(fill::DRAW);
 
 /// A server with a database in which everything is sold, called `lottery`.
@@ -42,10 +44,10 @@ async fn settle(server: &Server, config: &mut Config) -> Duration {
     let Host::Unix(socket) = &database.get_hosts()[0] else { unreachable!() };
     config.database.url = Some(format!("host='{}' user=lottery dbname=copy", socket.display()).into());
     let app = App::start(config, Clock::system()).await.unwrap();
-    assert!(app.state.draws.step(DRAW, Step::Close, String::new()).await.unwrap());
+    assert!(app.state.draws.step(DRAW, Step::Close, String::new(), ADMIN).await.unwrap());
     #[allow(clippy::disallowed_methods, reason = "a measurement")]
     let started = Instant::now();
-    assert!(app.state.draws.step(DRAW, Step::Conduct, String::new()).await.unwrap(), "it is done in time");
+    assert!(app.state.draws.step(DRAW, Step::Conduct, String::new(), ADMIN).await.unwrap(), "it is done in time");
     let took = started.elapsed();
     app.stop().await.unwrap();
     took

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
+use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
+use actix_web::http::header;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,10 +19,10 @@ use tokio::task::JoinHandle;
 use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
-use crate::actors::persistence::{self, Persistence};
+use crate::actors::persistence::{self, Meters, Persistence};
 use crate::auth::{Hasher, SecretError, Standings, Tokens, secret};
 use crate::clock::Clock;
-use crate::config::{Config, LotteryConfig, PaysConfig, Provider};
+use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider};
 use crate::db::embedded::{self, Server, ServerError};
 use crate::db::{self, Db, DbError};
 use crate::domain::game::Game;
@@ -28,13 +30,16 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::http::{self, InFlight, Limits, Rate, Rates, Rendered, State};
+use crate::http::{self, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
 use crate::payment::Sandbox;
 
 /// Idle connections are kept for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// How long a client may take to send a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a browser may remember what a page may do, in seconds.
+const CORS_AGE: usize = 3600;
 
 /// How often it is looked whether the actors are still there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -54,6 +59,8 @@ pub enum AppError {
     Setting { key: String, what: String },
     #[error("cannot listen on {host}:{port}: {cause}")]
     Listen { host: String, port: u16, cause: std::io::Error },
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(String),
     #[error("the service stopped by itself: {0}")]
     Died(String),
 }
@@ -110,6 +117,7 @@ pub struct App {
     pub state: web::Data<State>,
     http: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
+    upkeep: JoinHandle<()>,
     arbiter: Arbiter,
     database: Database,
     stop_wait: Duration,
@@ -134,9 +142,11 @@ impl App {
         let jwt_secret = jwt_secret(config)?;
         let db = Db::new(&database.config, config.database.pool_size)?;
 
+        let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
+
         let arbiter = Arbiter::new();
         let Actors { draws, persistence, board } =
-            actors(&arbiter, config, &database.config, &db, &lotteries, &clock).await?;
+            actors(&arbiter, config, &database.config, &db, &lotteries, &clock, metrics.writer()).await?;
         let state = State {
             db,
             draws,
@@ -145,6 +155,7 @@ impl App {
             clock,
             tokens: Tokens::new(&jwt_secret, config.auth.access_token),
             refresh_ttl: config.auth.refresh_token,
+            reset_ttl: config.auth.password_reset,
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
             standings: Standings::new(),
             lotteries,
@@ -153,14 +164,17 @@ impl App {
                 Provider::Sandbox => Arc::new(Sandbox),
             },
             limits: Limits::new(config.limits.enabled.then(|| rates(config))),
+            proxies: proxies(config),
+            metrics,
             keys: InFlight::default(),
             rendered: Rendered::default(),
         };
         let state = web::Data::new(state);
         let (http, serving, address) = serve(config, state.clone())?;
         tracing::info!(%address, "the service answers");
+        let upkeep = tokio::spawn(state.metrics.upkeep());
         let stop_wait = config.server.shutdown_timeout;
-        Ok(App { address, state, http, serving, arbiter, database, stop_wait })
+        Ok(App { address, state, http, serving, upkeep, arbiter, database, stop_wait })
     }
 
     /// Waits until something goes wrong for good.
@@ -181,6 +195,7 @@ impl App {
             // Its end is found out at the next start.
             tracing::warn!("the database does not answer: stopping with a transaction under way");
         }
+        self.upkeep.abort();
         self.arbiter.stop();
         // The pool's connections end with it.
         drop(self.state);
@@ -218,6 +233,7 @@ async fn actors(
     db: &Db,
     lotteries: &[Lottery],
     clock: &Clock,
+    meters: Meters,
 ) -> Result<Actors, AppError> {
     let limits = persistence::Limits {
         batch: config.persistence.batch,
@@ -235,7 +251,7 @@ async fn actors(
     let (ready, started) = oneshot::channel();
     arbiter.spawn(async move {
         let board = Board::default();
-        let persistence = Persistence::start(writer, db.clone(), currency, board.clone(), limits);
+        let persistence = Persistence::start(writer, db.clone(), currency, board.clone(), limits, meters);
         let start = async {
             persistence.know_lotteries(known.iter()).await?;
             let draws = Draws::start(db, persistence.clone(), board.clone(), clock.clone(), options).await?;
@@ -260,8 +276,13 @@ fn serve(
 ) -> Result<(ServerHandle, JoinHandle<std::io::Result<()>>, SocketAddr), AppError> {
     let (host, port) = (config.server.host.clone(), config.server.port);
     let listen = |cause| AppError::Listen { host: host.clone(), port, cause };
+    let origins = config.server.cors_origins.clone();
     let mut server = HttpServer::new(move || {
-        HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::routes)
+        HttpApp::new()
+            .app_data(state.clone())
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(from_fn(http::trace))
+            .configure(http::routes)
     })
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_WAIT)
@@ -276,6 +297,23 @@ fn serve(
         server.addrs().first().copied().ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let server = server.run();
     Ok((server.handle(), tokio::spawn(server), address))
+}
+
+/// What browsers may do from pages of these origins. They send a token with each request, never a cookie.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_header("Idempotency-Key")
+        .expose_headers([header::RETRY_AFTER, header::CONTENT_DISPOSITION])
+        .expose_headers(["X-Request-Id", "Idempotency-Replayed"])
+        .max_age(CORS_AGE);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+fn proxies(config: &Config) -> Proxies {
+    let trusted = config.server.trusted_proxies.iter().map(|network| network.0).collect();
+    Proxies::new(trusted, config.server.forwarded_header == ForwardedHeader::Forwarded)
 }
 
 /// The configured secret, or the one that is kept in the data directory.

@@ -9,11 +9,13 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -47,8 +49,46 @@ pub struct Server {
     pub port: u16,
     /// 0 stands for one per core.
     pub workers: usize,
+    pub trusted_proxies: Vec<Network>,
+    pub forwarded_header: ForwardedHeader,
+    /// As browsers write them: scheme, host, and the port if it is not the usual one.
+    pub cors_origins: Vec<String>,
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
+}
+
+/// An address, or all addresses that begin alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(pub IpNet);
+
+impl TryFrom<String> for Network {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Network, &'static str> {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(Network).map_err(|_| "must be an address such as 10.0.0.7, or a network such as 10.0.0.0/8")
+    }
+}
+
+/// Where proxies write whom they speak for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    Forwarded,
+}
+
+impl TryFrom<String> for ForwardedHeader {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<ForwardedHeader, &'static str> {
+        match text.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(ForwardedHeader::XForwardedFor),
+            "forwarded" => Ok(ForwardedHeader::Forwarded),
+            _ => Err("must be `x-forwarded-for` or `forwarded`"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +109,8 @@ pub struct Auth {
     pub access_token: Duration,
     #[serde(deserialize_with = "duration")]
     pub refresh_token: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub password_reset: Duration,
     /// 0 stands for half of the cores.
     pub hash_threads: usize,
     pub hash_queue: usize,
@@ -254,10 +296,21 @@ impl Config {
         check.that("server.host", !self.server.host.trim().is_empty(), "must not be empty");
         check.within("server.workers", self.server.workers, 0..=1024);
         check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
+        for (i, origin) in self.server.cors_origins.iter().enumerate() {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+            let whole = host.is_some_and(|host| !host.is_empty() && host.chars().all(legal));
+            check.that(
+                &format!("server.cors_origins[{i}]"),
+                whole,
+                "must be an origin such as https://shop.example",
+            );
+        }
         check.that("data_dir", !self.data_dir.as_os_str().is_empty(), "must not be empty");
         check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
         check.time("auth.refresh_token", self.auth.refresh_token, self.auth.access_token..=DAY * 400);
+        check.time("auth.password_reset", self.auth.password_reset, SECOND..=DAY * 30);
         check.within("auth.hash_threads", self.auth.hash_threads, 0..=1024);
         check.within("auth.hash_queue", self.auth.hash_queue, 0..=100_000);
         let iso_4217 = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());

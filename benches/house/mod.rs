@@ -12,7 +12,7 @@ use lottery::db::connect;
 use lottery::db::embedded::{Options, Server};
 use lottery::domain::draw::{Step, Times};
 use lottery::domain::game::Game;
-use lottery::domain::id::{DrawId, LotteryId};
+use lottery::domain::id::{DrawId, LotteryId, UserId};
 use lottery::domain::lottery::Rules;
 use lottery::domain::money::{Money, Share};
 use lottery::domain::prize::{Award, PrizeTable, Tier};
@@ -76,8 +76,8 @@ pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     };
     let end = clock.now() + SignedDuration::from_hours(24);
     let times = Times { sales_open_at: None, sales_close_at: end, draw_at: end };
-    let draw = draws.create(&rules, &times).await.unwrap();
-    assert!(draws.step(draw, Step::Open, String::new()).await.unwrap());
+    let draw = draws.create(&rules, &times, None).await.unwrap();
+    assert!(draws.step(draw, Step::Open, String::new(), UserId(1)).await.unwrap());
     draw
 }
 

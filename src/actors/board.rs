@@ -95,6 +95,11 @@ impl Board {
         })
     }
 
+    /// How many draws here are in this state.
+    pub fn count(&self, status: DrawStatus) -> usize {
+        self.read(|posted| posted.draws.values().filter(|draw| draw.status == status).count())
+    }
+
     /// What a lottery's last draw left for its next.
     pub fn jackpot(&self, lottery: &LotteryId) -> Money {
         self.read(|posted| posted.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)

@@ -20,7 +20,7 @@ use super::registry::{Ended, Registry};
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
 use crate::domain::draw::{Draw, Due, Step, Stopping};
-use crate::domain::id::DrawId;
+use crate::domain::id::{DrawId, UserId};
 use crate::domain::record::{Record, Refused};
 
 /// What every draw's actor works with.
@@ -50,6 +50,8 @@ pub struct Retire;
 struct Asked {
     step: Step,
     reason: String,
+    /// The admin, if it was one.
+    by: Option<UserId>,
     reply: Option<oneshot::Sender<Result<(), StepRefusal>>>,
 }
 
@@ -174,8 +176,8 @@ impl DrawActor {
                     None => reply.send(Err(SaleError::NotReserved)),
                 }
             }
-            DrawMessage::Step { step, reason, reply } => {
-                let asked = Asked { step, reason, reply: Some(reply) };
+            DrawMessage::Step { step, reason, by, reply } => {
+                let asked = Asked { step, reason, by: Some(by), reply: Some(reply) };
                 match self.draw.never_again(step, now) {
                     Some(status) => asked.answer(Err(StepRefusal::InvalidTransition(status))),
                     None => {
@@ -184,8 +186,8 @@ impl DrawActor {
                     }
                 }
             }
-            DrawMessage::Reschedule { times, reply } => self.reschedule(times, reply, ctx),
-            DrawMessage::AddToPool { count, key, reply } => self.add_to_pool(count, key, reply, ctx),
+            DrawMessage::Reschedule { times, by, reply } => self.reschedule(times, by, reply, ctx),
+            DrawMessage::AddToPool { count, key, by, reply } => self.add_to_pool(count, key, by, reply, ctx),
             #[cfg(test)]
             DrawMessage::Panic => panic!("a test asked for it"),
         }
@@ -219,7 +221,7 @@ impl DrawActor {
         // Whatever is under way is followed by another look at the clock. What only waits is not, if it is
         // refused: the clock goes before it.
         if self.under_way.is_none() {
-            self.asked.push_front(Asked { step, reason, reply: None });
+            self.asked.push_front(Asked { step, reason, by: None, reply: None });
         }
     }
 

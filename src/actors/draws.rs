@@ -211,15 +211,18 @@ pub enum DrawMessage {
     Step {
         step: Step,
         reason: String,
+        by: UserId,
         reply: oneshot::Sender<Result<(), StepRefusal>>,
     },
     Reschedule {
         times: Times,
+        by: UserId,
         reply: oneshot::Sender<Result<(), StepRefusal>>,
     },
     AddToPool {
         count: usize,
         key: Option<Key>,
+        by: UserId,
         reply: oneshot::Sender<Result<Pooled, PoolError>>,
     },
     /// What a bug would do.
@@ -323,9 +326,9 @@ impl Draws {
         self.registry.connected()
     }
 
-    /// Makes a draw; it has an actor when this returns.
-    pub async fn create(&self, rules: &Rules, times: &Times) -> Result<DrawId, DbError> {
-        let id = self.persistence.create_draw(rules, times, self.clock.now()).await?;
+    /// Makes a draw, asked for by an admin or by nobody; it has an actor when this returns.
+    pub async fn create(&self, rules: &Rules, times: &Times, by: Option<UserId>) -> Result<DrawId, DbError> {
+        let id = self.persistence.create_draw(rules, times, by, self.clock.now()).await?;
         let _ = self.registry.send(Load(id)).await;
         tracing::info!(draw = %id, lottery = %rules.lottery, "a draw was made");
         Ok(id)
@@ -437,13 +440,13 @@ impl Draws {
 
     /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
     /// (settling, refunding) still goes on.
-    pub async fn step(&self, draw: DrawId, step: Step, reason: String) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawMessage::Step { step, reason, reply }).await
+    pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
+        self.ask_step(draw, |reply| DrawMessage::Step { step, reason, by, reply }).await
     }
 
     /// Gives a draw other times. True once it is done; false while it is not known whether it will be.
-    pub async fn reschedule(&self, draw: DrawId, times: Times) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawMessage::Reschedule { times, reply }).await
+    pub async fn reschedule(&self, draw: DrawId, times: Times, by: UserId) -> Result<bool, StepRefusal> {
+        self.ask_step(draw, |reply| DrawMessage::Reschedule { times, by, reply }).await
     }
 
     async fn ask_step(
@@ -461,12 +464,18 @@ impl Draws {
     }
 
     /// Makes tickets in advance.
-    pub async fn add_to_pool(&self, draw: DrawId, count: usize, key: Option<Key>) -> Result<Pooled, PoolError> {
+    pub async fn add_to_pool(
+        &self,
+        draw: DrawId,
+        count: usize,
+        key: Option<Key>,
+        by: UserId,
+    ) -> Result<Pooled, PoolError> {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });
         }
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, reply } });
+        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, by, reply } });
         match tokio::time::timeout(POOL_WAIT, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(PoolError::OutcomeUnknown),
@@ -476,6 +485,11 @@ impl Draws {
     /// How many orders more would be let in at this moment.
     pub fn free_places(&self) -> usize {
         self.in_flight.available_permits()
+    }
+
+    /// How many orders are let in and not answered at this moment.
+    pub fn taken_places(&self) -> usize {
+        self.options.in_flight - self.free_places()
     }
 
     /// Until when whoever asks for something now waits to hear of it.

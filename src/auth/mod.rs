@@ -12,4 +12,4 @@ pub mod token;
 pub use password::{HashError, Hasher, Password, PasswordError};
 pub use secret::SecretError;
 pub use standing::{Load, Standing, Standings};
-pub use token::{Claims, RefreshToken, TokenError, Tokens};
+pub use token::{Claims, OpaqueToken, TokenError, Tokens};

@@ -34,8 +34,8 @@ const MAX_VERIFIED: usize = 65_536;
 /// Parts of that memory, each with a lock of its own, so that workers seldom meet at one.
 const SHARDS: usize = 16;
 
-/// A refresh token's entropy.
-const REFRESH_BYTES: usize = 32;
+/// An opaque token's entropy.
+const OPAQUE_BYTES: usize = 32;
 
 /// Why a token is not accepted. RFC 6750 calls each of them `invalid_token`, and so may the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -184,22 +184,23 @@ impl Tokens {
     }
 }
 
-/// A refresh token: 32 random bytes, in base64url for the client. `Debug` does not show it.
+/// A token that says nothing by itself, to refresh a log-in or to set a password anew: 32 random bytes, in
+/// base64url for the client. `Debug` does not show it.
 #[derive(Debug)]
-pub struct RefreshToken(SecretBox<[u8; REFRESH_BYTES]>);
+pub struct OpaqueToken(SecretBox<[u8; OPAQUE_BYTES]>);
 
-impl RefreshToken {
+impl OpaqueToken {
     /// A new one, from a generator fit for secrets.
-    pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> RefreshToken {
-        RefreshToken(SecretBox::init_with_mut(|bytes: &mut [u8; REFRESH_BYTES]| rng.fill_bytes(bytes)))
+    pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> OpaqueToken {
+        OpaqueToken(SecretBox::init_with_mut(|bytes: &mut [u8; OPAQUE_BYTES]| rng.fill_bytes(bytes)))
     }
 
-    /// Reads what [`RefreshToken::expose`] wrote: the shape alone says nothing about its being known.
-    pub fn parse(text: &str) -> Result<RefreshToken, TokenError> {
-        let mut bytes = SecretBox::new(Box::new([0; REFRESH_BYTES]));
+    /// Reads what [`OpaqueToken::expose`] wrote: the shape alone says nothing about its being known.
+    pub fn parse(text: &str) -> Result<OpaqueToken, TokenError> {
+        let mut bytes = SecretBox::new(Box::new([0; OPAQUE_BYTES]));
         let slots = secrecy::ExposeSecretMut::expose_secret_mut(&mut bytes);
         match URL_SAFE_NO_PAD.decode_slice(text, slots) {
-            Ok(REFRESH_BYTES) => Ok(RefreshToken(bytes)),
+            Ok(OPAQUE_BYTES) => Ok(OpaqueToken(bytes)),
             _ => Err(TokenError::Invalid),
         }
     }
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let refresh = RefreshToken::generate(&mut StdRng::seed_from_u64(1));
+        let refresh = OpaqueToken::generate(&mut StdRng::seed_from_u64(1));
         let shown = format!("{:?} {refresh:?}", tokens());
         assert!(shown.contains("900s") && !shown.contains(&SECRET[..8]), "{shown}");
         assert!(!shown.contains(&refresh.expose()) && shown.contains("REDACTED"), "{shown}");
@@ -340,16 +341,16 @@ mod tests {
     #[test]
     fn a_refresh_token_is_read_back() {
         let mut rng = StdRng::seed_from_u64(1);
-        let (one, two) = (RefreshToken::generate(&mut rng), RefreshToken::generate(&mut rng));
+        let (one, two) = (OpaqueToken::generate(&mut rng), OpaqueToken::generate(&mut rng));
         assert_ne!(one.hash(), two.hash());
         assert_eq!(one.expose().len(), 43);
-        assert_eq!(RefreshToken::parse(&one.expose()).unwrap().hash(), one.hash());
+        assert_eq!(OpaqueToken::parse(&one.expose()).unwrap().hash(), one.hash());
     }
 
     /// SHA-256 of 32 zero bytes.
     #[test]
     fn its_hash_is_sha_256() {
-        let token = RefreshToken::parse(&"A".repeat(43)).unwrap();
+        let token = OpaqueToken::parse(&"A".repeat(43)).unwrap();
         let hex: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");
     }
@@ -361,7 +362,7 @@ mod tests {
         for text in
             ["", "A", &"A".repeat(42), &"A".repeat(44), &"A".repeat(1000), &"+".repeat(43), &other_bits, &padded]
         {
-            assert_eq!(RefreshToken::parse(text).map(drop), Err(TokenError::Invalid), "{text}");
+            assert_eq!(OpaqueToken::parse(text).map(drop), Err(TokenError::Invalid), "{text}");
         }
     }
 }

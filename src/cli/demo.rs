@@ -13,7 +13,7 @@ use self::player::Player;
 use super::CliError;
 use crate::actors::persistence::insert_user;
 use crate::app::App;
-use crate::auth::{Hasher, Password, RefreshToken};
+use crate::auth::{Hasher, OpaqueToken, Password};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::read::ledger;
@@ -106,7 +106,7 @@ async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), 
 async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
     let state = &app.state;
     let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
-    let secret = RefreshToken::generate(&mut rng).expose();
+    let secret = OpaqueToken::generate(&mut rng).expose();
     let password = Password::parse(&secret).map_err(failed)?;
     let hash = Hasher::new(1, 0).hash(password).await.map_err(failed)?;
     let username = Username::parse("admin").map_err(failed)?;

@@ -91,6 +91,14 @@ pub struct Db {
     pool: Pool,
 }
 
+/// The pool's connections: opened, of those not in use, and wished for by somebody who waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connections {
+    pub open: usize,
+    pub idle: usize,
+    pub waited_for: usize,
+}
+
 impl Db {
     /// A pool of at most `size` connections. Nothing is opened before it is needed.
     pub fn new(config: &Config, size: usize) -> Result<Db, DbError> {
@@ -109,6 +117,12 @@ impl Db {
     /// A connection of the pool, for a few statements of one transaction.
     pub async fn client(&self) -> Result<deadpool_postgres::Object, DbError> {
         Ok(self.pool.get().await?)
+    }
+
+    /// How the pool's connections stand at this moment.
+    pub fn connections(&self) -> Connections {
+        let status = self.pool.status();
+        Connections { open: status.size, idle: status.available, waited_for: status.waiting }
     }
 
     /// All rows of a statement. It is prepared once for each connection.

@@ -1,6 +1,7 @@
 //! Floor 0: what a lottery is, and nothing else. No async, no SQL, no clock, no randomness of its own:
 //! the time and the entropy come in as arguments, so that every decision can be replayed.
 
+pub mod audit;
 pub mod books;
 pub mod draw;
 pub mod game;

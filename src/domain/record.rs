@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::game::Pick;
 use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use super::money::Money;
-use super::payment::Payment;
+use super::payment::{Payment, PaymentStatus};
 use super::ticket::Origin;
 
 /// Whose Idempotency-Key, and which: the first 16 bytes of the SHA-256 of both. Of one length, so that its row
@@ -194,6 +194,20 @@ impl Record {
             Record::BeginCharge(it) => Some(it.fence),
             Record::EndCharge(it) => it.held.as_ref().map(|held| held.fence),
             Record::BeginDeposit(_) | Record::EndDeposit(_) => None,
+        }
+    }
+
+    /// How many tickets were paid for, once it was accepted so.
+    pub fn sells(&self, accepted: &Accepted) -> usize {
+        match (self, accepted) {
+            (Record::Order(it), Accepted::Ordered { first_number: Some(_) }) => it.lines.len(),
+            (Record::Pay(it), Accepted::Payment(_)) => it.tickets.len(),
+            (Record::EndCharge(EndCharge { held: Some(held), .. }), Accepted::Payment(payment))
+                if payment.status == PaymentStatus::Paid =>
+            {
+                held.tickets.len()
+            }
+            _ => 0,
         }
     }
 

@@ -12,6 +12,7 @@ use super::idempotency;
 use super::query::{List, Query, path_id};
 use super::state::State;
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::db::read::audit::Entry;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::{self, draws};
@@ -37,9 +38,13 @@ pub struct CreateBody {
     draw_at: Option<Timestamp>,
 }
 
-pub async fn create(state: web::Data<State>, Body(body): Body<CreateBody>) -> Result<HttpResponse, Problem> {
+pub async fn create(
+    state: web::Data<State>,
+    caller: Caller,
+    Body(body): Body<CreateBody>,
+) -> Result<HttpResponse, Problem> {
     let (rules, times) = parse(&state, &body)?;
-    let id = state.draws.create(&rules, &times).await?;
+    let id = state.draws.create(&rules, &times, Some(caller.user)).await?;
     Ok(HttpResponse::Created().json(current(&state, id).await?))
 }
 
@@ -73,6 +78,7 @@ pub struct RescheduleBody {
 
 pub async fn reschedule(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     Body(body): Body<RescheduleBody>,
 ) -> Result<web::Json<DrawBody>, Problem> {
@@ -93,7 +99,7 @@ pub async fn reschedule(
     if early && now < view.times.sales_close_at && !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    if !state.draws.reschedule(id, times).await? {
+    if !state.draws.reschedule(id, times, caller.user).await? {
         return Err(SaleError::OutcomeUnknown.into());
     }
     Ok(web::Json(current(&state, id).await?))
@@ -123,6 +129,12 @@ pub async fn payments(
     let page = query.page()?;
     let rows = read::payments::all(&state.db, state.currency, &users, &statuses, &kinds, page).await?;
     Ok(web::Json(List::of(rows, |payment| payment)))
+}
+
+pub async fn audit_log(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<Entry>>, Problem> {
+    let query = Query::of(&request, &["limit", "cursor"])?;
+    let rows = read::audit::list(&state.db, query.page()?).await?;
+    Ok(web::Json(List::of(rows, |entry| entry)))
 }
 
 fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
@@ -173,7 +185,7 @@ pub async fn add_to_pool(
     if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
         return Ok(first);
     }
-    match state.draws.add_to_pool(id, count, working.key).await {
+    match state.draws.add_to_pool(id, count, working.key, caller.user).await {
         Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
         Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, working.key.as_ref()).await? {
             Some(first) => Ok(first),
@@ -183,16 +195,28 @@ pub async fn add_to_pool(
     }
 }
 
-pub async fn open(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, &request, Step::Open, String::new()).await
+pub async fn open(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, caller, &request, Step::Open, String::new()).await
 }
 
-pub async fn close(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, &request, Step::Close, String::new()).await
+pub async fn close(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, caller, &request, Step::Close, String::new()).await
 }
 
-pub async fn conduct(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, &request, Step::Conduct, String::new()).await
+pub async fn conduct(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<DrawBody>, Problem> {
+    step(&state, caller, &request, Step::Conduct, String::new()).await
 }
 
 #[derive(Deserialize)]
@@ -203,6 +227,7 @@ pub struct CancelBody {
 
 pub async fn cancel(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     Body(body): Body<CancelBody>,
 ) -> Result<web::Json<DrawBody>, Problem> {
@@ -211,17 +236,18 @@ pub async fn cancel(
     if !legal {
         return Err(Problem::field("reason", format!("must be 1 to {MAX_REASON} characters")));
     }
-    step(&state, &request, Step::Cancel, reason.to_owned()).await
+    step(&state, caller, &request, Step::Cancel, reason.to_owned()).await
 }
 
 async fn step(
     state: &State,
+    caller: Caller,
     request: &HttpRequest,
     step: Step,
     reason: String,
 ) -> Result<web::Json<DrawBody>, Problem> {
     let id = DrawId(path_id(request, "draw")?);
-    let done = state.draws.step(id, step, reason).await?;
+    let done = state.draws.step(id, step, reason, caller.user).await?;
     let draw = current(state, id).await?;
     // A long settlement or refund goes on by itself; a step that has not even begun is another matter.
     if done || draw.is_under_way() { Ok(web::Json(draw)) } else { Err(SaleError::OutcomeUnknown.into()) }

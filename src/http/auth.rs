@@ -5,14 +5,13 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
 
 use super::body::Body;
 use super::caller::Caller;
 use super::error::{Code, FieldError, Problem};
 use super::state::State;
 use crate::actors::persistence::{Rotated, Taken};
-use crate::auth::{Password, RefreshToken};
+use crate::auth::{OpaqueToken, Password};
 use crate::db::read::users::{self, User};
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Email, Name, Status, Username};
@@ -48,7 +47,7 @@ pub async fn register(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    state.limits.registration(address(&request), now)?;
+    state.limits.registration(state.proxies.client(&request), now)?;
     let hash = state.hasher.hash(password).await?;
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
@@ -76,11 +75,6 @@ fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, par
     }
 }
 
-/// Where the connection comes from. A unix socket has no address and counts as this machine.
-fn address(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
@@ -100,7 +94,7 @@ struct Pair {
 
 pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
-    state.limits.login(address(&request), now)?;
+    state.limits.login(state.proxies.client(&request), now)?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
         false => None,
@@ -120,7 +114,7 @@ pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>)
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
     let session = SessionId(state.clock.ids().next(now));
-    let refresh = RefreshToken::generate(&mut UnwrapErr(SysRng));
+    let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let expires_at = now + state.refresh_ttl;
     state.persistence.begin_session(session, user.id, &refresh.hash(), expires_at, now).await?;
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
@@ -135,7 +129,7 @@ fn account(user: Option<&User>, login: &str) -> String {
     }
 }
 
-fn pair(state: &State, user: UserId, session: SessionId, refresh: &RefreshToken) -> Pair {
+fn pair(state: &State, user: UserId, session: SessionId, refresh: &OpaqueToken) -> Pair {
     Pair {
         access_token: state.tokens.issue(user, session, state.clock.now()),
         token_type: "Bearer",
@@ -151,9 +145,9 @@ pub struct Refresh {
 }
 
 impl Refresh {
-    fn parse(&self) -> Result<RefreshToken, Problem> {
+    fn parse(&self) -> Result<OpaqueToken, Problem> {
         use secrecy::ExposeSecret;
-        RefreshToken::parse(self.refresh_token.expose_secret()).map_err(|_| bad_refresh_token())
+        OpaqueToken::parse(self.refresh_token.expose_secret()).map_err(|_| bad_refresh_token())
     }
 }
 
@@ -162,7 +156,7 @@ fn bad_refresh_token() -> Problem {
 }
 
 pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
-    let (old, new) = (body.parse()?, RefreshToken::generate(&mut UnwrapErr(SysRng)));
+    let (old, new) = (body.parse()?, OpaqueToken::generate(&mut UnwrapErr(SysRng)));
     let now = state.clock.now();
     match state.persistence.rotate(&old.hash(), &new.hash(), now + state.refresh_ttl, now).await? {
         Rotated::New(user, session) => {
@@ -218,5 +212,28 @@ pub async fn change_password(
     let hash = state.hasher.hash(new).await?;
     state.persistence.change_password(caller.user, &hash, caller.session, now).await?;
     tracing::info!(user = %caller.user, "a password was changed");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetPassword {
+    token: SecretString,
+    new_password: SecretString,
+}
+
+pub async fn reset_password(state: Shared, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
+    use secrecy::ExposeSecret;
+    let spent = || Problem::unauthorized("the token is not good, or not any more: ask an admin for another one");
+    let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
+    let token = OpaqueToken::parse(body.token.expose_secret()).map_err(|_| spent())?.hash();
+    let now = state.clock.now();
+    // Hashing is dear, and not for whoever comes with any token.
+    if !users::may_reset(&state.db, &token, now).await? {
+        return Err(spent());
+    }
+    let hash = state.hasher.hash(new).await?;
+    let user = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
+    tracing::info!(%user, "a password was set anew");
     Ok(HttpResponse::NoContent().finish())
 }

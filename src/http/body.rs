@@ -1,5 +1,7 @@
 //! A request's JSON body: of bounded size, of the right type, and with an error that names the field.
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
@@ -10,6 +12,9 @@ use super::error::{Code, FieldError, Problem};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+
+/// How long a client may take to send it.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// A parsed body.
 pub struct Body<T>(pub T);
@@ -27,9 +32,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             }
             // A payload is always there; it is its bytes that may fail.
             let payload = payload.await.map_err(Problem::internal)?;
-            let bytes = payload
-                .to_bytes_limited(MAX_BODY)
+            let bytes = tokio::time::timeout(BODY_WAIT, payload.to_bytes_limited(MAX_BODY))
                 .await
+                .map_err(|_| Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}")))?
                 .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
                 .map_err(|_| Problem::new(Code::MalformedJson, "the body broke off"))?;
             parse(&bytes).map(Body)

@@ -38,7 +38,9 @@ pub enum Code {
     TicketNotReserved,
     PaymentNotPayable,
     InvalidTransition,
+    LastAdmin,
     IdempotencyInProgress,
+    RequestTimeout,
     PayloadTooLarge,
     UnsupportedMediaType,
     ValidationFailed,
@@ -67,7 +69,9 @@ impl Code {
             | Code::TicketNotReserved
             | Code::PaymentNotPayable
             | Code::InvalidTransition
+            | Code::LastAdmin
             | Code::IdempotencyInProgress => StatusCode::CONFLICT,
+            Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::ValidationFailed | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -96,7 +100,9 @@ impl Code {
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
             Code::InvalidTransition => "The draw's state does not allow it",
+            Code::LastAdmin => "It is the last active admin",
             Code::IdempotencyInProgress => "The first request with this key still runs",
+            Code::RequestTimeout => "The body took too long",
             Code::PayloadTooLarge => "The body is too large",
             Code::UnsupportedMediaType => "The body must be application/json",
             Code::ValidationFailed => "Some fields are not as they must be",

@@ -1,32 +1,41 @@
 //! Floor 3: the REST contract. Parses requests, asks the rooms below, and puts their answers into JSON.
 //! Decides nothing about draws or money.
 
+mod address;
 mod admin;
 mod auth;
 mod body;
 mod caller;
 mod draws;
 mod error;
+mod head;
+mod health;
 mod idempotency;
 mod limits;
 mod lotteries;
+mod metrics;
 mod payments;
 mod query;
 mod rendered;
 mod state;
 mod tickets;
 mod trace;
+mod users;
 mod wallet;
 
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
+pub use address::Proxies;
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
+pub use metrics::Metrics;
 pub use rendered::Rendered;
 pub use state::State;
 pub use trace::trace;
+
+use metrics::Route;
 
 /// Every call there is.
 pub fn routes(config: &mut ServiceConfig) {
@@ -40,6 +49,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/auth/login", "POST").route(web::post().to(auth::login)))
         .service(resource("/auth/refresh", "POST").route(web::post().to(auth::refresh)))
         .service(resource("/auth/logout", "POST").route(web::post().to(auth::logout)))
+        .service(resource("/auth/password-reset", "POST").route(web::post().to(auth::reset_password)))
         .service(resource("/me/password", "POST").route(web::post().to(auth::change_password)))
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
@@ -69,16 +79,36 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))
                 .service(resource("/draws/{id}/conduct", "POST").route(web::post().to(admin::conduct)))
                 .service(resource("/draws/{id}/cancel", "POST").route(web::post().to(admin::cancel)))
+                .service(resource("/users", "GET").route(web::get().to(users::list)))
+                .service(
+                    resource("/users/{id}", "GET, PATCH")
+                        .route(web::get().to(users::one))
+                        .route(web::patch().to(users::change)),
+                )
+                .service(
+                    resource("/users/{id}/password-reset", "POST").route(web::post().to(users::reset_password)),
+                )
+                .service(resource("/audit-log", "GET").route(web::get().to(admin::audit_log)))
                 .default_service(web::to(error::not_found)),
         );
-    config.service(api).default_service(web::to(error::not_found));
+    config
+        .app_data(Route::nowhere())
+        .service(api)
+        .service(resource("/health/live", "GET").route(web::get().to(health::live)))
+        .service(resource("/metrics", "GET").route(web::get().to(metrics::show)))
+        .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
+        .default_service(web::to(error::not_found));
 }
 
-/// A resource that answers any other method with 405 and says which there are (RFC 9110, section 15.5.6).
+/// A resource that is measured, and answers any other method with 405 and says which there are (RFC 9110,
+/// section 15.5.6). Where GET is, HEAD is too.
 fn resource(path: &str, allow: &'static str) -> actix_web::Resource {
-    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+    web::resource(path).app_data(Route::new()).default_service(web::to(move |request: HttpRequest| async move {
         let mut response = error::method_not_allowed(&request).error_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        if allow.contains("GET") {
+            response.headers_mut().append(ALLOW, HeaderValue::from_static("HEAD"));
+        }
         response
     }))
 }

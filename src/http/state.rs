@@ -12,8 +12,10 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 use crate::payment::Provider;
 
+use super::address::Proxies;
 use super::idempotency::InFlight;
 use super::limits::Limits;
+use super::metrics::Metrics;
 use super::rendered::Rendered;
 
 /// One for the whole service.
@@ -26,6 +28,8 @@ pub struct State {
     pub tokens: Tokens,
     /// How long a refresh token is good for.
     pub refresh_ttl: std::time::Duration,
+    /// How long the right to set a password anew is good for.
+    pub reset_ttl: std::time::Duration,
     pub hasher: Hasher,
     pub standings: Standings,
     /// As configured, in their order.
@@ -33,6 +37,8 @@ pub struct State {
     pub currency: Currency,
     pub provider: Arc<dyn Provider>,
     pub limits: Limits,
+    pub proxies: Proxies,
+    pub metrics: Metrics,
     pub keys: InFlight,
     pub rendered: Rendered,
 }

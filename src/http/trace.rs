@@ -1,18 +1,21 @@
-//! A request's id, its span in the log, and the line that says how it ended. Never logs a header or a
-//! body: tokens and passwords travel in them.
+//! What is around every request: its id, its span in the log and the line that says how it ended, what is
+//! measured of it, and the headers that keep browsers careful. Never logs a header or a body: tokens and
+//! passwords travel in them.
 
 use std::time::Instant;
 
 use actix_web::Error;
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::error::{Code, Problem};
+use super::head::{self, Unsent};
+use super::metrics;
 use super::state::State;
 use crate::clock::Ids;
 
@@ -22,14 +25,15 @@ thread_local! {
     static IDS: Ids = Ids::new();
 }
 
-/// Gives each request an id, answers with it, and logs how it ended.
+/// Gives each request an id, answers with it, and logs and measures how it ended.
 pub async fn trace(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let now = request.app_data::<actix_web::web::Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
     let id = IDS.with(|ids| ids.next(now));
     let span = span(&request, id);
+    let is_head = head::becomes_get(&mut request);
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
     let started = Instant::now();
     let answer = async move {
@@ -39,10 +43,15 @@ pub async fn trace(
         if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+        protect(response.headers_mut());
         blame(&response, id);
         let (status, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(status, ?took, "answered");
-        Ok(response)
+        metrics::measure(&response, took);
+        Ok(response.map_body(|_, body| match is_head {
+            true => EitherBody::right(Unsent(body.size())),
+            false => EitherBody::left(body),
+        }))
     };
     answer.instrument(span).await
 }
@@ -55,6 +64,21 @@ fn span(request: &ServiceRequest, id: Uuid) -> Span {
         tracing::debug_span!("request", %id, %method, path)
     } else {
         tracing::info_span!("request", %id, %method, path)
+    }
+}
+
+/// What browsers are asked not to do with an answer (OWASP, REST Security Cheat Sheet). A page that is meant
+/// for them says for itself what it may load and how long it is good for.
+fn protect(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 

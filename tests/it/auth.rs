@@ -444,9 +444,14 @@ async fn an_admin_action_that_runs_and_then_answers_403() {
 async fn under_admin_401_and_403_come_before_404() {
     let world = World::new().await;
     let (anybody, ann, admin) = (world.anybody(), world.player("ann").await, world.admin().await);
-    for path in
-        ["/admin", "/admin/", "/admin/nothing", "/admin/users/1", "/admin/draws/1/explode", "/admin/draws/x/open"]
-    {
+    for path in [
+        "/admin",
+        "/admin/",
+        "/admin/nothing",
+        "/admin/users/999",
+        "/admin/draws/1/explode",
+        "/admin/draws/x/open",
+    ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             let ask = async |who: &Person| who.send(who.request(method.clone(), path)).await;
             ask(&anybody).await.refused(401, "unauthorized");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod audit;
 mod auth;
 mod command;
 mod contract;
@@ -10,8 +11,11 @@ mod embedded;
 mod faults;
 mod idempotency;
 mod laws;
+mod matrix;
 mod money;
+mod operations;
 mod server;
 mod smoke;
 mod tickets;
+mod users;
 mod world;

@@ -115,6 +115,11 @@ impl World {
         Person { id: UserId(0), name: String::new(), token: None, base, http: Client::new() }
     }
 
+    /// Nobody, who asks for what stands outside the base path.
+    pub fn outside(&self) -> Person {
+        Person { base: format!("http://{}", self.app().address), ..self.anybody() }
+    }
+
     /// A player with an empty wallet.
     pub async fn player(&self, name: &str) -> Person {
         self.person(name, Role::Player).await

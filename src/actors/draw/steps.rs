@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Asked, DrawActor, Surroundings, UnderWay, payout};
@@ -16,9 +17,10 @@ use crate::actors::persistence::{
 use crate::actors::registry::Ended;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
+use crate::domain::audit::{Action, Deed, Subject};
 use crate::domain::draw::{Allowed, Step, Times, Winning};
 use crate::domain::game::{Game, Pick};
-use crate::domain::id::PoolTicketId;
+use crate::domain::id::{PoolTicketId, UserId};
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::record::{Fence, Key};
 
@@ -30,8 +32,14 @@ impl DrawActor {
             DrawStatus::Cancelling => Step::Cancel,
             _ => return,
         };
-        self.asked.push_back(Asked { step, reason: String::new(), reply: None });
+        self.asked.push_back(Asked { step, reason: String::new(), by: None, reply: None });
         self.advance(ctx);
+    }
+
+    /// What an admin does to this draw; none, if it is the clock that asks.
+    fn deed(&self, actor: Option<UserId>, action: Action, detail: Value) -> Option<Deed> {
+        let subject = Subject::Draw(self.draw.id());
+        actor.map(|actor| Deed { actor: Some(actor), action, subject, detail, at: self.now() })
     }
 
     /// Begins the next step that was asked for, if none is under way.
@@ -97,7 +105,8 @@ impl DrawActor {
     }
 
     fn open(&mut self, asked: Asked, ctx: &mut Context<Self>) {
-        let work = step(&self.around.persistence, Open { fence: self.draw.fence() });
+        let deed = self.deed(asked.by, Action::OpenDraw, json!({}));
+        let work = step(&self.around.persistence, Open { fence: self.draw.fence(), deed });
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.opened();
             actor.finish(asked, ctx);
@@ -116,7 +125,8 @@ impl DrawActor {
         let (fence, at) = (self.draw.fence(), self.now());
         if asked.step == Step::Cancel {
             let reason = asked.reason.clone();
-            let work = step(&self.around.persistence, BeginCancel { fence, reason, at });
+            let deed = self.deed(asked.by, Action::CancelDraw, json!({"reason": reason}));
+            let work = step(&self.around.persistence, BeginCancel { fence, reason, at, deed });
             let tell = |actor: &mut DrawActor, epoch, asked: Asked, ctx: &mut Context<Self>| {
                 actor.draw.cancelling(asked.reason.clone(), epoch);
                 actor.publish();
@@ -124,7 +134,8 @@ impl DrawActor {
             };
             self.write(asked, work, tell, ctx);
         } else {
-            let work = step(&self.around.persistence, Seal { fence, at });
+            let deed = self.deed(asked.by, Action::CloseDraw, json!({}));
+            let work = step(&self.around.persistence, Seal { fence, at, deed });
             let tell = |actor: &mut DrawActor, epoch, asked, ctx: &mut Context<Self>| {
                 actor.draw.sealed(epoch);
                 actor.finish(asked, ctx);
@@ -141,7 +152,8 @@ impl DrawActor {
         let rules = Arc::new(self.draw.rules().clone());
         let pick = winning_numbers(&rules);
         let (fence, at) = (self.draw.fence(), self.now());
-        let work = step(&self.around.persistence, Conduct { fence, rules, pick, at });
+        let deed = self.deed(asked.by, Action::ConductDraw, json!({}));
+        let work = step(&self.around.persistence, Conduct { fence, rules, pick, at, deed });
         let tell = |actor: &mut DrawActor, winning: Winning, asked, ctx: &mut Context<Self>| {
             actor.draw.conducted(winning);
             actor.publish();
@@ -174,6 +186,7 @@ impl DrawActor {
     pub(super) fn reschedule(
         &mut self,
         times: Times,
+        by: UserId,
         reply: oneshot::Sender<Result<(), StepRefusal>>,
         ctx: &mut Context<Self>,
     ) {
@@ -182,7 +195,8 @@ impl DrawActor {
             return;
         }
         self.under_way = Some(UnderWay::Writing);
-        let work = step(&self.around.persistence, Reschedule { fence: self.draw.fence(), times });
+        let deed = self.deed(Some(by), Action::RescheduleDraw, json!(times));
+        let work = step(&self.around.persistence, Reschedule { fence: self.draw.fence(), times, deed });
         let done = move |result: Result<(), StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let _in = actor.span.clone().entered();
             if let Err(error) = result {
@@ -209,6 +223,7 @@ impl DrawActor {
         &mut self,
         count: usize,
         key: Option<Key>,
+        by: UserId,
         reply: oneshot::Sender<Result<Pooled, PoolError>>,
         ctx: &mut Context<Self>,
     ) {
@@ -219,9 +234,10 @@ impl DrawActor {
         }
         let (around, making) = (self.around.clone(), self.making.clone());
         let (fence, game) = (self.draw.fence(), self.draw.rules().game);
+        let deed = self.deed(Some(by), Action::AddToPool, json!({"count": count}));
         let work = async move {
             let _one_at_a_time = making.lock().await;
-            make_pool(&around, fence, game, count, key).await
+            make_pool(&around, fence, game, count, key, deed).await
         };
         let done = |made: Result<Made, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let answer = made.map(|made| {
@@ -255,6 +271,7 @@ async fn make_pool(
     game: Game,
     count: usize,
     key: Option<Key>,
+    deed: Option<Deed>,
 ) -> Result<Made, PoolError> {
     let failed = |error: DbError| {
         tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
@@ -272,7 +289,12 @@ async fn make_pool(
     };
     let (ids, now) = (around.clock.ids(), around.clock.now());
     let tickets: Vec<_> = picks.into_iter().map(|pick| (PoolTicketId(ids.next(now)), pick)).collect();
-    match around.persistence.add_to_pool(fence, &tickets, key.as_ref(), now).await.map_err(failed)? {
+    match around
+        .persistence
+        .add_to_pool(fence, &tickets, key.as_ref(), deed.as_ref(), now)
+        .await
+        .map_err(failed)?
+    {
         PoolWritten::Written { available } => Ok(Made { tickets, kept: available }),
         PoolWritten::KeyTaken => Err(PoolError::KeyTaken),
         // The sale has ended meanwhile, and with it the epoch.

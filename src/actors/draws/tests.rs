@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::actors::persistence::{Limits, insert_user};
+use crate::actors::persistence::{Limits, Meters, insert_user};
 use crate::clock::Ids;
 use crate::db::embedded::{Options as ServerOptions, Server};
 use crate::db::migrate;
@@ -30,6 +30,9 @@ fn rules() -> Rules {
     }
 }
 
+/// Who moves the draws: the first in the house.
+const ADMIN: UserId = UserId(1);
+
 /// The actors over an empty database.
 async fn draws(server: &Server, board: &Board) -> Draws {
     let config = server.connection();
@@ -37,7 +40,10 @@ async fn draws(server: &Server, board: &Board) -> Draws {
     let db = Db::new(&config, 4).unwrap();
     let currency: Currency = "RUB".parse().unwrap();
     let limits = Limits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
-    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits);
+    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits, Meters::none());
+    let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
+    let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
+    assert_eq!(admin.id, ADMIN);
     persistence.know_lotteries([rules().lottery].iter()).await.unwrap();
     let options = Options { in_flight: 64, pool_limit: 100, reservation: SignedDuration::from_mins(5) };
     Draws::start(db, persistence, board.clone(), Clock::manual(noon()), options).await.unwrap()
@@ -63,9 +69,9 @@ async fn player(draws: &Draws, db: &Db) -> UserId {
 async fn open_draw(draws: &Draws) -> DrawId {
     let close = noon() + SignedDuration::from_hours(1);
     let times = Times { sales_open_at: None, sales_close_at: close, draw_at: close };
-    let id = draws.create(&rules(), &times).await.unwrap();
-    draws.add_to_pool(id, 3, None).await.unwrap();
-    assert_eq!(draws.step(id, Step::Open, String::new()).await, Ok(true));
+    let id = draws.create(&rules(), &times, None).await.unwrap();
+    draws.add_to_pool(id, 3, None, ADMIN).await.unwrap();
+    assert_eq!(draws.step(id, Step::Open, String::new(), ADMIN).await, Ok(true));
     id
 }
 
@@ -91,13 +97,13 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     assert_eq!(draws.order(other, ann, any(), true, None, None).await.unwrap().first_number, Some(1));
 
     // What reached the dying actor is unknown; from then on it waits until the draw is back.
-    while draws.step(lost, Step::Open, String::new()).await != Ok(true) {}
+    while draws.step(lost, Step::Open, String::new(), ADMIN).await != Ok(true) {}
     let view = board.draw(lost).unwrap();
     assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));
     assert_eq!(draws.pay(lost, ann, reserved, None, None).await.unwrap().status, PaymentStatus::Paid);
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().first_number, Some(3));
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await, Err(OrderRefusal::PoolEmpty.into()));
-    assert_eq!(draws.step(lost, Step::Close, String::new()).await, Ok(true));
+    assert_eq!(draws.step(lost, Step::Close, String::new(), ADMIN).await, Ok(true));
     drop((draws, db));
     server.stop().await.unwrap();
 }

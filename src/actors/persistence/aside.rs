@@ -4,20 +4,22 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 use tokio_postgres::Client;
 
 use super::Persistence;
 use super::transaction::StepFailure;
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{draws, keys};
+use super::write::{audit, draws, keys};
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_passing};
+use crate::domain::audit::{Action, Deed, Subject};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::record::{Fence, Key};
-use crate::domain::user::{Email, Name, Role, Username};
+use crate::domain::user::{Email, Name, Role, Status, Username};
 
 /// Which of the two names somebody else bears already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +49,14 @@ pub enum PoolWritten {
     Stale,
     /// An earlier call was answered under this key.
     KeyTaken,
+}
+
+/// Why a person has no other standing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unchanged {
+    NoSuchUser,
+    /// Nobody would be left to make another one.
+    LastAdmin,
 }
 
 /// How long one of these transactions may take before its caller is told that its outcome is not known.
@@ -80,7 +90,16 @@ pub async fn insert_user(
 ) -> Result<Result<User, Taken>, DbError> {
     let new = NewUser { username, email, name, password_hash, role, at };
     transaction(db, async |db| match users::insert(db, &new).await? {
-        Some(row) => Ok(Ok(user(&row)?)),
+        Some(row) => {
+            let made = user(&row)?;
+            if role == Role::Admin {
+                // Only the command line makes them.
+                let (subject, detail) = (Subject::User(made.id), json!({"username": username.as_str()}));
+                let deed = Deed { actor: None, action: Action::CreateAdmin, subject, detail, at };
+                audit::record(db, Some(&deed)).await?;
+            }
+            Ok(Ok(made))
+        }
         None if users::is_username_taken(db, username).await? => Ok(Err(Taken::Username)),
         None => Ok(Err(Taken::Email)),
     })
@@ -155,6 +174,79 @@ impl Persistence {
         .await
     }
 
+    /// Gives a person another status or role.
+    pub async fn change_user(
+        &self,
+        id: UserId,
+        status: Option<Status>,
+        role: Option<Role>,
+        by: UserId,
+        at: Timestamp,
+    ) -> Result<Result<User, Unchanged>, DbError> {
+        transaction(&self.db, async |db| {
+            let weakens = status == Some(Status::Blocked) || role == Some(Role::Player);
+            // Always before the person, so that no two wait for each other.
+            let admins = if weakens { users::lock_active_admins(db).await? } else { Vec::new() };
+            let Some(row) = users::lock(db, id).await? else { return Ok(Err(Unchanged::NoSuchUser)) };
+            let before = user(&row)?;
+            if admins == [id] {
+                return Ok(Err(Unchanged::LastAdmin));
+            }
+            let (new_status, new_role) = (status.unwrap_or(before.status), role.unwrap_or(before.role));
+            if (new_status, new_role) == (before.status, before.role) {
+                return Ok(Ok(before));
+            }
+            users::set_standing(db, id, new_status, new_role).await?;
+            let detail = json!({
+                "from": {"status": before.status, "role": before.role},
+                "to": {"status": new_status, "role": new_role},
+            });
+            let (action, subject) = (Action::ChangeUser, Subject::User(id));
+            audit::record(db, Some(&Deed { actor: Some(by), action, subject, detail, at })).await?;
+            Ok(Ok(User { status: new_status, role: new_role, ..before }))
+        })
+        .await
+    }
+
+    /// Lets whoever has this token, given by its hash, set a person's password; false if there is no such
+    /// person.
+    pub async fn allow_reset(
+        &self,
+        id: UserId,
+        token: &[u8; 32],
+        expires_at: Timestamp,
+        by: UserId,
+        at: Timestamp,
+    ) -> Result<bool, DbError> {
+        transaction(&self.db, async |db| {
+            if users::lock(db, id).await?.is_none() {
+                return Ok(false);
+            }
+            users::allow_reset(db, id, &NewToken { hash: token, expires_at }).await?;
+            let (action, subject, detail) = (Action::ResetPassword, Subject::User(id), json!({}));
+            audit::record(db, Some(&Deed { actor: Some(by), action, subject, detail, at })).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Spends such a token for another password, by its hash; every session of its owner ends. Who that
+    /// is, if the token was good.
+    pub async fn reset_password(
+        &self,
+        token: &[u8; 32],
+        password_hash: &str,
+        at: Timestamp,
+    ) -> Result<Option<UserId>, DbError> {
+        transaction(&self.db, async |db| {
+            let Some(id) = users::spend_reset(db, token, at).await? else { return Ok(None) };
+            users::set_password(db, id, password_hash).await?;
+            users::end_sessions(db, id, at).await?;
+            Ok(Some(id))
+        })
+        .await
+    }
+
     /// Ends the session of a refresh token, if there is one.
     pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<(), DbError> {
         transaction(&self.db, async |db| match users::lock_token(db, token).await? {
@@ -176,8 +268,27 @@ impl Persistence {
     }
 
     /// Makes a draw, scheduled.
-    pub async fn create_draw(&self, rules: &Rules, times: &Times, at: Timestamp) -> Result<DrawId, DbError> {
-        transaction(&self.db, async |db| Ok(draws::create(db, rules, times, at).await?)).await
+    pub async fn create_draw(
+        &self,
+        rules: &Rules,
+        times: &Times,
+        by: Option<UserId>,
+        at: Timestamp,
+    ) -> Result<DrawId, DbError> {
+        transaction(&self.db, async |db| {
+            let id = draws::create(db, rules, times, at).await?;
+            let detail = json!({"lottery": rules.lottery, "price": rules.price, "times": times});
+            let (action, subject) = (Action::CreateDraw, Subject::Draw(id));
+            let deed = by.map(|actor| Deed { actor: Some(actor), action, subject, detail, at });
+            audit::record(db, deed.as_ref()).await?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Writes down what an admin did that changes nothing else here.
+    pub async fn record(&self, deed: &Deed) -> Result<(), DbError> {
+        transaction(&self.db, async |db| Ok(audit::record(db, Some(deed)).await?)).await
     }
 
     /// Takes a draw over for a newly loaded actor; returns the new epoch. Committed before the draw is
@@ -192,6 +303,7 @@ impl Persistence {
         fence: Fence,
         tickets: &[(PoolTicketId, Pick)],
         key: Option<&Key>,
+        deed: Option<&Deed>,
         at: Timestamp,
     ) -> Result<PoolWritten, DbError> {
         let mut client = self.db.client().await?;
@@ -212,6 +324,7 @@ impl Persistence {
             }
             available = Some(tickets_available);
         }
+        audit::record(tx.client(), deed).await?;
         commit(tx).await?;
         Ok(PoolWritten::Written { available })
     }

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::Limits;
 use super::transaction::{Step, StepError, Writer};
+use super::{Limits, Meters};
 use crate::actors::draws::Waiting;
 use crate::domain::record::{Accepted, Record, Refused};
 
@@ -102,11 +102,12 @@ pub struct Mailbox {
     writer: Option<Writer>,
     queue: VecDeque<Queued>,
     limits: Limits,
+    meters: Meters,
 }
 
 impl Mailbox {
-    pub fn new(writer: Writer, limits: Limits) -> Mailbox {
-        Mailbox { writer: Some(writer), queue: VecDeque::new(), limits }
+    pub fn new(writer: Writer, limits: Limits, meters: Meters) -> Mailbox {
+        Mailbox { writer: Some(writer), queue: VecDeque::new(), limits, meters }
     }
 
     /// Starts the next transaction if none runs and anything waits.
@@ -126,8 +127,13 @@ impl Mailbox {
             Some(Queued::Record(first)) => {
                 let batch = self.gather(first);
                 let span = tracing::debug_span!("batch", records = batch.len());
+                let meters = self.meters.clone();
                 let run = async move {
+                    #[allow(clippy::disallowed_methods, reason = "how long it takes, not the draw's time")]
+                    let started = Instant::now();
                     let answers = writer.batch(batch).await;
+                    meters.commit.record(started.elapsed());
+                    meters.measure(&answers);
                     (writer, answers)
                 };
                 ctx.spawn(run.instrument(span).into_actor(self).map(Mailbox::ran));
@@ -175,6 +181,16 @@ impl Mailbox {
     }
 }
 
+impl Meters {
+    fn measure(&self, batch: &Outcomes) {
+        let accepted = |(submit, result): &(Submit, Result<Accepted, Refused>)| {
+            result.as_ref().map_or(0, |accepted| submit.record.sells(accepted))
+        };
+        self.batch.record(batch.len() as f64);
+        self.sold.increment(batch.iter().map(accepted).sum::<usize>() as u64);
+    }
+}
+
 /// Tells everybody, draw by draw in one message each.
 fn deliver(answers: Outcomes) {
     let mut by_draw: Vec<(Recipient<Answered>, Vec<Answer>)> = Vec::new();
@@ -212,6 +228,7 @@ impl Actor for Mailbox {
         ctx.run_interval(SWEEP, |actor, _| {
             #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
             actor.sweep(Instant::now());
+            actor.meters.queue.set(actor.queue.len() as f64);
         });
     }
 }

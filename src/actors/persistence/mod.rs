@@ -14,6 +14,7 @@ mod write;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Recipient};
+use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
 use crate::actors::board::Board;
@@ -24,7 +25,7 @@ use crate::domain::record::{Accepted, Record, Refused};
 use mailbox::{Mailbox, StepJob};
 use transaction::Writer;
 
-pub use aside::{PoolWritten, Rotated, Taken, insert_user};
+pub use aside::{PoolWritten, Rotated, Taken, Unchanged, insert_user};
 pub use mailbox::{Answer, Answered, ReplyTo, Submit};
 pub use transaction::{Step, StepError};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
@@ -40,6 +41,27 @@ pub struct Limits {
     pub queue: usize,
     /// How long a record may wait for its transaction to begin.
     pub deadline: Duration,
+}
+
+/// What the persistence actor measures of its work.
+#[derive(Clone)]
+pub struct Meters {
+    /// Records in each batch.
+    pub batch: Histogram,
+    /// Seconds that each batch took, the commit included.
+    pub commit: Histogram,
+    /// Records and steps that wait, from time to time.
+    pub queue: Gauge,
+    /// Tickets paid for.
+    pub sold: Counter,
+}
+
+impl Meters {
+    /// For whoever does not look.
+    pub fn none() -> Meters {
+        let (batch, commit) = (Histogram::noop(), Histogram::noop());
+        Meters { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
+    }
 }
 
 /// The way to the persistence actor.
@@ -61,9 +83,10 @@ impl Persistence {
         currency: Currency,
         board: Board,
         limits: Limits,
+        meters: Meters,
     ) -> Persistence {
         let writer = Writer::new(writer, currency, board);
-        let mailbox = Mailbox::new(writer, limits).start();
+        let mailbox = Mailbox::new(writer, limits, meters).start();
         Persistence { records: mailbox.clone().recipient(), mailbox, db, limits }
     }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
 
+use super::{Page, Rows};
 use crate::db::{Db, DbError};
 use crate::domain::id::UserId;
 use crate::domain::user::{Role, Status};
@@ -42,6 +43,44 @@ pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, DbErro
     let sql = "-- users::password_hash()
         SELECT password_hash FROM users WHERE id = $1";
     Ok(db.query_opt(sql, &[&id.0]).await?.map(|row| row.get(0)))
+}
+
+/// People, newest first; with a part given, those whose username or address holds it, whatever its case.
+pub async fn list(
+    db: &Db,
+    part: Option<&str>,
+    statuses: &[Status],
+    roles: &[Role],
+    page: Page<i64>,
+) -> Result<Rows<User, i64>, DbError> {
+    // The words that `users_search` is made of. What is shorter than a trigram is looked for in each row.
+    const WORDS: &str = "lower(username || ' ' || email)";
+    let holds = match part {
+        None => "$5::text IS NULL".to_owned(),
+        Some(part) if part.chars().count() < 3 => format!("strpos({WORDS}, lower($5)) > 0"),
+        Some(_) => {
+            format!("trigrams({WORDS}) @> trigrams(lower($5)) AND strpos({WORDS}, lower($5)) > 0")
+        }
+    };
+    let sql = format!(
+        "-- users::list()
+        SELECT id, username, email, name, role, status, created_at FROM users
+        WHERE id < $1 AND ($2::text[] = '{{}}' OR status = ANY($2)) AND ($3::text[] = '{{}}' OR role = ANY($3))
+          AND {holds} ORDER BY id DESC LIMIT $4"
+    );
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let after = page.after.unwrap_or(i64::MAX);
+    let rows = db.query(&sql, &[&after, &statuses, &roles, &(page.limit + 1), &part]).await?;
+    let items = rows.iter().map(user).collect::<Result<_, DbError>>()?;
+    Ok(Rows::cut(items, page.limit, |user: &User| user.id.0))
+}
+
+/// Whether this token, given by its hash, is good to set a password anew.
+pub async fn may_reset(db: &Db, hash: &[u8; 32], now: Timestamp) -> Result<bool, DbError> {
+    let sql = "-- users::may_reset()
+        SELECT FROM password_resets WHERE hash = $1 AND expires_at > $2";
+    Ok(db.query_opt(sql, &[&hash.as_slice(), &now]).await?.is_some())
 }
 
 /// A user from a row with all its columns.

@@ -9,6 +9,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::game::Pick;
 use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -21,7 +22,7 @@ use super::record::{Expire, Fence, KeyId};
 pub use sale::{Ask, AskLine, OrderRefusal};
 
 /// When a draw moves by itself. In order, and `draw_at` not before the sale's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Times {
     /// None: until an admin opens it.
     pub sales_open_at: Option<Timestamp>,

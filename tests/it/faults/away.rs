@@ -24,6 +24,8 @@ async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
         ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
     }
     assert_eq!(ann.get("/wallet").await.status, 503);
+    world.outside().get("/health/ready").await.refused(503, "overloaded");
+    world.outside().get("/health/live").await.expect(200);
     // What the clock asks for meanwhile waits.
     world.advance(jiff::SignedDuration::from_mins(6));
     allow(true).await;
@@ -32,6 +34,7 @@ async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
     for n in 0..2 {
         insist(&ann, draw, json!({"from_pool": true}), &format!("order-{n}")).await;
     }
+    world.outside().get("/health/ready").await.expect(200);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     world.check_books().await;
 }

@@ -6,7 +6,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
+use super::audit;
 use crate::actors::persistence::transaction::{Session, Step, StepFailure};
+use crate::domain::audit::Deed;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
@@ -139,6 +141,7 @@ async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
 /// The sale opens.
 pub struct Open {
     pub fence: Fence,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Open {
@@ -147,7 +150,8 @@ impl Step for Open {
     async fn run(&self, session: &Session) -> Result<(), StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
-        Ok(set_status(db, self.fence.draw, DrawStatus::Open).await?)
+        set_status(db, self.fence.draw, DrawStatus::Open).await?;
+        Ok(audit::record(db, self.deed.as_ref()).await?)
     }
 }
 
@@ -155,6 +159,7 @@ impl Step for Open {
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Reschedule {
@@ -167,7 +172,7 @@ impl Step for Reschedule {
             UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
         let Times { sales_open_at, sales_close_at, draw_at } = self.times;
         db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
-        Ok(())
+        Ok(audit::record(db, self.deed.as_ref()).await?)
     }
 }
 
@@ -175,6 +180,7 @@ impl Step for Reschedule {
 pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Seal {
@@ -189,6 +195,7 @@ impl Step for Seal {
             INSERT INTO draw_seals (draw_id, tickets, sealed_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &sold, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }
@@ -198,6 +205,7 @@ pub struct BeginCancel {
     pub fence: Fence,
     pub reason: String,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for BeginCancel {
@@ -212,6 +220,7 @@ impl Step for BeginCancel {
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }

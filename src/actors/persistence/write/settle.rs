@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 
 use super::draws::{lock, set_status};
-use super::ledger;
+use super::{audit, ledger};
 use crate::actors::board::Board;
 use crate::actors::persistence::transaction::{Session, Step, StepFailure};
+use crate::domain::audit::Deed;
 use crate::domain::draw::Winning;
 use crate::domain::game::Pick;
 use crate::domain::ledger::{AccountId, Transfer, TransferKind};
@@ -23,6 +24,7 @@ pub struct Conduct {
     pub rules: Arc<Rules>,
     pub pick: Pick,
     pub at: Timestamp,
+    pub deed: Option<Deed>,
 }
 
 impl Step for Conduct {
@@ -45,6 +47,7 @@ impl Step for Conduct {
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;
         set_status(db, draw, DrawStatus::Settling).await?;
+        audit::record(db, self.deed.as_ref()).await?;
         Ok(Winning { pick: self.pick, jackpot: amount })
     }
 

@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Email, Name, Role, Username};
+use crate::domain::user::{Email, Name, Role, Status, Username};
 
 /// A new person, with the hash of the password.
 pub struct NewUser<'a> {
@@ -122,4 +122,48 @@ pub async fn end_other_sessions(db: &Client, user: UserId, but: SessionId, at: T
     let sql = "-- users::end_other_sessions()
         UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL";
     db.execute(sql, &[&user.0, &but.0, &at]).await.map(drop)
+}
+
+/// Ends every session of a user.
+pub async fn end_sessions(db: &Client, user: UserId, at: Timestamp) -> Result<(), Error> {
+    let sql = "-- users::end_sessions()
+        UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL";
+    db.execute(sql, &[&user.0, &at]).await.map(drop)
+}
+
+/// Locks every active admin. Of two changes at once that would each leave another one, the second waits
+/// here, and then finds one less.
+pub async fn lock_active_admins(db: &Client) -> Result<Vec<UserId>, Error> {
+    let sql = "-- users::lock_active_admins()
+        SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE";
+    Ok(db.query(sql, &[]).await?.iter().map(|row| UserId(row.get("id"))).collect())
+}
+
+/// Locks a person.
+pub async fn lock(db: &Client, user: UserId) -> Result<Option<Row>, Error> {
+    let sql = "-- users::lock()
+        SELECT id, username, email, name, role, status, created_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
+    db.query_opt(sql, &[&user.0]).await
+}
+
+/// Gives a person another standing.
+pub async fn set_standing(db: &Client, user: UserId, status: Status, role: Role) -> Result<(), Error> {
+    let sql = "-- users::set_standing()
+        UPDATE users SET status = $2, role = $3 WHERE id = $1";
+    db.execute(sql, &[&user.0, &status.as_str(), &role.as_str()]).await.map(drop)
+}
+
+/// Lets whoever has this token set the person's password; an earlier token is good no more.
+pub async fn allow_reset(db: &Client, user: UserId, token: &NewToken<'_>) -> Result<(), Error> {
+    let sql = "-- users::allow_reset()
+        INSERT INTO password_resets (user_id, hash, expires_at) VALUES ($1, $2, $3)
+        ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at";
+    db.execute(sql, &[&user.0, &token.hash.as_slice(), &token.expires_at]).await.map(drop)
+}
+
+/// Spends such a token; whose password it is for, if it was good. Of two at once, one finds it.
+pub async fn spend_reset(db: &Client, hash: &[u8; 32], at: Timestamp) -> Result<Option<UserId>, Error> {
+    let sql = "-- users::spend_reset()
+        DELETE FROM password_resets WHERE hash = $1 AND expires_at > $2 RETURNING user_id";
+    Ok(db.query_opt(sql, &[&hash.as_slice(), &at]).await?.map(|row| UserId(row.get("user_id"))))
 }

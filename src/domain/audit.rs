@@ -1,0 +1,70 @@
+//! What admins do, as the audit log keeps it. Knows neither why something was allowed nor where it is
+//! written: whoever makes it true writes the deed in the same transaction.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::id::{DrawId, UserId};
+
+/// Something that an admin did. What was refused, or had been done before, is no deed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Deed {
+    /// None: whoever may use the command line.
+    pub actor: Option<UserId>,
+    pub action: Action,
+    pub subject: Subject,
+    /// An object; never a secret.
+    pub detail: Value,
+    pub at: Timestamp,
+}
+
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    CreateDraw,
+    RescheduleDraw,
+    AddToPool,
+    OpenDraw,
+    CloseDraw,
+    ConductDraw,
+    CancelDraw,
+    CreateAdmin,
+    ChangeUser,
+    ResetPassword,
+}
+
+impl Action {
+    /// As the log says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::CreateDraw => "draw.create",
+            Action::RescheduleDraw => "draw.reschedule",
+            Action::AddToPool => "draw.pool",
+            Action::OpenDraw => "draw.open",
+            Action::CloseDraw => "draw.close",
+            Action::ConductDraw => "draw.conduct",
+            Action::CancelDraw => "draw.cancel",
+            Action::CreateAdmin => "admin.create",
+            Action::ChangeUser => "user.change",
+            Action::ResetPassword => "user.password_reset",
+        }
+    }
+}
+
+/// What it was done to; written as `draw:7`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    Draw(DrawId),
+    User(UserId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Draw(id) => write!(f, "draw:{id}"),
+            Subject::User(id) => write!(f, "user:{id}"),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Where a request comes from: the connection's address, or what proxies that are trusted say of it. Knows
+//! nothing of what addresses are asked for.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{FORWARDED, HeaderName, X_FORWARDED_FOR};
+use ipnet::IpNet;
+
+/// The proxies that stand before the service, and where they write whom they speak for.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    trusted: Vec<IpNet>,
+    /// One header alone: the other comes from whoever likes to send it.
+    header: HeaderName,
+}
+
+impl Proxies {
+    /// These proxies write `Forwarded` (RFC 7239), or else `X-Forwarded-For`.
+    pub fn new(trusted: Vec<IpNet>, standard: bool) -> Proxies {
+        Proxies { trusted, header: if standard { FORWARDED } else { X_FORWARDED_FOR } }
+    }
+
+    /// The nearest address that nobody trusted vouches for: each proxy adds on the right whom it heard, so the
+    /// way back goes from the right, and no further than through trusted ones.
+    pub fn client(&self, request: &HttpRequest) -> IpAddr {
+        // A unix socket has no address and counts as this machine.
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let lines: Vec<&str> =
+            request.headers().get_all(&self.header).map(|it| it.to_str().unwrap_or("")).collect();
+        let mut nearest = peer;
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            let node = if self.header == FORWARDED { speaks_for(hop) } else { Some(hop) };
+            match node.and_then(parse) {
+                Some(address) if self.trusts(address) => nearest = address,
+                Some(address) => return address,
+                // Hidden, or no address: what stands further left is worth no more.
+                None => return nearest,
+            }
+        }
+        nearest
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&address))
+    }
+}
+
+/// The `for=` of one element of `Forwarded`.
+fn speaks_for(element: &str) -> Option<&str> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.trim(), value.trim()))
+        .find(|(name, _)| name.eq_ignore_ascii_case("for"))
+        .map(|(_, it)| it)
+}
+
+/// An address, with or without a port, quotes and brackets.
+fn parse(node: &str) -> Option<IpAddr> {
+    let node = node.trim().trim_matches('"');
+    let bare = node.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(node);
+    let address = bare.parse::<IpAddr>().ok().or_else(|| Some(node.parse::<SocketAddr>().ok()?.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    /// Whom a request counts as, behind 10.0.0.0/8 and one address of IPv6.
+    fn client(standard: bool, peer: &str, lines: &[&str]) -> String {
+        let trusted = ["10.0.0.0/8", "2001:db8::1/128"].map(|net| net.parse().unwrap()).to_vec();
+        let proxies = Proxies::new(trusted, standard);
+        let mut request = TestRequest::default().peer_addr(peer.parse().unwrap());
+        for line in lines {
+            let name = if standard { "Forwarded" } else { "X-Forwarded-For" };
+            request = request.append_header((name, *line));
+        }
+        // What the proxies do not write is whatever somebody sent.
+        let other = if standard { ("X-Forwarded-For", "6.6.6.6") } else { ("Forwarded", "for=6.6.6.6") };
+        proxies.client(&request.append_header(other).to_http_request()).to_string()
+    }
+
+    #[test]
+    fn trusted_proxies_are_believed_and_nobody_else() {
+        for (peer, lines, expected) in [
+            ("1.2.3.4:5", &["9.9.9.9"][..], "1.2.3.4"),
+            ("10.0.0.1:5", &[], "10.0.0.1"),
+            ("10.0.0.1:5", &["9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1:5", &["9.9.9.9, 8.8.8.8"], "8.8.8.8"),
+            ("10.0.0.1:5", &["9.9.9.9, 8.8.8.8, 10.3.2.1"], "8.8.8.8"),
+            ("10.0.0.1:5", &["9.9.9.9", "8.8.8.8", "10.3.2.1"], "8.8.8.8"),
+            ("10.0.0.1:5", &["10.9.9.9,10.8.8.8"], "10.9.9.9"),
+            ("10.0.0.1:5", &["9.9.9.9, unknown, 10.8.8.8"], "10.8.8.8"),
+            ("10.0.0.1:5", &["9.9.9.9, "], "10.0.0.1"),
+            ("10.0.0.1:5", &["9.9.9.9:4711"], "9.9.9.9"),
+            ("10.0.0.1:5", &["[2001:db8::7]:4711"], "2001:db8::7"),
+            ("[2001:db8::1]:5", &["2001:db8::7"], "2001:db8::7"),
+            ("[2001:db8::2]:5", &["2001:db8::7"], "2001:db8::2"),
+            ("[::ffff:10.0.0.1]:5", &["::ffff:9.9.9.9"], "9.9.9.9"),
+        ] {
+            assert_eq!(client(false, peer, lines), expected, "{peer} {lines:?}");
+        }
+    }
+
+    /// The examples are those of RFC 7239, section 4.
+    #[test]
+    fn the_standard_header_is_read_the_same_way() {
+        for (lines, expected) in [
+            (&["for=192.0.2.60;proto=http;by=203.0.113.43"][..], "192.0.2.60"),
+            (&["For=\"[2001:db8:cafe::17]:4711\""], "2001:db8:cafe::17"),
+            (&["for=192.0.2.43, for=198.51.100.17"], "198.51.100.17"),
+            (&["for=192.0.2.43, for=10.1.1.1"], "192.0.2.43"),
+            (&["for=192.0.2.43", "proto=https; FOR=\"10.1.1.1:80\""], "192.0.2.43"),
+            (&["for=192.0.2.43, for=\"_gazonk\""], "10.0.0.1"),
+            (&["for=192.0.2.43, proto=http"], "10.0.0.1"),
+        ] {
+            assert_eq!(client(true, "10.0.0.1:5", lines), expected, "{lines:?}");
+        }
+    }
+}

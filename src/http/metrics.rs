@@ -1,0 +1,177 @@
+//! What is measured of the service, for Prometheus. The handles are made once, so that measuring is a few
+//! atomic additions; what can be asked is asked when somebody looks.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpResponse, web};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use super::state::State;
+use crate::actors::persistence::Meters;
+use crate::domain::lottery::DrawStatus;
+
+const REQUESTS: &str = "lottery_http_requests_total";
+const REQUEST_SECONDS: &str = "lottery_http_request_seconds";
+const BATCH: &str = "lottery_batch_records";
+const COMMIT: &str = "lottery_commit_seconds";
+const QUEUE: &str = "lottery_persistence_queue";
+const SOLD: &str = "lottery_tickets_sold_total";
+const IN_FLIGHT: &str = "lottery_orders_in_flight";
+const DRAWS: &str = "lottery_draws";
+const CONNECTIONS: &str = "lottery_pool_connections";
+
+/// Upper bounds, in seconds and in records.
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const RECORDS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// How often what was measured is put together, so that it does not pile up while nobody looks.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// The numbers of one service.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    in_flight: Gauge,
+    draws: [Gauge; DrawStatus::ALL.len()],
+    /// Open, idle, waited for.
+    connections: [Gauge; 3],
+}
+
+impl Metrics {
+    pub fn new() -> Result<Metrics, BuildError> {
+        let exact = |name: &str| Matcher::Full(name.to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(exact(REQUEST_SECONDS), &SECONDS)?
+            .set_buckets_for_metric(exact(COMMIT), &SECONDS)?
+            .set_buckets_for_metric(exact(BATCH), &RECORDS)?
+            .build_recorder();
+        let describe = |name: &'static str| KeyName::from_const_str(name);
+        recorder.describe_counter(describe(REQUESTS), None, "Requests answered, by route.".into());
+        recorder.describe_histogram(describe(REQUEST_SECONDS), None, "From a request to its answer.".into());
+        recorder.describe_histogram(describe(BATCH), None, "Records in one batch of the writer.".into());
+        recorder.describe_histogram(describe(COMMIT), None, "From a batch's beginning to its commit.".into());
+        recorder.describe_gauge(describe(QUEUE), None, "Records and steps that wait for the writer.".into());
+        recorder.describe_counter(describe(SOLD), None, "Tickets paid for.".into());
+        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments that are not answered.".into());
+        let draws = "Draws: all that live, and the newest thousand of those that are over.";
+        recorder.describe_gauge(describe(DRAWS), None, draws.into());
+        recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
+        let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
+        let in_flight = gauge(Key::from_static_name(IN_FLIGHT));
+        let draws = DrawStatus::ALL.map(|status| gauge(Key::from_parts(DRAWS, &[("status", status.as_str())])));
+        let states = ["open", "idle", "waited_for"];
+        let connections = states.map(|state| gauge(Key::from_parts(CONNECTIONS, &[("state", state)])));
+        Ok(Metrics { recorder, in_flight, draws, connections })
+    }
+
+    /// What the writer measures itself by.
+    pub fn writer(&self) -> Meters {
+        let histogram = |name| self.recorder.register_histogram(&Key::from_static_name(name), &METADATA);
+        Meters {
+            batch: histogram(BATCH),
+            commit: histogram(COMMIT),
+            queue: self.recorder.register_gauge(&Key::from_static_name(QUEUE), &METADATA),
+            sold: self.recorder.register_counter(&Key::from_static_name(SOLD), &METADATA),
+        }
+    }
+
+    /// Puts together what was measured, from time to time, for as long as it runs.
+    pub fn upkeep(&self) -> impl Future<Output = ()> + Send + 'static {
+        let numbers = self.recorder.handle();
+        async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                numbers.run_upkeep();
+            }
+        }
+    }
+
+    fn series(&self, method: &'static str, route: String, status: StatusCode) -> Series {
+        let labels = [("method", method.to_owned()), ("route", route)];
+        let seconds = self.recorder.register_histogram(&Key::from_parts(REQUEST_SECONDS, &labels), &METADATA);
+        let [method, route] = labels;
+        let labels = [method, route, ("status", status.as_u16().to_string())];
+        let requests = self.recorder.register_counter(&Key::from_parts(REQUESTS, &labels), &METADATA);
+        Series { requests, seconds }
+    }
+}
+
+/// The handles of a route's answers, one pair for each method and status. Each worker has its own, so that
+/// they share nothing but the numbers.
+pub struct Route {
+    /// Whether it is one: what leads nowhere is counted together.
+    leads: bool,
+    known: RefCell<Vec<(&'static str, StatusCode, Series)>>,
+}
+
+struct Series {
+    requests: Counter,
+    seconds: Histogram,
+}
+
+impl Series {
+    fn count(&self, took: Duration) {
+        self.requests.increment(1);
+        self.seconds.record(took);
+    }
+}
+
+impl Route {
+    pub fn new() -> Route {
+        Route { leads: true, known: RefCell::default() }
+    }
+
+    /// Where every other address leads.
+    pub fn nowhere() -> Route {
+        Route { leads: false, ..Route::new() }
+    }
+}
+
+/// Counts an answer for its route.
+pub fn measure<B>(answer: &ServiceResponse<B>, took: Duration) {
+    let (request, status) = (answer.request(), answer.status());
+    let Some(route) = request.app_data::<Route>() else { return };
+    let method = name(request.method());
+    let mut known = route.known.borrow_mut();
+    if let Some((.., series)) = known.iter().find(|(known, of, _)| *known == method && *of == status) {
+        return series.count(took);
+    }
+    let Some(state) = request.app_data::<web::Data<State>>() else { return };
+    let pattern = if route.leads { request.match_pattern() } else { None };
+    let series = state.metrics.series(method, pattern.unwrap_or_else(|| "none".to_owned()), status);
+    series.count(took);
+    known.push((method, status, series));
+}
+
+/// A label of few values: anybody may send a method of their own making.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// All numbers in Prometheus' text format.
+pub async fn show(state: web::Data<State>) -> HttpResponse {
+    let metrics = &state.metrics;
+    metrics.in_flight.set(state.draws.taken_places() as f64);
+    for (gauge, status) in metrics.draws.iter().zip(DrawStatus::ALL) {
+        gauge.set(state.board.count(status) as f64);
+    }
+    let pool = state.db.connections();
+    for (gauge, connections) in metrics.connections.iter().zip([pool.open, pool.idle, pool.waited_for]) {
+        gauge.set(connections as f64);
+    }
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(metrics.recorder.handle().render())
+}

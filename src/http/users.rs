@@ -1,0 +1,98 @@
+//! What admins see and change of people. That the caller is one was made sure of before.
+
+use actix_web::{HttpRequest, web};
+use jiff::Timestamp;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use super::caller::Caller;
+use super::error::{Code, Problem};
+use super::query::{List, Query, path_id};
+use super::state::State;
+use crate::actors::persistence::Unchanged;
+use crate::auth::OpaqueToken;
+use crate::db::read::users::{self, User};
+use crate::db::read::wallet;
+use crate::domain::id::UserId;
+use crate::domain::money::{Currency, Money};
+use crate::domain::user::{Role, Status};
+
+/// The longest part of a name or an address that is looked for.
+const MAX_QUERY: usize = 254;
+
+pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<User>>, Problem> {
+    let query = Query::of(&request, &["query", "status", "role", "limit", "cursor"])?;
+    let legal = |text: &str| (text.len() <= MAX_QUERY && !text.contains('\0')).then(|| text.trim().to_owned());
+    let parts = query.all("query", legal, "must be a part of a username or an email address")?;
+    let part = parts.last().filter(|part| !part.is_empty());
+    let statuses = query.all("status", Status::parse, "must be active or blocked")?;
+    let roles = query.all("role", Role::parse, "must be player or admin")?;
+    let rows = users::list(&state.db, part.map(String::as_str), &statuses, &roles, query.page()?).await?;
+    Ok(web::Json(List::of(rows, |user| user)))
+}
+
+/// A user with what the wallet holds.
+#[derive(Serialize)]
+pub struct Funded {
+    #[serde(flatten)]
+    user: User,
+    balance: Money,
+    currency: Currency,
+}
+
+pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<Funded>, Problem> {
+    let id = UserId(path_id(&request, "user")?);
+    let user = users::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("user"))?;
+    let balance = wallet::balance(&state.db, id).await?;
+    Ok(web::Json(Funded { user, balance, currency: state.currency }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    status: Option<Status>,
+    role: Option<Role>,
+}
+
+pub async fn change(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    Body(body): Body<Change>,
+) -> Result<web::Json<User>, Problem> {
+    let id = UserId(path_id(&request, "user")?);
+    let changed = state.persistence.change_user(id, body.status, body.role, caller.user, state.clock.now()).await;
+    // Before anybody is answered, and also when it is not known whether it was done.
+    state.standings.forget(id);
+    match changed? {
+        Ok(user) => Ok(web::Json(user)),
+        Err(Unchanged::NoSuchUser) => Err(Problem::not_found("user")),
+        Err(Unchanged::LastAdmin) => Err(Problem::new(Code::LastAdmin, "make somebody else an admin first")),
+    }
+}
+
+/// The right to set one's password anew, for the admin to hand on.
+#[derive(Serialize)]
+pub struct Reset {
+    token: String,
+    expires_at: Timestamp,
+}
+
+pub async fn reset_password(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<Reset>, Problem> {
+    let id = UserId(path_id(&request, "user")?);
+    let token = OpaqueToken::generate(&mut UnwrapErr(SysRng));
+    let now = state.clock.now();
+    let expires_at = now + state.reset_ttl;
+    let known = state.persistence.allow_reset(id, &token.hash(), expires_at, caller.user, now).await?;
+    if !known {
+        return Err(Problem::not_found("user"));
+    }
+    tracing::info!(user = %id, "a password may be set anew");
+    Ok(web::Json(Reset { token: token.expose(), expires_at }))
+}

@@ -1,0 +1,164 @@
+//! Who may call what: every route of the table, asked for by everybody there is. A route without a row here
+//! fails the test.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::world::{Person, World};
+
+/// Where the routes stand.
+const TABLE: &str = include_str!("../../src/http/mod.rs");
+
+/// Whom a route is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum For {
+    Anybody,
+    /// Whoever is logged in and not blocked.
+    Active,
+    /// The same, and for all others what it leads to is not there.
+    Owner,
+    Admin,
+}
+
+use For::{Active, Admin, Anybody, Owner};
+
+/// Every route there is. Those that change something which later rows need stand last.
+const ROWS: &[(For, &str, &str)] = &[
+    (Anybody, "GET", "/health/live"),
+    (Anybody, "GET", "/health/ready"),
+    (Anybody, "GET", "/metrics"),
+    (Anybody, "GET", "/api/v1/lotteries"),
+    (Anybody, "GET", "/api/v1/lotteries/{id}"),
+    (Anybody, "GET", "/api/v1/draws"),
+    (Anybody, "GET", "/api/v1/draws/{id}"),
+    (Anybody, "GET", "/api/v1/draws/{id}/pool"),
+    (Anybody, "GET", "/api/v1/draws/{id}/results"),
+    (Anybody, "POST", "/api/v1/auth/register"),
+    (Anybody, "POST", "/api/v1/auth/login"),
+    (Anybody, "POST", "/api/v1/auth/refresh"),
+    (Anybody, "POST", "/api/v1/auth/logout"),
+    (Anybody, "POST", "/api/v1/auth/password-reset"),
+    (Active, "GET", "/api/v1/me"),
+    (Active, "POST", "/api/v1/me/password"),
+    (Active, "GET", "/api/v1/tickets"),
+    (Active, "GET", "/api/v1/payments"),
+    (Active, "GET", "/api/v1/wallet"),
+    (Active, "GET", "/api/v1/wallet/transfers"),
+    (Active, "POST", "/api/v1/wallet/deposits"),
+    (Active, "POST", "/api/v1/draws/{id}/tickets"),
+    (Owner, "GET", "/api/v1/tickets/{id}"),
+    (Owner, "GET", "/api/v1/payments/{id}"),
+    (Owner, "DELETE", "/api/v1/tickets/{id}"),
+    (Owner, "POST", "/api/v1/payments/{id}/pay"),
+    (Admin, "GET", "/api/v1/admin/draws/{id}/tickets"),
+    (Admin, "GET", "/api/v1/admin/payments"),
+    (Admin, "GET", "/api/v1/admin/users"),
+    (Admin, "GET", "/api/v1/admin/users/{id}"),
+    (Admin, "PATCH", "/api/v1/admin/users/{id}"),
+    (Admin, "POST", "/api/v1/admin/users/{id}/password-reset"),
+    (Admin, "GET", "/api/v1/admin/audit-log"),
+    (Admin, "POST", "/api/v1/admin/draws"),
+    (Admin, "PATCH", "/api/v1/admin/draws/{id}"),
+    (Admin, "POST", "/api/v1/admin/draws/{id}/pool"),
+    (Admin, "POST", "/api/v1/admin/draws/{id}/open"),
+    (Admin, "POST", "/api/v1/admin/draws/{id}/close"),
+    (Admin, "POST", "/api/v1/admin/draws/{id}/conduct"),
+    (Admin, "POST", "/api/v1/admin/draws/{id}/cancel"),
+];
+
+/// The route table as it is written: scopes, and within them `resource("/path", "GET, POST")`.
+fn table() -> BTreeSet<(String, String)> {
+    let (mut scope, mut routes) = (String::new(), BTreeSet::new());
+    for piece in TABLE.split("pub fn routes").nth(1).unwrap().split(['(', ';']).map(str::trim) {
+        // What stands before a bracket says what is in it.
+        let quoted: Vec<&str> = piece.split('"').skip(1).step_by(2).collect();
+        match quoted[..] {
+            ["/api/v1"] => "/api/v1".clone_into(&mut scope),
+            ["/admin"] => "/api/v1/admin".clone_into(&mut scope),
+            [path, methods] => {
+                routes.extend(methods.split(", ").map(|method| (method.to_owned(), format!("{scope}{path}"))));
+            }
+            _ if piece.ends_with("config") || piece.contains(".app_data") => scope.clear(),
+            _ => {}
+        }
+    }
+    routes
+}
+
+/// The status and the code that somebody is answered with.
+async fn ask(world: &World, who: &Person, method: &str, path: &str, body: &Value) -> (u16, String) {
+    let url = format!("http://{}{path}", world.app().address);
+    let request = Client::new().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+    let request = if method == "GET" { request } else { request.json(body) };
+    let request = who.token.iter().fold(request, |request, token| request.bearer_auth(token));
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    // What is no problem may have no end.
+    let code = if status < 400 { Value::Null } else { response.json::<Value>().await.unwrap()["code"].take() };
+    (status, code.as_str().unwrap_or_default().to_owned())
+}
+
+#[actix_web::test]
+async fn every_route_is_for_whom_it_is_meant() {
+    let rows: BTreeSet<_> = ROWS.iter().map(|(_, method, path)| (method.to_string(), path.to_string())).collect();
+    let table = table();
+    let (new, gone): (Vec<_>, Vec<_>) = (table.difference(&rows).collect(), rows.difference(&table).collect());
+    assert!(new.is_empty() && gone.is_empty(), "without a row: {new:?}; rows without a route: {gone:?}");
+
+    let world = World::new().await;
+    let (admin, nobody) = (world.admin().await, world.anybody());
+    let (player, other) = (world.rich_player("ann", 100_000).await, world.rich_player("bob", 100_000).await);
+    let blocked = world.rich_player("eve", 100_000).await;
+    let block = admin.request(Method::PATCH, &format!("/admin/users/{}", blocked.id));
+    admin.send(block.json(&json!({"status": "blocked"}))).await.expect(200);
+    let draw = admin.open_draw(&world, 5).await;
+    let reserved =
+        player.order(draw, json!([{"from_pool": true}, {"from_pool": true}]), "later").await.expect(201);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+
+    for (meant, method, pattern) in ROWS {
+        let noun = pattern.split("/{id}").next().and_then(|before| before.rsplit('/').next()).unwrap();
+        let id = match noun {
+            "draws" => draw.to_string(),
+            "lotteries" => "5of36".to_owned(),
+            "tickets" => text(&reserved["tickets"][0]["id"]),
+            "payments" => text(&reserved["payment"]["id"]),
+            "users" => player.id.to_string(),
+            _ => String::new(),
+        };
+        let path = pattern.replace("{id}", &id);
+        let body = if pattern.ends_with("/pay") { json!({"method": "wallet"}) } else { json!({}) };
+        let unauthorized = (401, "unauthorized".to_owned());
+        let forbidden = (403, "forbidden".to_owned());
+        let account_blocked = (403, "account_blocked".to_owned());
+        let not_found = (404, "not_found".to_owned());
+        // Whoever must not, first: what they did all the same, the others would notice.
+        for (name, who, expected) in [
+            ("nobody", &nobody, (*meant != Anybody).then_some(&unauthorized)),
+            ("blocked", &blocked, (*meant != Anybody).then_some(&account_blocked)),
+            (
+                "other",
+                &other,
+                match meant {
+                    Owner => Some(&not_found),
+                    Admin => Some(&forbidden),
+                    _ => None,
+                },
+            ),
+            ("admin", &admin, (*meant == Owner).then_some(&not_found)),
+            ("player", &player, (*meant == Admin).then_some(&forbidden)),
+        ] {
+            let answer = ask(&world, who, method, &path, &body).await;
+            match expected {
+                Some(expected) => assert_eq!(answer, *expected, "{method} {path} by {name}"),
+                None => {
+                    let let_in = ![401, 403, 404, 405].contains(&answer.0) && answer.0 < 500;
+                    assert!(let_in, "{method} {path} by {name}: {answer:?}");
+                }
+            }
+        }
+    }
+    world.check_books().await;
+}

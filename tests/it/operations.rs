@@ -1,0 +1,196 @@
+//! What those who run the service rely on: its numbers, its headers, who is believed about an address, what
+//! becomes of slow clients.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use lottery::config::Config;
+use reqwest::{Client, Method};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::world::{Answer, World};
+
+async fn numbers(world: &World) -> String {
+    let answer = Client::new().get(format!("http://{}/metrics", world.app().address)).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    answer.text().await.unwrap()
+}
+
+#[actix_web::test]
+async fn the_numbers_are_those_of_what_happened() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 5).await;
+    admin.schedule(&world).await;
+    ann.buy_quick(draw, 3).await;
+    ann.buy_quick(draw, 1).await;
+    for (pool, body) in [(2, json!({"method": "wallet"})), (1, json!({"method": "card", "token": "tok_visa"}))] {
+        let lines = json!(vec![json!({"from_pool": true}); pool]);
+        let reserved = ann.order(draw, lines, "later").await.expect(201);
+        ann.pay(reserved["payment"]["id"].as_str().unwrap(), body).await.expect(200);
+    }
+    ann.reserve(draw).await;
+    ann.get("/tickets/x").await.refused(404, "not_found");
+    ann.get("/draws/1/explode").await.refused(404, "not_found");
+    ann.send(ann.request(Method::from_bytes(b"BREW").unwrap(), "/me")).await.refused(405, "method_not_allowed");
+
+    let text = numbers(&world).await;
+    let request = |method: &str, route: &str, status: u16, count: usize| {
+        format!("lottery_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}")
+    };
+    for line in [
+        request("POST", "/api/v1/draws/{id}/tickets", 201, 5),
+        request("POST", "/api/v1/admin/draws", 201, 2),
+        request("POST", "/api/v1/admin/draws/{id}/open", 200, 1),
+        request("GET", "/api/v1/tickets/{id}", 404, 1),
+        request("GET", "none", 404, 1),
+        request("other", "/api/v1/me", 405, 1),
+        "lottery_http_request_seconds_count{method=\"POST\",route=\"/api/v1/draws/{id}/tickets\"} 5".to_owned(),
+        "lottery_tickets_sold_total 7".to_owned(),
+        "lottery_draws{status=\"open\"} 1".to_owned(),
+        "lottery_draws{status=\"scheduled\"} 1".to_owned(),
+        "lottery_draws{status=\"completed\"} 0".to_owned(),
+        "lottery_orders_in_flight 0".to_owned(),
+        "lottery_persistence_queue 0".to_owned(),
+        "lottery_pool_connections{state=\"waited_for\"} 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+    // A deposit and a charge are two records each, and nobody was in a hurry.
+    for count in ["lottery_batch_records_count", "lottery_commit_seconds_count"] {
+        assert!(text.lines().any(|it| it == format!("{count} 10")), "{count} is not 10 in\n{text}");
+    }
+    assert!(text.contains("lottery_batch_records_sum 10"), "{text}");
+    assert!(!text.contains("quantile"), "buckets, so that they can be summed over services");
+}
+
+/// One who registers from behind these proxies.
+async fn register(world: &World, name: &str, header: &str, value: &str) -> Answer {
+    let body = json!({"username": name, "email": format!("{name}@example.com"), "password": "correct horse"});
+    let anybody = world.anybody();
+    anybody.send(anybody.request(Method::POST, "/auth/register").header(header, value).json(&body)).await
+}
+
+#[actix_web::test]
+async fn an_address_is_the_client_s_and_only_trusted_proxies_name_it() {
+    let once = |config: &mut Config| {
+        config.limits.enabled = true;
+        config.limits.registrations_per_hour = NonZeroU32::MIN;
+    };
+    let trusting = World::with(|config| {
+        once(config);
+        config.server.trusted_proxies = vec!["127.0.0.0/8".to_owned().try_into().unwrap()];
+    })
+    .await;
+    let header = "X-Forwarded-For";
+    register(&trusting, "ann", header, "6.6.6.6, 1.1.1.1").await.expect(201);
+    register(&trusting, "bob", header, "1.1.1.1, 2.2.2.2, 127.0.0.9").await.expect(201);
+    register(&trusting, "eve", header, "7.7.7.7, 1.1.1.1").await.refused(429, "rate_limited");
+    register(&trusting, "eve", "Forwarded", "for=3.3.3.3").await.expect(201);
+    register(&trusting, "dan", "Forwarded", "for=4.4.4.4").await.refused(429, "rate_limited");
+
+    let careful = World::with(once).await;
+    register(&careful, "ann", header, "1.1.1.1").await.expect(201);
+    register(&careful, "bob", header, "2.2.2.2").await.refused(429, "rate_limited");
+}
+
+#[actix_web::test]
+async fn every_answer_keeps_browsers_careful() {
+    let world = World::new().await;
+    let (ann, outside) = (world.player("ann").await, world.outside());
+    for answer in [
+        ann.get("/me").await,
+        ann.get("/draws").await,
+        ann.get("/nothing").await,
+        ann.get("/admin/users").await,
+        ann.post("/auth/login", json!({})).await,
+        outside.get("/health/live").await,
+        outside.get("/").await,
+    ] {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.headers[name], value, "{}", answer.text);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn head_is_get_without_its_body() {
+    let world = World::new().await;
+    let ann = world.player("ann").await;
+    for path in ["/me", "/draws", "/wallet", "/tickets/x"] {
+        let (head, get) = (ann.send(ann.request(Method::HEAD, path)).await, ann.get(path).await);
+        assert_eq!((head.status, head.text.as_str()), (get.status, ""), "{path}");
+        for name in ["content-type", "content-length", "cache-control"] {
+            assert_eq!(head.headers[name], get.headers[name], "{path}");
+        }
+    }
+    assert_eq!(ann.send(ann.request(Method::HEAD, "/wallet/deposits")).await.status, 405);
+    assert_eq!(world.anybody().send(world.anybody().request(Method::HEAD, "/me")).await.status, 401);
+}
+
+#[actix_web::test]
+async fn pages_of_other_origins_may_call_only_when_they_are_named() {
+    let shop = "https://shop.example";
+    let ask = async |world: &World, method: Method, origin: &str| {
+        let request = Client::new().request(method, format!("http://{}/api/v1/draws", world.app().address));
+        let wants = ("access-control-request-method", "access-control-request-headers");
+        let request = request.header("origin", origin).header(wants.0, "GET");
+        request.header(wants.1, "authorization, idempotency-key").send().await.unwrap()
+    };
+    let closed = World::new().await;
+    assert_eq!(ask(&closed, Method::OPTIONS, shop).await.status(), 405);
+    assert!(!ask(&closed, Method::GET, shop).await.headers().contains_key("access-control-allow-origin"));
+
+    let open = World::with(|config| config.server.cors_origins = vec![shop.to_owned()]).await;
+    let asked = ask(&open, Method::OPTIONS, shop).await;
+    assert_eq!(
+        (asked.status().as_u16(), &asked.headers()["access-control-allow-origin"]),
+        (200, &shop.parse().unwrap())
+    );
+    assert!(!asked.headers().contains_key("access-control-allow-credentials"));
+    assert_eq!(ask(&open, Method::GET, shop).await.headers()["access-control-allow-origin"], shop);
+    for method in [Method::OPTIONS, Method::GET] {
+        let answer = ask(&open, method, "https://evil.example").await;
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    }
+}
+
+/// What a connection hears after it has sent this, until the service ends it.
+async fn sent(world: &World, bytes: &[u8]) -> String {
+    let mut connection = TcpStream::connect(world.app().address).await.unwrap();
+    // The service may end it in the middle.
+    let _ = connection.write_all(bytes).await;
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut heard)).await;
+    let _ = ended.expect("the service ends the connection");
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[actix_web::test]
+async fn slow_and_endless_clients_are_cut_off() {
+    let world = World::new().await;
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let half = format!("{head}Content-Length: 100\r\n\r\n{{\"login\":");
+    let endless = format!("{head}X-Long: {}", "x".repeat(200_000));
+    let many = format!("{head}{}Content-Length: 2\r\n\r\n{{}}", "X: y\r\n".repeat(200));
+    let (no_head, no_body, long, many) = tokio::join!(
+        sent(&world, head.as_bytes()),
+        sent(&world, half.as_bytes()),
+        sent(&world, endless.as_bytes()),
+        sent(&world, many.as_bytes()),
+    );
+    assert!(no_head.is_empty() || no_head.starts_with("HTTP/1.1 408"), "{no_head}");
+    assert!(no_body.starts_with("HTTP/1.1 408") && no_body.contains("request_timeout"), "{no_body}");
+    for refused in [long, many] {
+        assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 4"), "{refused}");
+    }
+}
