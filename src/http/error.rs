@@ -95,7 +95,7 @@ impl Code {
             Code::PoolEmpty => "The pool has no ticket left",
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
-            Code::InvalidTransition => "The draw's state does not allow it",
+            Code::InvalidTransition => "The state does not allow it",
             Code::IdempotencyInProgress => "The first request with this key still runs",
             Code::PayloadTooLarge => "The body is too large",
             Code::UnsupportedMediaType => "The body must be application/json",
@@ -295,6 +295,7 @@ impl From<Refused> for Problem {
                 Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
             }
             Refused::NotPayable => SaleError::NotPayable.into(),
+            error @ Refused::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
             Refused::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded anew: in a moment it works again.
             Refused::Overloaded | Refused::Stale => Problem::overloaded(),

@@ -67,8 +67,8 @@ pub async fn pay(
             if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
                 return Ok(first);
             }
-            let key = working.key;
-            charged(&state, &working, charge(state.clone(), draw, caller.user, id, card, key)).await
+            let key = working.key.clone();
+            seen_through(&state, &working, charge(state.clone(), draw, caller.user, id, card, key)).await
         }
     };
     match paid {
@@ -87,21 +87,21 @@ pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
     }
 }
 
-/// Waits for a charge as for anything else. A client that hangs up, or has waited for long enough, must not
-/// leave it half told: it goes on, and its key is in progress until its end.
-pub async fn charged(
+/// Waits for a charge, or whatever else becomes of money, as for anything else. A client that hangs up, or has
+/// waited for long enough, must not leave it half told: it goes on, and its key is in progress until its end.
+pub async fn seen_through(
     state: &State,
     working: &Working,
-    charge: impl Future<Output = Result<Payment, SaleError>> + 'static,
+    moves: impl Future<Output = Result<Payment, SaleError>> + 'static,
 ) -> Result<Payment, SaleError> {
     let (patience, hold) = (state.draws.patience(), working.hold());
-    let charge = actix_web::rt::spawn(async move {
-        let charged = charge.await;
+    let moves = actix_web::rt::spawn(async move {
+        let moved = moves.await;
         drop(hold);
-        charged
+        moved
     });
-    match tokio::time::timeout_at(patience.into(), charge).await {
-        Ok(Ok(charged)) => charged,
+    match tokio::time::timeout_at(patience.into(), moves).await {
+        Ok(Ok(moved)) => moved,
         _ => Err(SaleError::OutcomeUnknown),
     }
 }

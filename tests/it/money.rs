@@ -2,6 +2,7 @@
 
 mod cards;
 mod prizes;
+mod withdrawals;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;

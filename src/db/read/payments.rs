@@ -74,6 +74,12 @@ pub struct OwnedPayment {
     pub user_id: UserId,
 }
 
+/// Anybody's payment.
+pub async fn owned(db: &Db, currency: Currency, id: PaymentId) -> Result<Option<OwnedPayment>, DbError> {
+    let sql = format!("-- payments::owned()\n{VIEW} WHERE id = $1");
+    db.query_opt(&sql, &[&id.0]).await?.map(|row| owned_payment(&row, currency)).transpose()
+}
+
 /// Everybody's payments, newest first; with users, statuses or kinds given, only those.
 pub async fn all(
     db: &Db,
@@ -92,11 +98,12 @@ pub async fn all(
     let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
     let after = page.after.unwrap_or(Uuid::max());
     let rows = db.query(&sql, &[&after, &users, &statuses, &kinds, &(page.limit + 1)]).await?;
-    let owned = |row: &Row| {
-        Ok(OwnedPayment { payment: view(row, currency)?.payment, user_id: UserId(row.get("user_id")) })
-    };
-    let items = rows.iter().map(owned).collect::<Result<_, DbError>>()?;
+    let items = rows.iter().map(|row| owned_payment(row, currency)).collect::<Result<_, DbError>>()?;
     Ok(Rows::cut(items, page.limit, |owned: &OwnedPayment| owned.payment.id.0))
+}
+
+fn owned_payment(row: &Row, currency: Currency) -> Result<OwnedPayment, DbError> {
+    Ok(OwnedPayment { payment: view(row, currency)?.payment, user_id: UserId(row.get("user_id")) })
 }
 
 fn view(row: &Row, currency: Currency) -> Result<PaymentView, DbError> {

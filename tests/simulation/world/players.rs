@@ -315,7 +315,7 @@ fn no(error: &SaleError) -> No {
         SaleError::Refused(Refused::InsufficientFunds) => No::InsufficientFunds,
         SaleError::Refused(Refused::KeyReused) => No::KeyReused,
         SaleError::Refused(Refused::Overloaded | Refused::Stale) => No::Overloaded,
-        SaleError::Refused(Refused::Broken | Refused::Replay(_)) => No::Broken,
+        SaleError::Refused(Refused::Broken | Refused::Replay(_) | Refused::Ended(_)) => No::Broken,
         SaleError::Unknown => unreachable!("not known is no no"),
     }
 }

@@ -156,6 +156,8 @@ impl World {
             Record::GiveBack(it) => it.payment,
             Record::EndCharge(it) => it.payment,
             Record::BeginDeposit(it) => it.payment,
+            Record::BeginWithdrawal(it) => it.payment,
+            Record::EndWithdrawal(it) => it.payment,
             Record::Expire(_) | Record::BeginCharge(_) | Record::EndDeposit(_) => return,
         };
         let request = self.request_of(submit.waiting);
