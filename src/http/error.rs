@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
+use crate::cashier::ToldError;
 use crate::db::{DbError, describe, is_passing};
 use crate::domain::draw::OrderRefusal;
 use crate::domain::record::Refused;
+use crate::payment::NoticeError;
 
 /// What a client is told to wait, in seconds, when the service is overloaded.
 const RETRY_OVERLOADED: u64 = 1;
@@ -325,6 +327,21 @@ impl From<PoolError> for Problem {
             PoolError::OutcomeUnknown => SaleError::OutcomeUnknown.into(),
             PoolError::KeyTaken => Problem::internal("a key that is taken without an answer"),
             error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
+        }
+    }
+}
+
+impl From<ToldError> for Problem {
+    fn from(error: ToldError) -> Problem {
+        match error {
+            ToldError::NoSuchProvider => Problem::not_found("payment provider"),
+            ToldError::Notice(NoticeError::Signature(error)) => Problem::unauthorized(&error.to_string()),
+            ToldError::Notice(NoticeError::Malformed(error)) if error.is_data() => Problem::field("body", error),
+            ToldError::Notice(NoticeError::Malformed(error)) => {
+                Problem::new(Code::MalformedJson, error.to_string())
+            }
+            ToldError::Sale(error) => error.into(),
+            ToldError::Db(error) => error.into(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod state;
 mod tickets;
 mod trace;
 mod wallet;
+mod webhooks;
 mod withdrawals;
 
 use actix_web::http::header::{ALLOW, HeaderValue};
@@ -59,6 +60,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/wallet/transfers", "GET").route(web::get().to(wallet::transfers)))
         .service(resource("/wallet/deposits", "POST").route(web::post().to(wallet::deposit)))
         .service(resource("/wallet/withdrawals", "POST").route(web::post().to(wallet::withdraw)))
+        .service(resource("/webhooks/payments/{provider}", "POST").route(web::post().to(webhooks::told)))
         .service(
             web::scope("/admin")
                 .wrap(actix_web::middleware::from_fn(caller::admins_only))

@@ -13,11 +13,10 @@ use super::state::State;
 use super::tickets::refused;
 use crate::actors::draws::SaleError;
 use crate::db::read::wallet::{self, WalletTransfer};
-use crate::domain::id::{PaymentId, UserId};
+use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::Payment;
-use crate::domain::record::{Accepted, BeginDeposit, BeginWithdrawal, EndDeposit, Key, Record, Refused};
-use crate::payment::{CardToken, ChargeOrder};
+use crate::domain::record::{Accepted, BeginWithdrawal, Record, Refused};
 
 /// The largest deposit or withdrawal, in minor units.
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
@@ -59,7 +58,8 @@ pub async fn deposit(
     let amount = parse(body.amount)?;
     let card = card(&state, &body.token)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let deposit = charge(state.clone(), caller.user, amount, card, working.key.clone());
+    let (cashier, key) = (state.cashier.clone(), working.key.clone());
+    let deposit = async move { cashier.deposit(caller.user, amount, card, key).await };
     match seen_through(&state, &working, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
         Err(error) => refused(&state, &working, error).await,
@@ -72,26 +72,6 @@ fn parse(amount: i64) -> Result<Money, Problem> {
     } else {
         Err(Problem::field("amount", format!("must be 1 to {MAX_AMOUNT} minor units")))
     }
-}
-
-/// `processing` is committed, then the provider is called, then what it said is committed.
-async fn charge(
-    state: web::Data<State>,
-    user: UserId,
-    amount: Money,
-    card: CardToken,
-    key: Option<Key>,
-) -> Result<Payment, SaleError> {
-    let at = state.clock.now();
-    let payment = PaymentId(state.clock.ids().next(at));
-    let begin = BeginDeposit { user, payment, amount, at, key };
-    let deadline = Some(state.persistence.deadline());
-    written(state.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
-    let order = ChargeOrder { payment, amount, currency: state.currency, card };
-    let charge = state.provider.charge(order).await;
-    let end = EndDeposit { user, payment, charge, at: state.clock.now(), key };
-    // The money has moved: this waits for as long as it takes.
-    written(state.persistence.write(Record::EndDeposit(end), None).await)
 }
 
 #[derive(Deserialize, Serialize)]

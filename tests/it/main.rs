@@ -12,6 +12,7 @@ mod idempotency;
 mod laws;
 mod money;
 mod server;
+mod signed;
 mod smoke;
 mod tickets;
 mod world;

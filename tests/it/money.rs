@@ -2,6 +2,8 @@
 
 mod cards;
 mod prizes;
+mod stripe;
+mod webhooks;
 mod withdrawals;
 
 use futures_util::future::join_all;
