@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lottery::config::Provider;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::signed::{send, signature};
@@ -24,6 +25,8 @@ struct Books {
     lost: usize,
     /// Whoever asks hears that it is broken.
     broken: bool,
+    /// Holds the answers to charges of `pm_held` back.
+    gate: Arc<Notify>,
 }
 
 type Shared = Data<Mutex<Books>>;
@@ -76,6 +79,16 @@ fn refusal(status: u16, error: Value) -> HttpResponse {
 }
 
 async fn create(books: Shared, request: HttpRequest, form: Form<HashMap<String, String>>) -> HttpResponse {
+    let held = form.get("payment_method").is_some_and(|method| method == "pm_held");
+    let answer = charge(&books, &request, &form);
+    let gate = books.lock().unwrap().gate.clone();
+    if held {
+        gate.notified().await;
+    }
+    answer
+}
+
+fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>) -> HttpResponse {
     let mut books = books.lock().unwrap();
     let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
     if header("authorization") != format!("Bearer {KEY}") {
@@ -214,6 +227,31 @@ async fn an_answer_that_was_lost_is_asked_for_again_and_the_card_is_charged_once
     let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
     world.until("it is found among others", is_paid).await;
     assert_eq!((ann.balance().await, stripe.taken()), (570, 570));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_webhook_that_comes_before_the_answer_waits_until_the_answer_is_heard() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let deposit = || {
+        let (ann, body) = (ann.clone(), json!({"amount": 500, "token": "pm_held"}));
+        async move { ann.post_keyed("/wallet/deposits", "fund", body).await }
+    };
+    let asked = actix_web::rt::spawn(deposit());
+    world.until("the card is charged", || async { stripe.taken() == 500 }).await;
+    let intent = stripe.with(|books| books.intents[0].clone());
+    let told = event(&world, "payment_intent.succeeded", &intent);
+    tokio::pin!(told);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut told).await;
+    assert!(early.is_err(), "whoever ordered the charge hears of it first");
+
+    stripe.with(|books| books.gate.notify_one());
+    let paid = asked.await.unwrap().expect(201);
+    assert_eq!(paid["status"], "paid");
+    told.await.expect(200);
+    assert_eq!(deposit().await.expect(201), paid, "and its key has the answer");
+    assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
     world.check_books().await;
 }
 
