@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 
 use super::{Cashier, ToldError};
+use crate::db::DbError;
 use crate::db::read::payments::{self, Charged};
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
@@ -16,9 +17,12 @@ const CHARGES: i64 = 200;
 /// A charge that its provider has not heard of by then never reached it: longer than any request of ours lives.
 const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
 
-/// Why a round ends before its end: so would the next question.
+/// Charges of which nothing was learned before a round is given up: the provider is away, and not one of them odd.
+const FAILURES: usize = 3;
+
+/// Why nothing was learned of a charge this time.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+enum SettleError {
     #[error(transparent)]
     Away(#[from] Away),
     #[error(transparent)]
@@ -39,18 +43,22 @@ impl Cashier {
     }
 
     /// Asks for the charges behind this one; returns where the next round begins.
-    async fn round(&self, after: Option<PaymentId>) -> Result<Option<PaymentId>, RoundError> {
-        let charges = payments::under_way(&self.db, after, CHARGES).await.map_err(ToldError::from)?;
-        for charge in &charges {
-            if !self.under_way.has(charge.payment) {
-                self.settle(charge).await?;
+    async fn round(&self, after: Option<PaymentId>) -> Result<Option<PaymentId>, DbError> {
+        let charges = payments::under_way(&self.db, after, CHARGES).await?;
+        let mut failures = 0;
+        for charge in charges.iter().filter(|charge| !self.under_way.has(charge.payment)) {
+            let Err(error) = self.settle(charge).await else { continue };
+            tracing::warn!(payment = %charge.payment, %error, "it is not known yet what became of a charge");
+            failures += 1;
+            if failures == FAILURES {
+                return Ok(Some(charge.payment));
             }
         }
         let more = charges.len() as i64 == CHARGES;
         Ok(charges.last().filter(|_| more).map(|last| last.payment))
     }
 
-    async fn settle(&self, found: &Charged) -> Result<(), RoundError> {
+    async fn settle(&self, found: &Charged) -> Result<(), SettleError> {
         let name = ChargeName { payment: found.payment, begun: found.updated_at };
         let charge = match self.provider.ask(name).await? {
             Some(charge) => charge,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use jiff::{SignedDuration, Timestamp};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -42,7 +43,11 @@ pub struct Stripe {
 impl Stripe {
     /// `url` is where its API is, without a path; `key` the account's secret key.
     pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
-        let http = Client::builder().connect_timeout(CONNECT_WAIT).timeout(ANSWER_WAIT).build()?;
+        let http = Client::builder()
+            .connect_timeout(CONNECT_WAIT)
+            .timeout(ANSWER_WAIT)
+            .redirect(Policy::none())
+            .build()?;
         Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, signing })
     }
 
@@ -264,7 +269,10 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
             let code = error.and_then(|error| error.code).unwrap_or_default();
             tracing::warn!(%status, code, "the payment provider refused a request");
-            Err(Failure::Refused("invalid_card".to_owned()))
+            // Of what we send, only the card and the amount are the payer's.
+            let reason =
+                if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
+            Err(Failure::Refused(reason))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
             tracing::error!(%status, "the payment provider does not let us in");
