@@ -415,11 +415,7 @@ impl Draws {
     }
 
     async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
-        match self.persistence.write(Record::EndCharge(end), None).await {
-            Some(Ok(Accepted::Payment(payment))) => Ok(payment),
-            Some(Err(refused)) => Err(SaleError::Refused(refused)),
-            _ => Err(SaleError::OutcomeUnknown),
-        }
+        written(self.persistence.write(Record::EndCharge(end), None).await)
     }
 
     /// Gives a reserved ticket back.
@@ -506,6 +502,15 @@ impl Draws {
         let (to, answer) = oneshot::channel();
         self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place, _hold: hold }) });
         answer
+    }
+}
+
+/// What became of a record about a payment: the payment as it stands now.
+pub fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
+    match answer {
+        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
+        Some(Err(refused)) => Err(SaleError::Refused(refused)),
+        _ => Err(SaleError::OutcomeUnknown),
     }
 }
 

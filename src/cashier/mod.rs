@@ -8,7 +8,7 @@ mod under_way;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::draws::{Draws, SaleError};
+use crate::actors::draws::{Draws, SaleError, written};
 use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::read::payments::{self, Charged};
@@ -16,7 +16,7 @@ use crate::db::{Db, DbError};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Payment, PaymentStatus};
-use crate::domain::record::{Accepted, BeginDeposit, Charge, EndDeposit, Key, Record, Refused};
+use crate::domain::record::{BeginDeposit, Charge, EndDeposit, Key, Record, Refused};
 use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, Told};
 
 use under_way::UnderWay;
@@ -163,14 +163,5 @@ fn report_late(found: &Charged, name: ChargeName, charge: &Charge) {
     let credited = matches!(found.status, PaymentStatus::Paid | PaymentStatus::Refunded);
     if *charge == Charge::Paid && !credited {
         tracing::error!(charge = %name, status = found.status.as_str(), "a card was charged for a payment that has ended otherwise");
-    }
-}
-
-/// The payment as it stands after a record.
-fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
-    match answer {
-        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
-        Some(Err(refused)) => Err(SaleError::Refused(refused)),
-        _ => Err(SaleError::OutcomeUnknown),
     }
 }

@@ -11,12 +11,11 @@ use super::payments::{card, seen_through};
 use super::query::{List, Query};
 use super::state::State;
 use super::tickets::refused;
-use crate::actors::draws::SaleError;
+use crate::actors::draws::written;
 use crate::db::read::wallet::{self, WalletTransfer};
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::Payment;
-use crate::domain::record::{Accepted, BeginWithdrawal, Record, Refused};
+use crate::domain::record::{BeginWithdrawal, Record};
 
 /// The largest deposit or withdrawal, in minor units.
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
@@ -96,14 +95,5 @@ pub async fn withdraw(
     match seen_through(&state, &working, withdrawal).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
         Err(error) => refused(&state, &working, error).await,
-    }
-}
-
-/// The payment as it stands after a record.
-pub fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
-    match answer {
-        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
-        Some(Err(refused)) => Err(SaleError::Refused(refused)),
-        _ => Err(SaleError::OutcomeUnknown),
     }
 }
