@@ -391,7 +391,7 @@ impl Draws {
         let (mut unsure, has_key) = (false, key.is_some());
         for _ in 0..CHARGE_TRIES {
             let at = self.clock.now();
-            let (charge, key) = (charge.clone(), key);
+            let charge = charge.clone();
             let end = EndCharge { held: None, user, payment, begun, charge, at, key };
             let asked = end.clone();
             // What must become true waits for its place.

@@ -76,7 +76,7 @@ impl Cashier {
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
         let _place = self.under_way.enter(id);
-        let payment = self.draws.begin_charge(draw, user, id, key.clone()).await?;
+        let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
         let charge = self.provider.charge(order).await;
@@ -94,7 +94,7 @@ impl Cashier {
         let at = self.clock.now();
         let payment = PaymentId(self.clock.ids().next(at));
         let _place = self.under_way.enter(payment);
-        let begin = BeginDeposit { user, payment, amount, at, key: key.clone() };
+        let begin = BeginDeposit { user, payment, amount, at, key };
         let deadline = Some(self.persistence.deadline());
         written(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
         let name = ChargeName { payment, begun: at };

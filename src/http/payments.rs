@@ -66,7 +66,7 @@ pub async fn pay(
             if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
                 return Ok(first);
             }
-            let (cashier, key) = (state.cashier.clone(), working.key.clone());
+            let (cashier, key) = (state.cashier.clone(), working.key);
             let charge = async move { cashier.charge(draw, caller.user, id, card, key).await };
             seen_through(&state, &working, charge).await
         }

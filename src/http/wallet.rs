@@ -57,7 +57,7 @@ pub async fn deposit(
     let amount = parse(body.amount)?;
     let card = card(&state, &body.token)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let (cashier, key) = (state.cashier.clone(), working.key.clone());
+    let (cashier, key) = (state.cashier.clone(), working.key);
     let deposit = async move { cashier.deposit(caller.user, amount, card, key).await };
     match seen_through(&state, &working, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
@@ -88,7 +88,7 @@ pub async fn withdraw(
     let amount = parse(body.amount)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
     let at = state.clock.now();
-    let (user, payment, key) = (caller.user, PaymentId(state.clock.ids().next(at)), working.key.clone());
+    let (user, payment, key) = (caller.user, PaymentId(state.clock.ids().next(at)), working.key);
     let begin = Record::BeginWithdrawal(BeginWithdrawal { user, payment, amount, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
     let withdrawal = async move { written(persistence.write(begin, deadline).await) };
