@@ -7,6 +7,8 @@ COPY src src
 RUN cargo build --release --locked
 
 FROM debian:bookworm-slim
+# By which a payment provider's address is believed.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --create-home --home-dir /var/lib/lottery lottery
 COPY --from=build /build/target/release/lottery /usr/local/bin/lottery
 USER lottery

@@ -20,7 +20,9 @@ use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
 use crate::actors::persistence::{self, Meters, Persistence};
-use crate::auth::{Hasher, SecretError, Standings, Tokens, secret};
+use crate::auth::secret::{self, Kept};
+use crate::auth::{Hasher, SecretError, Standings, Tokens};
+use crate::cashier::Cashier;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider};
 use crate::db::embedded::{self, Server, ServerError};
@@ -31,7 +33,7 @@ use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
 use crate::http::{self, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
-use crate::payment::Sandbox;
+use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
 
 /// Idle connections are kept for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -55,6 +57,8 @@ pub enum AppError {
     Database(#[from] DbError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error("{key}: {what}")]
     Setting { key: String, what: String },
     #[error("cannot listen on {host}:{port}: {cause}")]
@@ -147,6 +151,16 @@ impl App {
         let arbiter = Arbiter::new();
         let Actors { draws, persistence, board } =
             actors(&arbiter, config, &database.config, &db, &lotteries, &clock, metrics.writer()).await?;
+        let currency = currency(config)?;
+        let cashier = Cashier::new(
+            provider(config)?,
+            draws.clone(),
+            persistence.clone(),
+            db.clone(),
+            clock.clone(),
+            currency,
+        );
+        arbiter.spawn(cashier.clone().reconcile());
         let state = State {
             db,
             draws,
@@ -159,10 +173,8 @@ impl App {
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
             standings: Standings::new(),
             lotteries,
-            currency: currency(config)?,
-            provider: match config.payments.provider {
-                Provider::Sandbox => Arc::new(Sandbox),
-            },
+            currency,
+            cashier,
             limits: Limits::new(config.limits.enabled.then(|| rates(config))),
             proxies: proxies(config),
             metrics,
@@ -320,7 +332,26 @@ fn proxies(config: &Config) -> Proxies {
 fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
     match &config.auth.jwt_secret {
         Some(secret) => Ok(secret.clone()),
-        None => Ok(secret::load_or_create(&config.data_dir)?),
+        None => Ok(secret::load_or_create(&config.data_dir, Kept::TOKENS)?),
+    }
+}
+
+/// The configured payment provider. Those of the sandbox that are not given are made and kept.
+fn provider(config: &Config) -> Result<Arc<dyn payment::Provider>, AppError> {
+    let it = &config.payments;
+    let secret = || match &it.webhook_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => secret::load_or_create(&config.data_dir, Kept::WEBHOOKS),
+    };
+    let signing = Signing::new(secret()?);
+    match it.provider {
+        Provider::Sandbox => Ok(Arc::new(Sandbox::open(&config.data_dir, signing)?)),
+        Provider::Stripe => {
+            let setting = |what: String| AppError::Setting { key: "payments.stripe_key".to_owned(), what };
+            let key = it.stripe_key.clone().ok_or_else(|| setting("must be set for Stripe".to_owned()))?;
+            let stripe = Stripe::new(&it.stripe_url, key, signing).map_err(|error| setting(error.to_string()))?;
+            Ok(Arc::new(stripe))
+        }
     }
 }
 

@@ -161,6 +161,12 @@ pub struct Log {
 #[serde(deny_unknown_fields)]
 pub struct Payments {
     pub provider: Provider,
+    /// Always there, and at least 32 bytes long, for Stripe.
+    pub webhook_secret: Option<SecretString>,
+    /// Always there for Stripe.
+    pub stripe_key: Option<SecretString>,
+    /// Without a path; encrypted, unless it leads to this machine.
+    pub stripe_url: String,
 }
 
 /// Who takes card payments.
@@ -168,6 +174,7 @@ pub struct Payments {
 #[serde(try_from = "String")]
 pub enum Provider {
     Sandbox,
+    Stripe,
 }
 
 impl TryFrom<String> for Provider {
@@ -176,7 +183,8 @@ impl TryFrom<String> for Provider {
     fn try_from(text: String) -> Result<Provider, &'static str> {
         match text.as_str() {
             "sandbox" => Ok(Provider::Sandbox),
-            _ => Err("must be `sandbox`"),
+            "stripe" => Ok(Provider::Stripe),
+            _ => Err("must be `sandbox` or `stripe`"),
         }
     }
 }
@@ -288,6 +296,7 @@ impl Config {
         let mut check = Check::default();
         self.check_house(&mut check);
         self.check_secrets(&mut check);
+        self.check_payments(&mut check);
         self.check_lotteries(&mut check);
         if check.problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(check.problems)) }
     }
@@ -336,6 +345,21 @@ impl Config {
         if let Some(secret) = &self.auth.jwt_secret {
             let long = secret.expose_secret().len() >= SECRET_BYTES;
             check.that("auth.jwt_secret", long, "must be at least 32 bytes (`openssl rand -base64 32`)");
+        }
+    }
+
+    fn check_payments(&self, check: &mut Check) {
+        let it = &self.payments;
+        if let Some(secret) = &it.webhook_secret {
+            let long = secret.expose_secret().len() >= SECRET_BYTES;
+            check.that("payments.webhook_secret", long, "must be at least 32 bytes");
+        }
+        let here = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
+        let safe = it.stripe_url.starts_with("https://") || here.iter().any(|at| it.stripe_url.starts_with(at));
+        check.that("payments.stripe_url", safe, "must begin with https://");
+        if it.provider == Provider::Stripe {
+            check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
+            check.that("payments.webhook_secret", it.webhook_secret.is_some(), "must be set for Stripe");
         }
     }
 

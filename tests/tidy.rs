@@ -45,7 +45,8 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "auth" => Some(&["auth", "domain"]),
         "payment" => Some(&["payment", "domain"]),
         "actors" => Some(&["actors", "domain", "db", "clock"]),
-        "http" => Some(&["http", "domain", "db", "auth", "payment", "actors", "clock"]),
+        "cashier" => Some(&["cashier", "domain", "db", "payment", "actors", "clock"]),
+        "http" => Some(&["http", "domain", "db", "auth", "payment", "actors", "cashier", "clock"]),
         // They alone know every room.
         "app" | "cli" | "lib" | "main" => None,
         other => panic!("{other} is a new room: say here what it may import"),

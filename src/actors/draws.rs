@@ -394,7 +394,7 @@ impl Draws {
         let (mut unsure, has_key) = (false, key.is_some());
         for _ in 0..CHARGE_TRIES {
             let at = self.clock.now();
-            let (charge, key) = (charge.clone(), key);
+            let charge = charge.clone();
             let end = EndCharge { held: None, user, payment, begun, charge, at, key };
             let asked = end.clone();
             // What must become true waits for its place.
@@ -418,11 +418,7 @@ impl Draws {
     }
 
     async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
-        match self.persistence.write(Record::EndCharge(end), None).await {
-            Some(Ok(Accepted::Payment(payment))) => Ok(payment),
-            Some(Err(refused)) => Err(SaleError::Refused(refused)),
-            _ => Err(SaleError::OutcomeUnknown),
-        }
+        written(self.persistence.write(Record::EndCharge(end), None).await)
     }
 
     /// Gives a reserved ticket back.
@@ -520,6 +516,15 @@ impl Draws {
         let (to, answer) = oneshot::channel();
         self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place, _hold: hold }) });
         answer
+    }
+}
+
+/// What became of a record about a payment: the payment as it stands now.
+pub fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
+    match answer {
+        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
+        Some(Err(refused)) => Err(SaleError::Refused(refused)),
+        _ => Err(SaleError::OutcomeUnknown),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who somebody is: passwords, tokens, and the standing that decides what they may do.
 //!
 //! Knows no SQL and no HTTP: what is stored is handed in and handed out. `now` comes in as an argument.
-//! Entropy is drawn in two places only: salts in [`password`], the token secret in [`secret`]; refresh
+//! Entropy is drawn in two places only: salts in [`password`], secrets to keep in [`secret`]; refresh
 //! tokens are made from a generator of the caller's.
 
 pub mod password;

@@ -1,6 +1,7 @@
-//! The secret that signs tokens, for a service that was given none: made once, kept beside its data.
+//! Secrets for a service that was given none, such as the one that signs tokens: each made once, kept beside the
+//! service's data.
 //!
-//! Knows neither tokens nor settings. It is never replaced: a file that cannot be used is an error, since
+//! Knows neither tokens nor settings. None is ever replaced: a file that cannot be used is an error, since
 //! a new secret would log everybody out and hide that something is wrong.
 
 use std::fs::{self, File, OpenOptions};
@@ -17,28 +18,36 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::token::MIN_SECRET_BYTES;
 
-/// The file's name in the data directory.
-const FILE: &str = "jwt_secret";
+/// A secret by its file's name in the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept(&'static str);
+
+impl Kept {
+    /// Signs access tokens.
+    pub const TOKENS: Kept = Kept("jwt_secret");
+    /// Signs the sandbox's webhooks.
+    pub const WEBHOOKS: Kept = Kept("webhook_secret");
+}
 
 /// Why there is no secret. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("cannot read the token secret {}: {cause}", path.display())]
+    #[error("cannot read the secret {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("the token secret {} is shorter than {MIN_SECRET_BYTES} bytes; remove it to have a new one made", path.display())]
+    #[error("the secret {} is shorter than {MIN_SECRET_BYTES} bytes; remove it to have a new one made", path.display())]
     TooShort { path: PathBuf },
-    #[error("cannot make the token secret {}: {cause}", path.display())]
+    #[error("cannot make the secret {}: {cause}", path.display())]
     NotMade { path: PathBuf, cause: io::Error },
 }
 
 /// The secret kept in `data_dir`, made from 32 bytes of the operating system's entropy if there is none
 /// yet. Only its owner may read the file. Of processes that race, all get the same one. Blocks on files.
-pub fn load_or_create(data_dir: &Path) -> Result<SecretString, SecretError> {
-    let path = data_dir.join(FILE);
+pub fn load_or_create(data_dir: &Path, Kept(name): Kept) -> Result<SecretString, SecretError> {
+    let path = data_dir.join(name);
     if let Some(secret) = load(&path)? {
         return Ok(secret);
     }
-    create(data_dir, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
+    create(data_dir, name, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
     // Read back what stands there now: it may be another process's.
     let gone = || SecretError::Unreadable { path: path.clone(), cause: ErrorKind::NotFound.into() };
     load(&path)?.ok_or_else(gone)
@@ -60,11 +69,11 @@ fn load(path: &Path) -> Result<Option<SecretString>, SecretError> {
 
 /// Puts a whole file into place, or leaves the one that another process put there first: a hard link
 /// appears at once and, unlike a rename, replaces nothing.
-fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
+fn create(data_dir: &Path, name: &str, path: &Path) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut bytes = Zeroizing::new([0; MIN_SECRET_BYTES]);
     SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
-    let draft = data_dir.join(format!(".{FILE}.{:016x}", SysRng.try_next_u64().map_err(io::Error::other)?));
+    let draft = data_dir.join(format!(".{name}.{:016x}", SysRng.try_next_u64().map_err(io::Error::other)?));
     let placed = write_draft(&draft, &*bytes).and_then(|()| fs::hard_link(&draft, path));
     // The link keeps the content. A draft left behind by a crash harms nobody.
     let _ = fs::remove_file(&draft);
@@ -89,8 +98,10 @@ mod tests {
 
     use super::*;
 
+    const FILE: &str = Kept::TOKENS.0;
+
     fn secret(data_dir: &Path) -> String {
-        load_or_create(data_dir).unwrap().expose_secret().to_owned()
+        load_or_create(data_dir, Kept::TOKENS).unwrap().expose_secret().to_owned()
     }
 
     #[test]
@@ -103,6 +114,8 @@ mod tests {
         let mode = fs::metadata(data_dir.join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_ne!(secret(home.path()), first);
+        let other = load_or_create(&data_dir, Kept::WEBHOOKS).unwrap();
+        assert_ne!(other.expose_secret(), first);
     }
 
     #[test]
@@ -136,7 +149,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE);
             fs::write(&path, content).unwrap();
-            let error = load_or_create(home.path()).unwrap_err().to_string();
+            let error = load_or_create(home.path(), Kept::TOKENS).unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()) && !error.contains("hunter2"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -146,10 +159,10 @@ mod tests {
     fn errors_name_the_file() {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(FILE)).unwrap();
-        assert!(matches!(load_or_create(home.path()), Err(SecretError::Unreadable { .. })));
+        assert!(matches!(load_or_create(home.path(), Kept::TOKENS), Err(SecretError::Unreadable { .. })));
         let file = home.path().join("a file");
         fs::write(&file, "").unwrap();
-        let error = load_or_create(&file).unwrap_err().to_string();
+        let error = load_or_create(&file, Kept::TOKENS).unwrap_err().to_string();
         assert!(error.contains(FILE), "{error}");
     }
 }

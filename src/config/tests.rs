@@ -4,6 +4,8 @@ use super::source::{FileText, Variables};
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const STRIPE: [(&str, &str); 2] =
+    [("LOTTERY__PAYMENTS__STRIPE_KEY", "sk_opensesame"), ("LOTTERY__PAYMENTS__WEBHOOK_SECRET", SECRET)];
 const URL: &str = "postgres://ann:opensesame@db/lottery";
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -106,7 +108,10 @@ fn every_key_has_its_variable() {
         ("limits.orders_in_flight", "1025", "orders_in_flight: 1025"),
         ("log.level", "debug", r#"level: "debug""#),
         ("log.format", "json", "format: Json"),
-        ("payments.provider", "sandbox", "provider: Sandbox"),
+        ("payments.provider", "stripe", "provider: Stripe"),
+        ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
+        ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
+        ("payments.stripe_url", "http://127.0.0.1:8420", r#"stripe_url: "http://127.0.0.1:8420""#),
         ("lotteries", lotteries, r#"id: "mini""#),
     ];
     let variable = |key: &str| format!("LOTTERY__{}", key.replace('.', "__").to_uppercase());
@@ -116,10 +121,13 @@ fn every_key_has_its_variable() {
         if key == "database.url" {
             variables.push(("LOTTERY__AUTH__JWT_SECRET", SECRET));
         }
+        if value == "stripe" {
+            variables.extend(STRIPE);
+        }
         let config = format!("{:?}", good("", &variables));
         assert!(config.contains(shown), "{key}: {shown} not in {config}");
         let same_in_defaults = format!("{:?}", good("", &[])).contains(shown);
-        assert_eq!(same_in_defaults, key == "payments.provider", "{key}: the value is the default");
+        assert!(!same_in_defaults, "{key}: the value is the default");
     }
 
     let yaml = include_str!("../../config.yaml").lines().filter(|line| !line.trim_start().starts_with('#'));
@@ -212,7 +220,14 @@ fn bad_values_name_their_key() {
         ("persistence: {batch: 100, queue: 99}", "persistence.queue: must be 100 to 1000000, not 99"),
         ("currency: rub", "currency: must be an ISO 4217 code"),
         ("log: {format: xml}", "log.format: must be `pretty` or `json`"),
-        ("payments: {provider: real}", "payments.provider: must be `sandbox`"),
+        ("payments: {provider: real}", "payments.provider: must be `sandbox` or `stripe`"),
+        ("payments: {webhook_secret: short}", "payments.webhook_secret: must be at least 32 bytes"),
+        ("payments: {stripe_url: 'http://api.stripe.com'}", "payments.stripe_url: must begin with https://"),
+        (
+            "payments: {stripe_url: 'http://127.0.0.1.example.com'}",
+            "payments.stripe_url: must begin with https://",
+        ),
+        ("payments: {provider: stripe}", "payments.stripe_key: must be set for Stripe"),
         ("lotteries: [{id: a}]", "lotteries[0]: lacks `name`"),
         ("lotteries: []", "lotteries: there must be at least one"),
         ("lotteries: 5of36", "lotteries: invalid type"),
@@ -295,7 +310,7 @@ fn a_database_of_ones_own_demands_a_secret() {
 
 #[test]
 fn secrets_do_not_show() {
-    let config = good("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+    let config = good("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET), STRIPE[0], STRIPE[1]]);
     let shown = format!("{config:?}");
     assert!(!shown.contains("opensesame") && !shown.contains(SECRET), "{shown}");
     for (name, value) in [("DATABASE_URL", "opensesame://x"), ("LOTTERY__AUTH__JWT_SECRET", "opensesame")] {

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::id::{DrawId, UserId};
+use super::id::{DrawId, PaymentId, UserId};
 
 /// Something that an admin did. What was refused, or had been done before, is no deed.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,6 +33,9 @@ pub enum Action {
     CreateAdmin,
     ChangeUser,
     ResetPassword,
+    ApproveWithdrawal,
+    RejectWithdrawal,
+    Export,
 }
 
 impl Action {
@@ -49,6 +52,9 @@ impl Action {
             Action::CreateAdmin => "admin.create",
             Action::ChangeUser => "user.change",
             Action::ResetPassword => "user.password_reset",
+            Action::ApproveWithdrawal => "withdrawal.approve",
+            Action::RejectWithdrawal => "withdrawal.reject",
+            Action::Export => "export",
         }
     }
 }
@@ -58,6 +64,9 @@ impl Action {
 pub enum Subject {
     Draw(DrawId),
     User(UserId),
+    Payment(PaymentId),
+    /// A table, by its name.
+    Table(&'static str),
 }
 
 impl fmt::Display for Subject {
@@ -65,6 +74,8 @@ impl fmt::Display for Subject {
         match self {
             Subject::Draw(id) => write!(f, "draw:{id}"),
             Subject::User(id) => write!(f, "user:{id}"),
+            Subject::Payment(id) => write!(f, "payment:{id}"),
+            Subject::Table(name) => write!(f, "table:{name}"),
         }
     }
 }

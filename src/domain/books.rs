@@ -7,16 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::audit::{Action, Deed, Subject};
 use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    Accepted, BeginCharge, BeginDeposit, Charge, EndCharge, EndDeposit, Expire, Fence, GiveBack, Held, Kept, Key,
-    KeyId, Line, Order, Pay, Record, Refused,
+    Accepted, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
+    Fence, GiveBack, Held, Kept, Key, KeyId, Line, Order, Pay, Record, Refused, Verdict,
 };
+
+/// The failure code of a withdrawal that an admin did not let pass.
+const REJECTED: &str = "rejected";
 
 /// What a batch must lock and read before its records can be judged. Sorted, so that locks are taken
 /// in one order by everybody.
@@ -75,6 +80,17 @@ impl Needs {
                 self.payments.insert(it.payment);
                 self.accounts.insert(AccountId::CLEARING);
                 self.accounts.insert(AccountId::wallet(it.user));
+            }
+            Record::BeginWithdrawal(it) => {
+                self.keys.extend(it.key.map(|key| key.id));
+                self.accounts.insert(AccountId::wallet(it.user));
+                self.accounts.insert(AccountId::held(it.user));
+            }
+            Record::EndWithdrawal(it) => {
+                self.payments.insert(it.payment);
+                self.accounts.insert(AccountId::CLEARING);
+                self.accounts.insert(AccountId::wallet(it.user));
+                self.accounts.insert(AccountId::held(it.user));
             }
         }
     }
@@ -153,6 +169,8 @@ pub struct Changes {
     pub paid_tickets: Vec<(UserId, TicketId, i64)>,
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,
+    /// What admins did with it.
+    pub deeds: Vec<Deed>,
 }
 
 /// The books of one transaction.
@@ -178,6 +196,8 @@ impl Books {
             Record::EndCharge(end) => self.end_charge(end),
             Record::BeginDeposit(begin) => self.begin_deposit(begin),
             Record::EndDeposit(end) => self.end_deposit(end),
+            Record::BeginWithdrawal(begin) => self.begin_withdrawal(begin),
+            Record::EndWithdrawal(end) => self.end_withdrawal(end),
         }
     }
 
@@ -353,6 +373,67 @@ impl Books {
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
         Ok(Accepted::Payment(payment))
+    }
+
+    fn begin_withdrawal(&mut self, it: &BeginWithdrawal) -> Result<Accepted, Refused> {
+        self.check_key(it.key.as_ref())?;
+        self.transfer(Transfer {
+            debit: AccountId::wallet(it.user),
+            credit: AccountId::held(it.user),
+            amount: it.amount,
+            kind: TransferKind::Withdrawal,
+            reference: Some(it.payment.0),
+            at: it.at,
+        })?;
+
+        // Set aside: from here on nothing may refuse it.
+        let row = PaymentRow {
+            user: it.user,
+            kind: PaymentKind::Withdrawal,
+            status: PaymentStatus::Processing,
+            amount: it.amount,
+            method: None,
+            failure_code: None,
+            draw: None,
+            lines: None,
+            reserved_until: None,
+            created_at: it.at,
+            updated_at: it.at,
+        };
+        self.payments.insert(it.payment, row.clone());
+        self.changes.new_payments.insert(it.payment, row);
+        let payment = self.view(it.payment, Vec::new());
+        self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
+        Ok(Accepted::Payment(payment))
+    }
+
+    fn end_withdrawal(&mut self, it: &EndWithdrawal) -> Result<Accepted, Refused> {
+        let row = self.payments.get(&it.payment).cloned().filter(|row| row.kind == PaymentKind::Withdrawal);
+        let row = row.ok_or(Refused::Broken)?;
+        let (status, credit, action) = match it.verdict {
+            Verdict::Approved => (PaymentStatus::Paid, AccountId::CLEARING, Action::ApproveWithdrawal),
+            Verdict::Rejected => (PaymentStatus::Failed, AccountId::wallet(it.user), Action::RejectWithdrawal),
+        };
+        if row.status == PaymentStatus::Processing {
+            self.transfer(Transfer {
+                debit: AccountId::held(it.user),
+                credit,
+                amount: row.amount,
+                kind: TransferKind::Withdrawal,
+                reference: Some(it.payment.0),
+                at: it.at,
+            })?;
+            self.change(it.payment, it.at, |row| {
+                row.status = status;
+                row.failure_code = (it.verdict == Verdict::Rejected).then(|| REJECTED.to_owned());
+            });
+            let detail = json!({ "user_id": it.user, "amount": row.amount });
+            let (actor, subject) = (Some(it.by), Subject::Payment(it.payment));
+            self.changes.deeds.push(Deed { actor, action, subject, detail, at: it.at });
+        } else if row.status != status {
+            return Err(Refused::Ended(row.status));
+        }
+        Ok(Accepted::Payment(self.view(it.payment, Vec::new())))
     }
 
     /// Refuses a key that was used before: with its earlier success, or for another request.

@@ -29,6 +29,11 @@ impl AccountId {
         AccountId(user.0 * 8 + 1)
     }
 
+    /// A player's money that is on its way out: taken from the wallet, and not yet paid out.
+    pub fn held(user: UserId) -> AccountId {
+        AccountId(user.0 * 8 + 2)
+    }
+
     /// A draw's sales until they become prizes, revenue or refunds.
     pub fn escrow(draw: DrawId) -> AccountId {
         AccountId(draw.0 * 8 + 3)
@@ -57,6 +62,7 @@ pub enum TransferKind {
     Purchase,
     Prize,
     Refund,
+    Withdrawal,
     Jackpot,
     Rollover,
     Reserve,
@@ -71,6 +77,7 @@ impl TransferKind {
             TransferKind::Purchase => "purchase",
             TransferKind::Prize => "prize",
             TransferKind::Refund => "refund",
+            TransferKind::Withdrawal => "withdrawal",
             TransferKind::Jackpot => "jackpot",
             TransferKind::Rollover => "rollover",
             TransferKind::Reserve => "reserve",

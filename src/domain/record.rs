@@ -170,6 +170,37 @@ pub struct EndDeposit {
     pub key: Option<Key>,
 }
 
+/// An amount set aside to leave the wallet, until an admin says whether it may.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BeginWithdrawal {
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub amount: Money,
+    pub at: Timestamp,
+    pub key: Option<Key>,
+}
+
+/// An admin's word on a withdrawal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is paid out.
+    Approved,
+    /// The money goes back into the wallet.
+    Rejected,
+}
+
+/// The end of a withdrawal.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EndWithdrawal {
+    /// Whose it is.
+    pub user: UserId,
+    pub payment: PaymentId,
+    pub verdict: Verdict,
+    /// The admin.
+    pub by: UserId,
+    pub at: Timestamp,
+}
+
 /// Whatever the batches write.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Record {
@@ -181,6 +212,8 @@ pub enum Record {
     EndCharge(EndCharge),
     BeginDeposit(BeginDeposit),
     EndDeposit(EndDeposit),
+    BeginWithdrawal(BeginWithdrawal),
+    EndWithdrawal(EndWithdrawal),
 }
 
 impl Record {
@@ -193,7 +226,10 @@ impl Record {
             Record::Expire(it) => Some(it.fence),
             Record::BeginCharge(it) => Some(it.fence),
             Record::EndCharge(it) => it.held.as_ref().map(|held| held.fence),
-            Record::BeginDeposit(_) | Record::EndDeposit(_) => None,
+            Record::BeginDeposit(_)
+            | Record::EndDeposit(_)
+            | Record::BeginWithdrawal(_)
+            | Record::EndWithdrawal(_) => None,
         }
     }
 
@@ -220,7 +256,9 @@ impl Record {
             Record::EndCharge(it) => it.key.as_ref(),
             Record::BeginDeposit(it) => it.key.as_ref(),
             Record::EndDeposit(it) => it.key.as_ref(),
-            Record::GiveBack(_) | Record::Expire(_) => None,
+            Record::BeginWithdrawal(it) => it.key.as_ref(),
+            // Said again, an admin's word is the same word.
+            Record::GiveBack(_) | Record::Expire(_) | Record::EndWithdrawal(_) => None,
         }
     }
 }
@@ -258,6 +296,9 @@ pub enum Refused {
     Stale,
     #[error("the payment is not payable")]
     NotPayable,
+    /// It had its end before, and another one.
+    #[error("the withdrawal is {} already", .0.as_str())]
+    Ended(PaymentStatus),
     #[error("the wallet holds less than that")]
     InsufficientFunds,
     /// The database would not take it, though it took its neighbours.

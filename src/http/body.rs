@@ -32,15 +32,19 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             }
             // A payload is always there; it is its bytes that may fail.
             let payload = payload.await.map_err(Problem::internal)?;
-            let bytes = tokio::time::timeout(BODY_WAIT, payload.to_bytes_limited(MAX_BODY))
-                .await
-                .map_err(|_| Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}")))?
-                .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
-                .map_err(|_| Problem::new(Code::MalformedJson, "the body broke off"))?;
-            parse(&bytes).map(Body)
+            parse(&bytes(payload).await?).map(Body)
         }
         .boxed_local()
     }
+}
+
+/// A body as it was sent.
+pub async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
+    tokio::time::timeout(BODY_WAIT, payload.to_bytes_limited(MAX_BODY))
+        .await
+        .map_err(|_| Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}")))?
+        .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
+        .map_err(|_| Problem::new(Code::MalformedJson, "the body broke off"))
 }
 
 /// RFC 8259 and its suffix (RFC 6839); a charset parameter is let pass, JSON is always UTF-8.

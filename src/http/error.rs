@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
+use crate::cashier::ToldError;
 use crate::db::{DbError, describe, is_passing};
 use crate::domain::draw::OrderRefusal;
 use crate::domain::record::Refused;
+use crate::payment::NoticeError;
 
 /// What a client is told to wait, in seconds, when the service is overloaded.
 const RETRY_OVERLOADED: u64 = 1;
@@ -99,8 +101,8 @@ impl Code {
             Code::PoolEmpty => "The pool has no ticket left",
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
-            Code::InvalidTransition => "The draw's state does not allow it",
             Code::LastAdmin => "It is the last active admin",
+            Code::InvalidTransition => "The state does not allow it",
             Code::IdempotencyInProgress => "The first request with this key still runs",
             Code::RequestTimeout => "The body took too long",
             Code::PayloadTooLarge => "The body is too large",
@@ -301,6 +303,7 @@ impl From<Refused> for Problem {
                 Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
             }
             Refused::NotPayable => SaleError::NotPayable.into(),
+            error @ Refused::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
             Refused::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded anew: in a moment it works again.
             Refused::Overloaded | Refused::Stale => Problem::overloaded(),
@@ -330,6 +333,21 @@ impl From<PoolError> for Problem {
             PoolError::OutcomeUnknown => SaleError::OutcomeUnknown.into(),
             PoolError::KeyTaken => Problem::internal("a key that is taken without an answer"),
             error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
+        }
+    }
+}
+
+impl From<ToldError> for Problem {
+    fn from(error: ToldError) -> Problem {
+        match error {
+            ToldError::NoSuchProvider => Problem::not_found("payment provider"),
+            ToldError::Notice(NoticeError::Signature(error)) => Problem::unauthorized(&error.to_string()),
+            ToldError::Notice(NoticeError::Malformed(error)) if error.is_data() => Problem::field("body", error),
+            ToldError::Notice(NoticeError::Malformed(error)) => {
+                Problem::new(Code::MalformedJson, error.to_string())
+            }
+            ToldError::Sale(error) => error.into(),
+            ToldError::Db(error) => error.into(),
         }
     }
 }

@@ -22,6 +22,8 @@ mod tickets;
 mod trace;
 mod users;
 mod wallet;
+mod webhooks;
+mod withdrawals;
 
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
@@ -67,6 +69,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/wallet", "GET").route(web::get().to(wallet::balance)))
         .service(resource("/wallet/transfers", "GET").route(web::get().to(wallet::transfers)))
         .service(resource("/wallet/deposits", "POST").route(web::post().to(wallet::deposit)))
+        .service(resource("/wallet/withdrawals", "POST").route(web::post().to(wallet::withdraw)))
+        .service(resource("/webhooks/payments/{provider}", "POST").route(web::post().to(webhooks::told)))
         .service(
             web::scope("/admin")
                 .wrap(actix_web::middleware::from_fn(caller::admins_only))
@@ -74,6 +78,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/draws/{id}", "PATCH").route(web::patch().to(admin::reschedule)))
                 .service(resource("/draws/{id}/tickets", "GET").route(web::get().to(admin::tickets)))
                 .service(resource("/payments", "GET").route(web::get().to(admin::payments)))
+                .service(resource("/withdrawals/{id}/approve", "POST").route(web::post().to(withdrawals::approve)))
+                .service(resource("/withdrawals/{id}/reject", "POST").route(web::post().to(withdrawals::reject)))
                 .service(resource("/draws/{id}/pool", "POST").route(web::post().to(admin::add_to_pool)))
                 .service(resource("/draws/{id}/open", "POST").route(web::post().to(admin::open)))
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))

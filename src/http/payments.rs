@@ -12,10 +12,9 @@ use super::state::State;
 use super::tickets::refused;
 use crate::actors::draws::SaleError;
 use crate::db::read::payments;
-use crate::domain::id::{DrawId, PaymentId, UserId};
+use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
-use crate::domain::record::Key;
-use crate::payment::{CardToken, ChargeOrder};
+use crate::payment::CardToken;
 
 pub async fn list(
     state: web::Data<State>,
@@ -67,8 +66,9 @@ pub async fn pay(
             if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
                 return Ok(first);
             }
-            let key = working.key;
-            charged(&state, &working, charge(state.clone(), draw, caller.user, id, card, key)).await
+            let (cashier, key) = (state.cashier.clone(), working.key);
+            let charge = async move { cashier.charge(draw, caller.user, id, card, key).await };
+            seen_through(&state, &working, charge).await
         }
     };
     match paid {
@@ -80,43 +80,28 @@ pub async fn pay(
 /// A card that the provider may know.
 pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
     let card = CardToken::parse(token).map_err(|error| Problem::field("token", error))?;
-    if state.provider.knows(&card) {
+    if state.cashier.knows(&card) {
         Ok(card)
     } else {
         Err(Problem::field("token", "the payment provider knows no such card token"))
     }
 }
 
-/// Waits for a charge as for anything else. A client that hangs up, or has waited for long enough, must not
-/// leave it half told: it goes on, and its key is in progress until its end.
-pub async fn charged(
+/// Waits for a charge, or whatever else becomes of money, as for anything else. A client that hangs up, or has
+/// waited for long enough, must not leave it half told: it goes on, and its key is in progress until its end.
+pub async fn seen_through(
     state: &State,
     working: &Working,
-    charge: impl Future<Output = Result<Payment, SaleError>> + 'static,
+    moves: impl Future<Output = Result<Payment, SaleError>> + 'static,
 ) -> Result<Payment, SaleError> {
     let (patience, hold) = (state.draws.patience(), working.hold());
-    let charge = actix_web::rt::spawn(async move {
-        let charged = charge.await;
+    let moves = actix_web::rt::spawn(async move {
+        let moved = moves.await;
         drop(hold);
-        charged
+        moved
     });
-    match tokio::time::timeout_at(patience.into(), charge).await {
-        Ok(Ok(charged)) => charged,
+    match tokio::time::timeout_at(patience.into(), moves).await {
+        Ok(Ok(moved)) => moved,
         _ => Err(SaleError::OutcomeUnknown),
     }
-}
-
-/// `processing` is committed, then the provider is called, then what it said is committed.
-async fn charge(
-    state: web::Data<State>,
-    draw: DrawId,
-    user: UserId,
-    id: PaymentId,
-    card: CardToken,
-    key: Option<Key>,
-) -> Result<Payment, SaleError> {
-    let payment = state.draws.begin_charge(draw, user, id, key).await?;
-    let order = ChargeOrder { payment: id, amount: payment.amount, currency: payment.currency, card };
-    let charge = state.provider.charge(order).await;
-    state.draws.end_charge(draw, user, id, payment.updated_at, charge, key).await
 }

@@ -1,16 +1,14 @@
 //! What the handlers work with: handles to the rooms below, shared by all workers.
 
-use std::sync::Arc;
-
 use crate::actors::board::Board;
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
 use crate::auth::{Hasher, Standings, Tokens};
+use crate::cashier::Cashier;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
-use crate::payment::Provider;
 
 use super::address::Proxies;
 use super::idempotency::InFlight;
@@ -35,7 +33,7 @@ pub struct State {
     /// As configured, in their order.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,
-    pub provider: Arc<dyn Provider>,
+    pub cashier: Cashier,
     pub limits: Limits,
     pub proxies: Proxies,
     pub metrics: Metrics,

@@ -1,4 +1,4 @@
-//! The wallet: its balance, its transfers, and deposits into it.
+//! The wallet: its balance, its transfers, deposits into it and withdrawals out of it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -7,20 +7,18 @@ use super::body::Body;
 use super::caller::Caller;
 use super::error::Problem;
 use super::idempotency;
-use super::payments::{card, charged};
+use super::payments::{card, seen_through};
 use super::query::{List, Query};
 use super::state::State;
 use super::tickets::refused;
-use crate::actors::draws::SaleError;
+use crate::actors::draws::written;
 use crate::db::read::wallet::{self, WalletTransfer};
-use crate::domain::id::{PaymentId, UserId};
+use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::Payment;
-use crate::domain::record::{Accepted, BeginDeposit, EndDeposit, Key, Record, Refused};
-use crate::payment::{CardToken, ChargeOrder};
+use crate::domain::record::{BeginWithdrawal, Record};
 
-/// The largest deposit, in minor units.
-const MAX_DEPOSIT: i64 = 1_000_000_000_000;
+/// The largest deposit or withdrawal, in minor units.
+const MAX_AMOUNT: i64 = 1_000_000_000_000;
 
 #[derive(Serialize)]
 pub struct WalletBody {
@@ -56,42 +54,46 @@ pub async fn deposit(
     request: HttpRequest,
     Body(body): Body<DepositBody>,
 ) -> Result<HttpResponse, Problem> {
-    if !(1..=MAX_DEPOSIT).contains(&body.amount) {
-        return Err(Problem::field("amount", format!("must be 1 to {MAX_DEPOSIT} minor units")));
-    }
+    let amount = parse(body.amount)?;
     let card = card(&state, &body.token)?;
     let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let deposit = charge(state.clone(), caller.user, Money::new(body.amount), card, working.key);
-    match charged(&state, &working, deposit).await {
+    let (cashier, key) = (state.cashier.clone(), working.key);
+    let deposit = async move { cashier.deposit(caller.user, amount, card, key).await };
+    match seen_through(&state, &working, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
         Err(error) => refused(&state, &working, error).await,
     }
 }
 
-/// `processing` is committed, then the provider is called, then what it said is committed.
-async fn charge(
-    state: web::Data<State>,
-    user: UserId,
-    amount: Money,
-    card: CardToken,
-    key: Option<Key>,
-) -> Result<Payment, SaleError> {
-    let at = state.clock.now();
-    let payment = PaymentId(state.clock.ids().next(at));
-    let begin = BeginDeposit { user, payment, amount, at, key };
-    let deadline = Some(state.persistence.deadline());
-    written(state.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
-    let order = ChargeOrder { payment, amount, currency: state.currency, card };
-    let charge = state.provider.charge(order).await;
-    let end = EndDeposit { user, payment, charge, at: state.clock.now(), key };
-    // The money has moved: this waits for as long as it takes.
-    written(state.persistence.write(Record::EndDeposit(end), None).await)
+fn parse(amount: i64) -> Result<Money, Problem> {
+    if (1..=MAX_AMOUNT).contains(&amount) {
+        Ok(Money::new(amount))
+    } else {
+        Err(Problem::field("amount", format!("must be 1 to {MAX_AMOUNT} minor units")))
+    }
 }
 
-fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
-    match answer {
-        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
-        Some(Err(refused)) => Err(SaleError::Refused(refused)),
-        _ => Err(SaleError::OutcomeUnknown),
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawalBody {
+    amount: i64,
+}
+
+pub async fn withdraw(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    Body(body): Body<WithdrawalBody>,
+) -> Result<HttpResponse, Problem> {
+    let amount = parse(body.amount)?;
+    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    let at = state.clock.now();
+    let (user, payment, key) = (caller.user, PaymentId(state.clock.ids().next(at)), working.key);
+    let begin = Record::BeginWithdrawal(BeginWithdrawal { user, payment, amount, at, key });
+    let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
+    let withdrawal = async move { written(persistence.write(begin, deadline).await) };
+    match seen_through(&state, &working, withdrawal).await {
+        Ok(payment) => Ok(HttpResponse::Created().json(payment)),
+        Err(error) => refused(&state, &working, error).await,
     }
 }

@@ -1,34 +1,228 @@
-//! The sandbox provider: no money moves, and the token says how a charge ends.
+//! The sandbox provider: no money moves, and the token says how a charge ends. It remembers its charges in a file
+//! of its own, as a provider elsewhere would: a service that was killed may ask what became of them.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{self, BoxFuture, FutureExt};
+use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::{CardToken, ChargeOrder, Provider};
+use super::{Away, CardToken, ChargeName, ChargeOrder, DECLINED, NoticeError, Provider, Signing, Told};
+use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
 
+/// The file's name in the data directory.
+const FILE: &str = "sandbox_charges";
+/// Charges in the file, some 80 bytes each; then it becomes the old one, and the old one is forgotten.
+const MAX_CHARGES: usize = 50_000;
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep the sandbox's charges in {}: {cause}", path.display())]
+pub struct SandboxError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
 /// The provider for trying things out.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Sandbox;
+pub struct Sandbox {
+    memory: Mutex<Memory>,
+    signing: Signing,
+}
 
 impl Sandbox {
-    fn outcome(card: &CardToken) -> Option<Charge> {
+    /// Goes on with the charges that are kept in `data_dir`. Blocks on files.
+    pub fn open(data_dir: &Path, signing: Signing) -> Result<Sandbox, SandboxError> {
+        let path = data_dir.join(FILE);
+        let memory = Memory::open(&path).map_err(|cause| SandboxError { path, cause })?;
+        Ok(Sandbox { memory: Mutex::new(memory), signing })
+    }
+
+    fn outcome(card: &CardToken) -> Option<&'static str> {
         match card.expose() {
-            "tok_visa" => Some(Charge::Paid),
-            "tok_declined" => Some(Charge::Declined("card_declined".to_owned())),
-            "tok_insufficient" => Some(Charge::Declined("insufficient_funds".to_owned())),
-            "tok_async" => Some(Charge::Processing),
+            "tok_visa" => Some(PAID),
+            "tok_declined" => Some(DECLINED),
+            "tok_insufficient" => Some("insufficient_funds"),
+            "tok_async" => Some(PROCESSING),
             _ => None,
         }
     }
 }
 
+/// How the file writes an outcome; anything else is a failure code.
+const PAID: &str = "paid";
+const PROCESSING: &str = "processing";
+
+fn charge(outcome: &str) -> Charge {
+    match outcome {
+        PAID => Charge::Paid,
+        PROCESSING => Charge::Processing,
+        code => Charge::Declined(code.to_owned()),
+    }
+}
+
 impl Provider for Sandbox {
+    fn name(&self) -> &'static str {
+        "sandbox"
+    }
+
     fn knows(&self, card: &CardToken) -> bool {
         Sandbox::outcome(card).is_some()
     }
 
     fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
-        let outcome = Sandbox::outcome(&order.card).unwrap_or(Charge::Declined("card_declined".to_owned()));
-        tracing::debug!(payment = %order.payment, amount = %order.amount, currency = %order.currency, ?outcome, "a sandbox charge");
-        future::ready(outcome).boxed()
+        let outcome = Sandbox::outcome(&order.card).unwrap_or(DECLINED);
+        tracing::debug!(charge = %order.name, amount = %order.amount, currency = %order.currency, outcome, "a sandbox charge");
+        let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).keep(order.name, outcome);
+        let charge = kept.map(|()| charge(outcome)).unwrap_or_else(|error| {
+            tracing::error!(%error, "the sandbox cannot keep a charge, and takes nothing");
+            Charge::Declined("processing_error".to_owned())
+        });
+        future::ready(charge).boxed()
+    }
+
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, Away>> {
+        let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
+        future::ready(Ok(found)).boxed()
+    }
+
+    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<Told>, NoticeError> {
+        self.signing.check(signature, body, now)?;
+        let Notice { payment, begun, status, failure_code } = serde_json::from_slice(body)?;
+        let charge = match status {
+            Status::Paid => Charge::Paid,
+            Status::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
+        };
+        Ok(Some(Told { name: ChargeName { payment, begun }, charge }))
+    }
+}
+
+/// A message of the sandbox, as a tester writes it: `begun` is the payment's `updated_at` while it is processing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Notice {
+    payment: PaymentId,
+    begun: Timestamp,
+    status: Status,
+    failure_code: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Paid,
+    Failed,
+}
+
+/// The charges there were: a line each in a file, and the file before it.
+struct Memory {
+    path: PathBuf,
+    file: File,
+    new: HashMap<ChargeName, String>,
+    old: HashMap<ChargeName, String>,
+}
+
+impl Memory {
+    fn open(path: &Path) -> io::Result<Memory> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let (new, old) = (read(path)?, read(&before(path))?);
+        Ok(Memory { path: path.to_owned(), file: append(path)?, new, old })
+    }
+
+    fn keep(&mut self, name: ChargeName, outcome: &str) -> io::Result<()> {
+        if self.new.len() >= MAX_CHARGES {
+            fs::rename(&self.path, before(&self.path))?;
+            self.file = append(&self.path)?;
+            self.old = std::mem::take(&mut self.new);
+        }
+        // In one write: a process that is killed leaves a whole line or none.
+        self.file.write_all(format!("{name} {outcome}\n").as_bytes())?;
+        self.new.insert(name, outcome.to_owned());
+        Ok(())
+    }
+
+    fn find(&self, name: ChargeName) -> Option<Charge> {
+        self.new.get(&name).or_else(|| self.old.get(&name)).map(|outcome| charge(outcome))
+    }
+}
+
+fn before(path: &Path) -> PathBuf {
+    path.with_extension("old")
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The charges of a file, if there is one. What is no line of ours is passed over.
+fn read(path: &Path) -> io::Result<HashMap<ChargeName, String>> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+        text => text?,
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+fn line(text: &str) -> Option<(ChargeName, String)> {
+    let (name, outcome) = text.split_once(' ')?;
+    let (payment, begun) = name.split_once('@')?;
+    let name = ChargeName { payment: PaymentId(payment.parse().ok()?), begun: begun.parse().ok()? };
+    Some((name, outcome.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::money::Money;
+
+    fn name(number: u128) -> ChargeName {
+        let begun = Timestamp::from_millisecond(1_900_000_000_123).unwrap();
+        ChargeName { payment: PaymentId(uuid::Uuid::from_u128(number)), begun }
+    }
+
+    async fn charge(sandbox: &Sandbox, number: u128, token: &str) -> Charge {
+        let (amount, currency) = (Money::new(5), "RUB".parse().unwrap());
+        let card = CardToken::parse(token).unwrap();
+        sandbox.charge(ChargeOrder { name: name(number), amount, currency, card }).await
+    }
+
+    #[tokio::test]
+    async fn it_remembers_what_became_of_a_charge_longer_than_its_process() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || Sandbox::open(home.path(), Signing::new("secret".into())).unwrap();
+        let sandbox = open();
+        let mut told = Vec::new();
+        for (number, token) in (1..).zip(["tok_visa", "tok_declined", "tok_insufficient", "tok_async"]) {
+            told.push(charge(&sandbox, number, token).await);
+        }
+        for sandbox in [sandbox, open()] {
+            for (number, told) in (1..).zip(&told) {
+                assert_eq!(sandbox.ask(name(number)).await.unwrap().as_ref(), Some(told));
+            }
+            let begun = name(1).begun + jiff::SignedDuration::from_millis(1);
+            assert_eq!(sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap(), None, "another charge");
+        }
+    }
+
+    #[test]
+    fn it_forgets_what_is_older_than_the_last_two_files() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE);
+        let mut memory = Memory::open(&path).unwrap();
+        let charges = MAX_CHARGES as u128 * 2 + 1;
+        for number in 0..charges {
+            memory.keep(name(number), PAID).unwrap();
+        }
+        for memory in [memory, Memory::open(&path).unwrap()] {
+            assert_eq!((memory.new.len(), memory.old.len()), (1, MAX_CHARGES));
+            assert!(memory.find(name(charges - 1)).is_some() && memory.find(name(MAX_CHARGES as u128)).is_some());
+            assert_eq!(memory.find(name(0)), None);
+        }
     }
 }

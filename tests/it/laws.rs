@@ -103,6 +103,24 @@ const LAWS: &[(&str, &str)] = &[
          OR x.transfers > 1 OR (x.transfers = 1 AND x.amount IS DISTINCT FROM rt.prize)",
     ),
     (
+        "what is set aside is what is on its way out",
+        "SELECT a.id, a.balance, w.amount FROM accounts a LEFT JOIN (SELECT user_id, sum(amount) AS amount
+         FROM payments WHERE kind = 'withdrawal' AND status = 'processing' GROUP BY user_id) w USING (user_id)
+         WHERE a.kind = 'held' AND a.balance <> coalesce(w.amount, 0)",
+    ),
+    (
+        "every withdrawal was set aside once, and then went out or back as it says",
+        "SELECT p.id, p.status, t.* FROM payments p LEFT JOIN (SELECT reference,
+         sum(amount) FILTER (WHERE debit % 8 = 1 AND credit = debit + 1) AS aside,
+         sum(amount) FILTER (WHERE debit % 8 = 2 AND credit = 0) AS out,
+         sum(amount) FILTER (WHERE debit % 8 = 2 AND credit = debit - 1) AS back
+         FROM transfers WHERE kind = 'withdrawal' GROUP BY reference) t ON t.reference = p.id
+         WHERE p.kind = 'withdrawal' AND (t.aside IS DISTINCT FROM p.amount
+         OR coalesce(t.out, 0) <> CASE p.status WHEN 'paid' THEN p.amount ELSE 0 END
+         OR coalesce(t.back, 0) <> CASE p.status WHEN 'failed' THEN p.amount ELSE 0 END)
+         OR p.kind <> 'withdrawal' AND t.reference IS NOT NULL",
+    ),
+    (
         "a payment is what a payment can be",
         "SELECT * FROM payments WHERE kind NOT IN ('purchase', 'deposit', 'withdrawal') OR amount <= 0
          OR status NOT IN ('pending', 'processing', 'paid', 'failed', 'expired', 'refunded')

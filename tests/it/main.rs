@@ -15,6 +15,7 @@ mod matrix;
 mod money;
 mod operations;
 mod server;
+mod signed;
 mod smoke;
 mod tickets;
 mod users;

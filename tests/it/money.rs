@@ -2,6 +2,9 @@
 
 mod cards;
 mod prizes;
+mod stripe;
+mod webhooks;
+mod withdrawals;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;

@@ -13,6 +13,7 @@ use lottery::domain::id::{SessionId, UserId};
 use lottery::domain::user::{Email, Role, Username};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::laws;
 use crate::server;
@@ -28,6 +29,16 @@ pub struct World {
     pub config: Config,
     pub database: tokio_postgres::Config,
     app: Option<App>,
+    /// What the service keeps beside its database.
+    _data: TempDir,
+}
+
+/// What payment providers sign with in every world.
+pub const WEBHOOK_SECRET: &str = "a secret of the tests' payment provider";
+
+/// Who speaks plain HTTP need not read the system's certificates.
+pub fn client() -> Client {
+    Client::builder().tls_certs_only([]).build().unwrap()
 }
 
 /// The defaults, without rate limits, on any free port.
@@ -41,6 +52,7 @@ fn defaults(database: &tokio_postgres::Config) -> Config {
     let (user, name) = (database.get_user().unwrap(), database.get_dbname().unwrap());
     config.database.url = Some(format!("host='{host}' user={user} dbname={name}").into());
     config.auth.jwt_secret = Some("a secret of the tests, long enough to sign with".into());
+    config.payments.webhook_secret = Some(WEBHOOK_SECRET.into());
     config.server.port = 0;
     config.server.workers = 2;
     config.limits.enabled = false;
@@ -65,10 +77,12 @@ impl World {
     /// A new world on this database.
     pub async fn on(database: tokio_postgres::Config, change: impl FnOnce(&mut Config)) -> World {
         let mut config = defaults(&database);
+        let data = tempfile::tempdir().unwrap();
+        config.data_dir = data.path().to_owned();
         change(&mut config);
         let clock = Clock::manual("2030-05-01T12:00:00Z".parse().unwrap());
         let app = App::start(&config, clock.clone()).await.unwrap();
-        World { clock, config, database, app: Some(app) }
+        World { clock, config, database, app: Some(app), _data: data }
     }
 
     pub fn app(&self) -> &App {
@@ -112,7 +126,7 @@ impl World {
     /// Nobody: no token.
     pub fn anybody(&self) -> Person {
         let base = format!("http://{}/api/v1", self.app().address);
-        Person { id: UserId(0), name: String::new(), token: None, base, http: Client::new() }
+        Person { id: UserId(0), name: String::new(), token: None, base, http: client() }
     }
 
     /// Nobody, who asks for what stands outside the base path.
@@ -272,7 +286,7 @@ impl Person {
     /// Nobody, who speaks to the service at this address, in whichever process it runs.
     pub fn at(address: &str) -> Person {
         let base = format!("http://{address}/api/v1");
-        Person { id: UserId(0), name: String::new(), token: None, base, http: Client::new() }
+        Person { id: UserId(0), name: String::new(), token: None, base, http: client() }
     }
 
     /// The bearer of this token.

@@ -100,6 +100,7 @@ pub enum What {
     Card { payment: Id },
     GiveBack { payment: Id, ticket: Id },
     Deposit { amount: i64 },
+    Withdrawal { amount: i64 },
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -23,12 +23,14 @@ const PATIENCE: usize = 6_000;
 const UNREST: usize = 60;
 
 /// What may happen, with its weight.
-const ACTS: [(Act, usize); 20] = [
+const ACTS: [(Act, usize); 22] = [
     (Act::Order, 26),
     (Act::Pay, 10),
     (Act::Card, 7),
     (Act::GiveBack, 6),
     (Act::Deposit, 3),
+    (Act::Withdrawal, 3),
+    (Act::Verdict, 3),
     (Act::Again, 8),
     (Act::OtherKey, 2),
     (Act::Write, 40),
@@ -53,6 +55,8 @@ enum Act {
     Card,
     GiveBack,
     Deposit,
+    Withdrawal,
+    Verdict,
     Again,
     OtherKey,
     Write,
@@ -178,6 +182,11 @@ impl History {
                 let amount = self.world.dice.between(1, 300);
                 self.ask(p, What::Deposit { amount }, 600);
             }
+            Act::Withdrawal => {
+                let amount = self.world.dice.between(1, 300);
+                self.ask(p, What::Withdrawal { amount }, 600);
+            }
+            Act::Verdict => return self.world.verdict(p),
             Act::Again => match self.some_keyed() {
                 Some(ask) => self.world.send(p, ask),
                 None => return false,

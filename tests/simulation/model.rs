@@ -47,6 +47,8 @@ struct Bill {
     purchase: Option<(i64, i64)>,
     deposit: Option<i64>,
     refund: Option<i64>,
+    /// A withdrawal's way: from which account to which.
+    way: Vec<(i64, i64)>,
 }
 
 struct Held {
@@ -101,6 +103,10 @@ const JACKPOT: i64 = 12;
 
 fn wallet(user: i64) -> i64 {
     user * 8 + 1
+}
+
+fn held(user: i64) -> i64 {
+    user * 8 + 2
 }
 
 fn escrow(draw: i64) -> i64 {
@@ -217,7 +223,15 @@ impl Model {
                 assert!(row.until.is_none_or(|until| until <= cut_off), "held beyond the cut-off: {row:?}");
             }
             let (row, first) = (row.clone(), row.clone());
-            let bill = Bill { row, first, tickets: Vec::new(), purchase: None, deposit: None, refund: None };
+            let bill = Bill {
+                row,
+                first,
+                tickets: Vec::new(),
+                purchase: None,
+                deposit: None,
+                refund: None,
+                way: Vec::new(),
+            };
             self.bills.insert(bill.row.id, bill);
             return;
         };

@@ -4,6 +4,7 @@
 mod cards;
 mod players;
 mod registry;
+mod withdrawals;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +114,7 @@ impl World {
         accounts.insert(AccountId::CLEARING, Money::new(-FUNDS * PLAYERS));
         for user in 1..=PLAYERS {
             accounts.insert(AccountId::wallet(UserId(user)), Money::new(FUNDS));
+            accounts.insert(AccountId::held(UserId(user)), Money::ZERO);
         }
         self.model.open(accounts.iter().map(|(id, balance)| (id.0, balance.minor())));
     }

@@ -37,7 +37,10 @@ pub struct Player {
 
 impl Player {
     pub fn new(base: &str) -> Player {
-        Player { base: base.to_owned(), http: Client::new(), token: String::new() }
+        // It speaks plain HTTP to this machine: where no certificates are looked for, nothing can be missing.
+        let http =
+            Client::builder().tls_certs_only([]).build().expect("a client needs nothing of its surroundings");
+        Player { base: base.to_owned(), http, token: String::new() }
     }
 
     pub async fn log_in(&mut self, login: &str, password: &str) -> Result<(), CallError> {

@@ -74,6 +74,50 @@ pub struct OwnedPayment {
     pub user_id: UserId,
 }
 
+/// Anybody's payment.
+pub async fn owned(db: &Db, currency: Currency, id: PaymentId) -> Result<Option<OwnedPayment>, DbError> {
+    let sql = format!("-- payments::owned()\n{VIEW} WHERE id = $1");
+    db.query_opt(&sql, &[&id.0]).await?.map(|row| owned_payment(&row, currency)).transpose()
+}
+
+/// A payment that a card is or was charged for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Charged {
+    pub payment: PaymentId,
+    pub user: UserId,
+    /// None: a deposit.
+    pub draw: Option<DrawId>,
+    pub status: PaymentStatus,
+    /// When the charge began, while it is under way.
+    pub updated_at: Timestamp,
+}
+
+/// The charge of this payment that was the last to begin, if a card was ever charged for it.
+pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<Charged>, DbError> {
+    let sql = "-- payments::charged()
+        SELECT id, user_id, draw_id, status, updated_at FROM payments WHERE id = $1 AND method = 'card'";
+    db.query_opt(sql, &[&payment.0]).await?.as_ref().map(charge).transpose()
+}
+
+/// Charges whose end is not written, those of older payments first; so many, behind this payment.
+pub async fn under_way(db: &Db, after: Option<PaymentId>, most: i64) -> Result<Vec<Charged>, DbError> {
+    let sql = "-- payments::under_way(after, most)
+        SELECT id, user_id, draw_id, status, updated_at FROM payments
+        WHERE status = 'processing' AND method = 'card' AND id > $1 ORDER BY id LIMIT $2";
+    let after = after.map_or(Uuid::nil(), |payment| payment.0);
+    db.query(sql, &[&after, &most]).await?.iter().map(charge).collect()
+}
+
+fn charge(row: &Row) -> Result<Charged, DbError> {
+    Ok(Charged {
+        payment: PaymentId(row.get("id")),
+        user: UserId(row.get("user_id")),
+        draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
+        status: PaymentStatus::parse(row.get("status")).ok_or(DbError::Corrupt("payment status"))?,
+        updated_at: row.get("updated_at"),
+    })
+}
+
 /// Everybody's payments, newest first; with users, statuses or kinds given, only those.
 pub async fn all(
     db: &Db,
@@ -92,11 +136,12 @@ pub async fn all(
     let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
     let after = page.after.unwrap_or(Uuid::max());
     let rows = db.query(&sql, &[&after, &users, &statuses, &kinds, &(page.limit + 1)]).await?;
-    let owned = |row: &Row| {
-        Ok(OwnedPayment { payment: view(row, currency)?.payment, user_id: UserId(row.get("user_id")) })
-    };
-    let items = rows.iter().map(owned).collect::<Result<_, DbError>>()?;
+    let items = rows.iter().map(|row| owned_payment(row, currency)).collect::<Result<_, DbError>>()?;
     Ok(Rows::cut(items, page.limit, |owned: &OwnedPayment| owned.payment.id.0))
+}
+
+fn owned_payment(row: &Row, currency: Currency) -> Result<OwnedPayment, DbError> {
+    Ok(OwnedPayment { payment: view(row, currency)?.payment, user_id: UserId(row.get("user_id")) })
 }
 
 fn view(row: &Row, currency: Currency) -> Result<PaymentView, DbError> {

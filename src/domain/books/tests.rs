@@ -32,6 +32,7 @@ fn books() -> Books {
     let accounts = [
         (AccountId::CLEARING, Money::new(-250)),
         (AccountId::wallet(ANN), Money::new(250)),
+        (AccountId::held(ANN), Money::ZERO),
         (AccountId::wallet(BOB), Money::ZERO),
         (AccountId::escrow(DRAW), Money::ZERO),
     ];
@@ -340,6 +341,40 @@ fn an_expiry_at_the_cut_off_leaves_the_payment_to_its_card() {
     assert_eq!(books.changes.released_tickets.len(), 2);
     assert!(books.judge(&end_charge(Charge::Paid, false)).is_ok());
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Refunded);
+}
+
+#[test]
+fn a_withdrawal_is_set_aside_once_and_ends_once() {
+    let begin = |amount, key| {
+        let amount = Money::new(amount);
+        Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment: PAYMENT, amount, at: at(9), key })
+    };
+    let end = |verdict| {
+        Record::EndWithdrawal(EndWithdrawal { user: ANN, payment: PAYMENT, verdict, by: BOB, at: at(10) })
+    };
+    use PaymentStatus::{Failed, Paid};
+    for (verdict, other, status, wallet, clearing) in [
+        (Verdict::Approved, Verdict::Rejected, Paid, 50, -50),
+        (Verdict::Rejected, Verdict::Approved, Failed, 250, -250),
+    ] {
+        let mut books = books();
+        let balances = |books: &Books| {
+            [AccountId::wallet(ANN), AccountId::held(ANN), AccountId::CLEARING]
+                .map(|id| books.ledger.balance(id).unwrap().minor())
+        };
+        assert_eq!(books.judge(&begin(251, key("used", 2))), Err(Refused::KeyReused), "the key comes first");
+        assert_eq!(books.judge(&begin(251, key("new", 1))), Err(Refused::InsufficientFunds));
+        assert_eq!(books.judge(&end(verdict)), Err(Refused::Broken), "there is none yet");
+        assert_untouched(&books, "refused");
+        assert!(books.judge(&begin(200, key("new", 1))).is_ok());
+        assert!(matches!(books.judge(&begin(200, key("new", 1))), Err(Refused::Replay(_))));
+        assert_eq!(balances(&books), [50, 200, -250]);
+        let first = books.judge(&end(verdict));
+        assert!(first.is_ok());
+        assert_eq!(books.judge(&end(verdict)), first, "said again");
+        assert_eq!(books.judge(&end(other)), Err(Refused::Ended(status)));
+        assert_eq!(balances(&books), [wallet, 0, clearing], "{verdict:?}");
+    }
 }
 
 #[test]

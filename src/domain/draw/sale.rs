@@ -240,7 +240,10 @@ impl Draw {
             Record::GiveBack(it) => self.given_back(it, written),
             Record::Expire(it) if written => self.let_go(it.payment),
             Record::Expire(it) => self.hold_again(it.payment),
-            Record::BeginDeposit(_) | Record::EndDeposit(_) => {}
+            Record::BeginDeposit(_)
+            | Record::EndDeposit(_)
+            | Record::BeginWithdrawal(_)
+            | Record::EndWithdrawal(_) => {}
         }
     }
 

@@ -173,6 +173,10 @@ impl Model {
             }
             What::Card { payment } => assert_eq!((it.payment, it.method.as_deref()), (*payment, Some("card"))),
             What::Deposit { amount } => assert_eq!((it.amount, bill.row.draw), (*amount, None)),
+            What::Withdrawal { amount } => {
+                let told = (it.amount, it.status.as_str(), bill.row.kind);
+                assert_eq!(told, (*amount, "processing", "withdrawal"), "as it was set aside");
+            }
             _ => panic!("no payment: {what:?}"),
         }
         if matches!(it.status.as_str(), "paid" | "refunded") {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CLEARING, JACKPOT, Model, RESERVE, REVENUE, escrow, wallet};
+use super::{CLEARING, JACKPOT, Model, RESERVE, REVENUE, escrow, held, wallet};
 use crate::facts::{Award, Id, Prizes, Transfer};
 
 impl Model {
@@ -41,6 +41,11 @@ impl Model {
                 let (user, draw) = (bill.row.user, bill.row.draw.expect("only purchases are refunded"));
                 assert_eq!((it.debit, it.credit), (escrow(draw), wallet(user)), "to the payer");
                 assert_eq!(self.draws[&draw].status, "cancelling", "a refund of a draw that takes place");
+            }
+            "withdrawal" => {
+                let bill = self.bill_mut(it.reference.expect("a withdrawal names its payment"));
+                assert_eq!(bill.row.amount, it.amount, "all of it: {it:?}");
+                bill.way.push((it.debit, it.credit));
             }
             "prize" => {
                 let held = self.ticket_mut(it.reference.expect("a prize names its ticket"));
@@ -84,6 +89,19 @@ impl Model {
             assert!(paid.is_none() || self.charged.get(&payment) == Some(&row.amount), "nobody paid {row:?}");
             return;
         }
+        if row.kind == "withdrawal" {
+            let (aside, wallet) = (held(row.user), wallet(row.user));
+            let on = match row.status {
+                "processing" => None,
+                "paid" => Some((aside, CLEARING)),
+                "failed" => Some((aside, wallet)),
+                _ => panic!("no state of a withdrawal: {row:?}"),
+            };
+            let way: Vec<(i64, i64)> = [(wallet, aside)].into_iter().chain(on).collect();
+            assert_eq!(bill.way, way, "set aside once, and moved on as it says: {row:?}");
+            return;
+        }
+        assert!(bill.way.is_empty(), "no withdrawal: {row:?}");
         let price = self.draws[&row.draw.expect("a purchase has a draw")].rules.price;
         let of = |status: &str| {
             bill.tickets.iter().filter(|ticket| self.tickets[ticket].row.status == status).count() as i64

@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Hands a record on beside the draws.
-    fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
+    pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
         let queue = &mut self.processes[p].queue;
         if queue.len() >= QUEUE && deadline.is_some() {
             self.coverage.saw(Seen::QueueFull);

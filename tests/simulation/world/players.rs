@@ -90,6 +90,7 @@ impl World {
                 self.begin_charge(p, request, PaymentId(uuid(payment)), key, deadline);
             }
             What::Deposit { amount } => self.begin_deposit(p, request, user, amount, key, deadline),
+            What::Withdrawal { amount } => self.begin_withdrawal(p, request, user, amount, key, deadline),
             What::GiveBack { payment, ticket } => {
                 let (payment, ticket) = (PaymentId(uuid(payment)), TicketId(uuid(ticket)));
                 let row = &self.store.tickets[&ticket];
@@ -213,6 +214,7 @@ impl World {
                 if on_sale { Seen::ReplayOnSale } else { Seen::ReplayOver }
             }
             What::Deposit { .. } => Seen::ReplayOfDeposit,
+            What::Withdrawal { .. } => Seen::ReplayOfWithdrawal,
             _ => Seen::ReplayOfPay,
         };
         self.coverage.saw(seen);
@@ -315,7 +317,7 @@ fn no(error: &SaleError) -> No {
         SaleError::Refused(Refused::InsufficientFunds) => No::InsufficientFunds,
         SaleError::Refused(Refused::KeyReused) => No::KeyReused,
         SaleError::Refused(Refused::Overloaded | Refused::Stale) => No::Overloaded,
-        SaleError::Refused(Refused::Broken | Refused::Replay(_)) => No::Broken,
+        SaleError::Refused(Refused::Broken | Refused::Replay(_) | Refused::Ended(_)) => No::Broken,
         SaleError::Unknown => unreachable!("not known is no no"),
     }
 }

@@ -2,7 +2,7 @@
 //! wrong what can go wrong with a transaction.
 
 use lottery::domain::id::{DrawId, PaymentId};
-use lottery::domain::record::{Accepted, BeginCharge, Charge, EndCharge, Pay, Record, Refused};
+use lottery::domain::record::{Accepted, BeginCharge, Charge, EndCharge, Pay, Record, Refused, Verdict};
 
 use super::World;
 use crate::actor::told;
@@ -156,7 +156,11 @@ impl World {
             Record::GiveBack(it) => it.payment,
             Record::EndCharge(it) => it.payment,
             Record::BeginDeposit(it) => it.payment,
-            Record::Expire(_) | Record::BeginCharge(_) | Record::EndDeposit(_) => return,
+            Record::BeginWithdrawal(it) => it.payment,
+            // What becomes of it later is the effect of somebody else's word, or of nobody's.
+            Record::Expire(_) | Record::BeginCharge(_) | Record::EndDeposit(_) | Record::EndWithdrawal(_) => {
+                return;
+            }
         };
         let request = self.request_of(submit.waiting);
         let Some(tried) = request.map(|request| self.requests[request].tried) else { return };
@@ -205,6 +209,12 @@ impl World {
                 (Charge::Processing, _) => {}
             },
             (Record::EndDeposit(it), Ok(_)) if it.charge == Charge::Paid => saw.saw(Seen::Deposited),
+            (Record::BeginWithdrawal(_), Ok(_)) => saw.saw(Seen::SetAside),
+            (Record::EndWithdrawal(_), Err(Refused::Ended(_))) => saw.saw(Seen::VerdictAgain),
+            (Record::EndWithdrawal(it), Ok(_)) => saw.saw(match it.verdict {
+                Verdict::Approved => Seen::PaidOut,
+                Verdict::Rejected => Seen::PutBack,
+            }),
             (Record::GiveBack(it), Ok(_)) => {
                 let left = self.store.tickets_of(it.payment).any(|(_, row)| row.status == "reserved");
                 saw.saw(if left { Seen::GivenBack } else { Seen::GivenBackLast });

@@ -4,6 +4,11 @@ use tokio_postgres::{Client, Error};
 
 use crate::domain::audit::Deed;
 
+/// The deeds of a batch, column by column.
+pub const RECORD_ALL: &str = "-- audit::record_all(times, actors, actions, subjects, details)
+    INSERT INTO audit_log (at, actor_id, action, subject, detail)
+    SELECT * FROM unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[])";
+
 /// Writes down what an admin did, in the transaction that makes it true. What the clock did is nobody's deed.
 pub async fn record(db: &Client, deed: Option<&Deed>) -> Result<(), Error> {
     let Some(deed) = deed else { return Ok(()) };

@@ -5,15 +5,17 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
-use super::ledger;
+use super::{audit, ledger};
 use crate::actors::persistence::known::Known;
 use crate::actors::persistence::transaction::Session;
 use crate::db::read::keys::kept;
+use crate::domain::audit::Deed;
 use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::ledger::AccountId;
@@ -123,6 +125,7 @@ pub struct Statements {
     pay_tickets: Statement,
     release_tickets: Statement,
     keep_answers: Statement,
+    record_deeds: Statement,
 }
 
 impl Statements {
@@ -140,6 +143,7 @@ impl Statements {
             pay_tickets: db.prepare(PAY_TICKETS).await?,
             release_tickets: db.prepare(RELEASE_TICKETS).await?,
             keep_answers: db.prepare(KEEP_ANSWERS).await?,
+            record_deeds: db.prepare(audit::RECORD_ALL).await?,
         })
     }
 }
@@ -267,11 +271,14 @@ pub async fn finish(session: &Session, books: &Books, known: &Known, mark: i64, 
     let (changed_params, answered_params) = (changed.changing(), answered.with_answers());
     let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
     let free: [Param<'_>; 3] = [&free_users, &free_ids, &free_as];
-    let rare: [(&Statement, bool, &[Param<'_>]); 4] = [
+    let deeds = DeedColumns::of(&changes.deeds);
+    let deed_params = deeds.all();
+    let rare: [(&Statement, bool, &[Param<'_>]); 5] = [
         (&s.update_payments, changed.ids.is_empty(), &changed_params),
         (&s.pay_tickets, paid_ids.is_empty(), &paid),
         (&s.release_tickets, free_ids.is_empty(), &free),
         (&s.keep_answers, answered.ids.is_empty(), &answered_params),
+        (&s.record_deeds, changes.deeds.is_empty(), &deed_params),
     ];
     let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
     if !begun && rare.is_empty() {
@@ -420,6 +427,34 @@ impl TicketColumns {
             &self.pool,
             &self.statuses,
         ]
+    }
+}
+
+/// What admins did, column by column.
+#[derive(Default)]
+struct DeedColumns<'a> {
+    times: Vec<Timestamp>,
+    actors: Vec<Option<i64>>,
+    actions: Vec<&'static str>,
+    subjects: Vec<String>,
+    details: Vec<&'a Value>,
+}
+
+impl<'a> DeedColumns<'a> {
+    fn of(rows: &'a [Deed]) -> DeedColumns<'a> {
+        let mut columns = DeedColumns::default();
+        for row in rows {
+            columns.times.push(row.at);
+            columns.actors.push(row.actor.map(|actor| actor.0));
+            columns.actions.push(row.action.as_str());
+            columns.subjects.push(row.subject.to_string());
+            columns.details.push(&row.detail);
+        }
+        columns
+    }
+
+    fn all(&self) -> Vec<Param<'_>> {
+        vec![&self.times, &self.actors, &self.actions, &self.subjects, &self.details]
     }
 }
 

@@ -17,7 +17,7 @@ pub struct NewUser<'a> {
     pub at: Timestamp,
 }
 
-/// Writes a person and the wallet; none if the name or the address is taken.
+/// Writes a person with a wallet, and the account of what leaves it; none if the name or the address is taken.
 pub async fn insert(db: &Client, user: &NewUser<'_>) -> Result<Option<Row>, Error> {
     let sql = "-- users::insert()
         INSERT INTO users (username, email, name, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -26,8 +26,9 @@ pub async fn insert(db: &Client, user: &NewUser<'_>) -> Result<Option<Row>, Erro
     let (name, role) = (user.name.map(Name::as_str), user.role.as_str());
     let row = db.query_opt(sql, &[&username, &email, &name, &user.password_hash, &role, &user.at]).await?;
     if let Some(row) = &row {
-        let sql = "-- users::insert(wallet)
-            INSERT INTO accounts (id, kind, user_id) VALUES ($1::bigint * 8 + 1, 'wallet', $1)";
+        let sql = "-- users::insert(accounts)
+            INSERT INTO accounts (id, kind, user_id)
+            VALUES ($1::bigint * 8 + 1, 'wallet', $1), ($1::bigint * 8 + 2, 'held', $1)";
         db.execute(sql, &[&row.get::<_, i64>("id")]).await?;
     }
     Ok(row)

@@ -1,0 +1,67 @@
+//! Which payments this process charges cards for at the moment. Whatever else is heard of one of them waits until
+//! its own charge has been written.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::domain::id::PaymentId;
+
+/// The payments, and how many try to charge for each. Bounded by the requests in flight.
+#[derive(Clone, Default)]
+pub struct UnderWay(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    payments: Mutex<HashMap<PaymentId, usize>>,
+    left: Notify,
+}
+
+/// A payment is under way for as long as this lives.
+pub struct Place {
+    under_way: UnderWay,
+    payment: PaymentId,
+}
+
+impl UnderWay {
+    pub fn enter(&self, payment: PaymentId) -> Place {
+        *self.payments().entry(payment).or_default() += 1;
+        Place { under_way: self.clone(), payment }
+    }
+
+    pub fn has(&self, payment: PaymentId) -> bool {
+        self.payments().contains_key(&payment)
+    }
+
+    /// Waits until nobody charges for it.
+    pub async fn left(&self, payment: PaymentId) {
+        loop {
+            // Made before the look, so that whoever leaves after it is heard.
+            let left = self.0.left.notified();
+            if !self.has(payment) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn payments(&self) -> std::sync::MutexGuard<'_, HashMap<PaymentId, usize>> {
+        // A panic under the lock leaves the map as good as it was.
+        self.0.payments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut payments = self.under_way.payments();
+        if let Some(count) = payments.get_mut(&self.payment) {
+            *count -= 1;
+            if *count == 0 {
+                payments.remove(&self.payment);
+            }
+        }
+        drop(payments);
+        self.under_way.0.left.notify_waiters();
+    }
+}

@@ -1,0 +1,283 @@
+//! Stripe: card charges as PaymentIntents that are made and confirmed in one call. Whoever asks for the same charge
+//! again sends the same Idempotency-Key, so that it is made once; its name stands in the intent's metadata, by
+//! which webhooks name it, and by which it is found again when nobody knows what became of it.
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Away, CardToken, ChargeName, ChargeOrder, NoticeError, Provider, Signing, Told, failure_code};
+use crate::domain::record::Charge;
+
+/// The version whose shapes are read here.
+const VERSION: &str = "2024-06-20";
+/// How long a connection may take, and an answer.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How often the same charge is sent while nobody knows whether it arrived, and how long after.
+const TRIES: usize = 2;
+const PAUSE: Duration = Duration::from_millis(500);
+/// How much before and after a charge began, by our clock, its intent may have been made, by theirs.
+const EARLIEST: SignedDuration = SignedDuration::from_mins(5);
+const LATEST: SignedDuration = SignedDuration::from_mins(10);
+/// Intents on one page of a list, and pages that are looked through for one.
+const PAGE: usize = 100;
+const MAX_PAGES: usize = 50;
+/// The largest answer that is read, in bytes: a page of intents.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// The provider by that name.
+pub struct Stripe {
+    http: Client,
+    url: String,
+    key: SecretString,
+    signing: Signing,
+}
+
+impl Stripe {
+    /// `url` is where its API is, without a path; `key` the account's secret key.
+    pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
+        let http = Client::builder()
+            .connect_timeout(CONNECT_WAIT)
+            .timeout(ANSWER_WAIT)
+            .redirect(Policy::none())
+            .build()?;
+        Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, signing })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        request.bearer_auth(self.key.expose_secret()).header("Stripe-Version", VERSION)
+    }
+
+    async fn create(&self, order: ChargeOrder) -> Charge {
+        let ChargeOrder { name, amount, currency, card } = order;
+        let fields = [
+            ("amount", amount.minor().to_string()),
+            ("currency", currency.to_string().to_ascii_lowercase()),
+            ("payment_method", card.expose().to_owned()),
+            ("payment_method_types[]", "card".to_owned()),
+            ("confirm", "true".to_owned()),
+            ("metadata[payment]", name.payment.to_string()),
+            ("metadata[begun]", name.begun.to_string()),
+        ];
+        let mut tries = 1;
+        loop {
+            let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
+            match send(request.header("Idempotency-Key", name.to_string())).await {
+                Ok(intent) => return self.outcome(intent).await,
+                Err(Failure::Refused(code)) => return Charge::Declined(code),
+                Err(Failure::NotSent(why)) if tries == 1 => {
+                    tracing::warn!(charge = %name, why, "a charge could not be sent");
+                    return Charge::Declined("provider_unavailable".to_owned());
+                }
+                Err(Failure::NotSent(why) | Failure::Unknown(why)) => {
+                    tracing::warn!(charge = %name, why, tries, "it is not known what became of a charge");
+                    if tries == TRIES {
+                        return Charge::Processing;
+                    }
+                }
+            }
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What an intent says. One that would want more of the card's holder is called off: there is nobody to ask.
+    async fn outcome(&self, intent: Intent) -> Charge {
+        match intent.status.as_str() {
+            "succeeded" => Charge::Paid,
+            "processing" => Charge::Processing,
+            "canceled" => Charge::Declined("canceled".to_owned()),
+            "requires_payment_method" => Charge::Declined(intent.failure()),
+            _ => {
+                let cancel = self.request(Method::POST, &format!("/v1/payment_intents/{}/cancel", intent.id));
+                match send::<Intent>(cancel).await {
+                    Ok(intent) if intent.status == "canceled" => {
+                        Charge::Declined("authentication_required".to_owned())
+                    }
+                    // It is asked again later.
+                    _ => Charge::Processing,
+                }
+            }
+        }
+    }
+
+    /// Looks through the intents of the time for the one of this name. A list, and not Stripe's search, which may
+    /// lag behind.
+    async fn find(&self, name: ChargeName) -> Result<Option<Intent>, Away> {
+        let (from, to) = ((name.begun - EARLIEST).as_second(), (name.begun + LATEST).as_second());
+        let mut after: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let mut path = format!("/v1/payment_intents?limit={PAGE}&created[gte]={from}&created[lte]={to}");
+            if let Some(after) = &after {
+                path.push_str(&format!("&starting_after={after}"));
+            }
+            let page: List = send(self.request(Method::GET, &path)).await.map_err(|failure| match failure {
+                Failure::Refused(why) | Failure::NotSent(why) | Failure::Unknown(why) => Away(why),
+            })?;
+            after = page.data.last().map(|intent| intent.id.clone());
+            if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
+                return Ok(Some(intent));
+            }
+            if !page.has_more {
+                return Ok(None);
+            }
+        }
+        Err(Away("too many payment intents of that time".to_owned()))
+    }
+}
+
+impl Provider for Stripe {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+
+    /// The id of a PaymentMethod.
+    fn knows(&self, card: &CardToken) -> bool {
+        card.expose().starts_with("pm_")
+    }
+
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
+        self.create(order).boxed()
+    }
+
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, Away>> {
+        async move {
+            match self.find(name).await? {
+                Some(intent) => Ok(Some(self.outcome(intent).await)),
+                None => Ok(None),
+            }
+        }
+        .boxed()
+    }
+
+    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<Told>, NoticeError> {
+        self.signing.check(signature, body, now)?;
+        let event: Event = serde_json::from_slice(body)?;
+        if !event.r#type.starts_with("payment_intent.") {
+            return Ok(None);
+        }
+        let intent: Intent = serde_json::from_value(event.data.object)?;
+        let charge = match event.r#type.as_str() {
+            "payment_intent.succeeded" => Charge::Paid,
+            "payment_intent.payment_failed" => Charge::Declined(intent.failure()),
+            "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
+            _ => return Ok(None),
+        };
+        Ok(intent.name().map(|name| Told { name, charge }))
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Intent>,
+    has_more: bool,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    r#type: String,
+    data: EventData,
+}
+
+#[derive(Deserialize)]
+struct EventData {
+    object: serde_json::Value,
+}
+
+/// What is looked at of a PaymentIntent.
+#[derive(Deserialize)]
+struct Intent {
+    id: String,
+    status: String,
+    last_payment_error: Option<ErrorBody>,
+    #[serde(default)]
+    metadata: serde_json::Value,
+}
+
+impl Intent {
+    /// The charge it was made for, if it was made here.
+    fn name(&self) -> Option<ChargeName> {
+        ChargeName::deserialize(&self.metadata).ok()
+    }
+
+    fn failure(&self) -> String {
+        self.last_payment_error.as_ref().map_or_else(|| failure_code(None), ErrorBody::failure)
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: ErrorBody,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    r#type: Option<String>,
+    code: Option<String>,
+    decline_code: Option<String>,
+}
+
+impl ErrorBody {
+    /// What the payer is told: the bank's reason, where it gives one.
+    fn failure(&self) -> String {
+        let reason = self.decline_code.as_deref().filter(|code| *code != "generic_decline");
+        failure_code(reason.or(self.code.as_deref()))
+    }
+}
+
+/// Why a call gave nothing.
+enum Failure {
+    /// It was judged and refused, for this reason: nothing was done.
+    Refused(String),
+    /// There was no connection: nothing was done.
+    NotSent(String),
+    /// It may have been done.
+    Unknown(String),
+}
+
+async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure> {
+    let failure = |error: reqwest::Error| {
+        let sent = !(error.is_connect() || error.is_builder());
+        let why = error.without_url().to_string();
+        if sent { Failure::Unknown(why) } else { Failure::NotSent(why) }
+    };
+    let mut answer = request.send().await.map_err(failure)?;
+    let (status, mut body) = (answer.status(), Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            return Err(Failure::Unknown("it answers too much".to_owned()));
+        }
+    }
+    if status == StatusCode::OK {
+        return serde_json::from_slice(&body).map_err(|error| Failure::Unknown(error.to_string()));
+    }
+    let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
+    let same_key = error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some("idempotency_error"));
+    match status {
+        StatusCode::PAYMENT_REQUIRED => {
+            Err(Failure::Refused(error.map_or_else(|| failure_code(None), |error| error.failure())))
+        }
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
+            let code = error.and_then(|error| error.code).unwrap_or_default();
+            tracing::warn!(%status, code, "the payment provider refused a request");
+            // Of what we send, only the card and the amount are the payer's.
+            let reason =
+                if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
+            Err(Failure::Refused(reason))
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+            tracing::error!(%status, "the payment provider does not let us in");
+            Err(Failure::Refused("provider_unavailable".to_owned()))
+        }
+        status => Err(Failure::Unknown(format!("it answered {status}"))),
+    }
+}

@@ -1,0 +1,305 @@
+//! The real provider against a stand-in that speaks its few calls over HTTP, remembers what it took, and loses
+//! answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use actix_web::web::{Data, Form, Path, Query};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use lottery::config::Provider;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::signed::{send, signature};
+use crate::world::WEBHOOK_SECRET;
+
+const KEY: &str = "sk_test_of_the_stand_in";
+
+/// What the stand-in has done.
+#[derive(Default)]
+struct Books {
+    intents: Vec<Value>,
+    /// The answers kept under idempotency keys.
+    answers: HashMap<String, (u16, Value)>,
+    /// Calls whose answer never left.
+    lost: usize,
+    /// Whoever asks hears that it is broken.
+    broken: bool,
+    /// Holds the answers to charges of `pm_held` back.
+    gate: Arc<Notify>,
+}
+
+type Shared = Data<Mutex<Books>>;
+
+/// An address that answers as Stripe does.
+struct StandIn {
+    books: Shared,
+    url: String,
+}
+
+impl StandIn {
+    async fn start() -> StandIn {
+        let books: Shared = Data::new(Mutex::new(Books::default()));
+        let shared = books.clone();
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .route("/v1/payment_intents", web::post().to(create))
+                .route("/v1/payment_intents", web::get().to(list))
+                .route("/v1/payment_intents/{id}/cancel", web::post().to(cancel))
+        })
+        .workers(1)
+        .disable_signals()
+        .bind("127.0.0.1:0")
+        .unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        actix_web::rt::spawn(server.run());
+        StandIn { books, url }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Books) -> T) -> T {
+        look(&mut self.books.lock().unwrap())
+    }
+
+    /// So much left cards.
+    fn taken(&self) -> i64 {
+        let paid = |intent: &&Value| intent["status"] == "succeeded";
+        self.with(|books| books.intents.iter().filter(paid).map(|it| it["amount"].as_i64().unwrap()).sum())
+    }
+
+    /// The intent of a payment that was the last to be made.
+    fn intent(&self, payment: &Value) -> Value {
+        let of = |intent: &&Value| intent["metadata"]["payment"] == payment["id"];
+        self.with(|books| books.intents.iter().rfind(of).unwrap().clone())
+    }
+}
+
+fn refusal(status: u16, error: Value) -> HttpResponse {
+    HttpResponse::build(status.try_into().unwrap()).json(json!({"error": error}))
+}
+
+async fn create(books: Shared, request: HttpRequest, form: Form<HashMap<String, String>>) -> HttpResponse {
+    let held = form.get("payment_method").is_some_and(|method| method == "pm_held");
+    let answer = charge(&books, &request, &form);
+    let gate = books.lock().unwrap().gate.clone();
+    if held {
+        gate.notified().await;
+    }
+    answer
+}
+
+fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>) -> HttpResponse {
+    let mut books = books.lock().unwrap();
+    let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    if header("authorization") != format!("Bearer {KEY}") {
+        return refusal(401, json!({"type": "invalid_request_error", "message": "Invalid API Key provided"}));
+    }
+    if books.broken {
+        return refusal(503, json!({"type": "api_error"}));
+    }
+    let answer = |(status, body): &(u16, Value)| HttpResponse::build((*status).try_into().unwrap()).json(body);
+    let key = header("idempotency-key");
+    if let Some(first) = books.answers.get(&key) {
+        return answer(first);
+    }
+    let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+    assert_eq!((field("confirm"), field("currency")), ("true".to_owned(), "rub".to_owned()));
+    let method = field("payment_method");
+    let status = match method.as_str() {
+        "pm_declined" | "pm_poor" => "requires_payment_method",
+        "pm_async" => "processing",
+        "pm_3ds" => "requires_action",
+        _ => "succeeded",
+    };
+    let reason = if method == "pm_poor" { "insufficient_funds" } else { "generic_decline" };
+    let error = json!({"type": "card_error", "code": "card_declined", "decline_code": reason});
+    let number = books.intents.len();
+    let declined = status == "requires_payment_method";
+    let intent = json!({
+        "id": format!("pi_{number}"), "object": "payment_intent", "status": status,
+        "amount": field("amount").parse::<i64>().unwrap(), "created": 1_904_040_000 + number,
+        "metadata": {"payment": field("metadata[payment]"), "begun": field("metadata[begun]")},
+        "last_payment_error": if declined { error.clone() } else { Value::Null },
+    });
+    if method == "pm_unknown" {
+        return refusal(400, json!({"type": "invalid_request_error", "code": "resource_missing"}));
+    }
+    books.intents.push(intent.clone());
+    let first = if declined { (402, json!({"error": error})) } else { (200, intent) };
+    books.answers.insert(key, first.clone());
+    match method.as_str() {
+        "pm_lost_once" => {
+            books.lost += 1;
+            refusal(500, json!({"type": "api_error"}))
+        }
+        "pm_lost" => {
+            books.lost += 1;
+            books.broken = true;
+            refusal(500, json!({"type": "api_error"}))
+        }
+        _ => answer(&first),
+    }
+}
+
+async fn list(books: Shared, query: Query<HashMap<String, String>>) -> HttpResponse {
+    let books = books.lock().unwrap();
+    if books.broken {
+        return refusal(503, json!({"type": "api_error"}));
+    }
+    let number = |name: &str| query[name].parse::<i64>().unwrap();
+    assert!(number("created[gte]") < number("created[lte]"));
+    // Newest first, and one on a page: whoever seeks must turn the pages.
+    let mut newest = books.intents.iter().rev();
+    if let Some(after) = query.get("starting_after") {
+        newest.find(|intent| intent["id"] == *after);
+    }
+    let page: Vec<&Value> = newest.by_ref().take(1).collect();
+    HttpResponse::Ok().json(json!({"object": "list", "data": page, "has_more": newest.next().is_some()}))
+}
+
+async fn cancel(books: Shared, id: Path<String>) -> HttpResponse {
+    let mut books = books.lock().unwrap();
+    let intent = books.intents.iter_mut().find(|intent| intent["id"] == **id).unwrap();
+    intent["status"] = json!("canceled");
+    HttpResponse::Ok().json(&*intent)
+}
+
+async fn world() -> (World, Arc<StandIn>) {
+    let stand_in = Arc::new(StandIn::start().await);
+    let url = stand_in.url.clone();
+    let world = World::with(|config| {
+        config.payments.provider = Provider::Stripe;
+        config.payments.stripe_key = Some(KEY.into());
+        config.payments.stripe_url = url;
+    })
+    .await;
+    (world, stand_in)
+}
+
+async fn deposit(who: &Person, amount: i64, token: &str) -> Value {
+    who.post("/wallet/deposits", json!({"amount": amount, "token": token})).await.expect(201)
+}
+
+async fn event(world: &World, kind: &str, object: &Value) -> Answer {
+    let body = json!({"id": "evt_1", "object": "event", "type": kind, "data": {"object": object}}).to_string();
+    let signature = signature(WEBHOOK_SECRET, world.clock.now().as_second(), &body);
+    send("stripe", Some(&signature), &body, &world.anybody()).await
+}
+
+#[actix_web::test]
+async fn a_card_is_charged_and_its_answer_is_the_payments() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    for (token, status, failure) in [
+        ("pm_visa", "paid", Value::Null),
+        ("pm_declined", "failed", json!("card_declined")),
+        ("pm_poor", "failed", json!("insufficient_funds")),
+        ("pm_unknown", "failed", json!("invalid_card")),
+        ("pm_3ds", "failed", json!("authentication_required")),
+        ("pm_async", "processing", Value::Null),
+    ] {
+        let made = deposit(&ann, 500, token).await;
+        assert_eq!((&made["status"], &made["failure_code"]), (&json!(status), &failure), "{token}");
+    }
+    let refusal = ann.post("/wallet/deposits", json!({"amount": 5, "token": "tok_visa"})).await;
+    assert_eq!(refusal.refused(422, "validation_failed")["errors"][0]["field"], "token");
+    let left = stripe.with(|books| books.intents.iter().filter(|it| it["status"] == "requires_action").count());
+    assert_eq!(left, 0, "what nobody will finish is called off");
+    assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn an_answer_that_was_lost_is_asked_for_again_and_the_card_is_charged_once() {
+    let (mut world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    assert_eq!(deposit(&ann, 500, "pm_lost_once").await["status"], "paid");
+    assert_eq!((stripe.taken(), stripe.with(|books| books.lost)), (500, 1));
+
+    let lost = deposit(&ann, 70, "pm_lost").await;
+    assert_eq!(lost["status"], "processing", "nobody knows");
+    world.restart().await;
+    let ann = world.again(&ann);
+    world.advance(SignedDuration::from_mins(20));
+    assert_eq!(payment(&ann, id(&lost)).await["status"], "processing", "and it cannot be asked");
+    stripe.with(|books| books.broken = false);
+    world.advance(SignedDuration::from_mins(1));
+    let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
+    world.until("it is found among others", is_paid).await;
+    assert_eq!((ann.balance().await, stripe.taken()), (570, 570));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_webhook_that_comes_before_the_answer_waits_until_the_answer_is_heard() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let deposit = || {
+        let (ann, body) = (ann.clone(), json!({"amount": 500, "token": "pm_held"}));
+        async move { ann.post_keyed("/wallet/deposits", "fund", body).await }
+    };
+    let asked = actix_web::rt::spawn(deposit());
+    world.until("the card is charged", || async { stripe.taken() == 500 }).await;
+    let intent = stripe.with(|books| books.intents[0].clone());
+    let told = event(&world, "payment_intent.succeeded", &intent);
+    tokio::pin!(told);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut told).await;
+    assert!(early.is_err(), "whoever ordered the charge hears of it first");
+
+    stripe.with(|books| books.gate.notify_one());
+    let paid = asked.await.unwrap().expect(201);
+    assert_eq!(paid["status"], "paid");
+    told.await.expect(200);
+    assert_eq!(deposit().await.expect(201), paid, "and its key has the answer");
+    assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_provider_that_is_not_there_took_nothing() {
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nowhere.local_addr().unwrap());
+    drop(nowhere);
+    let world = World::with(|config| {
+        config.payments.provider = Provider::Stripe;
+        config.payments.stripe_key = Some("sk_test_of_nobody".into());
+        config.payments.stripe_url = url;
+    })
+    .await;
+    let ann = world.player("ann").await;
+    let made = deposit(&ann, 500, "pm_visa").await;
+    assert_eq!((&made["status"], &made["failure_code"]), (&json!("failed"), &json!("provider_unavailable")));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn its_webhooks_end_charges_by_the_metadata_and_a_second_try_is_another_charge() {
+    let (world, stripe) = world().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 1).await;
+    let ann = world.player("ann").await;
+    let slow = deposit(&ann, 500, "pm_async").await;
+    let invoice = ann.reserve(draw).await;
+    let pay = |token| ann.pay(id(&invoice["payment"]), card(token));
+    assert_eq!(pay("pm_declined").await.expect(200)["status"], "pending");
+    let first = stripe.intent(&invoice["payment"]);
+    let bill = pay("pm_async").await.expect(200);
+    let second = stripe.intent(&invoice["payment"]);
+    assert_ne!(first["metadata"]["begun"], second["metadata"]["begun"]);
+    assert_eq!(second["metadata"]["begun"], bill["updated_at"]);
+    assert_eq!(stripe.with(|books| books.answers.len()), 3, "three charges, three keys");
+
+    event(&world, "payment_intent.payment_failed", &first).await.expect(200);
+    event(&world, "payment_intent.created", &second).await.expect(200);
+    event(&world, "charge.succeeded", &json!({"id": "ch_1", "metadata": {}})).await.expect(200);
+    event(&world, "payment_intent.succeeded", &json!({"id": "pi_x", "status": "succeeded"})).await.expect(200);
+    assert_eq!(payment(&ann, id(&bill)).await["status"], "processing");
+    for _ in 0..2 {
+        event(&world, "payment_intent.succeeded", &second).await.expect(200);
+        event(&world, "payment_intent.succeeded", &stripe.intent(&slow)).await.expect(200);
+    }
+    assert_eq!(payment(&ann, id(&bill)).await["status"], "paid");
+    assert_eq!(ann.balance().await, 500);
+    send("stripe", Some("t=1,v1=00"), "{}", &world.anybody()).await.refused(401, "unauthorized");
+    world.check_books().await;
+}

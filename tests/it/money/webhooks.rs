@@ -1,0 +1,194 @@
+//! What a payment provider tells on its own, or when it is asked: believed if it is signed, and true once.
+
+use lottery::domain::id::PaymentId;
+use lottery::domain::money::Money;
+use lottery::domain::record::{BeginDeposit, Record};
+
+use super::*;
+use crate::signed::{notice, send, signature};
+use crate::world::WEBHOOK_SECRET;
+
+/// The sandbox says this, signed.
+async fn tells(world: &World, body: &str) -> Answer {
+    let signature = signature(WEBHOOK_SECRET, world.clock.now().as_second(), body);
+    send("sandbox", Some(&signature), body, &world.anybody()).await
+}
+
+async fn told(world: &World, payment: &Value, status: &str) {
+    assert_eq!(tells(world, &notice(payment, status)).await.expect(200), json!({"received": true}));
+}
+
+async fn deposit_slowly(who: &Person, amount: i64) -> Value {
+    let made = who.post("/wallet/deposits", json!({"amount": amount, "token": "tok_async"})).await.expect(201);
+    assert_eq!(made["status"], "processing");
+    made
+}
+
+async fn status(who: &Person, of: &Value) -> Value {
+    payment(who, id(of)).await["status"].clone()
+}
+
+#[actix_web::test]
+async fn a_webhook_settles_what_was_processing_once() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.player("ann").await;
+    let (good, bad) = (deposit_slowly(&ann, 500).await, deposit_slowly(&ann, 70).await);
+    let invoice = ann.reserve(draw).await;
+    let bill = ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+
+    for _ in 0..2 {
+        told(&world, &good, "paid").await;
+        told(&world, &bad, "failed").await;
+        told(&world, &bill, "paid").await;
+        world.advance(SignedDuration::from_secs(1));
+    }
+    for contradicted in [(&good, "failed"), (&bad, "paid"), (&bill, "failed")] {
+        told(&world, contradicted.0, contradicted.1).await;
+    }
+
+    assert_eq!((status(&ann, &good).await, status(&ann, &bill).await), (json!("paid"), json!("paid")));
+    let failed = payment(&ann, id(&bad)).await;
+    assert_eq!((&failed["status"], &failed["failure_code"]), (&json!("failed"), &json!("card_declined")));
+    assert_eq!(ann.balance().await, 500);
+    assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["number"], 1);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn many_webhooks_at_once_pay_once() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.player("ann").await;
+    let deposit = deposit_slowly(&ann, 500).await;
+    let invoice = ann.reserve(draw).await;
+    let bill = ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+    join_all((0..12).map(|n| told(&world, if n % 2 == 0 { &deposit } else { &bill }, "paid"))).await;
+    assert_eq!((status(&ann, &deposit).await, status(&ann, &bill).await), (json!("paid"), json!("paid")));
+    assert_eq!(ann.balance().await, 500);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn only_what_is_signed_is_believed() {
+    let world = World::new().await;
+    let ann = world.player("ann").await;
+    let deposit = deposit_slowly(&ann, 500).await;
+    let (body, now, anybody) = (notice(&deposit, "paid"), world.clock.now().as_second(), world.anybody());
+    let good = signature(WEBHOOK_SECRET, now, &body);
+    for forged in [
+        None,
+        Some("nonsense".to_owned()),
+        Some(signature("a secret of somebody else, who guesses", now, &body)),
+        Some(signature(WEBHOOK_SECRET, now, &format!("{body} "))),
+        Some(signature(WEBHOOK_SECRET, now - 301, &body)),
+        Some(good.replace("v1", "v0")),
+    ] {
+        send("sandbox", forged.as_deref(), &body, &anybody).await.refused(401, "unauthorized");
+    }
+    for other in ["stripe", "nobody", "Sandbox"] {
+        send(other, Some(&good), &body, &anybody).await.refused(404, "not_found");
+    }
+    anybody.get("/webhooks/payments/sandbox").await.refused(405, "method_not_allowed");
+    let long = " ".repeat(65 * 1024);
+    tells(&world, &long).await.refused(413, "payload_too_large");
+    tells(&world, "{").await.refused(400, "malformed_json");
+    tells(&world, "{}").await.refused(422, "validation_failed");
+    tells(&world, &body.replace("paid", "lost")).await.refused(422, "validation_failed");
+    assert_eq!(status(&ann, &deposit).await, "processing");
+    send("sandbox", Some(&good), &body, &anybody).await.expect(200);
+    assert_eq!(status(&ann, &deposit).await, "paid");
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn what_a_webhook_names_must_be_a_charge_under_way() {
+    let world = World::new().await;
+    let ann = world.rich_player("ann", 500).await;
+    let withdrawal = ann.post("/wallet/withdrawals", json!({"amount": 200})).await.expect(201);
+    let nobodys = json!({"id": "0190e0a0-0000-7000-8000-000000000000", "updated_at": "2030-05-01T12:00:00Z"});
+    let deposit = deposit_slowly(&ann, 70).await;
+    let mut other = deposit.clone();
+    other["updated_at"] = json!("2030-05-01T12:00:00.001Z");
+    for payment in [&withdrawal, &nobodys, &other] {
+        told(&world, payment, "paid").await;
+        told(&world, payment, "failed").await;
+    }
+    assert_eq!(status(&ann, &withdrawal).await, "processing");
+    assert_eq!(status(&ann, &deposit).await, "processing");
+    assert_eq!(ann.balance().await, 300);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_late_webhook_of_one_charge_does_not_end_the_next() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.player("ann").await;
+    let invoice = ann.reserve(draw).await;
+    let pay = || async { ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200) };
+    let first = pay().await;
+    told(&world, &first, "failed").await;
+    assert_eq!(status(&ann, &first).await, "pending");
+    let second = pay().await;
+    assert_ne!(first["updated_at"], second["updated_at"], "the clock stands, and they are two");
+
+    told(&world, &first, "paid").await;
+    told(&world, &first, "failed").await;
+    assert_eq!(status(&ann, &first).await, "processing", "the second is under way");
+    told(&world, &second, "paid").await;
+    assert_eq!(status(&ann, &first).await, "paid");
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn money_that_arrives_after_the_cut_off_is_in_the_wallet() {
+    let (mut world, admin, draw) = on_sale().await;
+    let ann = world.player("ann").await;
+    let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
+    let pay = |invoice: Value| {
+        let ann = &ann;
+        async move { ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200) }
+    };
+    let (good, bad) = (pay(good).await, pay(bad).await);
+    admin.conduct(draw).await;
+    world.restart().await;
+
+    for _ in 0..2 {
+        told(&world, &good, "paid").await;
+        told(&world, &bad, "failed").await;
+    }
+
+    let ann = world.again(&ann);
+    assert_eq!(ann.balance().await, PRICE);
+    assert_eq!((status(&ann, &good).await, status(&ann, &bad).await), (json!("refunded"), json!("expired")));
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_charge_that_never_reached_its_provider_is_ended_in_time() {
+    let (mut world, _, draw) = on_sale().await;
+    let ann = world.player("ann").await;
+    let (user, at) = (ann.id, world.clock.now());
+    // What a crash between two lines would leave.
+    let payment = PaymentId(world.clock.ids().next(at));
+    let begin = BeginDeposit { user, payment, amount: Money::new(500), at, key: None };
+    let state = &world.app().state;
+    state.persistence.write(Record::BeginDeposit(begin), None).await.unwrap().unwrap();
+    let invoice = ann.reserve(draw).await;
+    let bill = PaymentId(id(&invoice["payment"]).parse().unwrap());
+    let draw = lottery::domain::id::DrawId(draw);
+    state.draws.begin_charge(draw, user, bill, None).await.unwrap();
+    let slow = deposit_slowly(&ann, 70).await;
+    let (deposit, bill) = (json!({"id": payment}), json!({"id": bill}));
+
+    world.restart().await;
+    let ann = world.again(&ann);
+    world.advance(SignedDuration::from_mins(9));
+    assert_eq!(status(&ann, &deposit).await, "processing", "it may be on its way");
+    world.advance(SignedDuration::from_mins(1));
+    world.until("the deposit has failed", || async { status(&ann, &deposit).await == "failed" }).await;
+    world.until("the invoice has expired", || async { status(&ann, &bill).await == "expired" }).await;
+    assert_eq!(super::payment(&ann, id(&deposit)).await["failure_code"], "not_charged");
+    assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["status"], "expired");
+    assert_eq!(status(&ann, &slow).await, "processing", "of this one the provider knows");
+    assert_eq!(ann.balance().await, 0);
+    world.check_books().await;
+}

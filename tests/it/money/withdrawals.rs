@@ -1,0 +1,136 @@
+//! Money on its way out of a wallet: set aside, and then paid out or given back by an admin's word.
+
+use super::*;
+
+async fn withdraw(who: &Person, amount: i64) -> Answer {
+    who.post("/wallet/withdrawals", json!({"amount": amount})).await
+}
+
+async fn end(admin: &Person, withdrawal: &str, verdict: &str) -> Answer {
+    let path = format!("/admin/withdrawals/{withdrawal}/{verdict}");
+    admin.send(admin.request(reqwest::Method::POST, &path)).await
+}
+
+#[actix_web::test]
+async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_once() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000).await;
+    world.advance(SignedDuration::from_secs(5));
+
+    let (good, bad) = (withdraw(&ann, 300).await.expect(201), withdraw(&ann, 600).await.expect(201));
+    assert_eq!(
+        good,
+        json!({
+            "id": id(&good), "kind": "withdrawal", "status": "processing", "amount": 300, "currency": "RUB",
+            "method": null, "ticket_ids": [], "failure_code": null,
+            "created_at": "2030-05-01T12:00:05Z", "updated_at": "2030-05-01T12:00:05Z",
+        })
+    );
+    assert_eq!(payment(&ann, id(&good)).await, good);
+    assert_eq!(ann.balance().await, 100, "set aside in the same step");
+    world.check_books().await;
+    world.restart().await;
+    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    world.advance(SignedDuration::from_secs(5));
+
+    let approved = end(&admin, id(&good), "approve").await.expect(200);
+    let rejected = end(&admin, id(&bad), "reject").await.expect(200);
+    let told = |it: &Value| (it["status"].clone(), it["failure_code"].clone(), it["updated_at"].clone());
+    let later = json!("2030-05-01T12:00:10Z");
+    assert_eq!(told(&approved), (json!("paid"), Value::Null, later.clone()));
+    assert_eq!(told(&rejected), (json!("failed"), json!("rejected"), later));
+    world.advance(SignedDuration::from_secs(5));
+    assert_eq!(end(&admin, id(&good), "approve").await.expect(200), approved, "a step already taken");
+    assert_eq!(end(&admin, id(&bad), "reject").await.expect(200), rejected);
+    end(&admin, id(&good), "reject").await.refused(409, "invalid_transition");
+    end(&admin, id(&bad), "approve").await.refused(409, "invalid_transition");
+
+    assert_eq!(ann.balance().await, 700);
+    assert_eq!(payment(&ann, id(&good)).await, approved);
+    let transfers = ann.all("/wallet/transfers").await;
+    let told = transfers.iter().map(|it| {
+        let number = |name: &str| it[name].as_i64().unwrap();
+        (it["kind"].as_str().unwrap(), number("amount"), number("balance_after"), &it["reference"])
+    });
+    let expected = [
+        ("withdrawal", 600, 700, &bad["id"]),
+        ("withdrawal", -600, 100, &bad["id"]),
+        ("withdrawal", -300, 700, &good["id"]),
+    ];
+    assert_eq!(told.take(3).collect::<Vec<_>>(), expected);
+    assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'clearing'").await, -700, "300 went out");
+    let of_all = admin.all("/admin/payments?kind=withdrawal").await;
+    assert_eq!(of_all.len(), 2);
+    assert_eq!(of_all[0]["user_id"], ann.id.0);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn a_withdrawal_takes_only_what_is_there_and_only_once() {
+    let world = World::new().await;
+    let ann = world.rich_player("ann", 1_000).await;
+
+    for amount in [json!(0), json!(-1), json!(1_000_000_000_001_i64), json!(1.5), json!("5"), Value::Null] {
+        let refusal = ann.post("/wallet/withdrawals", json!({"amount": amount})).await;
+        assert_eq!(refusal.refused(422, "validation_failed")["errors"][0]["field"], "amount", "{amount}");
+    }
+    let to = json!({"amount": 1, "token": "tok_visa"});
+    ann.post("/wallet/withdrawals", to).await.refused(422, "validation_failed");
+    withdraw(&ann, 1_001).await.refused(402, "insufficient_funds");
+    assert_eq!(ann.balance().await, 1_000, "a refusal takes nothing");
+
+    let once = || ann.post_keyed("/wallet/withdrawals", "once", json!({"amount": 400}));
+    let first = once().await.expect(201);
+    let again = once().await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.expect(201), first);
+    let admin = world.admin().await;
+    end(&admin, id(&first), "approve").await.expect(200);
+    assert_eq!(once().await.expect(201), first, "as first answered, whatever has become of it");
+    let other = ann.post_keyed("/wallet/withdrawals", "once", json!({"amount": 401})).await;
+    other.refused(422, "idempotency_key_reused");
+    assert_eq!(ann.balance().await, 600);
+
+    let answers = join_all((0..6).map(|_| withdraw(&ann, 250))).await;
+    assert_eq!(count(&answers, 201, None), 2, "exactly what the wallet can pay");
+    assert_eq!(count(&answers, 402, Some("insufficient_funds")), 4);
+    assert_eq!(ann.balance().await, 100);
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn of_two_admins_who_disagree_one_is_heard() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000).await;
+    let withdrawal = withdraw(&ann, 1_000).await.expect(201);
+    let verdicts = ["approve", "reject"].into_iter().cycle().take(8);
+
+    let answers = join_all(verdicts.map(|verdict| end(&admin, id(&withdrawal), verdict))).await;
+
+    assert_eq!(count(&answers, 200, None), 4, "said by four");
+    assert_eq!(count(&answers, 409, Some("invalid_transition")), 4);
+    let paid = payment(&ann, id(&withdrawal)).await["status"] == "paid";
+    assert_eq!(ann.balance().await, if paid { 0 } else { 1_000 });
+    world.check_books().await;
+}
+
+#[actix_web::test]
+async fn only_admins_end_withdrawals_and_only_withdrawals() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.player("ann").await;
+    let deposit = ann.deposit(500).await;
+    let withdrawal = withdraw(&ann, 100).await.expect(201);
+    for verdict in ["approve", "reject"] {
+        end(&ann, id(&withdrawal), verdict).await.refused(403, "forbidden");
+        end(&world.anybody(), id(&withdrawal), verdict).await.refused(401, "unauthorized");
+        end(&admin, id(&deposit), verdict).await.refused(404, "not_found");
+        end(&admin, "0190e0a0-0000-7000-8000-000000000000", verdict).await.refused(404, "not_found");
+        end(&admin, "nonsense", verdict).await.refused(404, "not_found");
+    }
+    world.anybody().post("/wallet/withdrawals", json!({"amount": 1})).await.refused(401, "unauthorized");
+    assert_eq!(payment(&ann, id(&withdrawal)).await["status"], "processing");
+    world.check_books().await;
+}

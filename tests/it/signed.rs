@@ -1,0 +1,30 @@
+//! What a payment provider sends to its webhook, with its signature.
+
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::world::{Answer, Person};
+
+/// The header that signs this body at this second.
+pub fn signature(secret: &str, at: i64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("{at}.{body}").as_bytes());
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={at},v1={hex}")
+}
+
+/// Sends a body with a signature, or none.
+pub async fn send(provider: &str, signature: Option<&str>, body: &str, to: &Person) -> Answer {
+    let mut request = to.request(Method::POST, &format!("/webhooks/payments/{provider}"));
+    if let Some(signature) = signature {
+        request = request.header("Stripe-Signature", signature);
+    }
+    to.send(request.body(body.to_owned())).await
+}
+
+/// What the sandbox says of the charge that this payment, as it was answered, is processing.
+pub fn notice(payment: &Value, status: &str) -> String {
+    json!({"payment": payment["id"], "begun": payment["updated_at"], "status": status}).to_string()
+}
