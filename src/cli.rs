@@ -2,6 +2,7 @@
 //! stopping stands with its subject.
 
 mod admin;
+mod check;
 mod demo;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Command {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
+    Check,
     /// Plays a whole draw against a service of its own and checks the books.
     Demo(Demo),
 }
@@ -83,6 +86,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve => serve(&config).await,
         Command::Migrate => migrate(&config).await,
         Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
+        Command::Check => check::run(&config).await,
         Command::Demo(demo) => demo::run(config, demo).await,
     }
 }

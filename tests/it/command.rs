@@ -1,5 +1,6 @@
 //! The program itself, as a process: the command line, the configuration, the log, starting and stopping.
 
+mod check;
 mod log;
 
 use std::fs;

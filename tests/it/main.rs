@@ -10,7 +10,6 @@ mod draws;
 mod embedded;
 mod faults;
 mod idempotency;
-mod laws;
 mod matrix;
 mod money;
 mod operations;
