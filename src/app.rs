@@ -30,7 +30,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::http::{self, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
+use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
 use crate::payment::Sandbox;
 
 /// Idle connections are kept for so long.
@@ -167,6 +167,7 @@ impl App {
             proxies: proxies(config),
             metrics,
             keys: InFlight::default(),
+            exports: Exports::default(),
             rendered: Rendered::default(),
         };
         let state = web::Data::new(state);
@@ -340,7 +341,7 @@ fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-fn currency(config: &Config) -> Result<Currency, AppError> {
+pub fn currency(config: &Config) -> Result<Currency, AppError> {
     let invalid = |error: CurrencyError| AppError::Setting { key: "currency".to_owned(), what: error.to_string() };
     config.currency.parse().map_err(invalid)
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod demo;
+mod export;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use crate::db::{self, DbError};
 use crate::telemetry::{self, TelemetryError};
 
 pub use demo::Demo;
+pub use export::ExportTable;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -42,6 +44,8 @@ enum Command {
     },
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
+    /// Writes a whole table as a file.
+    Export(ExportTable),
     /// Plays a whole draw against a service of its own and checks the books.
     Demo(Demo),
 }
@@ -87,6 +91,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Migrate => migrate(&config).await,
         Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
         Command::Check => check::run(&config).await,
+        Command::Export(asked) => export::run(&config, asked).await,
         Command::Demo(demo) => demo::run(config, demo).await,
     }
 }

@@ -10,6 +10,7 @@ mod draws;
 mod error;
 mod head;
 mod health;
+mod export;
 mod idempotency;
 mod limits;
 mod lotteries;
@@ -28,6 +29,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
+pub use export::Exports;
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
 pub use metrics::Metrics;
@@ -74,6 +76,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/draws/{id}", "PATCH").route(web::patch().to(admin::reschedule)))
                 .service(resource("/draws/{id}/tickets", "GET").route(web::get().to(admin::tickets)))
                 .service(resource("/payments", "GET").route(web::get().to(admin::payments)))
+                .service(resource("/export/{table}", "GET").route(web::get().to(export::export)))
                 .service(resource("/draws/{id}/pool", "POST").route(web::post().to(admin::add_to_pool)))
                 .service(resource("/draws/{id}/open", "POST").route(web::post().to(admin::open)))
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))

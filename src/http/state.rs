@@ -13,6 +13,7 @@ use crate::domain::money::Currency;
 use crate::payment::Provider;
 
 use super::address::Proxies;
+use super::export::Exports;
 use super::idempotency::InFlight;
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -40,5 +41,6 @@ pub struct State {
     pub proxies: Proxies,
     pub metrics: Metrics,
     pub keys: InFlight,
+    pub exports: Exports,
     pub rendered: Rendered,
 }

@@ -1,6 +1,7 @@
 //! The program itself, as a process: the command line, the configuration, the log, starting and stopping.
 
 mod check;
+mod export;
 mod log;
 
 use std::fs;

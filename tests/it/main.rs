@@ -8,6 +8,7 @@ mod command;
 mod contract;
 mod draws;
 mod embedded;
+mod export;
 mod faults;
 mod idempotency;
 mod matrix;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod draws;
 pub mod health;
+pub mod export;
 pub mod keys;
 mod laws;
 pub mod payments;
