@@ -30,7 +30,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
+use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State, Watchers};
 use crate::payment::Sandbox;
 
 /// Idle connections are kept for so long.
@@ -168,6 +168,7 @@ impl App {
             metrics,
             keys: InFlight::default(),
             exports: Exports::default(),
+            watchers: Watchers::default(),
             rendered: Rendered::default(),
         };
         let state = web::Data::new(state);
@@ -191,6 +192,7 @@ impl App {
     /// rest goes.
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("the service stops");
+        self.state.watchers.close();
         self.http.stop(true).await;
         if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
             // Its end is found out at the next start.

@@ -9,6 +9,7 @@ mod export;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, AppError, Database, Use};
@@ -98,6 +99,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     telemetry::init(&config.log.level, config.log.format)?;
+    allow_open_files();
     // Heard from here on: whoever stops it while it starts, or the moment it answers, does not kill it.
     let mut stop_signal = std::pin::pin!(stop_signal());
     let mut app = tokio::select! {
@@ -112,6 +114,16 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     match failure {
         Some(error) => Err(error.into()),
         None => Ok(stopped?),
+    }
+}
+
+/// Each client is an open file, watchers for as long as they watch. What a process is given is often 1,024;
+/// what it may have is more.
+fn allow_open_files() {
+    let allowed =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = allowed {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

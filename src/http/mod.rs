@@ -10,6 +10,7 @@ mod draws;
 mod error;
 mod head;
 mod health;
+mod events;
 mod export;
 mod idempotency;
 mod limits;
@@ -29,6 +30,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
+pub use events::Watchers;
 pub use export::Exports;
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
@@ -56,6 +58,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
         .service(resource("/draws/{id}/pool", "GET").route(web::get().to(draws::pool)))
+        .service(resource("/draws/{id}/events", "GET").route(web::get().to(events::events)))
         .service(resource("/draws/{id}/results", "GET").route(web::get().to(draws::results)))
         .service(resource("/tickets", "GET").route(web::get().to(tickets::list)))
         .service(

@@ -13,6 +13,7 @@ use crate::domain::money::Currency;
 use crate::payment::Provider;
 
 use super::address::Proxies;
+use super::events::Watchers;
 use super::export::Exports;
 use super::idempotency::InFlight;
 use super::limits::Limits;
@@ -42,5 +43,6 @@ pub struct State {
     pub metrics: Metrics,
     pub keys: InFlight,
     pub exports: Exports,
+    pub watchers: Watchers,
     pub rendered: Rendered,
 }

@@ -8,6 +8,7 @@ mod command;
 mod contract;
 mod draws;
 mod embedded;
+mod events;
 mod export;
 mod faults;
 mod idempotency;
