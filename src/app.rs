@@ -20,9 +20,10 @@ use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
 use crate::actors::persistence::{self, Meters, Persistence};
+use crate::actors::schedule::{self, Plan};
 use crate::auth::{Hasher, SecretError, Standings, Tokens, secret};
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider};
+use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider, ScheduleConfig};
 use crate::db::embedded::{self, Server, ServerError};
 use crate::db::{self, Db, DbError};
 use crate::domain::game::Game;
@@ -30,6 +31,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
+use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State, Watchers};
 use crate::payment::Sandbox;
 
@@ -127,14 +129,16 @@ impl App {
     /// Starts the service; it answers when this returns.
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
+        let plans = plans(&config.schedules, &lotteries)?;
         let database = Database::open(config, Use::Serve).await?;
-        App::start_on(database, config, lotteries, clock).await
+        App::start_on(database, config, lotteries, plans, clock).await
     }
 
     async fn start_on(
         database: Database,
         config: &Config,
         lotteries: Vec<Lottery>,
+        plans: Vec<Plan>,
         clock: Clock,
     ) -> Result<App, AppError> {
         let applied = db::migrate(&database.config).await?;
@@ -147,6 +151,7 @@ impl App {
         let arbiter = Arbiter::new();
         let Actors { draws, persistence, board } =
             actors(&arbiter, config, &database.config, &db, &lotteries, &clock, metrics.writer()).await?;
+        arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
         let state = State {
             db,
             draws,
@@ -351,6 +356,32 @@ pub fn currency(config: &Config) -> Result<Currency, AppError> {
 /// The configured lotteries, judged by the rules of the domain.
 fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
     configured.iter().enumerate().map(|(index, it)| lottery(it, &format!("lotteries[{index}]"))).collect()
+}
+
+/// The configured schedules, judged by the rules of the domain.
+fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<Plan>, AppError> {
+    configured.iter().enumerate().map(|(index, it)| plan(it, &format!("schedules[{index}]"), lotteries)).collect()
+}
+
+fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<Plan, AppError> {
+    let setting = |name: &str, what: String| AppError::Setting { key: format!("{key}.{name}"), what };
+    let lottery = lotteries.iter().find(|lottery| lottery.rules.lottery.0 == it.lottery);
+    let rules = lottery.map(|lottery| lottery.rules.clone());
+    let rules = rules.ok_or_else(|| setting("lottery", "there is no such lottery".to_owned()))?;
+    let schedule = Schedule::new(&it.at, &it.time_zone, signed(it.on_sale), signed(it.cut_off));
+    let schedule = schedule.map_err(|error| {
+        let name = match error {
+            ScheduleError::At(_) => "at",
+            ScheduleError::Zone => "time_zone",
+            ScheduleError::OnSale => "on_sale",
+        };
+        setting(name, error.to_string())
+    })?;
+    let combinations = rules.game.combinations();
+    if u64::from(it.pool) > combinations {
+        return Err(setting("pool", format!("there are only {combinations} combinations")));
+    }
+    Ok(Plan { rules, schedule, pool: it.pool as usize, ahead: it.ahead })
 }
 
 fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {

@@ -334,6 +334,16 @@ impl Draws {
         Ok(id)
     }
 
+    /// Makes a draw that a schedule wants, with an actor, unless it was made before.
+    pub async fn create_planned(&self, rules: &Rules, times: &Times, pool: usize) -> Result<(), DbError> {
+        let made = self.persistence.create_planned_draw(rules, times, pool, self.clock.now()).await?;
+        if let Some(id) = made {
+            let _ = self.registry.send(Load(id)).await;
+            tracing::info!(draw = %id, lottery = %rules.lottery, at = %times.draw_at, "a scheduled draw was made");
+        }
+        Ok(())
+    }
+
     /// Orders tickets: reserved, or paid from the wallet at once.
     pub async fn order(
         &self,

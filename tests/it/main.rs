@@ -15,6 +15,7 @@ mod idempotency;
 mod matrix;
 mod money;
 mod operations;
+mod schedule;
 mod server;
 mod smoke;
 mod tickets;
