@@ -59,7 +59,7 @@ impl Handler<Submit> for InMemory {
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
         let fence = submit.record.fence().unwrap();
-        if self.0.changes.new_tickets.len() % BATCH == 0 {
+        if self.0.changes.new_tickets.len().is_multiple_of(BATCH) {
             let mut draws = std::mem::take(&mut self.0.draws);
             draws.entry(fence.draw).or_insert(Sales { epoch: fence.epoch, sold: 0 });
             self.0 = books(draws);

@@ -20,11 +20,12 @@ use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
 use crate::actors::persistence::{self, Meters, Persistence};
+use crate::actors::schedule::{self, Plan};
 use crate::auth::secret::{self, Kept};
 use crate::auth::{Hasher, SecretError, Standings, Tokens};
 use crate::cashier::Cashier;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider};
+use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider, ScheduleConfig};
 use crate::db::embedded::{self, Server, ServerError};
 use crate::db::{self, Db, DbError};
 use crate::domain::game::Game;
@@ -32,7 +33,8 @@ use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::http::{self, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State};
+use crate::domain::schedule::{Schedule, ScheduleError};
+use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State, Watchers};
 use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
 
 /// Idle connections are kept for so long.
@@ -131,14 +133,16 @@ impl App {
     /// Starts the service; it answers when this returns.
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
+        let plans = plans(&config.schedules, &lotteries)?;
         let database = Database::open(config, Use::Serve).await?;
-        App::start_on(database, config, lotteries, clock).await
+        App::start_on(database, config, lotteries, plans, clock).await
     }
 
     async fn start_on(
         database: Database,
         config: &Config,
         lotteries: Vec<Lottery>,
+        plans: Vec<Plan>,
         clock: Clock,
     ) -> Result<App, AppError> {
         let applied = db::migrate(&database.config).await?;
@@ -161,6 +165,7 @@ impl App {
             currency,
         );
         arbiter.spawn(cashier.clone().reconcile());
+        arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
         let state = State {
             db,
             draws,
@@ -179,6 +184,8 @@ impl App {
             proxies: proxies(config),
             metrics,
             keys: InFlight::default(),
+            exports: Exports::default(),
+            watchers: Watchers::default(),
             rendered: Rendered::default(),
         };
         let state = web::Data::new(state);
@@ -202,6 +209,7 @@ impl App {
     /// rest goes.
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("the service stops");
+        self.state.watchers.close();
         self.http.stop(true).await;
         if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
             // Its end is found out at the next start.
@@ -371,7 +379,7 @@ fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-fn currency(config: &Config) -> Result<Currency, AppError> {
+pub fn currency(config: &Config) -> Result<Currency, AppError> {
     let invalid = |error: CurrencyError| AppError::Setting { key: "currency".to_owned(), what: error.to_string() };
     config.currency.parse().map_err(invalid)
 }
@@ -379,6 +387,32 @@ fn currency(config: &Config) -> Result<Currency, AppError> {
 /// The configured lotteries, judged by the rules of the domain.
 fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
     configured.iter().enumerate().map(|(index, it)| lottery(it, &format!("lotteries[{index}]"))).collect()
+}
+
+/// The configured schedules, judged by the rules of the domain.
+fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<Plan>, AppError> {
+    configured.iter().enumerate().map(|(index, it)| plan(it, &format!("schedules[{index}]"), lotteries)).collect()
+}
+
+fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<Plan, AppError> {
+    let setting = |name: &str, what: String| AppError::Setting { key: format!("{key}.{name}"), what };
+    let lottery = lotteries.iter().find(|lottery| lottery.rules.lottery.0 == it.lottery);
+    let rules = lottery.map(|lottery| lottery.rules.clone());
+    let rules = rules.ok_or_else(|| setting("lottery", "there is no such lottery".to_owned()))?;
+    let schedule = Schedule::new(&it.at, &it.time_zone, signed(it.on_sale), signed(it.cut_off));
+    let schedule = schedule.map_err(|error| {
+        let name = match error {
+            ScheduleError::At(_) => "at",
+            ScheduleError::Zone => "time_zone",
+            ScheduleError::OnSale => "on_sale",
+        };
+        setting(name, error.to_string())
+    })?;
+    let combinations = rules.game.combinations();
+    if u64::from(it.pool) > combinations {
+        return Err(setting("pool", format!("there are only {combinations} combinations")));
+    }
+    Ok(Plan { rules, schedule, pool: it.pool as usize, ahead: it.ahead })
 }
 
 fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {

@@ -2,11 +2,14 @@
 //! stopping stands with its subject.
 
 mod admin;
+mod check;
 mod demo;
+mod export;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, AppError, Database, Use};
@@ -16,6 +19,7 @@ use crate::db::{self, DbError};
 use crate::telemetry::{self, TelemetryError};
 
 pub use demo::Demo;
+pub use export::ExportTable;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -39,6 +43,10 @@ enum Command {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
+    Check,
+    /// Writes a whole table as a file.
+    Export(ExportTable),
     /// Plays a whole draw against a service of its own and checks the books.
     Demo(Demo),
 }
@@ -83,12 +91,15 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve => serve(&config).await,
         Command::Migrate => migrate(&config).await,
         Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
+        Command::Check => check::run(&config).await,
+        Command::Export(asked) => export::run(&config, asked).await,
         Command::Demo(demo) => demo::run(config, demo).await,
     }
 }
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     telemetry::init(&config.log.level, config.log.format)?;
+    allow_open_files();
     // Heard from here on: whoever stops it while it starts, or the moment it answers, does not kill it.
     let mut stop_signal = std::pin::pin!(stop_signal());
     let mut app = tokio::select! {
@@ -103,6 +114,16 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     match failure {
         Some(error) => Err(error.into()),
         None => Ok(stopped?),
+    }
+}
+
+/// Each client is an open file, watchers for as long as they watch. What a process is given is often 1,024;
+/// what it may have is more.
+fn allow_open_files() {
+    let allowed =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = allowed {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Config {
     pub payments: Payments,
     /// At least one, with distinct ids.
     pub lotteries: Vec<LotteryConfig>,
+    pub schedules: Vec<ScheduleConfig>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -241,6 +242,23 @@ impl TryFrom<PrizeText> for PrizeConfig {
     }
 }
 
+/// Draws that come again and again. The domain judges the pattern and the zone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    pub lottery: String,
+    pub at: String,
+    pub time_zone: String,
+    /// Before the draw.
+    #[serde(deserialize_with = "duration")]
+    pub on_sale: Duration,
+    /// Before the draw.
+    #[serde(deserialize_with = "duration")]
+    pub cut_off: Duration,
+    pub pool: u32,
+    pub ahead: usize,
+}
+
 /// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day counts 24 hours, for
 /// these are stretches of time and not of the calendar; months and years are refused.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -298,6 +316,7 @@ impl Config {
         self.check_secrets(&mut check);
         self.check_payments(&mut check);
         self.check_lotteries(&mut check);
+        self.check_schedules(&mut check);
         if check.problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(check.problems)) }
     }
 
@@ -360,6 +379,18 @@ impl Config {
         if it.provider == Provider::Stripe {
             check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
             check.that("payments.webhook_secret", it.webhook_secret.is_some(), "must be set for Stripe");
+        }
+    }
+
+    fn check_schedules(&self, check: &mut Check) {
+        for (i, schedule) in self.schedules.iter().enumerate() {
+            let key = |name: &str| format!("schedules[{i}].{name}");
+            let known = self.lotteries.iter().any(|lottery| lottery.id == schedule.lottery);
+            check.that(&key("lottery"), known, "must be the id of one of the lotteries");
+            check.time(&key("on_sale"), schedule.on_sale, SECOND..=DAY * 400);
+            check.time(&key("cut_off"), schedule.cut_off, Duration::ZERO..=DAY * 30);
+            check.within(&key("pool"), schedule.pool, 0..=self.tickets.pool_limit);
+            check.within(&key("ahead"), schedule.ahead, 1..=100);
         }
     }
 

@@ -222,7 +222,7 @@ pub enum DrawMessage {
     AddToPool {
         count: usize,
         key: Option<Key>,
-        by: UserId,
+        by: Option<UserId>,
         reply: oneshot::Sender<Result<Pooled, PoolError>>,
     },
     /// What a bug would do.
@@ -332,6 +332,16 @@ impl Draws {
         let _ = self.registry.send(Load(id)).await;
         tracing::info!(draw = %id, lottery = %rules.lottery, "a draw was made");
         Ok(id)
+    }
+
+    /// Makes a draw that a schedule wants, with an actor, unless it was made before.
+    pub async fn create_planned(&self, rules: &Rules, times: &Times, pool: usize) -> Result<(), DbError> {
+        let made = self.persistence.create_planned_draw(rules, times, pool, self.clock.now()).await?;
+        if let Some(id) = made {
+            let _ = self.registry.send(Load(id)).await;
+            tracing::info!(draw = %id, lottery = %rules.lottery, at = %times.draw_at, "a scheduled draw was made");
+        }
+        Ok(())
     }
 
     /// Orders tickets: reserved, or paid from the wallet at once.
@@ -465,7 +475,7 @@ impl Draws {
         draw: DrawId,
         count: usize,
         key: Option<Key>,
-        by: UserId,
+        by: Option<UserId>,
     ) -> Result<Pooled, PoolError> {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });

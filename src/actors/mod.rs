@@ -7,3 +7,4 @@ pub mod draws;
 pub mod housekeeping;
 pub mod persistence;
 mod registry;
+pub mod schedule;

@@ -16,7 +16,6 @@ use crate::app::App;
 use crate::auth::{Hasher, OpaqueToken, Password};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::read::ledger;
 use crate::domain::user::{Email, Role, Username};
 use crate::telemetry;
 
@@ -99,7 +98,7 @@ async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), 
 
     print_sale(&sale);
     print_result(&result, settled);
-    check_books(app).await
+    check_books(app, bar("the books are checked", 0)).await
 }
 
 /// An admin of this service, logged in like anybody.
@@ -217,19 +216,14 @@ fn print_result(result: &Value, settled: Duration) {
     );
 }
 
-async fn check_books(app: &App) -> Result<(), CliError> {
-    let books = ledger::check(&app.state.db).await?;
-    if !books.is_balanced() {
-        return Err(failed(format!("the ledger does not balance: sum {}, off {:?}", books.sum, books.off)));
-    }
-    println!(
-        "\nThe ledger balances: {} accounts, {} transfers, and every balance is what its transfers say.",
-        books.accounts, books.transfers
-    );
-    Ok(())
+async fn check_books(app: &App, bar: ProgressBar) -> Result<(), CliError> {
+    let client = app.state.db.client().await?;
+    let report = super::check::with_progress(&client, bar).await?;
+    println!("\n{}", super::check::summary(&report));
+    if report.broken.is_empty() { Ok(()) } else { Err(failed("the books are not as they must be")) }
 }
 
-fn bar(what: &'static str, length: u64) -> ProgressBar {
+pub(super) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:36} {wide_bar} {pos}/{len} {per_sec}");
     // The template is a constant; a bar without one is still a bar.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -89,6 +89,7 @@ pub fn is_passing(error: &tokio_postgres::Error) -> bool {
 #[derive(Clone)]
 pub struct Db {
     pool: Pool,
+    config: Config,
 }
 
 /// The pool's connections: opened, of those not in use, and wished for by somebody who waits.
@@ -111,7 +112,7 @@ impl Db {
             .recycle_timeout(Some(POOL_WAIT))
             .runtime(Runtime::Tokio1)
             .build()?;
-        Ok(Db { pool })
+        Ok(Db { pool, config: config.clone() })
     }
 
     /// A connection of the pool, for a few statements of one transaction.
@@ -123,6 +124,12 @@ impl Db {
     pub fn connections(&self) -> Connections {
         let status = self.pool.status();
         Connections { open: status.size, idle: status.available, waited_for: status.waiting }
+    }
+
+    /// A connection beside the pool, for what holds it for long.
+    pub async fn dedicated(&self) -> Result<tokio_postgres::Client, DbError> {
+        let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.config));
+        Ok(connecting.await.map_err(|_| DbError::Silent(POOL_WAIT))??)
     }
 
     /// All rows of a statement. It is prepared once for each connection.

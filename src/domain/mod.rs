@@ -14,5 +14,6 @@ pub mod payout;
 pub mod pool;
 pub mod prize;
 pub mod record;
+pub mod schedule;
 pub mod ticket;
 pub mod user;

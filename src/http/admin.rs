@@ -185,7 +185,7 @@ pub async fn add_to_pool(
     if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
         return Ok(first);
     }
-    match state.draws.add_to_pool(id, count, working.key, caller.user).await {
+    match state.draws.add_to_pool(id, count, working.key, Some(caller.user)).await {
         Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
         Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, working.key.as_ref()).await? {
             Some(first) => Ok(first),

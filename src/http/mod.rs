@@ -8,6 +8,8 @@ mod body;
 mod caller;
 mod draws;
 mod error;
+mod events;
+mod export;
 mod head;
 mod health;
 mod idempotency;
@@ -30,6 +32,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
+pub use events::Watchers;
+pub use export::Exports;
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
 pub use metrics::Metrics;
@@ -56,6 +60,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
         .service(resource("/draws/{id}/pool", "GET").route(web::get().to(draws::pool)))
+        .service(resource("/draws/{id}/events", "GET").route(web::get().to(events::events)))
         .service(resource("/draws/{id}/results", "GET").route(web::get().to(draws::results)))
         .service(resource("/tickets", "GET").route(web::get().to(tickets::list)))
         .service(
@@ -80,6 +85,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/payments", "GET").route(web::get().to(admin::payments)))
                 .service(resource("/withdrawals/{id}/approve", "POST").route(web::post().to(withdrawals::approve)))
                 .service(resource("/withdrawals/{id}/reject", "POST").route(web::post().to(withdrawals::reject)))
+                .service(resource("/export/{table}", "GET").route(web::get().to(export::export)))
                 .service(resource("/draws/{id}/pool", "POST").route(web::post().to(admin::add_to_pool)))
                 .service(resource("/draws/{id}/open", "POST").route(web::post().to(admin::open)))
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))

@@ -11,6 +11,8 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 
 use super::address::Proxies;
+use super::events::Watchers;
+use super::export::Exports;
 use super::idempotency::InFlight;
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -38,5 +40,7 @@ pub struct State {
     pub proxies: Proxies,
     pub metrics: Metrics,
     pub keys: InFlight,
+    pub exports: Exports,
+    pub watchers: Watchers,
     pub rendered: Rendered,
 }

@@ -42,6 +42,14 @@ async fn every_action_of_an_admin_is_written_down_once() {
     patch(&admin, &user, json!({"status": "blocked"})).await.expect(200);
     admin.post(&format!("{user}/password-reset"), json!({})).await.expect(200);
 
+    let bob = world.rich_player("bob", 1_000).await;
+    let aside = bob.post("/wallet/withdrawals", json!({"amount": 300})).await.expect(201);
+    let withdrawal = aside["id"].as_str().unwrap();
+    for _ in 0..2 {
+        admin.post(&format!("/admin/withdrawals/{withdrawal}/approve"), json!({})).await.expect(200);
+    }
+    admin.get("/admin/export/winners?format=ndjson").await;
+
     let (draw, other) = (format!("draw:{draw}"), format!("draw:{other}"));
     let done = deeds(&admin).await;
     let names: Vec<(&str, &str)> = done.iter().map(|(action, subject, _)| (&**action, &**subject)).collect();
@@ -59,10 +67,13 @@ async fn every_action_of_an_admin_is_written_down_once() {
             ("draw.cancel", &other),
             ("user.change", &user),
             ("user.password_reset", &user),
+            ("withdrawal.approve", &format!("payment:{withdrawal}")),
+            ("export", "table:winners"),
         ]
     );
     assert_eq!((&done[1].2, &done[3].2["sales_close_at"]), (&json!({"count": 3}), &json!(close)));
     assert_eq!(done[7].2, json!({"reason": "the drum is broken"}));
+    assert_eq!(done[10].2, json!({"user_id": bob.id, "amount": 300}));
     assert_eq!((&done[8].2["from"]["status"], &done[8].2["to"]["status"]), (&json!("active"), &json!("blocked")));
 
     // What the clock does is nobody's deed, and the command line has no name.

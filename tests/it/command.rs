@@ -1,6 +1,8 @@
 //! The program itself, as a process: the command line, the configuration, the log, starting and stopping.
 
 mod charges;
+mod check;
+mod export;
 mod log;
 
 use std::fs;
@@ -514,6 +516,12 @@ async fn a_setting_that_cannot_stand_is_named() {
 async fn a_setting_in_a_file_is_named_too() {
     let home = Home::new();
     let file = home.dir.path().join("my.yaml");
+    let schedule = |lottery: &str, zone: &str, pool: u32| {
+        format!(
+            "schedules: [{{lottery: {lottery}, at: every day at 20:00, time_zone: {zone}, on_sale: 1d, cut_off: 1h,
+               pool: {pool}, ahead: 1}}]"
+        )
+    };
     for (yaml, named) in [
         ("tickets: { reservations: 5m }", "tickets.reservations: "),
         ("ticket: { reservation: 5m }", "ticket: "),
@@ -524,6 +532,9 @@ async fn a_setting_in_a_file_is_named_too() {
             "lotteries: [{id: x, name: x, pick: 9, of: 5, price: 1, fund_share: 1, prizes: []}]",
             "lotteries[0].pick: ",
         ),
+        (&schedule("6of49", "UTC", 1), "schedules[0].lottery: "),
+        (&schedule("5of36", "Moscow", 1), "schedules[0].time_zone: "),
+        (&schedule("5of36", "UTC", 376_993), "schedules[0].pool: "),
         ("tickets: {", "my.yaml"),
     ] {
         fs::write(&file, yaml).unwrap();

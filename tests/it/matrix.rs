@@ -20,9 +20,11 @@ enum For {
     /// The same, and for all others what it leads to is not there.
     Owner,
     Admin,
+    /// Whoever signs as the payment provider does.
+    Provider,
 }
 
-use For::{Active, Admin, Anybody, Owner};
+use For::{Active, Admin, Anybody, Owner, Provider};
 
 /// Every route there is. Those that change something which later rows need stand last.
 const ROWS: &[(For, &str, &str)] = &[
@@ -35,6 +37,8 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/api/v1/draws/{id}"),
     (Anybody, "GET", "/api/v1/draws/{id}/pool"),
     (Anybody, "GET", "/api/v1/draws/{id}/results"),
+    (Anybody, "GET", "/api/v1/draws/{id}/events"),
+    (Provider, "POST", "/api/v1/webhooks/payments/{provider}"),
     (Anybody, "POST", "/api/v1/auth/register"),
     (Anybody, "POST", "/api/v1/auth/login"),
     (Anybody, "POST", "/api/v1/auth/refresh"),
@@ -47,6 +51,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Active, "GET", "/api/v1/wallet"),
     (Active, "GET", "/api/v1/wallet/transfers"),
     (Active, "POST", "/api/v1/wallet/deposits"),
+    (Active, "POST", "/api/v1/wallet/withdrawals"),
     (Active, "POST", "/api/v1/draws/{id}/tickets"),
     (Owner, "GET", "/api/v1/tickets/{id}"),
     (Owner, "GET", "/api/v1/payments/{id}"),
@@ -59,6 +64,9 @@ const ROWS: &[(For, &str, &str)] = &[
     (Admin, "PATCH", "/api/v1/admin/users/{id}"),
     (Admin, "POST", "/api/v1/admin/users/{id}/password-reset"),
     (Admin, "GET", "/api/v1/admin/audit-log"),
+    (Admin, "GET", "/api/v1/admin/export/{table}"),
+    (Admin, "POST", "/api/v1/admin/withdrawals/{id}/approve"),
+    (Admin, "POST", "/api/v1/admin/withdrawals/{id}/reject"),
     (Admin, "POST", "/api/v1/admin/draws"),
     (Admin, "PATCH", "/api/v1/admin/draws/{id}"),
     (Admin, "POST", "/api/v1/admin/draws/{id}/pool"),
@@ -116,6 +124,7 @@ async fn every_route_is_for_whom_it_is_meant() {
     let draw = admin.open_draw(&world, 5).await;
     let reserved =
         player.order(draw, json!([{"from_pool": true}, {"from_pool": true}]), "later").await.expect(201);
+    let withdrawal = player.post("/wallet/withdrawals", json!({"amount": 1})).await.expect(201);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
 
     for (meant, method, pattern) in ROWS {
@@ -126,9 +135,10 @@ async fn every_route_is_for_whom_it_is_meant() {
             "tickets" => text(&reserved["tickets"][0]["id"]),
             "payments" => text(&reserved["payment"]["id"]),
             "users" => player.id.to_string(),
+            "withdrawals" => text(&withdrawal["id"]),
             _ => String::new(),
         };
-        let path = pattern.replace("{id}", &id);
+        let path = pattern.replace("{id}", &id).replace("{provider}", "sandbox").replace("{table}", "draws");
         let body = if pattern.ends_with("/pay") { json!({"method": "wallet"}) } else { json!({}) };
         let unauthorized = (401, "unauthorized".to_owned());
         let forbidden = (403, "forbidden".to_owned());
@@ -137,17 +147,34 @@ async fn every_route_is_for_whom_it_is_meant() {
         // Whoever must not, first: what they did all the same, the others would notice.
         for (name, who, expected) in [
             ("nobody", &nobody, (*meant != Anybody).then_some(&unauthorized)),
-            ("blocked", &blocked, (*meant != Anybody).then_some(&account_blocked)),
+            (
+                "blocked",
+                &blocked,
+                match meant {
+                    Anybody => None,
+                    Provider => Some(&unauthorized),
+                    _ => Some(&account_blocked),
+                },
+            ),
             (
                 "other",
                 &other,
                 match meant {
                     Owner => Some(&not_found),
                     Admin => Some(&forbidden),
+                    Provider => Some(&unauthorized),
+                    Active | Anybody => None,
+                },
+            ),
+            (
+                "admin",
+                &admin,
+                match meant {
+                    Owner => Some(&not_found),
+                    Provider => Some(&unauthorized),
                     _ => None,
                 },
             ),
-            ("admin", &admin, (*meant == Owner).then_some(&not_found)),
             ("player", &player, (*meant == Admin).then_some(&forbidden)),
         ] {
             let answer = ask(&world, who, method, &path, &body).await;

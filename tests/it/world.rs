@@ -8,6 +8,7 @@ use lottery::actors::persistence::insert_user;
 use lottery::app::App;
 use lottery::clock::Clock;
 use lottery::config::Config;
+use lottery::db::read::check;
 use lottery::db::{self, Db};
 use lottery::domain::id::{SessionId, UserId};
 use lottery::domain::user::{Email, Role, Username};
@@ -15,7 +16,6 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::laws;
 use crate::server;
 
 /// A condition that has not come true by then never will.
@@ -204,8 +204,8 @@ impl World {
 
     /// The laws that the whole database keeps; panics with what is broken.
     pub async fn check_books(&self) {
-        let broken = laws::broken(&self.sql().await).await;
-        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        let broken = check::check(&self.sql().await, |_| {}).await.unwrap().broken;
+        assert!(broken.is_empty(), "{broken:#?}");
     }
 }
 

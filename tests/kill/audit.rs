@@ -6,6 +6,7 @@ mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use lottery::db::read::check;
 use lottery::domain::game::Game;
 use lottery::domain::id::UserId;
 use lottery::domain::record::KeyId;
@@ -15,7 +16,6 @@ use tokio_postgres::Client;
 use self::rows::{Payment, Rows, Ticket};
 use crate::figures::Figures;
 use crate::journal::{Call, Fate, Journal, Line, What};
-use crate::laws;
 
 /// Findings that are shown; the others are counted.
 const SHOWN: usize = 25;
@@ -46,7 +46,9 @@ pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> us
     let mut audit =
         Audit { journal, db: Rows::read(sql).await, found: Vec::new(), claimed: HashMap::new(), later };
     audit.found.extend(journal.wrong.iter().map(|answer| format!("an answer that may not be: {answer}")));
-    audit.found.extend(laws::broken(sql).await.into_iter().map(|law| format!("UNBALANCED {law}")));
+    audit
+        .found
+        .extend(check::check(sql, |_| {}).await.unwrap().broken.iter().map(|law| format!("UNBALANCED {law}")));
     audit.calls();
     let surprises = audit.the_rest();
     audit.keys();

@@ -15,8 +15,6 @@ mod faults;
 mod figures;
 mod house;
 mod journal;
-#[path = "../it/laws.rs"]
-mod laws;
 mod life;
 mod player;
 mod series;

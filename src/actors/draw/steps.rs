@@ -223,7 +223,7 @@ impl DrawActor {
         &mut self,
         count: usize,
         key: Option<Key>,
-        by: UserId,
+        by: Option<UserId>,
         reply: oneshot::Sender<Result<Pooled, PoolError>>,
         ctx: &mut Context<Self>,
     ) {
@@ -234,7 +234,7 @@ impl DrawActor {
         }
         let (around, making) = (self.around.clone(), self.making.clone());
         let (fence, game) = (self.draw.fence(), self.draw.rules().game);
-        let deed = self.deed(Some(by), Action::AddToPool, json!({"count": count}));
+        let deed = self.deed(by, Action::AddToPool, json!({"count": count}));
         let work = async move {
             let _one_at_a_time = making.lock().await;
             make_pool(&around, fence, game, count, key, deed).await

@@ -70,7 +70,7 @@ async fn open_draw(draws: &Draws) -> DrawId {
     let close = noon() + SignedDuration::from_hours(1);
     let times = Times { sales_open_at: None, sales_close_at: close, draw_at: close };
     let id = draws.create(&rules(), &times, None).await.unwrap();
-    draws.add_to_pool(id, 3, None, ADMIN).await.unwrap();
+    draws.add_to_pool(id, 3, None, Some(ADMIN)).await.unwrap();
     assert_eq!(draws.step(id, Step::Open, String::new(), ADMIN).await, Ok(true));
     id
 }

@@ -291,6 +291,26 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(audit::record(db, Some(deed)).await?)).await
     }
 
+    /// Makes a draw that a schedule wants, unless it was made before.
+    pub async fn create_planned_draw(
+        &self,
+        rules: &Rules,
+        times: &Times,
+        pool: usize,
+        at: Timestamp,
+    ) -> Result<Option<DrawId>, DbError> {
+        let pool = i32::try_from(pool).map_err(|_| DbError::Corrupt("pool"))?;
+        transaction(&self.db, async |db| {
+            if draws::is_planned(db, &rules.lottery, times.draw_at).await? {
+                return Ok(None);
+            }
+            let draw = draws::create(db, rules, times, at).await?;
+            draws::plan(db, &rules.lottery, times.draw_at, draw, pool).await?;
+            Ok(Some(draw))
+        })
+        .await
+    }
+
     /// Takes a draw over for a newly loaded actor; returns the new epoch. Committed before the draw is
     /// read: a transaction of the lost actor either ended before, or is refused.
     pub async fn take_over(&self, draw: DrawId) -> Result<Option<i64>, DbError> {

@@ -53,6 +53,23 @@ pub async fn active(db: &Db) -> Result<Vec<DrawId>, DbError> {
     Ok(db.query(sql, &[]).await?.iter().map(|row| DrawId(row.get("id"))).collect())
 }
 
+/// The times from then on for which a draw of this lottery was planned.
+pub async fn planned(db: &Db, lottery: &LotteryId, from: Timestamp) -> Result<HashSet<Timestamp>, DbError> {
+    let sql = "-- draws::planned()
+        SELECT draw_at FROM planned_draws WHERE lottery = $1 AND draw_at >= $2";
+    Ok(db.query(sql, &[&lottery.0, &from]).await?.iter().map(|row| row.get("draw_at")).collect())
+}
+
+/// The planned draws that are to have a pool and have none yet, and how large it is to be.
+pub async fn without_pool(db: &Db) -> Result<Vec<(DrawId, usize)>, DbError> {
+    let sql = "-- draws::without_pool()
+        SELECT p.draw_id, p.pool FROM planned_draws p JOIN draws d ON d.id = p.draw_id
+        WHERE p.pool > 0 AND d.status IN ('scheduled', 'open')
+        AND NOT EXISTS (SELECT FROM pool_tickets t WHERE t.draw_id = p.draw_id) ORDER BY p.draw_at";
+    let pool = |row: &Row| usize::try_from(row.get::<_, i32>("pool")).map_err(|_| DbError::Corrupt("pool"));
+    db.query(sql, &[]).await?.iter().map(|row| Ok((DrawId(row.get("draw_id")), pool(row)?))).collect()
+}
+
 /// A draw with all its actor needs: the rules, the free pool tickets, the reservations.
 pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawParts>, DbError> {
     let sql = format!("-- draws::load()\n{VIEW} WHERE d.id = $1");

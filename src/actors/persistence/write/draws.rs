@@ -62,6 +62,29 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
     Ok(DrawId(id))
 }
 
+/// Whether a draw was planned for this time. Until the transaction's end nobody else plans for this lottery.
+pub async fn is_planned(db: &Client, lottery: &LotteryId, draw_at: Timestamp) -> Result<bool, Error> {
+    let sql = "-- draws::is_planned(lock)
+        SELECT FROM lotteries WHERE id = $1 FOR UPDATE";
+    db.query_one(sql, &[&lottery.0]).await?;
+    let sql = "-- draws::is_planned()
+        SELECT FROM planned_draws WHERE lottery = $1 AND draw_at = $2";
+    Ok(db.query_opt(sql, &[&lottery.0, &draw_at]).await?.is_some())
+}
+
+/// Keeps that this draw is the one planned for this time, and how large a pool it is to have.
+pub async fn plan(
+    db: &Client,
+    lottery: &LotteryId,
+    draw_at: Timestamp,
+    draw: DrawId,
+    pool: i32,
+) -> Result<(), Error> {
+    let sql = "-- draws::plan()
+        INSERT INTO planned_draws (lottery, draw_at, draw_id, pool) VALUES ($1, $2, $3, $4)";
+    db.execute(sql, &[&lottery.0, &draw_at, &draw.0, &pool]).await.map(drop)
+}
+
 /// Makes sure that a lottery is known, with an account for its jackpot.
 pub async fn know_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Error> {
     let sql = "-- draws::know_lottery(lottery)

@@ -1,0 +1,55 @@
+//! `lottery check`: whether the whole database keeps its laws. Works on one snapshot, beside a running service
+//! or without one.
+
+use indicatif::ProgressBar;
+use tokio_postgres::Client;
+
+use super::{CliError, demo};
+use crate::app::{Database, Use};
+use crate::config::Config;
+use crate::db::read::check::{self, Broken, Report};
+use crate::db::{self, DbError};
+use crate::telemetry;
+
+/// Checks everything and tells what is off: the laws that do not hold, with the first rows of each.
+pub async fn run(config: &Config) -> Result<(), CliError> {
+    telemetry::init_command()?;
+    let database = Database::open(config, Use::Command).await?;
+    let checked = async {
+        let client = db::connect(&database.config).await?;
+        with_progress(&client, demo::bar("the books are checked", 0)).await
+    };
+    let checked = checked.await;
+    database.close().await?;
+    let report = checked?;
+    println!("{}", summary(&report));
+    match report.broken.len() {
+        0 => Ok(()),
+        laws => Err(CliError::Refused(format!("{laws} laws are broken"))),
+    }
+}
+
+/// A check that shows how far it has come.
+pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, DbError> {
+    let report = check::check(client, |progress| {
+        bar.set_length(progress.of as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.law);
+    });
+    let report = report.await?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+/// What was looked at, and each law that is broken.
+pub fn summary(report: &Report) -> String {
+    let Report { users, draws, tickets, payments, transfers, broken } = report;
+    let looked_at = format!(
+        "Checked: {users} users, {draws} draws, {tickets} tickets, {payments} payments, {transfers} transfers."
+    );
+    if broken.is_empty() {
+        return format!("{looked_at}\nThe books balance to the last kopeck, and every law holds.");
+    }
+    let broken: Vec<String> = broken.iter().map(Broken::to_string).collect();
+    format!("{looked_at}\n{}", broken.join("\n"))
+}

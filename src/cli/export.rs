@@ -1,0 +1,97 @@
+//! `lottery export`: a whole table as a file, beside a running service or without one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use tempfile::NamedTempFile;
+
+use super::{CliError, demo};
+use crate::app::{self, Database, Use};
+use crate::config::Config;
+use crate::db;
+use crate::db::read::export::{self as rows, Export, Table};
+use crate::domain::id::DrawId;
+use crate::export::{self, Format, Lines, TextFile};
+use crate::telemetry;
+
+/// A table to export.
+#[derive(Args)]
+pub struct ExportTable {
+    #[arg(value_parser = table, help = "draws, tickets, users, payments, transfers or winners")]
+    table: Table,
+    /// csv, ndjson or xlsx.
+    #[arg(long, default_value = "csv", value_parser = format)]
+    format: Format,
+    /// Only what belongs to this draw.
+    #[arg(long, value_name = "ID")]
+    draw: Option<i64>,
+    /// Where it goes; there is no file before it is whole. Standard output, if not given.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+fn table(text: &str) -> Result<Table, String> {
+    Table::parse(text).ok_or_else(|| format!("must be one of {}", Table::ALL.map(Table::as_str).join(", ")))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::parse(text).ok_or_else(|| format!("must be one of {}", Format::ALL.map(Format::as_str).join(", ")))
+}
+
+fn failed(what: impl std::fmt::Display) -> CliError {
+    CliError::Refused(format!("the export failed: {what}"))
+}
+
+/// Writes the table.
+pub async fn run(config: &Config, asked: ExportTable) -> Result<(), CliError> {
+    telemetry::init_command()?;
+    let currency = app::currency(config)?;
+    let database = Database::open(config, Use::Command).await?;
+    let exported = async {
+        let client = db::connect(&database.config).await.map_err(db::DbError::from)?;
+        let draw = asked.draw.map(DrawId);
+        let bar = demo::bar("rows are written", rows::estimate(&client, asked.table, draw).await?);
+        let export = Export::begin(client, asked.table, draw, currency).await?;
+        let export = export.ok_or_else(|| failed("there is no such draw"))?;
+        match &asked.output {
+            Some(path) => {
+                let mut file = NamedTempFile::new_in(folder(path)).map_err(failed)?;
+                write(export, asked.format, file.as_file_mut(), &bar).await?;
+                file.as_file().sync_all().map_err(failed)?;
+                file.persist(path).map_err(failed)?;
+            }
+            None => write(export, asked.format, &mut std::io::stdout(), &bar).await?,
+        }
+        bar.finish_and_clear();
+        Ok::<_, CliError>(())
+    };
+    let exported = exported.await;
+    database.close().await?;
+    exported
+}
+
+/// The folder of a path such as `tickets.csv`, which has none.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+async fn write(export: Export, format: Format, to: &mut impl Write, bar: &ProgressBar) -> Result<(), CliError> {
+    let lines = match format {
+        Format::Csv => Lines::Csv,
+        Format::Ndjson => Lines::Ndjson,
+        Format::Xlsx => {
+            let mut file: File = export::workbook(export, |rows| bar.set_position(rows)).await.map_err(failed)?;
+            std::io::copy(&mut file, to).map_err(failed)?;
+            return Ok(());
+        }
+    };
+    let mut text = TextFile::new(export, lines);
+    while let Some(piece) = text.piece().await.map_err(failed)? {
+        to.write_all(&piece).map_err(failed)?;
+        bar.set_position(text.rows);
+    }
+    to.flush().map_err(failed)
+}

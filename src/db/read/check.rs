@@ -1,0 +1,255 @@
+//! Whether the whole database keeps its laws, from one snapshot: each of [`LAWS`], and then the books of every
+//! draw, which the domain judges. What may be large is compared in SQL, or comes row by row; only the first rows
+//! that break a law are ever held here.
+
+use std::fmt;
+
+use futures_util::TryStreamExt;
+use tokio_postgres::{Client, Row};
+
+use super::laws::LAWS;
+use crate::db::DbError;
+use crate::domain::game::Game;
+use crate::domain::money::{Money, Share};
+use crate::domain::prize::{Award, PrizeTable, Settlement, Tier};
+
+/// Rows that a broken law shows.
+const SHOWN: usize = 10;
+/// What the law is called that the domain judges.
+const BOOKS: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
+
+/// A law that does not hold.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Broken {
+    pub law: &'static str,
+    /// The first rows that break it, as JSON or in words.
+    pub rows: Vec<String>,
+    /// There are others.
+    pub more: bool,
+}
+
+impl Broken {
+    fn of(law: &'static str, mut rows: Vec<String>) -> Option<Broken> {
+        let more = rows.len() > SHOWN;
+        rows.truncate(SHOWN);
+        (!rows.is_empty()).then_some(Broken { law, rows, more })
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BROKEN: {}", self.law)?;
+        self.rows.iter().try_for_each(|row| write!(f, "\n    {row}"))?;
+        if self.more { write!(f, "\n    and more") } else { Ok(()) }
+    }
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    pub users: i64,
+    pub draws: i64,
+    pub tickets: i64,
+    pub payments: i64,
+    pub transfers: i64,
+    pub broken: Vec<Broken>,
+}
+
+/// How far a check has come.
+pub struct Progress {
+    pub done: usize,
+    pub of: usize,
+    /// The law that is looked at next.
+    pub law: &'static str,
+}
+
+/// Looks at everything as it is at this moment, whatever is written meanwhile. The connection is in no
+/// transaction, and in none afterwards; after an error it is of no more use.
+pub async fn check(client: &Client, tell: impl FnMut(Progress)) -> Result<Report, DbError> {
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let report = look(client, tell).await?;
+    client.batch_execute("COMMIT").await?;
+    Ok(report)
+}
+
+/// The same as the transaction sees it that the caller has begun.
+pub async fn look(client: &Client, mut tell: impl FnMut(Progress)) -> Result<Report, DbError> {
+    let mut report = counts(client).await?;
+    let of = LAWS.len() + 1;
+    for (done, statement) in LAWS.iter().enumerate() {
+        let law = law(statement);
+        tell(Progress { done, of, law });
+        let sql = format!("SELECT row_to_json(found)::text FROM (\n{statement}\n) found LIMIT {}", SHOWN + 1);
+        let rows = client.query(&sql, &[]).await?;
+        report.broken.extend(Broken::of(law, rows.iter().map(|row| row.get(0)).collect()));
+    }
+    tell(Progress { done: LAWS.len(), of, law: BOOKS });
+    report.broken.extend(Broken::of(BOOKS, books(client).await?));
+    Ok(report)
+}
+
+/// A statement's first line says its law.
+fn law(statement: &'static str) -> &'static str {
+    statement.lines().next().map_or("", |line| line.trim_start_matches("-- "))
+}
+
+async fn counts(client: &Client) -> Result<Report, DbError> {
+    let sql = "-- check::counts()
+        SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM draws), (SELECT count(*) FROM tickets),
+               (SELECT count(*) FROM payments), (SELECT count(*) FROM transfers)";
+    let row = client.query_one(sql, &[]).await?;
+    let [users, draws, tickets, payments, transfers] = std::array::from_fn(|column| row.get(column));
+    Ok(Report { users, draws, tickets, payments, transfers, broken: Vec::new() })
+}
+
+/// The draws whose books are not what the domain says; a row too many only tells that there are more.
+async fn books(client: &Client) -> Result<Vec<String>, DbError> {
+    let sql = "-- check::books()
+        WITH hits AS (
+            SELECT t.draw_id, bit_count((t.pick & r.pick)::bit(64)) AS matches, count(*) AS tickets
+            FROM tickets t JOIN draw_results r ON r.draw_id = t.draw_id WHERE t.status = 'paid' GROUP BY 1, 2
+        ), tiers AS (
+            SELECT dt.draw_id, array_agg(dt.matches ORDER BY dt.matches DESC) AS matches,
+                   array_agg(dt.amount ORDER BY dt.matches DESC) AS amounts,
+                   array_agg(dt.share ORDER BY dt.matches DESC) AS shares,
+                   array_agg(rt.winners ORDER BY dt.matches DESC) AS winners,
+                   array_agg(rt.prize ORDER BY dt.matches DESC) AS prizes,
+                   array_agg(coalesce(h.tickets, 0) ORDER BY dt.matches DESC) AS hits
+            FROM draw_tiers dt LEFT JOIN result_tiers rt ON (rt.draw_id, rt.matches) = (dt.draw_id, dt.matches)
+            LEFT JOIN hits h ON (h.draw_id, h.matches) = (dt.draw_id, dt.matches) GROUP BY dt.draw_id
+        ), moved AS (
+            SELECT (CASE WHEN credit % 8 = 3 THEN credit ELSE debit END) / 8 AS draw_id,
+                   sum(amount) FILTER (WHERE kind = 'purchase') AS sales,
+                   sum(amount) FILTER (WHERE kind = 'jackpot') AS jackpot,
+                   sum(amount) FILTER (WHERE kind = 'reserve') AS reserve,
+                   sum(amount) FILTER (WHERE kind = 'prize') AS prizes,
+                   sum(amount) FILTER (WHERE kind = 'rollover') AS rollover,
+                   sum(amount) FILTER (WHERE kind = 'revenue') AS revenue,
+                   sum(amount) FILTER (WHERE kind = 'refund') AS refunds
+            FROM transfers WHERE credit % 8 = 3 OR debit % 8 = 3 GROUP BY 1
+        )
+        SELECT d.id, d.status, d.pick, d.of, d.price, d.fund_share, s.sold, r.jackpot, r.prize_fund, r.rollover,
+               t.matches, t.amounts, t.shares, t.winners, t.prizes, t.hits,
+               ARRAY[m.sales, m.jackpot, m.reserve, m.prizes, m.rollover, m.revenue, m.refunds]::bigint[] AS moved
+        FROM draws d JOIN draw_sales s ON s.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
+        LEFT JOIN tiers t ON t.draw_id = d.id LEFT JOIN moved m ON m.draw_id = d.id ORDER BY d.id";
+    let no_params: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];
+    let mut rows = std::pin::pin!(client.query_raw(sql, no_params).await?);
+    let mut found = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        if found.len() > SHOWN {
+            continue;
+        }
+        let id: i64 = row.get("id");
+        match judge(&row) {
+            Ok(()) => {}
+            Err(what) => found.push(format!("draw {id}: {what}")),
+        }
+    }
+    Ok(found)
+}
+
+/// What a draw's escrow took and gave, by the kinds of transfers.
+struct Moved {
+    sales: i64,
+    jackpot: i64,
+    reserve: i64,
+    prizes: i64,
+    rollover: i64,
+    revenue: i64,
+    refunds: i64,
+}
+
+/// Holds one draw against its rules; says what is off.
+fn judge(row: &Row) -> Result<(), String> {
+    let moved: Vec<Option<i64>> = row.get("moved");
+    let moved: Vec<i64> = moved.into_iter().map(Option::unwrap_or_default).collect();
+    let [sales, jackpot, reserve, prizes, rollover, revenue, refunds] = moved[..] else {
+        return Err("its transfers cannot be read".to_owned());
+    };
+    let moved = Moved { sales, jackpot, reserve, prizes, rollover, revenue, refunds };
+    let sold: i64 = row.get("sold");
+    let price = Money::new(row.get("price"));
+    let due = price.checked_mul(sold.unsigned_abs()).ok_or("its sales do not fit")?;
+    equal("of sales in the escrow", moved.sales, due.minor())?;
+    equal("of jackpot moved in", moved.jackpot, row.get::<_, Option<i64>>("jackpot").unwrap_or(0))?;
+    let Some(fund) = row.get::<_, Option<i64>>("prize_fund") else {
+        // Nothing is counted yet, or ever will be.
+        return equal("moved out as prizes", moved.prizes + moved.rollover + moved.revenue + moved.reserve, 0);
+    };
+    let settled = settle(row, due)?;
+    let counted: Vec<Option<i64>> = row.get("winners");
+    let fixed: Vec<Option<i64>> = row.get("prizes");
+    for ((tier, counted), fixed) in settled.tiers.iter().zip(counted).zip(fixed) {
+        let with = |what: &str| format!("{what} with {} matches", tier.matches);
+        equal(&with("winners"), counted.unwrap_or(-1), i64::try_from(tier.winners).unwrap_or(-1))?;
+        equal(&with("for each"), fixed.unwrap_or(-1), tier.prize.minor())?;
+    }
+    equal("of prize fund", fund, settled.prize_fund.minor())?;
+    equal("of rollover written", row.get::<_, Option<i64>>("rollover").unwrap_or(-1), settled.rollover.minor())?;
+    equal("of rollover moved", moved.rollover, settled.rollover.minor())?;
+    equal("of revenue", moved.revenue, settled.revenue.minor())?;
+    equal("from the reserve", moved.reserve, settled.from_reserve.minor())?;
+    equal("of refunds", moved.refunds, 0)?;
+    if row.get::<_, &str>("status") == "completed" {
+        equal("of prizes paid", moved.prizes, settled.prizes.minor())?;
+    }
+    Ok(())
+}
+
+fn equal(what: &str, found: i64, due: i64) -> Result<(), String> {
+    if found == due { Ok(()) } else { Err(format!("{found} {what}, where {due} should be")) }
+}
+
+/// The settlement by the draw's own rules, for the tickets as they are.
+fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
+    let small = |number: i16| u8::try_from(number).map_err(|error| error.to_string());
+    let game = Game::new(small(row.get("pick"))?, small(row.get("of"))?).map_err(|error| error.to_string())?;
+    let share = |share: i16| {
+        let share = u16::try_from(share).map_err(|error| error.to_string())?;
+        Share::new(share).map_err(|error| error.to_string())
+    };
+    let (matches, amounts, shares): (Vec<i16>, Vec<Option<i64>>, Vec<Option<i16>>) = (
+        row.get::<_, Option<_>>("matches").ok_or("it has no prize table")?,
+        row.get("amounts"),
+        row.get("shares"),
+    );
+    let mut tiers = Vec::new();
+    for ((matches, amount), of_rest) in matches.into_iter().zip(amounts).zip(shares) {
+        let award = match (amount, of_rest) {
+            (Some(amount), None) => Award::Fixed(Money::new(amount)),
+            (None, Some(basis_points)) => Award::Pool(share(basis_points)?),
+            _ => return Err(format!("its tier for {matches} matches has no prize, or two")),
+        };
+        tiers.push(Tier { matches: small(matches)?, award });
+    }
+    let prizes = PrizeTable::new(game, tiers).map_err(|error| error.to_string())?;
+    let hits: Vec<i64> = row.get("hits");
+    let hits: Vec<u64> = hits.into_iter().map(i64::unsigned_abs).collect();
+    let jackpot = Money::new(row.get::<_, Option<i64>>("jackpot").unwrap_or(0));
+    // What the domain takes for granted: no row may bring it to panic.
+    if sales < Money::ZERO || jackpot < Money::ZERO {
+        return Err("money taken is below zero".to_owned());
+    }
+    prizes.settle(sales, share(row.get("fund_share"))?, jackpot, &hits).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_law_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = LAWS.iter().map(|statement| law(statement)).collect();
+        assert_eq!(names.len(), LAWS.len());
+        assert!(LAWS.iter().all(|statement| statement.starts_with("-- ")));
+    }
+
+    #[test]
+    fn only_the_first_rows_are_shown() {
+        let rows = |count: usize| (0..count).map(|row| row.to_string()).collect::<Vec<_>>();
+        assert_eq!(Broken::of(BOOKS, rows(0)), None);
+        let found = |count| Broken::of(BOOKS, rows(count)).map(|broken| (broken.rows.len(), broken.more));
+        assert_eq!([found(SHOWN), found(SHOWN + 1)], [Some((SHOWN, false)), Some((SHOWN, true))]);
+    }
+}

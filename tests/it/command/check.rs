@@ -1,0 +1,142 @@
+//! `lottery check` finds what is planted by hand, law by law, and nothing where all is well.
+
+use lottery::db::read::check;
+use serde_json::json;
+
+use super::{Home, SECRET, said, url};
+use crate::world::World;
+
+/// A law, and SQL that breaks it as nobody but the database's owner can. Draw 1 is completed, with winners; 2
+/// was cancelled; 3 is on sale with paid and reserved tickets from its pool.
+const PLANTED: &[(&str, &str)] = &[
+    ("all balances sum to zero", "UPDATE accounts SET balance = balance + 1 WHERE kind = 'revenue'"),
+    (
+        "every balance equals its transfers",
+        "UPDATE accounts SET balance = balance + CASE kind WHEN 'revenue' THEN 1 ELSE -1 END
+         WHERE kind IN ('revenue', 'clearing')",
+    ),
+    (
+        "a wallet's transfers leave what they say",
+        "UPDATE transfers SET balance_after = balance_after + 1 WHERE id = (SELECT min(id) FROM transfers)",
+    ),
+    (
+        "every purchase has one debit, and exactly its paid tickets behind it",
+        "DELETE FROM transfers WHERE id = (SELECT min(id) FROM transfers WHERE kind = 'purchase')",
+    ),
+    ("nothing unpaid was debited", "UPDATE payments SET status = 'pending' WHERE draw_id = 3 AND status = 'paid'"),
+    (
+        "every card's money reached its wallet once, and no other money did",
+        "INSERT INTO payments (id, user_id, kind, status, amount, method, created_at, updated_at)
+         SELECT gen_random_uuid(), user_id, kind, status, amount, method, created_at, updated_at
+         FROM payments WHERE kind = 'deposit' LIMIT 1",
+    ),
+    (
+        "a pool ticket has one paid owner ever, and one holder at a time",
+        "DROP INDEX tickets_holding_pool;
+         UPDATE tickets SET pool_ticket_id = (SELECT min(pool_ticket_id::text)::uuid FROM tickets WHERE draw_id = 3)
+         WHERE draw_id = 3",
+    ),
+    (
+        "a draw's numbers have no gap",
+        "UPDATE tickets SET number = number + 1 WHERE draw_id = 1
+         AND number = (SELECT max(number) FROM tickets WHERE draw_id = 1)",
+    ),
+    (
+        "no ticket entered after the seal",
+        "INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, status)
+         SELECT user_id, gen_random_uuid(), payment_id, draw_id, number + 1, pick, origin, status FROM tickets
+         WHERE draw_id = 1 ORDER BY number DESC LIMIT 1;
+         UPDATE draw_sales SET sold = sold + 1 WHERE draw_id = 1",
+    ),
+    (
+        "nothing is held in a draw that is not on sale",
+        "UPDATE tickets SET draw_id = 2 WHERE draw_id = 3 AND status = 'reserved'",
+    ),
+    (
+        "a cancelled draw refunded every payer once, and no other draw anybody",
+        "DELETE FROM transfers WHERE kind = 'refund'",
+    ),
+    (
+        "every winner was paid once, and nobody else",
+        "DELETE FROM transfers WHERE id = (SELECT min(id) FROM transfers WHERE kind = 'prize')",
+    ),
+    ("a payment is what a payment can be", "UPDATE payments SET method = 'barter' WHERE kind = 'deposit'"),
+    ("a ticket is what a ticket can be", "UPDATE tickets SET origin = 'found' WHERE draw_id = 3"),
+    ("a transfer is what a transfer can be", "UPDATE transfers SET kind = 'gift' WHERE kind = 'revenue'"),
+    (
+        "a transfer goes where its kind says, and is listed with the wallet it moves",
+        "UPDATE transfers SET credit = 8 WHERE kind = 'revenue'",
+    ),
+    ("what is kept under a key is there", "UPDATE idempotency_keys SET payment_id = gen_random_uuid()"),
+    ("a key stands for a success", "UPDATE idempotency_keys SET payment_id = NULL"),
+    ("an account is its owner's, and all have theirs", "UPDATE accounts SET kind = 'held' WHERE id % 8 = 1"),
+    (
+        "a ticket is its payer's and its draw's, and its numbers are legal there",
+        "UPDATE tickets SET user_id = 1000 WHERE draw_id = 1 AND number = 1",
+    ),
+    (
+        "a ticket from the pool bears the numbers of a pool ticket of its draw",
+        "UPDATE pool_tickets SET pick = 31 WHERE draw_id = 3
+         AND id = (SELECT pool_ticket_id FROM tickets WHERE draw_id = 3 AND status = 'paid')",
+    ),
+    (
+        "what waits to be paid is the price of what it holds",
+        "UPDATE payments SET amount = amount - 1 WHERE status = 'pending'",
+    ),
+    (
+        "no more tickets are there than were ordered, and none where none was",
+        "UPDATE payments SET lines = lines + 1 WHERE draw_id = 3",
+    ),
+    ("a draw's numbers are legal, and its pool's", "UPDATE draw_results SET pick = 1"),
+    ("a draw has what belongs to its state", "DELETE FROM draw_seals"),
+    ("a lottery's draws are numbered without a gap", "UPDATE draws SET number = 9 WHERE id = 3"),
+    ("a draw's winners, prizes and money", "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2"),
+    ("a draw's winners, prizes and money", "UPDATE result_tiers SET winners = winners + 1 WHERE matches = 3"),
+    ("a draw's winners, prizes and money", "UPDATE draw_results SET rollover = rollover - 1"),
+    (
+        "a draw's winners, prizes and money",
+        "UPDATE transfers SET amount = amount - 1 WHERE kind = 'revenue';
+         UPDATE transfers SET amount = amount + 1 WHERE kind = 'rollover'",
+    ),
+];
+
+#[actix_web::test]
+async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 5_000_000).await;
+    let draw = admin.open_draw(&world, 0).await;
+    for key in ["one", "two"] {
+        let lines = json!(vec![json!({"quick_pick": true}); 100]);
+        let body = json!({"tickets": lines, "payment": "wallet"});
+        ann.post_keyed(&format!("/draws/{draw}/tickets"), key, body).await.expect(201);
+    }
+    let (cancelled, on_sale) = (admin.open_draw(&world, 0).await, admin.open_draw(&world, 5).await);
+    ann.buy_quick(cancelled, 3).await;
+    ann.order(on_sale, json!([{"from_pool": true}]), "wallet").await.expect(201);
+    ann.reserve(on_sale).await;
+    admin.conduct(draw).await;
+    admin.cancel(cancelled).await.expect(200);
+
+    // Each of them in a transaction that is taken back. No trigger and no foreign key stands in the owner's way.
+    let sql = world.sql().await;
+    for (law, spoil) in PLANTED {
+        sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
+        let found = check::look(&sql, |_| {}).await.unwrap().broken;
+        assert!(found.iter().any(|broken| broken.law.starts_with(law)), "{law}: {spoil}: {found:#?}");
+        sql.batch_execute("ROLLBACK").await.unwrap();
+    }
+
+    // The program, beside the running service and after it; and when something is off for good.
+    let home = Home::new().with("DATABASE_URL", &url(&world.database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
+    let (code, out, _) = said(&home.run(&["check"]).await);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("3 draws, 205 tickets") && out.contains("every law holds"), "{out}");
+    world.stop().await;
+    assert_eq!(said(&home.run(&["check"]).await), (Some(0), out, String::new()));
+    sql.batch_execute("UPDATE transfers SET amount = amount + 1 WHERE kind = 'purchase'").await.unwrap();
+    let (code, out, error) = said(&home.run(&["check"]).await);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(error.starts_with("lottery: ") && error.contains("laws are broken"), "{error}");
+    assert!(out.contains("BROKEN: every balance equals its transfers\n    {\"id\":"), "{out}");
+}

@@ -1,0 +1,122 @@
+//! Live events over real HTTP: what watchers hear, in which order, and what they cost the sale.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::world::{Person, World};
+
+/// An event that has not come by then never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Somebody who watches.
+struct Watcher {
+    response: Response,
+    text: String,
+}
+
+/// An event's id (if it has one), name and data.
+type Event = (Option<u32>, String, Value);
+
+impl Watcher {
+    async fn of(person: &Person, draw: i64, last: Option<u32>) -> Watcher {
+        let mut request = person.request(Method::GET, &format!("/draws/{draw}/events"));
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Watcher { response, text: String::new() }
+    }
+
+    /// The next event; none at the end.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                let event = field("event: ").map(|name| {
+                    let id = field("id: ").map(|id| id.parse().unwrap());
+                    (id, name, serde_json::from_str(&field("data: ").unwrap()).unwrap())
+                });
+                self.text = rest.to_owned();
+                if event.is_some() {
+                    return event;
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("it comes in time");
+            self.text.push_str(std::str::from_utf8(&chunk.unwrap()?).unwrap());
+        }
+    }
+
+    /// Everything up to the end, without the sales.
+    async fn story(mut self) -> Vec<Event> {
+        let mut story = Vec::new();
+        while let Some(event) = self.next().await {
+            if event.1 != "sales" {
+                story.push(event);
+            }
+        }
+        story
+    }
+}
+
+#[actix_web::test]
+async fn everybody_hears_the_sale_and_every_number_and_nothing_twice() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 100_000).await;
+    let draw = admin.open_draw(&world, 5).await;
+    let anybody = world.anybody();
+    let mut watchers = join_all((0..300).map(|_| Watcher::of(&anybody, draw, None))).await;
+    // Connected, and never reads a byte.
+    let mut deaf = TcpStream::connect(world.app().address).await.unwrap();
+    let request = format!("GET /api/v1/draws/{draw}/events HTTP/1.1\r\nHost: here\r\n\r\n");
+    deaf.write_all(request.as_bytes()).await.unwrap();
+
+    let first = &mut watchers[0];
+    assert_eq!(first.next().await, Some((Some(1), "status".to_owned(), json!({"status": "open"}))));
+    let sales = |sold: i64, fund: i64| json!({"tickets_sold": sold, "tickets_available": 5, "prize_fund": fund});
+    assert_eq!(first.next().await, Some((None, "sales".to_owned(), sales(0, 0))));
+    ann.buy(draw, &[1, 7, 13, 22, 36]).await;
+    assert_eq!(first.next().await, Some((None, "sales".to_owned(), sales(1, 5000))));
+
+    let result = admin.conduct(draw).await;
+    let stories = join_all(watchers.into_iter().map(Watcher::story)).await;
+    let status = |status: &str| json!({"status": status});
+    let numbers = result["winning_numbers"].as_array().unwrap();
+    let mut expected = vec![(2, "status", status("closed")), (3, "status", status("settling"))];
+    for (index, number) in (1..).zip(numbers) {
+        expected.push((3 + index, "number", json!({"index": index, "number": number})));
+    }
+    expected.push((100, "status", status("completed")));
+    let expected: Vec<Event> =
+        expected.into_iter().map(|(id, name, data)| (Some(id), name.to_owned(), data)).collect();
+    assert_eq!(stories[0], expected);
+    for story in &stories[1..] {
+        assert_eq!(story[1..], expected, "they first hear that it is open");
+    }
+
+    // Whoever comes again hears what is left, and is sent away when nothing is.
+    assert_eq!(Watcher::of(&anybody, draw, Some(7)).await.story().await, expected[6..]);
+    let again = anybody.request(Method::GET, &format!("/draws/{draw}/events")).header("Last-Event-ID", 100);
+    assert_eq!(again.send().await.unwrap().status(), 204);
+    anybody.get("/draws/99/events").await.refused(404, "not_found");
+    drop(deaf);
+}
+
+#[actix_web::test]
+async fn watchers_hold_no_stop_up() {
+    let mut world = World::with(|config| config.server.shutdown_timeout = Duration::from_secs(3600)).await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 0).await;
+    let mut watcher = Watcher::of(&world.anybody(), draw, None).await;
+    assert_eq!(watcher.next().await.unwrap().1, "status");
+    world.stop().await;
+    assert_eq!(watcher.story().await, []);
+}
