@@ -146,6 +146,10 @@ impl DrawActor {
     fn order(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
         let now = self.now();
         match message {
+            // One draw in a rush leaves places to the others.
+            DrawMessage::Order { reply, .. } if self.draw.on_its_way() >= self.around.options.in_flight => {
+                reply.send(Err(SaleError::Refused(Refused::Overloaded)));
+            }
             DrawMessage::Order { ask, deadline, reply } => {
                 // A payment's tickets follow it, and nothing else does: lists rest on it.
                 let decided = self.draw.order(ask, now, self.ids.in_a_row(now), &mut self.rng);

@@ -37,10 +37,13 @@ const POOL_WAIT: Duration = Duration::from_secs(120);
 const CHARGE_TRIES: usize = 60;
 const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
+/// Draws that may be in a rush at once before they take each other's places in flight.
+pub const DRAWS_IN_RUSH: usize = 2;
+
 /// What the draws need to know of the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Options {
-    /// Orders in flight, of all draws together.
+    /// Orders in flight of one draw; of all together, [`DRAWS_IN_RUSH`] times as many.
     pub in_flight: usize,
     /// Pre-made tickets that one call may create.
     pub pool_limit: usize,
@@ -317,7 +320,7 @@ impl Draws {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(Load(draw)).await;
         }
-        let in_flight = Arc::new(Semaphore::new(options.in_flight));
+        let in_flight = Arc::new(Semaphore::new(options.in_flight * DRAWS_IN_RUSH));
         Ok(Draws { registry, persistence, clock, in_flight, options })
     }
 
@@ -495,7 +498,7 @@ impl Draws {
 
     /// How many orders are let in and not answered at this moment.
     pub fn taken_places(&self) -> usize {
-        self.options.in_flight - self.free_places()
+        self.options.in_flight * DRAWS_IN_RUSH - self.free_places()
     }
 
     /// Until when whoever asks for something now waits to hear of it.

@@ -353,16 +353,21 @@ async fn more_orders_than_places_are_refused_at_once() {
     let held = world.hold(draw).await;
     let first = order_that_waits(&world, &ann, draw, quick(), "first").await;
     let second = order(&ann, draw, quick(), "second");
-    world.until("both have their places", async || free_places(&world) == 0).await;
+    // As many again are for other draws.
+    world.until("both have their places", async || free_places(&world) == 2).await;
     let third = order(&ann, draw, quick(), "third").await.unwrap();
     assert!(third.headers.contains_key("retry-after"));
     third.refused(503, "overloaded");
     assert!(!first.is_finished() && !second.is_finished(), "it waited for nobody");
+    let other = admin.open_draw(&world, 0).await;
+    let elsewhere = order(&ann, other, quick(), "elsewhere");
+    world.until("another draw has places", async || free_places(&world) == 1).await;
     held.let_go().await;
     first.await.unwrap().expect(201);
     second.await.unwrap().expect(201);
+    elsewhere.await.unwrap().expect(201);
     insist(&ann, draw, quick(), "third").await;
-    assert_eq!((paid(&world, draw).await, free_places(&world)), (3, 2));
+    assert_eq!((paid(&world, draw).await, free_places(&world)), (3, 4));
     world.check_books().await;
 }
 

@@ -195,6 +195,11 @@ impl Draw {
         Fence { draw: self.it.id, epoch: self.it.epoch }
     }
 
+    /// Records of it on their way to the database.
+    pub fn on_its_way(&self) -> usize {
+        self.out
+    }
+
     /// As the outside sees it now.
     pub fn view(&self) -> DrawView {
         let it = &self.it;
