@@ -4,6 +4,7 @@ mod charges;
 mod check;
 mod export;
 mod log;
+mod traces;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
