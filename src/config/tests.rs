@@ -336,3 +336,17 @@ fn a_named_file_must_be_there() {
     let error = Config::load(Some(&path)).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_written_is_a_configuration_or_an_error_that_shows_no_secret(
+        any in "\\PC{0,80}",
+        lines in proptest::collection::vec("(server|auth|lotteries|  port|  jwt_secret|- id| +)(: |:)?[-\\[{&*!|>'\"#%@0-9a-z,: ]{0,12}", 0..6)
+    ) {
+        for text in [any, lines.join("\n")] {
+            let secret = [("LOTTERY__AUTH__JWT_SECRET", SECRET), ("LOTTERY__SERVER__TRUSTED_PROXIES", text.as_str())];
+            let error = load(&text, &secret).map(|_| String::new()).unwrap_or_else(|error| error.to_string());
+            proptest::prop_assert!(!error.contains(SECRET));
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod charges;
 mod check;
 mod export;
+mod health;
 mod log;
 mod traces;
 
