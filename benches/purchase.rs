@@ -103,7 +103,7 @@ struct Naive {
 
 impl Naive {
     async fn new(house: &House) -> Naive {
-        let db = connect(&house.server.connection()).await.unwrap();
+        let db = connect(house.server.connection()).await.unwrap();
         let sql = [
             "UPDATE accounts SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance",
             "UPDATE accounts SET balance = balance + $2 WHERE id = $1",

@@ -27,8 +27,8 @@ const DRAW: DrawId = DrawId(fill::DRAW);
 /// A server with a database in which everything is sold, called `lottery`.
 async fn filled(directory: &std::path::Path) -> Server {
     let server = Server::start(&Options::new(directory)).await.unwrap();
-    migrate(&server.connection()).await.unwrap();
-    let db = connect(&server.connection()).await.unwrap();
+    migrate(server.connection()).await.unwrap();
+    let db = connect(server.connection()).await.unwrap();
     assert_eq!(fill::fill(&db, TICKETS, USERS, usize::MAX).await, TICKETS);
     fill::finish(&db).await;
     server
@@ -37,7 +37,7 @@ async fn filled(directory: &std::path::Path) -> Server {
 /// One draw settled, in a copy of the filled database.
 async fn settle(server: &Server, config: &mut Config) -> Duration {
     let mut database = server.connection();
-    let root = connect(database.dbname("postgres")).await.unwrap();
+    let root = connect(&*database.dbname("postgres")).await.unwrap();
     for sql in ["DROP DATABASE IF EXISTS copy", "CREATE DATABASE copy TEMPLATE lottery", "CHECKPOINT"] {
         root.batch_execute(sql).await.unwrap();
     }

@@ -27,7 +27,7 @@ use crate::cashier::Cashier;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider, ScheduleConfig};
 use crate::db::embedded::{self, Server, ServerError};
-use crate::db::{self, Db, DbError};
+use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::lottery::{Lottery, Rules};
@@ -55,6 +55,8 @@ pub enum AppError {
     Server(#[from] ServerError),
     #[error("database.url: {0}")]
     Url(tokio_postgres::Error),
+    #[error("database.tls_ca: {0}")]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Database(#[from] DbError),
     #[error(transparent)]
@@ -73,7 +75,7 @@ pub enum AppError {
 
 /// A database to work with: a server of our own, or somebody's by its URL.
 pub struct Database {
-    pub config: tokio_postgres::Config,
+    pub target: Target,
     server: Option<Server>,
 }
 
@@ -88,8 +90,9 @@ impl Database {
     /// Connects to the configured database, or starts the private one.
     pub async fn open(config: &Config, used: Use) -> Result<Database, AppError> {
         if let Some(url) = &config.database.url {
-            let config = url.expose_secret().parse().map_err(AppError::Url)?;
-            return Ok(Database { config, server: None });
+            let url = url.expose_secret().parse().map_err(AppError::Url)?;
+            let target = Target::new(url, config.database.tls_ca.as_deref())?;
+            return Ok(Database { target, server: None });
         }
         let mut options = embedded::Options::new(&config.data_dir);
         options.install = config.database.install;
@@ -97,7 +100,7 @@ impl Database {
             Use::Serve => Server::start(&options).await?,
             Use::Command => Server::start_or_join(&options).await?,
         };
-        Ok(Database { config: server.connection(), server: Some(server) })
+        Ok(Database { target: server.connection().into(), server: Some(server) })
     }
 
     /// Stops the private server, if this started it.
@@ -145,16 +148,16 @@ impl App {
         plans: Vec<Plan>,
         clock: Clock,
     ) -> Result<App, AppError> {
-        let applied = db::migrate(&database.config).await?;
+        let applied = db::migrate(&database.target).await?;
         tracing::info!(applied, "the schema is up to date");
         let jwt_secret = jwt_secret(config)?;
-        let db = Db::new(&database.config, config.database.pool_size)?;
+        let db = Db::new(&database.target, config.database.pool_size)?;
 
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
         let arbiter = Arbiter::new();
         let Actors { draws, persistence, board } =
-            actors(&arbiter, config, &database.config, &db, &lotteries, &clock, metrics.writer()).await?;
+            actors(&arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = currency(config)?;
         let cashier = Cashier::new(
             provider(config)?,
@@ -249,7 +252,7 @@ struct Actors {
 async fn actors(
     arbiter: &Arbiter,
     config: &Config,
-    database: &tokio_postgres::Config,
+    database: &Target,
     db: &Db,
     lotteries: &[Lottery],
     clock: &Clock,

@@ -5,6 +5,7 @@ mod admin;
 mod check;
 mod demo;
 mod export;
+mod health;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,8 @@ enum Command {
     Serve,
     /// Brings the database's schema up to date, and does nothing else.
     Migrate,
+    /// Asks the service on this machine whether it is ready.
+    Health,
     /// Manages admins.
     Admin {
         #[command(subcommand)]
@@ -90,6 +93,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&config).await,
         Command::Migrate => migrate(&config).await,
+        Command::Health => health::run(&config).await,
         Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
         Command::Check => check::run(&config).await,
         Command::Export(asked) => export::run(&config, asked).await,
@@ -98,7 +102,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 async fn serve(config: &Config) -> Result<(), CliError> {
-    telemetry::init(&config.log.level, config.log.format)?;
+    let _spans = telemetry::init(&config.log.level, config.log.format, config.telemetry.otlp_endpoint.as_deref())?;
     allow_open_files();
     // Heard from here on: whoever stops it while it starts, or the moment it answers, does not kill it.
     let mut stop_signal = std::pin::pin!(stop_signal());
@@ -150,7 +154,7 @@ async fn received(signal: std::io::Result<Signal>) {
 async fn migrate(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, Use::Command).await?;
-    let applied = db::migrate(&database.config).await;
+    let applied = db::migrate(&database.target).await;
     database.close().await?;
     println!("{} migrations applied", applied?);
     Ok(())

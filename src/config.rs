@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+use tokio_postgres::config::SslMode;
 
 use crate::telemetry::Format;
 
@@ -36,6 +37,7 @@ pub struct Config {
     pub persistence: Persistence,
     pub limits: Limits,
     pub log: Log,
+    pub telemetry: Telemetry,
     pub payments: Payments,
     /// At least one, with distinct ids.
     pub lotteries: Vec<LotteryConfig>,
@@ -97,6 +99,8 @@ impl TryFrom<String> for ForwardedHeader {
 pub struct Database {
     /// `None`: a private Postgres in the data directory. A secret, for it may hold a password.
     pub url: Option<SecretString>,
+    /// PEM. None: whom the system trusts.
+    pub tls_ca: Option<PathBuf>,
     pub pool_size: usize,
     pub install: bool,
 }
@@ -156,6 +160,13 @@ pub struct Log {
     /// A filter in the notation of `RUST_LOG`; telemetry judges it.
     pub level: String,
     pub format: Format,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// `None`: no traces, unless the environment names a collector in the way of OpenTelemetry.
+    pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -334,6 +345,9 @@ impl Config {
                 "must be an origin such as https://shop.example",
             );
         }
+        let collector = self.telemetry.otlp_endpoint.as_deref().unwrap_or("http://");
+        let spoken = collector.starts_with("http://") || collector.starts_with("https://");
+        check.that("telemetry.otlp_endpoint", spoken, "must be like http://collector:4318");
         check.that("data_dir", !self.data_dir.as_os_str().is_empty(), "must not be empty");
         check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
@@ -354,13 +368,18 @@ impl Config {
     }
 
     fn check_secrets(&self, check: &mut Check) {
+        let mut verifies = false;
         if let Some(url) = &self.database.url {
             // The parser's own words might quote a piece of the password.
-            let parses = url.expose_secret().parse::<tokio_postgres::Config>().is_ok();
-            check.that("database.url", parses, "must be like postgres://user:password@host/name");
+            let parsed = url.expose_secret().parse::<tokio_postgres::Config>();
+            let what = "must be like postgres://user:password@host/name; sslmode is disable, prefer or require";
+            check.that("database.url", parsed.is_ok(), what);
+            verifies = parsed.is_ok_and(|url| url.get_ssl_mode() == SslMode::Require);
             let set = self.auth.jwt_secret.is_some();
             check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
         }
+        let idle = self.database.tls_ca.is_some() && !verifies;
+        check.that("database.tls_ca", !idle, "needs sslmode=require in database.url");
         if let Some(secret) = &self.auth.jwt_secret {
             let long = secret.expose_secret().len() >= SECRET_BYTES;
             check.that("auth.jwt_secret", long, "must be at least 32 bytes (`openssl rand -base64 32`)");

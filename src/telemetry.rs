@@ -1,17 +1,23 @@
-//! The log: one event a line, in UTC, for people or as JSON. Knows nothing of what is logged.
+//! The log: one event a line, in UTC, for people or as JSON. Knows nothing of what is logged. Traces, where
+//! they are wanted, are in `telemetry/spans.rs`.
 //!
 //! The service writes to standard output and leaves keeping and turning the log to whoever runs it
 //! (12factor.net/logs). Commands whose standard output is their answer write to standard error.
+
+mod spans;
 
 use std::env;
 use std::io::{IsTerminal, stderr, stdout};
 
 use serde::Deserialize;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, registry};
+
+pub use spans::Spans;
 
 /// How an event is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -40,6 +46,8 @@ impl TryFrom<String> for Format {
 pub enum TelemetryError {
     #[error("{key}: {filter:?} is no filter such as `info` or `info,lottery::http=debug`")]
     Filter { key: &'static str, filter: String },
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Collector(String),
     #[error("the log is already set up")]
     Twice,
 }
@@ -49,16 +57,19 @@ const KEY: &str = "log.level";
 const VARIABLE: &str = "RUST_LOG";
 
 /// The log of the service, to standard output. A `RUST_LOG` that is set and not empty wins over `filter`,
-/// which is `log.level`; a bad one is an error that names whichever it was.
-pub fn init(filter: &str, format: Format) -> Result<(), TelemetryError> {
+/// which is `log.level`; a bad one is an error that names whichever it was. Where a collector is named, here or
+/// in the environment, it gets the traces for as long as what this returns is kept.
+pub fn init(filter: &str, format: Format, collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
     let filter = choose(filter, env::var(VARIABLE).ok().as_deref())?;
-    install(subscriber(filter, format, colour(stdout().is_terminal()), stdout))
+    let spans = Spans::wanted(collector)?;
+    install(subscriber(filter, format, colour(stdout().is_terminal()), stdout, spans.as_ref()))?;
+    Ok(spans)
 }
 
 /// The log of a command, to standard error: warnings and worse, unless `RUST_LOG` says otherwise.
 pub fn init_command() -> Result<(), TelemetryError> {
     let filter = choose("warn", env::var(VARIABLE).ok().as_deref())?;
-    install(subscriber(filter, Format::Pretty, colour(stderr().is_terminal()), stderr))
+    install(subscriber(filter, Format::Pretty, colour(stderr().is_terminal()), stderr, None))
 }
 
 fn choose(configured: &str, variable: Option<&str>) -> Result<Targets, TelemetryError> {
@@ -79,15 +90,26 @@ fn colour(terminal: bool) -> bool {
     terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn subscriber<W>(filter: Targets, format: Format, ansi: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    filter: Targets,
+    format: Format,
+    ansi: bool,
+    writer: W,
+    spans: Option<&Spans>,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_ansi(ansi).with_writer(writer);
     let silent = filter_fn(tells_no_secret);
-    match format {
-        Format::Pretty => Box::new(log.finish().with(filter).with(silent)),
-        Format::Json => Box::new(log.json().flatten_event(true).finish().with(filter).with(silent)),
+    let log = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
+    let log = match format {
+        Format::Pretty => log.boxed(),
+        Format::Json => log.json().flatten_event(true).boxed(),
+    };
+    match spans {
+        None => Box::new(registry().with(log).with(filter).with(silent)),
+        // What the log leaves out may still be traced.
+        Some(spans) => Box::new(registry().with(log.with_filter(filter)).with(spans.layer()).with(silent)),
     }
 }
 
@@ -124,7 +146,7 @@ mod tests {
     fn logged(filter: &str, format: Format) -> String {
         let paper = Paper::default();
         let sink = paper.clone();
-        let log = subscriber(choose(filter, None).unwrap(), format, false, move || sink.clone());
+        let log = subscriber(choose(filter, None).unwrap(), format, false, move || sink.clone(), None);
         tracing::subscriber::with_default(log, || {
             tracing::info!(draw = 7, "opened");
             tracing::debug!("hidden");

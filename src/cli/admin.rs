@@ -24,8 +24,8 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
 
     let database = Database::open(config, Use::Command).await?;
     let made = async {
-        db::migrate(&database.config).await?;
-        let db = Db::new(&database.config, 1)?;
+        db::migrate(&database.target).await?;
+        let db = Db::new(&database.target, 1)?;
         let now = Clock::system().now();
         crate::actors::persistence::insert_user(&db, (&username, &email, None), &hash, Role::Admin, now).await
     };

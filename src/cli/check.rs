@@ -16,7 +16,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, Use::Command).await?;
     let checked = async {
-        let client = db::connect(&database.config).await?;
+        let client = db::connect(&database.target).await?;
         with_progress(&client, demo::bar("the books are checked", 0)).await
     };
     let checked = checked.await;

@@ -51,7 +51,7 @@ pub async fn run(config: &Config, asked: ExportTable) -> Result<(), CliError> {
     let currency = app::currency(config)?;
     let database = Database::open(config, Use::Command).await?;
     let exported = async {
-        let client = db::connect(&database.config).await.map_err(db::DbError::from)?;
+        let client = db::connect(&database.target).await.map_err(db::DbError::from)?;
         let draw = asked.draw.map(DrawId);
         let bar = demo::bar("rows are written", rows::estimate(&client, asked.table, draw).await?);
         let export = Export::begin(client, asked.table, draw, currency).await?;

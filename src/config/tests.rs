@@ -84,6 +84,7 @@ fn every_key_has_its_variable() {
         ("server.shutdown_timeout", "7s", "shutdown_timeout: 7s"),
         ("data_dir", "/var/lib/lottery", r#"data_dir: "/var/lib/lottery""#),
         ("database.url", URL, "url: Some("),
+        ("database.tls_ca", "/etc/lottery/ca.pem", "tls_ca: Some("),
         ("database.pool_size", "21", "pool_size: 21"),
         ("database.install", "false", "install: false"),
         ("auth.jwt_secret", SECRET, "jwt_secret: Some("),
@@ -108,6 +109,7 @@ fn every_key_has_its_variable() {
         ("limits.orders_in_flight", "1025", "orders_in_flight: 1025"),
         ("log.level", "debug", r#"level: "debug""#),
         ("log.format", "json", "format: Json"),
+        ("telemetry.otlp_endpoint", "http://collector:4318", r#"otlp_endpoint: Some("http://collector:4318")"#),
         ("payments.provider", "stripe", "provider: Stripe"),
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
@@ -118,7 +120,10 @@ fn every_key_has_its_variable() {
     for (key, value, shown) in keys {
         let name = variable(key);
         let mut variables = vec![(name.as_str(), value)];
-        if key == "database.url" {
+        if key == "database.tls_ca" {
+            variables.push(("DATABASE_URL", "postgres://db/lottery?sslmode=require"));
+        }
+        if key == "database.url" || key == "database.tls_ca" {
             variables.push(("LOTTERY__AUTH__JWT_SECRET", SECRET));
         }
         if value == "stripe" {
@@ -305,6 +310,11 @@ fn a_database_of_ones_own_demands_a_secret() {
     let digits = "1".repeat(32);
     assert!(refusal(&format!("auth: {{jwt_secret: {digits}}}"), &[]).starts_with("auth.jwt_secret: "));
     good(&format!("auth: {{jwt_secret: '{digits}'}}"), &[("DATABASE_URL", URL)]);
+    for url in [URL, ""] {
+        let error =
+            refusal("database: {tls_ca: ca.pem}", &[("DATABASE_URL", url), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+        assert_eq!(error, "database.tls_ca: needs sslmode=require in database.url");
+    }
     good("", &[("DATABASE_URL", "host=/run/postgresql dbname=lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
 }
 
@@ -325,4 +335,18 @@ fn a_named_file_must_be_there() {
     let path = home.path().join("mine.yaml");
     let error = Config::load(Some(&path)).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_written_is_a_configuration_or_an_error_that_shows_no_secret(
+        any in "\\PC{0,80}",
+        lines in proptest::collection::vec("(server|auth|lotteries|  port|  jwt_secret|- id| +)(: |:)?[-\\[{&*!|>'\"#%@0-9a-z,: ]{0,12}", 0..6)
+    ) {
+        for text in [any, lines.join("\n")] {
+            let secret = [("LOTTERY__AUTH__JWT_SECRET", SECRET), ("LOTTERY__SERVER__TRUSTED_PROXIES", text.as_str())];
+            let error = load(&text, &secret).map(|_| String::new()).unwrap_or_else(|error| error.to_string());
+            proptest::prop_assert!(!error.contains(SECRET));
+        }
+    }
 }

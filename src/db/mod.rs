@@ -3,14 +3,17 @@
 
 pub mod embedded;
 pub mod read;
+mod tls;
 
 use std::pin::pin;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::TryStreamExt;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row};
+
+pub use tls::{Target, TlsError};
 
 mod migrations {
     refinery::embed_migrations!("migrations");
@@ -89,7 +92,7 @@ pub fn is_passing(error: &tokio_postgres::Error) -> bool {
 #[derive(Clone)]
 pub struct Db {
     pool: Pool,
-    config: Config,
+    target: Target,
 }
 
 /// The pool's connections: opened, of those not in use, and wished for by somebody who waits.
@@ -102,9 +105,10 @@ pub struct Connections {
 
 impl Db {
     /// A pool of at most `size` connections. Nothing is opened before it is needed.
-    pub fn new(config: &Config, size: usize) -> Result<Db, DbError> {
+    pub fn new(target: impl Into<Target>, size: usize) -> Result<Db, DbError> {
+        let target = target.into();
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config.clone(), NoTls, recycle);
+        let manager = Manager::from_config(target.config.clone(), target.tls.clone(), recycle);
         let pool = Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(POOL_WAIT))
@@ -112,7 +116,7 @@ impl Db {
             .recycle_timeout(Some(POOL_WAIT))
             .runtime(Runtime::Tokio1)
             .build()?;
-        Ok(Db { pool, config: config.clone() })
+        Ok(Db { pool, target })
     }
 
     /// A connection of the pool, for a few statements of one transaction.
@@ -128,7 +132,7 @@ impl Db {
 
     /// A connection beside the pool, for what holds it for long.
     pub async fn dedicated(&self) -> Result<tokio_postgres::Client, DbError> {
-        let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.config));
+        let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.target));
         Ok(connecting.await.map_err(|_| DbError::Silent(POOL_WAIT))??)
     }
 
@@ -191,8 +195,9 @@ impl Db {
 }
 
 /// Opens a connection of its own and keeps it going until the client is dropped.
-pub async fn connect(config: &Config) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
+pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let Target { config, tls } = target.into();
+    let (client, connection) = config.connect(tls).await?;
     tokio::spawn(async move {
         // Whoever uses the client sees the error too; here it only ends the task.
         if let Err(error) = connection.await {
@@ -204,8 +209,8 @@ pub async fn connect(config: &Config) -> Result<tokio_postgres::Client, tokio_po
 
 /// Brings the schema up to date; returns how many migrations it applied. Safe to call from several
 /// processes at once.
-pub async fn migrate(config: &Config) -> Result<usize, DbError> {
-    let mut client = connect(config).await?;
+pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
+    let mut client = connect(target).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     // The lock goes with the connection.
     let report = migrations::migrations::runner().run_async(&mut client).await?;

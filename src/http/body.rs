@@ -154,4 +154,16 @@ mod tests {
         }
         assert!(parse::<Order>(b" {\"amount\": 1}\n").is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_sent_is_a_body_or_a_problem(
+            bytes: Vec<u8>, text in r#"[{}\[\]":,ticketsnumbrqu_kp0-9.eE+\- \\]{0,60}"#, deep in 0_usize..2_000
+        ) {
+            for body in [bytes, text.into_bytes(), b"{\"tickets\":[".repeat(deep)] {
+                let parsed = parse::<crate::http::tickets::OrderBody>(&body);
+                proptest::prop_assert!(parsed.is_ok() || parsed.is_err_and(|problem| problem.cause().is_none()));
+            }
+        }
+    }
 }

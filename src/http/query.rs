@@ -86,3 +86,35 @@ impl<T> List<T> {
 pub fn path_id<T: FromStr>(request: &HttpRequest, what: &str) -> Result<T, Problem> {
     request.match_info().get("id").and_then(|text| text.parse().ok()).ok_or_else(|| Problem::not_found(what))
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn page<C: FromStr>(query: &str) -> Option<Page<C>> {
+        let request = TestRequest::with_uri(&format!("/?{query}")).to_http_request();
+        Query::of(&request, &["limit", "cursor"]).and_then(|query| query.page()).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_is_a_page_or_a_problem(
+            query in "((limit|cursor|li%6Dit)=[0-9A-Za-z_%=+-]{0,30}&?){0,4}|[!$-;=?-Z_a-z~]{0,60}"
+        ) {
+            for page in [page::<i64>(&query).map(|page| page.limit), page::<Uuid>(&query).map(|page| page.limit)] {
+                prop_assert!(page.is_none_or(|limit| (1..=MAX_PAGE).contains(&limit)));
+            }
+        }
+
+        #[test]
+        fn a_cursor_leads_back_to_where_it_came_from(id: i64) {
+            let list = List::of(Rows { items: vec![()], next: Some(id) }, |row| row);
+            let query = format!("limit=7&cursor={}", list.next_cursor.unwrap());
+            prop_assert_eq!(page::<i64>(&query).map(|page| (page.after, page.limit)), Some((Some(id), 7)));
+        }
+    }
+}

@@ -83,9 +83,9 @@ async fn filled() -> Option<i64> {
     let root = connect(server()).await.unwrap();
     if root.query("SELECT FROM pg_database WHERE datname = $1", &[&TEMPLATE]).await.unwrap().is_empty() {
         root.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-        migrate(&named(TEMPLATE)).await.unwrap();
+        migrate(named(TEMPLATE)).await.unwrap();
     }
-    let db = connect(&named(TEMPLATE)).await.unwrap();
+    let db = connect(named(TEMPLATE)).await.unwrap();
     let before = fill::sold(&db).await;
     if before < tickets {
         let started = Instant::now();

@@ -3,7 +3,9 @@
 mod charges;
 mod check;
 mod export;
+mod health;
 mod log;
+mod traces;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

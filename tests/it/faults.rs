@@ -140,7 +140,7 @@ async fn server_of_its_own() -> (tempfile::TempDir, Server) {
     let mut options = Options::new(directory.path());
     options.settings.push(("wal_writer_delay".to_owned(), "10s".to_owned()));
     let server = Server::start(&options).await.unwrap();
-    migrate(&server.connection()).await.unwrap();
+    migrate(server.connection()).await.unwrap();
     (directory, server)
 }
 

@@ -20,5 +20,6 @@ mod server;
 mod signed;
 mod smoke;
 mod tickets;
+mod tls;
 mod users;
 mod world;

@@ -65,7 +65,7 @@ fn start() -> Config {
             let server = Server::start(&options).await.unwrap();
             let config = server.connection();
             connect(&config).await.unwrap().batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-            migrate(&named(&config, TEMPLATE)).await.unwrap();
+            migrate(named(&config, TEMPLATE)).await.unwrap();
             ready.send(config).unwrap();
             std::future::pending::<()>().await;
         });

@@ -81,7 +81,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     let server = Server::start(&ServerOptions::new(directory.path())).await.unwrap();
     let board = Board::default();
     let draws = draws(&server, &board).await;
-    let db = Db::new(&server.connection(), 1).unwrap();
+    let db = Db::new(server.connection(), 1).unwrap();
     let ann = player(&draws, &db).await;
     let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
     let any = || vec![AskLine::FromPool];

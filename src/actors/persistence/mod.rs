@@ -18,7 +18,7 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
 use crate::actors::board::Board;
-use crate::db::Db;
+use crate::db::{Db, Target};
 use crate::domain::money::Currency;
 use crate::domain::record::{Accepted, Record, Refused};
 
@@ -78,14 +78,14 @@ impl Persistence {
     /// Starts the actor on the current arbiter. `writer` says where its own connection leads; `db` is the
     /// pool for the writes that stand apart from the sale.
     pub fn start(
-        writer: tokio_postgres::Config,
+        writer: impl Into<Target>,
         db: Db,
         currency: Currency,
         board: Board,
         limits: Limits,
         meters: Meters,
     ) -> Persistence {
-        let writer = Writer::new(writer, currency, board);
+        let writer = Writer::new(writer.into(), currency, board);
         let mailbox = Mailbox::new(writer, limits, meters).start();
         Persistence { records: mailbox.clone().recipient(), mailbox, db, limits }
     }

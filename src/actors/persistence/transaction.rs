@@ -9,13 +9,13 @@ use futures_util::future::{self, Either};
 use tokio::time::sleep;
 use tokio::try_join;
 use tokio_postgres::error::{Severity, SqlState};
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::{Client, Error};
 
 use super::known::{Known, Touched};
 use super::write::payout;
 use super::write::sales::{self, Statements};
 use crate::actors::board::Board;
-use crate::db;
+use crate::db::{self, Target};
 use crate::domain::money::Currency;
 
 /// Between two tries to reach the database.
@@ -128,7 +128,7 @@ impl Session {
 
 /// The one who writes.
 pub struct Writer {
-    config: Config,
+    target: Target,
     pub(super) currency: Currency,
     board: Board,
     pub(super) session: Option<Session>,
@@ -138,8 +138,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(config: Config, currency: Currency, board: Board) -> Writer {
-        Writer { config, currency, board, session: None, known: Known::default(), wary: 0 }
+    pub fn new(target: Target, currency: Currency, board: Board) -> Writer {
+        Writer { target, currency, board, session: None, known: Known::default(), wary: 0 }
     }
 
     /// The connection, opened if it is not; one try.
@@ -150,7 +150,7 @@ impl Writer {
         match &mut self.session {
             Some(session) => Ok(session),
             empty => {
-                let client = db::connect(&self.config).await?;
+                let client = db::connect(&self.target).await?;
                 let statements = Statements::prepare(&client).await?;
                 let payout = payout::Statements::prepare(&client).await?;
                 let writer = sales::new_writer(&client).await?;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Everything that carries a secret once, with the secrets it carried.
-async fn walk(service: &Service, home: &Home) -> Vec<String> {
+pub(super) async fn walk(service: &Service, home: &Home) -> Vec<String> {
     let anybody = service.anybody();
     let mut secrets = vec![SECRET.to_owned(), PASSWORD.to_owned(), "$argon2id$".to_owned()];
     let draw = service.open_draw(home).await;

@@ -1,0 +1,152 @@
+//! Which database, and how the way there is kept from others' eyes and hands. Knows certificates, and no
+//! statement.
+//!
+//! As with libpq, `sslmode` says what is wanted: `disable` never encrypts; `prefer`, the default, encrypts
+//! where the server can, and believes whoever answers; `require` verifies the certificate and the name in it
+//! (libpq calls that `verify-full`; nothing less is worth having). A unix socket is never encrypted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// What the server must be asked for where TLS is the first thing said (`sslnegotiation=direct`).
+const PROTOCOL: &[u8] = b"postgresql";
+
+/// A database to connect to, and whose word for being it is believed.
+#[derive(Clone)]
+pub struct Target {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+}
+
+/// Why no server could be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{} holds no certificates in PEM: {cause}", path.display())]
+    Authorities { path: PathBuf, cause: String },
+    #[error("the system's certificates cannot be used: {0}")]
+    System(rustls::Error),
+}
+
+impl Target {
+    /// With `sslmode=require` the server's certificate must come from the authorities in this file, else from
+    /// those that the system trusts.
+    pub fn new(config: Config, authorities: Option<&Path>) -> Result<Target, TlsError> {
+        if config.get_ssl_mode() != SslMode::Require {
+            return Ok(Target::from(&config));
+        }
+        let verifier = match authorities {
+            Some(path) => return Ok(Target::verified(&config, roots(path)?)),
+            None => Verifier::new(provider()).map_err(TlsError::System)?,
+        };
+        Ok(Target::believing(&config, Arc::new(verifier)))
+    }
+
+    fn believing(config: &Config, verifier: Arc<dyn ServerCertVerifier>) -> Target {
+        let tls = builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        Target::with(config, tls)
+    }
+
+    fn verified(config: &Config, roots: RootCertStore) -> Target {
+        Target::with(config, builder().with_root_certificates(roots).with_no_client_auth())
+    }
+
+    fn with(config: &Config, mut tls: ClientConfig) -> Target {
+        let mut config = config.clone();
+        if config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
+            config.ssl_mode(SslMode::Disable);
+        }
+        tls.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Target { config, tls: MakeRustlsConnect::new(tls) }
+    }
+}
+
+/// Nobody's word was asked for: with `sslmode=require` nobody is believed.
+impl From<&Config> for Target {
+    fn from(config: &Config) -> Target {
+        match config.get_ssl_mode() {
+            SslMode::Require => Target::verified(config, RootCertStore::empty()),
+            _ => Target::believing(config, Arc::new(Anybody(provider()))),
+        }
+    }
+}
+
+impl From<Config> for Target {
+    fn from(config: Config) -> Target {
+        Target::from(&config)
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Target {
+        target.clone()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    let versions = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    versions.expect("the provider has the suites of TLS 1.2 and 1.3")
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let useless = |cause: String| TlsError::Authorities { path: path.to_owned(), cause };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| useless(error.to_string()))? {
+        let certificate = certificate.map_err(|error| useless(error.to_string()))?;
+        roots.add(certificate).map_err(|error| useless(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(useless("it has none at all".to_owned())) } else { Ok(roots) }
+}
+
+/// Believes whoever answers, so that nobody can merely listen. Who could answer in the server's stead could
+/// also say that it has no TLS, and `prefer` would go on in the clear.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

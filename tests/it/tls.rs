@@ -1,0 +1,131 @@
+//! The way to a database that speaks TLS: whom it believes, and that every connection takes it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use lottery::db::embedded::{Options, Server};
+use lottery::db::{Target, connect, describe};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+use crate::world::World;
+
+/// The name in the server's certificate.
+const NAME: &str = "db.test";
+
+/// An authority, and what it says of itself.
+fn authority() -> (Issuer<'static, KeyPair>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    (Issuer::new(params, key), pem)
+}
+
+/// A server that speaks TLS over TCP, at an address of this machine that no other test has.
+struct Encrypted {
+    directory: TempDir,
+    server: Server,
+    address: String,
+}
+
+impl Encrypted {
+    async fn start() -> Encrypted {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let pid = std::process::id();
+        let address = format!("127.{}.{}.7", pid / 250 % 250 + 1, pid % 250 + 1);
+        let settings = vec![("listen_addresses".into(), address.clone())];
+        let server =
+            Server::start(&Options { settings, ..Options::new(directory.path().join("data")) }).await.unwrap();
+        let encrypted = Encrypted { directory, server, address };
+        encrypted.certify().await;
+        encrypted
+    }
+
+    /// Has the server certified by an authority, whose own certificate is `right.pem`; `wrong.pem` is another's.
+    async fn certify(&self) {
+        let sql = connect(self.server.connection()).await.unwrap();
+        let cluster: String = sql.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
+        let owner = fs::metadata(&cluster).unwrap();
+        let (issuer, right) = authority();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        for (name, pem) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
+            let path = Path::new(&cluster).join(name);
+            fs::write(&path, pem).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        fs::write(self.path("right.pem"), right).unwrap();
+        fs::write(self.path("wrong.pem"), authority().1).unwrap();
+        fs::write(self.path("empty.pem"), "").unwrap();
+        sql.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        // A reload is done when the first session begins that knows of it.
+        while connect(self.server.connection())
+            .await
+            .unwrap()
+            .query_one("SHOW ssl", &[])
+            .await
+            .unwrap()
+            .get::<_, &str>(0)
+            == "off"
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn url(&self, host: &str, mode: &str) -> String {
+        format!("host={host} hostaddr={} user=lottery dbname=lottery sslmode={mode}", self.address)
+    }
+
+    /// Whether the connection is encrypted; or why there is none.
+    async fn tried(&self, host: &str, mode: &str, authorities: &str) -> Result<bool, String> {
+        let config = self.url(host, mode).parse().unwrap();
+        let path = self.path(authorities);
+        let target = Target::new(config, Some(&path)).map_err(|error| error.to_string())?;
+        let sql = connect(&target).await.map_err(|error| describe(&error))?;
+        let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        Ok(sql.query_one(ssl, &[]).await.unwrap().get(0))
+    }
+}
+
+#[actix_web::test]
+async fn the_database_is_believed_by_its_certificate_and_every_connection_is_encrypted() {
+    let encrypted = Encrypted::start().await;
+    assert_eq!(encrypted.tried(NAME, "disable", "right.pem").await, Ok(false));
+    assert_eq!(encrypted.tried(NAME, "prefer", "wrong.pem").await, Ok(true), "it believes anybody");
+    assert_eq!(encrypted.tried(NAME, "require", "right.pem").await, Ok(true));
+    for (host, authorities, why) in [
+        (NAME, "wrong.pem", "invalid peer certificate"),
+        ("other.test", "right.pem", "not valid for name"),
+        (NAME, "empty.pem", "no certificates"),
+        (NAME, "missing.pem", "no certificates"),
+    ] {
+        let error = encrypted.tried(host, "require", authorities).await.unwrap_err();
+        assert!(error.contains(why), "{host}, {authorities}: {error}");
+    }
+    // Without a word about whom to believe, nobody is; the system does not know this authority.
+    let config: tokio_postgres::Config = encrypted.url(NAME, "require").parse().unwrap();
+    assert!(connect(&config).await.is_err());
+    assert!(connect(Target::new(config, None).unwrap()).await.is_err());
+
+    let mut world = World::on(encrypted.server.connection(), |config| {
+        config.database.url = Some(encrypted.url(NAME, "require").into());
+        config.database.tls_ca = Some(encrypted.path("right.pem"));
+    })
+    .await;
+    let ann = world.rich_player("ann", 500).await;
+    ann.get("/wallet").await.expect(200);
+    let all = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL";
+    assert!(world.count(all).await >= 2, "the writer, and who reads");
+    assert_eq!(world.count(&format!("{all} AND NOT ssl")).await, 0);
+    world.stop().await;
+    encrypted.server.stop().await.unwrap();
+}
