@@ -34,6 +34,7 @@ const MAX_REASON: usize = 500;
 #[schema(as = NewDraw, example = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T20:00:00Z", "draw_at": "2099-01-01T20:05:00Z"}))]
 pub struct CreateBody {
     lottery: String,
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     price: Option<i64>,
     sales_open_at: Option<Timestamp>,
     sales_close_at: Timestamp,
@@ -213,6 +214,7 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewPoolTickets, example = json!({"count": 1000}))]
 pub struct PoolBody {
+    #[schema(minimum = 1)]
     count: i64,
 }
 
@@ -297,6 +299,7 @@ pub async fn conduct(
 #[serde(deny_unknown_fields)]
 #[schema(as = Cancellation, example = json!({"reason": "the drum is broken"}))]
 pub struct CancelBody {
+    #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }
 

@@ -26,10 +26,13 @@ const MAX_LOGIN: usize = 254;
 #[serde(deny_unknown_fields)]
 #[schema(as = Registration, example = json!({"username": "ann", "email": "ann@example.com", "password": "battery staple", "name": "Ann"}))]
 pub struct Register {
+    #[schema(pattern = "^[A-Za-z0-9_.-]{3,32}$")]
     username: String,
+    #[schema(max_length = 254)]
     email: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     password: SecretString,
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
 }
 
@@ -239,7 +242,7 @@ pub async fn me(state: Shared, caller: Caller) -> Result<web::Json<User>, Proble
 pub struct ChangePassword {
     #[schema(value_type = String)]
     current_password: SecretString,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 
@@ -277,7 +280,7 @@ pub async fn change_password(
 pub struct ResetPassword {
     #[schema(value_type = String)]
     token: SecretString,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 

@@ -30,7 +30,7 @@ pub async fn page() -> Result<HttpResponse, Problem> {
 
 /// What the page loads.
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let (content_type, bytes) = load(request.match_info().query("file"))?;
+    let (content_type, bytes) = load(request.match_info().get("file").unwrap_or_default())?;
     Ok(answer(&content_type, bytes))
 }
 

@@ -39,13 +39,14 @@ pub fn check(method: &str, path: &str, status: u16, body: &Value) {
     let path = path.split('?').next().unwrap();
     let parts: Vec<&str> = path.split('/').collect();
     let fits = |pattern: &str| {
-        let pattern: Vec<&str> = pattern.split('/').collect();
-        let fits = |(part, known): (&&str, &&str)| part == known || known.starts_with('{');
-        pattern.len() == parts.len() && parts.iter().zip(&pattern).all(fits)
+        let mut both = parts.iter().zip(pattern.split('/'));
+        pattern.split('/').count() == parts.len()
+            && both.all(|(part, known)| *part == known || known.starts_with('{'))
     };
+    let paths = DOCUMENT["paths"].as_object().unwrap().iter().filter(|(pattern, _)| fits(pattern));
+    let calls = paths.filter_map(|(pattern, calls)| Some((pattern, calls.get(method.to_lowercase())?)));
     // What is named wins over what may be anything.
-    let call = calls().filter(|(known, ..)| known == method).filter(|(_, pattern, _)| fits(pattern));
-    let Some((_, pattern, call)) = call.min_by_key(|(_, pattern, _)| pattern.matches('{').count()) else { return };
+    let Some((pattern, call)) = calls.min_by_key(|(pattern, _)| pattern.matches('{').count()) else { return };
     let response = call["responses"].get(status.to_string());
     let response = resolved(response.unwrap_or_else(|| panic!("{method} {pattern} answers {status}: {body}")));
     if status >= 400 {
