@@ -13,6 +13,7 @@ use actix::{Actor, Addr, Message};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use utoipa::ToSchema;
 
 use super::board::{Board, RECENT};
 use super::persistence::{Persistence, StepError};
@@ -100,7 +101,8 @@ impl From<StepError> for StepRefusal {
 }
 
 /// New pool tickets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"created": 1000, "tickets_available": 1000}))]
 pub struct Pooled {
     pub created: usize,
     pub tickets_available: i64,

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::id::{PaymentId, TicketId};
 use super::money::{Currency, Money};
 
 /// What a payment is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentKind {
     Purchase,
@@ -16,7 +17,7 @@ pub enum PaymentKind {
 }
 
 /// How far a payment has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
     Pending,
@@ -28,7 +29,7 @@ pub enum PaymentStatus {
 }
 
 /// What a payment is made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     Wallet,
@@ -88,15 +89,22 @@ impl Method {
 }
 
 /// A payment, field by field as the contract gives it.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",
+    "method": "wallet", "ticket_ids": ["01980000-0000-7000-8000-000000000002"], "failure_code": null,
+    "created_at": "2030-05-01T12:00:00Z", "updated_at": "2030-05-01T12:00:00Z"
+}))]
 pub struct Payment {
     pub id: PaymentId,
     pub kind: PaymentKind,
     pub status: PaymentStatus,
     pub amount: Money,
     pub currency: Currency,
+    #[schema(required)]
     pub method: Option<Method>,
     pub ticket_ids: Vec<TicketId>,
+    #[schema(required)]
     pub failure_code: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

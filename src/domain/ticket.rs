@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::game::Pick;
 use super::id::{DrawId, LotteryId, PoolTicketId, TicketId};
 use super::money::Money;
 
 /// Where a ticket's numbers came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     Chosen,
@@ -33,7 +34,7 @@ impl Origin {
 }
 
 /// What has become of a ticket. Won, lost and refunded follow from its draw and are never written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TicketStatus {
     Reserved,
@@ -73,22 +74,33 @@ impl TicketStatus {
 }
 
 /// A ticket, field by field as the contract gives it.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01980000-0000-7000-8000-000000000002", "draw_id": 7, "lottery": "5of36", "number": 1,
+    "numbers": [1, 7, 13, 22, 36], "origin": "chosen", "pool_ticket_id": null, "status": "paid", "price": 5000,
+    "reserved_until": null, "matches": null, "prize": null, "created_at": "2030-05-01T12:00:00Z"
+}))]
 pub struct Ticket {
     pub id: TicketId,
     pub draw_id: DrawId,
     pub lottery: LotteryId,
     /// Among the draw's paid tickets, from 1 on without a gap; none until paid.
+    #[schema(required)]
     pub number: Option<i64>,
+    #[schema(value_type = Vec<i32>)]
     pub numbers: Pick,
     pub origin: Origin,
+    #[schema(required)]
     pub pool_ticket_id: Option<PoolTicketId>,
     pub status: TicketStatus,
     pub price: Money,
+    #[schema(required)]
     pub reserved_until: Option<Timestamp>,
     /// Numbers hit, once the draw's are known and the ticket was paid.
+    #[schema(required)]
     pub matches: Option<i16>,
     /// What it won, once the draw is completed: zero when lost.
+    #[schema(required)]
     pub prize: Option<Money>,
     pub created_at: Timestamp,
 }

@@ -1,9 +1,10 @@
 //! Who may do what, and the names people bear. Knows no passwords (see [`crate::auth`]).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a person may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Player,
@@ -11,7 +12,7 @@ pub enum Role {
 }
 
 /// Whether a person may do anything at all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Active,

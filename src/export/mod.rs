@@ -5,6 +5,7 @@ mod csv;
 mod xlsx;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::db::DbError;
 use crate::db::read::export::{Cell, Export};
@@ -15,7 +16,8 @@ pub use xlsx::workbook;
 const PIECE: usize = 64 * 1024;
 
 /// What a table becomes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Format {
     Csv,
     Ndjson,

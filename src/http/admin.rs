@@ -3,15 +3,16 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::caller::Caller;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
-use super::idempotency;
-use super::query::{List, Query, path_id};
+use super::idempotency::{self, KeyHeader};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::actors::draws::{PoolError, Pooled, SaleError, StepRefusal};
 use crate::db::read::audit::Entry;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
@@ -28,16 +29,25 @@ const MAX_PRICE: i64 = 1_000_000_000_000;
 /// The longest reason for cancelling, in characters.
 const MAX_REASON: usize = 500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDraw, example = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T20:00:00Z", "draw_at": "2099-01-01T20:05:00Z"}))]
 pub struct CreateBody {
     lottery: String,
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     price: Option<i64>,
     sales_open_at: Option<Timestamp>,
     sales_close_at: Timestamp,
     draw_at: Option<Timestamp>,
 }
 
+/// Makes a draw.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws", tag = "admin", operation_id = "create_draw",
+    request_body = CreateBody,
+    security(("bearer" = [])),
+    responses((status = 201, body = DrawBody)),
+)]
 pub async fn create(
     state: web::Data<State>,
     caller: Caller,
@@ -68,14 +78,23 @@ fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
     broken.map(|(_, field, message)| FieldError { field: field.to_owned(), message: message.to_owned() }).collect()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DrawTimes, example = json!({"sales_close_at": "2099-01-02T20:00:00Z", "draw_at": "2099-01-02T20:05:00Z"}))]
 pub struct RescheduleBody {
     sales_open_at: Option<Timestamp>,
     sales_close_at: Option<Timestamp>,
     draw_at: Option<Timestamp>,
 }
 
+/// Gives a draw other times, before its cut-off.
+#[utoipa::path(
+    patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
+    params(("id" = i64, Path)),
+    request_body = RescheduleBody,
+    security(("bearer" = [])),
+    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+)]
 pub async fn reschedule(
     state: web::Data<State>,
     caller: Caller,
@@ -105,6 +124,13 @@ pub async fn reschedule(
     Ok(web::Json(current(&state, id).await?))
 }
 
+/// Every ticket of a draw, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/admin/draws/{id}/tickets", tag = "admin", operation_id = "list_draw_tickets",
+    params(("id" = i64, Path), ("status" = Option<Vec<TicketStatus>>, Query), PageParams),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<OwnedTicket>)),
+)]
 pub async fn tickets(
     state: web::Data<State>,
     request: HttpRequest,
@@ -118,6 +144,18 @@ pub async fn tickets(
     Ok(web::Json(List::of(rows, |ticket| ticket)))
 }
 
+/// Everybody's payments, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/admin/payments", tag = "admin", operation_id = "list_all_payments",
+    params(
+        ("user_id" = Option<Vec<i64>>, Query),
+        ("status" = Option<Vec<PaymentStatus>>, Query),
+        ("kind" = Option<Vec<PaymentKind>>, Query),
+        PageParams,
+    ),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<OwnedPayment>)),
+)]
 pub async fn payments(
     state: web::Data<State>,
     request: HttpRequest,
@@ -131,6 +169,13 @@ pub async fn payments(
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
+/// Every admin action, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/admin/audit-log", tag = "admin", operation_id = "list_audit_log",
+    params(PageParams),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<Entry>)),
+)]
 pub async fn audit_log(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<Entry>>, Problem> {
     let query = Query::of(&request, &["limit", "cursor"])?;
     let rows = read::audit::list(&state.db, query.page()?).await?;
@@ -165,12 +210,22 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPoolTickets, example = json!({"count": 1000}))]
 pub struct PoolBody {
+    #[schema(minimum = 1)]
     count: i64,
 }
 
+/// Makes tickets in advance, no combination twice.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws/{id}/pool", tag = "admin", operation_id = "add_to_pool",
+    params(("id" = i64, Path), KeyHeader),
+    request_body = PoolBody,
+    security(("bearer" = [])),
+    responses((status = 201, body = Pooled), (status = "default", description = "invalid_transition")),
+)]
 pub async fn add_to_pool(
     state: web::Data<State>,
     caller: Caller,
@@ -195,6 +250,13 @@ pub async fn add_to_pool(
     }
 }
 
+/// Puts a draw on sale.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws/{id}/open", tag = "admin", operation_id = "open_draw",
+    params(("id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+)]
 pub async fn open(
     state: web::Data<State>,
     caller: Caller,
@@ -203,6 +265,13 @@ pub async fn open(
     step(&state, caller, &request, Step::Open, String::new()).await
 }
 
+/// Ends the sale and seals the list.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws/{id}/close", tag = "admin", operation_id = "close_draw",
+    params(("id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+)]
 pub async fn close(
     state: web::Data<State>,
     caller: Caller,
@@ -211,6 +280,13 @@ pub async fn close(
     step(&state, caller, &request, Step::Close, String::new()).await
 }
 
+/// Draws the numbers.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws/{id}/conduct", tag = "admin", operation_id = "conduct_draw",
+    params(("id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+)]
 pub async fn conduct(
     state: web::Data<State>,
     caller: Caller,
@@ -219,12 +295,22 @@ pub async fn conduct(
     step(&state, caller, &request, Step::Conduct, String::new()).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Cancellation, example = json!({"reason": "the drum is broken"}))]
 pub struct CancelBody {
+    #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }
 
+/// Cancels a draw; every payer is refunded.
+#[utoipa::path(
+    post, path = "/api/v1/admin/draws/{id}/cancel", tag = "admin", operation_id = "cancel_draw",
+    params(("id" = i64, Path)),
+    request_body = CancelBody,
+    security(("bearer" = [])),
+    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+)]
 pub async fn cancel(
     state: web::Data<State>,
     caller: Caller,

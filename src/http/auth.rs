@@ -5,6 +5,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::caller::Caller;
@@ -21,15 +22,29 @@ type Shared = web::Data<State>;
 /// The longest login that is looked up: no username or address is longer.
 const MAX_LOGIN: usize = 254;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Registration, example = json!({"username": "ann", "email": "ann@example.com", "password": "battery staple", "name": "Ann"}))]
 pub struct Register {
+    #[schema(pattern = "^[A-Za-z0-9_.-]{3,32}$")]
     username: String,
+    #[schema(max_length = 254)]
     email: String,
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     password: SecretString,
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
 }
 
+/// Registers a player.
+#[utoipa::path(
+    post, path = "/api/v1/auth/register", tag = "auth", operation_id = "register",
+    request_body = Register,
+    responses(
+        (status = 201, body = User),
+        (status = "default", description = "username_taken email_taken rate_limited"),
+    ),
+)]
 pub async fn register(
     state: Shared,
     request: HttpRequest,
@@ -75,15 +90,20 @@ fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, par
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"login": "ann", "password": "battery staple"}))]
 pub struct Login {
     login: String,
+    #[schema(value_type = String)]
     password: SecretString,
 }
 
 /// A pair of tokens (RFC 6749, section 5.1).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tokens, example = json!({
+    "access_token": "eyJ…", "token_type": "Bearer", "expires_in": 900, "refresh_token": "…"
+}))]
 struct Pair {
     access_token: String,
     token_type: &'static str,
@@ -92,6 +112,15 @@ struct Pair {
     refresh_token: String,
 }
 
+/// Logs in by username or email address.
+#[utoipa::path(
+    post, path = "/api/v1/auth/login", tag = "auth", operation_id = "log_in",
+    request_body = Login,
+    responses(
+        (status = 200, body = Pair),
+        (status = "default", description = "invalid_credentials account_blocked rate_limited"),
+    ),
+)]
 pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
     state.limits.login(state.proxies.client(&request), now)?;
@@ -138,9 +167,11 @@ fn pair(state: &State, user: UserId, session: SessionId, refresh: &OpaqueToken) 
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RefreshToken, example = json!({"refresh_token": "…"}))]
 pub struct Refresh {
+    #[schema(value_type = String)]
     refresh_token: SecretString,
 }
 
@@ -155,6 +186,12 @@ fn bad_refresh_token() -> Problem {
     Problem::unauthorized("the refresh token is not good, or not any more: log in")
 }
 
+/// Gives a new pair of tokens for a refresh token, which is spent by that.
+#[utoipa::path(
+    post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh",
+    request_body = Refresh,
+    responses((status = 200, body = Pair), (status = "default", description = "unauthorized account_blocked")),
+)]
 pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
     let (old, new) = (body.parse()?, OpaqueToken::generate(&mut UnwrapErr(SysRng)));
     let now = state.clock.now();
@@ -174,6 +211,12 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
     }
 }
 
+/// Ends the session of a refresh token.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "log_out",
+    request_body = Refresh,
+    responses((status = 204)),
+)]
 pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
     // What is no token of ours has no session to end: the client is logged out all the same.
     if let Ok(token) = body.parse() {
@@ -182,18 +225,34 @@ pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResp
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Who one is.
+#[utoipa::path(
+    get, path = "/api/v1/me", tag = "auth", operation_id = "get_me",
+    security(("bearer" = [])),
+    responses((status = 200, body = User)),
+)]
 pub async fn me(state: Shared, caller: Caller) -> Result<web::Json<User>, Problem> {
     let user = users::one(&state.db, caller.user).await?;
     user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user is not known here"))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PasswordChange, example = json!({"current_password": "battery staple", "new_password": "correct horse"}))]
 pub struct ChangePassword {
+    #[schema(value_type = String)]
     current_password: SecretString,
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 
+/// Changes one's own password; every other session ends.
+#[utoipa::path(
+    post, path = "/api/v1/me/password", tag = "auth", operation_id = "change_password",
+    request_body = ChangePassword,
+    security(("bearer" = [])),
+    responses((status = 204), (status = "default", description = "invalid_credentials rate_limited")),
+)]
 pub async fn change_password(
     state: Shared,
     caller: Caller,
@@ -215,13 +274,22 @@ pub async fn change_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PasswordReset, example = json!({"token": "…", "new_password": "correct horse"}))]
 pub struct ResetPassword {
+    #[schema(value_type = String)]
     token: SecretString,
+    #[schema(value_type = String, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 
+/// Sets a password anew with the token that an admin gave.
+#[utoipa::path(
+    post, path = "/api/v1/auth/password-reset", tag = "auth", operation_id = "reset_password",
+    request_body = ResetPassword,
+    responses((status = 204), (status = "default", description = "unauthorized")),
+)]
 pub async fn reset_password(state: Shared, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
     use secrecy::ExposeSecret;
     let spent = || Problem::unauthorized("the token is not good, or not any more: ask an admin for another one");

@@ -4,10 +4,11 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::{Code, Problem};
-use super::query::{List, Query, path_id};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::db::read::Rows;
 use crate::db::read::draws::{self, PoolTicket, ResultState};
@@ -18,7 +19,12 @@ use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money};
 
 /// A draw as the contract gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Draw, example = json!({
+    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
+    "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
+    "tickets_available": 999, "prize_fund": 2500, "fairness": "none", "winning_numbers": null, "cancel_reason": null
+}))]
 pub struct DrawBody {
     id: DrawId,
     lottery: LotteryId,
@@ -26,6 +32,7 @@ pub struct DrawBody {
     status: DrawStatus,
     price: Money,
     currency: Currency,
+    #[schema(required)]
     sales_open_at: Option<Timestamp>,
     sales_close_at: Timestamp,
     draw_at: Timestamp,
@@ -33,7 +40,9 @@ pub struct DrawBody {
     tickets_available: i64,
     prize_fund: Money,
     fairness: &'static str,
+    #[schema(required, value_type = Option<Vec<i32>>)]
     winning_numbers: Option<Pick>,
+    #[schema(required)]
     cancel_reason: Option<String>,
 }
 
@@ -73,6 +82,12 @@ pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
     Ok(body(state, &view))
 }
 
+/// One draw.
+#[utoipa::path(
+    get, path = "/api/v1/draws/{id}", tag = "draws", operation_id = "get_draw",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = DrawBody)),
+)]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let version = state.board.version();
     if let Some(known) = state.rendered.get(&request, version) {
@@ -85,6 +100,12 @@ pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpRe
     }
 }
 
+/// Every draw, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/draws", tag = "draws", operation_id = "list_draws",
+    params(("lottery" = Option<Vec<String>>, Query), ("status" = Option<Vec<DrawStatus>>, Query), PageParams),
+    responses((status = 200, body = List<DrawBody>)),
+)]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let version = state.board.version();
     if let Some(known) = state.rendered.get(&request, version) {
@@ -113,13 +134,21 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
 }
 
 /// A pre-made ticket as the contract gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PoolTicket, example = json!({"id": "01980000-0000-7000-8000-000000000003", "numbers": [2, 9, 17, 20, 31], "price": 5000}))]
 pub struct PoolTicketBody {
     id: PoolTicketId,
+    #[schema(value_type = Vec<i32>)]
     numbers: Pick,
     price: Money,
 }
 
+/// The pre-made tickets that are still for sale.
+#[utoipa::path(
+    get, path = "/api/v1/draws/{id}/pool", tag = "draws", operation_id = "list_pool",
+    params(("id" = i64, Path), PageParams),
+    responses((status = 200, body = List<PoolTicketBody>)),
+)]
 pub async fn pool(
     state: web::Data<State>,
     request: HttpRequest,
@@ -132,9 +161,14 @@ pub async fn pool(
 }
 
 /// A result as the contract gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Result, example = json!({
+    "draw_id": 7, "winning_numbers": [1, 7, 13, 22, 35], "drawn_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
+    "prize_fund": 2500, "tiers": [{"matches": 4, "winners": 1, "prize": 1000, "total": 1000}], "rollover": 1500
+}))]
 pub struct ResultBody {
     draw_id: DrawId,
+    #[schema(value_type = Vec<i32>)]
     winning_numbers: Pick,
     drawn_at: Timestamp,
     tickets_sold: i64,
@@ -143,7 +177,8 @@ pub struct ResultBody {
     rollover: Money,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tier)]
 struct TierBody {
     matches: i16,
     winners: i64,
@@ -151,6 +186,12 @@ struct TierBody {
     total: Money,
 }
 
+/// What was drawn and what it paid, once the draw is completed.
+#[utoipa::path(
+    get, path = "/api/v1/draws/{id}/results", tag = "draws", operation_id = "get_results",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = ResultBody), (status = "default", description = "draw_not_completed")),
+)]
 pub async fn results(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<ResultBody>, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     match draws::result(&state.db, id).await? {

@@ -6,7 +6,8 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
@@ -20,7 +21,7 @@ use crate::payment::NoticeError;
 const RETRY_OVERLOADED: u64 = 1;
 
 /// The stable name of an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     MalformedJson,
@@ -54,7 +55,7 @@ pub enum Code {
 }
 
 impl Code {
-    fn status(self) -> StatusCode {
+    pub fn status(self) -> StatusCode {
         match self {
             Code::MalformedJson => StatusCode::BAD_REQUEST,
             Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
@@ -83,7 +84,7 @@ impl Code {
         }
     }
 
-    fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Code::MalformedJson => "The body is not JSON",
             Code::Unauthorized => "Log in first",
@@ -118,7 +119,7 @@ impl Code {
 }
 
 /// One field that is not as it must be.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldError {
     /// As in `tickets[0].numbers`.
     pub field: String,
@@ -198,31 +199,40 @@ impl fmt::Display for Problem {
     }
 }
 
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.code.status()
-    }
+/// Problem details (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: Code,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schema(required = false)]
+    errors: &'a [FieldError],
+}
 
-    fn error_response(&self) -> HttpResponse {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            code: Code,
-            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-            errors: &'a [FieldError],
-        }
+impl Problem {
+    pub fn body(&self) -> ProblemBody<'_> {
         let code = serde_json::to_value(self.code).unwrap_or_default();
-        let body = Body {
+        ProblemBody {
             r#type: format!("urn:lottery:problem:{}", code.as_str().unwrap_or("error")),
             title: self.code.title(),
             status: self.status_code().as_u16(),
             detail: &self.detail,
             code: self.code,
             errors: &self.errors,
-        };
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
@@ -230,7 +240,7 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        let mut response = response.json(body);
+        let mut response = response.json(self.body());
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, problem);
         response

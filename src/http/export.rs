@@ -39,6 +39,20 @@ impl Default for Exports {
     }
 }
 
+/// A whole table as a file, from one snapshot.
+#[utoipa::path(
+    get, path = "/api/v1/admin/export/{table}", tag = "admin", operation_id = "export_table",
+    params(
+        ("table" = inline(Table), Path),
+        ("format" = inline(Option<Format>), Query, description = "CSV if not given."),
+        ("draw_id" = Option<i64>, Query),
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, content((String = "text/csv"), (String = "application/x-ndjson"), (String = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
+        (status = "default", description = "outcome_unknown"),
+    ),
+)]
 pub async fn export(
     state: web::Data<State>,
     caller: Caller,

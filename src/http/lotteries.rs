@@ -2,9 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::Problem;
-use super::query::{List, Query, path_id};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::domain::id::LotteryId;
 use crate::domain::lottery::Lottery;
@@ -12,7 +13,11 @@ use crate::domain::money::{Currency, Money, Share};
 use crate::domain::prize::Award;
 
 /// A lottery as the contract gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lottery, example = json!({
+    "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 5000, "currency": "RUB",
+    "fund_share": 5000, "prizes": [{"matches": 2, "kind": "fixed", "amount": 5000, "odds": 8.39}]
+}))]
 pub struct LotteryBody {
     id: LotteryId,
     name: String,
@@ -25,7 +30,8 @@ pub struct LotteryBody {
     prizes: Vec<PrizeBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Prize)]
 struct PrizeBody {
     matches: u8,
     kind: &'static str,
@@ -62,6 +68,12 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
 /// The configuration does not change while the service runs.
 const VERSION: u64 = 0;
 
+/// Every lottery.
+#[utoipa::path(
+    get, path = "/api/v1/lotteries", tag = "lotteries", operation_id = "list_lotteries",
+    params(PageParams),
+    responses((status = 200, body = List<LotteryBody>)),
+)]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     if let Some(known) = state.rendered.get(&request, VERSION) {
         return Ok(known);
@@ -75,6 +87,12 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     state.rendered.answer(&request, VERSION, &list)
 }
 
+/// One lottery.
+#[utoipa::path(
+    get, path = "/api/v1/lotteries/{id}", tag = "lotteries", operation_id = "get_lottery",
+    params(("id" = String, Path, example = "5of36")),
+    responses((status = 200, body = LotteryBody)),
+)]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<LotteryBody>, Problem> {
     let id: String = path_id(&request, "lottery")?;
     let lottery = state.lotteries.iter().find(|lottery| lottery.rules.lottery.0 == id);

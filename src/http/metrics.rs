@@ -161,7 +161,11 @@ fn name(method: &Method) -> &'static str {
     }
 }
 
-/// All numbers in Prometheus' text format.
+/// The numbers of the service, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
+    responses((status = 200, body = String, content_type = "text/plain")),
+)]
 pub async fn show(state: web::Data<State>) -> HttpResponse {
     let metrics = &state.metrics;
     metrics.in_flight.set(state.draws.taken_places() as f64);

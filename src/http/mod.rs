@@ -6,6 +6,7 @@ mod admin;
 mod auth;
 mod body;
 mod caller;
+mod docs;
 mod draws;
 mod error;
 mod events;
@@ -16,6 +17,7 @@ mod idempotency;
 mod limits;
 mod lotteries;
 mod metrics;
+mod openapi;
 mod payments;
 mod query;
 mod rendered;
@@ -37,6 +39,7 @@ pub use export::Exports;
 pub use idempotency::InFlight;
 pub use limits::{Limits, Rate, Rates};
 pub use metrics::Metrics;
+pub use openapi::document;
 pub use rendered::Rendered;
 pub use state::State;
 pub use trace::trace;
@@ -109,6 +112,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/health/live", "GET").route(web::get().to(health::live)))
         .service(resource("/metrics", "GET").route(web::get().to(metrics::show)))
         .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
+        .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
+        .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
+        .service(resource("/api/docs/{file}", "GET").route(web::get().to(docs::file)))
         .default_service(web::to(error::not_found));
 }
 

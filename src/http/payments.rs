@@ -2,12 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::caller::Caller;
 use super::error::Problem;
-use super::idempotency::{self, Working};
-use super::query::{List, Query, path_id};
+use super::idempotency::{self, KeyHeader, Working};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use super::tickets::refused;
 use crate::actors::draws::SaleError;
@@ -16,6 +17,13 @@ use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
 use crate::payment::CardToken;
 
+/// One's own payments, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/payments", tag = "payments", operation_id = "list_payments",
+    params(PageParams),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<Payment>)),
+)]
 pub async fn list(
     state: web::Data<State>,
     caller: Caller,
@@ -26,6 +34,13 @@ pub async fn list(
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
+/// One of one's own payments.
+#[utoipa::path(
+    get, path = "/api/v1/payments/{id}", tag = "payments", operation_id = "get_payment",
+    params(("id" = Uuid, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Payment)),
+)]
 pub async fn one(
     state: web::Data<State>,
     caller: Caller,
@@ -36,14 +51,26 @@ pub async fn one(
     view.map(|view| web::Json(view.payment)).ok_or_else(|| Problem::not_found("payment"))
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(as = Pay, example = json!({"method": "card", "token": "tok_visa"}))]
 pub enum PayBody {
     // Braces, without which serde lets unknown fields pass.
     Wallet {},
     Card { token: String },
 }
 
+/// Pays for what is reserved. A declined card leaves the payment pending, with a `failure_code`.
+#[utoipa::path(
+    post, path = "/api/v1/payments/{id}/pay", tag = "payments", operation_id = "pay",
+    params(("id" = Uuid, Path), KeyHeader),
+    request_body = PayBody,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, body = Payment),
+        (status = "default", description = "insufficient_funds payment_not_payable"),
+    ),
+)]
 pub async fn pay(
     state: web::Data<State>,
     caller: Caller,

@@ -3,13 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::Body;
 use super::caller::Caller;
 use super::error::{FieldError, Problem};
-use super::idempotency::{self, Working};
-use super::query::{List, Query, path_id};
+use super::idempotency::{self, KeyHeader, Working};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::actors::draws::{Ordered, SaleError};
 use crate::db::read::payments::PaymentView;
@@ -23,24 +24,30 @@ use crate::domain::ticket::{Ticket, TicketStatus};
 /// The most lines in one order.
 const MAX_LINES: usize = 100;
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Order, example = json!({
+    "tickets": [{"numbers": [1, 7, 13, 22, 36]}, {"quick_pick": true}, {"from_pool": true}], "payment": "wallet"
+}))]
 pub struct OrderBody {
+    #[schema(min_items = 1, max_items = 100)]
     tickets: Vec<LineBody>,
     #[serde(default)]
     payment: When,
 }
 
-#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Default, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PaymentTime)]
 enum When {
     Wallet,
     #[default]
     Later,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Line, description = "Exactly one of these.")]
 struct LineBody {
     numbers: Option<Vec<i64>>,
     quick_pick: Option<bool>,
@@ -80,12 +87,24 @@ fn parse(body: &OrderBody) -> Result<Vec<AskLine>, Problem> {
 }
 
 /// What an order made.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ordered)]
 pub struct OrderedBody {
     payment: Payment,
     tickets: Vec<Ticket>,
 }
 
+/// Orders tickets: all lines or none.
+#[utoipa::path(
+    post, path = "/api/v1/draws/{id}/tickets", tag = "tickets", operation_id = "order_tickets",
+    params(("id" = i64, Path), KeyHeader),
+    request_body = OrderBody,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, body = OrderedBody),
+        (status = "default", description = "insufficient_funds draw_not_open ticket_unavailable pool_empty rate_limited"),
+    ),
+)]
 pub async fn order(
     state: web::Data<State>,
     caller: Caller,
@@ -181,6 +200,13 @@ pub async fn first_answer(state: &State, user: UserId, view: PaymentView) -> Res
     Ok(OrderedBody { payment, tickets })
 }
 
+/// One's own tickets, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/tickets", tag = "tickets", operation_id = "list_tickets",
+    params(("draw_id" = Option<Vec<i64>>, Query), ("status" = Option<Vec<TicketStatus>>, Query), PageParams),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<Ticket>)),
+)]
 pub async fn list(
     state: web::Data<State>,
     caller: Caller,
@@ -193,6 +219,13 @@ pub async fn list(
     Ok(web::Json(List::of(rows, |ticket| ticket)))
 }
 
+/// One of one's own tickets.
+#[utoipa::path(
+    get, path = "/api/v1/tickets/{id}", tag = "tickets", operation_id = "get_ticket",
+    params(("id" = Uuid, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Ticket)),
+)]
 pub async fn one(
     state: web::Data<State>,
     caller: Caller,
@@ -203,6 +236,13 @@ pub async fn one(
     view.map(|view| web::Json(view.ticket)).ok_or_else(|| Problem::not_found("ticket"))
 }
 
+/// Gives back one's own unpaid reservation.
+#[utoipa::path(
+    delete, path = "/api/v1/tickets/{id}", tag = "tickets", operation_id = "give_back_ticket",
+    params(("id" = Uuid, Path)),
+    security(("bearer" = [])),
+    responses((status = 204), (status = "default", description = "ticket_not_reserved")),
+)]
 pub async fn give_back(
     state: web::Data<State>,
     caller: Caller,

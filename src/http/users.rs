@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::caller::Caller;
 use super::error::{Code, Problem};
-use super::query::{List, Query, path_id};
+use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::actors::persistence::Unchanged;
 use crate::auth::OpaqueToken;
@@ -22,6 +23,18 @@ use crate::domain::user::{Role, Status};
 /// The longest part of a name or an address that is looked for.
 const MAX_QUERY: usize = 254;
 
+/// People, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/admin/users", tag = "admin", operation_id = "list_users",
+    params(
+        ("query" = Option<String>, Query, description = "A part of a username or an email address."),
+        ("status" = Option<Vec<Status>>, Query),
+        ("role" = Option<Vec<Role>>, Query),
+        PageParams,
+    ),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<User>)),
+)]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<User>>, Problem> {
     let query = Query::of(&request, &["query", "status", "role", "limit", "cursor"])?;
     let legal = |text: &str| (text.len() <= MAX_QUERY && !text.contains('\0')).then(|| text.trim().to_owned());
@@ -34,7 +47,8 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
 }
 
 /// A user with what the wallet holds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FundedUser)]
 pub struct Funded {
     #[serde(flatten)]
     user: User,
@@ -42,6 +56,13 @@ pub struct Funded {
     currency: Currency,
 }
 
+/// A user with what the wallet holds.
+#[utoipa::path(
+    get, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "get_user",
+    params(("id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Funded)),
+)]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<Funded>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let user = users::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("user"))?;
@@ -49,13 +70,22 @@ pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::J
     Ok(web::Json(Funded { user, balance, currency: state.currency }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UserChange, example = json!({"status": "blocked"}))]
 pub struct Change {
     status: Option<Status>,
     role: Option<Role>,
 }
 
+/// Blocks a user or gives a role, from the next request on.
+#[utoipa::path(
+    patch, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "change_user",
+    params(("id" = i64, Path)),
+    request_body = Change,
+    security(("bearer" = [])),
+    responses((status = 200, body = User), (status = "default", description = "last_admin")),
+)]
 pub async fn change(
     state: web::Data<State>,
     caller: Caller,
@@ -74,12 +104,20 @@ pub async fn change(
 }
 
 /// The right to set one's password anew, for the admin to hand on.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResetToken, example = json!({"token": "…", "expires_at": "2030-05-01T13:00:00Z"}))]
 pub struct Reset {
     token: String,
     expires_at: Timestamp,
 }
 
+/// Makes a token, for one use, to set the password anew with.
+#[utoipa::path(
+    post, path = "/api/v1/admin/users/{id}/password-reset", tag = "admin", operation_id = "allow_password_reset",
+    params(("id" = i64, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Reset)),
+)]
 pub async fn reset_password(
     state: web::Data<State>,
     caller: Caller,

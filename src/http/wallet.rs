@@ -2,35 +2,51 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::caller::Caller;
 use super::error::Problem;
-use super::idempotency;
+use super::idempotency::{self, KeyHeader};
 use super::payments::{card, seen_through};
-use super::query::{List, Query};
+use super::query::{List, PageParams, Query};
 use super::state::State;
 use super::tickets::refused;
 use crate::actors::draws::written;
 use crate::db::read::wallet::{self, WalletTransfer};
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
+use crate::domain::payment::Payment;
 use crate::domain::record::{BeginWithdrawal, Record};
 
 /// The largest deposit or withdrawal, in minor units.
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Wallet, example = json!({"balance": 100000, "currency": "RUB"}))]
 pub struct WalletBody {
     balance: Money,
     currency: Currency,
 }
 
+/// What the wallet holds.
+#[utoipa::path(
+    get, path = "/api/v1/wallet", tag = "wallet", operation_id = "get_wallet",
+    security(("bearer" = [])),
+    responses((status = 200, body = WalletBody)),
+)]
 pub async fn balance(state: web::Data<State>, caller: Caller) -> Result<web::Json<WalletBody>, Problem> {
     let balance = wallet::balance(&state.db, caller.user).await?;
     Ok(web::Json(WalletBody { balance, currency: state.currency }))
 }
 
+/// What went into the wallet and out of it, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/wallet/transfers", tag = "wallet", operation_id = "list_transfers",
+    params(PageParams),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<WalletTransfer>)),
+)]
 pub async fn transfers(
     state: web::Data<State>,
     caller: Caller,
@@ -41,13 +57,23 @@ pub async fn transfers(
     Ok(web::Json(List::of(rows, |transfer| transfer)))
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Deposit, example = json!({"amount": 100000, "token": "tok_visa"}))]
 pub struct DepositBody {
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
     token: String,
 }
 
+/// Brings money into the wallet by card.
+#[utoipa::path(
+    post, path = "/api/v1/wallet/deposits", tag = "wallet", operation_id = "deposit",
+    params(KeyHeader),
+    request_body = DepositBody,
+    security(("bearer" = [])),
+    responses((status = 201, body = Payment)),
+)]
 pub async fn deposit(
     state: web::Data<State>,
     caller: Caller,
@@ -73,12 +99,22 @@ fn parse(amount: i64) -> Result<Money, Problem> {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Withdrawal, example = json!({"amount": 5000}))]
 pub struct WithdrawalBody {
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
 }
 
+/// Sets money aside until an admin approves or rejects its withdrawal.
+#[utoipa::path(
+    post, path = "/api/v1/wallet/withdrawals", tag = "wallet", operation_id = "withdraw",
+    params(KeyHeader),
+    request_body = WithdrawalBody,
+    security(("bearer" = [])),
+    responses((status = 201, body = Payment), (status = "default", description = "insufficient_funds")),
+)]
 pub async fn withdraw(
     state: web::Data<State>,
     caller: Caller,

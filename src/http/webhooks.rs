@@ -8,6 +8,18 @@ use super::error::Problem;
 use super::state::State;
 use crate::payment::signature::HEADER;
 
+/// What a payment provider tells, signed as its own documentation says.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/payments/{provider}", tag = "webhooks", operation_id = "tell_payment",
+    params(("provider" = String, Path, example = "sandbox"), ("Stripe-Signature" = Option<String>, Header)),
+    request_body(content = Object, example = json!({
+        "payment": "01980000-0000-7000-8000-000000000001", "begun": "2030-05-01T12:00:00Z", "status": "paid"
+    })),
+    responses(
+        (status = 200, body = Object),
+        (status = "default", description = "malformed_json unauthorized payload_too_large validation_failed request_timeout"),
+    ),
+)]
 pub async fn told(
     state: web::Data<State>,
     request: HttpRequest,

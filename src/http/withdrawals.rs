@@ -12,6 +12,13 @@ use crate::domain::id::{PaymentId, UserId};
 use crate::domain::payment::{Payment, PaymentKind};
 use crate::domain::record::{EndWithdrawal, Record, Verdict};
 
+/// Lets a withdrawal go out.
+#[utoipa::path(
+    post, path = "/api/v1/admin/withdrawals/{id}/approve", tag = "admin", operation_id = "approve_withdrawal",
+    params(("id" = Uuid, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
+)]
 pub async fn approve(
     state: web::Data<State>,
     caller: Caller,
@@ -20,6 +27,13 @@ pub async fn approve(
     end(&state, &request, Verdict::Approved, caller.user).await
 }
 
+/// Puts a withdrawal back into its wallet.
+#[utoipa::path(
+    post, path = "/api/v1/admin/withdrawals/{id}/reject", tag = "admin", operation_id = "reject_withdrawal",
+    params(("id" = Uuid, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
+)]
 pub async fn reject(
     state: web::Data<State>,
     caller: Caller,

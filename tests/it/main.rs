@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod command;
 mod contract;
+mod documented;
 mod draws;
 mod embedded;
 mod events;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use crate::documented;
 use crate::world::{Person, World};
 
 /// Where the routes stand.
@@ -31,6 +32,9 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/health/live"),
     (Anybody, "GET", "/health/ready"),
     (Anybody, "GET", "/metrics"),
+    (Anybody, "GET", "/api/openapi.json"),
+    (Anybody, "GET", "/api/docs"),
+    (Anybody, "GET", "/api/docs/{file}"),
     (Anybody, "GET", "/api/v1/lotteries"),
     (Anybody, "GET", "/api/v1/lotteries/{id}"),
     (Anybody, "GET", "/api/v1/draws"),
@@ -77,7 +81,7 @@ const ROWS: &[(For, &str, &str)] = &[
 ];
 
 /// The route table as it is written: scopes, and within them `resource("/path", "GET, POST")`.
-fn table() -> BTreeSet<(String, String)> {
+pub fn table() -> BTreeSet<(String, String)> {
     let (mut scope, mut routes) = (String::new(), BTreeSet::new());
     for piece in TABLE.split("pub fn routes").nth(1).unwrap().split(['(', ';']).map(str::trim) {
         // What stands before a bracket says what is in it.
@@ -95,6 +99,12 @@ fn table() -> BTreeSet<(String, String)> {
     routes
 }
 
+/// Whether a route is for those alone who are logged in.
+pub fn asks_for_a_token(method: &str, path: &str) -> bool {
+    let (meant, ..) = ROWS.iter().find(|row| (row.1, row.2) == (method, path)).unwrap();
+    !matches!(meant, Anybody | Provider)
+}
+
 /// The status and the code that somebody is answered with.
 async fn ask(world: &World, who: &Person, method: &str, path: &str, body: &Value) -> (u16, String) {
     let url = format!("http://{}{path}", world.app().address);
@@ -104,7 +114,9 @@ async fn ask(world: &World, who: &Person, method: &str, path: &str, body: &Value
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     // What is no problem may have no end.
-    let code = if status < 400 { Value::Null } else { response.json::<Value>().await.unwrap()["code"].take() };
+    let mut body = if status < 400 { Value::Null } else { response.json::<Value>().await.unwrap() };
+    documented::check(method, path, status, &body);
+    let code = body["code"].take();
     (status, code.as_str().unwrap_or_default().to_owned())
 }
 
@@ -139,6 +151,7 @@ async fn every_route_is_for_whom_it_is_meant() {
             _ => String::new(),
         };
         let path = pattern.replace("{id}", &id).replace("{provider}", "sandbox").replace("{table}", "draws");
+        let path = path.replace("{file}", "index.html");
         let body = if pattern.ends_with("/pay") { json!({"method": "wallet"}) } else { json!({}) };
         let unauthorized = (401, "unauthorized".to_owned());
         let forbidden = (403, "forbidden".to_owned());

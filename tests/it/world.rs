@@ -16,7 +16,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::server;
+use crate::{documented, server};
 
 /// A condition that has not come true by then never will.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -294,6 +294,11 @@ impl Person {
         Person { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// What all addresses begin with.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -303,11 +308,14 @@ impl Person {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         assert!(headers.contains_key("x-request-id"), "every answer carries X-Request-Id");
         let text = response.text().await.unwrap();
         let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        documented::check(method.as_str(), &path, status, &body);
         Answer { status, headers, text, body }
     }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, RowStream};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::db::DbError;
@@ -19,7 +20,8 @@ use crate::domain::money::Currency;
 const ROW_WAIT: Duration = Duration::from_secs(600);
 
 /// What can be exported.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Table {
     Draws,
     Tickets,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, Rows};
@@ -67,7 +68,7 @@ pub async fn list(
 }
 
 /// A payment with its payer.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 pub struct OwnedPayment {
     #[serde(flatten)]
     pub payment: Payment,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, Rows};
@@ -49,7 +50,7 @@ pub async fn list(
 }
 
 /// A ticket with its owner.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 pub struct OwnedTicket {
     #[serde(flatten)]
     pub ticket: Ticket,

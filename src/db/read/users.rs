@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 
 use super::{Page, Rows};
 use crate::db::{Db, DbError};
@@ -10,11 +11,16 @@ use crate::domain::id::UserId;
 use crate::domain::user::{Role, Status};
 
 /// A person, field by field as the contract gives it.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": 42, "username": "ann", "email": "ann@example.com", "name": null, "role": "player", "status": "active",
+    "created_at": "2030-05-01T12:00:00Z"
+}))]
 pub struct User {
     pub id: UserId,
     pub username: String,
     pub email: String,
+    #[schema(required)]
     pub name: Option<String>,
     pub role: Role,
     pub status: Status,

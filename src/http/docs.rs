@@ -1,0 +1,51 @@
+//! The page that shows the OpenAPI document to people. All it loads comes from here: it works with no internet.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::{HttpRequest, HttpResponse};
+use utoipa_swagger_ui::{Config, serve};
+
+use super::error::Problem;
+
+/// Where the page stands; its files stand below.
+const PAGE: &str = "/api/docs";
+/// The page colours itself, draws its own icons, and may call nobody but us.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page itself. It answers where it is asked for, so what it names beside itself is told where to be found.
+pub async fn page() -> Result<HttpResponse, Problem> {
+    let (content_type, bytes) = load("index.html")?;
+    let html = String::from_utf8(bytes).map_err(Problem::internal)?;
+    let html = [
+        ("=\"./", format!("=\"{PAGE}/")),
+        ("=\"index.css", format!("=\"{PAGE}/index.css")),
+        (">Swagger UI<", ">Lottery<".to_owned()),
+    ]
+    .into_iter()
+    .fold(html, |html, (theirs, ours)| html.replace(theirs, &ours));
+    Ok(answer(&content_type, html.into_bytes()))
+}
+
+/// What the page loads.
+pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let (content_type, bytes) = load(request.match_info().get("file").unwrap_or_default())?;
+    Ok(answer(&content_type, bytes))
+}
+
+fn load(name: &str) -> Result<(String, Vec<u8>), Problem> {
+    // No word to a validator on the internet.
+    let config = Config::from("/api/openapi.json").validator_url("none").use_base_layout();
+    let file = serve(name, Arc::new(config)).map_err(Problem::internal)?;
+    let file = file.ok_or_else(|| Problem::not_found("file"))?;
+    Ok((file.content_type, file.bytes.into_owned()))
+}
+
+fn answer(content_type: &str, bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(content_type)
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .body(bytes)
+}
