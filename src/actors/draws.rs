@@ -493,14 +493,9 @@ impl Draws {
         }
     }
 
-    /// How many orders more would be let in at this moment.
-    pub fn free_places(&self) -> usize {
-        self.in_flight.available_permits()
-    }
-
     /// How many orders are let in and not answered at this moment.
     pub fn taken_places(&self) -> usize {
-        self.options.in_flight * DRAWS_IN_RUSH - self.free_places()
+        self.options.in_flight * DRAWS_IN_RUSH - self.in_flight.available_permits()
     }
 
     /// Until when whoever asks for something now waits to hear of it.
