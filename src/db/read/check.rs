@@ -1,4 +1,4 @@
-//! Whether the whole database keeps its laws, from one snapshot: each of [`LAWS`], and then the books of every
+//! Whether the whole database keeps its laws, from one snapshot: each of `LAWS`, and then the books of every
 //! draw, which the domain judges. What may be large is compared in SQL, or comes row by row; only the first rows
 //! that break a law are ever held here.
 
