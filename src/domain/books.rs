@@ -121,6 +121,25 @@ pub struct PaymentRow {
     pub updated_at: Timestamp,
 }
 
+impl PaymentRow {
+    /// Money on its way from a card into the wallet, or from the wallet out.
+    fn processing(user: UserId, kind: PaymentKind, amount: Money, at: Timestamp) -> PaymentRow {
+        PaymentRow {
+            user,
+            kind,
+            status: PaymentStatus::Processing,
+            amount,
+            method: (kind == PaymentKind::Deposit).then_some(Method::Card),
+            failure_code: None,
+            draw: None,
+            lines: None,
+            reserved_until: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+}
+
 /// A new ticket's row.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewTicket {
@@ -333,21 +352,7 @@ impl Books {
 
     fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Accepted, Refused> {
         self.check_key(it.key.as_ref())?;
-        let row = PaymentRow {
-            user: it.user,
-            kind: PaymentKind::Deposit,
-            status: PaymentStatus::Processing,
-            amount: it.amount,
-            method: Some(Method::Card),
-            failure_code: None,
-            draw: None,
-            lines: None,
-            reserved_until: None,
-            created_at: it.at,
-            updated_at: it.at,
-        };
-        self.payments.insert(it.payment, row.clone());
-        self.changes.new_payments.insert(it.payment, row);
+        self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Deposit, it.amount, it.at));
         self.keep(it.key.as_ref(), 201, it.payment, None, it.at);
         Ok(Accepted::Payment(self.view(it.payment, Vec::new())))
     }
@@ -387,21 +392,7 @@ impl Books {
         })?;
 
         // Set aside: from here on nothing may refuse it.
-        let row = PaymentRow {
-            user: it.user,
-            kind: PaymentKind::Withdrawal,
-            status: PaymentStatus::Processing,
-            amount: it.amount,
-            method: None,
-            failure_code: None,
-            draw: None,
-            lines: None,
-            reserved_until: None,
-            created_at: it.at,
-            updated_at: it.at,
-        };
-        self.payments.insert(it.payment, row.clone());
-        self.changes.new_payments.insert(it.payment, row);
+        self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Withdrawal, it.amount, it.at));
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
         Ok(Accepted::Payment(payment))
@@ -503,6 +494,12 @@ impl Books {
         let first = sales.sold + 1;
         sales.sold += count;
         first
+    }
+
+    /// A new payment whose end will be decided later, by a record of another batch or of this one.
+    fn begin(&mut self, id: PaymentId, row: PaymentRow) {
+        self.payments.insert(id, row.clone());
+        self.changes.new_payments.insert(id, row);
     }
 
     /// A reservation's money is in: its tickets get their numbers.

@@ -27,23 +27,31 @@ impl Writer {
             if !self.connected().await {
                 continue;
             }
-            match self.try_batch(&todo).await {
-                Ok(results) => {
-                    answers.extend(todo.into_iter().zip(results));
-                    return answers;
+            match self.write(&todo).await {
+                Ok(results) => return answered(answers, todo, results),
+                Err(Unwritten::Outdated) => {
+                    tracing::info!("the writer's memory was not what the database has: it reads anew");
+                    self.disconnect();
+                    self.rest().await;
                 }
-                Err(Failure::Lost(error)) => {
+                Err(Unwritten::KeyExists) => self.wary = WARY,
+                Err(Unwritten::Failed(Failure::Unknown(mark), results)) => {
+                    tracing::warn!(?mark, "the connection died at COMMIT");
+                    if self.committed(mark).await {
+                        return answered(answers, todo, results);
+                    }
+                }
+                Err(Unwritten::Failed(Failure::Lost(error), _)) => {
                     tracing::warn!(error = db::describe(&error), "a batch is tried again");
                     self.disconnect();
                     self.rest().await;
                 }
-                Err(Failure::Refused(error)) if todo.len() == 1 => {
+                Err(Unwritten::Failed(Failure::Refused(error), _)) if todo.len() == 1 => {
                     tracing::error!(error = db::describe(&error), record = ?todo[0].record, "the database refused a record");
                     self.disconnect();
-                    answers.extend(todo.into_iter().map(|submit| (submit, Err(Refused::Broken))));
-                    return answers;
+                    return answered(answers, todo, vec![Err(Refused::Broken)]);
                 }
-                Err(Failure::Refused(error)) => {
+                Err(Unwritten::Failed(Failure::Refused(error), _)) => {
                     tracing::warn!(
                         error = db::describe(&error),
                         records = todo.len(),
@@ -55,27 +63,6 @@ impl Writer {
                     }
                     return answers;
                 }
-                // try_batch asks until it knows.
-                Err(Failure::Unknown(_)) => {}
-            }
-        }
-    }
-
-    async fn try_batch(&mut self, batch: &[Submit]) -> Result<Vec<Result<Accepted, Refused>>, Failure> {
-        loop {
-            match self.write(batch).await {
-                Ok(results) => return Ok(results),
-                Err(Unwritten::Outdated) => {
-                    tracing::info!("the writer's memory was not what the database has: it reads anew");
-                    self.disconnect();
-                    self.rest().await;
-                }
-                Err(Unwritten::KeyExists) => self.wary = WARY,
-                Err(Unwritten::Failed(Failure::Unknown(mark), results)) => {
-                    tracing::warn!(?mark, "the connection died at COMMIT");
-                    return if self.committed(mark).await { Ok(results) } else { Err(Failure::Unknown(mark)) };
-                }
-                Err(Unwritten::Failed(failure, _)) => return Err(failure),
             }
         }
     }
@@ -156,6 +143,12 @@ impl Unwritten {
             _ => Unwritten::Failed(Failure::late(error, mark), results),
         }
     }
+}
+
+/// With what was judged of those that were written.
+fn answered(mut answers: Outcomes, batch: Vec<Submit>, results: Results) -> Outcomes {
+    answers.extend(batch.into_iter().zip(results));
+    answers
 }
 
 /// Takes those out that nobody can wait for any longer: nothing of them was taken.
