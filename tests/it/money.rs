@@ -300,3 +300,24 @@ async fn a_payment_tells_its_life() {
     assert_eq!(listed[2]["kind"], "deposit");
     world.check_books().await;
 }
+
+/// Ids were once not given out in a row: a deposit could come between a payment and its tickets.
+#[actix_web::test]
+async fn a_page_that_begins_between_a_payment_and_its_tickets_lists_it() {
+    let world = World::new().await;
+    let draw = world.admin().await.open_draw(&world, 0).await;
+    let ann = world.rich_player("ann", 10 * PRICE).await;
+    ann.buy_quick(draw, 1).await;
+    let bought = ann.buy_quick(draw, 2).await;
+    ann.buy_quick(draw, 1).await;
+    let first: uuid::Uuid = id(&bought["tickets"][0]).parse().unwrap();
+    let moved = world.sql().await.execute("UPDATE payments SET id = $1 WHERE kind = 'deposit'", &[&first]).await;
+    assert_eq!(moved.unwrap(), 1);
+
+    let whole = ann.get("/payments").await.expect(200)["items"].clone();
+    let kinds: Vec<_> = whole.as_array().unwrap().iter().map(|payment| payment["kind"].clone()).collect();
+    assert_eq!(kinds, ["purchase", "deposit", "purchase", "purchase"]);
+    for size in [1, 2, 3] {
+        assert_eq!(json!(ann.all(&format!("/payments?limit={size}")).await), whole, "{size} a page");
+    }
+}

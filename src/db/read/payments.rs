@@ -44,7 +44,8 @@ pub async fn list(
     page: Page<Uuid>,
 ) -> Result<Rows<Payment, Uuid>, DbError> {
     // Purchases by stepping from ticket to ticket: the newest ticket before a payment belongs to the purchase
-    // before it, since nothing comes between a payment and its tickets.
+    // before it. Ids are given out in a row, so nothing comes between a payment and its tickets; where something
+    // did, before they were, a page that starts there finds that purchase by the ticket behind.
     let sql = format!(
         "-- payments::list()
         WITH RECURSIVE purchases (id) AS (
@@ -55,7 +56,11 @@ pub async fn list(
             FROM purchases before WHERE before.id IS NOT NULL
         ), own AS (
             (SELECT id FROM purchases OFFSET 1 LIMIT $3)
-            UNION ALL
+            UNION
+            SELECT payment_id FROM (SELECT payment_id FROM tickets WHERE user_id = $1 AND id > $2
+                                    ORDER BY user_id, id LIMIT 1) behind
+            WHERE payment_id < $2
+            UNION
             (SELECT id FROM payments WHERE user_id = $1 AND id < $2 AND kind <> 'purchase'
              ORDER BY user_id DESC, id DESC LIMIT $3)
         )
