@@ -1,10 +1,34 @@
-// What both scripts need: an admin's draw on sale, and players with money. `setup` makes them over the API alone.
+// What both scripts need: a load that does not wait for the answers, an admin's draw on sale, and players with money. `setup` makes them over the API alone.
 import http from "k6/http";
 import { fail } from "k6";
 
 export const API = __ENV.API || "http://127.0.0.1:8080/api/v1";
 const PLAYERS = Number(__ENV.PLAYERS || 64);
 const JSON_BODY = { "Content-Type": "application/json" };
+
+// RATE requests a second (else `rate`) arrive for DURATION, whether the service keeps up or not; `p99` in milliseconds.
+export function openLoop(name, rate, p99) {
+  return {
+    scenarios: {
+      [name]: {
+        executor: "constant-arrival-rate",
+        rate: Number(__ENV.RATE || rate),
+        duration: __ENV.DURATION || "20s",
+        preAllocatedVUs: 100,
+        maxVUs: 500,
+      },
+    },
+    thresholds: {
+      [`http_req_failed{scenario:${name}}`]: ["rate<0.01"],
+      [`http_req_duration{scenario:${name}}`]: ["p(95)<500", `p(99)<${p99}`],
+      checks: ["rate>0.999"],
+      dropped_iterations: ["count<1"],
+    },
+    summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
+    // The players' passwords are hashed one by one.
+    setupTimeout: "120s",
+  };
+}
 
 export function bearer(token) {
   return { ...JSON_BODY, Authorization: `Bearer ${token}` };

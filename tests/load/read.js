@@ -1,26 +1,9 @@
 // The reads that everybody polls: the list of draws, one draw, the lotteries.
 import http from "k6/http";
 import { check } from "k6";
-import { API, drawOnSale } from "./common.js";
+import { API, drawOnSale, openLoop } from "./common.js";
 
-export const options = {
-  scenarios: {
-    read: {
-      executor: "constant-arrival-rate",
-      rate: Number(__ENV.RATE || 2000),
-      duration: __ENV.DURATION || "20s",
-      preAllocatedVUs: 100,
-      maxVUs: 500,
-    },
-  },
-  thresholds: {
-    "http_req_failed{scenario:read}": ["rate<0.01"],
-    "http_req_duration{scenario:read}": ["p(95)<500", "p(99)<20"],
-    checks: ["rate>0.999"],
-    dropped_iterations: ["count<1"],
-  },
-  summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
-};
+export const options = openLoop("read", 2000, 20);
 
 export function setup() {
   return { draw: drawOnSale() };
