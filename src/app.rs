@@ -27,6 +27,7 @@ use crate::cashier::Cashier;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider, ScheduleConfig};
 use crate::db::embedded::{self, Server, ServerError};
+use crate::db::read::users;
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
@@ -153,6 +154,10 @@ impl App {
         let jwt_secret = jwt_secret(config)?;
         let db = Db::new(&database.target, config.database.pool_size)?;
 
+        let (tokens, now) = (Tokens::new(&jwt_secret, config.auth.access_token), clock.now());
+        for session in users::sessions_ended(&db, now - signed(config.auth.access_token)).await? {
+            tokens.end(session, now);
+        }
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
         let arbiter = Arbiter::new();
@@ -175,7 +180,7 @@ impl App {
             persistence,
             board,
             clock,
-            tokens: Tokens::new(&jwt_secret, config.auth.access_token),
+            tokens,
             refresh_ttl: config.auth.refresh_token,
             reset_ttl: config.auth.password_reset,
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),

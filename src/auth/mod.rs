@@ -4,6 +4,7 @@
 //! Entropy is drawn in two places only: salts in [`password`], secrets to keep in [`secret`]; refresh
 //! tokens are made from a generator of the caller's.
 
+mod ended;
 pub mod password;
 pub mod secret;
 pub mod standing;

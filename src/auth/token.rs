@@ -1,7 +1,8 @@
 //! Tokens: a short-lived signed one for each request, and a long-lived one to renew it with.
 //!
 //! The access token (a bearer token, RFC 6750) is a JWT (RFC 7519) that says who, never what they may
-//! do: role and status come from [`super::standing`], so a change reaches tokens already issued.
+//! do: role and status come from [`super::standing`], so a change reaches tokens already issued; and so does
+//! the end of the log-in they belong to.
 //! The refresh token is spent by its use, and a second use ends the family (RFC 6749, section 10.4;
 //! RFC 9700, section 4.14.2); keeping families is for the database.
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::ended::Ended;
 use crate::domain::id::{SessionId, UserId};
 
 /// HS256 wants a key at least as long as its hash (RFC 7518, section 3.2).
@@ -45,6 +47,9 @@ pub enum TokenError {
     Invalid,
     #[error("the token has expired")]
     Expired,
+    /// Its log-in has ended.
+    #[error("the session has ended")]
+    Ended,
 }
 
 /// What an access token says, once it is believed.
@@ -72,6 +77,7 @@ pub struct Tokens {
     validation: Validation,
     ttl: Duration,
     verified: Arc<Verified>,
+    ended: Arc<Ended>,
 }
 
 /// A token's SHA-256: what is remembered is no token, and comparing it tells nothing of one.
@@ -136,6 +142,7 @@ impl Tokens {
             validation,
             ttl,
             verified: Arc::default(),
+            ended: Arc::new(Ended::new(ttl)),
         }
     }
 
@@ -153,7 +160,13 @@ impl Tokens {
             .expect("the key is HMAC's, and the claims are plain JSON")
     }
 
-    /// Believes a token that we signed and that has not expired at `now`, without leeway: from `exp`
+    /// No token of this log-in is believed any more. To be said when the database has it, and before anybody is
+    /// answered.
+    pub fn end(&self, session: SessionId, now: Timestamp) {
+        self.ended.put(session, now);
+    }
+
+    /// Believes a token that we signed, whose log-in goes on, and that has not expired at `now`, without leeway: from `exp`
     /// on it is too late (RFC 7519, section 4.1.4). No other algorithm than HS256, least of all `none`
     /// (RFC 8725, section 3.1).
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
@@ -171,7 +184,10 @@ impl Tokens {
                 believed
             }
         };
-        if second >= believed.exp { Err(TokenError::Expired) } else { Ok(believed.claims) }
+        if second >= believed.exp {
+            return Err(TokenError::Expired);
+        }
+        if self.ended.contains(believed.claims.session) { Err(TokenError::Ended) } else { Ok(believed.claims) }
     }
 
     /// Checks the signature and reads the claims.

@@ -203,7 +203,8 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
             }
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
-        Rotated::Reused => {
+        Rotated::Reused(session) => {
+            state.tokens.end(session, now);
             tracing::warn!("a spent refresh token was used again; its session has ended");
             Err(bad_refresh_token())
         }
@@ -211,7 +212,7 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
     }
 }
 
-/// Ends the session of a refresh token.
+/// Ends the session of a refresh token: no token of it is good any more.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Refresh,
@@ -220,7 +221,10 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
 pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
     // What is no token of ours has no session to end: the client is logged out all the same.
     if let Ok(token) = body.parse() {
-        state.persistence.end_session(&token.hash(), state.clock.now()).await?;
+        let now = state.clock.now();
+        if let Some(session) = state.persistence.end_session(&token.hash(), now).await? {
+            state.tokens.end(session, now);
+        }
     }
     Ok(HttpResponse::NoContent().finish())
 }
@@ -269,7 +273,9 @@ pub async fn change_password(
         return Err(Problem::new(Code::InvalidCredentials, "the current password is another one"));
     }
     let hash = state.hasher.hash(new).await?;
-    state.persistence.change_password(caller.user, &hash, caller.session, now).await?;
+    for session in state.persistence.change_password(caller.user, &hash, caller.session, now).await? {
+        state.tokens.end(session, now);
+    }
     tracing::info!(user = %caller.user, "a password was changed");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -301,7 +307,10 @@ pub async fn reset_password(state: Shared, Body(body): Body<ResetPassword>) -> R
         return Err(spent());
     }
     let hash = state.hasher.hash(new).await?;
-    let user = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
+    let (user, ended) = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
+    for session in ended {
+        state.tokens.end(session, now);
+    }
     tracing::info!(%user, "a password was set anew");
     Ok(HttpResponse::NoContent().finish())
 }

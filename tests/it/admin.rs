@@ -94,5 +94,7 @@ async fn a_changed_password_ends_every_other_session() {
         anybody.post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
     };
     refresh(&there).await.refused(401, "unauthorized");
+    anybody.bearing(there["access_token"].as_str().unwrap()).get("/me").await.refused(401, "unauthorized");
     refresh(&here).await.expect(200);
+    ann.get("/me").await.expect(200);
 }

@@ -331,6 +331,7 @@ async fn a_spent_refresh_token_used_again_ends_its_whole_family() {
 
     for pair in [&newest, &second, &first] {
         refresh(&world, pair).await.refused(401, "unauthorized");
+        bearer(&world, pair).get("/me").await.refused(401, "unauthorized");
     }
     refresh(&world, &elsewhere).await.expect(200);
 }
@@ -351,7 +352,7 @@ async fn of_two_refreshes_at_once_at_most_one_succeeds() {
 
 #[actix_web::test]
 async fn log_out_ends_this_session_and_no_other() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let here = session(&world, "ann").await;
     let there = log_in(&world, "ann", PASSWORD).await.expect(200);
     let answer = log_out(&world, &here).await;
@@ -359,6 +360,13 @@ async fn log_out_ends_this_session_and_no_other() {
     refresh(&world, &here).await.refused(401, "unauthorized");
     refresh(&world, &there).await.expect(200);
     assert_eq!(log_out(&world, &here).await.status, 204, "as often as one likes");
+
+    // Nor is there anything left for the access token to do, in this run of the service or in the next.
+    bearer(&world, &here).get("/me").await.refused(401, "unauthorized");
+    bearer(&world, &there).get("/me").await.expect(200);
+    world.restart().await;
+    bearer(&world, &here).get("/me").await.refused(401, "unauthorized");
+    bearer(&world, &there).get("/me").await.expect(200);
 }
 
 #[actix_web::test]

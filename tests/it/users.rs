@@ -168,6 +168,7 @@ async fn a_password_is_set_anew_once_and_every_session_ends() {
     for session in sessions {
         let body = json!({"refresh_token": session["refresh_token"]});
         anybody.post("/auth/refresh", body).await.refused(401, "unauthorized");
+        anybody.bearing(session["access_token"].as_str().unwrap()).get("/me").await.refused(401, "unauthorized");
     }
 
     let late = token().await;

@@ -35,7 +35,7 @@ pub enum Rotated {
     New(UserId, SessionId),
     /// It had been spent before: somebody else has it too, and its whole family has ended (RFC 9700,
     /// section 4.14.2).
-    Reused,
+    Reused(SessionId),
     /// Unknown, expired, or of a session that has ended.
     Invalid,
 }
@@ -147,7 +147,7 @@ impl Persistence {
             None => Ok(Rotated::Invalid),
             Some(found) if found.spent => {
                 users::end_session(db, found.session, at).await?;
-                Ok(Rotated::Reused)
+                Ok(Rotated::Reused(found.session))
             }
             Some(found) if found.ended || found.expires_at <= at => Ok(Rotated::Invalid),
             Some(found) => {
@@ -159,17 +159,17 @@ impl Persistence {
         .await
     }
 
-    /// Gives a user another password, by its hash; every session but this one ends.
+    /// Gives a user another password, by its hash; every session but this one ends. Says which did.
     pub async fn change_password(
         &self,
         user: UserId,
         password_hash: &str,
         session: SessionId,
         at: Timestamp,
-    ) -> Result<(), DbError> {
+    ) -> Result<Vec<SessionId>, DbError> {
         transaction(&self.db, async |db| {
             users::set_password(db, user, password_hash).await?;
-            Ok(users::end_other_sessions(db, user, session, at).await?)
+            Ok(users::end_other_sessions(db, user, Some(session), at).await?)
         })
         .await
     }
@@ -231,27 +231,29 @@ impl Persistence {
     }
 
     /// Spends such a token for another password, by its hash; every session of its owner ends. Who that
-    /// is, if the token was good.
+    /// is, and which these were, if the token was good.
     pub async fn reset_password(
         &self,
         token: &[u8; 32],
         password_hash: &str,
         at: Timestamp,
-    ) -> Result<Option<UserId>, DbError> {
+    ) -> Result<Option<(UserId, Vec<SessionId>)>, DbError> {
         transaction(&self.db, async |db| {
             let Some(id) = users::spend_reset(db, token, at).await? else { return Ok(None) };
             users::set_password(db, id, password_hash).await?;
-            users::end_sessions(db, id, at).await?;
-            Ok(Some(id))
+            Ok(Some((id, users::end_other_sessions(db, id, None, at).await?)))
         })
         .await
     }
 
-    /// Ends the session of a refresh token, if there is one.
-    pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<(), DbError> {
+    /// Ends the session of a refresh token, if there is one; says which.
+    pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<Option<SessionId>, DbError> {
         transaction(&self.db, async |db| match users::lock_token(db, token).await? {
-            Some(found) => Ok(users::end_session(db, found.session, at).await?),
-            None => Ok(()),
+            Some(found) => {
+                users::end_session(db, found.session, at).await?;
+                Ok(Some(found.session))
+            }
+            None => Ok(None),
         })
         .await
     }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{Page, Rows};
 use crate::db::{Db, DbError};
-use crate::domain::id::UserId;
+use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, Status};
 
 /// A person, field by field as the contract gives it.
@@ -80,6 +80,13 @@ pub async fn list(
     let rows = db.query(&sql, &[&after, &statuses, &roles, &(page.limit + 1), &part]).await?;
     let items = rows.iter().map(user).collect::<Result<_, DbError>>()?;
     Ok(Rows::cut(items, page.limit, |user: &User| user.id.0))
+}
+
+/// The log-ins that have ended since.
+pub async fn sessions_ended(db: &Db, since: Timestamp) -> Result<Vec<SessionId>, DbError> {
+    let sql = "-- users::sessions_ended(since)
+        SELECT id FROM sessions WHERE ended_at > $1";
+    Ok(db.query(sql, &[&since]).await?.iter().map(|row| SessionId(row.get("id"))).collect())
 }
 
 /// Whether this token, given by its hash, is good to set a password anew.

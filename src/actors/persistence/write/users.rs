@@ -118,18 +118,17 @@ pub async fn set_password(db: &Client, user: UserId, password_hash: &str) -> Res
     db.execute(sql, &[&user.0, &password_hash]).await.map(drop)
 }
 
-/// Ends every session of a user but this one.
-pub async fn end_other_sessions(db: &Client, user: UserId, but: SessionId, at: Timestamp) -> Result<(), Error> {
+/// Ends every session of a user but this one; says which.
+pub async fn end_other_sessions(
+    db: &Client,
+    user: UserId,
+    but: Option<SessionId>,
+    at: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
     let sql = "-- users::end_other_sessions()
-        UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL";
-    db.execute(sql, &[&user.0, &but.0, &at]).await.map(drop)
-}
-
-/// Ends every session of a user.
-pub async fn end_sessions(db: &Client, user: UserId, at: Timestamp) -> Result<(), Error> {
-    let sql = "-- users::end_sessions()
-        UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL";
-    db.execute(sql, &[&user.0, &at]).await.map(drop)
+        UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL RETURNING id";
+    let ended = db.query(sql, &[&user.0, &but.map(|session| session.0), &at]).await?;
+    Ok(ended.iter().map(|row| SessionId(row.get("id"))).collect())
 }
 
 /// Locks every active admin. Of two changes at once that would each leave another one, the second waits
