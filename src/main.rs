@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
     match cli::run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lottery: {error}");
+            eprintln!("lottery: {}", lottery::db::describe(&error));
             ExitCode::FAILURE
         }
     }

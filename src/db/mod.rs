@@ -63,12 +63,16 @@ impl DbError {
     }
 }
 
-/// An error with all its causes in one line: the driver's own text names only its kind.
+/// An error with all its causes in one line: the driver's own text names only its kind. A cause that is told
+/// already is not told again.
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
         cause = error.source();
     }
     text
@@ -215,4 +219,25 @@ pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
     // The lock goes with the connection.
     let report = migrations::migrations::runner().run_async(&mut client).await?;
     Ok(report.applied_migrations().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the driver's kind")]
+    struct Kind(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the database refused: {0}")]
+    struct Refused(#[from] Kind);
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let refused = Refused(Kind(io::Error::other("no such table")));
+        assert_eq!(describe(&refused), "the database refused: the driver's kind: no such table");
+    }
 }

@@ -132,6 +132,8 @@ pub struct Writer {
     pub(super) currency: Currency,
     board: Board,
     pub(super) session: Option<Session>,
+    /// Why there is none. Logged when it changes, and not at each of ten tries a second.
+    away: Option<String>,
     pub(super) known: Known,
     /// Batches that still look their keys up before they write, instead of taking them for new.
     pub(super) wary: u32,
@@ -139,7 +141,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(target: Target, currency: Currency, board: Board) -> Writer {
-        Writer { target, currency, board, session: None, known: Known::default(), wary: 0 }
+        Writer { target, currency, board, session: None, away: None, known: Known::default(), wary: 0 }
     }
 
     /// The connection, opened if it is not; one try.
@@ -166,12 +168,17 @@ impl Writer {
             Either::Left((session, _)) => session.map(|_| ()).map_err(|error| db::describe(&error)),
             Either::Right(_) => Err("no answer".to_owned()),
         };
-        if let Err(error) = &tried {
+        let Err(error) = tried else {
+            self.away = None;
+            return true;
+        };
+        if self.away.as_ref() != Some(&error) {
             tracing::warn!(error, "the writer has no connection to the database");
-            self.session = None;
-            sleep(RETRY).await;
+            self.away = Some(error);
         }
-        tried.is_ok()
+        self.session = None;
+        sleep(RETRY).await;
+        false
     }
 
     /// Gives the connection up: what it was in the middle of is rolled back by the server.

@@ -12,7 +12,8 @@ use super::place::{self, ServerUser};
 use super::process::tail;
 use super::{At, NAME, ServerError};
 
-const INITDB_LIMIT: Duration = Duration::from_secs(120);
+/// A second or two, but minutes on a machine that is starved or emulated.
+const INITDB_LIMIT: Duration = Duration::from_secs(10 * 60);
 const OUTPUT_LINES: usize = 8;
 
 /// What a cluster in the making is called, before our pid: a killed attempt's `initdb` may still
