@@ -87,6 +87,7 @@ impl Needs {
                 self.accounts.insert(AccountId::held(it.user));
             }
             Record::EndWithdrawal(it) => {
+                self.keys.extend(it.key.map(|key| key.id));
                 self.payments.insert(it.payment);
                 self.accounts.insert(AccountId::CLEARING);
                 self.accounts.insert(AccountId::wallet(it.user));
@@ -399,6 +400,7 @@ impl Books {
     }
 
     fn end_withdrawal(&mut self, it: &EndWithdrawal) -> Result<Accepted, Refused> {
+        self.check_key(it.key.as_ref())?;
         let row = self.payments.get(&it.payment).cloned().filter(|row| row.kind == PaymentKind::Withdrawal);
         let row = row.ok_or(Refused::Broken)?;
         let (status, credit, action) = match it.verdict {
@@ -424,7 +426,10 @@ impl Books {
         } else if row.status != status {
             return Err(Refused::Ended(row.status));
         }
-        Ok(Accepted::Payment(self.view(it.payment, Vec::new())))
+        // Without a key too, an admin's word said again is the same word.
+        let payment = self.view(it.payment, Vec::new());
+        self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
+        Ok(Accepted::Payment(payment))
     }
 
     /// Refuses a key that was used before: with its earlier success, or for another request.

@@ -199,6 +199,7 @@ pub struct EndWithdrawal {
     /// The admin.
     pub by: UserId,
     pub at: Timestamp,
+    pub key: Option<Key>,
 }
 
 /// Whatever the batches write.
@@ -257,8 +258,8 @@ impl Record {
             Record::BeginDeposit(it) => it.key.as_ref(),
             Record::EndDeposit(it) => it.key.as_ref(),
             Record::BeginWithdrawal(it) => it.key.as_ref(),
-            // Said again, an admin's word is the same word.
-            Record::GiveBack(_) | Record::Expire(_) | Record::EndWithdrawal(_) => None,
+            Record::EndWithdrawal(it) => it.key.as_ref(),
+            Record::GiveBack(_) | Record::Expire(_) => None,
         }
     }
 }

@@ -45,7 +45,8 @@ pub async fn workbook(mut export: Export, mut tell: impl FnMut(u64)) -> Result<F
         tell(taken);
     }
     drop(rows);
-    writing.await.map_err(|error| ExportError::Row(error.to_string()))?
+    // The library panics where its temporary files cannot grow.
+    writing.await.map_err(|error| std::io::Error::other(format!("is its disk full? {error}")))?
 }
 
 /// A workbook that is being written.

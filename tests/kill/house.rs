@@ -70,8 +70,8 @@ impl House {
         house
     }
 
-    /// Starts the service and waits until it answers.
-    pub async fn start(&mut self) {
+    /// The program, in this house.
+    fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lottery"));
         command.current_dir(&self.dir).env_clear();
         command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -87,7 +87,12 @@ impl House {
             ("LOTTERY__TICKETS__RESERVATION", "3s"),
         ]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    /// Starts the service and waits until it answers.
+    pub async fn start(&mut self) {
+        let mut child = self.program().spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (log, found) = (self.log.clone(), watch::Sender::new(String::new()));
         let mut answers = found.subscribe();
@@ -218,11 +223,22 @@ impl House {
         self.log.lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// Stops everything; the directory goes.
+    /// Stops everything; the directory goes. After all that befell it, `lottery check` finds nothing, neither beside
+    /// the service nor without it.
     pub async fn close(mut self) {
         let postmaster = self.postmaster();
+        self.check().await;
         self.stop().await;
         assert!(!lives(postmaster), "its Postgres outlived the service");
+        self.check().await;
+    }
+
+    /// What any operator would ask.
+    async fn check(&self) {
+        let checked = self.program().arg("check").stderr(Stdio::piped()).output();
+        let checked = tokio::time::timeout(PATIENCE, checked).await.expect("a check has an end").unwrap();
+        let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+        assert!(checked.status.success() && said.contains("every law holds"), "{said}");
     }
 }
 

@@ -350,7 +350,14 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
         Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment: PAYMENT, amount, at: at(9), key })
     };
     let end = |verdict| {
-        Record::EndWithdrawal(EndWithdrawal { user: ANN, payment: PAYMENT, verdict, by: BOB, at: at(10) })
+        Record::EndWithdrawal(EndWithdrawal {
+            user: ANN,
+            payment: PAYMENT,
+            verdict,
+            by: BOB,
+            at: at(10),
+            key: None,
+        })
     };
     use PaymentStatus::{Failed, Paid};
     for (verdict, other, status, wallet, clearing) in [

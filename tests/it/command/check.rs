@@ -139,4 +139,10 @@ async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
     assert_eq!(code, Some(1), "{out}");
     assert!(error.starts_with("lottery: ") && error.contains("laws are broken"), "{error}");
     assert!(out.contains("BROKEN: every balance equals its transfers\n    {\"id\":"), "{out}");
+
+    // A database that was never the service's: whoever mistook it is told what is missing there.
+    let mut elsewhere = world.database.clone();
+    let home = Home::new().with("DATABASE_URL", &url(elsewhere.dbname("postgres")));
+    let refused = home.with("LOTTERY__AUTH__JWT_SECRET", SECRET).refused(&["check"]).await;
+    assert!(refused.contains("relation") && refused.contains("does not exist"), "{refused}");
 }

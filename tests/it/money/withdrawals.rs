@@ -46,6 +46,21 @@ async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_onc
     end(&admin, id(&good), "reject").await.refused(409, "invalid_transition");
     end(&admin, id(&bad), "approve").await.refused(409, "invalid_transition");
 
+    // With a key an admin's word is kept as any other success; a refusal, and who says it first with a key, are not.
+    let keyed = |withdrawal: &Value, verdict: &str, key: &'static str| {
+        let path = format!("/admin/withdrawals/{}/{verdict}", id(withdrawal));
+        admin.send(admin.request(reqwest::Method::POST, &path).header("Idempotency-Key", key))
+    };
+    keyed(&good, "reject", "word").await.refused(409, "invalid_transition");
+    let first = keyed(&good, "approve", "word").await;
+    assert!(!first.headers.contains_key("idempotency-replayed"));
+    assert_eq!(first.expect(200), approved);
+    let again = keyed(&good, "approve", "word").await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.expect(200), approved);
+    keyed(&bad, "reject", "word").await.refused(422, "idempotency_key_reused");
+    keyed(&good, "reject", "word").await.refused(422, "idempotency_key_reused");
+
     assert_eq!(ann.balance().await, 700);
     assert_eq!(payment(&ann, id(&good)).await, approved);
     let transfers = ann.all("/wallet/transfers").await;

@@ -29,7 +29,7 @@ impl World {
         let all: Vec<(PaymentId, UserId)> = rows.map(|(payment, row)| (*payment, row.user)).collect();
         let Some((payment, user)) = self.dice.one_of(&all) else { return false };
         let verdict = if self.dice.chance(500) { Verdict::Approved } else { Verdict::Rejected };
-        let end = EndWithdrawal { user, payment, verdict, by: UserId(0), at: self.now };
+        let end = EndWithdrawal { user, payment, verdict, by: UserId(0), at: self.now, key: None };
         self.submit(p, Record::EndWithdrawal(end), None, Waiting::Nobody);
         true
     }
