@@ -6,6 +6,7 @@ pub mod books;
 pub mod draw;
 pub mod game;
 pub mod id;
+pub mod known;
 pub mod ledger;
 pub mod lottery;
 pub mod money;

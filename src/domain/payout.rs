@@ -1,16 +1,44 @@
 //! Paying many at once: the prizes of a settled draw, the refunds of a cancelled one. Says in which order
-//! the credits go, how they are cut into steps, and what a step leaves behind to go on from. Knows neither
-//! where they come from nor how they are written.
+//! the credits go, how they are cut into steps, what a step moves, and what it leaves behind to go on from.
+//! Knows neither where they come from nor how they are written.
 //!
 //! **The order.** The tickets are taken by their numbers, in windows of bounded size; within a window the
 //! credits go by their owners. So a player with many of them is paid in one go, and neighbours in the order
 //! are neighbours in the ledger's index: measured over 10 million tickets, a quarter of the time that the
 //! order of the numbers takes. The window's end and the last one paid are stored with every step.
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::id::UserId;
+use super::id::{DrawId, UserId};
+use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
+use super::lottery::DrawStatus;
 use super::money::Money;
+use super::record::Fence;
+
+/// What is paid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payout {
+    Prizes,
+    Refunds,
+}
+
+impl Payout {
+    fn kind(self) -> TransferKind {
+        match self {
+            Payout::Prizes => TransferKind::Prize,
+            Payout::Refunds => TransferKind::Refund,
+        }
+    }
+
+    /// What a draw is when all is paid.
+    pub fn ends_as(self) -> DrawStatus {
+        match self {
+            Payout::Prizes => DrawStatus::Completed,
+            Payout::Refunds => DrawStatus::Cancelled,
+        }
+    }
+}
 
 /// What somebody gets: a ticket's prize, or the refund of a payment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +145,68 @@ impl Window {
             _ => Progress { done: end, window: None },
         };
         (&self.credits[from..self.taken], progress)
+    }
+}
+
+/// A step: the next credits of a draw. With the last of all, the draw is over.
+#[derive(Debug)]
+pub struct Pay {
+    pub fence: Fence,
+    pub payout: Payout,
+    pub credits: Vec<Credit>,
+    /// How far all was paid before, and is with these.
+    pub before: Progress,
+    pub after: Progress,
+    pub at: Timestamp,
+}
+
+/// Why a step of a payout is not taken: a bug, and nothing is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PayError {
+    #[error("the payout of draw {0} is not where it was left")]
+    NotThere(DrawId),
+    #[error("the escrow of draw {0} is not empty when all is paid")]
+    NotEmpty(DrawId),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Pay {
+    /// The draw's escrow and everybody's wallet, each once and in order.
+    pub fn accounts(&self) -> Vec<AccountId> {
+        let wallets = self.credits.iter().map(|credit| AccountId::wallet(credit.user));
+        let mut accounts: Vec<AccountId> = wallets.chain([AccountId::escrow(self.fence.draw)]).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        accounts
+    }
+
+    /// Moves the credits out of the escrow, if the payout stands where the step found it; says whether
+    /// everybody is paid. `tickets` is how many were sold.
+    ///
+    /// # Errors
+    /// [`PayError`]; what the ledger made until then must not be written.
+    pub fn judge(&self, stored: Progress, tickets: i64, ledger: &mut Ledger) -> Result<bool, PayError> {
+        let draw = self.fence.draw;
+        if stored != self.before {
+            return Err(PayError::NotThere(draw));
+        }
+        let escrow = AccountId::escrow(draw);
+        for credit in &self.credits {
+            ledger.transfer(Transfer {
+                debit: escrow,
+                credit: AccountId::wallet(credit.user),
+                amount: credit.amount,
+                kind: self.payout.kind(),
+                reference: Some(credit.reference),
+                at: self.at,
+            })?;
+        }
+        let all = self.after.done == tickets;
+        if all && ledger.balance(escrow) != Some(Money::ZERO) {
+            return Err(PayError::NotEmpty(draw));
+        }
+        Ok(all)
     }
 }
 

@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::Surroundings;
-use crate::actors::persistence::{FixPrizes, Pay, Payout, StepError};
+use crate::actors::persistence::{FixPrizes, StepError};
 use crate::db::read::payout::{self, Tickets};
 use crate::db::{DbError, describe};
 use crate::domain::draw::Winning;
 use crate::domain::game::Pick;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
-use crate::domain::payout::{Credit, Progress, Window, WindowError};
+use crate::domain::payout::{Credit, Pay, Payout, Progress, Window, WindowError};
 use crate::domain::record::Fence;
 
 /// How much of the writer's time a step should take: a purchase that comes meanwhile waits for so long.

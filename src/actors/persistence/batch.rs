@@ -8,10 +8,10 @@ use tokio_postgres::error::SqlState;
 
 use super::mailbox::{Outcomes, Submit};
 use super::transaction::{Failure, Mark, Writer};
-use super::write::sales::{self, Found, Wanted};
+use super::write::sales;
 use crate::db;
-use crate::domain::books::{Books, Changes, Needs};
-use crate::domain::record::{Accepted, Record, Refused};
+use crate::domain::known::Found;
+use crate::domain::record::{Accepted, Refused};
 
 impl Writer {
     /// Writes a batch and answers for every record of it, however long the database is away: those past
@@ -34,7 +34,7 @@ impl Writer {
                     self.disconnect();
                     self.rest().await;
                 }
-                Err(Unwritten::KeyExists) => self.wary = WARY,
+                Err(Unwritten::KeyExists) => self.known.met_a_key(),
                 Err(Unwritten::Failed(Failure::Unknown(mark), results)) => {
                     tracing::warn!(?mark, "the connection died at COMMIT");
                     if self.committed(mark).await {
@@ -72,51 +72,32 @@ impl Writer {
         self.session().await.map_err(|error| Unwritten::Failed(Failure::Lost(error), Vec::new()))?;
         let Some(session) = &self.session else { return Err(Unwritten::Outdated) };
         let records = || batch.iter().map(|submit| &submit.record);
-        let needs = Needs::of(records());
-        let (draws, accounts) = self.known.missing(&needs, records());
-        let wary = self.wary > 0;
-        self.wary = self.wary.saturating_sub(1);
-        // What inserts its key plainly hears from the database if it is there; all others look first.
-        let looks = |record: &&Record| wary || !matches!(record, Record::Order(_) | Record::BeginDeposit(_));
-        let keys = Needs::of(records().filter(looks)).keys;
-        let wanted = Wanted { draws, accounts, payments: &needs.payments, keys };
-        let begun = !wanted.is_nothing();
+        let plan = self.known.plan(records());
+        let begun = !plan.wanted.is_nothing();
         let found = match begun {
-            true => sales::begin(session, &wanted)
+            true => sales::begin(session, &plan.wanted)
                 .await
                 .map_err(|error| Unwritten::Failed(Failure::early(error), Vec::new()))?,
             false => Found::default(),
         };
-        self.known.learn(found.draws, found.accounts);
-        let mut books = Books {
-            currency: self.currency,
-            ledger: self.known.ledger(&needs),
-            draws: self.known.draws(&needs),
-            payments: found.payments,
-            keys: found.keys,
-            changes: Changes::default(),
-        };
+        let mut books = self.known.open(&plan, found, self.currency);
         let results: Results = records().map(|record| books.judge(record)).collect();
         tracing::debug!(accepted = results.iter().filter(|result| result.is_ok()).count(), "a batch was judged");
-        let mark = session.next_mark();
-        match sales::finish(session, &books, &self.known, mark.number, begun).await {
+        let (over, mark) = (self.known.over(&books), session.next_mark());
+        match sales::finish(session, &books, &over, mark.number, begun).await {
             Ok(()) => {
-                self.known.committed(&books);
+                self.known.committed(&over);
                 Ok(results)
             }
             Err(error) => {
                 self.known.forget();
-                Err(Unwritten::of(error, mark, wary, results))
+                Err(Unwritten::of(error, mark, plan.wary, results))
             }
         }
     }
 }
 
 type Results = Vec<Result<Accepted, Refused>>;
-
-/// How many batches look their keys up after one met a key that was there: a client that repeats itself is
-/// likely to do so again.
-const WARY: u32 = 100;
 
 /// Why a batch was not written as it was judged.
 enum Unwritten {

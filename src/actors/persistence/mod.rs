@@ -6,7 +6,6 @@
 
 mod aside;
 mod batch;
-mod known;
 mod mailbox;
 mod transaction;
 mod write;
@@ -29,7 +28,6 @@ pub use aside::{PoolWritten, Rotated, Taken, Unchanged, insert_user};
 pub use mailbox::{Answer, Answered, ReplyTo, Submit};
 pub use transaction::{Step, StepError};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
-pub use write::payout::{Pay, Payout};
 pub use write::settle::{Conduct, FixPrizes};
 
 /// The limits of the persistence actor.

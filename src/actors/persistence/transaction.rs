@@ -11,11 +11,11 @@ use tokio::try_join;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Error};
 
-use super::known::{Known, Touched};
 use super::write::payout;
 use super::write::sales::{self, Statements};
 use crate::actors::board::Board;
 use crate::db::{self, Target};
+use crate::domain::known::{Known, Touched};
 use crate::domain::money::Currency;
 
 /// Between two tries to reach the database.
@@ -135,13 +135,11 @@ pub struct Writer {
     /// Why there is none. Logged when it changes, and not at each of ten tries a second.
     away: Option<String>,
     pub(super) known: Known,
-    /// Batches that still look their keys up before they write, instead of taking them for new.
-    pub(super) wary: u32,
 }
 
 impl Writer {
     pub fn new(target: Target, currency: Currency, board: Board) -> Writer {
-        Writer { target, currency, board, session: None, away: None, known: Known::default(), wary: 0 }
+        Writer { target, currency, board, session: None, away: None, known: Known::default() }
     }
 
     /// The connection, opened if it is not; one try.

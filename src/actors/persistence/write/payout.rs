@@ -1,8 +1,7 @@
 //! Prizes and refunds into the wallets, in bounded steps. Each moves the stored progress in its own
 //! transaction, so a crash goes on where it stopped and pays nobody twice. Who gets what was read beside the
-//! sale; here it is held against the stored progress, and paid out of the draw's escrow.
+//! sale; here it is held against the stored progress, and written. `domain::payout` says what a step moves.
 
-use jiff::Timestamp;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
@@ -10,46 +9,19 @@ use uuid::Uuid;
 
 use super::draws::{set_status, sold};
 use super::ledger;
-use crate::actors::persistence::known::Touched;
 use crate::actors::persistence::transaction::{Session, Step, StepFailure};
 use crate::db::read::payout::progress;
-use crate::domain::ledger::{AccountId, Ledger, Transfer, TransferKind};
-use crate::domain::lottery::DrawStatus;
-use crate::domain::money::Money;
-use crate::domain::payout::{Credit, Progress};
-use crate::domain::record::Fence;
+use crate::domain::known::Touched;
+use crate::domain::ledger::Ledger;
+use crate::domain::payout::{Pay, PayError, Payout, Progress};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// What is paid out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Payout {
-    Prizes,
-    Refunds,
-}
-
-impl Payout {
-    fn kind(self) -> TransferKind {
-        match self {
-            Payout::Prizes => TransferKind::Prize,
-            Payout::Refunds => TransferKind::Refund,
-        }
-    }
-
-    /// What a draw is when all is paid.
-    fn ends_as(self) -> DrawStatus {
-        match self {
-            Payout::Prizes => DrawStatus::Completed,
-            Payout::Refunds => DrawStatus::Cancelled,
-        }
-    }
-
-    /// Where its progress stands.
-    fn table(self) -> &'static str {
-        match self {
-            Payout::Prizes => "draw_results",
-            Payout::Refunds => "draw_cancellations",
-        }
+/// Where the progress of a payout stands.
+fn table(payout: Payout) -> &'static str {
+    match payout {
+        Payout::Prizes => "draw_results",
+        Payout::Refunds => "draw_cancellations",
     }
 }
 
@@ -71,7 +43,7 @@ struct Stored {
 
 impl Stored {
     async fn prepare(db: &Client, payout: Payout) -> Result<Stored, Error> {
-        let table = payout.table();
+        let table = table(payout);
         let find = format!(
             "-- payout::find({table})
             SELECT cursor, window_end, paid_user, paid_reference FROM {table} WHERE draw_id = $1 FOR UPDATE"
@@ -104,39 +76,13 @@ impl Statements {
     }
 }
 
-/// Pays the next credits; with the last of all, the draw is over.
-pub struct Pay {
-    pub fence: Fence,
-    pub payout: Payout,
-    pub credits: Vec<Credit>,
-    /// How far all was paid before, and is with these.
-    pub before: Progress,
-    pub after: Progress,
-    pub at: Timestamp,
-}
-
 impl Step for Pay {
     /// Whether everybody is paid.
     type Output = bool;
 
     async fn run(&self, session: &Session) -> Result<bool, StepFailure> {
-        let (mut ledger, tickets) = self.open(session).await?;
-        let escrow = AccountId::escrow(self.fence.draw);
-        for credit in &self.credits {
-            ledger.transfer(Transfer {
-                debit: escrow,
-                credit: AccountId::wallet(credit.user),
-                amount: credit.amount,
-                kind: self.payout.kind(),
-                reference: Some(credit.reference),
-                at: self.at,
-            })?;
-        }
-        let all = self.after.done == tickets;
-        if all && ledger.balance(escrow) != Some(Money::ZERO) {
-            let what = format!("the escrow of draw {} is not empty when all is paid", self.fence.draw);
-            return Err(StepFailure::Broken(what));
-        }
+        let (mut ledger, stored, tickets) = self.open(session).await?;
+        let all = self.judge(stored, tickets, &mut ledger)?;
         self.write(session, &ledger).await?;
         if all {
             set_status(&session.client, self.fence.draw, self.payout.ends_as()).await?;
@@ -149,18 +95,16 @@ impl Step for Pay {
     }
 }
 
-impl Pay {
-    /// The draw's escrow and everybody's wallet, each once and in order.
-    fn accounts(&self) -> Vec<AccountId> {
-        let wallets = self.credits.iter().map(|credit| AccountId::wallet(credit.user));
-        let mut accounts: Vec<AccountId> = wallets.chain([AccountId::escrow(self.fence.draw)]).collect();
-        accounts.sort_unstable();
-        accounts.dedup();
-        accounts
+impl From<PayError> for StepFailure {
+    fn from(error: PayError) -> StepFailure {
+        StepFailure::Broken(error.to_string())
     }
+}
 
-    /// Locks the draw, its progress and the accounts, in one round trip; says how many tickets were sold.
-    async fn open(&self, session: &Session) -> Result<(Ledger, i64), StepFailure> {
+impl Pay {
+    /// Locks the draw, its progress and the accounts, in one round trip; says how far all is paid, and how
+    /// many tickets were sold.
+    async fn open(&self, session: &Session) -> Result<(Ledger, Progress, i64), StepFailure> {
         let (db, s, draw) = (&session.client, &session.payout, self.fence.draw);
         let accounts: Vec<i64> = self.accounts().iter().map(|id| id.0).collect();
         let (fence, of, owners): ([Param<'_>; 2], [Param<'_>; 1], [Param<'_>; 1]) =
@@ -173,11 +117,7 @@ impl Pay {
             db.query(&s.lock_accounts, &owners),
         )?;
         let tickets = sold(drawn)?;
-        if progress(&stored) != self.before {
-            let what = format!("the payout of draw {draw} is not where it was left");
-            return Err(StepFailure::Broken(what));
-        }
-        Ok((ledger::of(&found), tickets))
+        Ok((ledger::of(&found), progress(&stored), tickets))
     }
 
     /// Writes balances, transfers and progress, in one round trip.

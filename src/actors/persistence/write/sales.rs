@@ -1,8 +1,6 @@
 //! What a batch reads and writes: a constant number of statements whatever its size, prepared once and
 //! sent together. Judges nothing.
 
-use std::collections::{BTreeSet, HashMap};
-
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,16 +10,16 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
 use super::{audit, ledger};
-use crate::actors::persistence::known::Known;
 use crate::actors::persistence::transaction::Session;
 use crate::db::read::keys::kept;
 use crate::domain::audit::Deed;
 use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Sales};
 use crate::domain::id::{DrawId, PaymentId, UserId};
+use crate::domain::known::{Found, Over, Wanted};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
-use crate::domain::record::{Kept, KeyId};
+use crate::domain::record::KeyId;
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -168,32 +166,8 @@ pub async fn mark(session: &Session, mark: i64) -> Result<bool, Error> {
     Ok(session.client.execute(&session.statements.mark, &[&session.writer, &mark]).await? == 1)
 }
 
-/// What a batch found. The payments are locked until its end.
-#[derive(Default)]
-pub struct Found {
-    pub accounts: Vec<(AccountId, Money)>,
-    pub draws: Vec<(DrawId, Sales)>,
-    pub payments: HashMap<PaymentId, PaymentRow>,
-    pub keys: HashMap<KeyId, Kept>,
-}
-
-/// What is to be read before a batch can be judged.
-pub struct Wanted<'n> {
-    pub draws: Vec<DrawId>,
-    pub accounts: Vec<AccountId>,
-    pub payments: &'n BTreeSet<PaymentId>,
-    /// Others are taken for new, until the database says otherwise.
-    pub keys: BTreeSet<KeyId>,
-}
-
-impl Wanted<'_> {
-    pub fn is_nothing(&self) -> bool {
-        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
-    }
-}
-
 /// Begins a transaction and reads what is wanted, in one round trip.
-pub async fn begin(session: &Session, wanted: &Wanted<'_>) -> Result<Found, Error> {
+pub async fn begin(session: &Session, wanted: &Wanted) -> Result<Found, Error> {
     let (db, s) = (&session.client, &session.statements);
     let draw_ids: Vec<i64> = wanted.draws.iter().map(|id| id.0).collect();
     let account_ids: Vec<i64> = wanted.accounts.iter().map(|id| id.0).collect();
@@ -235,20 +209,13 @@ async fn some<const N: usize>(
 }
 
 /// Writes what the books say over what was known, and commits, in one round trip; `begun`: after BEGIN.
-pub async fn finish(session: &Session, books: &Books, known: &Known, mark: i64, begun: bool) -> Result<(), Error> {
+pub async fn finish(session: &Session, books: &Books, over: &Over, mark: i64, begun: bool) -> Result<(), Error> {
     let (db, s) = (&session.client, &session.statements);
     let changes = &books.changes;
-    // Every draw, changed or not: its epoch is what the batch rests on.
-    let (mut draw_ids, mut sold, mut epochs, mut sold_before) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (id, sales) in &books.draws {
-        draw_ids.push(id.0);
-        sold.push(sales.sold);
-        epochs.push(sales.epoch);
-        sold_before.push(known.sold(*id));
-    }
-    let (account_ids, balances) = ledger::balance_columns(&books.ledger);
-    let balances_before: Vec<Option<i64>> =
-        account_ids.iter().map(|id| known.balance(AccountId(*id)).map(Money::minor)).collect();
+    let (draw_ids, sold_before, sales) = columns3(&over.draws, |it| (it.0.0, it.1, it.2));
+    let (epochs, sold): (Vec<i64>, Vec<i64>) = sales.into_iter().map(|it| (it.epoch, it.sold)).unzip();
+    let (account_ids, balances_before, balances) =
+        columns3(&over.accounts, |it| (it.0.0, it.1.map(Money::minor), it.2.minor()));
     let transfers = ledger::TransferColumns::of(books.ledger.made());
     let new_payments = PaymentColumns::of(&changes.new_payments);
     let changed_payments = PaymentColumns::of(&changes.changed_payments);
