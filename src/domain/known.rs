@@ -67,7 +67,8 @@ pub struct Plan {
 pub struct Over {
     /// Every draw, changed or not: its epoch is what the batch rests on. With its paid tickets before.
     pub draws: Vec<(DrawId, Option<i64>, Sales)>,
-    /// With its balance before.
+    /// With its balance before. Also where it stays the same, if a refusal rests on it: nobody is refused for
+    /// a wallet that was filled meanwhile.
     pub accounts: Vec<(AccountId, Option<Money>, Money)>,
 }
 
@@ -128,7 +129,7 @@ impl Known {
         let balance = |id: &AccountId| self.accounts.get(id).copied();
         Over {
             draws: books.draws.iter().map(|(id, sales)| (*id, before(id), *sales)).collect(),
-            accounts: books.ledger.changed().into_iter().map(|(id, now)| (id, balance(&id), now)).collect(),
+            accounts: books.ledger.relied_on().into_iter().map(|(id, now)| (id, balance(&id), now)).collect(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! A balance is credits less debits. Money that a player brings in leaves the clearing account below
 //! zero by as much: that is what the payment provider owes us.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -122,12 +122,14 @@ pub enum LedgerError {
 pub struct Ledger {
     balances: HashMap<AccountId, Money>,
     made: Vec<Made>,
+    /// Those that held too little for a transfer.
+    short: BTreeSet<AccountId>,
 }
 
 impl Ledger {
     /// The accounts with their balances as the transaction found and locked them.
     pub fn new(balances: impl IntoIterator<Item = (AccountId, Money)>) -> Ledger {
-        Ledger { balances: balances.into_iter().collect(), made: Vec::new() }
+        Ledger { balances: balances.into_iter().collect(), ..Ledger::default() }
     }
 
     /// The balance as of the last transfer made here.
@@ -146,6 +148,7 @@ impl Ledger {
         let from = from.checked_sub(amount).ok_or(LedgerError::Overflow)?;
         let to = to.checked_add(amount).ok_or(LedgerError::Overflow)?;
         if from < Money::ZERO && !debit.may_be_negative() {
+            self.short.insert(debit);
             return Err(LedgerError::InsufficientFunds);
         }
 
@@ -168,8 +171,20 @@ impl Ledger {
 
     /// The balances that a transfer has changed, in the order of their ids.
     pub fn changed(&self) -> Vec<(AccountId, Money)> {
-        let mut ids: Vec<AccountId> =
-            self.made.iter().flat_map(|made| [made.transfer.debit, made.transfer.credit]).collect();
+        self.balances_of(self.moved().collect())
+    }
+
+    /// Those, and the ones that were too low for a transfer: a refusal rests on a balance as much as a
+    /// transfer does.
+    pub fn relied_on(&self) -> Vec<(AccountId, Money)> {
+        self.balances_of(self.moved().chain(self.short.iter().copied()).collect())
+    }
+
+    fn moved(&self) -> impl Iterator<Item = AccountId> {
+        self.made.iter().flat_map(|made| [made.transfer.debit, made.transfer.credit])
+    }
+
+    fn balances_of(&self, mut ids: Vec<AccountId>) -> Vec<(AccountId, Money)> {
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().map(|id| (id, self.balances[&id])).collect()
@@ -214,6 +229,7 @@ mod tests {
             assert_eq!(ledger.transfer(transfer(debit, credit, amount)), Err(refusal));
         }
         assert!(ledger.made().is_empty() && ledger.changed().is_empty(), "a refusal changes nothing");
+        assert_eq!(ledger.relied_on(), [(ann, Money::new(5))], "but it rests on what was too little");
         assert_eq!(ledger.transfer(transfer(ann, clearing, 5)), Ok(()));
         assert_eq!(ledger.made()[0].wallet, Some((UserId(1), Money::ZERO)));
     }
