@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lottery::domain::draw::{Allowed, Draw, Due, Step as Move, Stopping, Times};
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
-use lottery::domain::payout::{Progress, Window};
+use lottery::domain::payout::{Pay, Payout, Progress, Window};
 use lottery::domain::record::{Accepted, Record, Refused};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::process::{
     Answer, Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Reply, SaleError, StepError, Submit,
     Waiting, Word,
 };
-use crate::store::{Output, Payout, Step};
+use crate::store::{Output, Step};
 
 /// A step that was asked for, by an admin or by the clock.
 struct Asked {
@@ -50,28 +50,22 @@ struct PayingOut {
 }
 
 impl Actor {
-    /// Takes a loaded draw on: a settlement or refund that a crash has interrupted goes on.
-    pub fn start(draw: Draw, generation: u64, around: &mut Around<'_>) -> Actor {
-        let mut actor = Actor {
-            generation,
-            draw,
-            lost: false,
-            timer: None,
-            asked: VecDeque::new(),
-            under_way: None,
-            paying: None,
-        };
-        let step = match actor.draw.status() {
+    pub fn new(draw: Draw, generation: u64) -> Actor {
+        Actor { generation, draw, lost: false, timer: None, asked: VecDeque::new(), under_way: None, paying: None }
+    }
+
+    /// A settlement or refund that a crash has interrupted goes on.
+    pub fn start(&mut self, around: &mut Around<'_>) {
+        let step = match self.draw.status() {
             DrawStatus::Settling => Some(Move::Conduct),
             DrawStatus::Cancelling => Some(Move::Cancel),
             _ => None,
         };
         if let Some(step) = step {
-            actor.asked.push_back(Asked { step, reason: String::new(), admin: None });
-            actor.advance(around);
+            self.asked.push_back(Asked { step, reason: String::new(), admin: None });
+            self.advance(around);
         }
-        actor.tick(around);
-        actor
+        self.tick(around);
     }
 
     fn me(&self) -> (DrawId, u64) {
@@ -83,7 +77,7 @@ impl Actor {
     }
 
     fn submit(&self, record: Record, deadline: Option<u64>, waiting: Waiting, around: &mut Around<'_>) {
-        let submit = Submit { record, deadline, actor: Some(self.me()), waiting };
+        let submit = Submit { record, deadline, actor: Some(self.me()), waiting, bad: false };
         // What has no deadline must become true.
         if around.queue.len() >= QUEUE && deadline.is_some() {
             around.coverage.saw(Seen::QueueFull);
@@ -333,8 +327,8 @@ impl Actor {
     fn pay(&mut self, mut paying: PayingOut, around: &mut Around<'_>) {
         let limit = around.dice.between(1, 7).unsigned_abs() as usize;
         let (credits, after) = paying.window.take(limit);
-        let (payout, before, at) = (paying.payout, paying.progress, around.now);
-        self.write(Step::Pay { payout, credits: credits.to_vec(), before, after, at }, around);
+        let (fence, payout, before, at) = (self.draw.fence(), paying.payout, paying.progress, around.now);
+        self.write(Step::Pay(Pay { fence, payout, credits: credits.to_vec(), before, after, at }), around);
         paying.progress = after;
         self.paying = Some(paying);
     }

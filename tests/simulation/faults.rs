@@ -3,6 +3,15 @@
 
 use crate::dice::Dice;
 
+/// What becomes of a COMMIT whose answer nobody hears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Committed,
+    Lost,
+    /// It lies in the socket of the lost connection, and the server comes to it later.
+    Late,
+}
+
 /// What happens to a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfBatch {
@@ -10,18 +19,15 @@ pub enum OfBatch {
     /// The connection dies before COMMIT: nothing is written, and it is tried again.
     Lost,
     /// The connection dies at COMMIT: committed or not, nobody knows until the database is asked.
-    Unknown {
-        committed: bool,
-    },
+    Unknown(Fate),
     /// The database would not take one of the records: each goes alone.
     Refused,
-    /// The process is killed before COMMIT, or after it and before anybody heard.
-    Crash {
-        committed: bool,
-    },
+    /// The process is killed as it commits, before anybody heard.
+    Crash(Fate),
 }
 
-/// What happens to a step.
+/// What happens to a step. Its statements were answered one by one and hold their locks: its COMMIT is never
+/// late for anybody whom that concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfStep {
     Nothing,
@@ -57,12 +63,12 @@ impl Temper {
         if !dice.chance(self.transaction) {
             return OfBatch::Nothing;
         }
-        let committed = dice.chance(500);
-        match dice.weighted(&[4, 4, 2, 2]) {
+        let fate = [Fate::Committed, Fate::Lost, Fate::Late][dice.below(3)];
+        match dice.weighted(&[3, 6, 2, 3]) {
             0 => OfBatch::Lost,
-            1 => OfBatch::Unknown { committed },
+            1 => OfBatch::Unknown(fate),
             2 => OfBatch::Refused,
-            _ => OfBatch::Crash { committed },
+            _ => OfBatch::Crash(fate),
         }
     }
 

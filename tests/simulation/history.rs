@@ -23,7 +23,7 @@ const PATIENCE: usize = 6_000;
 const UNREST: usize = 60;
 
 /// What may happen, with its weight.
-const ACTS: [(Act, usize); 22] = [
+const ACTS: [(Act, usize); 25] = [
     (Act::Order, 26),
     (Act::Pay, 10),
     (Act::Card, 7),
@@ -45,6 +45,9 @@ const ACTS: [(Act, usize); 22] = [
     (Act::Admin, 3),
     (Act::Pool, 3),
     (Act::Lose, 1),
+    (Act::Late, 3),
+    (Act::PayAside, 1),
+    (Act::Disconnect, 1),
     (Act::Process, 1),
 ];
 
@@ -71,6 +74,11 @@ enum Act {
     Admin,
     Pool,
     Lose,
+    /// What lay in the socket of a lost connection.
+    Late,
+    PayAside,
+    /// The writer loses its connection while it has nothing to do.
+    Disconnect,
     Process,
 }
 
@@ -247,6 +255,19 @@ impl History {
                 let Some(draw) = self.world.dice.one_of(&live) else { return false };
                 self.world.coverage.saw(Seen::ActorLost);
                 self.world.lose_actor(p, draw);
+            }
+            Act::Late => {
+                if self.world.late.is_empty() {
+                    return false;
+                }
+                let place = self.world.dice.below(self.world.late.len());
+                self.world.arrive(place);
+            }
+            Act::PayAside => self.world.pay_aside(),
+            Act::Disconnect => {
+                let process = &mut self.world.processes[p];
+                let idle = matches!(process.writer, crate::process::Writer::Idle);
+                return idle && process.session.take().is_some();
             }
             Act::Process => match self.world.processes.len() {
                 1 if self.world.dice.chance(500) => self.world.start_process(),
@@ -435,6 +456,7 @@ impl History {
             (Act::Provider, asked),
             (Act::TellAgain, telling),
             (Act::Notice, !self.world.notices.is_empty()),
+            (Act::Late, !self.world.late.is_empty()),
         ];
         let ready: Vec<Act> = ready.into_iter().filter(|(_, ready)| *ready).map(|(act, _)| act).collect();
         match self.world.dice.one_of(&ready) {

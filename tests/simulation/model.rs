@@ -63,6 +63,8 @@ struct Try {
     ask: usize,
     /// The process it was sent to.
     process: u64,
+    /// How often its player's wallet had moved by then.
+    moves: usize,
     told: bool,
     refused: bool,
     /// A later try of the same request was refused: this one may not come true any more.
@@ -82,6 +84,8 @@ struct Key {
 pub struct Model {
     pub now: i64,
     balances: BTreeMap<i64, i64>,
+    /// All that ever was in each wallet, by its owner.
+    wallets: BTreeMap<i64, Vec<i64>>,
     draws: BTreeMap<i64, Draw>,
     bills: HashMap<Id, Bill>,
     tickets: HashMap<Id, Held>,
@@ -137,6 +141,11 @@ impl Model {
     /// The accounts as the history finds them.
     pub fn open(&mut self, accounts: impl Iterator<Item = (i64, i64)>) {
         self.balances.extend(accounts);
+        for (account, balance) in &self.balances {
+            if account % 8 == 1 {
+                self.wallets.insert(account / 8, vec![*balance]);
+            }
+        }
     }
 
     /// An admin asked to close or cancel: reservations may end before their time.

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use lottery::domain::draw::{Ask, OrderRefusal, Step as Move, Times};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use lottery::domain::known::Known;
 use lottery::domain::payment::Payment;
 use lottery::domain::record::{Accepted, EndCharge, Fence, Key, KeyId, Order, Record, Refused};
 
 use crate::actor::Actor;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
-use crate::store::{Output, Step, Store};
+use crate::store::{Mark, Output, Step, Store, Write};
 
 /// Records that may wait for the writer.
 pub const QUEUE: usize = 12;
@@ -53,6 +54,8 @@ pub struct Submit {
     /// The draw's actor that decided it; none: nobody but the one who waits is told.
     pub actor: Option<(DrawId, u64)>,
     pub waiting: Waiting,
+    /// The database will not take it.
+    pub bad: bool,
 }
 
 /// A transaction of a draw's life, asked for by this actor.
@@ -67,20 +70,34 @@ pub enum Queued {
     Step(Job),
 }
 
+/// An open connection to the database.
+pub struct Session {
+    pub writer: usize,
+    pub marks: i64,
+}
+
+/// What the writer is in the middle of.
 pub enum Writer {
     Idle,
-    /// What was rolled back, and is tried again.
+    /// What was rolled back, and is tried again, less what is too late by then.
     Trying(Vec<Submit>),
+    /// It has begun, and waits for a lock.
+    Waiting(Vec<Submit>),
+    /// What it needs is read and locked, and it is judged: next it is written.
+    Begun(Box<Batch>),
     /// The connection died at COMMIT: the database is asked.
-    Asking {
-        batch: Vec<Submit>,
-        results: Vec<Result<Accepted, Refused>>,
-        committed: bool,
-    },
-    AskingOfStep {
-        job: Job,
-        output: Option<Output>,
-    },
+    Asking(Vec<Submit>, Vec<Result<Accepted, Refused>>, Mark),
+    TryingStep(Job),
+    AskingOfStep(Job, Mark, Option<Output>),
+}
+
+/// A batch that was judged.
+pub struct Batch {
+    pub records: Vec<Submit>,
+    pub results: Vec<Result<Accepted, Refused>>,
+    pub write: Write,
+    /// All its keys were looked up.
+    pub wary: bool,
 }
 
 pub struct Answer {
@@ -148,6 +165,15 @@ pub struct Process {
     pub draws: BTreeMap<DrawId, Entry>,
     pub queue: VecDeque<Queued>,
     pub writer: Writer,
+    /// The records of a batch that was refused: each goes alone, before the queue.
+    pub alone: VecDeque<Submit>,
+    pub session: Option<Session>,
+    /// The writer's memory: the real one.
+    pub known: Known,
+    /// The last try met a key that it had taken for new.
+    pub met_a_key: bool,
+    /// Somebody else has written since the memory was empty.
+    pub disturbed: bool,
     pub inbox: VecDeque<Mail>,
     pub pools: Vec<PoolJob>,
     /// The idempotency keys that requests are being worked on with.
@@ -175,6 +201,11 @@ impl Process {
             draws: BTreeMap::new(),
             queue: VecDeque::new(),
             writer: Writer::Idle,
+            alone: VecDeque::new(),
+            session: None,
+            known: Known::default(),
+            met_a_key: false,
+            disturbed: false,
             inbox: VecDeque::new(),
             pools: Vec::new(),
             working: BTreeSet::new(),
@@ -195,15 +226,35 @@ impl Process {
     }
 
     pub fn has_work_for_writer(&self) -> bool {
-        !self.queue.is_empty() || !matches!(self.writer, Writer::Idle)
+        !self.queue.is_empty() || !self.alone.is_empty() || !matches!(self.writer, Writer::Idle)
     }
 
     /// The records that the writer has in hand.
-    pub fn in_hand(&self) -> &[Submit] {
-        match &self.writer {
-            Writer::Trying(batch) | Writer::Asking { batch, .. } => batch,
-            Writer::Idle | Writer::AskingOfStep { .. } => &[],
-        }
+    fn in_hand(&self) -> impl Iterator<Item = &Submit> {
+        let batch: &[Submit] = match &self.writer {
+            Writer::Trying(batch) | Writer::Waiting(batch) | Writer::Asking(batch, ..) => batch,
+            Writer::Begun(batch) => &batch.records,
+            Writer::Idle | Writer::TryingStep(_) | Writer::AskingOfStep(..) => &[],
+        };
+        batch.iter().chain(&self.alone)
+    }
+
+    /// A mark for the next transaction, on a new connection if there is none.
+    pub fn next_mark(&mut self, store: &mut Store) -> Mark {
+        let session = self.session.get_or_insert_with(|| Session { writer: store.new_writer(), marks: 0 });
+        session.marks += 1;
+        Mark { writer: session.writer, number: session.marks }
+    }
+
+    pub fn forget(&mut self) {
+        self.known.forget();
+        self.disturbed = false;
+    }
+
+    /// Gives the connection up: what it was in the middle of is rolled back.
+    pub fn disconnect(&mut self) {
+        self.session = None;
+        self.forget();
     }
 
     /// Whether nothing of this actor is on its way anywhere.
@@ -212,8 +263,11 @@ impl Process {
             Queued::Record(submit) => submit.actor == Some(actor),
             Queued::Step(job) => job.actor == actor,
         });
-        let asking = matches!(&self.writer, Writer::AskingOfStep { job, .. } if job.actor == actor);
-        let in_hand = self.in_hand().iter().any(|submit| submit.actor == Some(actor));
+        let asking = match &self.writer {
+            Writer::TryingStep(job) | Writer::AskingOfStep(job, ..) => job.actor == actor,
+            _ => false,
+        };
+        let in_hand = self.in_hand().any(|submit| submit.actor == Some(actor));
         let mail = self.inbox.iter().any(|mail| mail.to == actor);
         let pools = self.pools.iter().any(|job| job.actor == actor);
         !(queued || asking || in_hand || mail || pools)

@@ -1,6 +1,6 @@
 //! The database in memory: tables of rows, and transactions that apply what the books say, whole or not at
-//! all, in the order and with the conditions of the real statements. It holds no constraints, on purpose:
-//! what they would refuse, the model must find.
+//! all, in the order and with the conditions of the real statements. But for the keys', of which the writer
+//! makes use, it holds no constraints, on purpose: what they would refuse, the model must find.
 
 mod payout;
 mod steps;
@@ -8,22 +8,22 @@ mod steps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use lottery::domain::books::{Books, Changes, Needs, PaymentRow, Sales};
+use lottery::domain::books::{Books, Changes, PaymentRow, Sales};
 use lottery::domain::draw::{DrawParts, HeldTicket, Hold, Reservation, Times, Winning};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
+use lottery::domain::known::{Found, Over, Wanted};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::lottery::{DrawStatus, Rules};
 use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
-use lottery::domain::record::{Fence, Kept, KeyId, Record};
+use lottery::domain::record::{Fence, Kept, KeyId};
 use uuid::Uuid;
 
 use crate::facts::{self, Fact, Id};
 
-pub use payout::Payout;
 pub use steps::{Output, Stale, Step};
 
 /// The account of the one lottery's jackpot.
@@ -82,6 +82,38 @@ impl KeyRow {
     }
 }
 
+/// A connection's row, which its transactions mark.
+#[derive(Default)]
+struct WriterRow {
+    mark: i64,
+    closed: bool,
+}
+
+/// By which it can be asked whether a transaction was committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    pub writer: usize,
+    pub number: i64,
+}
+
+/// What a batch sends with its COMMIT: what it writes, and over what.
+pub struct Write {
+    pub mark: Mark,
+    pub books: Books,
+    pub over: Over,
+}
+
+/// Why the database rolled a batch back.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// Its connection is closed, or what it would write over is not there.
+    Outdated,
+    /// A key that is inserted plainly is there.
+    KeyExists,
+    /// It cannot be taken as one.
+    Refused,
+}
+
 #[derive(Default)]
 pub struct Store {
     pub accounts: BTreeMap<AccountId, Money>,
@@ -89,12 +121,10 @@ pub struct Store {
     pub payments: BTreeMap<PaymentId, PaymentRow>,
     pub tickets: BTreeMap<TicketId, TicketRow>,
     pub keys: BTreeMap<KeyId, KeyRow>,
+    writers: Vec<WriterRow>,
     /// The rows of the transaction that was committed last.
     facts: Vec<Fact>,
 }
-
-/// The database would not take the batch as one.
-pub struct RefusedBatch;
 
 pub fn currency() -> Currency {
     "RUB".parse().unwrap()
@@ -114,67 +144,77 @@ impl Store {
         std::mem::take(&mut self.facts)
     }
 
-    /// BEGIN: locks and reads what the records need.
-    pub fn begin<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Books {
-        let needs = Needs::of(records);
-        let account = |id: &AccountId| Some((*id, *self.accounts.get(id)?));
-        let sales = |id: &DrawId| {
-            let row = self.draws.get(id)?;
-            Some((*id, Sales { epoch: row.epoch, sold: row.sold }))
-        };
-        Books {
-            currency: currency(),
-            ledger: Ledger::new(needs.accounts.iter().filter_map(account)),
-            draws: needs.draws.iter().filter_map(sales).collect(),
-            payments: needs.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone()))).collect(),
-            keys: needs
-                .keys
-                .into_iter()
-                .filter_map(|key| Some((self.keys.get(&key)?.kept(), key)))
-                .map(|(kept, key)| (key, kept))
-                .collect(),
-            changes: Changes::default(),
+    /// A row for a new connection.
+    pub fn new_writer(&mut self) -> usize {
+        self.writers.push(WriterRow::default());
+        self.writers.len() - 1
+    }
+
+    /// Closes a lost connection's row and says its last mark.
+    pub fn close_writer(&mut self, writer: usize) -> i64 {
+        let row = &mut self.writers[writer];
+        row.closed = true;
+        row.mark
+    }
+
+    /// Marks a transaction, on a connection that is not closed.
+    fn mark(&mut self, mark: Mark) {
+        let row = &mut self.writers[mark.writer];
+        assert!(!row.closed, "a transaction on a closed connection");
+        row.mark = mark.number;
+    }
+
+    /// BEGIN: reads what is wanted.
+    pub fn read(&self, wanted: &Wanted) -> Found {
+        let sales = |row: &DrawRow| Sales { epoch: row.epoch, sold: row.sold };
+        let draws = wanted.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
+        let accounts = wanted.accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)));
+        let payments = wanted.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone())));
+        let keys = wanted.keys.iter().filter_map(|key| Some((*key, self.keys.get(key)?.kept())));
+        Found {
+            draws: draws.collect(),
+            accounts: accounts.collect(),
+            payments: payments.collect(),
+            keys: keys.collect(),
         }
     }
 
-    /// The rows, and COMMIT.
-    pub fn commit(&mut self, books: Books) -> Result<(), RefusedBatch> {
-        let Books { ledger, draws, changes, .. } = books;
-        let mut keys = HashSet::new();
-        if !changes.new_keys.iter().all(|new| keys.insert(new.key.id)) {
-            // ON CONFLICT DO UPDATE cannot affect a row a second time.
-            return Err(RefusedBatch);
+    /// Whether what would be written over is what stands here.
+    fn is_as_remembered(&self, over: &Over) -> bool {
+        over.draws.iter().all(|(id, sold, now)| {
+            let row = self.draws.get(id);
+            row.is_some_and(|row| row.epoch == now.epoch && Some(row.sold) == *sold)
+        }) && over
+            .accounts
+            .iter()
+            .all(|(id, before, _)| before.is_some() && self.accounts.get(id) == before.as_ref())
+    }
+
+    /// The rows, and COMMIT: the statements of `write::sales::finish`, in their order.
+    pub fn write(&mut self, Write { mark, books, over }: &Write) -> Result<(), Unwritten> {
+        let (ledger, changes) = (&books.ledger, &books.changes);
+        if self.writers[mark.writer].closed || !self.is_as_remembered(over) {
+            return Err(Unwritten::Outdated);
         }
-        for (draw, Sales { sold, .. }) in BTreeMap::from_iter(draws) {
+        let (answered, plain): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.answer.is_some());
+        let mut keys = HashSet::new();
+        let twice = !plain.iter().all(|new| keys.insert(new.key.id));
+        if twice || plain.iter().any(|new| self.keys.contains_key(&new.key.id)) {
+            return Err(Unwritten::KeyExists);
+        }
+        let mut keys = HashSet::new();
+        if !answered.iter().all(|new| keys.insert(new.key.id)) {
+            // ON CONFLICT DO UPDATE cannot affect a row a second time.
+            return Err(Unwritten::Refused);
+        }
+        self.mark(*mark);
+        for (draw, sold) in over.draws.iter().map(|(id, _, now)| (*id, now.sold)).collect::<BTreeMap<_, _>>() {
             self.draw_mut(draw).sold = sold;
             self.facts.push(Fact::Sold { draw: draw.0, sold });
         }
-        for (id, row) in changes.new_payments.into_iter().chain(changes.changed_payments) {
-            self.facts.push(Fact::Payment(payment_fact(id, &row)));
-            self.payments.insert(id, row);
-        }
-        for new in changes.new_tickets {
-            let status = if new.number.is_none() { "reserved" } else { "paid" };
-            let (user, payment, draw, number) = (new.user, new.payment, new.draw, new.number);
-            let (pick, pool) = (new.line.pick, new.line.pool_ticket);
-            let row = TicketRow { user, payment, draw, number, pick, pool, status };
-            self.facts.push(Fact::Ticket(ticket_fact(new.line.ticket, &row)));
-            self.tickets.insert(new.line.ticket, row);
-        }
-        for (user, ticket, number) in changes.paid_tickets {
-            if let Some(row) = self.reserved(user, ticket) {
-                (row.status, row.number) = ("paid", Some(number));
-                self.facts.push(Fact::TicketPaid { ticket: id(ticket.0), number });
-            }
-        }
-        for (user, ticket, release) in changes.released_tickets {
-            if let Some(row) = self.reserved(user, ticket) {
-                row.status = release.as_str();
-                self.facts.push(Fact::TicketReleased { ticket: id(ticket.0), how: release.as_str() });
-            }
-        }
-        self.write_ledger(&ledger);
-        for new in changes.new_keys {
+        self.write_rows(changes);
+        self.write_ledger(ledger);
+        for new in plain.into_iter().chain(answered) {
             let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
             let row = KeyRow { request: new.key.request, payment: new.payment, answer, status: new.status };
             match self.keys.get_mut(&new.key.id) {
@@ -184,6 +224,33 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn write_rows(&mut self, changes: &Changes) {
+        for (id, row) in changes.new_payments.iter().chain(&changes.changed_payments) {
+            self.facts.push(Fact::Payment(payment_fact(*id, row)));
+            self.payments.insert(*id, row.clone());
+        }
+        for new in &changes.new_tickets {
+            let status = if new.number.is_none() { "reserved" } else { "paid" };
+            let (user, payment, draw, number) = (new.user, new.payment, new.draw, new.number);
+            let (pick, pool) = (new.line.pick, new.line.pool_ticket);
+            let row = TicketRow { user, payment, draw, number, pick, pool, status };
+            self.facts.push(Fact::Ticket(ticket_fact(new.line.ticket, &row)));
+            self.tickets.insert(new.line.ticket, row);
+        }
+        for (user, ticket, number) in changes.paid_tickets.iter().copied() {
+            if let Some(row) = self.reserved(user, ticket) {
+                (row.status, row.number) = ("paid", Some(number));
+                self.facts.push(Fact::TicketPaid { ticket: id(ticket.0), number });
+            }
+        }
+        for (user, ticket, release) in changes.released_tickets.iter().copied() {
+            if let Some(row) = self.reserved(user, ticket) {
+                row.status = release.as_str();
+                self.facts.push(Fact::TicketReleased { ticket: id(ticket.0), how: release.as_str() });
+            }
+        }
     }
 
     /// The row of this ticket, if it is reserved: the statements' WHERE.

@@ -4,7 +4,7 @@
 mod cards;
 mod players;
 mod registry;
-mod withdrawals;
+mod wallets;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,7 @@ use crate::store::{self, DrawRow, JACKPOT, Store};
 
 pub use cards::{Charge, Stage};
 pub use players::Request;
+pub use writer::Late;
 
 pub const PLAYERS: i64 = 3;
 /// What each player begins with, in minor units.
@@ -54,6 +55,8 @@ pub struct World {
     pub charges: Vec<Charge>,
     /// What the provider has yet to tell of charges that it did not answer at once.
     pub notices: Vec<usize>,
+    /// What lost connections still have in their sockets.
+    pub late: Vec<Late>,
     /// The steps that admins asked for: the draw and what its status must be once they hear "done".
     pub admins: Vec<(DrawId, DrawStatus)>,
     /// The requests whose record the database was made to refuse.
@@ -82,6 +85,7 @@ impl World {
             requests: Vec::new(),
             charges: Vec::new(),
             notices: Vec::new(),
+            late: Vec::new(),
             admins: Vec::new(),
             broken: BTreeSet::new(),
             refused_pays: BTreeSet::new(),
@@ -189,7 +193,7 @@ impl World {
         let count = self.dice.below(7);
         let tickets = self.new_pool(id, count);
         assert!(self.store.add_to_pool(fence, &tickets), "a new draw is of its first epoch");
-        self.committed();
+        self.committed(None);
     }
 
     /// Combinations that the draw's pool does not have.
@@ -205,9 +209,12 @@ impl World {
         Uuid::from_u128(self.ids.into())
     }
 
-    /// A commit: the model looks at every row of it.
-    fn committed(&mut self) {
+    /// A commit, of the writer of this process or of somebody else: the model looks at every row of it.
+    fn committed(&mut self, by: Option<usize>) {
         self.coverage.commits += 1;
+        for (p, process) in self.processes.iter_mut().enumerate() {
+            process.disturbed |= by != Some(p);
+        }
         let facts = self.store.take_facts();
         self.model.now = store::second(self.now);
         if self.log.is_some() {

@@ -30,7 +30,8 @@ impl Model {
     /// It is sent to a process; returns the place of this try.
     pub fn tries(&mut self, ask: usize, process: u64) -> usize {
         let place = self.tries.len();
-        self.tries.push(Try { ask, process, told: false, refused: false, disowned: false, written: false });
+        let moves = self.wallets[&self.asks[ask].user].len();
+        self.tries.push(Try { ask, process, moves, told: false, refused: false, disowned: false, written: false });
         if let Some(key) = self.key_of(ask) {
             self.keys.entry(key).or_default().tries.push(place);
         }
@@ -83,6 +84,11 @@ impl Model {
         let ask = tried.ask;
         assert!(!tried.written, "{:?} was done, and then refused: {no:?}", self.asks[ask]);
         tried.refused = true;
+        let (user, moves) = (self.asks[ask].user, tried.moves);
+        if let (No::InsufficientFunds, Some(amount)) = (no, self.price_of(ask)) {
+            let had = &self.wallets[&user][moves - 1..];
+            assert!(had.iter().any(|had| *had < amount), "{:?} had enough for {amount}: {had:?}", self.asks[ask]);
+        }
         let Some(key) = self.key_of(ask) else { return };
         let key = &self.keys[&key];
         let effect = key.effect.map(|(by, _)| by);
@@ -102,6 +108,16 @@ impl Model {
                     }
                 }
             }
+        }
+    }
+
+    /// What a request takes from its player's wallet, at most.
+    fn price_of(&self, ask: usize) -> Option<i64> {
+        match &self.asks[ask].what {
+            What::Order { draw, lines, .. } => Some(self.draws[draw].rules.price * lines.len() as i64),
+            What::Wallet { payment } => Some(self.bills[payment].first.amount),
+            What::Withdrawal { amount } => Some(*amount),
+            What::Card { .. } | What::GiveBack { .. } | What::Deposit { .. } => None,
         }
     }
 

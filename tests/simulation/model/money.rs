@@ -15,6 +15,9 @@ impl Model {
             *balance += change;
             let may_be_negative = account == CLEARING || account == RESERVE;
             assert!(may_be_negative || *balance >= 0, "account {account} is overdrawn: {it:?}");
+            if let Some(wallet) = self.wallets.get_mut(&(account / 8)).filter(|_| account % 8 == 1) {
+                wallet.push(*balance);
+            }
         }
         if let Some((user, after)) = it.wallet {
             let own = wallet(user);

@@ -1,22 +1,13 @@
-//! Prizes and refunds: what is to be paid, as `db::read::payout` reads it beside the sale, and the step that
-//! pays a part of it, as `persistence::write::payout` has it.
+//! Prizes and refunds: what is to be paid, as `db::read::payout` reads it beside the sale, and the rows of the
+//! step that pays a part of it, as `persistence::write::payout` writes them.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use lottery::domain::id::{DrawId, TicketId};
-use lottery::domain::ledger::{AccountId, Transfer, TransferKind};
-use lottery::domain::lottery::DrawStatus;
 use lottery::domain::money::Money;
-use lottery::domain::payout::{Credit, Progress};
+use lottery::domain::payout::{Credit, Pay, Payout, Progress};
 
 use super::{Store, TicketRow};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Payout {
-    Prizes,
-    Refunds,
-}
 
 impl Store {
     /// The paid tickets with numbers above `after` up to `to`, in the order of their numbers.
@@ -71,36 +62,19 @@ impl Store {
         *next.iter().take_while(|(_, (_, it))| it.payment == payment).last().unwrap().0
     }
 
-    /// Pays these credits; says whether everybody is paid.
-    pub(super) fn pay(
-        &mut self,
-        draw: DrawId,
-        payout: Payout,
-        credits: &[Credit],
-        (before, after): (Progress, Progress),
-        at: Timestamp,
-    ) -> bool {
-        assert_eq!(self.progress(draw, payout), before, "the payout of draw {draw} is where it was left");
-        let escrow = AccountId::escrow(draw);
-        let mut ledger = self.open(&credits.iter().map(|it| AccountId::wallet(it.user)).chain([escrow]).collect());
-        let (kind, ends_as) = match payout {
-            Payout::Prizes => (TransferKind::Prize, DrawStatus::Completed),
-            Payout::Refunds => (TransferKind::Refund, DrawStatus::Cancelled),
-        };
-        for Credit { user, reference, amount } in credits.iter().copied() {
-            let (credit, reference) = (AccountId::wallet(user), Some(reference));
-            ledger.transfer(Transfer { debit: escrow, credit, amount, kind, reference, at }).unwrap();
-        }
+    /// Pays the step's credits; says whether everybody is paid.
+    pub(super) fn pay(&mut self, pay: &Pay, sold: i64) -> bool {
+        let draw = pay.fence.draw;
+        let mut ledger = self.open(&pay.accounts().into_iter().collect());
+        let all = pay.judge(self.progress(draw, pay.payout), sold, &mut ledger).unwrap();
         self.write_ledger(&ledger);
         let row = self.draw_mut(draw);
-        match payout {
-            Payout::Prizes => row.result.as_mut().unwrap().progress = after,
-            Payout::Refunds => row.cancellation.as_mut().unwrap().progress = after,
+        match pay.payout {
+            Payout::Prizes => row.result.as_mut().unwrap().progress = pay.after,
+            Payout::Refunds => row.cancellation.as_mut().unwrap().progress = pay.after,
         }
-        let all = after.done == row.sold;
         if all {
-            assert_eq!(ledger.balance(escrow), Some(Money::ZERO), "the escrow of draw {draw} is empty at the end");
-            self.set_status(draw, ends_as);
+            self.set_status(draw, pay.payout.ends_as());
         }
         all
     }

@@ -1,5 +1,5 @@
 //! The transactions of a draw's life, statement for statement as persistence writes them: opened, sealed,
-//! conducted, its prizes fixed. Paying them, or the refunds, is `payout`.
+//! conducted, its prizes fixed. Paying them, or the refunds, is the domain's, and read in `payout`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,18 @@ use jiff::Timestamp;
 use lottery::domain::draw::{Times, Winning};
 use lottery::domain::game::Pick;
 use lottery::domain::id::DrawId;
+use lottery::domain::known::Touched;
 use lottery::domain::ledger::{AccountId, Ledger, Transfer, TransferKind};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::money::Money;
-use lottery::domain::payout::{Credit, Progress};
+use lottery::domain::payout::{Pay, Payout, Progress};
 use lottery::domain::record::Fence;
 
-use super::{Cancellation, JACKPOT, Payout, ResultRow, Store, mask};
+use super::{Cancellation, JACKPOT, Mark, ResultRow, Store, mask};
 use crate::facts::{Fact, Prizes};
 
 /// A transaction of its own. Run again after a failure it does the same.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Step {
     Open,
     Reschedule(Times),
@@ -25,7 +26,17 @@ pub enum Step {
     BeginCancel { reason: String },
     Conduct { pick: Pick, at: Timestamp },
     FixPrizes { winning: Winning, hits: BTreeMap<u8, i64>, at: Timestamp },
-    Pay { payout: Payout, credits: Vec<Credit>, before: Progress, after: Progress, at: Timestamp },
+    Pay(Pay),
+}
+
+impl Step {
+    /// What of the writer's memory it may change, as `persistence::Step` has it.
+    pub fn touches(&self) -> Touched {
+        match self {
+            Step::Pay(pay) => Touched::Balances(pay.accounts()),
+            _ => Touched::Everything,
+        }
+    }
 }
 
 /// What a step that was committed has to say.
@@ -52,8 +63,9 @@ impl Store {
     }
 
     /// Takes a step, whole or not at all.
-    pub fn step(&mut self, fence: Fence, step: &Step) -> Result<Output, Stale> {
+    pub fn step(&mut self, mark: Mark, fence: Fence, step: &Step) -> Result<Output, Stale> {
         let sold = self.lock(fence)?;
+        self.mark(mark);
         let draw = fence.draw;
         match step {
             Step::Open => {
@@ -83,9 +95,9 @@ impl Store {
                 self.fix_prizes(draw, sold, *winning, hits, *at);
                 Ok(Output::PrizesFixed)
             }
-            Step::Pay { payout, credits, before, after, at } => {
-                let all = self.pay(draw, *payout, credits, (*before, *after), *at);
-                Ok(Output::Paid { payout: *payout, all })
+            Step::Pay(pay) => {
+                let all = self.pay(pay, sold);
+                Ok(Output::Paid { payout: pay.payout, all })
             }
         }
     }

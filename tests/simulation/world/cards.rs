@@ -8,7 +8,7 @@ use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposi
 
 use super::World;
 use crate::coverage::Seen;
-use crate::process::{Message, QUEUE, Queued, Reply, SaleError, Submit, Waiting};
+use crate::process::{Message, Reply, SaleError, Waiting};
 use crate::store::id;
 
 /// How far a charge has come.
@@ -86,17 +86,6 @@ impl World {
         let (notice, unsure) = (None, false);
         self.charges.push(Charge { request, stage, process, draw, user, payment, begun, key, notice, unsure });
         self.charges.len() - 1
-    }
-
-    /// Hands a record on beside the draws.
-    pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
-        let queue = &mut self.processes[p].queue;
-        if queue.len() >= QUEUE && deadline.is_some() {
-            self.coverage.saw(Seen::QueueFull);
-            self.answer(p, waiting, Err(SaleError::Refused(Refused::Overloaded)));
-        } else {
-            queue.push_back(Queued::Record(Submit { record, deadline, actor: None, waiting }));
-        }
     }
 
     /// The charges that are at this stage in a process that lives.

@@ -9,7 +9,7 @@ use lottery::domain::record::Refused;
 use super::World;
 use crate::actor::{Actor, told};
 use crate::coverage::Seen;
-use crate::process::{Answer, Around, Effect, Entry, Mail, Message, Process, Queued, SaleError, Waiting, Word};
+use crate::process::{Answer, Effect, Entry, Mail, Message, Process, Queued, SaleError, Waiting, Word};
 
 impl World {
     /// A process starts, and takes over every draw that is not over.
@@ -80,7 +80,7 @@ impl World {
             }
             None => {
                 *epoch = Some(self.store.take_over(draw));
-                self.committed();
+                self.committed(None);
                 self.say(|| format!("process {name} takes draw {draw} over"));
             }
             Some(epoch) => {
@@ -112,22 +112,9 @@ impl World {
         self.generations += 1;
         // Under the epoch that was taken: the one that is read may be another process's by now.
         let parts = DrawParts { epoch, ..self.store.load(draw) };
-        let mut effects = Vec::new();
-        let process = &mut self.processes[p];
-        let mut around = Around {
-            now: self.now,
-            store: &self.store,
-            dice: &mut self.dice,
-            ids: &mut self.ids,
-            queue: &mut process.queue,
-            inbox: &mut process.inbox,
-            pools: &mut process.pools,
-            effects: &mut effects,
-            coverage: &mut self.coverage,
-        };
-        let actor = Actor::start(Draw::new(parts), self.generations, &mut around);
-        process.draws.insert(draw, Entry::Live(Box::new(actor)));
-        self.take_effect(p, effects);
+        let actor = Actor::new(Draw::new(parts), self.generations);
+        self.processes[p].draws.insert(draw, Entry::Live(Box::new(actor)));
+        self.with_actor(p, draw, |actor, around| actor.start(around));
     }
 
     /// Answers for a draw that has no actor: it is over, or could not be loaded.
@@ -221,7 +208,7 @@ impl World {
         let written = self.store.add_to_pool(job.fence, &tickets);
         self.coverage.saw(if written { Seen::PoolMade } else { Seen::PoolStale });
         self.say(|| format!("a pool of {} for draw {}: {written}", tickets.len(), job.actor.0));
-        self.committed();
+        self.committed(Some(p));
         self.post(p, job.actor, Word::Pool(written.then_some(tickets)));
     }
 

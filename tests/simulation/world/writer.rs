@@ -1,37 +1,76 @@
 //! The persistence actor's writer: takes the next batch or step, as `actors::persistence` does, and lets go
-//! wrong what can go wrong with a transaction.
+//! wrong what can go wrong with a transaction. Its memory is the real one; what it decides of it, and the
+//! database's answers, are followed line for line.
 
 use lottery::domain::id::{DrawId, PaymentId};
+use lottery::domain::known::{Found, Touched};
 use lottery::domain::record::{Accepted, BeginCharge, Charge, EndCharge, Pay, Record, Refused, Verdict};
 
 use super::World;
 use crate::actor::told;
 use crate::coverage::Seen;
-use crate::faults::{OfBatch, OfStep};
-use crate::process::{Answer, Job, Queued, StepError, Submit, Waiting, Word, Writer};
-use crate::store::{self, Output};
+use crate::faults::{Fate, OfBatch, OfStep};
+use crate::process::{Answer, Batch, Job, Queued, StepError, Submit, Waiting, Word, Writer};
+use crate::store::{self, Mark, Output, Unwritten, Write, currency};
 
 type Outcome = (Submit, Result<Accepted, Refused>);
 
+/// How many in a thousand batches that had to read first are slow about it.
+const SLOW: usize = 300;
+/// How many in a thousand late transactions never reach the server.
+const NEVER: usize = 200;
+
+/// A batch that lies in the socket of a lost connection. What it has locked stays locked until it ends.
+pub struct Late {
+    records: Vec<(Record, Waiting)>,
+    results: Vec<Result<Accepted, Refused>>,
+    write: Write,
+}
+
 impl World {
-    /// The writer's next transaction.
+    /// The writer's next transaction, or the next thing it does about the one in hand.
     pub fn write(&mut self, p: usize) {
         match std::mem::replace(&mut self.processes[p].writer, Writer::Idle) {
-            Writer::Idle => match self.processes[p].queue.pop_front() {
-                Some(Queued::Step(job)) => self.write_step(p, job),
-                Some(Queued::Record(first)) => {
-                    let batch = self.gather(p, first);
-                    self.write_batch(p, batch);
+            Writer::Idle => self.next(p),
+            Writer::Trying(batch) => self.begin_batch(p, batch),
+            Writer::Waiting(batch) => self.try_batch(p, batch),
+            Writer::Begun(batch) => self.finish_batch(p, *batch),
+            Writer::Asking(batch, results, mark) => {
+                if self.was_committed(mark) {
+                    self.coverage.saw(Seen::UnknownCommitted);
+                    self.deliver_outcomes(p, batch.into_iter().zip(results).collect());
+                } else {
+                    self.coverage.saw(Seen::UnknownLost);
+                    self.begin_batch(p, batch);
                 }
-                None => {}
-            },
-            Writer::Trying(batch) => self.write_batch(p, batch),
-            Writer::Asking { batch, results, committed: true } => {
-                self.deliver_outcomes(p, batch.into_iter().zip(results).collect());
             }
-            Writer::Asking { batch, committed: false, .. } => self.write_batch(p, batch),
-            Writer::AskingOfStep { job, output: Some(output) } => self.stepped(p, job, Ok(output)),
-            Writer::AskingOfStep { job, output: None } => self.write_step(p, job),
+            Writer::TryingStep(job) => self.write_step(p, job),
+            Writer::AskingOfStep(job, mark, output) => match self.was_committed(mark) {
+                true => self.stepped(p, job, Ok(output.expect("what was committed has something to say"))),
+                false => self.write_step(p, job),
+            },
+        }
+    }
+
+    /// Asks the database; from then on what the lost connection still has on its way fails.
+    fn was_committed(&mut self, mark: Mark) -> bool {
+        let committed = self.store.close_writer(mark.writer) == mark.number;
+        self.say(|| format!("{mark:?} was committed: {committed}"));
+        committed
+    }
+
+    /// The records of a refused batch come first, each alone.
+    fn next(&mut self, p: usize) {
+        if let Some(one) = self.processes[p].alone.pop_front() {
+            return self.begin_batch(p, vec![one]);
+        }
+        match self.processes[p].queue.pop_front() {
+            Some(Queued::Step(job)) => self.write_step(p, job),
+            Some(Queued::Record(first)) => {
+                let batch = self.gather(p, first);
+                self.begin_batch(p, batch);
+            }
+            None => {}
         }
     }
 
@@ -52,8 +91,8 @@ impl World {
         batch
     }
 
-    /// Drops what nobody can wait for any longer, and writes the rest.
-    fn write_batch(&mut self, p: usize, batch: Vec<Submit>) {
+    /// Drops what nobody can wait for any longer.
+    fn begin_batch(&mut self, p: usize, batch: Vec<Submit>) {
         let step = self.step;
         let (late, todo): (Vec<Submit>, Vec<Submit>) =
             batch.into_iter().partition(|submit| submit.deadline.is_some_and(|deadline| deadline <= step));
@@ -64,93 +103,195 @@ impl World {
         if todo.len() > 1 {
             self.coverage.saw(Seen::BatchOfMany);
         }
+        self.try_batch(p, todo);
+    }
+
+    /// Reads what is not remembered, and judges.
+    fn try_batch(&mut self, p: usize, todo: Vec<Submit>) {
+        if self.is_locked(&todo) {
+            self.coverage.saw(Seen::LockWaited);
+            self.processes[p].writer = Writer::Waiting(todo);
+            return;
+        }
+        let process = &mut self.processes[p];
+        let mark = process.next_mark(&mut self.store);
+        let plan = process.known.plan(todo.iter().map(|submit| &submit.record));
+        let begun = !plan.wanted.is_nothing();
+        let found = if begun { self.store.read(&plan.wanted) } else { Found::default() };
+        let mut books = process.known.open(&plan, found, currency());
+        let results = todo.iter().map(|submit| books.judge(&submit.record)).collect();
+        let over = process.known.over(&books);
+        let batch = Batch { records: todo, results, write: Write { mark, books, over }, wary: plan.wary };
+        if begun && self.dice.chance(SLOW) {
+            self.processes[p].writer = Writer::Begun(Box::new(batch));
+        } else {
+            if !begun {
+                self.coverage.saw(Seen::FromMemory);
+            }
+            self.finish_batch(p, batch);
+        }
+    }
+
+    /// Whether one of the payments that these records need is locked by somebody's transaction.
+    fn is_locked(&self, batch: &[Submit]) -> bool {
+        let begun = self.processes.iter().filter_map(|process| match &process.writer {
+            Writer::Begun(batch) => Some(&batch.write),
+            _ => None,
+        });
+        let mut locks = begun.chain(self.late.iter().map(|late| &late.write)).peekable();
+        if locks.peek().is_none() {
+            return false;
+        }
+        let needed = lottery::domain::books::Needs::of(batch.iter().map(|submit| &submit.record)).payments;
+        locks.any(|write| needed.iter().any(|payment| write.books.payments.contains_key(payment)))
+    }
+
+    /// What was judged is sent, with its COMMIT.
+    fn finish_batch(&mut self, p: usize, mut batch: Batch) {
         let fault = self.temper.of_batch(&mut self.dice);
         let name = self.processes[p].name;
-        self.say(|| format!("process {name} writes {} records: {fault:?}", todo.len()));
+        self.say(|| format!("process {name} writes {} records: {fault:?}", batch.records.len()));
         match fault {
-            OfBatch::Nothing => match self.commit(&todo) {
-                Some(results) => self.deliver_outcomes(p, todo.into_iter().zip(results).collect()),
-                None => self.write_alone(p, todo, None),
-            },
+            OfBatch::Nothing => self.write_batch(p, batch),
             OfBatch::Lost => {
                 self.coverage.saw(Seen::BatchLost);
-                self.processes[p].writer = Writer::Trying(todo);
+                self.processes[p].disconnect();
+                self.processes[p].writer = Writer::Trying(batch.records);
             }
-            OfBatch::Unknown { committed: true } => {
-                if let Some(results) = self.commit(&todo) {
-                    self.coverage.saw(Seen::UnknownCommitted);
-                    self.processes[p].writer = Writer::Asking { batch: todo, results, committed: true };
-                } else {
-                    self.write_alone(p, todo, None);
-                }
-            }
-            OfBatch::Unknown { committed: false } => {
-                self.coverage.saw(Seen::UnknownLost);
-                self.processes[p].writer = Writer::Asking { batch: todo, results: Vec::new(), committed: false };
+            OfBatch::Unknown(fate) => {
+                self.processes[p].disconnect();
+                let Batch { records, results, write, .. } = batch;
+                let mark = write.mark;
+                self.befall(fate, &records, &results, write);
+                self.processes[p].writer = Writer::Asking(records, results, mark);
             }
             OfBatch::Refused => {
-                let may_fail = |submit: &Submit| {
+                let may_fail = |submit: &&mut Submit| {
                     !matches!(
                         submit.record,
                         Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_)
                     )
                 };
-                let bad: Vec<usize> = (0..todo.len()).filter(|place| may_fail(&todo[*place])).collect();
-                let bad = self.dice.one_of(&bad);
-                if bad.is_some() && todo.len() > 1 {
-                    self.coverage.saw(Seen::BatchRefused);
+                let mut able: Vec<&mut Submit> = batch.records.iter_mut().filter(may_fail).collect();
+                if !able.is_empty() {
+                    let place = self.dice.below(able.len());
+                    able[place].bad = true;
                 }
-                self.write_alone(p, todo, bad);
+                self.write_batch(p, batch);
             }
-            OfBatch::Crash { committed } => {
-                if committed && self.commit(&todo).is_some() {
-                    self.coverage.saw(Seen::CrashAfterCommit);
-                } else {
-                    self.coverage.saw(Seen::CrashBeforeCommit);
-                }
-                self.processes[p].writer = Writer::Trying(todo);
+            OfBatch::Crash(fate) => {
+                let Batch { records, results, write, .. } = batch;
+                self.befall(fate, &records, &results, write);
+                let committed = fate == Fate::Committed;
+                self.coverage.saw(if committed { Seen::CrashAfterCommit } else { Seen::CrashBeforeCommit });
+                self.processes[p].writer = Writer::Trying(records);
                 self.kill(p);
             }
         }
     }
 
-    /// Each record goes alone: a bad one fails, its neighbours commit.
-    fn write_alone(&mut self, p: usize, batch: Vec<Submit>, bad: Option<usize>) {
-        let mut outcomes = Vec::new();
-        for (place, submit) in batch.into_iter().enumerate() {
-            let result = if Some(place) == bad {
-                let request = self.request_of(submit.waiting);
-                self.broken.extend(request);
-                Err(Refused::Broken)
-            } else {
-                let one = std::slice::from_ref(&submit);
-                self.commit(one).expect("one record has one key").remove(0)
-            };
-            outcomes.push((submit, result));
+    /// What becomes of a COMMIT whose answer nobody hears.
+    fn befall(&mut self, fate: Fate, records: &[Submit], results: &[Result<Accepted, Refused>], write: Write) {
+        match fate {
+            // Refused or not: nobody hears it.
+            Fate::Committed if records.iter().all(|submit| !submit.bad) => {
+                let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
+                let _ = self.execute(None, sent, results, &write);
+            }
+            Fate::Committed | Fate::Lost => {}
+            Fate::Late => {
+                let records = records.iter().map(|submit| (submit.record.clone(), submit.waiting)).collect();
+                self.late.push(Late { records, results: results.to_vec(), write });
+            }
         }
-        self.deliver_outcomes(p, outcomes);
     }
 
-    /// One transaction: judged in order, and written. None: the database refused it as a whole.
-    fn commit(&mut self, batch: &[Submit]) -> Option<Vec<Result<Accepted, Refused>>> {
-        let mut books = self.store.begin(batch.iter().map(|submit| &submit.record));
-        let results: Vec<_> = batch.iter().map(|submit| books.judge(&submit.record)).collect();
-        self.store.commit(books).ok()?;
-        for (submit, result) in batch.iter().zip(&results) {
-            self.say(|| format!("       {:?}: {:?}", brief(&submit.record), result));
-            self.watch(submit, result);
+    /// The server comes to what a lost connection had sent, or finds that there is nothing.
+    pub fn arrive(&mut self, place: usize) {
+        let Late { records, results, write } = self.late.swap_remove(place);
+        if self.dice.chance(NEVER) {
+            return;
         }
-        self.committed();
-        Some(results)
+        let sent = records.iter().map(|(record, waiting)| (record, *waiting));
+        let written = self.execute(None, sent, &results, &write);
+        self.say(|| format!("{:?} came late: {written:?}", write.mark));
+        self.coverage.saw(if written.is_ok() { Seen::LateCommitted } else { Seen::LateRefused });
+    }
+
+    /// The server has it all: it is written whole, or not at all.
+    fn execute<'r>(
+        &mut self,
+        by: Option<usize>,
+        sent: impl Iterator<Item = (&'r Record, Waiting)>,
+        results: &[Result<Accepted, Refused>],
+        write: &Write,
+    ) -> Result<(), Unwritten> {
+        self.store.write(write)?;
+        for ((record, waiting), result) in sent.zip(results) {
+            self.say(|| format!("       {:?}: {:?}", brief(record), result));
+            self.watch(record, waiting, result);
+        }
+        self.committed(by);
+        Ok(())
+    }
+
+    /// The batch is sent, and its answer heard.
+    fn write_batch(&mut self, p: usize, batch: Batch) {
+        let Batch { records, results, write, wary } = batch;
+        let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
+        let written = match records.iter().any(|submit| submit.bad) {
+            true => Err(Unwritten::Refused),
+            false => self.execute(Some(p), sent, &results, &write),
+        };
+        let process = &mut self.processes[p];
+        let (disturbed, met_a_key) = (process.disturbed, std::mem::take(&mut process.met_a_key));
+        match written {
+            Ok(()) => {
+                process.known.committed(&write.over);
+                self.deliver_outcomes(p, records.into_iter().zip(results).collect());
+            }
+            Err(Unwritten::Outdated) => {
+                assert!(disturbed, "a memory went wrong by itself: {:?}", write.over);
+                process.disconnect();
+                process.writer = Writer::Trying(records);
+                self.coverage.saw(Seen::Outdated);
+            }
+            Err(Unwritten::KeyExists) if !wary => {
+                assert!(!met_a_key, "a key that was met is taken for new again");
+                process.met_a_key = true;
+                process.forget();
+                process.known.met_a_key();
+                process.writer = Writer::Trying(records);
+                self.coverage.saw(Seen::KeyMet);
+            }
+            Err(Unwritten::KeyExists | Unwritten::Refused) => {
+                process.disconnect();
+                self.refused(p, records);
+            }
+        }
+    }
+
+    /// The database would not take them: each record goes alone, and the bad one fails.
+    fn refused(&mut self, p: usize, records: Vec<Submit>) {
+        if records.len() > 1 {
+            self.coverage.saw(Seen::BatchRefused);
+            self.processes[p].alone.extend(records);
+            return;
+        }
+        for submit in &records {
+            let request = self.request_of(submit.waiting).filter(|_| submit.bad);
+            self.broken.extend(request);
+        }
+        self.deliver_outcomes(p, records.into_iter().map(|submit| (submit, Err(Refused::Broken))).collect());
     }
 
     /// What of a commit is the effect of somebody's request, and what is worth counting.
-    fn watch(&mut self, submit: &Submit, result: &Result<Accepted, Refused>) {
-        self.count(&submit.record, result);
+    fn watch(&mut self, record: &Record, waiting: Waiting, result: &Result<Accepted, Refused>) {
+        self.count(record, result);
         if result.is_err() {
             return;
         }
-        let payment = match &submit.record {
+        let payment = match record {
             Record::Order(it) => it.payment,
             Record::Pay(it) => it.payment,
             Record::GiveBack(it) => it.payment,
@@ -162,9 +303,9 @@ impl World {
                 return;
             }
         };
-        let request = self.request_of(submit.waiting);
+        let request = self.request_of(waiting);
         let Some(tried) = request.map(|request| self.requests[request].tried) else { return };
-        match &submit.record {
+        match record {
             Record::EndCharge(EndCharge { charge: Charge::Processing, .. }) => {
                 self.model.noted(tried, store::id(payment.0));
             }
@@ -277,37 +418,52 @@ impl World {
         let fault = self.temper.of_step(&mut self.dice);
         let name = self.processes[p].name;
         self.say(|| format!("process {name} takes {:?} of draw {}: {fault:?}", job.step, job.fence.draw));
+        let process = &mut self.processes[p];
+        // It moves money and draws beside the batches.
+        match job.step.touches() {
+            Touched::Everything => process.forget(),
+            touched => process.known.forget_what(&touched),
+        }
+        let mark = process.next_mark(&mut self.store);
         match fault {
             OfStep::Nothing => {
-                let result = self.commit_step(&job);
+                let result = self.commit_step(p, mark, &job);
+                if result.is_err() {
+                    self.processes[p].disconnect();
+                }
                 self.stepped(p, job, result);
             }
             OfStep::Lost => {
                 self.coverage.saw(Seen::StepLost);
-                self.processes[p].writer = Writer::AskingOfStep { job, output: None };
+                process.disconnect();
+                process.writer = Writer::TryingStep(job);
             }
-            OfStep::Unknown { committed } => match committed.then(|| self.commit_step(&job)) {
-                Some(Err(stale)) => self.stepped(p, job, Err(stale)),
-                done => {
-                    let output = done.and_then(Result::ok);
-                    self.processes[p].writer = Writer::AskingOfStep { job, output };
+            OfStep::Unknown { committed } => {
+                let done = committed.then(|| self.commit_step(p, mark, &job));
+                self.processes[p].disconnect();
+                match done {
+                    Some(Err(stale)) => self.stepped(p, job, Err(stale)),
+                    done => {
+                        let output = done.and_then(Result::ok);
+                        self.processes[p].writer = Writer::AskingOfStep(job, mark, output);
+                    }
                 }
-            },
+            }
             OfStep::Away => self.stepped(p, job, Err(StepError::Away)),
             OfStep::Crash { committed } => {
-                if committed && self.commit_step(&job).is_ok() {
+                if committed && self.commit_step(p, mark, &job).is_ok() {
                     self.coverage.saw(Seen::CrashAfterCommit);
                 }
-                self.processes[p].writer = Writer::AskingOfStep { job, output: None };
+                self.processes[p].writer = Writer::TryingStep(job);
                 self.kill(p);
             }
         }
     }
 
-    fn commit_step(&mut self, job: &Job) -> Result<Output, StepError> {
-        match self.store.step(job.fence, &job.step) {
+    fn commit_step(&mut self, p: usize, mark: Mark, job: &Job) -> Result<Output, StepError> {
+        match self.store.step(mark, job.fence, &job.step) {
             Ok(output) => {
-                self.committed();
+                self.committed(Some(p));
                 Ok(output)
             }
             Err(store::Stale) => {

@@ -1,0 +1,86 @@
+//! What moves wallets beside the draws: withdrawals, on which some admin has his word, now and then again and
+//! again; and payments that another program of the house writes, of which no writer's memory knows.
+
+use lottery::domain::id::{PaymentId, UserId};
+use lottery::domain::known::Known;
+use lottery::domain::money::Money;
+use lottery::domain::payment::PaymentKind;
+use lottery::domain::record::{
+    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, Refused, Verdict,
+};
+
+use super::{PLAYERS, World};
+use crate::coverage::Seen;
+use crate::process::{QUEUE, Queued, SaleError, Submit, Waiting};
+use crate::store::{Mark, Write, currency, id};
+
+impl World {
+    /// Hands a record on beside the draws.
+    pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
+        let queue = &mut self.processes[p].queue;
+        if queue.len() >= QUEUE && deadline.is_some() {
+            self.coverage.saw(Seen::QueueFull);
+            self.answer(p, waiting, Err(SaleError::Refused(Refused::Overloaded)));
+        } else {
+            queue.push_back(Queued::Record(Submit { record, deadline, actor: None, waiting, bad: false }));
+        }
+    }
+
+    pub(super) fn begin_withdrawal(
+        &mut self,
+        p: usize,
+        request: usize,
+        user: UserId,
+        amount: i64,
+        key: Option<Key>,
+        deadline: u64,
+    ) {
+        let (payment, amount, at) = (PaymentId(self.id()), Money::new(amount), self.now);
+        let begin = BeginWithdrawal { user, payment, amount, at, key };
+        self.submit(p, Record::BeginWithdrawal(begin), Some(deadline), Waiting::Request(request));
+    }
+
+    /// An admin's word on some withdrawal; false if there is none.
+    pub fn verdict(&mut self, p: usize) -> bool {
+        let rows = self.store.payments.iter().filter(|(_, row)| row.kind == PaymentKind::Withdrawal);
+        let all: Vec<(PaymentId, UserId)> = rows.map(|(payment, row)| (*payment, row.user)).collect();
+        let Some((payment, user)) = self.dice.one_of(&all) else { return false };
+        let verdict = if self.dice.chance(500) { Verdict::Approved } else { Verdict::Rejected };
+        let end = EndWithdrawal { user, payment, verdict, by: UserId(0), at: self.now, key: None };
+        self.submit(p, Record::EndWithdrawal(end), None, Waiting::Nobody);
+        true
+    }
+
+    /// Another program pays into a wallet, or out of it.
+    pub fn pay_aside(&mut self) {
+        let (user, amount) = (UserId(self.dice.between(1, PLAYERS)), Money::new(self.dice.between(1, 200)));
+        let (payment, at) = (PaymentId(self.id()), self.now);
+        if self.dice.chance(500) {
+            self.write_aside(Record::BeginDeposit(BeginDeposit { user, payment, amount, at, key: None }));
+            self.model.charged(id(payment.0), amount.minor());
+            let charge = Charge::Paid;
+            self.write_aside(Record::EndDeposit(EndDeposit { user, payment, charge, at, key: None }));
+        } else {
+            let begin = BeginWithdrawal { user, payment, amount, at, key: None };
+            if !self.write_aside(Record::BeginWithdrawal(begin)) {
+                return;
+            }
+            let (verdict, by) = (Verdict::Approved, UserId(0));
+            self.write_aside(Record::EndWithdrawal(EndWithdrawal { user, payment, verdict, by, at, key: None }));
+        }
+        self.coverage.saw(Seen::PaidAside);
+    }
+
+    /// A transaction of somebody who remembers nothing; false if its record was refused.
+    fn write_aside(&mut self, record: Record) -> bool {
+        let mut known = Known::default();
+        let plan = known.plan(std::iter::once(&record));
+        let mut books = known.open(&plan, self.store.read(&plan.wanted), currency());
+        let taken = books.judge(&record).is_ok();
+        let (over, mark) = (known.over(&books), Mark { writer: self.store.new_writer(), number: 1 });
+        self.store.write(&Write { mark, books, over }).expect("nothing comes between its reading and its writing");
+        self.say(|| format!("aside: {record:?}: {taken}"));
+        self.committed(None);
+        taken
+    }
+}
