@@ -91,6 +91,8 @@ impl Fault {
                 house.start().await;
             }
             KillPostmaster => {
+                // One that answers: the file may still name the one that fell before.
+                drop(house.sql().await);
                 let postmaster = house.postmaster();
                 kill(postmaster, Signal::SIGKILL).unwrap();
                 gone(postmaster).await;
