@@ -177,6 +177,9 @@ pub struct NewKey {
     pub payment: PaymentId,
     /// None: rebuilt from the payment's rows.
     pub answer: Option<Payment>,
+    /// Nothing may have been done under it before. Else this is the end of what may have kept it when it began,
+    /// and the new answer counts.
+    pub first: bool,
     pub at: Timestamp,
 }
 
@@ -347,7 +350,7 @@ impl Books {
                 self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
             }
         };
-        self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
+        self.keep_end(it.key.as_ref(), 200, &payment, it.at);
         Ok(Accepted::Payment(payment))
     }
 
@@ -377,7 +380,7 @@ impl Books {
             Charge::Processing => {}
         }
         let payment = self.view(it.payment, Vec::new());
-        self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
+        self.keep_end(it.key.as_ref(), 201, &payment, it.at);
         Ok(Accepted::Payment(payment))
     }
 
@@ -552,7 +555,17 @@ impl Books {
         let Some(key) = key else { return };
         let kept = Kept { request: key.request, status, payment: Some(payment), answer: None };
         self.keys.insert(key.id, kept);
-        self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, at });
+        self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, first: true, at });
+    }
+
+    /// Keeps the end of a charge under its key: it has ended, whatever stands there.
+    fn keep_end(&mut self, key: Option<&Key>, status: i16, payment: &Payment, at: Timestamp) {
+        self.keep(key, status, payment.id, Some(payment.clone()), at);
+        if key.is_some()
+            && let Some(kept) = self.changes.new_keys.last_mut()
+        {
+            kept.first = false;
+        }
     }
 
     /// A payment that was found, as its payer sees it.

@@ -196,14 +196,14 @@ impl Store {
         if self.writers[mark.writer].closed || !self.is_as_remembered(over) {
             return Err(Unwritten::Outdated);
         }
-        let (answered, plain): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.answer.is_some());
+        let (firsts, ends): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.first);
         let mut keys = HashSet::new();
-        let twice = !plain.iter().all(|new| keys.insert(new.key.id));
-        if twice || plain.iter().any(|new| self.keys.contains_key(&new.key.id)) {
+        let twice = !firsts.iter().all(|new| keys.insert(new.key.id));
+        if twice || firsts.iter().any(|new| self.keys.contains_key(&new.key.id)) {
             return Err(Unwritten::KeyExists);
         }
         let mut keys = HashSet::new();
-        if !answered.iter().all(|new| keys.insert(new.key.id)) {
+        if !ends.iter().all(|new| keys.insert(new.key.id)) {
             // ON CONFLICT DO UPDATE cannot affect a row a second time.
             return Err(Unwritten::Refused);
         }
@@ -214,7 +214,7 @@ impl Store {
         }
         self.write_rows(changes);
         self.write_ledger(ledger);
-        for new in plain.into_iter().chain(answered) {
+        for new in firsts.into_iter().chain(ends) {
             let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
             let row = KeyRow { request: new.key.request, payment: new.payment, answer, status: new.status };
             match self.keys.get_mut(&new.key.id) {

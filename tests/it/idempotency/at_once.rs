@@ -1,5 +1,8 @@
 //! The same key while its first request still runs.
 
+use futures_util::future::join;
+use lottery::domain::record::KeyId;
+
 use super::*;
 
 #[actix_web::test]
@@ -81,4 +84,31 @@ async fn who_hangs_up_and_asks_again_is_charged_once() {
     assert_eq!(ann.balance().await, 7 * PRICE);
     assert_eq!(ann.all("/tickets").await.len(), 2);
     world.check_books().await;
+}
+
+/// A killed service's last batch may be committed when the next service has looked the key up already: it is seen
+/// when the key is written, and nothing is done a second time.
+#[actix_web::test]
+async fn a_key_that_comes_between_the_look_and_the_write_is_seen() {
+    let (world, _, draw) = on_sale().await;
+    let ann = world.rich_player("ann", 10 * PRICE).await;
+    let mut sql = world.sql().await;
+    let keys: [(&str, String, Value); 2] = [
+        ("out", "/wallet/withdrawals".to_owned(), json!({"amount": PRICE})),
+        ("paid", pay(&ann.order(draw, json!([{"quick_pick": true}]), "later").await.expect(201)), wallet()),
+    ];
+    for (key, path, body) in keys {
+        let late = sql.transaction().await.unwrap();
+        let id = KeyId::of(ann.id, key).0;
+        let insert = "INSERT INTO idempotency_keys (id, request, status, created_at) VALUES ($1, $1, 201, now())";
+        late.execute(insert, &[&id]).await.unwrap();
+        let before = belongings(&ann).await;
+        let (answer, ()) = join(ann.post_keyed(&path, key, body), async {
+            world.until_writer_waits().await;
+            late.commit().await.unwrap();
+        })
+        .await;
+        answer.refused(422, "idempotency_key_reused");
+        assert_eq!(belongings(&ann).await, before, "{path}");
+    }
 }

@@ -71,9 +71,9 @@ const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets,
                unnest($21::bigint[]), unnest($22::bigint[]), unnest($23::text[]), unnest($24::uuid[]),
                unnest($25::text[])
     ), kept AS (
-        INSERT INTO idempotency_keys (id, request, payment_id, status, created_at)
+        INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
         SELECT unnest($26::uuid[]), unnest($27::uuid[]), unnest($28::uuid[]), unnest($29::smallint[]),
-               unnest($30::timestamptz[])
+               unnest($30::timestamptz[]), unnest($44::text[])
     ), transferred AS (
         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
         SELECT unnest($31::bigint[]), unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]),
@@ -100,8 +100,8 @@ const RELEASE_TICKETS: &str = "-- sales::release_tickets(users, ids, statuses)
     FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS n (user_id, id, status)
     WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
 
-// With the body as it was answered. A deposit keeps its key when it begins and its answer when it ends.
-const KEEP_ANSWERS: &str = "-- sales::keep_answers(ids, requests, payments, statuses, times, answers)
+// What a charge ended as. A deposit keeps its key when it begins and its answer when it ends.
+const KEEP_ENDS: &str = "-- sales::keep_ends(ids, requests, payments, statuses, times, answers)
     INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::timestamptz[], $6::text[])
     ON CONFLICT (id) DO UPDATE SET answer = EXCLUDED.answer
@@ -122,7 +122,7 @@ pub struct Statements {
     update_payments: Statement,
     pay_tickets: Statement,
     release_tickets: Statement,
-    keep_answers: Statement,
+    keep_ends: Statement,
     record_deeds: Statement,
 }
 
@@ -140,7 +140,7 @@ impl Statements {
             update_payments: db.prepare(UPDATE_PAYMENTS).await?,
             pay_tickets: db.prepare(PAY_TICKETS).await?,
             release_tickets: db.prepare(RELEASE_TICKETS).await?,
-            keep_answers: db.prepare(KEEP_ANSWERS).await?,
+            keep_ends: db.prepare(KEEP_ENDS).await?,
             record_deeds: db.prepare(audit::RECORD_ALL).await?,
         })
     }
@@ -223,19 +223,18 @@ pub async fn finish(session: &Session, books: &Books, over: &Over, mark: i64, be
     let (paid_users, paid_ids, paid_numbers) = columns3(&changes.paid_tickets, |it| (it.0.0, it.1.0, it.2));
     let (free_users, free_ids, free_as) =
         columns3(&changes.released_tickets, |it| (it.0.0, it.1.0, it.2.as_str()));
-    let (answered, plain): (Vec<&NewKey>, Vec<&NewKey>) =
-        changes.new_keys.iter().partition(|key| key.answer.is_some());
-    let (answered, keys) = (KeyColumns::of(&answered), KeyColumns::of(&plain));
+    let (keys, ends): (Vec<&NewKey>, Vec<&NewKey>) = changes.new_keys.iter().partition(|key| key.first);
+    let (keys, ends) = (KeyColumns::of(&keys), KeyColumns::of(&ends));
 
     let mut write: Vec<Param<'_>> = vec![&draw_ids, &sold, &account_ids, &balances];
     write.extend(new_payments.all());
     write.extend(tickets.all());
     write.extend(keys.plain());
     write.extend(transfers.params());
-    let rest: [Param<'_>; 5] = [&session.writer, &mark, &epochs, &sold_before, &balances_before];
+    let rest: [Param<'_>; 6] = [&session.writer, &mark, &epochs, &sold_before, &balances_before, &keys.answers];
     write.extend(rest);
     let changed = &changed_payments;
-    let (changed_params, answered_params) = (changed.changing(), answered.with_answers());
+    let (changed_params, ended_params) = (changed.changing(), ends.with_answers());
     let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
     let free: [Param<'_>; 3] = [&free_users, &free_ids, &free_as];
     let deeds = DeedColumns::of(&changes.deeds);
@@ -244,7 +243,7 @@ pub async fn finish(session: &Session, books: &Books, over: &Over, mark: i64, be
         (&s.update_payments, changed.ids.is_empty(), &changed_params),
         (&s.pay_tickets, paid_ids.is_empty(), &paid),
         (&s.release_tickets, free_ids.is_empty(), &free),
-        (&s.keep_answers, answered.ids.is_empty(), &answered_params),
+        (&s.keep_ends, ends.ids.is_empty(), &ended_params),
         (&s.record_deeds, changes.deeds.is_empty(), &deed_params),
     ];
     let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
