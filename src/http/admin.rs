@@ -63,8 +63,17 @@ fn whole(at: Timestamp) -> Timestamp {
     at.round(Unit::Millisecond).unwrap_or(at)
 }
 
+/// The times that a new draw is to have.
+pub fn times(body: &CreateBody) -> Times {
+    Times {
+        sales_open_at: body.sales_open_at.map(whole),
+        sales_close_at: whole(body.sales_close_at),
+        draw_at: whole(body.draw_at.unwrap_or(body.sales_close_at)),
+    }
+}
+
 /// What is wrong with a draw's times.
-fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
+pub fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
     let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
     // What lies before all of us does not even fit into the database.
     let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
@@ -194,11 +203,7 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     check(known.is_some(), "lottery", format!("must be one of {}", ids.join(", ")));
     let price_fits = body.price.is_none_or(|price| (1..=MAX_PRICE).contains(&price));
     check(price_fits, "price", format!("must be 1 to {MAX_PRICE} minor units"));
-    let times = Times {
-        sales_open_at: body.sales_open_at.map(whole),
-        sales_close_at: whole(body.sales_close_at),
-        draw_at: whole(body.draw_at.unwrap_or(body.sales_close_at)),
-    };
+    let times = times(body);
     errors.extend(check_times(&times, state.clock.now()));
     match known {
         Some(lottery) if errors.is_empty() => {

@@ -55,7 +55,7 @@ fn is_json(request: &HttpRequest) -> bool {
 }
 
 /// A good body is read in one go; what is wrong with a bad one is worth a second look.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Serde would read the fields from an array too, in their order.
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(body) = serde_json::from_slice(bytes)

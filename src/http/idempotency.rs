@@ -72,19 +72,25 @@ pub fn take_up(
     user: UserId,
     body: &impl Serialize,
 ) -> Result<Working, Problem> {
-    let Some(header) = request.headers().get(IDEMPOTENCY_KEY) else {
+    let Some(text) = read(request)? else {
         return Ok(Working { place: None, key: None });
     };
-    let legal = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    let text = header.to_str().ok().filter(legal);
-    let text =
-        text.ok_or_else(|| Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
     let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
     if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
         return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
     }
     let place = Place { in_flight: state.keys.clone(), key: key.id };
     Ok(Working { place: Some(Arc::new(place)), key: Some(key) })
+}
+
+/// The key as it was sent.
+pub fn read(request: &HttpRequest) -> Result<Option<&str>, Problem> {
+    let Some(header) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let legal = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    match header.to_str().ok().filter(legal) {
+        Some(text) => Ok(Some(text)),
+        None => Err(Problem::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")),
+    }
 }
 
 /// What a key stands for: the path, and the body as it was understood, so that white space and the order

@@ -11,6 +11,8 @@ mod draws;
 mod error;
 mod events;
 mod export;
+#[doc(hidden)]
+pub mod fuzzed;
 mod head;
 mod health;
 mod idempotency;

@@ -68,7 +68,7 @@ impl LineBody {
     }
 }
 
-fn parse(body: &OrderBody) -> Result<Vec<AskLine>, Problem> {
+pub fn parse(body: &OrderBody) -> Result<Vec<AskLine>, Problem> {
     if !(1..=MAX_LINES).contains(&body.tickets.len()) {
         return Err(Problem::field("tickets", format!("must be 1 to {MAX_LINES} lines")));
     }

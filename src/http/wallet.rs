@@ -62,7 +62,7 @@ pub async fn transfers(
 #[schema(as = Deposit, example = json!({"amount": 100000, "token": "tok_visa"}))]
 pub struct DepositBody {
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
-    amount: i64,
+    pub amount: i64,
     token: String,
 }
 
@@ -91,7 +91,7 @@ pub async fn deposit(
     }
 }
 
-fn parse(amount: i64) -> Result<Money, Problem> {
+pub fn parse(amount: i64) -> Result<Money, Problem> {
     if (1..=MAX_AMOUNT).contains(&amount) {
         Ok(Money::new(amount))
     } else {

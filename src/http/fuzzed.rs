@@ -1,0 +1,69 @@
+//! A door for the fuzz targets, which come as strangers do: what parses a request before anything is asked of it.
+//! Decides nothing; the service itself has no use for it.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use actix_web::HttpRequest;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::error::Problem;
+use super::query::{List, Query};
+use super::{admin, auth, body, idempotency, payments, tickets, users, wallet};
+use crate::db::read::Rows;
+
+/// What is no body of a call, for each call that takes one without a key.
+pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
+    let times = |body: admin::CreateBody| {
+        let wrong = admin::check_times(&admin::times(&body), Timestamp::UNIX_EPOCH);
+        if wrong.is_empty() { Ok(()) } else { Err(Problem::validation(wrong)) }
+    };
+    vec![
+        body::parse::<auth::Register>(bytes).err(),
+        body::parse::<auth::Login>(bytes).err(),
+        body::parse::<auth::Refresh>(bytes).err(),
+        body::parse::<auth::ChangePassword>(bytes).err(),
+        body::parse::<auth::ResetPassword>(bytes).err(),
+        body::parse::<users::Change>(bytes).err(),
+        body::parse::<admin::RescheduleBody>(bytes).err(),
+        body::parse::<admin::CancelBody>(bytes).err(),
+        body::parse(bytes).and_then(times).err(),
+    ]
+}
+
+/// A body as a key stands for it, for each call that takes both.
+pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
+    fn read<T: DeserializeOwned + Serialize, P>(
+        bytes: &[u8],
+        judge: impl Fn(&T) -> Result<P, Problem>,
+    ) -> Result<Vec<u8>, Problem> {
+        let body: T = body::parse(bytes)?;
+        judge(&body)?;
+        serde_json::to_vec(&body).map_err(Problem::internal)
+    }
+    vec![
+        read(bytes, tickets::parse),
+        read(bytes, |body: &wallet::DepositBody| wallet::parse(body.amount)),
+        read(bytes, |_: &wallet::WithdrawalBody| Ok(())),
+        read(bytes, |_: &payments::PayBody| Ok(())),
+        read(bytes, |_: &admin::PoolBody| Ok(())),
+    ]
+}
+
+/// The query of the page after the one that was asked for, by each kind of cursor there is, and the size of both.
+pub fn pages(request: &HttpRequest) -> [Result<(Option<String>, i64), Problem>; 3] {
+    fn page<C: FromStr + Display>(request: &HttpRequest) -> Result<(Option<String>, i64), Problem> {
+        let page = Query::of(request, &["limit", "cursor"])?.page::<C>()?;
+        let list = List::of(Rows { items: Vec::<()>::new(), next: page.after }, |row| row);
+        Ok((list.next_cursor, page.limit))
+    }
+    [page::<i64>(request), page::<usize>(request), page::<Uuid>(request)]
+}
+
+/// The request's Idempotency-Key.
+pub fn key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
+    idempotency::read(request)
+}
