@@ -29,10 +29,11 @@ impl Proxies {
         if !self.trusts(peer) {
             return peer;
         }
-        let lines: Vec<&str> =
-            request.headers().get_all(&self.header).map(|it| it.to_str().unwrap_or("")).collect();
+        let lines: Vec<&[u8]> = request.headers().get_all(&self.header).map(|line| line.as_bytes()).collect();
         let mut nearest = peer;
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+            // What a stranger wrote may be no text, and takes nothing from what a proxy added behind it.
+            let hop = str::from_utf8(hop).unwrap_or("");
             let node = if self.header == FORWARDED { speaks_for(hop) } else { Some(hop) };
             match node.and_then(parse) {
                 Some(address) if self.trusts(address) => nearest = address,
@@ -68,6 +69,7 @@ fn parse(node: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
     use actix_web::test::TestRequest;
 
     use super::*;
@@ -105,6 +107,17 @@ mod tests {
             ("[::ffff:10.0.0.1]:5", &["::ffff:9.9.9.9"], "9.9.9.9"),
         ] {
             assert_eq!(client(false, peer, lines), expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nobody_behind_the_proxy() {
+        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
+        for (line, expected) in [(&b"\xd4, 9.9.9.9"[..], "9.9.9.9"), (b"9.9.9.9, \xd4", "10.0.0.1")] {
+            let line = HeaderValue::from_bytes(line).unwrap();
+            let request = TestRequest::default().peer_addr("10.0.0.1:5".parse().unwrap());
+            let request = request.insert_header((X_FORWARDED_FOR, line)).to_http_request();
+            assert_eq!(proxies.client(&request).to_string(), expected);
         }
     }
 
