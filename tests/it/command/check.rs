@@ -92,7 +92,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("a lottery's draws are numbered without a gap", "UPDATE draws SET number = 9 WHERE id = 3"),
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2"),
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET winners = winners + 1 WHERE matches = 3"),
-    ("a draw's winners, prizes and money", "UPDATE draw_results SET rollover = rollover - 1"),
+    ("a draw's winners, prizes and money", "UPDATE draw_results SET rollover = rollover + 1"),
     (
         "a draw's winners, prizes and money",
         "UPDATE transfers SET amount = amount - 1 WHERE kind = 'revenue';
