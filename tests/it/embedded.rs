@@ -3,6 +3,7 @@
 //! The services that get killed are this test binary again, told by an environment variable to
 //! act as one ([`acts_as_a_service`]).
 
+use std::cell::RefCell;
 use std::fs;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -461,7 +462,16 @@ async fn a_kill_while_the_cluster_is_made_leaves_nothing_half_made() {
 
     // And something that a much older attempt left.
     fs::create_dir_all(project.path().join("postgres.new.1/base")).unwrap();
-    let server = Server::start(&options(project.path())).await.unwrap();
+    // What the killed one had just forked holds the place until it is a program of its own.
+    let starting = RefCell::new(None);
+    until("the place is free", || async {
+        let started = Server::start(&options(project.path())).await;
+        let busy = matches!(started, Err(ServerError::InUse { .. }));
+        starting.replace(Some(started));
+        !busy
+    })
+    .await;
+    let server = starting.take().unwrap().unwrap();
     sell(&server, 1).await;
     server.stop().await.unwrap();
     assert!(!project.path().join("postgres.new.1").exists());
