@@ -3,7 +3,6 @@
 //! The services that get killed are this test binary again, told by an environment variable to
 //! act as one ([`acts_as_a_service`]).
 
-use std::cell::RefCell;
 use std::fs;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -449,11 +448,8 @@ async fn a_dropped_server_goes_too() {
 #[tokio::test]
 async fn a_kill_while_the_cluster_is_made_leaves_nothing_half_made() {
     let project = project();
-    let half_made = || {
-        let entries = fs::read_dir(project.path()).unwrap().flatten();
-        let mut names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.any(|name| name.starts_with("postgres.new."))
-    };
+    let entries = || fs::read_dir(project.path()).unwrap().flatten();
+    let half_made = || entries().any(|entry| entry.file_name().to_string_lossy().starts_with("postgres.new."));
     let cluster = project.path().join("postgres");
     let service = Service::spawn(project.path());
     until("a cluster is in the making", || async { half_made() || cluster.exists() }).await;
@@ -462,16 +458,12 @@ async fn a_kill_while_the_cluster_is_made_leaves_nothing_half_made() {
 
     // And something that a much older attempt left.
     fs::create_dir_all(project.path().join("postgres.new.1/base")).unwrap();
-    // What the killed one had just forked holds the place until it is a program of its own.
-    let starting = RefCell::new(None);
-    until("the place is free", || async {
-        let started = Server::start(&options(project.path())).await;
-        let busy = matches!(started, Err(ServerError::InUse { .. }));
-        starting.replace(Some(started));
-        !busy
-    })
-    .await;
-    let server = starting.take().unwrap().unwrap();
+    let server = loop {
+        match Server::start(&options(project.path())).await {
+            Err(ServerError::InUse { .. }) => tokio::task::yield_now().await, // by what was just forked
+            started => break started.unwrap(),
+        }
+    };
     sell(&server, 1).await;
     server.stop().await.unwrap();
     assert!(!project.path().join("postgres.new.1").exists());
