@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::{ContextV7, Uuid};
 
@@ -45,9 +45,9 @@ impl Clock {
 
     pub fn now(&self) -> Timestamp {
         match &self.hands {
-            // Rounding to a millisecond fails only at the very ends of jiff's time, years -9999 and 9999.
+            // What a Timestamp says in milliseconds is one again.
             #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
-            Hands::System => Timestamp::now().round(Unit::Millisecond).unwrap_or(Timestamp::MAX),
+            Hands::System => Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default(),
             Hands::Manual(time) => *time.borrow(),
         }
     }

@@ -6,11 +6,11 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpRequest, web};
-use futures_util::future::{FutureExt, LocalBoxFuture};
+use futures_util::future::{Either, FutureExt, LocalBoxFuture, Ready, ready};
 
 use super::error::{Code, Problem};
 use super::state::State;
-use crate::auth::Standing;
+use crate::auth::{Claims, Standing};
 use crate::db::read::users;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, Status};
@@ -26,15 +26,32 @@ pub struct Caller {
 
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Caller, Problem>>;
+    type Future = Either<Ready<Result<Caller, Problem>>, LocalBoxFuture<'static, Result<Caller, Problem>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        async move { caller(&request).await }.boxed_local()
+        let known = state_and_claims(request).map(|(state, claims)| (claims, state.standings.get(claims.user)));
+        match known {
+            // Nearly always: nothing to wait for.
+            Ok((claims, Some(standing))) => ready(may_call(claims, standing)).left_future(),
+            Ok((_, None)) => {
+                let request = request.clone();
+                async move { caller(&request).await }.boxed_local().right_future()
+            }
+            Err(problem) => ready(Err(problem)).left_future(),
+        }
     }
 }
 
 async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
+    let (state, claims) = state_and_claims(request)?;
+    let standing = match state.standings.get(claims.user) {
+        Some(standing) => standing,
+        None => load(state, claims.user).await?,
+    };
+    may_call(claims, standing)
+}
+
+fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(|| Problem::internal("no state"))?;
     let token =
         bearer(request).ok_or_else(|| Problem::unauthorized("send Authorization: Bearer <access token>"))?;
@@ -42,10 +59,10 @@ async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
         .tokens
         .verify(token, state.clock.now())
         .map_err(|_| Problem::unauthorized("the access token is not good, or not any more: refresh it"))?;
-    let standing = match state.standings.get(claims.user) {
-        Some(standing) => standing,
-        None => load(state, claims.user).await?,
-    };
+    Ok((state, claims))
+}
+
+fn may_call(claims: Claims, standing: Standing) -> Result<Caller, Problem> {
     match standing.status {
         Status::Active => Ok(Caller { user: claims.user, role: standing.role, session: claims.session }),
         Status::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),

@@ -1,6 +1,7 @@
 //! Ordering tickets, looking at one's own, and giving back what is not paid.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -123,21 +124,29 @@ pub async fn order(
 }
 
 /// A refusal stands only when the key has no earlier success: what looks sold or closed may be its own.
-pub async fn refused(state: &State, working: &Working, error: SaleError) -> Result<HttpResponse, Problem> {
-    match (error, &working.key) {
-        // It is written: whatever keeps us from reading it, "nothing was taken" would be false.
-        (SaleError::Refused(Refused::Replay(kept)), Some(key)) => {
-            let unknown = |problem: Problem| {
-                Problem::from(SaleError::OutcomeUnknown).because(problem.cause().map(str::to_owned))
-            };
-            idempotency::replay(state, key.user, kept).await.map_err(unknown)
+/// Boxed: what it may have to read would make the future of every order four times as large.
+pub fn refused<'a>(
+    state: &'a State,
+    working: &'a Working,
+    error: SaleError,
+) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
+    async move {
+        match (error, &working.key) {
+            // It is written: whatever keeps us from reading it, "nothing was taken" would be false.
+            (SaleError::Refused(Refused::Replay(kept)), Some(key)) => {
+                let unknown = |problem: Problem| {
+                    Problem::from(SaleError::OutcomeUnknown).because(problem.cause().map(str::to_owned))
+                };
+                idempotency::replay(state, key.user, kept).await.map_err(unknown)
+            }
+            (SaleError::OutcomeUnknown, _) => Err(SaleError::OutcomeUnknown.into()),
+            (error, key) => match idempotency::first_answer(state, key.as_ref()).await? {
+                Some(first) => Ok(first),
+                None => Err(error.into()),
+            },
         }
-        (SaleError::OutcomeUnknown, _) => Err(SaleError::OutcomeUnknown.into()),
-        (error, key) => match idempotency::first_answer(state, key.as_ref()).await? {
-            Some(first) => Ok(first),
-            None => Err(error.into()),
-        },
     }
+    .boxed_local()
 }
 
 fn ordered_body(state: &State, ordered: Ordered) -> Result<OrderedBody, Problem> {

@@ -393,6 +393,9 @@ async fn the_database_too_refuses_what_must_not_happen() {
         (format!("DELETE FROM draws WHERE id = {open}"), "23001"),
         (format!("UPDATE accounts SET balance = -1 WHERE id = {} * 8 + 1", ann.id), "23514"),
         (format!("UPDATE accounts SET balance = -1 WHERE id = {open} * 8 + 3"), "23514"),
+        (format!("UPDATE accounts SET kind = 'held' WHERE id = {} * 8 + 1", ann.id), "23001"),
+        ("INSERT INTO accounts (id, kind, user_id) VALUES (1002, 'held', 125000)".to_owned(), "23514"),
+        ("INSERT INTO accounts (id, kind, user_id) VALUES (1000002, 'held', 125000)".to_owned(), "23503"),
         (
             "INSERT INTO tickets SELECT user_id + 1, id, payment_id, draw_id, NULL, pick, origin, pool_ticket_id,
              'reserved' FROM tickets WHERE pool_ticket_id IS NOT NULL"

@@ -109,6 +109,9 @@ pub const LAWS: &[&str] = &[
          OR id IS DISTINCT FROM (CASE kind WHEN 'clearing' THEN 0 WHEN 'reserve' THEN 8 WHEN 'revenue' THEN 16
          WHEN 'wallet' THEN user_id * 8 + 1 WHEN 'held' THEN user_id * 8 + 2
          WHEN 'escrow' THEN draw_id * 8 + 3 WHEN 'jackpot' THEN lottery * 8 + 4 END)
+         UNION ALL SELECT a.id, a.kind FROM accounts a LEFT JOIN users u ON u.id = a.user_id
+         LEFT JOIN draws d ON d.id = a.draw_id LEFT JOIN lotteries l ON l.seq = a.lottery
+         WHERE num_nonnulls(a.user_id, a.draw_id, a.lottery) <> num_nonnulls(u.id, d.id, l.seq)
          UNION ALL SELECT u.id * 8 + 1, 'wallet' FROM users u LEFT JOIN accounts a ON a.id = u.id * 8 + 1
          WHERE a.id IS NULL
          UNION ALL SELECT u.id * 8 + 2, 'held' FROM users u LEFT JOIN accounts a ON a.id = u.id * 8 + 2

@@ -71,6 +71,10 @@ const PLANTED: &[(&str, &str)] = &[
     ("a key stands for a success", "UPDATE idempotency_keys SET payment_id = NULL"),
     ("an account is its owner's, and all have theirs", "UPDATE accounts SET kind = 'held' WHERE id % 8 = 1"),
     (
+        "an account is its owner's, and all have theirs",
+        "INSERT INTO accounts (id, kind, user_id) VALUES (1000002, 'held', 125000)",
+    ),
+    (
         "a ticket is its payer's and its draw's, and its numbers are legal there",
         "UPDATE tickets SET user_id = 1000 WHERE draw_id = 1 AND number = 1",
     ),
