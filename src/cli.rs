@@ -81,18 +81,10 @@ pub enum CliError {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     App(#[from] AppError),
-    #[error("{}", refusal(.0))]
+    #[error(transparent)]
     Db(#[from] DbError),
     #[error("{0}")]
     Refused(String),
-}
-
-/// What the database said, such as that a table is not there: by itself the driver says only that it said something.
-fn refusal(error: &DbError) -> String {
-    match error {
-        DbError::Postgres(cause) => format!("the database refused: {}", db::describe(cause)),
-        other => other.to_string(),
-    }
 }
 
 /// Runs what the command line asks for.

@@ -132,10 +132,11 @@ pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>)
     let account = account(user.as_ref(), &body.login);
     state.limits.account(&account, now)?;
     // An unknown user costs as much as a known one.
-    let right = state.hasher.verify(body.password, hash).await?;
-    let Some(user) = user.filter(|_| right) else {
+    let right = state.hasher.verify(body.password, hash.clone()).await?;
+    let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
+    let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
         state.limits.login_failed(&account, now)?;
-        return Err(Problem::new(Code::InvalidCredentials, "no such user, or another password"));
+        return Err(wrong());
     };
     // Of many guesses at once, no more than the limit learn whether they were right.
     state.limits.account(&account, now)?;
@@ -145,7 +146,10 @@ pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>)
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let expires_at = now + state.refresh_ttl;
-    state.persistence.begin_session(session, user.id, &refresh.hash(), expires_at, now).await?;
+    if !state.persistence.begin_session(session, (user.id, &hash), &refresh.hash(), expires_at, now).await? {
+        // It was right when it was looked up, and has been changed since.
+        return Err(wrong());
+    }
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
 }
 
@@ -267,13 +271,16 @@ pub async fn change_password(
     let user = users::one(&state.db, caller.user).await?;
     let account = account(user.as_ref(), "");
     state.limits.account(&account, now)?;
-    let hash = users::password_hash(&state.db, caller.user).await?;
-    if !state.hasher.verify(body.current_password, hash).await? {
+    let old = users::password_hash(&state.db, caller.user).await?;
+    let right = state.hasher.verify(body.current_password, old.clone()).await?;
+    let wrong = || Problem::new(Code::InvalidCredentials, "the current password is another one");
+    let Some(old) = old.filter(|_| right) else {
         state.limits.login_failed(&account, now)?;
-        return Err(Problem::new(Code::InvalidCredentials, "the current password is another one"));
-    }
-    let hash = state.hasher.hash(new).await?;
-    for session in state.persistence.change_password(caller.user, &hash, caller.session, now).await? {
+        return Err(wrong());
+    };
+    let new = state.hasher.hash(new).await?;
+    let changed = state.persistence.change_password(caller.user, (&old, &new), caller.session, now).await?;
+    for session in changed.ok_or_else(wrong)? {
         state.tokens.end(session, now);
     }
     tracing::info!(user = %caller.user, "a password was changed");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::{FutureExt, join, join_all};
 use jiff::SignedDuration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use lottery::config::Config;
@@ -378,6 +378,44 @@ async fn a_refresh_token_ends_when_its_time_is_up() {
     world.advance(SignedDuration::from_secs(1));
     refresh(&world, &late).await.refused(401, "unauthorized");
     refresh(&world, &renewed).await.expect(200);
+}
+
+#[actix_web::test]
+async fn a_log_in_with_a_password_that_is_changed_meanwhile_is_refused() {
+    let world = World::new().await;
+    let ann = bearer(&world, &session(&world, "ann").await);
+    let change = json!({"current_password": PASSWORD, "new_password": "battery staple"});
+    for late in [log_in(&world, "ann", PASSWORD).boxed_local(), ann.post("/me/password", change).boxed_local()] {
+        // Another's change has been written, and is not committed yet: the old password is still read.
+        let other = world.sql().await;
+        other.batch_execute("BEGIN; UPDATE users SET password_hash = password_hash || 'x'").await.unwrap();
+        let commit = async {
+            world.until_writer_waits().await;
+            other.batch_execute("COMMIT").await.unwrap();
+        };
+        let (late, ()) = join(late, commit).await;
+        late.refused(401, "invalid_credentials");
+        other.batch_execute("UPDATE users SET password_hash = rtrim(password_hash, 'x')").await.unwrap();
+    }
+    assert_eq!(world.count("SELECT count(*) FROM sessions").await, 1, "none was begun");
+    log_in(&world, "ann", PASSWORD).await.expect(200);
+}
+
+#[actix_web::test]
+async fn log_ins_that_are_over_are_not_kept_for_ever() {
+    let world = World::with(|config| config.auth.refresh_token = Duration::from_secs(10 * 3600)).await;
+    let over = session(&world, "ann").await;
+    let (sessions, tokens) = ("SELECT count(*) FROM sessions", "SELECT count(*) FROM refresh_tokens");
+    world.advance(SignedDuration::from_hours(5));
+    let mut used = log_in(&world, "ann", PASSWORD).await.expect(200);
+    for _ in 0..5 {
+        world.advance(SignedDuration::from_hours(8));
+        used = refresh(&world, &used).await.expect(200);
+    }
+    world.until("two expired a day ago", async || world.count(tokens).await == 5).await;
+    assert_eq!(world.count(sessions).await, 1, "the one that is used");
+    refresh(&world, &over).await.refused(401, "unauthorized");
+    refresh(&world, &used).await.expect(200);
 }
 
 #[actix_web::test]

@@ -185,7 +185,7 @@ impl World {
         Held(sql)
     }
 
-    /// Waits until the writer stands before what is held.
+    /// Waits until the writer, or whoever else writes, stands before what is held.
     pub async fn until_writer_waits(&self) {
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock'";

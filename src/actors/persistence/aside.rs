@@ -122,17 +122,25 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(keys::drop_older(db, before, most).await?)).await
     }
 
-    /// Begins a session with its first refresh token, given by its hash.
+    /// Drops up to `most` refresh tokens that expired before that time, and the sessions that have none left;
+    /// returns how many tokens there were.
+    pub async fn drop_expired(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
+        transaction(&self.db, async |db| Ok(users::drop_expired(db, before, most).await?)).await
+    }
+
+    /// Begins a session with its first refresh token, given by its hash; false if the password, given by the
+    /// hash that it was compared with, has been changed since.
     pub async fn begin_session(
         &self,
         session: SessionId,
-        user: UserId,
+        (user, password_hash): (UserId, &str),
         token: &[u8; 32],
         expires_at: Timestamp,
         at: Timestamp,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
         let token = NewToken { hash: token, expires_at };
-        transaction(&self.db, async |db| Ok(users::begin_session(db, session, user, &token, at).await?)).await
+        let begin = async |db: &Client| users::begin_session(db, session, user, password_hash, &token, at).await;
+        transaction(&self.db, async |db| Ok(begin(db).await?)).await
     }
 
     /// Spends a refresh token for a new one. A spent one ends its session.
@@ -159,17 +167,20 @@ impl Persistence {
         .await
     }
 
-    /// Gives a user another password, by its hash; every session but this one ends. Says which did.
+    /// Gives a user another password, both by their hashes; every session but this one ends. Says which did;
+    /// none at all if the old password was changed meanwhile.
     pub async fn change_password(
         &self,
         user: UserId,
-        password_hash: &str,
+        (old, new): (&str, &str),
         session: SessionId,
         at: Timestamp,
-    ) -> Result<Vec<SessionId>, DbError> {
+    ) -> Result<Option<Vec<SessionId>>, DbError> {
         transaction(&self.db, async |db| {
-            users::set_password(db, user, password_hash).await?;
-            Ok(users::end_other_sessions(db, user, Some(session), at).await?)
+            if !users::set_password(db, user, Some(old), new).await? {
+                return Ok(None);
+            }
+            Ok(Some(users::end_other_sessions(db, user, Some(session), at).await?))
         })
         .await
     }
@@ -240,7 +251,7 @@ impl Persistence {
     ) -> Result<Option<(UserId, Vec<SessionId>)>, DbError> {
         transaction(&self.db, async |db| {
             let Some(id) = users::spend_reset(db, token, at).await? else { return Ok(None) };
-            users::set_password(db, id, password_hash).await?;
+            users::set_password(db, id, None, password_hash).await?;
             Ok(Some((id, users::end_other_sessions(db, id, None, at).await?)))
         })
         .await

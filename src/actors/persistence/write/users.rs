@@ -47,18 +47,23 @@ pub struct NewToken<'a> {
     pub expires_at: Timestamp,
 }
 
-/// Begins a session with its first refresh token.
+/// Begins a session with its first refresh token, unless the password has another hash by now. A change of it
+/// either waits for the session, and ends it, or is waited for.
 pub async fn begin_session(
     db: &Client,
     id: SessionId,
     user: UserId,
+    password_hash: &str,
     token: &NewToken<'_>,
     at: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let sql = "-- users::begin_session()
-        INSERT INTO sessions (id, user_id, created_at) VALUES ($1, $2, $3)";
-    db.execute(sql, &[&id.0, &user.0, &at]).await?;
-    insert_token(db, id, token).await
+        INSERT INTO sessions (id, user_id, created_at)
+        SELECT $1, id, $3 FROM users WHERE id = $2 AND password_hash = $4 FOR SHARE";
+    if db.execute(sql, &[&id.0, &user.0, &at, &password_hash]).await? == 0 {
+        return Ok(false);
+    }
+    insert_token(db, id, token).await.map(|()| true)
 }
 
 /// Adds a refresh token to a session.
@@ -111,11 +116,25 @@ pub async fn end_session(db: &Client, session: SessionId, at: Timestamp) -> Resu
     db.execute(sql, &[&session.0, &at]).await.map(drop)
 }
 
-/// Gives a user another password, by its hash.
-pub async fn set_password(db: &Client, user: UserId, password_hash: &str) -> Result<(), Error> {
+/// Gives a user another password, by its hash, if the old one's is given and is still that.
+pub async fn set_password(db: &Client, user: UserId, old: Option<&str>, new: &str) -> Result<bool, Error> {
     let sql = "-- users::set_password()
-        UPDATE users SET password_hash = $2 WHERE id = $1";
-    db.execute(sql, &[&user.0, &password_hash]).await.map(drop)
+        UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
+    Ok(db.execute(sql, &[&user.0, &old, &new]).await? == 1)
+}
+
+/// Drops up to `most` refresh tokens that expired before that time, and the sessions that have none left; how
+/// many tokens there were.
+pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
+    let sql = "-- users::drop_expired(tokens)
+        DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
+            SELECT hash FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)) RETURNING session_id";
+    let of: Vec<Uuid> = db.query(sql, &[&before, &most]).await?.iter().map(|row| row.get(0)).collect();
+    let sql = "-- users::drop_expired(sessions)
+        DELETE FROM sessions s WHERE id = ANY ($1)
+        AND NOT EXISTS (SELECT FROM refresh_tokens WHERE session_id = s.id)";
+    db.execute(sql, &[&of]).await?;
+    Ok(of.len() as u64)
 }
 
 /// Ends every session of a user but this one; says which.
