@@ -15,13 +15,15 @@ use actix_web::rt::System;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use lottery::actors::board::Board;
 use lottery::actors::draws::{self, Draws};
-use lottery::actors::persistence::{Answer, Answered, Limits, Meters, Persistence, ReplyTo, Submit};
+use lottery::actors::persistence::{
+    Answer, Persistence, ReplyTo, WriteLimits, WriteRequest, WriteResults, WriterMetrics,
+};
+use lottery::actors::snapshots::DrawSnapshots;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
-use lottery::domain::books::{Books, Changes, Sales};
-use lottery::domain::draw::AskLine;
+use lottery::domain::batch_state::{BatchState, Changes, DrawSales};
+use lottery::domain::draw::LineRequest;
 use lottery::domain::id::{DrawId, SessionId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::money::Money;
@@ -34,13 +36,13 @@ use self::house::{Connection, House, PRICE, USERS, open_draw};
 const BATCH: usize = 512;
 
 /// Judges records as the writer does, one at a time, and keeps nothing.
-struct InMemory(Books);
+struct InMemory(BatchState);
 
 /// The books of the hot draw, in which everybody is rich.
-fn books(draws: HashMap<DrawId, Sales>) -> Books {
+fn batch_state(draws: HashMap<DrawId, DrawSales>) -> BatchState {
     let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000_000)));
     let escrows = draws.keys().map(|draw| (AccountId::escrow(*draw), Money::ZERO));
-    Books {
+    BatchState {
         currency: "RUB".parse().unwrap(),
         ledger: Ledger::new(wallets.chain(escrows)),
         draws,
@@ -54,19 +56,19 @@ impl Actor for InMemory {
     type Context = Context<Self>;
 }
 
-impl Handler<Submit> for InMemory {
+impl Handler<WriteRequest> for InMemory {
     type Result = ();
 
-    fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
+    fn handle(&mut self, submit: WriteRequest, _: &mut Context<Self>) {
         let fence = submit.record.fence().unwrap();
         if self.0.changes.new_tickets.len().is_multiple_of(BATCH) {
             let mut draws = std::mem::take(&mut self.0.draws);
-            draws.entry(fence.draw).or_insert(Sales { epoch: fence.epoch, sold: 0 });
-            self.0 = books(draws);
+            draws.entry(fence.draw).or_insert(DrawSales { epoch: fence.epoch, sold: 0 });
+            self.0 = batch_state(draws);
         }
-        let result = self.0.judge(&submit.record);
+        let result = self.0.apply(&submit.record);
         if let ReplyTo::Draw(draw, waiting) = submit.reply {
-            draw.do_send(Answered(vec![Answer { record: submit.record, result, waiting }]));
+            draw.do_send(WriteResults(vec![Answer { record: submit.record, result, waiting }]));
         }
     }
 }
@@ -74,14 +76,16 @@ impl Handler<Submit> for InMemory {
 /// The registry and a draw's actor on this thread, over a persistence in memory. The draw itself is loaded from
 /// the database.
 async fn actors(house: &House) -> (Draws, DrawId) {
-    let (clock, board, database) = (Clock::system(), Board::default(), house.server.connection());
+    let (clock, snapshots, database) = (Clock::system(), DrawSnapshots::default(), house.server.connection());
     let db = Db::new(&database, 2).unwrap();
-    let limits = Limits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
+    let limits = WriteLimits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
     let currency = "RUB".parse().unwrap();
-    let persistence = Persistence::start(database, db.clone(), currency, board.clone(), limits, Meters::none())
-        .with_records(InMemory(books(HashMap::new())).start().recipient());
-    let options = draws::Options { in_flight: 4_096, pool_limit: 1, reservation: SignedDuration::from_mins(10) };
-    let draws = Draws::start(db, persistence, board, clock.clone(), options).await.unwrap();
+    let persistence =
+        Persistence::start(database, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none())
+            .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
+    let options =
+        draws::DrawOptions { in_flight: 4_096, pool_limit: 1, reservation: SignedDuration::from_mins(10) };
+    let draws = Draws::start(db, persistence, snapshots, clock.clone(), options).await.unwrap();
     let draw = open_draw(&draws, &clock).await;
     (draws, draw)
 }
@@ -169,7 +173,7 @@ fn purchases(criterion: &mut Criterion) {
             system.block_on(spread(count, 256, async |n, share| {
                 let user = UserId(n as i64 + 1);
                 for _ in 0..share {
-                    let lines = vec![AskLine::QuickPick];
+                    let lines = vec![LineRequest::QuickPick];
                     in_memory.order(memory_draw, user, lines, true, None, None).await.unwrap();
                 }
             }))

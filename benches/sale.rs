@@ -7,8 +7,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
 use lottery::clock::Ids;
-use lottery::domain::books::{Books, Changes, Sales};
-use lottery::domain::draw::{Ask, AskLine, Draw, DrawParts, Times};
+use lottery::domain::batch_state::{BatchState, Changes, DrawSales};
+use lottery::domain::draw::{Draw, DrawState, LineRequest, OrderRequest, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
@@ -37,7 +37,7 @@ fn open_draw(now: Timestamp) -> Draw {
         prizes: PrizeTable::new(game, tiers).expect("a lawful table"),
     };
     let end = now + SignedDuration::from_hours(1);
-    Draw::new(DrawParts {
+    Draw::new(DrawState {
         id: DRAW,
         number: 1,
         rules,
@@ -52,12 +52,12 @@ fn open_draw(now: Timestamp) -> Draw {
     })
 }
 
-fn books() -> Books {
+fn batch_state() -> BatchState {
     let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000)));
-    Books {
+    BatchState {
         currency: "RUB".parse().expect("a currency"),
         ledger: Ledger::new(wallets.chain([(AccountId::escrow(DRAW), Money::ZERO)])),
-        draws: HashMap::from([(DRAW, Sales { epoch: 1, sold: 0 })]),
+        draws: HashMap::from([(DRAW, DrawSales { epoch: 1, sold: 0 })]),
         payments: HashMap::new(),
         keys: HashMap::new(),
         changes: Changes::default(),
@@ -68,24 +68,24 @@ fn sale(criterion: &mut Criterion) {
     let now = Timestamp::from_second(1_900_000_000).expect("a time");
     let mut group = criterion.benchmark_group("sale");
     group.throughput(Throughput::Elements(BATCH as u64));
-    group.bench_function("decide and judge", |bencher| {
+    group.bench_function("decide and apply", |bencher| {
         let (mut draw, ids) = (open_draw(now), Ids::new());
         let mut rng = StdRng::seed_from_u64(1);
         bencher.iter(|| {
-            let mut books = books();
+            let mut state = batch_state();
             let records: Vec<Record> = (0..BATCH as i64)
                 .map(|turn| {
                     let user = UserId(turn % USERS + 1);
-                    let ask = Ask { user, lines: vec![AskLine::QuickPick], reserve: None, key: None };
+                    let ask = OrderRequest { user, lines: vec![LineRequest::QuickPick], reserve: None, key: None };
                     Record::Order(draw.order(ask, now, || ids.next(now), &mut rng).expect("the draw is open"))
                 })
                 .collect();
             for record in &records {
-                let answer = books.judge(record);
+                let answer = state.apply(record);
                 assert!(answer.is_ok(), "every wallet is full");
                 draw.answered(record, &answer);
             }
-            black_box(books)
+            black_box(state)
         });
     });
     group.finish();

@@ -16,16 +16,16 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::actors::board::Board;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
-use crate::actors::persistence::{self, Meters, Persistence};
-use crate::actors::schedule::{self, Plan};
-use crate::auth::secret::{self, Kept};
+use crate::actors::persistence::{self, Persistence, WriterMetrics};
+use crate::actors::schedule::{self, DrawPlan};
+use crate::actors::snapshots::DrawSnapshots;
+use crate::auth::secret::{self, SecretFile};
 use crate::auth::{Hasher, SecretError, Standings, Tokens};
-use crate::cashier::Cashier;
+use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, Provider, ScheduleConfig};
+use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
 use crate::db::embedded::{self, Server, ServerError};
 use crate::db::read::users;
 use crate::db::{self, Db, DbError, Target, TlsError};
@@ -35,7 +35,9 @@ use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
 use crate::domain::schedule::{Schedule, ScheduleError};
-use crate::http::{self, Exports, InFlight, Limits, Metrics, Proxies, Rate, Rates, Rendered, State, Watchers};
+use crate::http::{
+    self, Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
+};
 use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
 
 /// Idle connections are kept for so long.
@@ -82,14 +84,14 @@ pub struct Database {
 
 /// Whether the private server is wanted for serving or for a subcommand beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Use {
+pub enum DatabaseUse {
     Serve,
     Command,
 }
 
 impl Database {
     /// Connects to the configured database, or starts the private one.
-    pub async fn open(config: &Config, used: Use) -> Result<Database, AppError> {
+    pub async fn open(config: &Config, used: DatabaseUse) -> Result<Database, AppError> {
         if let Some(url) = &config.database.url {
             let url = url.expose_secret().parse().map_err(AppError::Url)?;
             let target = Target::new(url, config.database.tls_ca.as_deref())?;
@@ -98,8 +100,8 @@ impl Database {
         let mut options = embedded::Options::new(&config.data_dir);
         options.install = config.database.install;
         let server = match used {
-            Use::Serve => Server::start(&options).await?,
-            Use::Command => Server::start_or_join(&options).await?,
+            DatabaseUse::Serve => Server::start(&options).await?,
+            DatabaseUse::Command => Server::start_or_join(&options).await?,
         };
         Ok(Database { target: server.connection().into(), server: Some(server) })
     }
@@ -138,7 +140,7 @@ impl App {
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
-        let database = Database::open(config, Use::Serve).await?;
+        let database = Database::open(config, DatabaseUse::Serve).await?;
         App::start_on(database, config, lotteries, plans, clock).await
     }
 
@@ -146,7 +148,7 @@ impl App {
         database: Database,
         config: &Config,
         lotteries: Vec<Lottery>,
-        plans: Vec<Plan>,
+        plans: Vec<DrawPlan>,
         clock: Clock,
     ) -> Result<App, AppError> {
         let applied = db::migrate(&database.target).await?;
@@ -161,10 +163,10 @@ impl App {
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
         let arbiter = Arbiter::new();
-        let Actors { draws, persistence, board } =
+        let Actors { draws, persistence, snapshots } =
             actors(&arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = currency(config)?;
-        let cashier = Cashier::new(
+        let charges = Charges::new(
             provider(config)?,
             draws.clone(),
             persistence.clone(),
@@ -172,13 +174,13 @@ impl App {
             clock.clone(),
             currency,
         );
-        arbiter.spawn(cashier.clone().reconcile());
+        arbiter.spawn(charges.clone().reconcile());
         arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
         let state = State {
             db,
             draws,
             persistence,
-            board,
+            snapshots,
             clock,
             tokens,
             refresh_ttl: config.auth.refresh_token,
@@ -187,14 +189,14 @@ impl App {
             standings: Standings::new(),
             lotteries,
             currency,
-            cashier,
-            limits: Limits::new(config.limits.enabled.then(|| rates(config))),
+            charges,
+            limits: RateLimits::new(config.limits.enabled.then(|| rates(config))),
             proxies: proxies(config),
             metrics,
-            keys: InFlight::default(),
+            keys: KeysInProgress::default(),
             exports: Exports::default(),
             watchers: Watchers::default(),
-            rendered: Rendered::default(),
+            response_cache: ResponseCache::default(),
         };
         let state = web::Data::new(state);
         let (http, serving, address) = serve(config, state.clone())?;
@@ -250,7 +252,7 @@ async fn actors_lost(state: &State) -> &'static str {
 struct Actors {
     draws: Draws,
     persistence: Persistence,
-    board: Board,
+    snapshots: DrawSnapshots,
 }
 
 /// Starts the actors on an arbiter of their own; every draw that is not over is loaded when this returns.
@@ -261,14 +263,14 @@ async fn actors(
     db: &Db,
     lotteries: &[Lottery],
     clock: &Clock,
-    meters: Meters,
+    meters: WriterMetrics,
 ) -> Result<Actors, AppError> {
-    let limits = persistence::Limits {
+    let limits = persistence::WriteLimits {
         batch: config.persistence.batch,
         queue: config.persistence.queue,
         deadline: config.persistence.deadline,
     };
-    let options = draws::Options {
+    let options = draws::DrawOptions {
         in_flight: config.limits.orders_in_flight,
         pool_limit: config.tickets.pool_limit as usize,
         reservation: signed(config.tickets.reservation),
@@ -278,15 +280,15 @@ async fn actors(
     let known: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
     let (ready, started) = oneshot::channel();
     arbiter.spawn(async move {
-        let board = Board::default();
-        let persistence = Persistence::start(writer, db.clone(), currency, board.clone(), limits, meters);
+        let snapshots = DrawSnapshots::default();
+        let persistence = Persistence::start(writer, db.clone(), currency, snapshots.clone(), limits, meters);
         let start = async {
-            persistence.know_lotteries(known.iter()).await?;
-            let draws = Draws::start(db, persistence.clone(), board.clone(), clock.clone(), options).await?;
+            persistence.ensure_lotteries(known.iter()).await?;
+            let draws = Draws::start(db, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;
             actix::spawn(housekeeping::run(persistence.clone(), clock, keys_kept));
             Ok::<_, DbError>(draws)
         };
-        let started = start.await.map(|draws| Actors { draws, persistence, board });
+        let started = start.await.map(|draws| Actors { draws, persistence, snapshots });
         // The one who waits may have given up on starting.
         let _ = ready.send(started);
     });
@@ -348,7 +350,7 @@ fn proxies(config: &Config) -> Proxies {
 fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
     match &config.auth.jwt_secret {
         Some(secret) => Ok(secret.clone()),
-        None => Ok(secret::load_or_create(&config.data_dir, Kept::TOKENS)?),
+        None => Ok(secret::load_or_create(&config.data_dir, SecretFile::TOKENS)?),
     }
 }
 
@@ -357,12 +359,12 @@ fn provider(config: &Config) -> Result<Arc<dyn payment::Provider>, AppError> {
     let it = &config.payments;
     let secret = || match &it.webhook_secret {
         Some(secret) => Ok(secret.clone()),
-        None => secret::load_or_create(&config.data_dir, Kept::WEBHOOKS),
+        None => secret::load_or_create(&config.data_dir, SecretFile::WEBHOOKS),
     };
     let signing = Signing::new(secret()?);
     match it.provider {
-        Provider::Sandbox => Ok(Arc::new(Sandbox::open(&config.data_dir, signing)?)),
-        Provider::Stripe => {
+        ProviderKind::Sandbox => Ok(Arc::new(Sandbox::open(&config.data_dir, signing)?)),
+        ProviderKind::Stripe => {
             let setting = |what: String| AppError::Setting { key: "payments.stripe_key".to_owned(), what };
             let key = it.stripe_key.clone().ok_or_else(|| setting("must be set for Stripe".to_owned()))?;
             let stripe = Stripe::new(&it.stripe_url, key, signing).map_err(|error| setting(error.to_string()))?;
@@ -398,11 +400,11 @@ fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
 }
 
 /// The configured schedules, judged by the rules of the domain.
-fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<Plan>, AppError> {
+fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<DrawPlan>, AppError> {
     configured.iter().enumerate().map(|(index, it)| plan(it, &format!("schedules[{index}]"), lotteries)).collect()
 }
 
-fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<Plan, AppError> {
+fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<DrawPlan, AppError> {
     let setting = |name: &str, what: String| AppError::Setting { key: format!("{key}.{name}"), what };
     let lottery = lotteries.iter().find(|lottery| lottery.rules.lottery.0 == it.lottery);
     let rules = lottery.map(|lottery| lottery.rules.clone());
@@ -420,7 +422,7 @@ fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<Plan, A
     if u64::from(it.pool) > combinations {
         return Err(setting("pool", format!("there are only {combinations} combinations")));
     }
-    Ok(Plan { rules, schedule, pool: it.pool as usize, ahead: it.ahead })
+    Ok(DrawPlan { rules, schedule, pool: it.pool as usize, ahead: it.ahead })
 }
 
 fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {

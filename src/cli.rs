@@ -13,14 +13,14 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::{App, AppError, Database, Use};
+use crate::app::{App, AppError, Database, DatabaseUse};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::db::{self, DbError};
 use crate::telemetry::{self, TelemetryError};
 
 pub use demo::Demo;
-pub use export::ExportTable;
+pub use export::ExportArgs;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -49,7 +49,7 @@ enum Command {
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
     /// Writes a whole table as a file.
-    Export(ExportTable),
+    Export(ExportArgs),
     /// Plays a whole draw against a service of its own and checks the books.
     Demo(Demo),
 }
@@ -153,7 +153,7 @@ async fn received(signal: std::io::Result<Signal>) {
 
 async fn migrate(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let database = Database::open(config, Use::Command).await?;
+    let database = Database::open(config, DatabaseUse::Command).await?;
     let applied = db::migrate(&database.target).await;
     database.close().await?;
     println!("{} migrations applied", applied?);

@@ -15,12 +15,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// answered are the same.
 #[derive(Clone)]
 pub struct Clock {
-    hands: Hands,
+    hands: TimeSource,
     ids: Ids,
 }
 
 #[derive(Clone)]
-enum Hands {
+enum TimeSource {
     System,
     /// Moved by a test alone.
     Manual(Arc<watch::Sender<Timestamp>>),
@@ -29,12 +29,12 @@ enum Hands {
 impl Clock {
     /// The system's clock.
     pub fn system() -> Clock {
-        Clock { hands: Hands::System, ids: Ids::new() }
+        Clock { hands: TimeSource::System, ids: Ids::new() }
     }
 
     /// A clock that stands until it is moved.
     pub fn manual(start: Timestamp) -> Clock {
-        Clock { hands: Hands::Manual(Arc::new(watch::Sender::new(start))), ids: Ids::new() }
+        Clock { hands: TimeSource::Manual(Arc::new(watch::Sender::new(start))), ids: Ids::new() }
     }
 
     /// One source of ids for everything that a list may show: what comes later has a greater id, so a new
@@ -47,14 +47,16 @@ impl Clock {
         match &self.hands {
             // What a Timestamp says in milliseconds is one again.
             #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
-            Hands::System => Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default(),
-            Hands::Manual(time) => *time.borrow(),
+            TimeSource::System => {
+                Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default()
+            }
+            TimeSource::Manual(time) => *time.borrow(),
         }
     }
 
     /// Moves a manual clock forward and wakes those who wait for it. The system's clock stays as it is.
     pub fn advance(&self, by: SignedDuration) {
-        if let Hands::Manual(time) = &self.hands {
+        if let TimeSource::Manual(time) = &self.hands {
             time.send_modify(|now| *now += by);
         }
     }
@@ -62,14 +64,14 @@ impl Clock {
     /// Waits until the clock shows this time or a later one.
     pub async fn sleep_until(&self, time: Timestamp) {
         match &self.hands {
-            Hands::System => loop {
+            TimeSource::System => loop {
                 let left = time.duration_since(self.now());
                 if left <= SignedDuration::ZERO {
                     return;
                 }
                 tokio::time::sleep(left.unsigned_abs().min(LONGEST_SLEEP)).await;
             },
-            Hands::Manual(now) => {
+            TimeSource::Manual(now) => {
                 if now.subscribe().wait_for(|now| *now >= time).await.is_err() {
                     // Nobody can move the clock any more.
                     pending::<()>().await;

@@ -21,24 +21,24 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio_postgres::config::SslMode;
 
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 /// The whole configuration. `config.yaml` says what each key means and in which unit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    pub server: Server,
+    pub server: ServerConfig,
     pub data_dir: PathBuf,
-    pub database: Database,
-    pub auth: Auth,
+    pub database: DatabaseConfig,
+    pub auth: AuthConfig,
     /// ISO 4217: three capital letters.
     pub currency: String,
-    pub tickets: Tickets,
-    pub persistence: Persistence,
-    pub limits: Limits,
-    pub log: Log,
-    pub telemetry: Telemetry,
-    pub payments: Payments,
+    pub tickets: TicketsConfig,
+    pub persistence: PersistenceConfig,
+    pub limits: LimitsConfig,
+    pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
+    pub payments: PaymentsConfig,
     /// At least one, with distinct ids.
     pub lotteries: Vec<LotteryConfig>,
     pub schedules: Vec<ScheduleConfig>,
@@ -46,7 +46,7 @@ pub struct Config {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Server {
+pub struct ServerConfig {
     pub host: String,
     /// 0 asks the system for any free port.
     pub port: u16,
@@ -96,7 +96,7 @@ impl TryFrom<String> for ForwardedHeader {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Database {
+pub struct DatabaseConfig {
     /// `None`: a private Postgres in the data directory. A secret, for it may hold a password.
     pub url: Option<SecretString>,
     /// PEM. None: whom the system trusts.
@@ -107,8 +107,8 @@ pub struct Database {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// Always there, and at least 32 bytes long, when [`Database::url`] is.
+pub struct AuthConfig {
+    /// Always there, and at least 32 bytes long, when [`DatabaseConfig::url`] is.
     pub jwt_secret: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub access_token: Duration,
@@ -123,7 +123,7 @@ pub struct Auth {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tickets {
+pub struct TicketsConfig {
     #[serde(deserialize_with = "duration")]
     pub reservation: Duration,
     pub pool_limit: u32,
@@ -131,7 +131,7 @@ pub struct Tickets {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Persistence {
+pub struct PersistenceConfig {
     pub batch: usize,
     pub queue: usize,
     #[serde(deserialize_with = "duration")]
@@ -142,7 +142,7 @@ pub struct Persistence {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// Switches the rates off, never `orders_in_flight`.
     pub enabled: bool,
     pub logins_per_minute: NonZeroU32,
@@ -156,23 +156,23 @@ pub struct Limits {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub struct LogConfig {
     /// A filter in the notation of `RUST_LOG`; telemetry judges it.
     pub level: String,
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Telemetry {
+pub struct TelemetryConfig {
     /// `None`: no traces, unless the environment names a collector in the way of OpenTelemetry.
     pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Payments {
-    pub provider: Provider,
+pub struct PaymentsConfig {
+    pub provider: ProviderKind,
     /// Always there, and at least 32 bytes long, for Stripe.
     pub webhook_secret: Option<SecretString>,
     /// Always there for Stripe.
@@ -184,18 +184,18 @@ pub struct Payments {
 /// Who takes card payments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Provider {
+pub enum ProviderKind {
     Sandbox,
     Stripe,
 }
 
-impl TryFrom<String> for Provider {
+impl TryFrom<String> for ProviderKind {
     type Error = &'static str;
 
-    fn try_from(text: String) -> Result<Provider, &'static str> {
+    fn try_from(text: String) -> Result<ProviderKind, &'static str> {
         match text.as_str() {
-            "sandbox" => Ok(Provider::Sandbox),
-            "stripe" => Ok(Provider::Stripe),
+            "sandbox" => Ok(ProviderKind::Sandbox),
+            "stripe" => Ok(ProviderKind::Stripe),
             _ => Err("must be `sandbox` or `stripe`"),
         }
     }
@@ -290,25 +290,25 @@ pub enum ConfigError {
     Syntax { origin: String, cause: String },
     /// Never empty; one line each.
     #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ConfigProblem>),
 }
 
 /// One setting that cannot stand.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// As in `tickets.reservation` or `lotteries[0].price`, or the environment's variable.
     pub key: String,
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.what)
     }
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+fn lines(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// HS256 wants a key at least as long as its hash (RFC 7518, section 3.2).
@@ -395,7 +395,7 @@ impl Config {
         let here = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
         let safe = it.stripe_url.starts_with("https://") || here.iter().any(|at| it.stripe_url.starts_with(at));
         check.that("payments.stripe_url", safe, "must begin with https://");
-        if it.provider == Provider::Stripe {
+        if it.provider == ProviderKind::Stripe {
             check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
             check.that("payments.webhook_secret", it.webhook_secret.is_some(), "must be set for Stripe");
         }
@@ -438,13 +438,13 @@ impl Config {
 /// Gathers the problems.
 #[derive(Default)]
 struct Check {
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl Check {
     fn that(&mut self, key: &str, holds: bool, what: &str) {
         if !holds {
-            self.problems.push(Problem { key: key.to_owned(), what: what.to_owned() });
+            self.problems.push(ConfigProblem { key: key.to_owned(), what: what.to_owned() });
         }
     }
 

@@ -6,7 +6,7 @@
 pub mod actors;
 pub mod app;
 pub mod auth;
-pub mod cashier;
+pub mod charges;
 pub mod cli;
 pub mod clock;
 pub mod config;

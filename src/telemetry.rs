@@ -22,20 +22,20 @@ pub use spans::Spans;
 /// How an event is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Format {
+pub enum LogFormat {
     /// For people; in colour on a terminal.
     Pretty,
     /// One JSON object a line.
     Json,
 }
 
-impl TryFrom<String> for Format {
+impl TryFrom<String> for LogFormat {
     type Error = &'static str;
 
-    fn try_from(text: String) -> Result<Format, &'static str> {
+    fn try_from(text: String) -> Result<LogFormat, &'static str> {
         match text.as_str() {
-            "pretty" => Ok(Format::Pretty),
-            "json" => Ok(Format::Json),
+            "pretty" => Ok(LogFormat::Pretty),
+            "json" => Ok(LogFormat::Json),
             _ => Err("must be `pretty` or `json`"),
         }
     }
@@ -59,7 +59,7 @@ const VARIABLE: &str = "RUST_LOG";
 /// The log of the service, to standard output. A `RUST_LOG` that is set and not empty wins over `filter`,
 /// which is `log.level`; a bad one is an error that names whichever it was. Where a collector is named, here or
 /// in the environment, it gets the traces for as long as what this returns is kept.
-pub fn init(filter: &str, format: Format, collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
+pub fn init(filter: &str, format: LogFormat, collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
     let filter = choose(filter, env::var(VARIABLE).ok().as_deref())?;
     let spans = Spans::wanted(collector)?;
     install(subscriber(filter, format, colour(stdout().is_terminal()), stdout, spans.as_ref()))?;
@@ -69,7 +69,7 @@ pub fn init(filter: &str, format: Format, collector: Option<&str>) -> Result<Opt
 /// The log of a command, to standard error: warnings and worse, unless `RUST_LOG` says otherwise.
 pub fn init_command() -> Result<(), TelemetryError> {
     let filter = choose("warn", env::var(VARIABLE).ok().as_deref())?;
-    install(subscriber(filter, Format::Pretty, colour(stderr().is_terminal()), stderr, None))
+    install(subscriber(filter, LogFormat::Pretty, colour(stderr().is_terminal()), stderr, None))
 }
 
 fn choose(configured: &str, variable: Option<&str>) -> Result<Targets, TelemetryError> {
@@ -92,7 +92,7 @@ fn colour(terminal: bool) -> bool {
 
 fn subscriber<W>(
     filter: Targets,
-    format: Format,
+    format: LogFormat,
     ansi: bool,
     writer: W,
     spans: Option<&Spans>,
@@ -103,8 +103,8 @@ where
     let silent = filter_fn(tells_no_secret);
     let log = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
     let log = match format {
-        Format::Pretty => log.boxed(),
-        Format::Json => log.json().flatten_event(true).boxed(),
+        LogFormat::Pretty => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     match spans {
         None => Box::new(registry().with(log).with(filter).with(silent)),
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn logged(filter: &str, format: Format) -> String {
+    fn logged(filter: &str, format: LogFormat) -> String {
         let paper = Paper::default();
         let sink = paper.clone();
         let log = subscriber(choose(filter, None).unwrap(), format, false, move || sink.clone(), None);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_for_people() {
-        let line = logged("info", Format::Pretty);
+        let line = logged("info", LogFormat::Pretty);
         assert_eq!(line.lines().count(), 1, "{line}");
         assert!(line.contains("INFO") && line.contains("opened draw=7"), "{line}");
         assert!(line.split_whitespace().next().unwrap().ends_with('Z'), "{line}");
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn or_one_object() {
-        let line = logged("info", Format::Json);
+        let line = logged("info", LogFormat::Json);
         assert_eq!(line.lines().count(), 1, "{line}");
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn formats_are_read() {
-        assert_eq!(Format::try_from("json".to_owned()), Ok(Format::Json));
-        assert_eq!(Format::try_from("pretty".to_owned()), Ok(Format::Pretty));
-        assert!(Format::try_from("xml".to_owned()).is_err());
+        assert_eq!(LogFormat::try_from("json".to_owned()), Ok(LogFormat::Json));
+        assert_eq!(LogFormat::try_from("pretty".to_owned()), Ok(LogFormat::Pretty));
+        assert!(LogFormat::try_from("xml".to_owned()).is_err());
     }
 }

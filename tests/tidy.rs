@@ -46,8 +46,8 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "payment" => Some(&["payment", "domain"]),
         "export" => Some(&["export", "db", "domain"]),
         "actors" => Some(&["actors", "domain", "db", "clock"]),
-        "cashier" => Some(&["cashier", "domain", "db", "payment", "actors", "clock"]),
-        "http" => Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "cashier", "clock"]),
+        "charges" => Some(&["charges", "domain", "db", "payment", "actors", "clock"]),
+        "http" => Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "charges", "clock"]),
         // They alone know every room.
         "app" | "cli" | "lib" | "main" => None,
         other => panic!("{other} is a new room: say here what it may import"),

@@ -13,41 +13,47 @@ use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::board::Board;
-use super::draws::{DrawMessage, Options, SaleError, StepRefusal, Waiting};
-use super::persistence::{Answer, Answered, Persistence, ReplyTo};
-use super::registry::{Ended, Registry};
+use super::draws::{DrawOptions, DrawRequest, SaleError, StepRefusal, Waiting};
+use super::persistence::{Answer, Persistence, ReplyTo, WriteResults};
+use super::registry::{DrawActorEnded, DrawRegistry};
+use super::snapshots::DrawSnapshots;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
 use crate::domain::draw::{Draw, Due, Step, Stopping};
 use crate::domain::id::{DrawId, UserId};
-use crate::domain::record::{Record, Refused};
+use crate::domain::record::{Record, Refusal};
 
 /// What every draw's actor works with.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Deps {
     pub persistence: Persistence,
-    pub board: Board,
+    pub snapshots: DrawSnapshots,
     pub clock: Clock,
-    pub options: Options,
+    pub options: DrawOptions,
     pub db: Db,
     /// For what is about to be paid out.
     payouts: Arc<Semaphore>,
 }
 
-impl Surroundings {
-    pub fn new(persistence: Persistence, board: Board, clock: Clock, options: Options, db: Db) -> Surroundings {
-        Surroundings { persistence, board, clock, options, db, payouts: payout::places() }
+impl Deps {
+    pub fn new(
+        persistence: Persistence,
+        snapshots: DrawSnapshots,
+        clock: Clock,
+        options: DrawOptions,
+        db: Db,
+    ) -> Deps {
+        Deps { persistence, snapshots, clock, options, db, payouts: payout::places() }
     }
 }
 
 /// Nothing more will come: the draw is over.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Retire;
+pub struct StopActor;
 
 /// A step that was asked for, by an admin who waits or by the clock.
-struct Asked {
+struct StepRequest {
     step: Step,
     reason: String,
     /// The admin, if it was one.
@@ -55,7 +61,7 @@ struct Asked {
     reply: Option<oneshot::Sender<Result<(), StepRefusal>>>,
 }
 
-impl Asked {
+impl StepRequest {
     fn answer(self, result: Result<(), StepRefusal>) {
         if let Some(reply) = self.reply {
             // The admin may have gone.
@@ -65,24 +71,24 @@ impl Asked {
 }
 
 /// How far the step under way has come.
-enum UnderWay {
+enum StepPhase {
     /// The sale is being stopped: what is on its way is awaited.
-    Stopping(Asked),
+    Stopping(StepRequest),
     /// A transaction runs.
     Writing,
 }
 
 /// Tells the registry when the actor goes, a panic included.
-struct Farewell {
+struct ActorGuard {
     draw: DrawId,
     over: bool,
-    registry: Addr<Registry>,
+    registry: Addr<DrawRegistry>,
 }
 
-impl Drop for Farewell {
+impl Drop for ActorGuard {
     fn drop(&mut self) {
         if !self.over {
-            self.registry.do_send(Ended::Lost(self.draw));
+            self.registry.do_send(DrawActorEnded::Lost(self.draw));
         }
     }
 }
@@ -90,45 +96,45 @@ impl Drop for Farewell {
 /// The actor of one draw.
 pub struct DrawActor {
     draw: Draw,
-    around: Surroundings,
+    deps: Deps,
     ids: Ids,
     /// For quick picks. The winning numbers come from the operating system itself.
     rng: StdRng,
-    asked: VecDeque<Asked>,
-    under_way: Option<UnderWay>,
+    asked: VecDeque<StepRequest>,
+    under_way: Option<StepPhase>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Makes pool tickets, one call at a time.
     making: Arc<tokio::sync::Mutex<()>>,
-    farewell: Farewell,
+    guard: ActorGuard,
     /// Every line that this actor logs stands in it.
     span: tracing::Span,
 }
 
 impl DrawActor {
-    pub fn new(draw: Draw, around: Surroundings, registry: Addr<Registry>) -> DrawActor {
-        let farewell = Farewell { draw: draw.id(), over: false, registry };
-        let ids = around.clock.ids().clone();
+    pub fn new(draw: Draw, deps: Deps, registry: Addr<DrawRegistry>) -> DrawActor {
+        let guard = ActorGuard { draw: draw.id(), over: false, registry };
+        let ids = deps.clock.ids().clone();
         let span = tracing::info_span!("draw", id = %draw.id());
         DrawActor {
             draw,
-            around,
+            deps,
             ids,
             rng: seeded(),
             asked: VecDeque::new(),
             under_way: None,
             timer: None,
             making: Arc::default(),
-            farewell,
+            guard,
             span,
         }
     }
 
     fn now(&self) -> Timestamp {
-        self.around.clock.now()
+        self.deps.clock.now()
     }
 
     fn publish(&self) {
-        self.around.board.publish(self.draw.view());
+        self.deps.snapshots.publish(self.draw.view());
     }
 
     /// Hands a record on, in the handler that decided it.
@@ -140,17 +146,17 @@ impl DrawActor {
         ctx: &mut Context<Self>,
     ) {
         let reply = ReplyTo::Draw(ctx.address().recipient(), waiting);
-        self.around.persistence.submit(record, deadline, reply);
+        self.deps.persistence.submit(record, deadline, reply);
     }
 
-    fn order(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+    fn order(&mut self, message: DrawRequest, ctx: &mut Context<Self>) {
         let now = self.now();
         match message {
             // One draw in a rush leaves places to the others.
-            DrawMessage::Order { reply, .. } if self.draw.on_its_way() >= self.around.options.in_flight => {
-                reply.send(Err(SaleError::Refused(Refused::Overloaded)));
+            DrawRequest::Order { reply, .. } if self.draw.on_its_way() >= self.deps.options.in_flight => {
+                reply.send(Err(SaleError::Refused(Refusal::Overloaded)));
             }
-            DrawMessage::Order { ask, deadline, reply } => {
+            DrawRequest::Order { ask, deadline, reply } => {
                 // A payment's tickets follow it, and nothing else does: lists rest on it.
                 let decided = self.draw.order(ask, now, self.ids.in_a_row(now), &mut self.rng);
                 match decided {
@@ -158,30 +164,30 @@ impl DrawActor {
                     Err(refusal) => reply.send(Err(refusal.into())),
                 }
             }
-            DrawMessage::Pay { user, payment, key, deadline, reply } => {
+            DrawRequest::Pay { user, payment, key, deadline, reply } => {
                 match self.draw.pay(user, payment, now, key) {
                     Some(pay) => self.submit(Record::Pay(pay), Some(deadline), Waiting::Payment(reply), ctx),
                     None => reply.send(Err(SaleError::NotPayable)),
                 }
             }
-            DrawMessage::BeginCharge { user, payment, key, deadline, reply } => {
+            DrawRequest::BeginCharge { user, payment, key, deadline, reply } => {
                 match self.draw.begin_charge(user, payment, now, key) {
                     Some(it) => self.submit(Record::BeginCharge(it), Some(deadline), Waiting::Payment(reply), ctx),
                     None => reply.send(Err(SaleError::NotPayable)),
                 }
             }
-            DrawMessage::EndCharge { end, reply } => {
+            DrawRequest::EndCharge { end, reply } => {
                 let end = self.draw.end_charge(end);
                 self.submit(Record::EndCharge(end), None, Waiting::Payment(reply), ctx);
             }
-            DrawMessage::GiveBack { user, payment, ticket, deadline, reply } => {
+            DrawRequest::GiveBack { user, payment, ticket, deadline, reply } => {
                 match self.draw.give_back(user, payment, ticket, now) {
                     Some(it) => self.submit(Record::GiveBack(it), Some(deadline), Waiting::Release(reply), ctx),
                     None => reply.send(Err(SaleError::NotReserved)),
                 }
             }
-            DrawMessage::Step { step, reason, by, reply } => {
-                let asked = Asked { step, reason, by: Some(by), reply: Some(reply) };
+            DrawRequest::Step { step, reason, by, reply } => {
+                let asked = StepRequest { step, reason, by: Some(by), reply: Some(reply) };
                 match self.draw.never_again(step, now) {
                     Some(status) => asked.answer(Err(StepRefusal::InvalidTransition(status))),
                     None => {
@@ -190,10 +196,10 @@ impl DrawActor {
                     }
                 }
             }
-            DrawMessage::Reschedule { times, by, reply } => self.reschedule(times, by, reply, ctx),
-            DrawMessage::AddToPool { count, key, by, reply } => self.add_to_pool(count, key, by, reply, ctx),
+            DrawRequest::Reschedule { times, by, reply } => self.reschedule(times, by, reply, ctx),
+            DrawRequest::AddToPool { count, key, by, reply } => self.add_to_pool(count, key, by, reply, ctx),
             #[cfg(test)]
-            DrawMessage::Panic => panic!("a test asked for it"),
+            DrawRequest::Panic => panic!("a test asked for it"),
         }
     }
 
@@ -225,7 +231,7 @@ impl DrawActor {
         // Whatever is under way is followed by another look at the clock. What only waits is not, if it is
         // refused: the clock goes before it.
         if self.under_way.is_none() {
-            self.asked.push_front(Asked { step, reason, by: None, reply: None });
+            self.asked.push_front(StepRequest { step, reason, by: None, reply: None });
         }
     }
 
@@ -240,7 +246,7 @@ impl DrawActor {
             ctx.cancel_future(handle);
         }
         if let Some(at) = next {
-            let clock = self.around.clock.clone();
+            let clock = self.deps.clock.clone();
             let sleep = async move { clock.sleep_until(at).await };
             let wake = |(), actor: &mut DrawActor, ctx: &mut Context<Self>| {
                 let _in = actor.span.clone().entered();
@@ -275,19 +281,19 @@ impl Actor for DrawActor {
     }
 }
 
-impl Handler<DrawMessage> for DrawActor {
+impl Handler<DrawRequest> for DrawActor {
     type Result = ();
 
-    fn handle(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: DrawRequest, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
         self.order(message, ctx);
     }
 }
 
-impl Handler<Answered> for DrawActor {
+impl Handler<WriteResults> for DrawActor {
     type Result = ();
 
-    fn handle(&mut self, Answered(answers): Answered, ctx: &mut Context<Self>) {
+    fn handle(&mut self, WriteResults(answers): WriteResults, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
         let mut lost = None;
         for Answer { record, result, .. } in &answers {
@@ -312,26 +318,26 @@ impl Handler<Answered> for DrawActor {
 /// A refusal that a draw with a true memory never meets.
 fn contradiction(
     record: &Record,
-    result: &Result<crate::domain::record::Accepted, Refused>,
+    result: &Result<crate::domain::record::Outcome, Refusal>,
 ) -> Option<&'static str> {
     match (record, result) {
-        (_, Err(Refused::Stale)) => Some("a newer epoch has taken the draw over"),
-        (Record::EndCharge(_), Err(Refused::NotPayable)) => None,
-        (_, Err(Refused::NotPayable)) => Some("a reservation is not what it was held for"),
+        (_, Err(Refusal::StaleEpoch)) => Some("a newer epoch has taken the draw over"),
+        (Record::EndCharge(_), Err(Refusal::NotPayable)) => None,
+        (_, Err(Refusal::NotPayable)) => Some("a reservation is not what it was held for"),
         (Record::Expire(_), Err(_)) => Some("an expiry was refused"),
         // Put back, it would be the next one's too: whoever holds it stands in the database.
-        (Record::Order(order), Err(Refused::Broken)) if order.takes_from_pool() => {
+        (Record::Order(order), Err(Refusal::Rejected)) if order.takes_from_pool() => {
             Some("a pool ticket is not free, or not of this draw")
         }
         _ => None,
     }
 }
 
-impl Handler<Retire> for DrawActor {
+impl Handler<StopActor> for DrawActor {
     type Result = ();
 
-    fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) {
-        self.farewell.over = true;
+    fn handle(&mut self, _: StopActor, ctx: &mut Context<Self>) {
+        self.guard.over = true;
         ctx.stop();
     }
 }
@@ -340,7 +346,7 @@ impl DrawActor {
     /// After each answer: goes on with the end of the sale, if it is being ended.
     fn go_on_stopping(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
-        if !matches!(self.under_way, Some(UnderWay::Stopping(_))) {
+        if !matches!(self.under_way, Some(StepPhase::Stopping(_))) {
             return;
         }
         match self.draw.stop(now) {
@@ -351,7 +357,7 @@ impl DrawActor {
             }
             Stopping::Wait => {}
             Stopping::Done => {
-                if let Some(UnderWay::Stopping(asked)) = self.under_way.replace(UnderWay::Writing) {
+                if let Some(StepPhase::Stopping(asked)) = self.under_way.replace(StepPhase::Writing) {
                     self.end_sale(asked, ctx);
                 }
             }

@@ -15,17 +15,17 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use utoipa::ToSchema;
 
-use super::board::{Board, RECENT};
 use super::persistence::{Persistence, StepError};
-use super::registry::{Load, Registry, ToDraw};
+use super::registry::{DrawMessage, DrawRegistry, LoadDraw};
+use super::snapshots::{DrawSnapshots, RECENT};
 use crate::clock::Clock;
 use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
-use crate::domain::draw::{Ask, OrderRefusal, Step, Times};
+use crate::domain::draw::{OrderRefusal, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::payment::Payment;
-use crate::domain::record::{Accepted, Charge, EndCharge, Key, Order, Record, Refused};
+use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refusal};
 
 /// How long after a record's deadline its outcome is still waited for.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub const DRAWS_IN_RUSH: usize = 2;
 
 /// What the draws need to know of the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Options {
+pub struct DrawOptions {
     /// Orders in flight of one draw; of all together, [`DRAWS_IN_RUSH`] times as many.
     pub in_flight: usize,
     /// Pre-made tickets that one call may create.
@@ -52,9 +52,9 @@ pub struct Options {
     pub reservation: SignedDuration,
 }
 
-/// An order that was written. Paid at once, its tickets bear the numbers from the first on.
+/// An order that was payment_result. Paid at once, its tickets bear the numbers from the first on.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Ordered {
+pub struct PlacedOrder {
     pub order: Order,
     pub first_number: Option<i64>,
 }
@@ -71,7 +71,7 @@ pub enum SaleError {
     #[error("the ticket is not reserved")]
     NotReserved,
     #[error(transparent)]
-    Refused(Refused),
+    Refused(Refusal),
     /// It may yet come true, or not.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
@@ -85,7 +85,7 @@ pub enum StepRefusal {
     #[error("the draw is {}", .0.as_str())]
     InvalidTransition(DrawStatus),
     #[error("the database is away")]
-    Away,
+    Unavailable,
     #[error("it did not work this time")]
     Failed,
 }
@@ -94,7 +94,7 @@ impl From<StepError> for StepRefusal {
     fn from(error: StepError) -> StepRefusal {
         match error {
             // A draw that was taken over is being loaded anew: in a moment it works again.
-            StepError::Away | StepError::Stale => StepRefusal::Away,
+            StepError::Unavailable | StepError::StaleEpoch => StepRefusal::Unavailable,
             StepError::Failed => StepRefusal::Failed,
         }
     }
@@ -103,7 +103,7 @@ impl From<StepError> for StepRefusal {
 /// New pool tickets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[schema(example = json!({"created": 1000, "tickets_available": 1000}))]
-pub struct Pooled {
+pub struct PoolCreated {
     pub created: usize,
     pub tickets_available: i64,
 }
@@ -126,13 +126,13 @@ pub enum PoolError {
 
 /// Something of the one who asks that is kept until what was asked for has its end, also when nobody waits
 /// for that any more: the idempotency key, which is in progress for so long.
-pub type Hold = Option<Arc<dyn Any + Send + Sync>>;
+pub type WorkGuard = Option<Arc<dyn Any + Send + Sync>>;
 
 /// One who waits, and what is taken meanwhile: a place in flight, and the asker's hold.
 pub struct Reply<T> {
     to: oneshot::Sender<Result<T, SaleError>>,
     _place: OwnedSemaphorePermit,
-    _hold: Hold,
+    _hold: WorkGuard,
 }
 
 impl<T> fmt::Debug for Reply<T> {
@@ -145,7 +145,7 @@ impl<T> Reply<T> {
     /// Tells the one who waits; the one may have gone.
     pub fn send(self, result: Result<T, SaleError>) {
         let Reply { to, _place: place, _hold: hold } = self;
-        // Let go first: whoever has heard the answer must find nothing in progress.
+        // Let go first: whoever has answer_of the answer must find nothing in progress.
         drop((place, hold));
         let _ = to.send(result);
     }
@@ -154,7 +154,7 @@ impl<T> Reply<T> {
 /// Who waits for what becomes of a record.
 #[derive(Debug)]
 pub enum Waiting {
-    Order(Reply<Ordered>),
+    Order(Reply<PlacedOrder>),
     Payment(Reply<Payment>),
     Release(Reply<()>),
     Nobody,
@@ -162,14 +162,14 @@ pub enum Waiting {
 
 impl Waiting {
     /// Tells the one who waits what became of the record.
-    pub fn answer(self, record: Record, result: Result<Accepted, Refused>) {
+    pub fn answer(self, record: Record, result: Result<Outcome, Refusal>) {
         let result = result.map_err(SaleError::Refused);
         match (self, record, result) {
-            (Waiting::Order(reply), Record::Order(order), Ok(Accepted::Ordered { first_number })) => {
-                reply.send(Ok(Ordered { order, first_number }));
+            (Waiting::Order(reply), Record::Order(order), Ok(Outcome::Ordered { first_number })) => {
+                reply.send(Ok(PlacedOrder { order, first_number }));
             }
-            (Waiting::Payment(reply), _, Ok(Accepted::Payment(payment))) => reply.send(Ok(payment)),
-            (Waiting::Release(reply), _, Ok(Accepted::Released)) => reply.send(Ok(())),
+            (Waiting::Payment(reply), _, Ok(Outcome::Payment(payment))) => reply.send(Ok(payment)),
+            (Waiting::Release(reply), _, Ok(Outcome::Released)) => reply.send(Ok(())),
             (Waiting::Order(reply), _, Err(error)) => reply.send(Err(error)),
             (Waiting::Payment(reply), _, Err(error)) => reply.send(Err(error)),
             (Waiting::Release(reply), _, Err(error)) => reply.send(Err(error)),
@@ -182,11 +182,11 @@ impl Waiting {
 /// What a draw is asked.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub enum DrawMessage {
+pub enum DrawRequest {
     Order {
-        ask: Ask,
+        ask: OrderRequest,
         deadline: Instant,
-        reply: Reply<Ordered>,
+        reply: Reply<PlacedOrder>,
     },
     Pay {
         user: UserId,
@@ -228,7 +228,7 @@ pub enum DrawMessage {
         count: usize,
         key: Option<Key>,
         by: Option<UserId>,
-        reply: oneshot::Sender<Result<Pooled, PoolError>>,
+        reply: oneshot::Sender<Result<PoolCreated, PoolError>>,
     },
     /// What a bug would do.
     #[cfg(test)]
@@ -244,29 +244,29 @@ pub enum Absent {
     Unreachable,
 }
 
-impl DrawMessage {
+impl DrawRequest {
     /// Answers for a draw that has no actor.
     pub fn answer_absent(self, absent: Absent) {
         let sale = |over| match absent {
             Absent::NoSuchDraw => SaleError::NoSuchDraw,
             Absent::Over(_) => over,
-            Absent::Unreachable => SaleError::Refused(Refused::Overloaded),
+            Absent::Unreachable => SaleError::Refused(Refusal::Overloaded),
         };
         match self {
-            DrawMessage::Order { reply, .. } => reply.send(Err(sale(OrderRefusal::NotOpen.into()))),
-            DrawMessage::Pay { reply, .. } | DrawMessage::BeginCharge { reply, .. } => {
+            DrawRequest::Order { reply, .. } => reply.send(Err(sale(OrderRefusal::NotOpen.into()))),
+            DrawRequest::Pay { reply, .. } | DrawRequest::BeginCharge { reply, .. } => {
                 reply.send(Err(sale(SaleError::NotPayable)));
             }
             // Draws::end_charge writes it without the draw.
-            DrawMessage::EndCharge { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
-            DrawMessage::GiveBack { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
-            DrawMessage::Step { step, reply, .. } => drop(reply.send(absent.answer_step(step))),
-            DrawMessage::Reschedule { reply, .. } => drop(reply.send(Err(absent.refusal()))),
-            DrawMessage::AddToPool { reply, .. } => {
+            DrawRequest::EndCharge { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
+            DrawRequest::GiveBack { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
+            DrawRequest::Step { step, reply, .. } => drop(reply.send(absent.answer_step(step))),
+            DrawRequest::Reschedule { reply, .. } => drop(reply.send(Err(absent.refusal()))),
+            DrawRequest::AddToPool { reply, .. } => {
                 drop(reply.send(Err(absent.refusal().into())));
             }
             #[cfg(test)]
-            DrawMessage::Panic => {}
+            DrawRequest::Panic => {}
         }
     }
 }
@@ -276,7 +276,7 @@ impl Absent {
         match self {
             Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
             Absent::Over(status) => StepRefusal::InvalidTransition(status),
-            Absent::Unreachable => StepRefusal::Away,
+            Absent::Unreachable => StepRefusal::Unavailable,
         }
     }
 
@@ -286,7 +286,7 @@ impl Absent {
             (Absent::Over(DrawStatus::Cancelled), Step::Cancel) => Ok(()),
             (Absent::Over(status), _) => Err(StepRefusal::InvalidTransition(status)),
             (Absent::NoSuchDraw, _) => Err(StepRefusal::NoSuchDraw),
-            (Absent::Unreachable, _) => Err(StepRefusal::Away),
+            (Absent::Unreachable, _) => Err(StepRefusal::Unavailable),
         }
     }
 }
@@ -294,11 +294,11 @@ impl Absent {
 /// The way to the draws.
 #[derive(Clone)]
 pub struct Draws {
-    registry: Addr<Registry>,
+    registry: Addr<DrawRegistry>,
     persistence: Persistence,
     clock: Clock,
     in_flight: Arc<Semaphore>,
-    options: Options,
+    options: DrawOptions,
 }
 
 impl Draws {
@@ -307,20 +307,20 @@ impl Draws {
     pub async fn start(
         db: Db,
         persistence: Persistence,
-        board: Board,
+        snapshots: DrawSnapshots,
         clock: Clock,
-        options: Options,
+        options: DrawOptions,
     ) -> Result<Draws, DbError> {
         for (lottery, amount) in draws::jackpots(&db).await? {
-            board.set_jackpot(&lottery, amount);
+            snapshots.set_jackpot(&lottery, amount);
         }
         let newest = draws::list(&db, &[], &[], Page { after: None, limit: RECENT as i64 }).await?;
-        board.begin(newest.items, newest.next.is_none());
+        snapshots.begin(newest.items, newest.next.is_none());
         let active = draws::active(&db).await?;
-        let registry = Registry::new(db, persistence.clone(), board, clock.clone(), options).start();
+        let registry = DrawRegistry::new(db, persistence.clone(), snapshots, clock.clone(), options).start();
         for draw in active {
             // The registry lives as long as the service, so it always answers.
-            let _ = registry.send(Load(draw)).await;
+            let _ = registry.send(LoadDraw(draw)).await;
         }
         let in_flight = Arc::new(Semaphore::new(options.in_flight * DRAWS_IN_RUSH));
         Ok(Draws { registry, persistence, clock, in_flight, options })
@@ -334,7 +334,7 @@ impl Draws {
     /// Makes a draw, asked for by an admin or by nobody; it has an actor when this returns.
     pub async fn create(&self, rules: &Rules, times: &Times, by: Option<UserId>) -> Result<DrawId, DbError> {
         let id = self.persistence.create_draw(rules, times, by, self.clock.now()).await?;
-        let _ = self.registry.send(Load(id)).await;
+        let _ = self.registry.send(LoadDraw(id)).await;
         tracing::info!(draw = %id, lottery = %rules.lottery, "a draw was made");
         Ok(id)
     }
@@ -343,7 +343,7 @@ impl Draws {
     pub async fn create_planned(&self, rules: &Rules, times: &Times, pool: usize) -> Result<(), DbError> {
         let made = self.persistence.create_planned_draw(rules, times, pool, self.clock.now()).await?;
         if let Some(id) = made {
-            let _ = self.registry.send(Load(id)).await;
+            let _ = self.registry.send(LoadDraw(id)).await;
             tracing::info!(draw = %id, lottery = %rules.lottery, at = %times.draw_at, "a scheduled draw was made");
         }
         Ok(())
@@ -354,16 +354,16 @@ impl Draws {
         &self,
         draw: DrawId,
         user: UserId,
-        lines: Vec<crate::domain::draw::AskLine>,
+        lines: Vec<crate::domain::draw::LineRequest>,
         pay_now: bool,
         key: Option<Key>,
-        hold: Hold,
-    ) -> Result<Ordered, SaleError> {
+        hold: WorkGuard,
+    ) -> Result<PlacedOrder, SaleError> {
         let reserve = (!pay_now).then_some(self.options.reservation);
-        let ask = Ask { user, lines, reserve, key };
+        let ask = OrderRequest { user, lines, reserve, key };
         let deadline = self.persistence.deadline();
-        let answer = self.ask(draw, hold, |reply| DrawMessage::Order { ask, deadline, reply })?;
-        heard_by(deadline, answer).await
+        let answer = self.ask(draw, hold, |reply| DrawRequest::Order { ask, deadline, reply })?;
+        answer_until(deadline, answer).await
     }
 
     /// Pays a reservation from its owner's wallet.
@@ -373,11 +373,11 @@ impl Draws {
         user: UserId,
         payment: PaymentId,
         key: Option<Key>,
-        hold: Hold,
+        hold: WorkGuard,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        let answer = self.ask(draw, hold, |reply| DrawMessage::Pay { user, payment, key, deadline, reply })?;
-        heard_by(deadline, answer).await
+        let answer = self.ask(draw, hold, |reply| DrawRequest::Pay { user, payment, key, deadline, reply })?;
+        answer_until(deadline, answer).await
     }
 
     /// Holds a reservation while a card is charged for it; the payment is `processing` then. Once its
@@ -390,9 +390,9 @@ impl Draws {
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        let message = |reply| DrawMessage::BeginCharge { user, payment, key, deadline, reply };
+        let message = |reply| DrawRequest::BeginCharge { user, payment, key, deadline, reply };
         let answer = self.ask(draw, None, message)?;
-        heard(answer).await
+        answer_of(answer).await
     }
 
     /// Writes what became of a charge, for as long as it takes: the money has moved. `begun` is when the
@@ -414,17 +414,18 @@ impl Draws {
             let asked = end.clone();
             // What must become true waits for its place.
             let place = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
-            let message = |reply| DrawMessage::EndCharge { end: asked, reply };
-            match heard(self.ask_from(place, draw, None, message)).await {
+            let message = |reply| DrawRequest::EndCharge { end: asked, reply };
+            match answer_of(self.ask_from(place, draw, None, message)).await {
                 Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
                 Err(
-                    error @ (SaleError::OutcomeUnknown | SaleError::Refused(Refused::Stale | Refused::Overloaded)),
+                    error @ (SaleError::OutcomeUnknown
+                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
                 ) => {
                     unsure |= error == SaleError::OutcomeUnknown;
                     tokio::time::sleep(CHARGE_PAUSE).await;
                 }
                 // It may be an earlier try of this very charge that has ended it; with a key its answer is kept.
-                Err(SaleError::Refused(Refused::NotPayable)) if unsure && !has_key => break,
+                Err(SaleError::Refused(Refusal::NotPayable)) if unsure && !has_key => break,
                 result => return result,
             }
         }
@@ -433,7 +434,7 @@ impl Draws {
     }
 
     async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
-        written(self.persistence.write(Record::EndCharge(end), None).await)
+        payment_result(self.persistence.write(Record::EndCharge(end), None).await)
     }
 
     /// Gives a reserved ticket back.
@@ -445,28 +446,28 @@ impl Draws {
         ticket: TicketId,
     ) -> Result<(), SaleError> {
         let deadline = self.persistence.deadline();
-        let message = |reply| DrawMessage::GiveBack { user, payment, ticket, deadline, reply };
-        heard_by(deadline, self.ask(draw, None, message)?).await
+        let message = |reply| DrawRequest::GiveBack { user, payment, ticket, deadline, reply };
+        answer_until(deadline, self.ask(draw, None, message)?).await
     }
 
     /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
     /// (settling, refunding) still goes on.
     pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawMessage::Step { step, reason, by, reply }).await
+        self.ask_step(draw, |reply| DrawRequest::Step { step, reason, by, reply }).await
     }
 
     /// Gives a draw other times. True once it is done; false while it is not known whether it will be.
     pub async fn reschedule(&self, draw: DrawId, times: Times, by: UserId) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawMessage::Reschedule { times, by, reply }).await
+        self.ask_step(draw, |reply| DrawRequest::Reschedule { times, by, reply }).await
     }
 
     async fn ask_step(
         &self,
         draw: DrawId,
-        message: impl FnOnce(oneshot::Sender<Result<(), StepRefusal>>) -> DrawMessage,
+        message: impl FnOnce(oneshot::Sender<Result<(), StepRefusal>>) -> DrawRequest,
     ) -> Result<bool, StepRefusal> {
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: message(reply) });
+        self.registry.do_send(DrawMessage { draw, message: message(reply) });
         match tokio::time::timeout(STEP_WAIT, answer).await {
             Ok(Ok(result)) => result.map(|()| true),
             // The draw's actor was lost with it, or it takes long.
@@ -481,12 +482,12 @@ impl Draws {
         count: usize,
         key: Option<Key>,
         by: Option<UserId>,
-    ) -> Result<Pooled, PoolError> {
+    ) -> Result<PoolCreated, PoolError> {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });
         }
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: DrawMessage::AddToPool { count, key, by, reply } });
+        self.registry.do_send(DrawMessage { draw, message: DrawRequest::AddToPool { count, key, by, reply } });
         match tokio::time::timeout(POOL_WAIT, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(PoolError::OutcomeUnknown),
@@ -494,12 +495,12 @@ impl Draws {
     }
 
     /// How many orders are let in and not answered at this moment.
-    pub fn taken_places(&self) -> usize {
+    pub fn orders_in_flight(&self) -> usize {
         self.options.in_flight * DRAWS_IN_RUSH - self.in_flight.available_permits()
     }
 
     /// Until when whoever asks for something now waits to hear of it.
-    pub fn patience(&self) -> Instant {
+    pub fn outcome_deadline(&self) -> Instant {
         self.persistence.deadline() + OUTCOME_WAIT
     }
 
@@ -507,11 +508,11 @@ impl Draws {
     fn ask<T>(
         &self,
         draw: DrawId,
-        hold: Hold,
-        message: impl FnOnce(Reply<T>) -> DrawMessage,
+        hold: WorkGuard,
+        message: impl FnOnce(Reply<T>) -> DrawRequest,
     ) -> Result<Answer<T>, SaleError> {
         let place = self.in_flight.clone().try_acquire_owned();
-        let place = place.map_err(|_| SaleError::Refused(Refused::Overloaded))?;
+        let place = place.map_err(|_| SaleError::Refused(Refusal::Overloaded))?;
         Ok(self.ask_from(place, draw, hold, message))
     }
 
@@ -520,35 +521,35 @@ impl Draws {
         &self,
         place: OwnedSemaphorePermit,
         draw: DrawId,
-        hold: Hold,
-        message: impl FnOnce(Reply<T>) -> DrawMessage,
+        hold: WorkGuard,
+        message: impl FnOnce(Reply<T>) -> DrawRequest,
     ) -> Answer<T> {
         let (to, answer) = oneshot::channel();
-        self.registry.do_send(ToDraw { draw, message: message(Reply { to, _place: place, _hold: hold }) });
+        self.registry.do_send(DrawMessage { draw, message: message(Reply { to, _place: place, _hold: hold }) });
         answer
     }
 }
 
 /// What became of a record about a payment: the payment as it stands now.
-pub fn written(answer: Option<Result<Accepted, Refused>>) -> Result<Payment, SaleError> {
+pub fn payment_result(answer: Option<Result<Outcome, Refusal>>) -> Result<Payment, SaleError> {
     match answer {
-        Some(Ok(Accepted::Payment(payment))) => Ok(payment),
+        Some(Ok(Outcome::Payment(payment))) => Ok(payment),
         Some(Err(refused)) => Err(SaleError::Refused(refused)),
         _ => Err(SaleError::OutcomeUnknown),
     }
 }
 
-/// What will be heard of something that was asked for.
+/// What will be answer_of of something that was asked for.
 type Answer<T> = oneshot::Receiver<Result<T, SaleError>>;
 
 /// Waits for it. What nobody has taken up by the deadline is answered "overloaded" by the persistence
 /// actor, so that silence long after it means "unknown".
-async fn heard_by<T>(deadline: Instant, answer: Answer<T>) -> Result<T, SaleError> {
-    let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), heard(answer)).await;
+async fn answer_until<T>(deadline: Instant, answer: Answer<T>) -> Result<T, SaleError> {
+    let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), answer_of(answer)).await;
     waiting.unwrap_or(Err(SaleError::OutcomeUnknown))
 }
 
 /// Waits for it for as long as it takes.
-async fn heard<T>(answer: Answer<T>) -> Result<T, SaleError> {
+async fn answer_of<T>(answer: Answer<T>) -> Result<T, SaleError> {
     answer.await.unwrap_or(Err(SaleError::OutcomeUnknown))
 }

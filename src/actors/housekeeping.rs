@@ -8,7 +8,7 @@ use crate::db::DbError;
 
 /// Between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(10);
-/// Rows dropped in one transaction.
+/// PageRows dropped in one transaction.
 const AT_ONCE: i64 = 5_000;
 /// How long an expired refresh token stays: longer than any access token of its log-in is good for.
 const EXPIRED_KEPT: SignedDuration = SignedDuration::from_hours(24);

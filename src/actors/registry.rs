@@ -8,14 +8,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::board::Board;
-use super::draw::{DrawActor, Retire, Surroundings};
-use super::draws::{Absent, DrawMessage, Options};
+use super::draw::{Deps, DrawActor, StopActor};
+use super::draws::{Absent, DrawOptions, DrawRequest};
 use super::persistence::Persistence;
+use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{Db, DbError};
-use crate::domain::draw::{Draw, DrawParts};
+use crate::domain::draw::{Draw, DrawState};
 use crate::domain::id::DrawId;
 
 /// Before a draw that could not be loaded is tried again.
@@ -24,55 +24,62 @@ const RELOAD: Duration = Duration::from_millis(500);
 /// A message for a draw.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ToDraw {
+pub struct DrawMessage {
     pub draw: DrawId,
-    pub message: DrawMessage,
+    pub message: DrawRequest,
 }
 
-/// Load this draw, if it is not there; answered when it is.
+/// LoadDraw this draw, if it is not there; answered when it is.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Load(pub DrawId);
+pub struct LoadDraw(pub DrawId);
 
 /// A draw's actor has ended, or is about to.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub enum Ended {
+pub enum DrawActorEnded {
     /// The draw is over.
     Over(DrawId),
     /// It panicked, or gave up because its memory was not the truth.
     Lost(DrawId),
 }
 
-enum Entry {
+enum ActorEntry {
     Live(Addr<DrawActor>),
-    Loading { messages: Vec<DrawMessage>, waiting: Vec<oneshot::Sender<()>> },
+    Loading { messages: Vec<DrawRequest>, waiting: Vec<oneshot::Sender<()>> },
 }
 
 /// The actor.
-pub struct Registry {
+pub struct DrawRegistry {
     db: Db,
-    around: Surroundings,
-    draws: HashMap<DrawId, Entry>,
+    deps: Deps,
+    draws: HashMap<DrawId, ActorEntry>,
 }
 
-impl Registry {
-    pub fn new(db: Db, persistence: Persistence, board: Board, clock: Clock, options: Options) -> Registry {
-        let around = Surroundings::new(persistence, board, clock, options, db.clone());
-        Registry { db, around, draws: HashMap::new() }
+impl DrawRegistry {
+    pub fn new(
+        db: Db,
+        persistence: Persistence,
+        snapshots: DrawSnapshots,
+        clock: Clock,
+        options: DrawOptions,
+    ) -> DrawRegistry {
+        let deps = Deps::new(persistence, snapshots, clock, options, db.clone());
+        DrawRegistry { db, deps, draws: HashMap::new() }
     }
 
     fn load(&mut self, draw: DrawId, ctx: &mut Context<Self>) {
-        let (db, persistence) = (self.db.clone(), self.around.persistence.clone());
+        let (db, persistence) = (self.db.clone(), self.deps.persistence.clone());
         let span = tracing::info_span!("load", %draw);
         let load = async move { load(&db, &persistence, draw).await }.instrument(span);
-        let done = move |loaded, actor: &mut Registry, ctx: &mut Context<Self>| actor.loaded(draw, loaded, ctx);
+        let done =
+            move |loaded, actor: &mut DrawRegistry, ctx: &mut Context<Self>| actor.loaded(draw, loaded, ctx);
         ctx.spawn(load.into_actor(self).map(done));
     }
 
     fn loaded(&mut self, id: DrawId, loaded: Result<Result<Draw, Absent>, DbError>, ctx: &mut Context<Self>) {
         let (messages, waiting) = match self.draws.remove(&id) {
-            Some(Entry::Loading { messages, waiting }) => (messages, waiting),
+            Some(ActorEntry::Loading { messages, waiting }) => (messages, waiting),
             other => {
                 // Nobody else loads it: an entry that is not loading was not asked for.
                 self.draws.extend(other.map(|entry| (id, entry)));
@@ -81,17 +88,17 @@ impl Registry {
         };
         match loaded {
             Ok(Ok(draw)) => {
-                let actor = DrawActor::new(draw, self.around.clone(), ctx.address()).start();
+                let actor = DrawActor::new(draw, self.deps.clone(), ctx.address()).start();
                 for message in messages {
                     actor.do_send(message);
                 }
-                self.draws.insert(id, Entry::Live(actor));
+                self.draws.insert(id, ActorEntry::Live(actor));
             }
             Ok(Err(absent)) => messages.into_iter().for_each(|message| message.answer_absent(absent)),
             Err(error) => {
                 tracing::warn!(%error, draw = %id, "a draw could not be loaded; it is tried again");
                 messages.into_iter().for_each(|message| message.answer_absent(Absent::Unreachable));
-                self.draws.insert(id, Entry::Loading { messages: Vec::new(), waiting });
+                self.draws.insert(id, ActorEntry::Loading { messages: Vec::new(), waiting });
                 ctx.run_later(RELOAD, move |actor, ctx| actor.load(id, ctx));
                 return;
             }
@@ -102,7 +109,7 @@ impl Registry {
         }
     }
 
-    fn begin_load(&mut self, draw: DrawId, entry: Entry, ctx: &mut Context<Self>) {
+    fn begin_load(&mut self, draw: DrawId, entry: ActorEntry, ctx: &mut Context<Self>) {
         self.draws.insert(draw, entry);
         self.load(draw, ctx);
     }
@@ -124,39 +131,39 @@ async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<D
     tracing::info!(status = parts.status.as_str(), epoch, sold = parts.sold, "a draw was loaded");
     // Under the epoch that was taken: the one just read may be that of another process, which took the draw
     // over meanwhile, and two would own it.
-    Ok(Ok(Draw::new(DrawParts { epoch, ..parts })))
+    Ok(Ok(Draw::new(DrawState { epoch, ..parts })))
 }
 
-impl Actor for Registry {
+impl Actor for DrawRegistry {
     type Context = Context<Self>;
 }
 
-impl Handler<ToDraw> for Registry {
+impl Handler<DrawMessage> for DrawRegistry {
     type Result = ();
 
-    fn handle(&mut self, ToDraw { draw, message }: ToDraw, ctx: &mut Context<Self>) {
+    fn handle(&mut self, DrawMessage { draw, message }: DrawMessage, ctx: &mut Context<Self>) {
         match self.draws.get_mut(&draw) {
-            Some(Entry::Live(actor)) if actor.connected() => actor.do_send(message),
+            Some(ActorEntry::Live(actor)) if actor.connected() => actor.do_send(message),
             // Bounded by the orders in flight and by the few admins who ask for steps.
-            Some(Entry::Loading { messages, .. }) => messages.push(message),
-            Some(Entry::Live(_)) | None => {
-                let entry = Entry::Loading { messages: vec![message], waiting: Vec::new() };
+            Some(ActorEntry::Loading { messages, .. }) => messages.push(message),
+            Some(ActorEntry::Live(_)) | None => {
+                let entry = ActorEntry::Loading { messages: vec![message], waiting: Vec::new() };
                 self.begin_load(draw, entry, ctx);
             }
         }
     }
 }
 
-impl Handler<Load> for Registry {
+impl Handler<LoadDraw> for DrawRegistry {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Load(draw): Load, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+    fn handle(&mut self, LoadDraw(draw): LoadDraw, ctx: &mut Context<Self>) -> ResponseFuture<()> {
         let (loaded, done) = oneshot::channel();
         match self.draws.get_mut(&draw) {
-            Some(Entry::Live(actor)) if actor.connected() => drop(loaded.send(())),
-            Some(Entry::Loading { waiting, .. }) => waiting.push(loaded),
-            Some(Entry::Live(_)) | None => {
-                let entry = Entry::Loading { messages: Vec::new(), waiting: vec![loaded] };
+            Some(ActorEntry::Live(actor)) if actor.connected() => drop(loaded.send(())),
+            Some(ActorEntry::Loading { waiting, .. }) => waiting.push(loaded),
+            Some(ActorEntry::Live(_)) | None => {
+                let entry = ActorEntry::Loading { messages: Vec::new(), waiting: vec![loaded] };
                 self.begin_load(draw, entry, ctx);
             }
         }
@@ -167,22 +174,22 @@ impl Handler<Load> for Registry {
     }
 }
 
-impl Handler<Ended> for Registry {
+impl Handler<DrawActorEnded> for DrawRegistry {
     type Result = ();
 
-    fn handle(&mut self, ended: Ended, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ended: DrawActorEnded, ctx: &mut Context<Self>) {
         match ended {
-            Ended::Over(draw) => {
+            DrawActorEnded::Over(draw) => {
                 // Sent behind everything that was forwarded to it: nothing is left unanswered.
-                if let Some(Entry::Live(actor)) = self.draws.remove(&draw) {
-                    actor.do_send(Retire);
+                if let Some(ActorEntry::Live(actor)) = self.draws.remove(&draw) {
+                    actor.do_send(StopActor);
                 }
             }
-            Ended::Lost(draw) => {
-                let lost = matches!(self.draws.get(&draw), Some(Entry::Live(actor)) if !actor.connected());
+            DrawActorEnded::Lost(draw) => {
+                let lost = matches!(self.draws.get(&draw), Some(ActorEntry::Live(actor)) if !actor.connected());
                 if lost {
                     tracing::error!(%draw, "a draw's actor was lost; the draw is loaded anew");
-                    let entry = Entry::Loading { messages: Vec::new(), waiting: Vec::new() };
+                    let entry = ActorEntry::Loading { messages: Vec::new(), waiting: Vec::new() };
                     self.draws.insert(draw, entry);
                     ctx.run_later(RELOAD, move |actor, ctx| actor.load(draw, ctx));
                 }

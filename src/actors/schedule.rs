@@ -16,7 +16,7 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The draws that a schedule wants.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct DrawPlan {
     pub rules: Rules,
     pub schedule: Schedule,
     /// Tickets made in advance for each.
@@ -26,7 +26,7 @@ pub struct Plan {
 }
 
 /// Makes the coming draws for as long as the service runs.
-pub async fn run(plans: Vec<Plan>, draws: Draws, db: Db, clock: Clock) {
+pub async fn run(plans: Vec<DrawPlan>, draws: Draws, db: Db, clock: Clock) {
     loop {
         let now = clock.now();
         let mut next = now + ROUND;
@@ -49,7 +49,7 @@ pub async fn run(plans: Vec<Plan>, draws: Draws, db: Db, clock: Clock) {
 }
 
 /// Makes those of the plan's coming draws that are missing; tells when the sale of the nearest ends.
-async fn keep(plan: &Plan, draws: &Draws, db: &Db, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+async fn keep(plan: &DrawPlan, draws: &Draws, db: &Db, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
     let coming: Vec<_> = plan.schedule.coming(now).take(plan.ahead).collect();
     let Some(nearest) = coming.first() else { return Ok(None) };
     let made = read::draws::planned(db, &plan.rules.lottery, nearest.draw_at).await?;

@@ -20,13 +20,13 @@ use super::token::MIN_SECRET_BYTES;
 
 /// A secret by its file's name in the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kept(&'static str);
+pub struct SecretFile(&'static str);
 
-impl Kept {
+impl SecretFile {
     /// Signs access tokens.
-    pub const TOKENS: Kept = Kept("jwt_secret");
+    pub const TOKENS: SecretFile = SecretFile("jwt_secret");
     /// Signs the sandbox's webhooks.
-    pub const WEBHOOKS: Kept = Kept("webhook_secret");
+    pub const WEBHOOKS: SecretFile = SecretFile("webhook_secret");
 }
 
 /// Why there is no secret. Names the file, never its content.
@@ -42,7 +42,7 @@ pub enum SecretError {
 
 /// The secret kept in `data_dir`, made from 32 bytes of the operating system's entropy if there is none
 /// yet. Only its owner may read the file. Of processes that race, all get the same one. Blocks on files.
-pub fn load_or_create(data_dir: &Path, Kept(name): Kept) -> Result<SecretString, SecretError> {
+pub fn load_or_create(data_dir: &Path, SecretFile(name): SecretFile) -> Result<SecretString, SecretError> {
     let path = data_dir.join(name);
     if let Some(secret) = load(&path)? {
         return Ok(secret);
@@ -98,10 +98,10 @@ mod tests {
 
     use super::*;
 
-    const FILE: &str = Kept::TOKENS.0;
+    const FILE: &str = SecretFile::TOKENS.0;
 
     fn secret(data_dir: &Path) -> String {
-        load_or_create(data_dir, Kept::TOKENS).unwrap().expose_secret().to_owned()
+        load_or_create(data_dir, SecretFile::TOKENS).unwrap().expose_secret().to_owned()
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         let mode = fs::metadata(data_dir.join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_ne!(secret(home.path()), first);
-        let other = load_or_create(&data_dir, Kept::WEBHOOKS).unwrap();
+        let other = load_or_create(&data_dir, SecretFile::WEBHOOKS).unwrap();
         assert_ne!(other.expose_secret(), first);
     }
 
@@ -149,7 +149,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE);
             fs::write(&path, content).unwrap();
-            let error = load_or_create(home.path(), Kept::TOKENS).unwrap_err().to_string();
+            let error = load_or_create(home.path(), SecretFile::TOKENS).unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()) && !error.contains("hunter2"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -159,10 +159,10 @@ mod tests {
     fn errors_name_the_file() {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(FILE)).unwrap();
-        assert!(matches!(load_or_create(home.path(), Kept::TOKENS), Err(SecretError::Unreadable { .. })));
+        assert!(matches!(load_or_create(home.path(), SecretFile::TOKENS), Err(SecretError::Unreadable { .. })));
         let file = home.path().join("a file");
         fs::write(&file, "").unwrap();
-        let error = load_or_create(&file, Kept::TOKENS).unwrap_err().to_string();
+        let error = load_or_create(&file, SecretFile::TOKENS).unwrap_err().to_string();
         assert!(error.contains(FILE), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::domain::id::UserId;
-use crate::domain::user::{Role, Status};
+use crate::domain::user::{Role, UserStatus};
 
 /// People remembered at most, some 50 bytes each.
 pub const MAX_STANDINGS: usize = 1_000_000;
@@ -20,7 +20,7 @@ const SHARDS: usize = 16;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
     pub role: Role,
-    pub status: Status,
+    pub status: UserStatus,
 }
 
 /// The standings that are remembered; shared by all workers.
@@ -131,9 +131,9 @@ mod tests {
     use super::*;
 
     const ANN: UserId = UserId(1);
-    const ACTIVE: Standing = Standing { role: Role::Player, status: Status::Active };
-    const BLOCKED: Standing = Standing { role: Role::Player, status: Status::Blocked };
-    const ADMIN: Standing = Standing { role: Role::Admin, status: Status::Active };
+    const ACTIVE: Standing = Standing { role: Role::Player, status: UserStatus::Active };
+    const BLOCKED: Standing = Standing { role: Role::Player, status: UserStatus::Blocked };
+    const ADMIN: Standing = Standing { role: Role::Admin, status: UserStatus::Active };
 
     #[test]
     fn what_was_loaded_is_remembered() {

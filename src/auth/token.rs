@@ -62,7 +62,7 @@ pub struct Claims {
 
 /// The claims as they travel (RFC 7519, section 4.1); times in whole seconds since 1970.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct WireClaims {
     sub: String,
     sid: Uuid,
     iat: i64,
@@ -86,27 +86,27 @@ type Fingerprint = [u8; 32];
 /// The tokens whose signature was found good: a player sends the same one with every request. Only what
 /// never changes is remembered; whether it has expired is asked each time.
 #[derive(Default)]
-struct Verified([RwLock<HashMap<Fingerprint, Believed>>; SHARDS]);
+struct Verified([RwLock<HashMap<Fingerprint, VerifiedToken>>; SHARDS]);
 
 #[derive(Clone, Copy)]
-struct Believed {
+struct VerifiedToken {
     claims: Claims,
     /// Seconds since 1970.
     exp: i64,
 }
 
 impl Verified {
-    fn shard(&self, token: &Fingerprint) -> &RwLock<HashMap<Fingerprint, Believed>> {
+    fn shard(&self, token: &Fingerprint) -> &RwLock<HashMap<Fingerprint, VerifiedToken>> {
         &self.0[usize::from(token[0]) % SHARDS]
     }
 
     // Nothing that runs under the locks leaves a map half changed, so a poisoned lock is still good.
 
-    fn get(&self, token: &Fingerprint) -> Option<Believed> {
+    fn get(&self, token: &Fingerprint) -> Option<VerifiedToken> {
         self.shard(token).read().unwrap_or_else(PoisonError::into_inner).get(token).copied()
     }
 
-    fn put(&self, token: Fingerprint, believed: Believed, now: i64) {
+    fn put(&self, token: Fingerprint, believed: VerifiedToken, now: i64) {
         let mut known = self.shard(&token).write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_VERIFIED / SHARDS {
             known.retain(|_, believed| now < believed.exp);
@@ -155,7 +155,7 @@ impl Tokens {
     pub fn issue(&self, user: UserId, session: SessionId, now: Timestamp) -> String {
         let iat = now.as_second();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
-        let wire = Wire { sub: user.0.to_string(), sid: session.0, iat, exp };
+        let wire = WireClaims { sub: user.0.to_string(), sid: session.0, iat, exp };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &wire, &self.signing)
             .expect("the key is HMAC's, and the claims are plain JSON")
     }
@@ -191,12 +191,12 @@ impl Tokens {
     }
 
     /// Checks the signature and reads the claims.
-    fn believe(&self, token: &str) -> Result<Believed, TokenError> {
-        let wire = jsonwebtoken::decode::<Wire>(token, &self.verifying, &self.validation)
+    fn believe(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        let wire = jsonwebtoken::decode::<WireClaims>(token, &self.verifying, &self.validation)
             .map_err(|_| TokenError::Invalid)?
             .claims;
         let user = wire.sub.parse().map_err(|_| TokenError::Invalid)?;
-        Ok(Believed { claims: Claims { user: UserId(user), session: SessionId(wire.sid) }, exp: wire.exp })
+        Ok(VerifiedToken { claims: Claims { user: UserId(user), session: SessionId(wire.sid) }, exp: wire.exp })
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
         for session in 0..(MAX_VERIFIED as u128 * 2) {
             let claims = Claims { user: UserId(42), session: SessionId(Uuid::from_u128(session)) };
             let fingerprint = Sha256::digest(session.to_le_bytes()).into();
-            tokens.verified.put(fingerprint, Believed { claims, exp: 1900 }, 1000);
+            tokens.verified.put(fingerprint, VerifiedToken { claims, exp: 1900 }, 1000);
         }
         let known: usize = tokens.verified.0.iter().map(|shard| shard.read().unwrap().len()).sum();
         assert!((1..=MAX_VERIFIED).contains(&known), "{known}");

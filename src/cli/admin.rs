@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, stdin};
 
-use crate::app::{Database, Use};
+use crate::app::{Database, DatabaseUse};
 use crate::auth::{Hasher, Password};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{self, Db};
 use crate::domain::user::{Email, Role, Username};
-use crate::{actors::persistence::Taken, telemetry};
+use crate::{actors::persistence::DuplicateName, telemetry};
 
 use super::{CliError, CreateAdmin};
 
@@ -22,7 +22,7 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
     let password = Password::parse(&password).map_err(|error| refused("the password", &error))?;
     let hash = Hasher::new(1, 0).hash(password).await.map_err(|error| refused("the password", &error))?;
 
-    let database = Database::open(config, Use::Command).await?;
+    let database = Database::open(config, DatabaseUse::Command).await?;
     let made = async {
         db::migrate(&database.target).await?;
         let db = Db::new(&database.target, 1)?;
@@ -36,8 +36,8 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
             println!("admin {} has the id {}", user.username, user.id);
             Ok(())
         }
-        Err(Taken::Username) => Err(CliError::Refused(format!("the username {} is taken", new.username))),
-        Err(Taken::Email) => Err(CliError::Refused(format!("the email address {} is taken", new.email))),
+        Err(DuplicateName::Username) => Err(CliError::Refused(format!("the username {} is taken", new.username))),
+        Err(DuplicateName::Email) => Err(CliError::Refused(format!("the email address {} is taken", new.email))),
     }
 }
 

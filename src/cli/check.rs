@@ -7,16 +7,16 @@ use indicatif::ProgressBar;
 use tokio_postgres::Client;
 
 use super::{CliError, demo};
-use crate::app::{Database, Use};
+use crate::app::{Database, DatabaseUse};
 use crate::config::Config;
-use crate::db::read::check::{self, Broken, Report};
+use crate::db::read::check::{self, Report, Violation};
 use crate::db::{self, DbError};
 use crate::telemetry;
 
 /// Checks everything and tells what is off: the laws that do not hold, with the first rows of each.
 pub async fn run(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let database = Database::open(config, Use::Command).await?;
+    let database = Database::open(config, DatabaseUse::Command).await?;
     let checked = async {
         let client = db::connect(&database.target).await?;
         with_progress(&client, demo::bar("the books are checked", 0)).await
@@ -53,6 +53,6 @@ pub fn summary(report: &Report) -> String {
     if broken.is_empty() {
         return format!("{looked_at}\nThe books balance to the last kopeck, and every law holds.");
     }
-    let broken: Vec<String> = broken.iter().map(Broken::to_string).collect();
+    let broken: Vec<String> = broken.iter().map(Violation::to_string).collect();
     format!("{looked_at}\n{}", broken.join("\n"))
 }

@@ -9,22 +9,22 @@ use indicatif::ProgressBar;
 use tempfile::NamedTempFile;
 
 use super::{CliError, demo};
-use crate::app::{self, Database, Use};
+use crate::app::{self, Database, DatabaseUse};
 use crate::config::Config;
 use crate::db;
-use crate::db::read::export::{self as rows, Export, Table};
+use crate::db::read::export::{self as rows, Export, ExportTable};
 use crate::domain::id::DrawId;
-use crate::export::{self, Format, Lines, TextFile};
+use crate::export::{self, ExportFormat, Lines, TextFile};
 use crate::telemetry;
 
 /// A table to export.
 #[derive(Args)]
-pub struct ExportTable {
+pub struct ExportArgs {
     #[arg(value_parser = table, help = "draws, tickets, users, payments, transfers or winners")]
-    table: Table,
+    table: ExportTable,
     /// csv, ndjson or xlsx.
     #[arg(long, default_value = "csv", value_parser = format)]
-    format: Format,
+    format: ExportFormat,
     /// Only what belongs to this draw.
     #[arg(long, value_name = "ID")]
     draw: Option<i64>,
@@ -33,12 +33,14 @@ pub struct ExportTable {
     output: Option<PathBuf>,
 }
 
-fn table(text: &str) -> Result<Table, String> {
-    Table::parse(text).ok_or_else(|| format!("must be one of {}", Table::ALL.map(Table::as_str).join(", ")))
+fn table(text: &str) -> Result<ExportTable, String> {
+    ExportTable::parse(text)
+        .ok_or_else(|| format!("must be one of {}", ExportTable::ALL.map(ExportTable::as_str).join(", ")))
 }
 
-fn format(text: &str) -> Result<Format, String> {
-    Format::parse(text).ok_or_else(|| format!("must be one of {}", Format::ALL.map(Format::as_str).join(", ")))
+fn format(text: &str) -> Result<ExportFormat, String> {
+    ExportFormat::parse(text)
+        .ok_or_else(|| format!("must be one of {}", ExportFormat::ALL.map(ExportFormat::as_str).join(", ")))
 }
 
 fn failed(what: impl std::fmt::Display) -> CliError {
@@ -46,10 +48,10 @@ fn failed(what: impl std::fmt::Display) -> CliError {
 }
 
 /// Writes the table.
-pub async fn run(config: &Config, asked: ExportTable) -> Result<(), CliError> {
+pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     telemetry::init_command()?;
     let currency = app::currency(config)?;
-    let database = Database::open(config, Use::Command).await?;
+    let database = Database::open(config, DatabaseUse::Command).await?;
     let exported = async {
         let client = db::connect(&database.target).await.map_err(db::DbError::from)?;
         let draw = asked.draw.map(DrawId);
@@ -78,11 +80,16 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-async fn write(export: Export, format: Format, to: &mut impl Write, bar: &ProgressBar) -> Result<(), CliError> {
+async fn write(
+    export: Export,
+    format: ExportFormat,
+    to: &mut impl Write,
+    bar: &ProgressBar,
+) -> Result<(), CliError> {
     let lines = match format {
-        Format::Csv => Lines::Csv,
-        Format::Ndjson => Lines::Ndjson,
-        Format::Xlsx => {
+        ExportFormat::Csv => Lines::Csv,
+        ExportFormat::Ndjson => Lines::Ndjson,
+        ExportFormat::Xlsx => {
             let mut file: File = export::workbook(export, |rows| bar.set_position(rows)).await.map_err(failed)?;
             std::io::copy(&mut file, to).map_err(failed)?;
             return Ok(());

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::CliError;
-use crate::config::{Config, Server};
+use crate::config::{Config, ServerConfig};
 
 /// A service that takes longer is not ready.
 const WAIT: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
 }
 
 /// Where a service that listens here can be asked: on every address means on this machine's own, too.
-fn reached(server: &Server) -> String {
+fn reached(server: &ServerConfig) -> String {
     match server.host.parse() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => SocketAddr::from((Ipv4Addr::LOCALHOST, server.port)).to_string(),
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => SocketAddr::from((Ipv6Addr::LOCALHOST, server.port)).to_string(),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
-use super::{Config, ConfigError, Problem};
+use super::{Config, ConfigError, ConfigProblem};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../config.yaml");
@@ -23,7 +23,7 @@ const PREFIX: &str = "LOTTERY__";
 /// What platforms call it; weaker than `LOTTERY__DATABASE__URL`.
 const DATABASE_URL: &str = "DATABASE_URL";
 
-type Table = Map<String, Value>;
+type YamlTable = Map<String, Value>;
 
 /// Variables by name.
 pub(super) type Variables = BTreeMap<String, String>;
@@ -88,18 +88,18 @@ fn environment() -> Result<Variables, ConfigError> {
     Ok(variables)
 }
 
-fn parse(origin: &str, yaml: &str) -> Result<Table, ConfigError> {
+fn parse(origin: &str, yaml: &str) -> Result<YamlTable, ConfigError> {
     config::File::from_str(yaml, FileFormat::Yaml)
         .collect()
         .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), cause: error.to_string() })
 }
 
 /// Lays `given` over `settings`, section by section. An empty value leaves what was there.
-fn overlay(settings: &mut Table, given: Table, at: &str, origin: &str, problems: &mut Vec<Problem>) {
+fn overlay(settings: &mut YamlTable, given: YamlTable, at: &str, origin: &str, problems: &mut Vec<ConfigProblem>) {
     for (name, value) in given {
         let key = format!("{at}{name}");
         let mut refuse =
-            |what: &str| problems.push(Problem { key: key.clone(), what: format!("{what}, in {origin}") });
+            |what: &str| problems.push(ConfigProblem { key: key.clone(), what: format!("{what}, in {origin}") });
         let Some(slot) = settings.get_mut(&name) else {
             refuse("there is no such setting");
             continue;
@@ -127,9 +127,9 @@ fn fraction(kind: &ValueKind) -> bool {
 }
 
 fn overlay_variables(
-    settings: &mut Table,
+    settings: &mut YamlTable,
     variables: &Variables,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Result<(), ConfigError> {
     let plain =
         variables.get_key_value(DATABASE_URL).map(|(name, value)| (name, "database__url".to_owned(), value));
@@ -138,7 +138,7 @@ fn overlay_variables(
         .filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?.to_ascii_lowercase(), value)));
     for (name, path, value) in plain.into_iter().chain(ours) {
         let Some(slot) = slot(settings, &path) else {
-            problems.push(Problem { key: name.clone(), what: "there is no such setting".to_owned() });
+            problems.push(ConfigProblem { key: name.clone(), what: "there is no such setting".to_owned() });
             continue;
         };
         // An empty variable is an unset one: compose files pass `${NAME:-}` on.
@@ -154,7 +154,7 @@ fn overlay_variables(
 }
 
 /// The setting that a path such as `tickets__reservation` leads to; a section is none.
-fn slot<'a>(settings: &'a mut Table, path: &str) -> Option<&'a mut Value> {
+fn slot<'a>(settings: &'a mut YamlTable, path: &str) -> Option<&'a mut Value> {
     match path.split_once("__") {
         None => settings.get_mut(path).filter(|value| !matches!(value.kind, ValueKind::Table(_))),
         Some((section, rest)) => match &mut settings.get_mut(section)?.kind {
@@ -173,7 +173,7 @@ fn list(name: &str, yaml: &str) -> Result<ValueKind, ConfigError> {
 }
 
 fn invalid(key: String, what: &str) -> ConfigError {
-    ConfigError::Invalid(vec![Problem { key, what: what.to_owned() }])
+    ConfigError::Invalid(vec![ConfigProblem { key, what: what.to_owned() }])
 }
 
 /// Turns a value that does not fit into our error, which begins with the key.

@@ -36,8 +36,8 @@ fn the_shipped_file() {
     assert_eq!(config.auth.access_token, minutes(15));
     assert_eq!(config.auth.refresh_token, minutes(30 * 24 * 60));
     assert_eq!(config.tickets.reservation, minutes(5));
-    assert_eq!(config.log.format, Format::Pretty);
-    assert_eq!(config.payments.provider, Provider::Sandbox);
+    assert_eq!(config.log.format, LogFormat::Pretty);
+    assert_eq!(config.payments.provider, ProviderKind::Sandbox);
     let [five, six] = &config.lotteries[..] else { panic!("{:?}", config.lotteries) };
     assert_eq!((five.id.as_str(), five.pick, five.of, five.price, five.fund_share), ("5of36", 5, 36, 10000, 5000));
     assert_eq!((six.id.as_str(), six.pick, six.of, six.prizes.len()), ("6of45", 6, 45, 5));

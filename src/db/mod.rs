@@ -43,10 +43,10 @@ pub enum DbError {
     #[error("the outcome of a transaction is not known: {0}")]
     Unknown(tokio_postgres::Error),
     #[error("no answer within {0:?}")]
-    Silent(Duration),
+    Timeout(Duration),
     /// No answer to a write: it may have been written, or not.
     #[error("no answer to a write within {0:?}")]
-    SilentWrite(Duration),
+    WriteTimeout(Duration),
     /// A row that this version of the service did not write.
     #[error("the database holds what it cannot: {0}")]
     Corrupt(&'static str),
@@ -56,7 +56,7 @@ impl DbError {
     /// Whether the same may well work later.
     pub fn is_passing(&self) -> bool {
         match self {
-            DbError::Pool(PoolError::Timeout(_)) | DbError::Silent(_) => true,
+            DbError::Pool(PoolError::Timeout(_)) | DbError::Timeout(_) => true,
             DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_passing(error),
             _ => false,
         }
@@ -137,7 +137,7 @@ impl Db {
     /// A connection beside the pool, for what holds it for long.
     pub async fn dedicated(&self) -> Result<tokio_postgres::Client, DbError> {
         let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.target));
-        Ok(connecting.await.map_err(|_| DbError::Silent(POOL_WAIT))??)
+        Ok(connecting.await.map_err(|_| DbError::Timeout(POOL_WAIT))??)
     }
 
     /// All rows of a statement. It is prepared once for each connection.
@@ -192,7 +192,7 @@ impl Db {
             Err(_) => {
                 // Nobody else shall wait behind what it still waits for.
                 drop(deadpool_postgres::Object::take(client));
-                Err(DbError::Silent(wait))
+                Err(DbError::Timeout(wait))
             }
         }
     }

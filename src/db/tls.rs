@@ -75,7 +75,7 @@ impl From<&Config> for Target {
     fn from(config: &Config) -> Target {
         match config.get_ssl_mode() {
             SslMode::Require => Target::verified(config, RootCertStore::empty()),
-            _ => Target::believing(config, Arc::new(Anybody(provider()))),
+            _ => Target::believing(config, Arc::new(AcceptAnyCertificate(provider()))),
         }
     }
 }
@@ -114,9 +114,9 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 /// Believes whoever answers, so that nobody can merely listen. Who could answer in the server's stead could
 /// also say that it has no TLS, and `prefer` would go on in the clear.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -1,5 +1,5 @@
 //! What admins do, as the audit log keeps it. Knows neither why something was allowed nor where it is
-//! written: whoever makes it true writes the deed in the same transaction.
+//! written: the transaction that makes it true writes the entry too.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::id::{DrawId, PaymentId, UserId};
 
-/// Something that an admin did. What was refused, or had been done before, is no deed.
+/// Something that an admin did. What was refused, or had been done before, has no entry.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Deed {
+pub struct AuditEntry {
     /// None: whoever may use the command line.
     pub actor: Option<UserId>,
     pub action: Action,

@@ -99,7 +99,7 @@ pub struct Transfer {
 
 /// A transfer that was made, and what it left in the wallet it touched, if any.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Made {
+pub struct Posting {
     pub transfer: Transfer,
     pub wallet: Option<(UserId, Money)>,
 }
@@ -121,7 +121,7 @@ pub enum LedgerError {
 #[derive(Default, Debug)]
 pub struct Ledger {
     balances: HashMap<AccountId, Money>,
-    made: Vec<Made>,
+    made: Vec<Posting>,
     /// Those that held too little for a transfer.
     short: BTreeSet<AccountId>,
 }
@@ -160,12 +160,12 @@ impl Ledger {
             (None, Some(user)) => Some((user, to)),
             (None, None) => None,
         };
-        self.made.push(Made { transfer, wallet });
+        self.made.push(Posting { transfer, wallet });
         Ok(())
     }
 
     /// The transfers made, in order.
-    pub fn made(&self) -> &[Made] {
+    pub fn made(&self) -> &[Posting] {
         &self.made
     }
 

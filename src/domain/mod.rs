@@ -2,11 +2,10 @@
 //! the time and the entropy come in as arguments, so that every decision can be replayed.
 
 pub mod audit;
-pub mod books;
+pub mod batch_state;
 pub mod draw;
 pub mod game;
 pub mod id;
-pub mod known;
 pub mod ledger;
 pub mod lottery;
 pub mod money;
@@ -18,3 +17,4 @@ pub mod record;
 pub mod schedule;
 pub mod ticket;
 pub mod user;
+pub mod writer_cache;

@@ -150,7 +150,7 @@ impl Window {
 
 /// A step: the next credits of a draw. With the last of all, the draw is over.
 #[derive(Debug)]
-pub struct Pay {
+pub struct PayStep {
     pub fence: Fence,
     pub payout: Payout,
     pub credits: Vec<Credit>,
@@ -162,7 +162,7 @@ pub struct Pay {
 
 /// Why a step of a payout is not taken: a bug, and nothing is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PayError {
+pub enum PayStepError {
     #[error("the payout of draw {0} is not where it was left")]
     NotThere(DrawId),
     #[error("the escrow of draw {0} is not empty when all is paid")]
@@ -171,7 +171,7 @@ pub enum PayError {
     Ledger(#[from] LedgerError),
 }
 
-impl Pay {
+impl PayStep {
     /// The draw's escrow and everybody's wallet, each once and in order.
     pub fn accounts(&self) -> Vec<AccountId> {
         let wallets = self.credits.iter().map(|credit| AccountId::wallet(credit.user));
@@ -185,11 +185,11 @@ impl Pay {
     /// everybody is paid. `tickets` is how many were sold.
     ///
     /// # Errors
-    /// [`PayError`]; what the ledger made until then must not be written.
-    pub fn judge(&self, stored: Progress, tickets: i64, ledger: &mut Ledger) -> Result<bool, PayError> {
+    /// [`PayStepError`]; what the ledger made until then must not be written.
+    pub fn apply(&self, stored: Progress, tickets: i64, ledger: &mut Ledger) -> Result<bool, PayStepError> {
         let draw = self.fence.draw;
         if stored != self.before {
-            return Err(PayError::NotThere(draw));
+            return Err(PayStepError::NotThere(draw));
         }
         let escrow = AccountId::escrow(draw);
         for credit in &self.credits {
@@ -204,7 +204,7 @@ impl Pay {
         }
         let all = self.after.done == tickets;
         if all && ledger.balance(escrow) != Some(Money::ZERO) {
-            return Err(PayError::NotEmpty(draw));
+            return Err(PayStepError::NotEmpty(draw));
         }
         Ok(all)
     }

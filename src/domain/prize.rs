@@ -67,7 +67,7 @@ impl From<Tier> for TierForm {
 ///         Tier { matches: 5, award: Award::Pool(Share::new(10_000)?) },
 ///     ],
 /// )?;
-/// // Sales of 100,000, half of them for prizes; one ticket with five matches, three with four.
+/// // DrawSales of 100,000, half of them for prizes; one ticket with five matches, three with four.
 /// let (sales, half) = (Money::new(100_000), Share::new(5_000)?);
 /// let settlement = table.settle(sales, half, Money::ZERO, &[1, 3])?;
 /// assert_eq!(settlement.tiers[0].prize, Money::new(47_000));
@@ -124,7 +124,7 @@ pub struct Settlement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierResult {
     pub matches: u8,
-    /// Winning tickets.
+    /// WinningPick tickets.
     pub winners: u64,
     /// What one winning ticket gets. Of a fixed tier its amount, even if nobody won; of a pool
     /// tier without a winner zero.

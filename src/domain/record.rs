@@ -132,7 +132,7 @@ pub enum Charge {
 #[derive(Clone, PartialEq, Debug)]
 pub struct EndCharge {
     /// None when the draw holds no ticket for it any more: the money goes to the wallet.
-    pub held: Option<Held>,
+    pub held: Option<HeldTickets>,
     pub user: UserId,
     pub payment: PaymentId,
     /// Which charge of the payment: when it was last updated as this one began. What is handed on again must
@@ -145,7 +145,7 @@ pub struct EndCharge {
 
 /// The tickets a draw still holds for a payment.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Held {
+pub struct HeldTickets {
     pub fence: Fence,
     pub tickets: Vec<TicketId>,
 }
@@ -182,7 +182,7 @@ pub struct BeginWithdrawal {
 
 /// An admin's word on a withdrawal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum WithdrawalDecision {
     /// It is paid out.
     Approved,
     /// The money goes back into the wallet.
@@ -195,7 +195,7 @@ pub struct EndWithdrawal {
     /// Whose it is.
     pub user: UserId,
     pub payment: PaymentId,
-    pub verdict: Verdict,
+    pub verdict: WithdrawalDecision,
     /// The admin.
     pub by: UserId,
     pub at: Timestamp,
@@ -235,11 +235,11 @@ impl Record {
     }
 
     /// How many tickets were paid for, once it was accepted so.
-    pub fn sells(&self, accepted: &Accepted) -> usize {
+    pub fn sells(&self, accepted: &Outcome) -> usize {
         match (self, accepted) {
-            (Record::Order(it), Accepted::Ordered { first_number: Some(_) }) => it.lines.len(),
-            (Record::Pay(it), Accepted::Payment(_)) => it.tickets.len(),
-            (Record::EndCharge(EndCharge { held: Some(held), .. }), Accepted::Payment(payment))
+            (Record::Order(it), Outcome::Ordered { first_number: Some(_) }) => it.lines.len(),
+            (Record::Pay(it), Outcome::Payment(_)) => it.tickets.len(),
+            (Record::EndCharge(EndCharge { held: Some(held), .. }), Outcome::Payment(payment))
                 if payment.status == PaymentStatus::Paid =>
             {
                 held.tickets.len()
@@ -266,7 +266,7 @@ impl Record {
 
 /// A record that was written.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Accepted {
+pub enum Outcome {
     /// An order. Paid at once, its tickets bear the numbers from this one on.
     Ordered { first_number: Option<i64> },
     /// A payment, as it stands now.
@@ -277,7 +277,7 @@ pub enum Accepted {
 
 /// A success that was kept under a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kept {
+pub struct StoredAnswer {
     pub request: Uuid,
     /// The HTTP status first answered.
     pub status: i16,
@@ -288,13 +288,13 @@ pub struct Kept {
 
 /// Why a record was not written. It had no effect.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
+pub enum Refusal {
     #[error("an earlier success is kept under this key")]
-    Replay(Kept),
+    Replay(StoredAnswer),
     #[error("the key was used with another request")]
     KeyReused,
     #[error("the draw has been taken over by a newer epoch")]
-    Stale,
+    StaleEpoch,
     #[error("the payment is not payable")]
     NotPayable,
     /// It had its end before, and another one.
@@ -304,7 +304,7 @@ pub enum Refused {
     InsufficientFunds,
     /// The database would not take it, though it took its neighbours.
     #[error("the record is broken")]
-    Broken,
+    Rejected,
     /// Its deadline passed before a transaction took it up.
     #[error("not taken up in time")]
     Overloaded,

@@ -14,7 +14,7 @@ pub enum Role {
 /// Whether a person may do anything at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum UserStatus {
     Active,
     Blocked,
 }
@@ -34,18 +34,18 @@ impl Role {
     }
 }
 
-impl Status {
+impl UserStatus {
     /// As the database writes it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Status::Active => "active",
-            Status::Blocked => "blocked",
+            UserStatus::Active => "active",
+            UserStatus::Blocked => "blocked",
         }
     }
 
-    /// The inverse of [`Status::as_str`].
-    pub fn parse(text: &str) -> Option<Status> {
-        [Status::Active, Status::Blocked].into_iter().find(|status| status.as_str() == text)
+    /// The inverse of [`UserStatus::as_str`].
+    pub fn parse(text: &str) -> Option<UserStatus> {
+        [UserStatus::Active, UserStatus::Blocked].into_iter().find(|status| status.as_str() == text)
     }
 }
 

@@ -11,12 +11,12 @@ use crate::db::read::export::Cell;
 /// What makes a spreadsheet calculate, or what it skips before it looks.
 const DANGEROUS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 
-/// Rows of a piece.
-pub struct Rows(Writer<Vec<u8>>);
+/// CsvRows of a piece.
+pub struct CsvRows(Writer<Vec<u8>>);
 
-impl Rows {
-    pub fn new() -> Rows {
-        Rows(WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new()))
+impl CsvRows {
+    pub fn new() -> CsvRows {
+        CsvRows(WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new()))
     }
 
     pub fn head(&mut self, columns: &[String]) -> Result<(), ExportError> {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_would_be_a_formula_is_text_and_a_number_stays_one() {
-        let mut rows = Rows::new();
+        let mut rows = CsvRows::new();
         rows.head(&["a".to_owned(), "b".to_owned()]).unwrap();
         for (words, number) in [("=1+1", -5), ("+7", 7), ("-x", 0), ("@x", 0), ("\tx", 0), ("\rx", 0)] {
             rows.row(&[Cell::Text(words.to_owned()), Cell::Number(number)]).unwrap();

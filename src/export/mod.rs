@@ -18,34 +18,34 @@ const PIECE: usize = 64 * 1024;
 /// What a table becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
-pub enum Format {
+pub enum ExportFormat {
     Csv,
     Ndjson,
     Xlsx,
 }
 
-impl Format {
-    pub const ALL: [Format; 3] = [Format::Csv, Format::Ndjson, Format::Xlsx];
+impl ExportFormat {
+    pub const ALL: [ExportFormat; 3] = [ExportFormat::Csv, ExportFormat::Ndjson, ExportFormat::Xlsx];
 
     /// As the contract and the command line write it, and a file's name ends.
     pub fn as_str(self) -> &'static str {
         match self {
-            Format::Csv => "csv",
-            Format::Ndjson => "ndjson",
-            Format::Xlsx => "xlsx",
+            ExportFormat::Csv => "csv",
+            ExportFormat::Ndjson => "ndjson",
+            ExportFormat::Xlsx => "xlsx",
         }
     }
 
-    /// The inverse of [`Format::as_str`].
-    pub fn parse(text: &str) -> Option<Format> {
-        Format::ALL.into_iter().find(|format| format.as_str() == text)
+    /// The inverse of [`ExportFormat::as_str`].
+    pub fn parse(text: &str) -> Option<ExportFormat> {
+        ExportFormat::ALL.into_iter().find(|format| format.as_str() == text)
     }
 
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::Csv => "text/csv; charset=utf-8",
-            Format::Ndjson => "application/x-ndjson",
-            Format::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            ExportFormat::Csv => "text/csv; charset=utf-8",
+            ExportFormat::Ndjson => "application/x-ndjson",
+            ExportFormat::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
     }
 }
@@ -73,7 +73,7 @@ pub struct TextFile {
     export: Export,
     lines: Lines,
     begun: bool,
-    /// Rows written so far.
+    /// CsvRows written so far.
     pub rows: u64,
 }
 
@@ -84,7 +84,7 @@ impl TextFile {
 
     /// The next piece of the file; none after the last.
     pub async fn piece(&mut self) -> Result<Option<Vec<u8>>, ExportError> {
-        let mut piece = Piece::new(self.lines);
+        let mut piece = ExportChunk::new(self.lines);
         if !self.begun {
             self.begun = true;
             piece.head(&self.export.columns)?;
@@ -100,31 +100,31 @@ impl TextFile {
 }
 
 /// A piece that is being written.
-enum Piece {
-    Csv(Box<csv::Rows>),
+enum ExportChunk {
+    Csv(Box<csv::CsvRows>),
     Ndjson(Vec<u8>),
 }
 
-impl Piece {
-    fn new(lines: Lines) -> Piece {
+impl ExportChunk {
+    fn new(lines: Lines) -> ExportChunk {
         match lines {
-            Lines::Csv => Piece::Csv(Box::new(csv::Rows::new())),
-            Lines::Ndjson => Piece::Ndjson(Vec::new()),
+            Lines::Csv => ExportChunk::Csv(Box::new(csv::CsvRows::new())),
+            Lines::Ndjson => ExportChunk::Ndjson(Vec::new()),
         }
     }
 
     fn head(&mut self, columns: &[String]) -> Result<(), ExportError> {
         match self {
-            Piece::Csv(rows) => rows.head(columns),
+            ExportChunk::Csv(rows) => rows.head(columns),
             // Each line names its values.
-            Piece::Ndjson(_) => Ok(()),
+            ExportChunk::Ndjson(_) => Ok(()),
         }
     }
 
     fn row(&mut self, columns: &[String], cells: &[Cell]) -> Result<(), ExportError> {
         match self {
-            Piece::Csv(rows) => rows.row(cells),
-            Piece::Ndjson(bytes) => {
+            ExportChunk::Csv(rows) => rows.row(cells),
+            ExportChunk::Ndjson(bytes) => {
                 serde_json::to_writer(&mut *bytes, &Object(columns, cells))
                     .map_err(|error| ExportError::Row(error.to_string()))?;
                 bytes.push(b'\n');
@@ -135,15 +135,15 @@ impl Piece {
 
     fn len(&self) -> usize {
         match self {
-            Piece::Csv(rows) => rows.len(),
-            Piece::Ndjson(bytes) => bytes.len(),
+            ExportChunk::Csv(rows) => rows.len(),
+            ExportChunk::Ndjson(bytes) => bytes.len(),
         }
     }
 
     fn into_bytes(self) -> Result<Vec<u8>, ExportError> {
         match self {
-            Piece::Csv(rows) => rows.into_bytes(),
-            Piece::Ndjson(bytes) => Ok(bytes),
+            ExportChunk::Csv(rows) => rows.into_bytes(),
+            ExportChunk::Ndjson(bytes) => Ok(bytes),
         }
     }
 }

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use super::{ExportError, text};
 use crate::db::read::export::{Cell, Export};
 
-/// Rows of one sheet, the head included (ECMA-376 leaves it open; every spreadsheet ends there).
+/// CsvRows of one sheet, the head included (ECMA-376 leaves it open; every spreadsheet ends there).
 const SHEET: u32 = 1_048_576;
-/// Rows on their way from the database to the file.
+/// CsvRows on their way from the database to the file.
 const WAITING: usize = 1024;
 /// Beyond that a spreadsheet's numbers, which are floats, are no longer whole.
 const WHOLE: i64 = 1 << 53;

@@ -5,15 +5,15 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
 use super::idempotency::{self, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{PoolError, Pooled, SaleError, StepRefusal};
-use crate::db::read::audit::Entry;
+use crate::actors::draws::{PoolCreated, PoolError, SaleError, StepRefusal};
+use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::{self, draws};
@@ -50,11 +50,11 @@ pub struct CreateBody {
 )]
 pub async fn create(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     Body(body): Body<CreateBody>,
 ) -> Result<HttpResponse, Problem> {
     let (rules, times) = parse(&state, &body)?;
-    let id = state.draws.create(&rules, &times, Some(caller.user)).await?;
+    let id = state.draws.create(&rules, &times, Some(auth.user)).await?;
     Ok(HttpResponse::Created().json(current(&state, id).await?))
 }
 
@@ -106,12 +106,12 @@ pub struct RescheduleBody {
 )]
 pub async fn reschedule(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<RescheduleBody>,
 ) -> Result<web::Json<DrawBody>, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
-    let Some(view) = state.board.draw(id) else {
+    let Some(view) = state.snapshots.draw(id) else {
         let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
         return Err(StepRefusal::InvalidTransition(view.status).into());
     };
@@ -127,7 +127,7 @@ pub async fn reschedule(
     if early && now < view.times.sales_close_at && !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    if !state.draws.reschedule(id, times, caller.user).await? {
+    if !state.draws.reschedule(id, times, auth.user).await? {
         return Err(SaleError::OutcomeUnknown.into());
     }
     Ok(web::Json(current(&state, id).await?))
@@ -183,9 +183,12 @@ pub async fn payments(
     get, path = "/api/v1/admin/audit-log", tag = "admin", operation_id = "list_audit_log",
     params(PageParams),
     security(("bearer" = [])),
-    responses((status = 200, body = List<Entry>)),
+    responses((status = 200, body = List<AuditRow>)),
 )]
-pub async fn audit_log(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<List<Entry>>, Problem> {
+pub async fn audit_log(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<web::Json<List<AuditRow>>, Problem> {
     let query = Query::of(&request, &["limit", "cursor"])?;
     let rows = read::audit::list(&state.db, query.page()?).await?;
     Ok(web::Json(List::of(rows, |entry| entry)))
@@ -229,25 +232,25 @@ pub struct PoolBody {
     params(("id" = i64, Path), KeyHeader),
     request_body = PoolBody,
     security(("bearer" = [])),
-    responses((status = 201, body = Pooled), (status = "default", description = "invalid_transition")),
+    responses((status = 201, body = PoolCreated), (status = "default", description = "invalid_transition")),
 )]
 pub async fn add_to_pool(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<PoolBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
     let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
-    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
     // What is refused now may have been done before, under the same key.
-    if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
+    if let Some(first) = idempotency::first_answer(&state, guard.key.as_ref()).await? {
         return Ok(first);
     }
-    match state.draws.add_to_pool(id, count, working.key, Some(caller.user)).await {
+    match state.draws.add_to_pool(id, count, guard.key, Some(auth.user)).await {
         Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
-        Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, working.key.as_ref()).await? {
+        Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, guard.key.as_ref()).await? {
             Some(first) => Ok(first),
             None => Err(error.into()),
         },
@@ -264,10 +267,10 @@ pub async fn add_to_pool(
 )]
 pub async fn open(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, caller, &request, Step::Open, String::new()).await
+    step(&state, auth, &request, Step::Open, String::new()).await
 }
 
 /// Ends the sale and seals the list.
@@ -279,10 +282,10 @@ pub async fn open(
 )]
 pub async fn close(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, caller, &request, Step::Close, String::new()).await
+    step(&state, auth, &request, Step::Close, String::new()).await
 }
 
 /// Draws the numbers.
@@ -294,10 +297,10 @@ pub async fn close(
 )]
 pub async fn conduct(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawBody>, Problem> {
-    step(&state, caller, &request, Step::Conduct, String::new()).await
+    step(&state, auth, &request, Step::Conduct, String::new()).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -318,7 +321,7 @@ pub struct CancelBody {
 )]
 pub async fn cancel(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<CancelBody>,
 ) -> Result<web::Json<DrawBody>, Problem> {
@@ -327,18 +330,18 @@ pub async fn cancel(
     if !legal {
         return Err(Problem::field("reason", format!("must be 1 to {MAX_REASON} characters")));
     }
-    step(&state, caller, &request, Step::Cancel, reason.to_owned()).await
+    step(&state, auth, &request, Step::Cancel, reason.to_owned()).await
 }
 
 async fn step(
     state: &State,
-    caller: Caller,
+    auth: AuthUser,
     request: &HttpRequest,
     step: Step,
     reason: String,
 ) -> Result<web::Json<DrawBody>, Problem> {
     let id = DrawId(path_id(request, "draw")?);
-    let done = state.draws.step(id, step, reason, caller.user).await?;
+    let done = state.draws.step(id, step, reason, auth.user).await?;
     let draw = current(state, id).await?;
     // A long settlement or refund goes on by itself; a step that has not even begun is another matter.
     if done || draw.is_under_way() { Ok(web::Json(draw)) } else { Err(SaleError::OutcomeUnknown.into()) }

@@ -7,17 +7,17 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::error::{Code, FieldError, Problem};
 use super::state::State;
-use crate::actors::persistence::{Rotated, Taken};
+use crate::actors::persistence::{DuplicateName, TokenRotation};
 use crate::auth::{OpaqueToken, Password};
 use crate::db::read::users::{self, User};
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Email, Name, Status, Username};
+use crate::domain::user::{Email, Name, UserStatus, Username};
 
-type Shared = web::Data<State>;
+type SharedState = web::Data<State>;
 
 /// The longest login that is looked up: no username or address is longer.
 const MAX_LOGIN: usize = 254;
@@ -46,7 +46,7 @@ pub struct Register {
     ),
 )]
 pub async fn register(
-    state: Shared,
+    state: SharedState,
     request: HttpRequest,
     Body(body): Body<Register>,
 ) -> Result<HttpResponse, Problem> {
@@ -67,8 +67,8 @@ pub async fn register(
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
     let user = user.map_err(|taken| match taken {
-        Taken::Username => Problem::new(Code::UsernameTaken, "choose another one"),
-        Taken::Email => Problem::new(Code::EmailTaken, "log in, or use another one"),
+        DuplicateName::Username => Problem::new(Code::UsernameTaken, "choose another one"),
+        DuplicateName::Email => Problem::new(Code::EmailTaken, "log in, or use another one"),
     })?;
     tracing::info!(user = %user.id, "a player registered");
     Ok(HttpResponse::Created().json(user))
@@ -121,7 +121,11 @@ struct Pair {
         (status = "default", description = "invalid_credentials account_blocked rate_limited"),
     ),
 )]
-pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>) -> Result<HttpResponse, Problem> {
+pub async fn login(
+    state: SharedState,
+    request: HttpRequest,
+    Body(body): Body<Login>,
+) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
     state.limits.login(state.proxies.client(&request), now)?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
@@ -140,7 +144,7 @@ pub async fn login(state: Shared, request: HttpRequest, Body(body): Body<Login>)
     };
     // Of many guesses at once, no more than the limit learn whether they were right.
     state.limits.account(&account, now)?;
-    if user.status == Status::Blocked {
+    if user.status == UserStatus::Blocked {
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
     let session = SessionId(state.clock.ids().next(now));
@@ -196,23 +200,23 @@ fn bad_refresh_token() -> Problem {
     request_body = Refresh,
     responses((status = 200, body = Pair), (status = "default", description = "unauthorized account_blocked")),
 )]
-pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
     let (old, new) = (body.parse()?, OpaqueToken::generate(&mut UnwrapErr(SysRng)));
     let now = state.clock.now();
     match state.persistence.rotate(&old.hash(), &new.hash(), now + state.refresh_ttl, now).await? {
-        Rotated::New(user, session) => {
+        TokenRotation::New(user, session) => {
             let known = users::one(&state.db, user).await?;
-            if known.is_some_and(|user| user.status == Status::Blocked) {
+            if known.is_some_and(|user| user.status == UserStatus::Blocked) {
                 return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
             }
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
-        Rotated::Reused(session) => {
+        TokenRotation::Reused(session) => {
             state.tokens.end(session, now);
             tracing::warn!("a spent refresh token was used again; its session has ended");
             Err(bad_refresh_token())
         }
-        Rotated::Invalid => Err(bad_refresh_token()),
+        TokenRotation::Invalid => Err(bad_refresh_token()),
     }
 }
 
@@ -222,7 +226,7 @@ pub async fn refresh(state: Shared, Body(body): Body<Refresh>) -> Result<HttpRes
     request_body = Refresh,
     responses((status = 204)),
 )]
-pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
     // What is no token of ours has no session to end: the client is logged out all the same.
     if let Ok(token) = body.parse() {
         let now = state.clock.now();
@@ -239,8 +243,8 @@ pub async fn logout(state: Shared, Body(body): Body<Refresh>) -> Result<HttpResp
     security(("bearer" = [])),
     responses((status = 200, body = User)),
 )]
-pub async fn me(state: Shared, caller: Caller) -> Result<web::Json<User>, Problem> {
-    let user = users::one(&state.db, caller.user).await?;
+pub async fn me(state: SharedState, auth: AuthUser) -> Result<web::Json<User>, Problem> {
+    let user = users::one(&state.db, auth.user).await?;
     user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user is not known here"))
 }
 
@@ -262,16 +266,16 @@ pub struct ChangePassword {
     responses((status = 204), (status = "default", description = "invalid_credentials rate_limited")),
 )]
 pub async fn change_password(
-    state: Shared,
-    caller: Caller,
+    state: SharedState,
+    auth: AuthUser,
     Body(body): Body<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
     let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
     let now = state.clock.now();
-    let user = users::one(&state.db, caller.user).await?;
+    let user = users::one(&state.db, auth.user).await?;
     let account = account(user.as_ref(), "");
     state.limits.account(&account, now)?;
-    let old = users::password_hash(&state.db, caller.user).await?;
+    let old = users::password_hash(&state.db, auth.user).await?;
     let right = state.hasher.verify(body.current_password, old.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "the current password is another one");
     let Some(old) = old.filter(|_| right) else {
@@ -279,11 +283,11 @@ pub async fn change_password(
         return Err(wrong());
     };
     let new = state.hasher.hash(new).await?;
-    let changed = state.persistence.change_password(caller.user, (&old, &new), caller.session, now).await?;
+    let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session, now).await?;
     for session in changed.ok_or_else(wrong)? {
         state.tokens.end(session, now);
     }
-    tracing::info!(user = %caller.user, "a password was changed");
+    tracing::info!(user = %auth.user, "a password was changed");
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -303,7 +307,7 @@ pub struct ResetPassword {
     request_body = ResetPassword,
     responses((status = 204), (status = "default", description = "unauthorized")),
 )]
-pub async fn reset_password(state: Shared, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
+pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
     use secrecy::ExposeSecret;
     let spent = || Problem::unauthorized("the token is not good, or not any more: ask an admin for another one");
     let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;

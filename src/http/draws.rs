@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::error::{Code, Problem};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::db::read::Rows;
+use crate::db::read::PageRows;
 use crate::db::read::draws::{self, PoolTicket, ResultState};
-use crate::domain::draw::DrawView;
+use crate::domain::draw::DrawSnapshot;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::DrawStatus;
@@ -53,7 +53,7 @@ impl DrawBody {
     }
 }
 
-fn body(state: &State, view: &DrawView) -> DrawBody {
+fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
     DrawBody {
         id: view.id,
         lottery: view.lottery.clone(),
@@ -66,7 +66,7 @@ fn body(state: &State, view: &DrawView) -> DrawBody {
         draw_at: view.times.draw_at,
         tickets_sold: view.sold,
         tickets_available: view.available,
-        prize_fund: view.prize_fund(state.board.jackpot(&view.lottery)),
+        prize_fund: view.prize_fund(state.snapshots.jackpot(&view.lottery)),
         fairness: "none",
         winning_numbers: view.winning.map(|winning| winning.pick),
         cancel_reason: view.cancel_reason.clone(),
@@ -75,7 +75,7 @@ fn body(state: &State, view: &DrawView) -> DrawBody {
 
 /// A draw as it is at this moment.
 pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
-    if let Some(view) = state.board.draw(id) {
+    if let Some(view) = state.snapshots.draw(id) {
         return Ok(body(state, &view));
     }
     let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
@@ -89,13 +89,13 @@ pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
     responses((status = 200, body = DrawBody)),
 )]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let version = state.board.version();
-    if let Some(known) = state.rendered.get(&request, version) {
+    let version = state.snapshots.version();
+    if let Some(known) = state.response_cache.get(&request, version) {
         return Ok(known);
     }
     let id = DrawId(path_id(&request, "draw")?);
-    match state.board.draw(id) {
-        Some(view) => state.rendered.answer(&request, version, &body(&state, &view)),
+    match state.snapshots.draw(id) {
+        Some(view) => state.response_cache.answer(&request, version, &body(&state, &view)),
         None => Ok(HttpResponse::Ok().json(current(&state, id).await?)),
     }
 }
@@ -107,8 +107,8 @@ pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpRe
     responses((status = 200, body = List<DrawBody>)),
 )]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let version = state.board.version();
-    if let Some(known) = state.rendered.get(&request, version) {
+    let version = state.snapshots.version();
+    if let Some(known) = state.response_cache.get(&request, version) {
         return Ok(known);
     }
     let query = Query::of(&request, &["lottery", "status", "limit", "cursor"])?;
@@ -120,13 +120,13 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     let page = query.page::<i64>()?;
     // One more than the page holds tells whether there is a next one.
     let most = usize::try_from(page.limit + 1).unwrap_or(0);
-    if let Some(views) = state.board.newest(&lotteries, &statuses, page.after.map(DrawId), most) {
-        let rows = Rows::cut(views, page.limit, |view| view.id.0);
+    if let Some(views) = state.snapshots.newest(&lotteries, &statuses, page.after.map(DrawId), most) {
+        let rows = PageRows::cut(views, page.limit, |view| view.id.0);
         let list = List::of(rows, |view| body(&state, &view));
-        return state.rendered.answer(&request, version, &list);
+        return state.response_cache.answer(&request, version, &list);
     }
     let rows = draws::list(&state.db, &lotteries, &statuses, page).await?;
-    let list = List::of(rows, |view| match state.board.draw(view.id) {
+    let list = List::of(rows, |view| match state.snapshots.draw(view.id) {
         Some(live) => body(&state, &live),
         None => body(&state, &view),
     });

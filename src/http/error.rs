@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
-use crate::cashier::ToldError;
+use crate::charges::WebhookError;
 use crate::db::{DbError, describe, is_passing};
 use crate::domain::draw::OrderRefusal;
-use crate::domain::record::Refused;
+use crate::domain::record::Refusal;
 use crate::payment::NoticeError;
 
 /// What a client is told to wait, in seconds, when the service is overloaded.
@@ -251,12 +251,12 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         let cause = describe(&error);
         let away = match &error {
-            DbError::Pool(_) | DbError::Silent(_) => true,
+            DbError::Pool(_) | DbError::Timeout(_) => true,
             DbError::Postgres(cause) => is_passing(cause),
             _ => false,
         };
         match error {
-            DbError::Unknown(_) | DbError::SilentWrite(_) => {
+            DbError::Unknown(_) | DbError::WriteTimeout(_) => {
                 Problem::from(SaleError::OutcomeUnknown).because(Some(cause))
             }
             _ if away => Problem::overloaded().because(Some(cause)),
@@ -306,19 +306,19 @@ impl From<OrderRefusal> for Problem {
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Problem {
+impl From<Refusal> for Problem {
+    fn from(refused: Refusal) -> Problem {
         match refused {
-            Refused::InsufficientFunds => {
+            Refusal::InsufficientFunds => {
                 Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
             }
-            Refused::NotPayable => SaleError::NotPayable.into(),
-            error @ Refused::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
-            Refused::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
+            Refusal::NotPayable => SaleError::NotPayable.into(),
+            error @ Refusal::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
+            Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded anew: in a moment it works again.
-            Refused::Overloaded | Refused::Stale => Problem::overloaded(),
-            Refused::Broken => Problem::internal("the database refused a record"),
-            Refused::Replay(_) => Problem::internal("a replay that nobody answered"),
+            Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),
+            Refusal::Rejected => Problem::internal("the database refused a record"),
+            Refusal::Replay(_) => Problem::internal("a replay that nobody answered"),
         }
     }
 }
@@ -330,7 +330,7 @@ impl From<StepRefusal> for Problem {
             StepRefusal::InvalidTransition(status) => {
                 Problem::new(Code::InvalidTransition, format!("the draw is {}", status.as_str()))
             }
-            StepRefusal::Away => Problem::overloaded(),
+            StepRefusal::Unavailable => Problem::overloaded(),
             StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
         }
     }
@@ -347,17 +347,19 @@ impl From<PoolError> for Problem {
     }
 }
 
-impl From<ToldError> for Problem {
-    fn from(error: ToldError) -> Problem {
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Problem {
         match error {
-            ToldError::NoSuchProvider => Problem::not_found("payment provider"),
-            ToldError::Notice(NoticeError::Signature(error)) => Problem::unauthorized(&error.to_string()),
-            ToldError::Notice(NoticeError::Malformed(error)) if error.is_data() => Problem::field("body", error),
-            ToldError::Notice(NoticeError::Malformed(error)) => {
+            WebhookError::NoSuchProvider => Problem::not_found("payment provider"),
+            WebhookError::Notice(NoticeError::Signature(error)) => Problem::unauthorized(&error.to_string()),
+            WebhookError::Notice(NoticeError::Malformed(error)) if error.is_data() => {
+                Problem::field("body", error)
+            }
+            WebhookError::Notice(NoticeError::Malformed(error)) => {
                 Problem::new(Code::MalformedJson, error.to_string())
             }
-            ToldError::Sale(error) => error.into(),
-            ToldError::Db(error) => error.into(),
+            WebhookError::Sale(error) => error.into(),
+            WebhookError::Db(error) => error.into(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! `GET /draws/{id}/events`: what happens to a draw, as server-sent events (WHATWG HTML, section 9.2). Each watcher
-//! looks at the board by itself a few times a second, and only while its client reads: a sale knows nothing of
+//! looks at the snapshots by itself a few times a second, and only while its client reads: a sale knows nothing of
 //! watchers, and who reads slowly misses figures that are old by then, but no status and no number.
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use super::error::Problem;
 use super::query::path_id;
 use super::state::State;
 use crate::db::read::draws;
-use crate::domain::draw::DrawView;
+use crate::domain::draw::DrawSnapshot;
 use crate::domain::id::DrawId;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
@@ -51,12 +51,12 @@ impl Watchers {
 /// What happens to a draw, as server-sent events: `status`, `sales` and `number`. 204 when nothing more will come.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/events", tag = "draws", operation_id = "watch_draw",
-    params(("id" = i64, Path), ("Last-Event-ID" = Option<String>, Header)),
+    params(("id" = i64, Path), ("Last-DrawEvent-ID" = Option<String>, Header)),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 204)),
 )]
 pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
-    let view = match state.board.draw(id) {
+    let view = match state.snapshots.draw(id) {
         Some(view) => view,
         None => Arc::new(draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?),
     };
@@ -86,10 +86,10 @@ struct Watcher {
     state: web::Data<State>,
     id: DrawId,
     /// As it was last seen.
-    view: Arc<DrawView>,
+    view: Arc<DrawSnapshot>,
     /// The last moment that was told. None: not even the first.
-    told: Option<Moment>,
-    sales: Option<Sales>,
+    told: Option<EventId>,
+    sales: Option<SalesEvent>,
     /// Looks without news.
     quiet: u32,
     looks: Interval,
@@ -104,8 +104,8 @@ impl Watcher {
             if self.state.watchers.0.is_closed() {
                 return None;
             }
-            // What the board has forgotten is over, and stays as it was last seen.
-            if let Some(view) = self.state.board.draw(self.id) {
+            // What the snapshots has forgotten is over, and stays as it was last seen.
+            if let Some(view) = self.state.snapshots.draw(self.id) {
                 self.view = view;
             }
             let mut news = String::new();
@@ -117,7 +117,7 @@ impl Watcher {
             let sales = self.sales();
             if self.sales != Some(sales) {
                 self.sales = Some(sales);
-                news.push_str(&Event::Sales(sales).text(None));
+                news.push_str(&DrawEvent::SalesEvent(sales).text(None));
             }
             if !news.is_empty() {
                 self.quiet = 0;
@@ -134,44 +134,46 @@ impl Watcher {
         }
     }
 
-    fn sales(&self) -> Sales {
+    fn sales(&self) -> SalesEvent {
         let view = &self.view;
-        let prize_fund = view.prize_fund(self.state.board.jackpot(&view.lottery));
-        Sales { tickets_sold: view.sold, tickets_available: view.available, prize_fund }
+        let prize_fund = view.prize_fund(self.state.snapshots.jackpot(&view.lottery));
+        SalesEvent { tickets_sold: view.sold, tickets_available: view.available, prize_fund }
     }
 }
 
 /// A moment of a draw's story, and the id of its event: a client that comes again says which it heard last,
 /// and nothing needs to be kept for it. They ascend as the story goes on.
-type Moment = u32;
+type EventId = u32;
 
-const SETTLING: Moment = 3;
+const SETTLING: EventId = 3;
 /// There are at most 64 numbers between.
-const COMPLETED: Moment = 100;
-const CANCELLING: Moment = 200;
-const CANCELLED: Moment = 201;
+const COMPLETED: EventId = 100;
+const CANCELLING: EventId = 200;
+const CANCELLED: EventId = 201;
 
 /// One thing to tell.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Event {
-    Sales(Sales),
+enum DrawEvent {
+    SalesEvent(SalesEvent),
     Status(DrawStatus),
     Number { index: u32, number: u8 },
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-struct Sales {
+struct SalesEvent {
     tickets_sold: i64,
     tickets_available: i64,
     prize_fund: Money,
 }
 
-impl Event {
-    fn text(&self, id: Option<Moment>) -> String {
+impl DrawEvent {
+    fn text(&self, id: Option<EventId>) -> String {
         let (name, body) = match self {
-            Event::Sales(sales) => ("sales", serde_json::json!(sales)),
-            Event::Status(status) => ("status", serde_json::json!({"status": status})),
-            Event::Number { index, number } => ("number", serde_json::json!({"index": index, "number": number})),
+            DrawEvent::SalesEvent(sales) => ("sales", serde_json::json!(sales)),
+            DrawEvent::Status(status) => ("status", serde_json::json!({"status": status})),
+            DrawEvent::Number { index, number } => {
+                ("number", serde_json::json!({"index": index, "number": number}))
+            }
         };
         let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
         format!("{id}event: {name}\ndata: {body}\n\n")
@@ -179,17 +181,18 @@ impl Event {
 }
 
 /// Every moment of this draw's story that has come, in order.
-fn story(view: &DrawView) -> impl Iterator<Item = (Moment, Event)> {
+fn story(view: &DrawSnapshot) -> impl Iterator<Item = (EventId, DrawEvent)> {
     use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
     let last = view.status;
     let cancelled = matches!(last, Cancelling | Cancelled);
     let has_come =
         move |status: DrawStatus| status <= last && cancelled == matches!(status, Cancelling | Cancelled);
-    let status = move |moment: Moment, status: DrawStatus| {
-        has_come(status).then_some((moment, Event::Status(status))).into_iter()
+    let status = move |moment: EventId, status: DrawStatus| {
+        has_come(status).then_some((moment, DrawEvent::Status(status))).into_iter()
     };
     let numbers = view.winning.iter().flat_map(|winning| winning.pick.numbers());
-    let numbers = (1..).zip(numbers).map(|(index, number)| (SETTLING + index, Event::Number { index, number }));
+    let numbers =
+        (1..).zip(numbers).map(|(index, number)| (SETTLING + index, DrawEvent::Number { index, number }));
     status(0, Scheduled)
         .chain(status(1, Open))
         .chain(status(2, Closed))
@@ -201,17 +204,17 @@ fn story(view: &DrawView) -> impl Iterator<Item = (Moment, Event)> {
 }
 
 /// The next moment after that one, if it has come.
-fn next(view: &DrawView, told: Option<Moment>) -> Option<(Moment, Event)> {
+fn next(view: &DrawSnapshot, told: Option<EventId>) -> Option<(EventId, DrawEvent)> {
     story(view).find(|(moment, _)| told.is_none_or(|told| *moment > told))
 }
 
 /// How far the story has come.
-fn reached(view: &DrawView) -> Moment {
+fn reached(view: &DrawSnapshot) -> EventId {
     story(view).last().map_or(0, |(moment, _)| moment)
 }
 
 /// Where the story begins for those who come anew: with the status as it is, and with all the numbers.
-fn before(view: &DrawView) -> Option<Moment> {
+fn before(view: &DrawSnapshot) -> Option<EventId> {
     match view.status {
         DrawStatus::Settling | DrawStatus::Completed => Some(SETTLING - 1),
         _ => reached(view).checked_sub(1),
@@ -221,16 +224,16 @@ fn before(view: &DrawView) -> Option<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::draw::{Times, Winning};
+    use crate::domain::draw::{Times, WinningPick};
     use crate::domain::game::Game;
     use crate::domain::id::LotteryId;
     use crate::domain::money::Share;
 
-    fn view(status: DrawStatus) -> DrawView {
+    fn view(status: DrawStatus) -> DrawSnapshot {
         let time = jiff::Timestamp::UNIX_EPOCH;
         let pick = Game::new(2, 5).unwrap().pick(&[2, 5]).unwrap();
         let drawn = matches!(status, DrawStatus::Settling | DrawStatus::Completed);
-        DrawView {
+        DrawSnapshot {
             id: DrawId(1),
             lottery: LotteryId("2of5".to_owned()),
             number: 1,
@@ -240,21 +243,21 @@ mod tests {
             times: Times { sales_open_at: None, sales_close_at: time, draw_at: time },
             sold: 0,
             available: 0,
-            winning: drawn.then_some(Winning { pick, jackpot: Money::ZERO }),
+            winning: drawn.then_some(WinningPick { pick, jackpot: Money::ZERO }),
             cancel_reason: None,
         }
     }
 
     /// All that is told from there on.
-    fn told(status: DrawStatus, mut from: Option<Moment>) -> Vec<String> {
+    fn told(status: DrawStatus, mut from: Option<EventId>) -> Vec<String> {
         let view = view(status);
         let mut told = Vec::new();
         while let Some((moment, event)) = next(&view, from) {
             from = Some(moment);
             told.push(match event {
-                Event::Status(status) => status.as_str().to_owned(),
-                Event::Number { index, number } => format!("{index}:{number}"),
-                Event::Sales(_) => "sales".to_owned(),
+                DrawEvent::Status(status) => status.as_str().to_owned(),
+                DrawEvent::Number { index, number } => format!("{index}:{number}"),
+                DrawEvent::SalesEvent(_) => "sales".to_owned(),
             });
         }
         assert_eq!(from, Some(reached(&view)));

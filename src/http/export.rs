@@ -12,14 +12,14 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::caller::Caller;
+use super::auth_user::AuthUser;
 use super::error::Problem;
 use super::query::Query;
 use super::state::State;
-use crate::db::read::export::{Export, Table};
-use crate::domain::audit::{Action, Deed, Subject};
+use crate::db::read::export::{Export, ExportTable};
+use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
-use crate::export::{self, ExportError, Format, Lines, TextFile};
+use crate::export::{self, ExportError, ExportFormat, Lines, TextFile};
 
 /// Exports at once: each holds a snapshot and a connection of its own.
 const MAX_EXPORTS: usize = 4;
@@ -43,8 +43,8 @@ impl Default for Exports {
 #[utoipa::path(
     get, path = "/api/v1/admin/export/{table}", tag = "admin", operation_id = "export_table",
     params(
-        ("table" = inline(Table), Path),
-        ("format" = inline(Option<Format>), Query, description = "CSV if not given."),
+        ("table" = inline(ExportTable), Path),
+        ("format" = inline(Option<ExportFormat>), Query, description = "CSV if not given."),
         ("draw_id" = Option<i64>, Query),
     ),
     security(("bearer" = [])),
@@ -55,14 +55,14 @@ impl Default for Exports {
 )]
 pub async fn export(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let table = request.match_info().get("table").and_then(Table::parse);
+    let table = request.match_info().get("table").and_then(ExportTable::parse);
     let table = table.ok_or_else(|| Problem::not_found("table"))?;
     let query = Query::of(&request, &["format", "draw_id"])?;
-    let formats = query.all("format", Format::parse, "must be csv, ndjson or xlsx")?;
-    let format = formats.last().copied().unwrap_or(Format::Csv);
+    let formats = query.all("format", ExportFormat::parse, "must be csv, ndjson or xlsx")?;
+    let format = formats.last().copied().unwrap_or(ExportFormat::Csv);
     let draw = query.all("draw_id", |text| text.parse().ok(), "must be a draw's id")?.pop().map(DrawId);
 
     let place = state.exports.0.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
@@ -71,7 +71,7 @@ pub async fn export(
     let export = export.ok_or_else(|| Problem::not_found("draw"))?;
     let (action, subject, at) = (Action::Export, Subject::Table(table.as_str()), state.clock.now());
     let detail = json!({ "format": format.as_str(), "draw_id": draw });
-    state.persistence.record(&Deed { actor: Some(caller.user), action, subject, detail, at }).await?;
+    state.persistence.record(&AuditEntry { actor: Some(auth.user), action, subject, detail, at }).await?;
 
     let of = draw.map(|draw| format!("-draw-{draw}")).unwrap_or_default();
     let (name, at) = (table.as_str(), state.clock.now().strftime("%Y%m%dT%H%M%SZ"));
@@ -79,9 +79,9 @@ pub async fn export(
     let mut response = HttpResponse::Ok();
     response.content_type(format.content_type()).insert_header((CONTENT_DISPOSITION, disposition));
     Ok(match format {
-        Format::Csv => response.streaming(text(TextFile::new(export, Lines::Csv), place)),
-        Format::Ndjson => response.streaming(text(TextFile::new(export, Lines::Ndjson), place)),
-        Format::Xlsx => {
+        ExportFormat::Csv => response.streaming(text(TextFile::new(export, Lines::Csv), place)),
+        ExportFormat::Ndjson => response.streaming(text(TextFile::new(export, Lines::Ndjson), place)),
+        ExportFormat::Xlsx => {
             // Only when it is whole is it known that it could be made.
             let file = export::workbook(export, |_| {}).await.map_err(Problem::internal)?;
             let length = file.metadata().map_err(Problem::internal)?.len();
@@ -90,14 +90,14 @@ pub async fn export(
     })
 }
 
-type Piece = Result<Bytes, ExportError>;
+type ChunkResult = Result<Bytes, ExportError>;
 
-fn text(file: TextFile, place: OwnedSemaphorePermit) -> impl Stream<Item = Piece> {
+fn text(file: TextFile, place: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
     let next = async |file: &mut TextFile| file.piece().await.transpose();
     sent(file, place, next)
 }
 
-fn pieces(file: std::fs::File, place: OwnedSemaphorePermit) -> impl Stream<Item = Piece> {
+fn pieces(file: std::fs::File, place: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
     let next = async |file: &mut tokio::fs::File| {
         let mut piece = vec![0; READ];
         match file.read(&mut piece).await {
@@ -118,7 +118,7 @@ fn sent<F: 'static>(
     mut file: F,
     place: OwnedSemaphorePermit,
     next: impl AsyncFn(&mut F) -> Option<Result<Vec<u8>, ExportError>> + 'static,
-) -> impl Stream<Item = Piece> {
+) -> impl Stream<Item = ChunkResult> {
     let (pieces, taken) = mpsc::channel(PIECES);
     actix_web::rt::spawn(async move {
         while let Some(piece) = next(&mut file).await {

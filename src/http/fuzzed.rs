@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::error::Problem;
 use super::query::{List, Query};
 use super::{admin, auth, body, idempotency, payments, tickets, users, wallet};
-use crate::db::read::Rows;
+use crate::db::read::PageRows;
 
 /// What is no body of a call, for each call that takes one without a key.
 pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
@@ -27,7 +27,7 @@ pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
         body::parse::<auth::Refresh>(bytes).err(),
         body::parse::<auth::ChangePassword>(bytes).err(),
         body::parse::<auth::ResetPassword>(bytes).err(),
-        body::parse::<users::Change>(bytes).err(),
+        body::parse::<users::UserChange>(bytes).err(),
         body::parse::<admin::RescheduleBody>(bytes).err(),
         body::parse::<admin::CancelBody>(bytes).err(),
         body::parse(bytes).and_then(times).err(),
@@ -38,10 +38,10 @@ pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
 pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
     fn read<T: DeserializeOwned + Serialize, P>(
         bytes: &[u8],
-        judge: impl Fn(&T) -> Result<P, Problem>,
+        apply: impl Fn(&T) -> Result<P, Problem>,
     ) -> Result<Vec<u8>, Problem> {
         let body: T = body::parse(bytes)?;
-        judge(&body)?;
+        apply(&body)?;
         serde_json::to_vec(&body).map_err(Problem::internal)
     }
     vec![
@@ -57,7 +57,7 @@ pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
 pub fn pages(request: &HttpRequest) -> [Result<(Option<String>, i64), Problem>; 3] {
     fn page<C: FromStr + Display>(request: &HttpRequest) -> Result<(Option<String>, i64), Problem> {
         let page = Query::of(request, &["limit", "cursor"])?.page::<C>()?;
-        let list = List::of(Rows { items: Vec::<()>::new(), next: page.after }, |row| row);
+        let list = List::of(PageRows { items: Vec::<()>::new(), next: page.after }, |row| row);
         Ok((list.next_cursor, page.limit))
     }
     [page::<i64>(request), page::<usize>(request), page::<Uuid>(request)]

@@ -16,10 +16,10 @@ use uuid::Uuid;
 use super::error::{Code, Problem};
 use super::state::State;
 use super::tickets;
-use crate::actors::draws::Hold;
+use crate::actors::draws::WorkGuard;
 use crate::db::read::{keys, payments};
 use crate::domain::id::UserId;
-use crate::domain::record::{Kept, Key, KeyId, short};
+use crate::domain::record::{Key, KeyId, StoredAnswer, short};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -38,49 +38,49 @@ pub struct KeyHeader {
 
 /// The keys that requests are being worked on with. Bounded by the requests in flight.
 #[derive(Clone, Default)]
-pub struct InFlight(Arc<Mutex<HashSet<KeyId>>>);
+pub struct KeysInProgress(Arc<Mutex<HashSet<KeyId>>>);
 
 /// A key is being worked on for as long as this lives, or what it was held for.
-pub struct Working {
-    place: Option<Arc<Place>>,
+pub struct KeyGuard {
+    place: Option<Arc<KeyLock>>,
     pub key: Option<Key>,
 }
 
-impl Working {
+impl KeyGuard {
     /// Keeps the key in progress for something that may outlive its request.
-    pub fn hold(&self) -> Hold {
+    pub fn hold(&self) -> WorkGuard {
         self.place.clone().map(|place| place as _)
     }
 }
 
 /// The place that a key takes while it is worked on.
-struct Place {
-    in_flight: InFlight,
+struct KeyLock {
+    in_flight: KeysInProgress,
     key: KeyId,
 }
 
-impl Drop for Place {
+impl Drop for KeyLock {
     fn drop(&mut self) {
         self.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
 /// Takes up the request's key, if it has one: refused while the first with it still runs.
-pub fn take_up(
+pub fn acquire(
     state: &State,
     request: &HttpRequest,
     user: UserId,
     body: &impl Serialize,
-) -> Result<Working, Problem> {
+) -> Result<KeyGuard, Problem> {
     let Some(text) = read(request)? else {
-        return Ok(Working { place: None, key: None });
+        return Ok(KeyGuard { place: None, key: None });
     };
     let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
     if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
         return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
     }
-    let place = Place { in_flight: state.keys.clone(), key: key.id };
-    Ok(Working { place: Some(Arc::new(place)), key: Some(key) })
+    let place = KeyLock { in_flight: state.keys.clone(), key: key.id };
+    Ok(KeyGuard { place: Some(Arc::new(place)), key: Some(key) })
 }
 
 /// The key as it was sent.
@@ -106,12 +106,12 @@ pub async fn first_answer(state: &State, key: Option<&Key>) -> Result<Option<Htt
     match keys::one(&state.db, key.id).await? {
         None => Ok(None),
         Some(kept) if kept.request == key.request => Ok(Some(replay(state, key.user, kept).await?)),
-        Some(_) => Err(crate::domain::record::Refused::KeyReused.into()),
+        Some(_) => Err(crate::domain::record::Refusal::KeyReused.into()),
     }
 }
 
 /// The first answer again.
-pub async fn replay(state: &State, user: UserId, kept: Kept) -> Result<HttpResponse, Problem> {
+pub async fn replay(state: &State, user: UserId, kept: StoredAnswer) -> Result<HttpResponse, Problem> {
     let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
     response.insert_header((REPLAYED, "true"));

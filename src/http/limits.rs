@@ -23,11 +23,11 @@ pub struct Rate {
 }
 
 /// Every rate limit of the service.
-pub struct Limits {
-    logins: Window<IpAddr>,
-    login_failures: Window<String>,
-    registrations: Window<IpAddr>,
-    purchases: Window<UserId>,
+pub struct RateLimits {
+    logins: RateWindow<IpAddr>,
+    login_failures: RateWindow<String>,
+    registrations: RateWindow<IpAddr>,
+    purchases: RateWindow<UserId>,
 }
 
 /// The rates, as configured.
@@ -39,14 +39,14 @@ pub struct Rates {
     pub purchases: Rate,
 }
 
-impl Limits {
+impl RateLimits {
     /// None: no limits at all.
-    pub fn new(rates: Option<Rates>) -> Limits {
-        Limits {
-            logins: Window::new(rates.map(|rates| rates.logins)),
-            login_failures: Window::new(rates.map(|rates| rates.login_failures)),
-            registrations: Window::new(rates.map(|rates| rates.registrations)),
-            purchases: Window::new(rates.map(|rates| rates.purchases)),
+    pub fn new(rates: Option<Rates>) -> RateLimits {
+        RateLimits {
+            logins: RateWindow::new(rates.map(|rates| rates.logins)),
+            login_failures: RateWindow::new(rates.map(|rates| rates.login_failures)),
+            registrations: RateWindow::new(rates.map(|rates| rates.registrations)),
+            purchases: RateWindow::new(rates.map(|rates| rates.purchases)),
         }
     }
 
@@ -77,14 +77,14 @@ impl Limits {
 }
 
 /// Counts by key within a window that begins with the first.
-struct Window<K> {
+struct RateWindow<K> {
     rate: Option<Rate>,
     counts: Mutex<HashMap<K, (u32, Timestamp)>>,
 }
 
-impl<K: Eq + Hash> Window<K> {
-    fn new(rate: Option<Rate>) -> Window<K> {
-        Window { rate, counts: Mutex::default() }
+impl<K: Eq + Hash> RateWindow<K> {
+    fn new(rate: Option<Rate>) -> RateWindow<K> {
+        RateWindow { rate, counts: Mutex::default() }
     }
 
     /// Counts one more, unless that is too many.
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_window_lets_so_many_through_and_opens_again() {
         let rate = Rate { count: 2, within: SignedDuration::from_secs(60) };
-        let window = Window::new(Some(rate));
+        let window = RateWindow::new(Some(rate));
         let start = Timestamp::UNIX_EPOCH;
         assert!(window.count("ann", start).is_ok());
         assert!(window.look(&"ann", start).is_ok());
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_nothing_is_counted() {
-        let window = Window::new(None);
+        let window = RateWindow::new(None);
         assert!((0..1000).all(|_| window.count((), Timestamp::UNIX_EPOCH).is_ok()));
     }
 }

@@ -75,7 +75,7 @@ const VERSION: u64 = 0;
     responses((status = 200, body = List<LotteryBody>)),
 )]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    if let Some(known) = state.rendered.get(&request, VERSION) {
+    if let Some(known) = state.response_cache.get(&request, VERSION) {
         return Ok(known);
     }
     let page = Query::of(&request, &["limit", "cursor"])?.page::<usize>()?;
@@ -83,8 +83,8 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     let to = state.lotteries.len().min(from + usize::try_from(page.limit).unwrap_or(0));
     let items = state.lotteries[from..to].iter().map(|lottery| body(lottery, state.currency)).collect();
     let next = (to < state.lotteries.len()).then_some(to);
-    let list = List::of(crate::db::read::Rows { items, next }, |lottery| lottery);
-    state.rendered.answer(&request, VERSION, &list)
+    let list = List::of(crate::db::read::PageRows { items, next }, |lottery| lottery);
+    state.response_cache.answer(&request, VERSION, &list)
 }
 
 /// One lottery.

@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
 
 use super::state::State;
-use crate::actors::persistence::Meters;
+use crate::actors::persistence::WriterMetrics;
 use crate::domain::lottery::DrawStatus;
 
 const REQUESTS: &str = "lottery_http_requests_total";
@@ -71,9 +71,9 @@ impl Metrics {
     }
 
     /// What the writer measures itself by.
-    pub fn writer(&self) -> Meters {
+    pub fn writer(&self) -> WriterMetrics {
         let histogram = |name| self.recorder.register_histogram(&Key::from_static_name(name), &METADATA);
-        Meters {
+        WriterMetrics {
             batch: histogram(BATCH),
             commit: histogram(COMMIT),
             queue: self.recorder.register_gauge(&Key::from_static_name(QUEUE), &METADATA),
@@ -168,9 +168,9 @@ fn name(method: &Method) -> &'static str {
 )]
 pub async fn show(state: web::Data<State>) -> HttpResponse {
     let metrics = &state.metrics;
-    metrics.in_flight.set(state.draws.taken_places() as f64);
+    metrics.in_flight.set(state.draws.orders_in_flight() as f64);
     for (gauge, status) in metrics.draws.iter().zip(DrawStatus::ALL) {
-        gauge.set(state.board.count(status) as f64);
+        gauge.set(state.snapshots.count(status) as f64);
     }
     let pool = state.db.connections();
     for (gauge, connections) in metrics.connections.iter().zip([pool.open, pool.idle, pool.waited_for]) {

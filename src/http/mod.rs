@@ -4,8 +4,8 @@
 mod address;
 mod admin;
 mod auth;
+mod auth_user;
 mod body;
-mod caller;
 mod docs;
 mod draws;
 mod error;
@@ -22,7 +22,7 @@ mod metrics;
 mod openapi;
 mod payments;
 mod query;
-mod rendered;
+mod response_cache;
 mod state;
 mod tickets;
 mod trace;
@@ -38,11 +38,11 @@ use actix_web::{HttpRequest, ResponseError};
 pub use address::Proxies;
 pub use events::Watchers;
 pub use export::Exports;
-pub use idempotency::InFlight;
-pub use limits::{Limits, Rate, Rates};
+pub use idempotency::KeysInProgress;
+pub use limits::{Rate, RateLimits, Rates};
 pub use metrics::Metrics;
 pub use openapi::document;
-pub use rendered::Rendered;
+pub use response_cache::ResponseCache;
 pub use state::State;
 pub use trace::trace;
 
@@ -80,10 +80,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/wallet/transfers", "GET").route(web::get().to(wallet::transfers)))
         .service(resource("/wallet/deposits", "POST").route(web::post().to(wallet::deposit)))
         .service(resource("/wallet/withdrawals", "POST").route(web::post().to(wallet::withdraw)))
-        .service(resource("/webhooks/payments/{provider}", "POST").route(web::post().to(webhooks::told)))
+        .service(resource("/webhooks/payments/{provider}", "POST").route(web::post().to(webhooks::notice)))
         .service(
             web::scope("/admin")
-                .wrap(actix_web::middleware::from_fn(caller::admins_only))
+                .wrap(actix_web::middleware::from_fn(auth_user::admins_only))
                 .service(resource("/draws", "POST").route(web::post().to(admin::create)))
                 .service(resource("/draws/{id}", "PATCH").route(web::patch().to(admin::reschedule)))
                 .service(resource("/draws/{id}/tickets", "GET").route(web::get().to(admin::tickets)))

@@ -63,7 +63,7 @@ use super::{
         wallet::transfers,
         wallet::deposit,
         wallet::withdraw,
-        webhooks::told,
+        webhooks::notice,
         admin::create,
         admin::reschedule,
         admin::tickets,

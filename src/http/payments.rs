@@ -4,10 +4,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::error::Problem;
-use super::idempotency::{self, KeyHeader, Working};
+use super::idempotency::{self, KeyGuard, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use super::tickets::refused;
@@ -26,11 +26,11 @@ use crate::payment::CardToken;
 )]
 pub async fn list(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<List<Payment>>, Problem> {
     let page = Query::of(&request, &["limit", "cursor"])?.page()?;
-    let rows = payments::list(&state.db, state.currency, caller.user, page).await?;
+    let rows = payments::list(&state.db, state.currency, auth.user, page).await?;
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
@@ -43,11 +43,11 @@ pub async fn list(
 )]
 pub async fn one(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<Payment>, Problem> {
     let id = PaymentId(path_id(&request, "payment")?);
-    let view = payments::one(&state.db, state.currency, caller.user, id).await?;
+    let view = payments::one(&state.db, state.currency, auth.user, id).await?;
     view.map(|view| web::Json(view.payment)).ok_or_else(|| Problem::not_found("payment"))
 }
 
@@ -73,7 +73,7 @@ pub enum PayBody {
 )]
 pub async fn pay(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<PayBody>,
 ) -> Result<HttpResponse, Problem> {
@@ -82,32 +82,32 @@ pub async fn pay(
         PayBody::Wallet {} => None,
         PayBody::Card { token } => Some(card(&state, token)?),
     };
-    let view = payments::one(&state.db, state.currency, caller.user, id).await?;
+    let view = payments::one(&state.db, state.currency, auth.user, id).await?;
     let view = view.ok_or_else(|| Problem::not_found("payment"))?;
-    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
     let paid = match (view.draw, card) {
         (None, _) => Err(SaleError::NotPayable),
-        (Some(draw), None) => state.draws.pay(draw, caller.user, id, working.key, working.hold()).await,
+        (Some(draw), None) => state.draws.pay(draw, auth.user, id, guard.key, guard.hold()).await,
         (Some(draw), Some(card)) => {
             // Before a card is charged the key must be known to be new.
-            if let Some(first) = idempotency::first_answer(&state, working.key.as_ref()).await? {
+            if let Some(first) = idempotency::first_answer(&state, guard.key.as_ref()).await? {
                 return Ok(first);
             }
-            let (cashier, key) = (state.cashier.clone(), working.key);
-            let charge = async move { cashier.charge(draw, caller.user, id, card, key).await };
-            seen_through(&state, &working, charge).await
+            let (charges, key) = (state.charges.clone(), guard.key);
+            let charge = async move { charges.charge(draw, auth.user, id, card, key).await };
+            run_to_completion(&state, &guard, charge).await
         }
     };
     match paid {
         Ok(payment) => Ok(HttpResponse::Ok().json(payment)),
-        Err(error) => refused(&state, &working, error).await,
+        Err(error) => refused(&state, &guard, error).await,
     }
 }
 
 /// A card that the provider may know.
 pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
     let card = CardToken::parse(token).map_err(|error| Problem::field("token", error))?;
-    if state.cashier.knows(&card) {
+    if state.charges.knows(&card) {
         Ok(card)
     } else {
         Err(Problem::field("token", "the payment provider knows no such card token"))
@@ -116,18 +116,18 @@ pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
 
 /// Waits for a charge, or whatever else becomes of money, as for anything else. A client that hangs up, or has
 /// waited for long enough, must not leave it half told: it goes on, and its key is in progress until its end.
-pub async fn seen_through(
+pub async fn run_to_completion(
     state: &State,
-    working: &Working,
+    guard: &KeyGuard,
     moves: impl Future<Output = Result<Payment, SaleError>> + 'static,
 ) -> Result<Payment, SaleError> {
-    let (patience, hold) = (state.draws.patience(), working.hold());
+    let (outcome_deadline, hold) = (state.draws.outcome_deadline(), guard.hold());
     let moves = actix_web::rt::spawn(async move {
         let moved = moves.await;
         drop(hold);
         moved
     });
-    match tokio::time::timeout_at(patience.into(), moves).await {
+    match tokio::time::timeout_at(outcome_deadline.into(), moves).await {
         Ok(Ok(moved)) => moved,
         _ => Err(SaleError::OutcomeUnknown),
     }

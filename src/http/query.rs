@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
-use crate::db::read::{Page, Rows};
+use crate::db::read::{Page, PageRows};
 
 /// The largest page, and the page of those who do not say.
 const MAX_PAGE: i64 = 200;
@@ -89,7 +89,7 @@ pub struct List<T> {
 
 impl<T> List<T> {
     /// Of rows, each put into the contract's words.
-    pub fn of<R, C: Display>(rows: Rows<R, C>, words: impl FnMut(R) -> T) -> List<T> {
+    pub fn of<R, C: Display>(rows: PageRows<R, C>, words: impl FnMut(R) -> T) -> List<T> {
         let next_cursor = rows.next.map(|cursor| URL_SAFE_NO_PAD.encode(cursor.to_string()));
         List { items: rows.items.into_iter().map(words).collect(), next_cursor }
     }
@@ -125,7 +125,7 @@ mod tests {
 
         #[test]
         fn a_cursor_leads_back_to_where_it_came_from(id: i64) {
-            let list = List::of(Rows { items: vec![()], next: Some(id) }, |row| row);
+            let list = List::of(PageRows { items: vec![()], next: Some(id) }, |row| row);
             let query = format!("limit=7&cursor={}", list.next_cursor.unwrap());
             prop_assert_eq!(page::<i64>(&query).map(|page| (page.after, page.limit)), Some((Some(id), 7)));
         }

@@ -1,10 +1,10 @@
 //! What the handlers work with: handles to the rooms below, shared by all workers.
 
-use crate::actors::board::Board;
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
+use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::{Hasher, Standings, Tokens};
-use crate::cashier::Cashier;
+use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::domain::lottery::Lottery;
@@ -13,17 +13,17 @@ use crate::domain::money::Currency;
 use super::address::Proxies;
 use super::events::Watchers;
 use super::export::Exports;
-use super::idempotency::InFlight;
-use super::limits::Limits;
+use super::idempotency::KeysInProgress;
+use super::limits::RateLimits;
 use super::metrics::Metrics;
-use super::rendered::Rendered;
+use super::response_cache::ResponseCache;
 
 /// One for the whole service.
 pub struct State {
     pub db: Db,
     pub draws: Draws,
     pub persistence: Persistence,
-    pub board: Board,
+    pub snapshots: DrawSnapshots,
     pub clock: Clock,
     pub tokens: Tokens,
     /// How long a refresh token is good for.
@@ -35,12 +35,12 @@ pub struct State {
     /// As configured, in their order.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,
-    pub cashier: Cashier,
-    pub limits: Limits,
+    pub charges: Charges,
+    pub limits: RateLimits,
     pub proxies: Proxies,
     pub metrics: Metrics,
-    pub keys: InFlight,
+    pub keys: KeysInProgress,
     pub exports: Exports,
     pub watchers: Watchers,
-    pub rendered: Rendered,
+    pub response_cache: ResponseCache,
 }

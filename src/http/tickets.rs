@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::error::{FieldError, Problem};
-use super::idempotency::{self, KeyHeader, Working};
+use super::idempotency::{self, KeyGuard, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{Ordered, SaleError};
+use crate::actors::draws::{PlacedOrder, SaleError};
 use crate::db::read::payments::PaymentView;
 use crate::db::read::tickets;
-use crate::domain::draw::AskLine;
+use crate::domain::draw::LineRequest;
 use crate::domain::id::{DrawId, PoolTicketId, TicketId, UserId};
 use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
-use crate::domain::record::Refused;
+use crate::domain::record::Refusal;
 use crate::domain::ticket::{Ticket, TicketStatus};
 
 /// The most lines in one order.
@@ -34,13 +34,13 @@ pub struct OrderBody {
     #[schema(min_items = 1, max_items = 100)]
     tickets: Vec<LineBody>,
     #[serde(default)]
-    payment: When,
+    payment: PaymentTime,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Default, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = PaymentTime)]
-enum When {
+enum PaymentTime {
     Wallet,
     #[default]
     Later,
@@ -58,18 +58,18 @@ struct LineBody {
 
 impl LineBody {
     /// Exactly one way to choose.
-    fn parse(&self) -> Option<AskLine> {
+    fn parse(&self) -> Option<LineRequest> {
         match (&self.numbers, self.quick_pick, self.pool_ticket_id, self.from_pool) {
-            (Some(numbers), None, None, None) => Some(AskLine::Numbers(numbers.clone())),
-            (None, Some(true), None, None) => Some(AskLine::QuickPick),
-            (None, None, Some(id), None) => Some(AskLine::PoolTicket(PoolTicketId(id))),
-            (None, None, None, Some(true)) => Some(AskLine::FromPool),
+            (Some(numbers), None, None, None) => Some(LineRequest::Numbers(numbers.clone())),
+            (None, Some(true), None, None) => Some(LineRequest::QuickPick),
+            (None, None, Some(id), None) => Some(LineRequest::PoolTicket(PoolTicketId(id))),
+            (None, None, None, Some(true)) => Some(LineRequest::FromPool),
             _ => None,
         }
     }
 }
 
-pub fn parse(body: &OrderBody) -> Result<Vec<AskLine>, Problem> {
+pub fn parse(body: &OrderBody) -> Result<Vec<LineRequest>, Problem> {
     if !(1..=MAX_LINES).contains(&body.tickets.len()) {
         return Err(Problem::field("tickets", format!("must be 1 to {MAX_LINES} lines")));
     }
@@ -90,7 +90,7 @@ pub fn parse(body: &OrderBody) -> Result<Vec<AskLine>, Problem> {
 /// What an order made.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Ordered)]
-pub struct OrderedBody {
+pub struct OrderResponse {
     payment: Payment,
     tickets: Vec<Ticket>,
 }
@@ -102,24 +102,24 @@ pub struct OrderedBody {
     request_body = OrderBody,
     security(("bearer" = [])),
     responses(
-        (status = 201, body = OrderedBody),
+        (status = 201, body = OrderResponse),
         (status = "default", description = "insufficient_funds draw_not_open ticket_unavailable pool_empty rate_limited"),
     ),
 )]
 pub async fn order(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<OrderBody>,
 ) -> Result<HttpResponse, Problem> {
     let draw = DrawId(path_id(&request, "draw")?);
     let lines = parse(&body)?;
-    state.limits.purchase(caller.user, state.clock.now())?;
-    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let pay_now = body.payment == When::Wallet;
-    match state.draws.order(draw, caller.user, lines, pay_now, working.key, working.hold()).await {
+    state.limits.purchase(auth.user, state.clock.now())?;
+    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
+    let pay_now = body.payment == PaymentTime::Wallet;
+    match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {
         Ok(ordered) => Ok(HttpResponse::Created().json(ordered_body(&state, ordered)?)),
-        Err(error) => refused(&state, &working, error).await,
+        Err(error) => refused(&state, &guard, error).await,
     }
 }
 
@@ -127,13 +127,13 @@ pub async fn order(
 /// Boxed: what it may have to read would make the future of every order four times as large.
 pub fn refused<'a>(
     state: &'a State,
-    working: &'a Working,
+    guard: &'a KeyGuard,
     error: SaleError,
 ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
     async move {
-        match (error, &working.key) {
+        match (error, &guard.key) {
             // It is written: whatever keeps us from reading it, "nothing was taken" would be false.
-            (SaleError::Refused(Refused::Replay(kept)), Some(key)) => {
+            (SaleError::Refused(Refusal::Replay(kept)), Some(key)) => {
                 let unknown = |problem: Problem| {
                     Problem::from(SaleError::OutcomeUnknown).because(problem.cause().map(str::to_owned))
                 };
@@ -149,8 +149,8 @@ pub fn refused<'a>(
     .boxed_local()
 }
 
-fn ordered_body(state: &State, ordered: Ordered) -> Result<OrderedBody, Problem> {
-    let Ordered { order, first_number } = ordered;
+fn ordered_body(state: &State, ordered: PlacedOrder) -> Result<OrderResponse, Problem> {
+    let PlacedOrder { order, first_number } = ordered;
     let paid = first_number.is_some();
     let amount = order.price.checked_mul(order.lines.len() as u64);
     let payment = Payment {
@@ -181,11 +181,11 @@ fn ordered_body(state: &State, ordered: Ordered) -> Result<OrderedBody, Problem>
         created_at: order.at,
     };
     let tickets = (0..).zip(order.lines).map(ticket).collect();
-    Ok(OrderedBody { payment, tickets })
+    Ok(OrderResponse { payment, tickets })
 }
 
 /// An order's first answer, rebuilt from its rows: whatever has happened since is left out.
-pub async fn first_answer(state: &State, user: UserId, view: PaymentView) -> Result<OrderedBody, Problem> {
+pub async fn first_answer(state: &State, user: UserId, view: PaymentView) -> Result<OrderResponse, Problem> {
     let mut tickets = tickets::of_payment(&state.db, user, view.payment.id).await?;
     let until: Option<Timestamp> = view.reserved_until;
     for ticket in &mut tickets {
@@ -206,7 +206,7 @@ pub async fn first_answer(state: &State, user: UserId, view: PaymentView) -> Res
         updated_at: view.payment.created_at,
         ..view.payment
     };
-    Ok(OrderedBody { payment, tickets })
+    Ok(OrderResponse { payment, tickets })
 }
 
 /// One's own tickets, newest first.
@@ -218,13 +218,13 @@ pub async fn first_answer(state: &State, user: UserId, view: PaymentView) -> Res
 )]
 pub async fn list(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<List<Ticket>>, Problem> {
     let query = Query::of(&request, &["draw_id", "status", "limit", "cursor"])?;
     let draws = query.all("draw_id", |text| text.parse().ok(), "must be a draw's id")?;
     let statuses = query.all("status", TicketStatus::parse, "must be a ticket's status, such as paid")?;
-    let rows = tickets::list(&state.db, caller.user, &draws, &statuses, query.page()?).await?;
+    let rows = tickets::list(&state.db, auth.user, &draws, &statuses, query.page()?).await?;
     Ok(web::Json(List::of(rows, |ticket| ticket)))
 }
 
@@ -237,11 +237,11 @@ pub async fn list(
 )]
 pub async fn one(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<Ticket>, Problem> {
     let id = TicketId(path_id(&request, "ticket")?);
-    let view = tickets::one(&state.db, caller.user, id).await?;
+    let view = tickets::one(&state.db, auth.user, id).await?;
     view.map(|view| web::Json(view.ticket)).ok_or_else(|| Problem::not_found("ticket"))
 }
 
@@ -254,14 +254,14 @@ pub async fn one(
 )]
 pub async fn give_back(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let id = TicketId(path_id(&request, "ticket")?);
-    let view = tickets::one(&state.db, caller.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))?;
+    let view = tickets::one(&state.db, auth.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))?;
     if view.ticket.status != TicketStatus::Reserved {
         return Err(SaleError::NotReserved.into());
     }
-    state.draws.give_back(view.ticket.draw_id, caller.user, view.payment, id).await?;
+    state.draws.give_back(view.ticket.draw_id, auth.user, view.payment, id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -7,18 +7,18 @@ use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::error::{Code, Problem};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::persistence::Unchanged;
+use crate::actors::persistence::UserChangeRefusal;
 use crate::auth::OpaqueToken;
 use crate::db::read::users::{self, User};
 use crate::db::read::wallet;
 use crate::domain::id::UserId;
 use crate::domain::money::{Currency, Money};
-use crate::domain::user::{Role, Status};
+use crate::domain::user::{Role, UserStatus};
 
 /// The longest part of a name or an address that is looked for.
 const MAX_QUERY: usize = 254;
@@ -28,7 +28,7 @@ const MAX_QUERY: usize = 254;
     get, path = "/api/v1/admin/users", tag = "admin", operation_id = "list_users",
     params(
         ("query" = Option<String>, Query, description = "A part of a username or an email address."),
-        ("status" = Option<Vec<Status>>, Query),
+        ("status" = Option<Vec<UserStatus>>, Query),
         ("role" = Option<Vec<Role>>, Query),
         PageParams,
     ),
@@ -40,7 +40,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
     let legal = |text: &str| (text.len() <= MAX_QUERY && !text.contains('\0')).then(|| text.trim().to_owned());
     let parts = query.all("query", legal, "must be a part of a username or an email address")?;
     let part = parts.last().filter(|part| !part.is_empty());
-    let statuses = query.all("status", Status::parse, "must be active or blocked")?;
+    let statuses = query.all("status", UserStatus::parse, "must be active or blocked")?;
     let roles = query.all("role", Role::parse, "must be player or admin")?;
     let rows = users::list(&state.db, part.map(String::as_str), &statuses, &roles, query.page()?).await?;
     Ok(web::Json(List::of(rows, |user| user)))
@@ -49,7 +49,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
 /// A user with what the wallet holds.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FundedUser)]
-pub struct Funded {
+pub struct FundedUser {
     #[serde(flatten)]
     user: User,
     balance: Money,
@@ -61,20 +61,20 @@ pub struct Funded {
     get, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "get_user",
     params(("id" = i64, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = Funded)),
+    responses((status = 200, body = FundedUser)),
 )]
-pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<Funded>, Problem> {
+pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<FundedUser>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let user = users::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("user"))?;
     let balance = wallet::balance(&state.db, id).await?;
-    Ok(web::Json(Funded { user, balance, currency: state.currency }))
+    Ok(web::Json(FundedUser { user, balance, currency: state.currency }))
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange, example = json!({"status": "blocked"}))]
-pub struct Change {
-    status: Option<Status>,
+pub struct UserChange {
+    status: Option<UserStatus>,
     role: Option<Role>,
 }
 
@@ -82,31 +82,33 @@ pub struct Change {
 #[utoipa::path(
     patch, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "change_user",
     params(("id" = i64, Path)),
-    request_body = Change,
+    request_body = UserChange,
     security(("bearer" = [])),
     responses((status = 200, body = User), (status = "default", description = "last_admin")),
 )]
 pub async fn change(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
-    Body(body): Body<Change>,
+    Body(body): Body<UserChange>,
 ) -> Result<web::Json<User>, Problem> {
     let id = UserId(path_id(&request, "user")?);
-    let changed = state.persistence.change_user(id, body.status, body.role, caller.user, state.clock.now()).await;
+    let changed = state.persistence.change_user(id, body.status, body.role, auth.user, state.clock.now()).await;
     // Before anybody is answered, and also when it is not known whether it was done.
     state.standings.forget(id);
     match changed? {
         Ok(user) => Ok(web::Json(user)),
-        Err(Unchanged::NoSuchUser) => Err(Problem::not_found("user")),
-        Err(Unchanged::LastAdmin) => Err(Problem::new(Code::LastAdmin, "make somebody else an admin first")),
+        Err(UserChangeRefusal::NoSuchUser) => Err(Problem::not_found("user")),
+        Err(UserChangeRefusal::LastAdmin) => {
+            Err(Problem::new(Code::LastAdmin, "make somebody else an admin first"))
+        }
     }
 }
 
 /// The right to set one's password anew, for the admin to hand on.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ResetToken, example = json!({"token": "…", "expires_at": "2030-05-01T13:00:00Z"}))]
-pub struct Reset {
+pub struct ResetToken {
     token: String,
     expires_at: Timestamp,
 }
@@ -116,21 +118,21 @@ pub struct Reset {
     post, path = "/api/v1/admin/users/{id}/password-reset", tag = "admin", operation_id = "allow_password_reset",
     params(("id" = i64, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = Reset)),
+    responses((status = 200, body = ResetToken)),
 )]
 pub async fn reset_password(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
-) -> Result<web::Json<Reset>, Problem> {
+) -> Result<web::Json<ResetToken>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let token = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let now = state.clock.now();
     let expires_at = now + state.reset_ttl;
-    let known = state.persistence.allow_reset(id, &token.hash(), expires_at, caller.user, now).await?;
+    let known = state.persistence.allow_reset(id, &token.hash(), expires_at, auth.user, now).await?;
     if !known {
         return Err(Problem::not_found("user"));
     }
     tracing::info!(user = %id, "a password may be set anew");
-    Ok(web::Json(Reset { token: token.expose(), expires_at }))
+    Ok(web::Json(ResetToken { token: token.expose(), expires_at }))
 }

@@ -4,15 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth_user::AuthUser;
 use super::body::Body;
-use super::caller::Caller;
 use super::error::Problem;
 use super::idempotency::{self, KeyHeader};
-use super::payments::{card, seen_through};
+use super::payments::{card, run_to_completion};
 use super::query::{List, PageParams, Query};
 use super::state::State;
 use super::tickets::refused;
-use crate::actors::draws::written;
+use crate::actors::draws::payment_result;
 use crate::db::read::wallet::{self, WalletTransfer};
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
@@ -35,8 +35,8 @@ pub struct WalletBody {
     security(("bearer" = [])),
     responses((status = 200, body = WalletBody)),
 )]
-pub async fn balance(state: web::Data<State>, caller: Caller) -> Result<web::Json<WalletBody>, Problem> {
-    let balance = wallet::balance(&state.db, caller.user).await?;
+pub async fn balance(state: web::Data<State>, auth: AuthUser) -> Result<web::Json<WalletBody>, Problem> {
+    let balance = wallet::balance(&state.db, auth.user).await?;
     Ok(web::Json(WalletBody { balance, currency: state.currency }))
 }
 
@@ -49,11 +49,11 @@ pub async fn balance(state: web::Data<State>, caller: Caller) -> Result<web::Jso
 )]
 pub async fn transfers(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<List<WalletTransfer>>, Problem> {
     let page = Query::of(&request, &["limit", "cursor"])?.page()?;
-    let rows = wallet::transfers(&state.db, caller.user, page).await?;
+    let rows = wallet::transfers(&state.db, auth.user, page).await?;
     Ok(web::Json(List::of(rows, |transfer| transfer)))
 }
 
@@ -76,18 +76,18 @@ pub struct DepositBody {
 )]
 pub async fn deposit(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<DepositBody>,
 ) -> Result<HttpResponse, Problem> {
     let amount = parse(body.amount)?;
     let card = card(&state, &body.token)?;
-    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
-    let (cashier, key) = (state.cashier.clone(), working.key);
-    let deposit = async move { cashier.deposit(caller.user, amount, card, key).await };
-    match seen_through(&state, &working, deposit).await {
+    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
+    let (charges, key) = (state.charges.clone(), guard.key);
+    let deposit = async move { charges.deposit(auth.user, amount, card, key).await };
+    match run_to_completion(&state, &guard, deposit).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
-        Err(error) => refused(&state, &working, error).await,
+        Err(error) => refused(&state, &guard, error).await,
     }
 }
 
@@ -117,19 +117,19 @@ pub struct WithdrawalBody {
 )]
 pub async fn withdraw(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<WithdrawalBody>,
 ) -> Result<HttpResponse, Problem> {
     let amount = parse(body.amount)?;
-    let working = idempotency::take_up(&state, &request, caller.user, &body)?;
+    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
     let at = state.clock.now();
-    let (user, payment, key) = (caller.user, PaymentId(state.clock.ids().next(at)), working.key);
+    let (user, payment, key) = (auth.user, PaymentId(state.clock.ids().next(at)), guard.key);
     let begin = Record::BeginWithdrawal(BeginWithdrawal { user, payment, amount, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
-    let withdrawal = async move { written(persistence.write(begin, deadline).await) };
-    match seen_through(&state, &working, withdrawal).await {
+    let withdrawal = async move { payment_result(persistence.write(begin, deadline).await) };
+    match run_to_completion(&state, &guard, withdrawal).await {
         Ok(payment) => Ok(HttpResponse::Created().json(payment)),
-        Err(error) => refused(&state, &working, error).await,
+        Err(error) => refused(&state, &guard, error).await,
     }
 }

@@ -1,4 +1,4 @@
-//! What payment providers tell on their own. Their signature says who they are; the cashier checks it.
+//! What payment providers tell on their own. Their signature says who they are; the charges checks it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::payment::signature::HEADER;
         (status = "default", description = "malformed_json unauthorized payload_too_large validation_failed request_timeout"),
     ),
 )]
-pub async fn told(
+pub async fn notice(
     state: web::Data<State>,
     request: HttpRequest,
     provider: web::Path<String>,
@@ -29,6 +29,6 @@ pub async fn told(
     // As it came: every byte was signed.
     let body = bytes(payload).await?;
     let signature = request.headers().get(HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
-    state.cashier.told(&provider, signature, &body).await?;
+    state.charges.notice(&provider, signature, &body).await?;
     Ok(HttpResponse::Ok().json(json!({"received": true})))
 }

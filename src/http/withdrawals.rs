@@ -2,18 +2,18 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::caller::Caller;
+use super::auth_user::AuthUser;
 use super::error::Problem;
 use super::idempotency::{self, KeyHeader};
-use super::payments::seen_through;
+use super::payments::run_to_completion;
 use super::query::path_id;
 use super::state::State;
 use super::tickets::refused;
-use crate::actors::draws::written;
+use crate::actors::draws::payment_result;
 use crate::db::read::payments;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::{Payment, PaymentKind};
-use crate::domain::record::{EndWithdrawal, Record, Verdict};
+use crate::domain::record::{EndWithdrawal, Record, WithdrawalDecision};
 
 /// Lets a withdrawal go out.
 #[utoipa::path(
@@ -24,10 +24,10 @@ use crate::domain::record::{EndWithdrawal, Record, Verdict};
 )]
 pub async fn approve(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    end(&state, &request, Verdict::Approved, caller).await
+    end(&state, &request, WithdrawalDecision::Approved, auth).await
 }
 
 /// Puts a withdrawal back into its wallet.
@@ -39,30 +39,30 @@ pub async fn approve(
 )]
 pub async fn reject(
     state: web::Data<State>,
-    caller: Caller,
+    auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    end(&state, &request, Verdict::Rejected, caller).await
+    end(&state, &request, WithdrawalDecision::Rejected, auth).await
 }
 
 async fn end(
     state: &State,
     request: &HttpRequest,
-    verdict: Verdict,
-    caller: Caller,
+    verdict: WithdrawalDecision,
+    auth: AuthUser,
 ) -> Result<HttpResponse, Problem> {
     let id = PaymentId(path_id(request, "withdrawal")?);
     let found = payments::owned(&state.db, state.currency, id).await?;
     let found = found.filter(|found| found.payment.kind == PaymentKind::Withdrawal);
     let user = found.ok_or_else(|| Problem::not_found("withdrawal"))?.user_id;
     // The path says it all; there is no body.
-    let working = idempotency::take_up(state, request, caller.user, &())?;
-    let (by, at, key) = (caller.user, state.clock.now(), working.key);
+    let guard = idempotency::acquire(state, request, auth.user, &())?;
+    let (by, at, key) = (auth.user, state.clock.now(), guard.key);
     let end = Record::EndWithdrawal(EndWithdrawal { user, payment: id, verdict, by, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
-    let ending = async move { written(persistence.write(end, deadline).await) };
-    match seen_through(state, &working, ending).await {
+    let ending = async move { payment_result(persistence.write(end, deadline).await) };
+    match run_to_completion(state, &guard, ending).await {
         Ok(payment) => Ok(HttpResponse::Ok().json(payment)),
-        Err(error) => refused(state, &working, error).await,
+        Err(error) => refused(state, &guard, error).await,
     }
 }

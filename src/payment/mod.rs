@@ -29,13 +29,13 @@ const MAX_TOKEN: usize = 255;
 /// Why a token was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("must be a card token of the payment provider")]
-pub struct TokenError;
+pub struct CardTokenError;
 
 impl CardToken {
     /// Visible ASCII, at most 255 characters; whether there is such a card only the provider knows.
-    pub fn parse(text: &str) -> Result<CardToken, TokenError> {
+    pub fn parse(text: &str) -> Result<CardToken, CardTokenError> {
         let legal = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if legal { Ok(CardToken(text.to_owned())) } else { Err(TokenError) }
+        if legal { Ok(CardToken(text.to_owned())) } else { Err(CardTokenError) }
     }
 
     fn expose(&self) -> &str {
@@ -68,7 +68,7 @@ pub struct ChargeOrder {
 
 /// What a provider tells of a charge on its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct ProviderNotice {
     pub name: ChargeName,
     pub charge: Charge,
 }
@@ -98,7 +98,7 @@ pub enum NoticeError {
 /// The provider could not be asked, or gave no answer that says anything. For the log; holds no secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the payment provider does not answer: {0}")]
-pub struct Away(pub String);
+pub struct ProviderUnavailable(pub String);
 
 /// One who takes money from cards.
 pub trait Provider: Send + Sync {
@@ -113,8 +113,8 @@ pub trait Provider: Send + Sync {
     fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge>;
 
     /// What became of a charge that was ordered, by whichever process; none if it never heard of it.
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, Away>>;
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>>;
 
     /// Reads what was sent to its webhook; none if that is about nothing of ours.
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<Told>, NoticeError>;
+    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;
 }

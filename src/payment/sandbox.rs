@@ -11,7 +11,10 @@ use futures_util::future::{self, BoxFuture, FutureExt};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Away, CardToken, ChargeName, ChargeOrder, DECLINED, NoticeError, Provider, Signing, Told};
+use super::{
+    CardToken, ChargeName, ChargeOrder, DECLINED, NoticeError, Provider, ProviderNotice, ProviderUnavailable,
+    Signing,
+};
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
 
@@ -30,7 +33,7 @@ pub struct SandboxError {
 
 /// The provider for trying things out.
 pub struct Sandbox {
-    memory: Mutex<Memory>,
+    memory: Mutex<ChargeFile>,
     signing: Signing,
 }
 
@@ -38,7 +41,7 @@ impl Sandbox {
     /// Goes on with the charges that are kept in `data_dir`. Blocks on files.
     pub fn open(data_dir: &Path, signing: Signing) -> Result<Sandbox, SandboxError> {
         let path = data_dir.join(FILE);
-        let memory = Memory::open(&path).map_err(|cause| SandboxError { path, cause })?;
+        let memory = ChargeFile::open(&path).map_err(|cause| SandboxError { path, cause })?;
         Ok(Sandbox { memory: Mutex::new(memory), signing })
     }
 
@@ -85,19 +88,19 @@ impl Provider for Sandbox {
         future::ready(charge).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, Away>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
         let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
         future::ready(Ok(found)).boxed()
     }
 
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<Told>, NoticeError> {
+    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
         self.signing.check(signature, body, now)?;
         let Notice { payment, begun, status, failure_code } = serde_json::from_slice(body)?;
         let charge = match status {
-            Status::Paid => Charge::Paid,
-            Status::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
+            NoticeStatus::Paid => Charge::Paid,
+            NoticeStatus::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
         };
-        Ok(Some(Told { name: ChargeName { payment, begun }, charge }))
+        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, charge }))
     }
 }
 
@@ -107,32 +110,32 @@ impl Provider for Sandbox {
 struct Notice {
     payment: PaymentId,
     begun: Timestamp,
-    status: Status,
+    status: NoticeStatus,
     failure_code: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+enum NoticeStatus {
     Paid,
     Failed,
 }
 
 /// The charges there were: a line each in a file, and the file before it.
-struct Memory {
+struct ChargeFile {
     path: PathBuf,
     file: File,
     new: HashMap<ChargeName, String>,
     old: HashMap<ChargeName, String>,
 }
 
-impl Memory {
-    fn open(path: &Path) -> io::Result<Memory> {
+impl ChargeFile {
+    fn open(path: &Path) -> io::Result<ChargeFile> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
         let (new, old) = (read(path)?, read(&before(path))?);
-        Ok(Memory { path: path.to_owned(), file: append(path)?, new, old })
+        Ok(ChargeFile { path: path.to_owned(), file: append(path)?, new, old })
     }
 
     fn keep(&mut self, name: ChargeName, outcome: &str) -> io::Result<()> {
@@ -214,12 +217,12 @@ mod tests {
     fn it_forgets_what_is_older_than_the_last_two_files() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE);
-        let mut memory = Memory::open(&path).unwrap();
+        let mut memory = ChargeFile::open(&path).unwrap();
         let charges = MAX_CHARGES as u128 * 2 + 1;
         for number in 0..charges {
             memory.keep(name(number), PAID).unwrap();
         }
-        for memory in [memory, Memory::open(&path).unwrap()] {
+        for memory in [memory, ChargeFile::open(&path).unwrap()] {
             assert_eq!((memory.new.len(), memory.old.len()), (1, MAX_CHARGES));
             assert!(memory.find(name(charges - 1)).is_some() && memory.find(name(MAX_CHARGES as u128)).is_some());
             assert_eq!(memory.find(name(0)), None);

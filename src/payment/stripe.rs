@@ -12,7 +12,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Away, CardToken, ChargeName, ChargeOrder, NoticeError, Provider, Signing, Told, failure_code};
+use super::{
+    CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice, ProviderUnavailable, Signing,
+    failure_code,
+};
 use crate::domain::record::Charge;
 
 /// The version whose shapes are read here.
@@ -72,12 +75,12 @@ impl Stripe {
             let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
             match send(request.header("Idempotency-Key", name.to_string())).await {
                 Ok(intent) => return self.outcome(intent).await,
-                Err(Failure::Refused(code)) => return Charge::Declined(code),
-                Err(Failure::NotSent(why)) if tries == 1 => {
+                Err(StripeFailure::Refused(code)) => return Charge::Declined(code),
+                Err(StripeFailure::NotSent(why)) if tries == 1 => {
                     tracing::warn!(charge = %name, why, "a charge could not be sent");
                     return Charge::Declined("provider_unavailable".to_owned());
                 }
-                Err(Failure::NotSent(why) | Failure::Unknown(why)) => {
+                Err(StripeFailure::NotSent(why) | StripeFailure::Unknown(why)) => {
                     tracing::warn!(charge = %name, why, tries, "it is not known what became of a charge");
                     if tries == TRIES {
                         return Charge::Processing;
@@ -111,7 +114,7 @@ impl Stripe {
 
     /// Looks through the intents of the time for the one of this name. A list, and not Stripe's search, which may
     /// lag behind.
-    async fn find(&self, name: ChargeName) -> Result<Option<Intent>, Away> {
+    async fn find(&self, name: ChargeName) -> Result<Option<Intent>, ProviderUnavailable> {
         let (from, to) = ((name.begun - EARLIEST).as_second(), (name.begun + LATEST).as_second());
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -119,9 +122,12 @@ impl Stripe {
             if let Some(after) = &after {
                 path.push_str(&format!("&starting_after={after}"));
             }
-            let page: List = send(self.request(Method::GET, &path)).await.map_err(|failure| match failure {
-                Failure::Refused(why) | Failure::NotSent(why) | Failure::Unknown(why) => Away(why),
-            })?;
+            let page: StripeList =
+                send(self.request(Method::GET, &path)).await.map_err(|failure| match failure {
+                    StripeFailure::Refused(why) | StripeFailure::NotSent(why) | StripeFailure::Unknown(why) => {
+                        ProviderUnavailable(why)
+                    }
+                })?;
             after = page.data.last().map(|intent| intent.id.clone());
             if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
                 return Ok(Some(intent));
@@ -130,7 +136,7 @@ impl Stripe {
                 return Ok(None);
             }
         }
-        Err(Away("too many payment intents of that time".to_owned()))
+        Err(ProviderUnavailable("too many payment intents of that time".to_owned()))
     }
 }
 
@@ -148,7 +154,7 @@ impl Provider for Stripe {
         self.create(order).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, Away>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
         async move {
             match self.find(name).await? {
                 Some(intent) => Ok(Some(self.outcome(intent).await)),
@@ -158,9 +164,9 @@ impl Provider for Stripe {
         .boxed()
     }
 
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<Told>, NoticeError> {
+    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
         self.signing.check(signature, body, now)?;
-        let event: Event = serde_json::from_slice(body)?;
+        let event: StripeEvent = serde_json::from_slice(body)?;
         if !event.r#type.starts_with("payment_intent.") {
             return Ok(None);
         }
@@ -171,18 +177,18 @@ impl Provider for Stripe {
             "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
             _ => return Ok(None),
         };
-        Ok(intent.name().map(|name| Told { name, charge }))
+        Ok(intent.name().map(|name| ProviderNotice { name, charge }))
     }
 }
 
 #[derive(Deserialize)]
-struct List {
+struct StripeList {
     data: Vec<Intent>,
     has_more: bool,
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct StripeEvent {
     r#type: String,
     data: EventData,
 }
@@ -234,7 +240,7 @@ impl ErrorBody {
 }
 
 /// Why a call gave nothing.
-enum Failure {
+enum StripeFailure {
     /// It was judged and refused, for this reason: nothing was done.
     Refused(String),
     /// There was no connection: nothing was done.
@@ -243,28 +249,28 @@ enum Failure {
     Unknown(String),
 }
 
-async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure> {
+async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeFailure> {
     let failure = |error: reqwest::Error| {
         let sent = !(error.is_connect() || error.is_builder());
         let why = error.without_url().to_string();
-        if sent { Failure::Unknown(why) } else { Failure::NotSent(why) }
+        if sent { StripeFailure::Unknown(why) } else { StripeFailure::NotSent(why) }
     };
     let mut answer = request.send().await.map_err(failure)?;
     let (status, mut body) = (answer.status(), Vec::new());
     while let Some(chunk) = answer.chunk().await.map_err(failure)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {
-            return Err(Failure::Unknown("it answers too much".to_owned()));
+            return Err(StripeFailure::Unknown("it answers too much".to_owned()));
         }
     }
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(|error| Failure::Unknown(error.to_string()));
+        return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
     }
     let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
     let same_key = error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some("idempotency_error"));
     match status {
         StatusCode::PAYMENT_REQUIRED => {
-            Err(Failure::Refused(error.map_or_else(|| failure_code(None), |error| error.failure())))
+            Err(StripeFailure::Refused(error.map_or_else(|| failure_code(None), |error| error.failure())))
         }
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
             let code = error.and_then(|error| error.code).unwrap_or_default();
@@ -272,12 +278,12 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure
             // Of what we send, only the card and the amount are the payer's.
             let reason =
                 if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
-            Err(Failure::Refused(reason))
+            Err(StripeFailure::Refused(reason))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
             tracing::error!(%status, "the payment provider does not let us in");
-            Err(Failure::Refused("provider_unavailable".to_owned()))
+            Err(StripeFailure::Refused("provider_unavailable".to_owned()))
         }
-        status => Err(Failure::Unknown(format!("it answered {status}"))),
+        status => Err(StripeFailure::Unknown(format!("it answered {status}"))),
     }
 }

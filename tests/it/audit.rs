@@ -26,7 +26,7 @@ async fn every_action_of_an_admin_is_written_down_once() {
     let path = format!("/admin/draws/{draw}");
     let close = world.minutes(30);
     patch(&admin, &path, json!({"sales_close_at": close})).await.expect(200);
-    // Taken already, refused, or not there: nobody did anything.
+    // DuplicateName already, refused, or not there: nobody did anything.
     admin.step(draw, "open").await.expect(200);
     admin.step(draw, "conduct").await.refused(409, "invalid_transition");
     admin.step(999, "open").await.refused(404, "not_found");

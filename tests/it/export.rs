@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use futures_util::future::join_all;
-use lottery::db::read::export::{Export, Table};
+use lottery::db::read::export::{Export, ExportTable};
 use lottery::domain::id::DrawId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -126,9 +126,9 @@ async fn what_is_sold_meanwhile_is_not_in_it() {
     let begin = async |table| {
         Export::begin(world.sql().await, table, Some(DrawId(draw)), currency).await.unwrap().unwrap()
     };
-    let (mut tickets, mut payments) = (begin(Table::Tickets).await, begin(Table::Payments).await);
+    let (mut tickets, mut payments) = (begin(ExportTable::Tickets).await, begin(ExportTable::Payments).await);
     ann.buy_quick(draw, 3).await;
-    for (export, count) in [(&mut tickets, 2), (&mut payments, 1), (&mut begin(Table::Tickets).await, 5)] {
+    for (export, count) in [(&mut tickets, 2), (&mut payments, 1), (&mut begin(ExportTable::Tickets).await, 5)] {
         let mut found = 0;
         while export.next().await.unwrap().is_some() {
             found += 1;

@@ -243,7 +243,7 @@ async fn a_bad_record_fails_alone_and_its_neighbours_are_served() {
     {
         orders.push(order(&ann, draw, line, &format!("order-{n}")));
     }
-    world.until("all are on their way", async || taken_places(&world) == 5).await;
+    world.until("all are on their way", async || orders_in_flight(&world) == 5).await;
     held.let_go().await;
     let statuses: Vec<u16> = join_all(orders).await.into_iter().map(|it| it.unwrap().status).collect();
     assert_eq!(statuses, [201, 201, 500, 201, 201]);
@@ -259,8 +259,8 @@ async fn a_bad_record_fails_alone_and_its_neighbours_are_served() {
 }
 
 /// How many orders more would be let in.
-fn taken_places(world: &World) -> usize {
-    world.app().state.draws.taken_places()
+fn orders_in_flight(world: &World) -> usize {
+    world.app().state.draws.orders_in_flight()
 }
 
 #[actix_web::test]
@@ -354,19 +354,19 @@ async fn more_orders_than_places_are_refused_at_once() {
     let first = order_that_waits(&world, &ann, draw, quick(), "first").await;
     let second = order(&ann, draw, quick(), "second");
     // As many again are for other draws.
-    world.until("both have their places", async || taken_places(&world) == 2).await;
+    world.until("both have their places", async || orders_in_flight(&world) == 2).await;
     let third = order(&ann, draw, quick(), "third").await.unwrap();
     assert!(third.headers.contains_key("retry-after"));
     third.refused(503, "overloaded");
     assert!(!first.is_finished() && !second.is_finished(), "it waited for nobody");
     let elsewhere = order(&ann, other, quick(), "elsewhere");
-    world.until("another draw has places", async || taken_places(&world) == 3).await;
+    world.until("another draw has places", async || orders_in_flight(&world) == 3).await;
     held.let_go().await;
     first.await.unwrap().expect(201);
     second.await.unwrap().expect(201);
     elsewhere.await.unwrap().expect(201);
     insist(&ann, draw, quick(), "third").await;
-    assert_eq!((paid(&world, draw).await, taken_places(&world)), (3, 0));
+    assert_eq!((paid(&world, draw).await, orders_in_flight(&world)), (3, 0));
     world.check_books().await;
 }
 

@@ -1,6 +1,6 @@
 //! The disk full: a house on a small disk of its own, which is filled in the middle of the rush. First the
 //! tables cannot grow, then the log of the writes cannot, which ends Postgres altogether (PANIC) and keeps
-//! it from starting. Part of the long runs. Needs root, who may mount; anybody else is told so and skips it.
+//! it from starting. Part of the long runs. Prefetch root, who may mount; anybody else is told so and skips it.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use lottery::domain::draw::{Allowed, Draw, Due, Step as Move, Stopping, Times};
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
-use lottery::domain::payout::{Pay, Payout, Progress, Window};
-use lottery::domain::record::{Accepted, Record, Refused};
+use lottery::domain::payout::{PayStep, Payout, Progress, Window};
+use lottery::domain::record::{Outcome, Record, Refusal};
 use uuid::Uuid;
 
 use crate::coverage::Seen;
 use crate::process::{
-    Answer, Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Reply, SaleError, StepError, Submit,
-    Waiting, Word,
+    Answer, Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Reply, SaleError, StepError, Waiting,
+    Word, WriteRequest,
 };
 use crate::store::{Output, Step};
 
@@ -77,11 +77,11 @@ impl Actor {
     }
 
     fn submit(&self, record: Record, deadline: Option<u64>, waiting: Waiting, around: &mut Around<'_>) {
-        let submit = Submit { record, deadline, actor: Some(self.me()), waiting, bad: false };
+        let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: false };
         // What has no deadline must become true.
         if around.queue.len() >= QUEUE && deadline.is_some() {
             around.coverage.saw(Seen::QueueFull);
-            let answer = Answer { record: submit.record, result: Err(Refused::Overloaded), waiting };
+            let answer = Answer { record: submit.record, result: Err(Refusal::Overloaded), waiting };
             around.inbox.push_back(Mail { to: self.me(), what: Word::Answers(vec![answer]) });
         } else {
             around.queue.push_back(Queued::Record(submit));
@@ -155,7 +155,7 @@ impl Actor {
             Word::Answers(answers) => self.answered(answers, around),
             Word::Step(Ok(output)) => self.stepped(output, around),
             Word::Step(Err(error)) => {
-                if error == StepError::Away {
+                if error == StepError::Unavailable {
                     around.coverage.saw(Seen::StepAway);
                 }
                 if let Some(
@@ -328,7 +328,7 @@ impl Actor {
         let limit = around.dice.between(1, 7).unsigned_abs() as usize;
         let (credits, after) = paying.window.take(limit);
         let (fence, payout, before, at) = (self.draw.fence(), paying.payout, paying.progress, around.now);
-        self.write(Step::Pay(Pay { fence, payout, credits: credits.to_vec(), before, after, at }), around);
+        self.write(Step::Pay(PayStep { fence, payout, credits: credits.to_vec(), before, after, at }), around);
         paying.progress = after;
         self.paying = Some(paying);
     }
@@ -401,20 +401,20 @@ impl Actor {
             around.admin(asked.admin, true);
         }
         if self.draw.status().is_over() {
-            around.effects.push(Effect::Over(self.draw.id()));
+            around.effects.push(Effect::ExpectedState(self.draw.id()));
         }
         self.tick(around);
     }
 }
 
 /// A refusal that a draw with a true memory never meets.
-fn contradicts(record: &Record, result: &Result<Accepted, Refused>) -> bool {
+fn contradicts(record: &Record, result: &Result<Outcome, Refusal>) -> bool {
     match (record, result) {
-        (_, Err(Refused::Stale)) => true,
-        (Record::EndCharge(_), Err(Refused::NotPayable)) => false,
-        (_, Err(Refused::NotPayable)) => true,
+        (_, Err(Refusal::StaleEpoch)) => true,
+        (Record::EndCharge(_), Err(Refusal::NotPayable)) => false,
+        (_, Err(Refusal::NotPayable)) => true,
         (Record::Expire(_), Err(_)) => true,
-        (Record::Order(order), Err(Refused::Broken)) => order.takes_from_pool(),
+        (Record::Order(order), Err(Refusal::Rejected)) => order.takes_from_pool(),
         _ => false,
     }
 }
@@ -429,18 +429,20 @@ impl Around<'_> {
     }
 
     /// Tells the one who waits what became of the record.
-    pub fn tell(&mut self, waiting: Waiting, record: Record, result: Result<Accepted, Refused>) {
+    pub fn tell(&mut self, waiting: Waiting, record: Record, result: Result<Outcome, Refusal>) {
         self.effects.extend(told(waiting, record, result));
     }
 }
 
 /// What the one who waits for a record is told.
-pub fn told(waiting: Waiting, record: Record, result: Result<Accepted, Refused>) -> Option<Effect> {
+pub fn told(waiting: Waiting, record: Record, result: Result<Outcome, Refusal>) -> Option<Effect> {
     let reply = match (record, result) {
         (_, _) if waiting == Waiting::Nobody => return None,
-        (Record::Order(order), Ok(Accepted::Ordered { first_number })) => Ok(Reply::Ordered(order, first_number)),
-        (_, Ok(Accepted::Payment(payment))) => Ok(Reply::Payment(payment)),
-        (_, Ok(Accepted::Released)) => Ok(Reply::Released),
+        (Record::Order(order), Ok(Outcome::Ordered { first_number })) => {
+            Ok(Reply::PlacedOrder(order, first_number))
+        }
+        (_, Ok(Outcome::Payment(payment))) => Ok(Reply::Payment(payment)),
+        (_, Ok(Outcome::Released)) => Ok(Reply::Released),
         (_, Err(refused)) => Err(SaleError::Refused(refused)),
         (record, Ok(accepted)) => panic!("{accepted:?} is no answer to {record:?}"),
     };

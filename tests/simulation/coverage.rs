@@ -12,7 +12,7 @@ macro_rules! happenings {
 }
 
 happenings! {
-    Ordered => "orders paid from the wallet at once",
+    PlacedOrder => "orders paid from the wallet at once",
     Reserved => "orders reserved",
     SeveralLines => "orders of several lines written",
     PoolSold => "pool tickets sold",

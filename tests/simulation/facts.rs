@@ -87,7 +87,7 @@ pub enum Award {
 
 /// What a player asks for. Asked again with its key, it is the same request.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct OrderRequest {
     pub user: i64,
     pub key: Option<String>,
     pub what: What,
@@ -115,7 +115,7 @@ pub enum Line {
 /// What the player is told.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Told {
-    Ordered(Ordered),
+    PlacedOrder(PlacedOrder),
     Payment(Paid),
     Released,
     No(No),
@@ -124,7 +124,7 @@ pub enum Told {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub struct Ordered {
+pub struct PlacedOrder {
     pub payment: Id,
     pub amount: i64,
     pub until: Option<i64>,
@@ -163,7 +163,7 @@ pub enum No {
     KeyReused,
     /// The first request with this key still runs.
     InProgress,
-    /// Ask again.
+    /// OrderRequest again.
     Overloaded,
     /// Our fault.
     Broken,

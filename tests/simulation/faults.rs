@@ -21,7 +21,7 @@ pub enum OfBatch {
     /// The connection dies at COMMIT: committed or not, nobody knows until the database is asked.
     Unknown(Fate),
     /// The database would not take one of the records: each goes alone.
-    Refused,
+    Refusal,
     /// The process is killed as it commits, before anybody heard.
     Crash(Fate),
 }
@@ -67,7 +67,7 @@ impl Temper {
         match dice.weighted(&[3, 6, 2, 3]) {
             0 => OfBatch::Lost,
             1 => OfBatch::Unknown(fate),
-            2 => OfBatch::Refused,
+            2 => OfBatch::Refusal,
             _ => OfBatch::Crash(fate),
         }
     }

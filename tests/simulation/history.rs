@@ -7,7 +7,7 @@ use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
 
 use crate::coverage::{Coverage, Seen};
-use crate::facts::{Ask, Line, What};
+use crate::facts::{Line, OrderRequest, What};
 use crate::faults::Temper;
 use crate::process::Message;
 use crate::store::{self, id, mask};
@@ -30,7 +30,7 @@ const ACTS: [(Act, usize); 25] = [
     (Act::GiveBack, 6),
     (Act::Deposit, 3),
     (Act::Withdrawal, 3),
-    (Act::Verdict, 3),
+    (Act::WithdrawalDecision, 3),
     (Act::Again, 8),
     (Act::OtherKey, 2),
     (Act::Write, 40),
@@ -59,7 +59,7 @@ enum Act {
     GiveBack,
     Deposit,
     Withdrawal,
-    Verdict,
+    WithdrawalDecision,
     Again,
     OtherKey,
     Write,
@@ -138,7 +138,7 @@ impl History {
         self.come_to_rest(UNREST);
         self.ask_again();
         self.come_to_rest(0);
-        self.judge();
+        self.apply();
     }
 
     /// Most histories begin with draws on sale.
@@ -194,7 +194,7 @@ impl History {
                 let amount = self.world.dice.between(1, 300);
                 self.ask(p, What::Withdrawal { amount }, 600);
             }
-            Act::Verdict => return self.world.verdict(p),
+            Act::WithdrawalDecision => return self.world.verdict(p),
             Act::Again => match self.some_keyed() {
                 Some(ask) => self.world.send(p, ask),
                 None => return false,
@@ -289,7 +289,7 @@ impl History {
             self.keys += 1;
             format!("k{}", self.keys)
         });
-        let ask = self.world.model.ask(Ask { user, key, what });
+        let ask = self.world.model.ask(OrderRequest { user, key, what });
         self.world.send(p, ask);
     }
 
@@ -353,12 +353,12 @@ impl History {
     /// Another request under a key that was used.
     fn other_key(&mut self, p: usize) -> bool {
         let Some(ask) = self.some_keyed() else { return false };
-        let Ask { user, key, what } = self.world.model.asked(ask).clone();
+        let OrderRequest { user, key, what } = self.world.model.asked(ask).clone();
         if matches!(what, What::Card { .. }) {
             return false;
         }
         let what = self.order();
-        let ask = self.world.model.ask(Ask { user, key, what });
+        let ask = self.world.model.ask(OrderRequest { user, key, what });
         self.world.send(p, ask);
         true
     }
@@ -496,7 +496,7 @@ impl History {
         }
     }
 
-    fn judge(&mut self) {
+    fn apply(&mut self) {
         let world = &mut self.world;
         let payments = world.store.payments.iter().map(|(payment, row)| store::payment_fact(*payment, row));
         let tickets = world.store.tickets.iter().map(|(ticket, row)| store::ticket_fact(*ticket, row));

@@ -1,4 +1,4 @@
-//! The judge: an accounting of its own, made only of what clients asked and were told, of what the card
+//! The apply: an accounting of its own, made only of what clients asked and were told, of what the card
 //! provider took, and of the rows each commit wrote. It shares no logic and no type with the domain, and
 //! asserts the invariants of the house at every commit, every answer and the end.
 
@@ -8,7 +8,7 @@ mod money;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::facts::{Ask, Fact, Id, Payment, Rules, Ticket};
+use crate::facts::{Fact, Id, OrderRequest, Payment, Rules, Ticket};
 
 /// A draw, as the rows written so far have it.
 struct Draw {
@@ -51,7 +51,7 @@ struct Bill {
     way: Vec<(i64, i64)>,
 }
 
-struct Held {
+struct HeldTickets {
     row: Ticket,
     /// As it was made, for the answer.
     first: Ticket,
@@ -88,8 +88,8 @@ pub struct Model {
     wallets: BTreeMap<i64, Vec<i64>>,
     draws: BTreeMap<i64, Draw>,
     bills: HashMap<Id, Bill>,
-    tickets: HashMap<Id, Held>,
-    asks: Vec<Ask>,
+    tickets: HashMap<Id, HeldTickets>,
+    asks: Vec<OrderRequest>,
     tries: Vec<Try>,
     keys: HashMap<(i64, String), Key>,
     /// What the provider took from cards.
@@ -169,7 +169,7 @@ impl Model {
         self.draws.get_mut(&draw).expect("a draw that was made")
     }
 
-    fn ticket_mut(&mut self, ticket: Id) -> &mut Held {
+    fn ticket_mut(&mut self, ticket: Id) -> &mut HeldTickets {
         self.tickets.get_mut(&ticket).expect("a ticket that was written")
     }
 
@@ -279,7 +279,7 @@ impl Model {
         let bill = self.bill_mut(row.payment);
         assert_eq!((bill.row.user, bill.row.draw), (row.user, Some(row.draw)), "a ticket of another's payment");
         bill.tickets.push(row.id);
-        let held = Held { row: row.clone(), first: row.clone(), prize: None };
+        let held = HeldTickets { row: row.clone(), first: row.clone(), prize: None };
         assert!(self.tickets.insert(row.id, held).is_none(), "ticket {} was written twice", row.id);
     }
 

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use lottery::domain::draw::{Ask, OrderRefusal, Step as Move, Times};
+use lottery::domain::draw::{OrderRefusal, OrderRequest, Step as Move, Times};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
-use lottery::domain::known::Known;
 use lottery::domain::payment::Payment;
-use lottery::domain::record::{Accepted, EndCharge, Fence, Key, KeyId, Order, Record, Refused};
+use lottery::domain::record::{EndCharge, Fence, Key, KeyId, Order, Outcome, Record, Refusal};
+use lottery::domain::writer_cache::WriterCache;
 
 use crate::actor::Actor;
 use crate::coverage::Coverage;
@@ -32,7 +32,7 @@ pub enum Waiting {
 /// What the one who waits is told.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Ordered(Order, Option<i64>),
+    PlacedOrder(Order, Option<i64>),
     Payment(Payment),
     Released,
 }
@@ -43,11 +43,11 @@ pub enum SaleError {
     Order(OrderRefusal),
     NotPayable,
     NotReserved,
-    Refused(Refused),
+    Refused(Refusal),
     Unknown,
 }
 
-pub struct Submit {
+pub struct WriteRequest {
     pub record: Record,
     /// The step of the history at which it is too late to take it up.
     pub deadline: Option<u64>,
@@ -66,7 +66,7 @@ pub struct Job {
 }
 
 pub enum Queued {
-    Record(Submit),
+    Record(WriteRequest),
     Step(Job),
 }
 
@@ -80,29 +80,29 @@ pub struct Session {
 pub enum Writer {
     Idle,
     /// What was rolled back, and is tried again, less what is too late by then.
-    Trying(Vec<Submit>),
+    Trying(Vec<WriteRequest>),
     /// It has begun, and waits for a lock.
-    Waiting(Vec<Submit>),
+    Waiting(Vec<WriteRequest>),
     /// What it needs is read and locked, and it is judged: next it is written.
     Begun(Box<Batch>),
     /// The connection died at COMMIT: the database is asked.
-    Asking(Vec<Submit>, Vec<Result<Accepted, Refused>>, Mark),
+    Asking(Vec<WriteRequest>, Vec<Result<Outcome, Refusal>>, Mark),
     TryingStep(Job),
     AskingOfStep(Job, Mark, Option<Output>),
 }
 
 /// A batch that was judged.
 pub struct Batch {
-    pub records: Vec<Submit>,
-    pub results: Vec<Result<Accepted, Refused>>,
+    pub records: Vec<WriteRequest>,
+    pub results: Vec<Result<Outcome, Refusal>>,
     pub write: Write,
     /// All its keys were looked up.
-    pub wary: bool,
+    pub check_keys: bool,
 }
 
 pub struct Answer {
     pub record: Record,
-    pub result: Result<Accepted, Refused>,
+    pub result: Result<Outcome, Refusal>,
     pub waiting: Waiting,
 }
 
@@ -120,13 +120,13 @@ pub enum Word {
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum StepError {
-    Stale,
-    Away,
+    StaleEpoch,
+    Unavailable,
 }
 
 /// What a draw is asked.
 pub enum Message {
-    Order { ask: Ask, deadline: u64, waiting: Waiting },
+    Order { ask: OrderRequest, deadline: u64, waiting: Waiting },
     Pay { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
     BeginCharge { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
     EndCharge { end: EndCharge, waiting: Waiting },
@@ -141,7 +141,7 @@ pub enum Effect {
     Answer(Waiting, Box<Result<Reply, SaleError>>),
     /// An admin's step, and whether it was taken.
     Admin(usize, bool),
-    Over(DrawId),
+    ExpectedState(DrawId),
 }
 
 /// Pool tickets being made beside the sale.
@@ -166,12 +166,12 @@ pub struct Process {
     pub queue: VecDeque<Queued>,
     pub writer: Writer,
     /// The records of a batch that was refused: each goes alone, before the queue.
-    pub alone: VecDeque<Submit>,
+    pub alone: VecDeque<WriteRequest>,
     pub session: Option<Session>,
     /// The writer's memory: the real one.
-    pub known: Known,
+    pub cache: WriterCache,
     /// The last try met a key that it had taken for new.
-    pub met_a_key: bool,
+    pub key_existed: bool,
     /// Somebody else has written since the memory was empty.
     pub disturbed: bool,
     pub inbox: VecDeque<Mail>,
@@ -203,8 +203,8 @@ impl Process {
             writer: Writer::Idle,
             alone: VecDeque::new(),
             session: None,
-            known: Known::default(),
-            met_a_key: false,
+            cache: WriterCache::default(),
+            key_existed: false,
             disturbed: false,
             inbox: VecDeque::new(),
             pools: Vec::new(),
@@ -230,8 +230,8 @@ impl Process {
     }
 
     /// The records that the writer has in hand.
-    fn in_hand(&self) -> impl Iterator<Item = &Submit> {
-        let batch: &[Submit] = match &self.writer {
+    fn in_hand(&self) -> impl Iterator<Item = &WriteRequest> {
+        let batch: &[WriteRequest] = match &self.writer {
             Writer::Trying(batch) | Writer::Waiting(batch) | Writer::Asking(batch, ..) => batch,
             Writer::Begun(batch) => &batch.records,
             Writer::Idle | Writer::TryingStep(_) | Writer::AskingOfStep(..) => &[],
@@ -247,7 +247,7 @@ impl Process {
     }
 
     pub fn forget(&mut self) {
-        self.known.forget();
+        self.cache.forget();
         self.disturbed = false;
     }
 

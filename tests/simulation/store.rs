@@ -8,23 +8,24 @@ mod steps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use lottery::domain::books::{Books, Changes, PaymentRow, Sales};
-use lottery::domain::draw::{DrawParts, HeldTicket, Hold, Reservation, Times, Winning};
+use lottery::domain::batch_state::Prefetch;
+use lottery::domain::batch_state::{BatchState, Changes, DrawSales, PaymentRow};
+use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
-use lottery::domain::known::{Found, Over, Wanted};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::lottery::{DrawStatus, Rules};
 use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
-use lottery::domain::record::{Fence, Kept, KeyId};
+use lottery::domain::record::{Fence, KeyId, StoredAnswer};
+use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
 use uuid::Uuid;
 
 use crate::facts::{self, Fact, Id};
 
-pub use steps::{Output, Stale, Step};
+pub use steps::{Output, StaleEpoch, Step};
 
 /// The account of the one lottery's jackpot.
 pub const JACKPOT: i64 = 1;
@@ -47,7 +48,7 @@ pub struct Cancellation {
 }
 
 pub struct ResultRow {
-    pub winning: Winning,
+    pub winning: WinningPick,
     pub counted: bool,
     pub progress: Progress,
     /// Matches, winners, the prize of one; the most matches first.
@@ -72,8 +73,8 @@ pub struct KeyRow {
 }
 
 impl KeyRow {
-    pub fn kept(&self) -> Kept {
-        Kept {
+    pub fn kept(&self) -> StoredAnswer {
+        StoredAnswer {
             request: self.request,
             status: self.status,
             payment: Some(self.payment),
@@ -99,13 +100,13 @@ pub struct Mark {
 /// What a batch sends with its COMMIT: what it writes, and over what.
 pub struct Write {
     pub mark: Mark,
-    pub books: Books,
-    pub over: Over,
+    pub state: BatchState,
+    pub expected: ExpectedState,
 }
 
 /// Why the database rolled a batch back.
 #[derive(Debug)]
-pub enum Unwritten {
+pub enum BatchFailure {
     /// Its connection is closed, or what it would write over is not there.
     Outdated,
     /// A key that is inserted plainly is there.
@@ -164,14 +165,14 @@ impl Store {
         row.mark = mark.number;
     }
 
-    /// BEGIN: reads what is wanted.
-    pub fn read(&self, wanted: &Wanted) -> Found {
-        let sales = |row: &DrawRow| Sales { epoch: row.epoch, sold: row.sold };
-        let draws = wanted.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
-        let accounts = wanted.accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)));
-        let payments = wanted.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone())));
-        let keys = wanted.keys.iter().filter_map(|key| Some((*key, self.keys.get(key)?.kept())));
-        Found {
+    /// BEGIN: reads what is missing.
+    pub fn read(&self, missing: &Prefetch) -> PrefetchResult {
+        let sales = |row: &DrawRow| DrawSales { epoch: row.epoch, sold: row.sold };
+        let draws = missing.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
+        let accounts = missing.accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)));
+        let payments = missing.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone())));
+        let keys = missing.keys.iter().filter_map(|key| Some((*key, self.keys.get(key)?.kept())));
+        PrefetchResult {
             draws: draws.collect(),
             accounts: accounts.collect(),
             payments: payments.collect(),
@@ -180,35 +181,35 @@ impl Store {
     }
 
     /// Whether what would be written over is what stands here.
-    fn is_as_remembered(&self, over: &Over) -> bool {
-        over.draws.iter().all(|(id, sold, now)| {
+    fn is_as_remembered(&self, expected: &ExpectedState) -> bool {
+        expected.draws.iter().all(|(id, sold, now)| {
             let row = self.draws.get(id);
             row.is_some_and(|row| row.epoch == now.epoch && Some(row.sold) == *sold)
-        }) && over
+        }) && expected
             .accounts
             .iter()
             .all(|(id, before, _)| before.is_some() && self.accounts.get(id) == before.as_ref())
     }
 
     /// The rows, and COMMIT: the statements of `write::sales::finish`, in their order.
-    pub fn write(&mut self, Write { mark, books, over }: &Write) -> Result<(), Unwritten> {
-        let (ledger, changes) = (&books.ledger, &books.changes);
-        if self.writers[mark.writer].closed || !self.is_as_remembered(over) {
-            return Err(Unwritten::Outdated);
+    pub fn write(&mut self, Write { mark, state, expected }: &Write) -> Result<(), BatchFailure> {
+        let (ledger, changes) = (&state.ledger, &state.changes);
+        if self.writers[mark.writer].closed || !self.is_as_remembered(expected) {
+            return Err(BatchFailure::Outdated);
         }
         let (firsts, ends): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.first);
         let mut keys = HashSet::new();
         let twice = !firsts.iter().all(|new| keys.insert(new.key.id));
         if twice || firsts.iter().any(|new| self.keys.contains_key(&new.key.id)) {
-            return Err(Unwritten::KeyExists);
+            return Err(BatchFailure::KeyExists);
         }
         let mut keys = HashSet::new();
         if !ends.iter().all(|new| keys.insert(new.key.id)) {
             // ON CONFLICT DO UPDATE cannot affect a row a second time.
-            return Err(Unwritten::Refused);
+            return Err(BatchFailure::Refused);
         }
         self.mark(*mark);
-        for (draw, sold) in over.draws.iter().map(|(id, _, now)| (*id, now.sold)).collect::<BTreeMap<_, _>>() {
+        for (draw, sold) in expected.draws.iter().map(|(id, _, now)| (*id, now.sold)).collect::<BTreeMap<_, _>>() {
             self.draw_mut(draw).sold = sold;
             self.facts.push(Fact::Sold { draw: draw.0, sold });
         }
@@ -285,10 +286,10 @@ impl Store {
     }
 
     /// A draw with all its actor needs, as `db::read::draws::load` has it.
-    pub fn load(&self, id: DrawId) -> DrawParts {
+    pub fn load(&self, id: DrawId) -> DrawState {
         let row = &self.draws[&id];
         let selling = matches!(row.status, DrawStatus::Scheduled | DrawStatus::Open);
-        DrawParts {
+        DrawState {
             id,
             number: row.number,
             rules: row.rules.clone(),
@@ -323,10 +324,10 @@ impl Store {
                 user: row.user,
                 until: payment.reserved_until.unwrap(),
                 tickets: Vec::new(),
-                hold: if charging { Hold::Charging } else { Hold::Held },
+                state: if charging { ReservationState::Charging } else { ReservationState::Held },
             });
             let pool = row.pool.map(|id| (id, row.pick));
-            reservation.tickets.push(HeldTicket { id: *id, pool, returning: false });
+            reservation.tickets.push(ReservedTicket { id: *id, pool, returning: false });
         }
         reservations
     }

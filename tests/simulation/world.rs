@@ -10,7 +10,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use lottery::domain::draw::{Draw, DrawParts, Hold, Times};
+use lottery::domain::draw::{Draw, DrawState, ReservationState, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, UserId};
 use lottery::domain::ledger::AccountId;
@@ -281,7 +281,7 @@ impl World {
             match effect {
                 Effect::Answer(waiting, result) => self.answer(p, waiting, *result),
                 Effect::Admin(admin, taken) => self.admin_hears(admin, taken),
-                Effect::Over(draw) => drop(self.processes[p].draws.remove(&draw)),
+                Effect::ExpectedState(draw) => drop(self.processes[p].draws.remove(&draw)),
             }
         }
     }
@@ -319,13 +319,13 @@ impl World {
 
     /// A charge that another process has ended leaves its tickets to the cut-off in one memory and to their
     /// time in the other. Says whether there was none.
-    fn even_out(&self, memory: &mut DrawParts, loaded: &DrawParts) -> bool {
+    fn even_out(&self, memory: &mut DrawState, loaded: &DrawState) -> bool {
         let mut plain = true;
         for (payment, held) in &mut memory.reservations {
             let open = [PaymentStatus::Pending, PaymentStatus::Processing];
-            if held.hold == Hold::Charging && !open.contains(&self.store.payments[payment].status) {
+            if held.state == ReservationState::Charging && !open.contains(&self.store.payments[payment].status) {
                 plain = false;
-                held.hold = loaded.reservations.get(payment).map_or(held.hold, |it| it.hold);
+                held.state = loaded.reservations.get(payment).map_or(held.state, |it| it.state);
             }
         }
         if loaded.status > DrawStatus::Open {

@@ -10,15 +10,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::Surroundings;
+use super::Deps;
 use crate::actors::persistence::{FixPrizes, StepError};
-use crate::db::read::payout::{self, Tickets};
+use crate::db::read::payout::{self, TicketRange};
 use crate::db::{DbError, describe};
-use crate::domain::draw::Winning;
+use crate::domain::draw::WinningPick;
 use crate::domain::game::Pick;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
-use crate::domain::payout::{Credit, Pay, Payout, Progress, Window, WindowError};
+use crate::domain::payout::{Credit, PayStep, Payout, Progress, Window, WindowError};
 use crate::domain::record::Fence;
 
 /// How much of the writer's time a step should take: a purchase that comes meanwhile waits for so long.
@@ -28,7 +28,7 @@ const FIRST_STEP: usize = 200;
 const SMALLEST_STEP: usize = 50;
 const LARGEST_STEP: usize = 10_000;
 
-/// Tickets in one read: of those that are counted a few numbers come back, of the others a row each.
+/// TicketRange in one read: of those that are counted a few numbers come back, of the others a row each.
 const COUNTED_AT_ONCE: i64 = 50_000;
 const READ_AT_ONCE: i64 = 20_000;
 /// Reads under way at a time.
@@ -49,42 +49,37 @@ pub fn places() -> Arc<Semaphore> {
 
 /// Counts every ticket, fixes the prizes, and pays every winner.
 pub async fn settle(
-    around: Surroundings,
+    deps: Deps,
     fence: Fence,
     rules: Arc<Rules>,
-    winning: Winning,
+    winning: WinningPick,
     sold: i64,
 ) -> Result<(), StepError> {
-    let (db, draw) = (&around.db, fence.draw);
+    let (db, draw) = (&deps.db, fence.draw);
     let mut found = patiently(async || payout::settlement(db, draw).await).await?;
     if found.prizes.is_none() {
-        let hits = count(&around, fence, winning.pick, sold).await?;
+        let hits = count(&deps, fence, winning.pick, sold).await?;
         tracing::info!(tickets = sold, "every ticket is counted");
-        let at = around.clock.now();
-        around.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
+        let at = deps.clock.now();
+        deps.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
         found = patiently(async || payout::settlement(db, draw).await).await?;
     }
     // A step that was taken has left them there.
     let prizes = found.prizes.ok_or(StepError::Failed)?;
-    let due = Due::Prizes { winning: winning.pick, prizes };
-    PayOut { around: around.clone(), fence, sold, due }.run(found.progress).await
+    let due = CreditsDue::Prizes { winning: winning.pick, prizes };
+    PayoutRun { deps: deps.clone(), fence, sold, due }.run(found.progress).await
 }
 
 /// Gives every payer of a cancelled draw the money back.
-pub async fn refund(around: Surroundings, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
-    let progress = patiently(async || payout::refunded(&around.db, fence.draw).await).await?;
-    PayOut { around, fence, sold, due: Due::Refunds { price } }.run(progress).await
+pub async fn refund(deps: Deps, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
+    let progress = patiently(async || payout::refunded(&deps.db, fence.draw).await).await?;
+    PayoutRun { deps, fence, sold, due: CreditsDue::Refunds { price } }.run(progress).await
 }
 
 /// How many of a draw's tickets have so many matches. A crash meanwhile begins it anew: nothing is paid
 /// before its end, it takes nothing of the writer's time, and a stored cursor would; ten million take seconds.
-async fn count(
-    around: &Surroundings,
-    fence: Fence,
-    winning: Pick,
-    sold: i64,
-) -> Result<BTreeMap<i64, i64>, StepError> {
-    let read = |tickets| patiently(async move || payout::hits(&around.db, fence.draw, winning, tickets).await);
+async fn count(deps: &Deps, fence: Fence, winning: Pick, sold: i64) -> Result<BTreeMap<i64, i64>, StepError> {
+    let read = |tickets| patiently(async move || payout::hits(&deps.db, fence.draw, winning, tickets).await);
     let reads = stream::iter(pieces(0, sold, COUNTED_AT_ONCE)).map(read).buffer_unordered(READERS);
     let add = async |mut hits: BTreeMap<i64, i64>, piece| {
         for (matches, tickets) in piece {
@@ -96,55 +91,55 @@ async fn count(
 }
 
 /// The tickets after one number up to another, cut into pieces.
-fn pieces(after: i64, to: i64, size: i64) -> impl Iterator<Item = Tickets> {
+fn pieces(after: i64, to: i64, size: i64) -> impl Iterator<Item = TicketRange> {
     let next = move |from: &i64| Some(from + size).filter(|next| *next < to);
     let starts = std::iter::successors(Some(after).filter(|from| *from < to), next);
     starts.map(move |from| (from, to.min(from + size)))
 }
 
 /// Whom a draw pays.
-enum Due {
+enum CreditsDue {
     Prizes { winning: Pick, prizes: Vec<(i64, Money)> },
     Refunds { price: Money },
 }
 
-impl Due {
+impl CreditsDue {
     fn payout(&self) -> Payout {
         match self {
-            Due::Prizes { .. } => Payout::Prizes,
-            Due::Refunds { .. } => Payout::Refunds,
+            CreditsDue::Prizes { .. } => Payout::Prizes,
+            CreditsDue::Refunds { .. } => Payout::Refunds,
         }
     }
 }
 
-struct PayOut {
-    around: Surroundings,
+struct PayoutRun {
+    deps: Deps,
     fence: Fence,
     sold: i64,
-    due: Due,
+    due: CreditsDue,
 }
 
-impl PayOut {
+impl PayoutRun {
     /// Pays window after window until everybody has what is due.
     async fn run(self, mut progress: Progress) -> Result<(), StepError> {
         let mut size = StepSize::first();
         loop {
             // Never closed.
             let places = self.sold.clamp(0, WINDOW as i64) as u32;
-            let _places = self.around.payouts.acquire_many(places).await.map_err(|_| StepError::Failed)?;
+            let _places = self.deps.payouts.acquire_many(places).await.map_err(|_| StepError::Failed)?;
             let mut window = self.window(progress).await?;
             tracing::debug!(after = progress.done, "a window is read");
             loop {
                 let (credits, after) = window.take(size.credits);
-                let pay = Pay {
+                let pay = PayStep {
                     fence: self.fence,
                     payout: self.due.payout(),
                     credits: credits.to_vec(),
                     before: progress,
                     after,
-                    at: self.around.clock.now(),
+                    at: self.deps.clock.now(),
                 };
-                let (all, took) = self.around.persistence.timed_step(pay).await?;
+                let (all, took) = self.deps.persistence.timed_step(pay).await?;
                 size.fit(took);
                 progress = after;
                 if all {
@@ -172,7 +167,7 @@ impl PayOut {
         let mut credits: Vec<Credit> = Vec::with_capacity(most);
         let mut to = progress.done;
         {
-            let read = |piece: Tickets| async move { (piece.1, self.read(piece).await) };
+            let read = |piece: TicketRange| async move { (piece.1, self.read(piece).await) };
             let mut reads = stream::iter(pieces(progress.done, end, READ_AT_ONCE)).map(read).buffered(READERS);
             while let Some((until, piece)) = reads.next().await {
                 credits.extend(piece?.into_iter().filter(|credit| !progress.includes(credit)));
@@ -182,8 +177,8 @@ impl PayOut {
                 }
             }
         }
-        if matches!(self.due, Due::Refunds { .. }) && fixed.is_none() && to < self.sold {
-            let (db, draw) = (&self.around.db, self.fence.draw);
+        if matches!(self.due, CreditsDue::Refunds { .. }) && fixed.is_none() && to < self.sold {
+            let (db, draw) = (&self.deps.db, self.fence.draw);
             let whole = patiently(async || payout::end_of_payment(db, draw, to).await).await?;
             credits.extend(self.read((to, whole)).await?);
             to = whole;
@@ -201,11 +196,11 @@ impl PayOut {
         })
     }
 
-    async fn read(&self, tickets: Tickets) -> Result<Vec<Credit>, StepError> {
-        let (db, draw) = (&self.around.db, self.fence.draw);
+    async fn read(&self, tickets: TicketRange) -> Result<Vec<Credit>, StepError> {
+        let (db, draw) = (&self.deps.db, self.fence.draw);
         patiently(async || match &self.due {
-            Due::Prizes { winning, prizes } => payout::prizes(db, draw, *winning, prizes, tickets).await,
-            Due::Refunds { price } => payout::refunds(db, draw, *price, tickets).await,
+            CreditsDue::Prizes { winning, prizes } => payout::prizes(db, draw, *winning, prizes, tickets).await,
+            CreditsDue::Refunds { price } => payout::refunds(db, draw, *price, tickets).await,
         })
         .await
     }
@@ -222,7 +217,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, St
                 tracing::error!(error = describe(&error), "a draw's tickets could not be read");
                 return Err(StepError::Failed);
             }
-            Err(_) if started.elapsed() > READ_PATIENCE => return Err(StepError::Away),
+            Err(_) if started.elapsed() > READ_PATIENCE => return Err(StepError::Unavailable),
             Err(error) => {
                 tracing::warn!(error = describe(&error), "a draw's tickets are read again");
                 tokio::time::sleep(READ_PAUSE).await;

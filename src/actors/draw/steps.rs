@@ -9,16 +9,16 @@ use rand::rngs::SysRng;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Asked, DrawActor, Surroundings, UnderWay, payout};
-use crate::actors::draws::{PoolError, Pooled, StepRefusal};
+use super::{Deps, DrawActor, StepPhase, StepRequest, payout};
+use crate::actors::draws::{PoolCreated, PoolError, StepRefusal};
 use crate::actors::persistence::{
-    BeginCancel, Conduct, Open, Persistence, PoolWritten, Reschedule, Seal, Step as Write, StepError,
+    BeginCancel, Conduct, Open, Persistence, PoolWrite, Reschedule, Seal, StepError, StepTransaction,
 };
-use crate::actors::registry::Ended;
+use crate::actors::registry::DrawActorEnded;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
-use crate::domain::audit::{Action, Deed, Subject};
-use crate::domain::draw::{Allowed, Step, Times, Winning};
+use crate::domain::audit::{Action, AuditEntry, Subject};
+use crate::domain::draw::{Allowed, Step, Times, WinningPick};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{PoolTicketId, UserId};
 use crate::domain::lottery::{DrawStatus, Rules};
@@ -32,14 +32,14 @@ impl DrawActor {
             DrawStatus::Cancelling => Step::Cancel,
             _ => return,
         };
-        self.asked.push_back(Asked { step, reason: String::new(), by: None, reply: None });
+        self.asked.push_back(StepRequest { step, reason: String::new(), by: None, reply: None });
         self.advance(ctx);
     }
 
     /// What an admin does to this draw; none, if it is the clock that asks.
-    fn deed(&self, actor: Option<UserId>, action: Action, detail: Value) -> Option<Deed> {
+    fn audit(&self, actor: Option<UserId>, action: Action, detail: Value) -> Option<AuditEntry> {
         let subject = Subject::Draw(self.draw.id());
-        actor.map(|actor| Deed { actor: Some(actor), action, subject, detail, at: self.now() })
+        actor.map(|actor| AuditEntry { actor: Some(actor), action, subject, detail, at: self.now() })
     }
 
     /// Begins the next step that was asked for, if none is under way.
@@ -57,7 +57,7 @@ impl DrawActor {
         }
     }
 
-    fn begin(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+    fn begin(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
         tracing::info!(step = ?asked.step, by_clock = asked.reply.is_none(), "a step begins");
         match (asked.step, self.draw.status()) {
             (Step::Open, _) => self.open(asked, ctx),
@@ -72,12 +72,12 @@ impl DrawActor {
     /// that failed leaves the draw to be loaded anew.
     fn write<T: 'static>(
         &mut self,
-        asked: Asked,
+        asked: StepRequest,
         work: impl Future<Output = Result<T, StepError>> + 'static,
-        tell: impl FnOnce(&mut DrawActor, T, Asked, &mut Context<Self>) + 'static,
+        tell: impl FnOnce(&mut DrawActor, T, StepRequest, &mut Context<Self>) + 'static,
         ctx: &mut Context<Self>,
     ) {
-        self.under_way = Some(UnderWay::Writing);
+        self.under_way = Some(StepPhase::Writing);
         let done = move |result: Result<T, StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let _in = actor.span.clone().entered();
             match result {
@@ -93,20 +93,20 @@ impl DrawActor {
     }
 
     /// The step is done and published: whoever asked hears it, and the next may begin.
-    fn finish(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+    fn finish(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
         self.publish();
         tracing::info!(status = self.draw.status().as_str(), "a step is done");
         self.under_way = None;
         asked.answer(Ok(()));
         if self.draw.status().is_over() {
-            self.farewell.registry.do_send(Ended::Over(self.draw.id()));
+            self.guard.registry.do_send(DrawActorEnded::Over(self.draw.id()));
         }
         self.tick(ctx);
     }
 
-    fn open(&mut self, asked: Asked, ctx: &mut Context<Self>) {
-        let deed = self.deed(asked.by, Action::OpenDraw, json!({}));
-        let work = step(&self.around.persistence, Open { fence: self.draw.fence(), deed });
+    fn open(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
+        let audit = self.audit(asked.by, Action::OpenDraw, json!({}));
+        let work = step(&self.deps.persistence, Open { fence: self.draw.fence(), audit });
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.opened();
             actor.finish(asked, ctx);
@@ -115,27 +115,27 @@ impl DrawActor {
     }
 
     /// From here on nothing is sold. What was handed on before is awaited, what is unpaid expires.
-    fn stop_sale(&mut self, asked: Asked, ctx: &mut Context<Self>) {
-        self.under_way = Some(UnderWay::Stopping(asked));
+    fn stop_sale(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
+        self.under_way = Some(StepPhase::Stopping(asked));
         self.go_on_stopping(ctx);
     }
 
     /// Nothing is on its way any more: the list is sealed, or the draw is cancelled.
-    pub(super) fn end_sale(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+    pub(super) fn end_sale(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
         let (fence, at) = (self.draw.fence(), self.now());
         if asked.step == Step::Cancel {
             let reason = asked.reason.clone();
-            let deed = self.deed(asked.by, Action::CancelDraw, json!({"reason": reason}));
-            let work = step(&self.around.persistence, BeginCancel { fence, reason, at, deed });
-            let tell = |actor: &mut DrawActor, epoch, asked: Asked, ctx: &mut Context<Self>| {
+            let audit = self.audit(asked.by, Action::CancelDraw, json!({"reason": reason}));
+            let work = step(&self.deps.persistence, BeginCancel { fence, reason, at, audit });
+            let tell = |actor: &mut DrawActor, epoch, asked: StepRequest, ctx: &mut Context<Self>| {
                 actor.draw.cancelling(asked.reason.clone(), epoch);
                 actor.publish();
                 actor.refund(asked, ctx);
             };
             self.write(asked, work, tell, ctx);
         } else {
-            let deed = self.deed(asked.by, Action::CloseDraw, json!({}));
-            let work = step(&self.around.persistence, Seal { fence, at, deed });
+            let audit = self.audit(asked.by, Action::CloseDraw, json!({}));
+            let work = step(&self.deps.persistence, Seal { fence, at, audit });
             let tell = |actor: &mut DrawActor, epoch, asked, ctx: &mut Context<Self>| {
                 actor.draw.sealed(epoch);
                 actor.finish(asked, ctx);
@@ -145,16 +145,16 @@ impl DrawActor {
     }
 
     /// Draws the numbers, unless a crash came after they were drawn, and settles.
-    fn conduct(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+    fn conduct(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
         if let Some(winning) = self.draw.view().winning {
             return self.settle(winning, asked, ctx);
         }
         let rules = Arc::new(self.draw.rules().clone());
         let pick = winning_numbers(&rules);
         let (fence, at) = (self.draw.fence(), self.now());
-        let deed = self.deed(asked.by, Action::ConductDraw, json!({}));
-        let work = step(&self.around.persistence, Conduct { fence, rules, pick, at, deed });
-        let tell = |actor: &mut DrawActor, winning: Winning, asked, ctx: &mut Context<Self>| {
+        let audit = self.audit(asked.by, Action::ConductDraw, json!({}));
+        let work = step(&self.deps.persistence, Conduct { fence, rules, pick, at, audit });
+        let tell = |actor: &mut DrawActor, winning: WinningPick, asked, ctx: &mut Context<Self>| {
             actor.draw.conducted(winning);
             actor.publish();
             actor.settle(winning, asked, ctx);
@@ -162,9 +162,9 @@ impl DrawActor {
         self.write(asked, work, tell, ctx);
     }
 
-    fn settle(&mut self, winning: Winning, asked: Asked, ctx: &mut Context<Self>) {
+    fn settle(&mut self, winning: WinningPick, asked: StepRequest, ctx: &mut Context<Self>) {
         let (rules, sold) = (Arc::new(self.draw.rules().clone()), self.draw.view().sold);
-        let work = payout::settle(self.around.clone(), self.draw.fence(), rules, winning, sold);
+        let work = payout::settle(self.deps.clone(), self.draw.fence(), rules, winning, sold);
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.completed();
             actor.finish(asked, ctx);
@@ -172,9 +172,9 @@ impl DrawActor {
         self.write(asked, work, tell, ctx);
     }
 
-    fn refund(&mut self, asked: Asked, ctx: &mut Context<Self>) {
+    fn refund(&mut self, asked: StepRequest, ctx: &mut Context<Self>) {
         let (price, sold) = (self.draw.rules().price, self.draw.view().sold);
-        let work = payout::refund(self.around.clone(), self.draw.fence(), price, sold);
+        let work = payout::refund(self.deps.clone(), self.draw.fence(), price, sold);
         let tell = |actor: &mut DrawActor, (), asked, ctx: &mut Context<Self>| {
             actor.draw.cancelled();
             actor.finish(asked, ctx);
@@ -194,9 +194,9 @@ impl DrawActor {
             drop(reply.send(Err(StepRefusal::InvalidTransition(self.draw.status()))));
             return;
         }
-        self.under_way = Some(UnderWay::Writing);
-        let deed = self.deed(Some(by), Action::RescheduleDraw, json!(times));
-        let work = step(&self.around.persistence, Reschedule { fence: self.draw.fence(), times, deed });
+        self.under_way = Some(StepPhase::Writing);
+        let audit = self.audit(Some(by), Action::RescheduleDraw, json!(times));
+        let work = step(&self.deps.persistence, Reschedule { fence: self.draw.fence(), times, audit });
         let done = move |result: Result<(), StepError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let _in = actor.span.clone().entered();
             if let Err(error) = result {
@@ -224,7 +224,7 @@ impl DrawActor {
         count: usize,
         key: Option<Key>,
         by: Option<UserId>,
-        reply: oneshot::Sender<Result<Pooled, PoolError>>,
+        reply: oneshot::Sender<Result<PoolCreated, PoolError>>,
         ctx: &mut Context<Self>,
     ) {
         if !self.draw.takes_pool_tickets() {
@@ -232,21 +232,21 @@ impl DrawActor {
             drop(reply.send(Err(refusal.into())));
             return;
         }
-        let (around, making) = (self.around.clone(), self.making.clone());
+        let (deps, making) = (self.deps.clone(), self.making.clone());
         let (fence, game) = (self.draw.fence(), self.draw.rules().game);
-        let deed = self.deed(by, Action::AddToPool, json!({"count": count}));
+        let audit = self.audit(by, Action::AddToPool, json!({"count": count}));
         let work = async move {
             let _one_at_a_time = making.lock().await;
-            make_pool(&around, fence, game, count, key, deed).await
+            make_pool(&deps, fence, game, count, key, audit).await
         };
-        let done = |made: Result<Made, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+        let done = |made: Result<PoolTickets, PoolError>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             let answer = made.map(|made| {
                 let created = made.tickets.len();
                 actor.draw.add_to_pool(made.tickets);
                 actor.publish();
                 tracing::info!(draw = %actor.draw.id(), created, "pool tickets were made");
                 let tickets_available = made.kept.unwrap_or(actor.draw.view().available);
-                Pooled { created, tickets_available }
+                PoolCreated { created, tickets_available }
             });
             let unsure = matches!(answer, Err(PoolError::OutcomeUnknown | PoolError::Step(StepRefusal::Failed)));
             // The admin may have gone.
@@ -260,50 +260,45 @@ impl DrawActor {
 }
 
 /// Pool tickets that were written, and how many were for sale then, as the kept answer says.
-struct Made {
+struct PoolTickets {
     tickets: Vec<(PoolTicketId, Pick)>,
     kept: Option<i64>,
 }
 
 async fn make_pool(
-    around: &Surroundings,
+    deps: &Deps,
     fence: Fence,
     game: Game,
     count: usize,
     key: Option<Key>,
-    deed: Option<Deed>,
-) -> Result<Made, PoolError> {
+    audit: Option<AuditEntry>,
+) -> Result<PoolTickets, PoolError> {
     let failed = |error: DbError| {
         tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
         match error {
             DbError::Unknown(_) => PoolError::OutcomeUnknown,
-            error if error.is_passing() => StepRefusal::Away.into(),
+            error if error.is_passing() => StepRefusal::Unavailable.into(),
             _ => StepRefusal::Failed.into(),
         }
     };
-    let held = draws::pool_picks(&around.db, fence.draw, game).await.map_err(failed)?;
+    let held = draws::pool_picks(&deps.db, fence.draw, game).await.map_err(failed)?;
     let choose = move || game.distinct_picks(count, &held, &mut UnwrapErr(SysRng));
     let picks = match tokio::task::spawn_blocking(choose).await {
         Ok(picks) => picks.map_err(|error| PoolError::TooFewLeft { left: error.left })?,
         Err(_) => return Err(StepRefusal::Failed.into()),
     };
-    let (ids, now) = (around.clock.ids(), around.clock.now());
+    let (ids, now) = (deps.clock.ids(), deps.clock.now());
     let tickets: Vec<_> = picks.into_iter().map(|pick| (PoolTicketId(ids.next(now)), pick)).collect();
-    match around
-        .persistence
-        .add_to_pool(fence, &tickets, key.as_ref(), deed.as_ref(), now)
-        .await
-        .map_err(failed)?
-    {
-        PoolWritten::Written { available } => Ok(Made { tickets, kept: available }),
-        PoolWritten::KeyTaken => Err(PoolError::KeyTaken),
+    match deps.persistence.add_to_pool(fence, &tickets, key.as_ref(), audit.as_ref(), now).await.map_err(failed)? {
+        PoolWrite::Written { available } => Ok(PoolTickets { tickets, kept: available }),
+        PoolWrite::KeyTaken => Err(PoolError::KeyTaken),
         // The sale has ended meanwhile, and with it the epoch.
-        PoolWritten::Stale => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
+        PoolWrite::StaleEpoch => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
     }
 }
 
 /// A step's transaction, on a handle of its own.
-fn step<S: Write + 'static>(
+fn step<S: StepTransaction + 'static>(
     persistence: &Persistence,
     step: S,
 ) -> impl Future<Output = Result<S::Output, StepError>> + 'static {

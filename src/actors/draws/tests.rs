@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::actors::persistence::{Limits, Meters, insert_user};
+use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user};
 use crate::clock::Ids;
 use crate::db::embedded::{Options as ServerOptions, Server};
 use crate::db::migrate;
-use crate::domain::draw::AskLine;
+use crate::domain::draw::LineRequest;
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::money::{Currency, Money, Share};
@@ -34,19 +34,20 @@ fn rules() -> Rules {
 const ADMIN: UserId = UserId(1);
 
 /// The actors over an empty database.
-async fn draws(server: &Server, board: &Board) -> Draws {
+async fn draws(server: &Server, snapshots: &DrawSnapshots) -> Draws {
     let config = server.connection();
     migrate(&config).await.unwrap();
     let db = Db::new(&config, 4).unwrap();
     let currency: Currency = "RUB".parse().unwrap();
-    let limits = Limits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
-    let persistence = Persistence::start(config, db.clone(), currency, board.clone(), limits, Meters::none());
+    let limits = WriteLimits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
+    let persistence =
+        Persistence::start(config, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none());
     let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
     assert_eq!(admin.id, ADMIN);
-    persistence.know_lotteries([rules().lottery].iter()).await.unwrap();
-    let options = Options { in_flight: 64, pool_limit: 100, reservation: SignedDuration::from_mins(5) };
-    Draws::start(db, persistence, board.clone(), Clock::manual(noon()), options).await.unwrap()
+    persistence.ensure_lotteries([rules().lottery].iter()).await.unwrap();
+    let options = DrawOptions { in_flight: 64, pool_limit: 100, reservation: SignedDuration::from_mins(5) };
+    Draws::start(db, persistence, snapshots.clone(), Clock::manual(noon()), options).await.unwrap()
 }
 
 fn noon() -> Timestamp {
@@ -79,18 +80,18 @@ async fn open_draw(draws: &Draws) -> DrawId {
 async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(&ServerOptions::new(directory.path())).await.unwrap();
-    let board = Board::default();
-    let draws = draws(&server, &board).await;
+    let snapshots = DrawSnapshots::default();
+    let draws = draws(&server, &snapshots).await;
     let db = Db::new(server.connection(), 1).unwrap();
     let ann = player(&draws, &db).await;
     let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
-    let any = || vec![AskLine::FromPool];
+    let any = || vec![LineRequest::FromPool];
     let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().order.payment;
 
     // One order is on its way when it happens: it comes true, and its buyer hears so.
     let under_way = draws.order(lost, ann, any(), true, None, None);
     let panic = async {
-        draws.registry.do_send(ToDraw { draw: lost, message: DrawMessage::Panic });
+        draws.registry.do_send(DrawMessage { draw: lost, message: DrawRequest::Panic });
     };
     let (under_way, ()) = tokio::join!(biased; under_way, panic);
     assert_eq!(under_way.unwrap().first_number, Some(1));
@@ -98,7 +99,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
 
     // What reached the dying actor is unknown; from then on it waits until the draw is back.
     while draws.step(lost, Step::Open, String::new(), ADMIN).await != Ok(true) {}
-    let view = board.draw(lost).unwrap();
+    let view = snapshots.draw(lost).unwrap();
     assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));
     assert_eq!(draws.pay(lost, ann, reserved, None, None).await.unwrap().status, PaymentStatus::Paid);
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().first_number, Some(3));

@@ -1,12 +1,12 @@
 //! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
-//! order they came, and tells what became of each. It decides nothing; `domain::books` judges.
+//! order they came, and tells what became of each. It decides nothing; `domain::state` judges.
 //!
 //! Whatever has queued while the last transaction ran is the next batch: there is no delay timer, so a
 //! lone buyer waits for nobody, and a rush makes the batches large by itself.
 
-mod aside;
+mod actor;
 mod batch;
-mod mailbox;
+mod direct;
 mod transaction;
 mod write;
 
@@ -16,23 +16,23 @@ use actix::{Actor, Addr, Recipient};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
-use crate::actors::board::Board;
+use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{Db, Target};
 use crate::domain::money::Currency;
-use crate::domain::record::{Accepted, Record, Refused};
+use crate::domain::record::{Outcome, Record, Refusal};
 
-use mailbox::{Mailbox, StepJob};
+use actor::{PersistenceActor, StepJob};
 use transaction::Writer;
 
-pub use aside::{PoolWritten, Rotated, Taken, Unchanged, insert_user};
-pub use mailbox::{Answer, Answered, ReplyTo, Submit};
-pub use transaction::{Step, StepError};
+pub use actor::{Answer, ReplyTo, WriteRequest, WriteResults};
+pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user};
+pub use transaction::{StepError, StepTransaction};
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::settle::{Conduct, FixPrizes};
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Limits {
+pub struct WriteLimits {
     /// Records in one transaction.
     pub batch: usize,
     /// Records waiting for the next; beyond, they are refused as overloaded.
@@ -43,7 +43,7 @@ pub struct Limits {
 
 /// What the persistence actor measures of its work.
 #[derive(Clone)]
-pub struct Meters {
+pub struct WriterMetrics {
     /// Records in each batch.
     pub batch: Histogram,
     /// Seconds that each batch took, the commit included.
@@ -54,22 +54,22 @@ pub struct Meters {
     pub sold: Counter,
 }
 
-impl Meters {
+impl WriterMetrics {
     /// For whoever does not look.
-    pub fn none() -> Meters {
+    pub fn none() -> WriterMetrics {
         let (batch, commit) = (Histogram::noop(), Histogram::noop());
-        Meters { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
+        WriterMetrics { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
     }
 }
 
 /// The way to the persistence actor.
 #[derive(Clone)]
 pub struct Persistence {
-    mailbox: Addr<Mailbox>,
+    actor: Addr<PersistenceActor>,
     /// Where records go: the same, or what a bench put in its place.
-    records: Recipient<Submit>,
+    records: Recipient<WriteRequest>,
     db: Db,
-    limits: Limits,
+    limits: WriteLimits,
 }
 
 impl Persistence {
@@ -79,17 +79,17 @@ impl Persistence {
         writer: impl Into<Target>,
         db: Db,
         currency: Currency,
-        board: Board,
-        limits: Limits,
-        meters: Meters,
+        snapshots: DrawSnapshots,
+        limits: WriteLimits,
+        meters: WriterMetrics,
     ) -> Persistence {
-        let writer = Writer::new(writer.into(), currency, board);
-        let mailbox = Mailbox::new(writer, limits, meters).start();
-        Persistence { records: mailbox.clone().recipient(), mailbox, db, limits }
+        let writer = Writer::new(writer.into(), currency, snapshots);
+        let actor = PersistenceActor::new(writer, limits, meters).start();
+        Persistence { records: actor.clone().recipient(), actor, db, limits }
     }
 
     /// The same, but its records go to somebody else. Order is kept among them, not between them and steps.
-    pub fn with_records(self, records: Recipient<Submit>) -> Persistence {
+    pub fn with_records(self, records: Recipient<WriteRequest>) -> Persistence {
         Persistence { records, ..self }
     }
 
@@ -103,11 +103,11 @@ impl Persistence {
     /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
     /// (what must become true whenever the database can) waits for as long as it takes.
     pub fn submit(&self, record: Record, deadline: Option<Instant>, reply: ReplyTo) {
-        self.records.do_send(Submit { record, deadline, reply });
+        self.records.do_send(WriteRequest { record, deadline, reply });
     }
 
     /// Hands a record on and waits for what became of it.
-    pub async fn write(&self, record: Record, deadline: Option<Instant>) -> Option<Result<Accepted, Refused>> {
+    pub async fn write(&self, record: Record, deadline: Option<Instant>) -> Option<Result<Outcome, Refusal>> {
         let (reply, answer) = oneshot::channel();
         self.submit(record, deadline, ReplyTo::One(reply));
         answer.await.ok()
@@ -115,27 +115,30 @@ impl Persistence {
 
     /// Whether the actor is still there.
     pub fn is_alive(&self) -> bool {
-        self.mailbox.connected()
+        self.actor.connected()
     }
 
     /// Waits until all that was handed on before is written.
     pub async fn flush(&self) {
         let (reply, done) = oneshot::channel();
-        self.mailbox.do_send(StepJob::nothing(reply));
+        self.actor.do_send(StepJob::nothing(reply));
         // It fails only when the actor is gone, and then there is nothing to wait for.
         let _ = done.await;
     }
 
     /// Runs a step of a draw's life as a transaction of its own, after all that was handed on before it.
-    pub async fn step<S: Step + 'static>(&self, step: S) -> Result<S::Output, StepError> {
+    pub async fn step<S: StepTransaction + 'static>(&self, step: S) -> Result<S::Output, StepError> {
         self.timed_step(step).await.map(|(output, _)| output)
     }
 
     /// The same, and says how long it had the writer to itself: for one who takes many steps in a row. What it
     /// waited for its turn is not counted.
-    pub async fn timed_step<S: Step + 'static>(&self, step: S) -> Result<(S::Output, Duration), StepError> {
+    pub async fn timed_step<S: StepTransaction + 'static>(
+        &self,
+        step: S,
+    ) -> Result<(S::Output, Duration), StepError> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.do_send(StepJob::new(step, reply));
+        self.actor.do_send(StepJob::new(step, reply));
         answer.await.unwrap_or(Err(StepError::Failed))
     }
 }

@@ -1,4 +1,4 @@
-//! The writer's own connection, and transactions whose outcome is always known: when the connection dies
+//! The writer's own connection, and transactions whose outcome is always cache: when the connection dies
 //! at COMMIT, the database is asked, never guessed. Knows no table.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,27 +12,27 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Error};
 
 use super::write::payout;
-use super::write::sales::{self, Statements};
-use crate::actors::board::Board;
+use super::write::sales::{self, BatchStatements};
+use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{self, Target};
-use crate::domain::known::{Known, Touched};
 use crate::domain::money::Currency;
+use crate::domain::writer_cache::{Invalidation, WriterCache};
 
 /// Between two tries to reach the database.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long one try to connect may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long a step is tried again while the database is away.
+/// How long a step is tried again while the database is connect_error.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a step was not taken. It had no effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StepError {
     #[error("the draw has been taken over by a newer epoch")]
-    Stale,
-    /// It was away for longer than a step waits for it.
-    #[error("the database is away")]
-    Away,
+    StaleEpoch,
+    /// It was connect_error for longer than a step waits for it.
+    #[error("the database is connect_error")]
+    Unavailable,
     /// Logged where it happened.
     #[error("the database did not take the step")]
     Failed,
@@ -42,29 +42,29 @@ pub enum StepError {
 #[derive(Debug, thiserror::Error)]
 pub enum StepFailure {
     #[error("the draw has been taken over by a newer epoch")]
-    Stale,
+    StaleEpoch,
     #[error(transparent)]
     Postgres(#[from] Error),
     /// Money or state that does not add up: a bug, and nothing is written.
     #[error("{0}")]
-    Broken(String),
+    Rejected(String),
 }
 
 /// A transaction of its own. It may be run again after a failure, and must then do the same.
-pub trait Step: Send + Sync {
+pub trait StepTransaction: Send + Sync {
     type Output: Send;
 
     /// The statements between BEGIN and COMMIT. They are sent before BEGIN is answered: the first of them must
     /// write nothing, and be awaited.
-    fn run(&self, session: &Session) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
+    fn run(&self, session: &WriterConnection) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
 
     /// What of the writer's memory it may change.
-    fn touches(&self) -> Touched {
-        Touched::Everything
+    fn invalidates(&self) -> Invalidation {
+        Invalidation::Everything
     }
 
     /// Publishes what is true now. Called in the order of the commits.
-    fn committed(&self, _output: &Self::Output, _board: &Board) {}
+    fn committed(&self, _output: &Self::Output, _board: &DrawSnapshots) {}
 }
 
 /// By which it can be asked whether a transaction was committed: the writer's row, and what it set there.
@@ -76,28 +76,28 @@ pub struct Mark {
 
 /// How a transaction failed.
 #[derive(Debug)]
-pub enum Failure {
+pub enum TransactionFailure {
     /// The database refused a statement: nothing was written.
     Refused(Error),
-    /// Nothing was written, and it may well work again: the connection or the server went away.
+    /// Nothing was written, and it may well work again: the connection or the server went connect_error.
     Lost(Error),
     /// The connection died after COMMIT was sent: only the database knows.
     Unknown(Mark),
 }
 
-impl Failure {
+impl TransactionFailure {
     /// Of a statement before COMMIT.
-    pub fn early(error: Error) -> Failure {
-        if db::is_passing(&error) { Failure::Lost(error) } else { Failure::Refused(error) }
+    pub fn early(error: Error) -> TransactionFailure {
+        if db::is_passing(&error) { TransactionFailure::Lost(error) } else { TransactionFailure::Refused(error) }
     }
 
     /// Of COMMIT, or of a statement sent along with it.
-    pub fn late(error: Error, mark: Mark) -> Failure {
+    pub fn late(error: Error, mark: Mark) -> TransactionFailure {
         let died = match error.as_db_error() {
             None => db::is_passing(&error),
             Some(_) => ends_session(&error),
         };
-        if died { Failure::Unknown(mark) } else { Failure::early(error) }
+        if died { TransactionFailure::Unknown(mark) } else { TransactionFailure::early(error) }
     }
 }
 
@@ -110,16 +110,16 @@ fn ends_session(error: &Error) -> bool {
 }
 
 /// An open connection with its prepared statements.
-pub struct Session {
+pub struct WriterConnection {
     pub client: Client,
-    pub statements: Statements,
-    pub payout: payout::Statements,
+    pub statements: BatchStatements,
+    pub payout: payout::PayoutStatements,
     /// The connection's row, which every transaction marks.
     pub writer: i64,
     marks: AtomicI64,
 }
 
-impl Session {
+impl WriterConnection {
     /// A mark for the next transaction.
     pub fn next_mark(&self) -> Mark {
         Mark { writer: self.writer, number: self.marks.fetch_add(1, Ordering::Relaxed) + 1 }
@@ -130,20 +130,20 @@ impl Session {
 pub struct Writer {
     target: Target,
     pub(super) currency: Currency,
-    board: Board,
-    pub(super) session: Option<Session>,
+    snapshots: DrawSnapshots,
+    pub(super) session: Option<WriterConnection>,
     /// Why there is none. Logged when it changes, and not at each of ten tries a second.
-    away: Option<String>,
-    pub(super) known: Known,
+    connect_error: Option<String>,
+    pub(super) cache: WriterCache,
 }
 
 impl Writer {
-    pub fn new(target: Target, currency: Currency, board: Board) -> Writer {
-        Writer { target, currency, board, session: None, away: None, known: Known::default() }
+    pub fn new(target: Target, currency: Currency, snapshots: DrawSnapshots) -> Writer {
+        Writer { target, currency, snapshots, session: None, connect_error: None, cache: WriterCache::default() }
     }
 
     /// The connection, opened if it is not; one try.
-    pub(super) async fn session(&mut self) -> Result<&Session, Error> {
+    pub(super) async fn session(&mut self) -> Result<&WriterConnection, Error> {
         if self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
             self.session = None;
         }
@@ -151,11 +151,11 @@ impl Writer {
             Some(session) => Ok(session),
             empty => {
                 let client = db::connect(&self.target).await?;
-                let statements = Statements::prepare(&client).await?;
-                let payout = payout::Statements::prepare(&client).await?;
+                let statements = BatchStatements::prepare(&client).await?;
+                let payout = payout::PayoutStatements::prepare(&client).await?;
                 let writer = sales::new_writer(&client).await?;
                 tracing::info!("the writer is connected to the database");
-                Ok(empty.insert(Session { client, statements, payout, writer, marks: AtomicI64::new(0) }))
+                Ok(empty.insert(WriterConnection { client, statements, payout, writer, marks: AtomicI64::new(0) }))
             }
         }
     }
@@ -167,12 +167,12 @@ impl Writer {
             Either::Right(_) => Err("no answer".to_owned()),
         };
         let Err(error) = tried else {
-            self.away = None;
+            self.connect_error = None;
             return true;
         };
-        if self.away.as_ref() != Some(&error) {
+        if self.connect_error.as_ref() != Some(&error) {
             tracing::warn!(error, "the writer has no connection to the database");
-            self.away = Some(error);
+            self.connect_error = Some(error);
         }
         self.session = None;
         sleep(RETRY).await;
@@ -182,7 +182,7 @@ impl Writer {
     /// Gives the connection up: what it was in the middle of is rolled back by the server.
     pub(super) fn disconnect(&mut self) {
         self.session = None;
-        self.known.forget();
+        self.cache.forget();
     }
 
     /// A short rest before what the database did not take this time is tried again.
@@ -203,7 +203,7 @@ impl Writer {
                 Ok(last) => return last == mark.number,
                 Err(error) => {
                     let error = db::describe(&error);
-                    tracing::warn!(error, ?mark, "the outcome of a transaction is not known yet");
+                    tracing::warn!(error, ?mark, "the outcome of a transaction is not cache yet");
                     self.disconnect();
                     self.rest().await;
                 }
@@ -211,68 +211,68 @@ impl Writer {
         }
     }
 
-    /// Takes a step, again if the database was away, and publishes what came of it.
-    pub(super) async fn step<S: Step>(&mut self, step: &S) -> Result<S::Output, StepError> {
+    /// Takes a step, again if the database was connect_error, and publishes what came of it.
+    pub(super) async fn step<S: StepTransaction>(&mut self, step: &S) -> Result<S::Output, StepError> {
         #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
         let started = Instant::now();
         loop {
             if started.elapsed() > STEP_PATIENCE {
-                return Err(StepError::Away);
+                return Err(StepError::Unavailable);
             }
             if !self.connected().await {
                 continue;
             }
             // It moves money and draws beside the batches.
-            self.known.forget_what(&step.touches());
+            self.cache.invalidate(&step.invalidates());
             let Ok(session) = self.session().await else { continue };
             match attempt(session, step).await {
                 Ok(output) => return Ok(self.publish(step, output)),
-                Err((StepFailure::Stale, _)) => {
+                Err((StepFailure::StaleEpoch, _)) => {
                     self.disconnect();
-                    return Err(StepError::Stale);
+                    return Err(StepError::StaleEpoch);
                 }
-                Err((StepFailure::Broken(what), _)) => {
+                Err((StepFailure::Rejected(what), _)) => {
                     tracing::error!(what, "a step does not add up and was not taken");
                     self.disconnect();
                     return Err(StepError::Failed);
                 }
                 Err((StepFailure::Postgres(error), at_commit)) => {
                     let failure = match at_commit {
-                        None => Failure::early(error),
-                        Some((mark, _)) => Failure::late(error, mark),
+                        None => TransactionFailure::early(error),
+                        Some((mark, _)) => TransactionFailure::late(error, mark),
                     };
                     match (failure, at_commit) {
-                        (Failure::Unknown(mark), Some((_, output))) => {
+                        (TransactionFailure::Unknown(mark), Some((_, output))) => {
                             if self.committed(mark).await {
                                 return Ok(self.publish(step, output));
                             }
                         }
-                        (Failure::Refused(error), _) => {
+                        (TransactionFailure::Refused(error), _) => {
                             tracing::error!(error = db::describe(&error), "the database refused a step");
                             self.disconnect();
                             return Err(StepError::Failed);
                         }
-                        (Failure::Lost(error), _) => {
+                        (TransactionFailure::Lost(error), _) => {
                             tracing::warn!(error = db::describe(&error), "a step is tried again");
                             self.disconnect();
                             self.rest().await;
                         }
-                        (Failure::Unknown(_), None) => self.disconnect(),
+                        (TransactionFailure::Unknown(_), None) => self.disconnect(),
                     }
                 }
             }
         }
     }
 
-    fn publish<S: Step>(&self, step: &S, output: S::Output) -> S::Output {
-        step.committed(&output, &self.board);
+    fn publish<S: StepTransaction>(&self, step: &S, output: S::Output) -> S::Output {
+        step.committed(&output, &self.snapshots);
         output
     }
 }
 
 /// One try of a step. With an error of COMMIT comes the transaction's mark and what the step had to say.
-async fn attempt<S: Step>(
-    session: &Session,
+async fn attempt<S: StepTransaction>(
+    session: &WriterConnection,
     step: &S,
 ) -> Result<S::Output, (StepFailure, Option<(Mark, S::Output)>)> {
     let (client, mark) = (&session.client, session.next_mark());
@@ -285,7 +285,7 @@ async fn attempt<S: Step>(
     );
     let ((), marked, output) = begun.map_err(|failure| (failure, None))?;
     if !marked {
-        return Err((StepFailure::Broken("the writer's row is closed".to_owned()), None));
+        return Err((StepFailure::Rejected("the writer's row is closed".to_owned()), None));
     }
     match client.batch_execute("COMMIT").await {
         Ok(()) => Ok(output),

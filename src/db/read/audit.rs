@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use utoipa::ToSchema;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::UserId;
 
@@ -15,7 +15,7 @@ use crate::domain::id::UserId;
 #[schema(as = AuditEntry, example = json!({
     "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
 }))]
-pub struct Entry {
+pub struct AuditRow {
     pub id: i64,
     pub at: Timestamp,
     /// None: at the command line.
@@ -28,11 +28,11 @@ pub struct Entry {
 }
 
 /// Every admin action, newest first.
-pub async fn list(db: &Db, page: Page<i64>) -> Result<Rows<Entry, i64>, DbError> {
+pub async fn list(db: &Db, page: Page<i64>) -> Result<PageRows<AuditRow, i64>, DbError> {
     let sql = "-- audit::list()
         SELECT id, at, actor_id, action, subject, detail FROM audit_log WHERE id < $1 ORDER BY id DESC LIMIT $2";
     let rows = db.query(sql, &[&page.after.unwrap_or(i64::MAX), &(page.limit + 1)]).await?;
-    let entry = |row: &Row| Entry {
+    let entry = |row: &Row| AuditRow {
         id: row.get("id"),
         at: row.get("at"),
         actor_id: row.get::<_, Option<i64>>("actor_id").map(UserId),
@@ -40,5 +40,5 @@ pub async fn list(db: &Db, page: Page<i64>) -> Result<Rows<Entry, i64>, DbError>
         subject: row.get("subject"),
         detail: row.get("detail"),
     };
-    Ok(Rows::cut(rows.iter().map(entry).collect(), page.limit, |entry| entry.id))
+    Ok(PageRows::cut(rows.iter().map(entry).collect(), page.limit, |entry| entry.id))
 }

@@ -13,14 +13,14 @@ use crate::domain::game::Game;
 use crate::domain::money::{Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Settlement, Tier};
 
-/// Rows that a broken law shows.
+/// PageRows that a broken law shows.
 const SHOWN: usize = 10;
 /// What the law is called that the domain judges.
 const BOOKS: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
 
 /// A law that does not hold.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Broken {
+pub struct Violation {
     pub law: &'static str,
     /// The first rows that break it, as JSON or in words.
     pub rows: Vec<String>,
@@ -28,15 +28,15 @@ pub struct Broken {
     pub more: bool,
 }
 
-impl Broken {
-    fn of(law: &'static str, mut rows: Vec<String>) -> Option<Broken> {
+impl Violation {
+    fn of(law: &'static str, mut rows: Vec<String>) -> Option<Violation> {
         let more = rows.len() > SHOWN;
         rows.truncate(SHOWN);
-        (!rows.is_empty()).then_some(Broken { law, rows, more })
+        (!rows.is_empty()).then_some(Violation { law, rows, more })
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BROKEN: {}", self.law)?;
         self.rows.iter().try_for_each(|row| write!(f, "\n    {row}"))?;
@@ -52,11 +52,11 @@ pub struct Report {
     pub tickets: i64,
     pub payments: i64,
     pub transfers: i64,
-    pub broken: Vec<Broken>,
+    pub broken: Vec<Violation>,
 }
 
 /// How far a check has come.
-pub struct Progress {
+pub struct CheckProgress {
     pub done: usize,
     pub of: usize,
     /// The law that is looked at next.
@@ -65,7 +65,7 @@ pub struct Progress {
 
 /// Looks at everything as it is at this moment, whatever is written meanwhile. The connection is in no
 /// transaction, and in none afterwards; after an error it is of no more use.
-pub async fn check(client: &Client, tell: impl FnMut(Progress)) -> Result<Report, DbError> {
+pub async fn check(client: &Client, tell: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let report = look(client, tell).await?;
     client.batch_execute("COMMIT").await?;
@@ -73,18 +73,18 @@ pub async fn check(client: &Client, tell: impl FnMut(Progress)) -> Result<Report
 }
 
 /// The same as the transaction sees it that the caller has begun.
-pub async fn look(client: &Client, mut tell: impl FnMut(Progress)) -> Result<Report, DbError> {
+pub async fn look(client: &Client, mut tell: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
     let mut report = counts(client).await?;
     let of = LAWS.len() + 1;
     for (done, statement) in LAWS.iter().enumerate() {
         let law = law(statement);
-        tell(Progress { done, of, law });
+        tell(CheckProgress { done, of, law });
         let sql = format!("SELECT row_to_json(found)::text FROM (\n{statement}\n) found LIMIT {}", SHOWN + 1);
         let rows = client.query(&sql, &[]).await?;
-        report.broken.extend(Broken::of(law, rows.iter().map(|row| row.get(0)).collect()));
+        report.broken.extend(Violation::of(law, rows.iter().map(|row| row.get(0)).collect()));
     }
-    tell(Progress { done: LAWS.len(), of, law: BOOKS });
-    report.broken.extend(Broken::of(BOOKS, books(client).await?));
+    tell(CheckProgress { done: LAWS.len(), of, law: BOOKS });
+    report.broken.extend(Violation::of(BOOKS, books(client).await?));
     Ok(report)
 }
 
@@ -150,7 +150,7 @@ async fn books(client: &Client) -> Result<Vec<String>, DbError> {
 }
 
 /// What a draw's escrow took and gave, by the kinds of transfers.
-struct Moved {
+struct EscrowMoves {
     sales: i64,
     jackpot: i64,
     reserve: i64,
@@ -167,7 +167,7 @@ fn judge(row: &Row) -> Result<(), String> {
     let [sales, jackpot, reserve, prizes, rollover, revenue, refunds] = moved[..] else {
         return Err("its transfers cannot be read".to_owned());
     };
-    let moved = Moved { sales, jackpot, reserve, prizes, rollover, revenue, refunds };
+    let moved = EscrowMoves { sales, jackpot, reserve, prizes, rollover, revenue, refunds };
     let sold: i64 = row.get("sold");
     let price = Money::new(row.get("price"));
     let due = price.checked_mul(sold.unsigned_abs()).ok_or("its sales do not fit")?;
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn only_the_first_rows_are_shown() {
         let rows = |count: usize| (0..count).map(|row| row.to_string()).collect::<Vec<_>>();
-        assert_eq!(Broken::of(BOOKS, rows(0)), None);
-        let found = |count| Broken::of(BOOKS, rows(count)).map(|broken| (broken.rows.len(), broken.more));
+        assert_eq!(Violation::of(BOOKS, rows(0)), None);
+        let found = |count| Violation::of(BOOKS, rows(count)).map(|broken| (broken.rows.len(), broken.more));
         assert_eq!([found(SHOWN), found(SHOWN + 1)], [Some((SHOWN, false)), Some((SHOWN, true))]);
     }
 }

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
-use crate::domain::draw::{DrawParts, DrawView, HeldTicket, Hold, Reservation, Times, Winning};
+use crate::domain::draw::{
+    DrawSnapshot, DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick,
+};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::{DrawStatus, Rules};
@@ -23,7 +25,7 @@ const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.
      LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id";
 
 /// A draw, if there is one.
-pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawView>, DbError> {
+pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawSnapshot>, DbError> {
     let sql = format!("-- draws::one()\n{VIEW} WHERE d.id = $1");
     db.query_opt(&sql, &[&id.0]).await?.as_ref().map(view).transpose()
 }
@@ -34,7 +36,7 @@ pub async fn list(
     lotteries: &[String],
     statuses: &[DrawStatus],
     page: Page<i64>,
-) -> Result<Rows<DrawView, i64>, DbError> {
+) -> Result<PageRows<DrawSnapshot, i64>, DbError> {
     let sql = format!(
         "-- draws::list()\n{VIEW} WHERE d.id < $1 AND ($2::text[] = '{{}}' OR d.lottery = ANY($2)) \
          AND ($3::text[] = '{{}}' OR d.status = ANY($3)) ORDER BY d.id DESC LIMIT $4"
@@ -43,7 +45,7 @@ pub async fn list(
     let rows =
         db.query(&sql, &[&page.after.unwrap_or(i64::MAX), &lotteries, &statuses, &(page.limit + 1)]).await?;
     let items = rows.iter().map(view).collect::<Result<_, _>>()?;
-    Ok(Rows::cut(items, page.limit, |draw| draw.id.0))
+    Ok(PageRows::cut(items, page.limit, |draw| draw.id.0))
 }
 
 /// The draws that want an actor.
@@ -71,7 +73,7 @@ pub async fn without_pool(db: &Db) -> Result<Vec<(DrawId, usize)>, DbError> {
 }
 
 /// A draw with all its actor needs: the rules, the free pool tickets, the reservations.
-pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawParts>, DbError> {
+pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
     let sql = format!("-- draws::load()\n{VIEW} WHERE d.id = $1");
     let Some(row) = db.query_opt(&sql, &[&id.0]).await? else { return Ok(None) };
     let view = view(&row)?;
@@ -86,7 +88,7 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawParts>, DbError> {
     let selling = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
     let pool = if selling { pool(db, id, game).await? } else { Pool::default() };
     let reservations = if selling { reservations(db, id, game).await? } else { HashMap::new() };
-    Ok(Some(DrawParts {
+    Ok(Some(DrawState {
         id,
         number: view.number,
         rules,
@@ -144,11 +146,11 @@ async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<Payment
             user: UserId(row.get("user_id")),
             until: until.ok_or(DbError::Corrupt("a reservation without an end"))?,
             tickets: Vec::new(),
-            hold: if charging { Hold::Charging } else { Hold::Held },
+            state: if charging { ReservationState::Charging } else { ReservationState::Held },
         });
         let taken = row.get::<_, Option<Uuid>>("pool_ticket_id");
         let pick = pick(game, row.get("pick"))?;
-        reservation.tickets.push(HeldTicket {
+        reservation.tickets.push(ReservedTicket {
             id: TicketId(row.get("id")),
             pool: taken.map(|id| (PoolTicketId(id), pick)),
             returning: false,
@@ -166,12 +168,16 @@ pub struct PoolTicket {
 }
 
 /// The pool tickets for sale in the order they were made; none if there is no such draw.
-pub async fn pool_page(db: &Db, id: DrawId, page: Page<Uuid>) -> Result<Option<Rows<PoolTicket, Uuid>>, DbError> {
+pub async fn pool_page(
+    db: &Db,
+    id: DrawId,
+    page: Page<Uuid>,
+) -> Result<Option<PageRows<PoolTicket, Uuid>>, DbError> {
     let sql = "-- draws::pool_page(draw)
         SELECT pick, of, price, status IN ('scheduled', 'open') AS selling FROM draws WHERE id = $1";
     let Some(draw) = db.query_opt(sql, &[&id.0]).await? else { return Ok(None) };
     if !draw.get::<_, bool>("selling") {
-        return Ok(Some(Rows { items: Vec::new(), next: None }));
+        return Ok(Some(PageRows { items: Vec::new(), next: None }));
     }
     let (game, price) = (game(&draw)?, Money::new(draw.get("price")));
     let sql = "-- draws::pool_page(tickets)
@@ -182,7 +188,7 @@ pub async fn pool_page(db: &Db, id: DrawId, page: Page<Uuid>) -> Result<Option<R
     let ticket =
         |row: &Row| Ok(PoolTicket { id: PoolTicketId(row.get("id")), pick: pick(game, row.get("pick"))?, price });
     let items = rows.iter().map(ticket).collect::<Result<_, DbError>>()?;
-    Ok(Some(Rows::cut(items, page.limit, |ticket: &PoolTicket| ticket.id.0)))
+    Ok(Some(PageRows::cut(items, page.limit, |ticket: &PoolTicket| ticket.id.0)))
 }
 
 /// A completed draw's result.
@@ -239,15 +245,15 @@ pub async fn jackpots(db: &Db) -> Result<HashMap<LotteryId, Money>, DbError> {
     Ok(rows.iter().map(|row| (LotteryId(row.get("id")), Money::new(row.get("balance")))).collect())
 }
 
-fn view(row: &Row) -> Result<DrawView, DbError> {
+fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
     let winning = match row.get::<_, Option<i64>>("winning") {
         Some(mask) => {
             let jackpot = row.get::<_, Option<i64>>("jackpot").ok_or(DbError::Corrupt("jackpot"))?;
-            Some(Winning { pick: pick(game(row)?, mask)?, jackpot: Money::new(jackpot) })
+            Some(WinningPick { pick: pick(game(row)?, mask)?, jackpot: Money::new(jackpot) })
         }
         None => None,
     };
-    Ok(DrawView {
+    Ok(DrawSnapshot {
         id: DrawId(row.get("id")),
         lottery: LotteryId(row.get("lottery")),
         number: row.get("number"),

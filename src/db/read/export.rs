@@ -22,7 +22,7 @@ const ROW_WAIT: Duration = Duration::from_secs(600);
 /// What can be exported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
-pub enum Table {
+pub enum ExportTable {
     Draws,
     Tickets,
     Users,
@@ -31,32 +31,38 @@ pub enum Table {
     Winners,
 }
 
-impl Table {
-    pub const ALL: [Table; 6] =
-        [Table::Draws, Table::Tickets, Table::Users, Table::Payments, Table::Transfers, Table::Winners];
+impl ExportTable {
+    pub const ALL: [ExportTable; 6] = [
+        ExportTable::Draws,
+        ExportTable::Tickets,
+        ExportTable::Users,
+        ExportTable::Payments,
+        ExportTable::Transfers,
+        ExportTable::Winners,
+    ];
 
     /// As the contract and the command line write it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Table::Draws => "draws",
-            Table::Tickets => "tickets",
-            Table::Users => "users",
-            Table::Payments => "payments",
-            Table::Transfers => "transfers",
-            Table::Winners => "winners",
+            ExportTable::Draws => "draws",
+            ExportTable::Tickets => "tickets",
+            ExportTable::Users => "users",
+            ExportTable::Payments => "payments",
+            ExportTable::Transfers => "transfers",
+            ExportTable::Winners => "winners",
         }
     }
 
-    /// The inverse of [`Table::as_str`].
-    pub fn parse(text: &str) -> Option<Table> {
-        Table::ALL.into_iter().find(|table| table.as_str() == text)
+    /// The inverse of [`ExportTable::as_str`].
+    pub fn parse(text: &str) -> Option<ExportTable> {
+        ExportTable::ALL.into_iter().find(|table| table.as_str() == text)
     }
 
     /// Its columns, where they come from, which of them belong to the draw `$1` (if it is not null), and in
     /// which order. Fields of the contract bear its names.
     fn parts(self) -> [&'static str; 4] {
         match self {
-            Table::Draws => [
+            ExportTable::Draws => [
                 "d.id, d.lottery, d.number, d.status, d.price, $2::text AS currency, d.sales_open_at,
                  d.sales_close_at, d.draw_at, s.sold AS tickets_sold,
                  CASE WHEN d.status IN ('scheduled', 'open') THEN (
@@ -72,27 +78,27 @@ impl Table {
                 "d.id = $1",
                 "d.id",
             ],
-            Table::Tickets => [
+            ExportTable::Tickets => [
                 "t.id, t.user_id, t.draw_id, t.lottery, t.number, t.pick AS numbers, t.origin, t.pool_ticket_id,
                  t.status, t.price, t.reserved_until, t.matches, t.prize, t.created_at",
                 "ticket_states t",
                 "t.draw_id = $1",
                 "t.id",
             ],
-            Table::Users => [
+            ExportTable::Users => [
                 "u.id, u.username, u.email, u.name, u.role, u.status, u.created_at, a.balance",
                 "users u JOIN accounts a ON a.id = u.id * 8 + 1",
                 "EXISTS (SELECT FROM tickets t WHERE t.user_id = u.id AND t.draw_id = $1)",
                 "u.id",
             ],
-            Table::Payments => [
+            ExportTable::Payments => [
                 "p.id, p.user_id, p.kind, p.status, p.amount, $2::text AS currency, p.method, p.draw_id,
                  p.ticket_ids, p.failure_code, p.created_at, p.updated_at",
                 "payment_states p",
                 "p.draw_id = $1",
                 "p.id",
             ],
-            Table::Transfers => [
+            ExportTable::Transfers => [
                 "t.id, nullif(t.user_id, 0) AS user_id, t.kind,
                  CASE WHEN t.user_id > 0 AND t.debit = t.user_id * 8 + 1 THEN -t.amount ELSE t.amount END AS amount,
                  t.balance_after, t.reference, concat_ws(' ', f.kind, f.user_id, f.draw_id, f.lottery) AS debit,
@@ -101,7 +107,7 @@ impl Table {
                 "(t.debit = $1 * 8 + 3 OR t.credit = $1 * 8 + 3)",
                 "t.id",
             ],
-            Table::Winners => [
+            ExportTable::Winners => [
                 "t.draw_id, t.lottery, t.id AS ticket_id, t.number, t.user_id, u.username, t.pick AS numbers,
                  t.matches, t.prize",
                 "ticket_states t JOIN users u ON u.id = t.user_id",
@@ -113,7 +119,7 @@ impl Table {
 
     fn sql(self) -> String {
         let [columns, from, of_draw, order] = self.parts();
-        let won = if self == Table::Winners { "AND t.status = 'won'" } else { "" };
+        let won = if self == ExportTable::Winners { "AND t.status = 'won'" } else { "" };
         format!(
             "-- export::{}(draw, currency)
              SELECT {columns} FROM {from}
@@ -160,7 +166,7 @@ impl Export {
     /// Begins an export of everything, or of what belongs to a draw. None if there is no such draw.
     pub async fn begin(
         client: Client,
-        table: Table,
+        table: ExportTable,
         draw: Option<DrawId>,
         currency: Currency,
     ) -> Result<Option<Export>, DbError> {
@@ -182,7 +188,7 @@ impl Export {
     /// The next row, in the order of the columns. The database goes on only as rows are taken.
     pub async fn next(&mut self) -> Result<Option<Vec<Cell>>, DbError> {
         let row = tokio::time::timeout(ROW_WAIT, self.rows.try_next());
-        let row = row.await.map_err(|_| DbError::Silent(ROW_WAIT))??;
+        let row = row.await.map_err(|_| DbError::Timeout(ROW_WAIT))??;
         row.map(|row| (0..row.len()).map(|column| cell(&row, column)).collect()).transpose()
     }
 }
@@ -208,20 +214,20 @@ fn cell(row: &Row, column: usize) -> Result<Cell, DbError> {
 }
 
 /// How many rows an export of everything is about to have, for showing how far it has come.
-pub async fn estimate(client: &Client, table: Table, draw: Option<DrawId>) -> Result<u64, DbError> {
+pub async fn estimate(client: &Client, table: ExportTable, draw: Option<DrawId>) -> Result<u64, DbError> {
     let sql = match table {
-        Table::Draws => "-- export::estimate(draws)
+        ExportTable::Draws => "-- export::estimate(draws)
             SELECT count(*) FROM draws WHERE $1::bigint IS NULL OR id = $1",
-        Table::Tickets => "-- export::estimate(tickets)
+        ExportTable::Tickets => "-- export::estimate(tickets)
             SELECT count(*) FROM tickets WHERE $1::bigint IS NULL OR draw_id = $1",
-        Table::Users => "-- export::estimate(users)
+        ExportTable::Users => "-- export::estimate(users)
             SELECT count(*) FROM users WHERE $1::bigint IS NULL OR id IN (SELECT user_id FROM tickets WHERE draw_id = $1)",
-        Table::Payments => "-- export::estimate(payments)
+        ExportTable::Payments => "-- export::estimate(payments)
             SELECT count(*) FROM payments WHERE $1::bigint IS NULL OR draw_id = $1",
-        Table::Transfers => "-- export::estimate(transfers)
+        ExportTable::Transfers => "-- export::estimate(transfers)
             SELECT count(*) FROM transfers
             WHERE $1::bigint IS NULL OR debit = $1 * 8 + 3 OR credit = $1 * 8 + 3",
-        Table::Winners => "-- export::estimate(winners)
+        ExportTable::Winners => "-- export::estimate(winners)
             SELECT coalesce(sum(winners), 0)::bigint FROM result_tiers WHERE $1::bigint IS NULL OR draw_id = $1",
     };
     let rows: i64 = client.query_one(sql, &[&draw.map(|draw| draw.0)]).await?.get(0);

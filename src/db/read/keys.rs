@@ -4,18 +4,18 @@ use tokio_postgres::Row;
 
 use crate::db::{Db, DbError};
 use crate::domain::id::PaymentId;
-use crate::domain::record::{Kept, KeyId};
+use crate::domain::record::{KeyId, StoredAnswer};
 
 /// What is kept under this key.
-pub async fn one(db: &Db, key: KeyId) -> Result<Option<Kept>, DbError> {
+pub async fn one(db: &Db, key: KeyId) -> Result<Option<StoredAnswer>, DbError> {
     let sql = "-- keys::one()
         SELECT request, status, payment_id, answer FROM idempotency_keys WHERE id = $1";
     db.query_opt(sql, &[&key.0]).await?.as_ref().map(|row| Ok(kept(row))).transpose()
 }
 
 /// A kept success from its row.
-pub fn kept(row: &Row) -> Kept {
-    Kept {
+pub fn kept(row: &Row) -> StoredAnswer {
+    StoredAnswer {
         request: row.get("request"),
         status: row.get("status"),
         payment: row.get::<_, Option<_>>("payment_id").map(PaymentId),

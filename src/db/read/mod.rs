@@ -20,20 +20,20 @@ pub struct Page<C> {
     pub limit: i64,
 }
 
-/// Rows of a page, and where the next one begins, if there is more.
+/// PageRows of a page, and where the next one begins, if there is more.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Rows<T, C> {
+pub struct PageRows<T, C> {
     pub items: Vec<T>,
     pub next: Option<C>,
 }
 
-impl<T, C> Rows<T, C> {
+impl<T, C> PageRows<T, C> {
     /// From up to `limit + 1` rows: the one too many only tells that there is more.
-    pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> C) -> Rows<T, C> {
+    pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> C) -> PageRows<T, C> {
         let limit = usize::try_from(limit).unwrap_or(0);
         let more = items.len() > limit;
         items.truncate(limit);
         let next = if more { items.last().map(cursor) } else { None };
-        Rows { items, next }
+        PageRows { items, next }
     }
 }

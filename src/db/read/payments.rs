@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::money::{Currency, Money};
@@ -42,7 +42,7 @@ pub async fn list(
     currency: Currency,
     user: UserId,
     page: Page<Uuid>,
-) -> Result<Rows<Payment, Uuid>, DbError> {
+) -> Result<PageRows<Payment, Uuid>, DbError> {
     // Purchases by stepping from ticket to ticket: the newest ticket before a payment belongs to the purchase
     // before it. Ids are given out in a row, so nothing comes between a payment and its tickets; where something
     // did, before they were, a page that starts there finds that purchase by the ticket behind.
@@ -69,7 +69,7 @@ pub async fn list(
     );
     let rows = db.query(&sql, &[&user.0, &page.after.unwrap_or(Uuid::max()), &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| Ok(view(row, currency)?.payment)).collect::<Result<_, DbError>>()?;
-    Ok(Rows::cut(items, page.limit, |payment| payment.id.0))
+    Ok(PageRows::cut(items, page.limit, |payment| payment.id.0))
 }
 
 /// A payment with its payer.
@@ -88,7 +88,7 @@ pub async fn owned(db: &Db, currency: Currency, id: PaymentId) -> Result<Option<
 
 /// A payment that a card is or was charged for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Charged {
+pub struct ChargedPayment {
     pub payment: PaymentId,
     pub user: UserId,
     /// None: a deposit.
@@ -99,14 +99,14 @@ pub struct Charged {
 }
 
 /// The charge of this payment that was the last to begin, if a card was ever charged for it.
-pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<Charged>, DbError> {
+pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<ChargedPayment>, DbError> {
     let sql = "-- payments::charged()
         SELECT id, user_id, draw_id, status, updated_at FROM payments WHERE id = $1 AND method = 'card'";
     db.query_opt(sql, &[&payment.0]).await?.as_ref().map(charge).transpose()
 }
 
 /// Charges whose end is not written, those of older payments first; so many, behind this payment.
-pub async fn under_way(db: &Db, after: Option<PaymentId>, most: i64) -> Result<Vec<Charged>, DbError> {
+pub async fn under_way(db: &Db, after: Option<PaymentId>, most: i64) -> Result<Vec<ChargedPayment>, DbError> {
     let sql = "-- payments::under_way(after, most)
         SELECT id, user_id, draw_id, status, updated_at FROM payments
         WHERE status = 'processing' AND method = 'card' AND id > $1 ORDER BY id LIMIT $2";
@@ -114,8 +114,8 @@ pub async fn under_way(db: &Db, after: Option<PaymentId>, most: i64) -> Result<V
     db.query(sql, &[&after, &most]).await?.iter().map(charge).collect()
 }
 
-fn charge(row: &Row) -> Result<Charged, DbError> {
-    Ok(Charged {
+fn charge(row: &Row) -> Result<ChargedPayment, DbError> {
+    Ok(ChargedPayment {
         payment: PaymentId(row.get("id")),
         user: UserId(row.get("user_id")),
         draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
@@ -132,7 +132,7 @@ pub async fn all(
     statuses: &[PaymentStatus],
     kinds: &[PaymentKind],
     page: Page<Uuid>,
-) -> Result<Rows<OwnedPayment, Uuid>, DbError> {
+) -> Result<PageRows<OwnedPayment, Uuid>, DbError> {
     let sql = format!(
         "-- payments::all()\n{VIEW} WHERE id < $1 AND ($2::bigint[] = '{{}}' OR user_id = ANY($2)) \
          AND ($3::text[] = '{{}}' OR status = ANY($3)) AND ($4::text[] = '{{}}' OR kind = ANY($4)) \
@@ -143,7 +143,7 @@ pub async fn all(
     let after = page.after.unwrap_or(Uuid::max());
     let rows = db.query(&sql, &[&after, &users, &statuses, &kinds, &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| owned_payment(row, currency)).collect::<Result<_, DbError>>()?;
-    Ok(Rows::cut(items, page.limit, |owned: &OwnedPayment| owned.payment.id.0))
+    Ok(PageRows::cut(items, page.limit, |owned: &OwnedPayment| owned.payment.id.0))
 }
 
 fn owned_payment(row: &Row, currency: Currency) -> Result<OwnedPayment, DbError> {

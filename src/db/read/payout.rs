@@ -14,27 +14,27 @@ const MOST_LINES: i64 = 100;
 
 /// How far a settlement has come.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Settlement {
+pub struct StoredSettlement {
     /// What a winning ticket gets, by its matches; none before all are counted.
     pub prizes: Option<Vec<(i64, Money)>>,
     pub progress: Progress,
 }
 
 /// How far the settlement of a draw has come whose numbers are drawn.
-pub async fn settlement(db: &Db, draw: DrawId) -> Result<Settlement, DbError> {
+pub async fn settlement(db: &Db, draw: DrawId) -> Result<StoredSettlement, DbError> {
     let sql = "-- payout::settlement(result)
         SELECT cursor, window_end, paid_user, paid_reference, prize_fund IS NOT NULL AS counted
         FROM draw_results WHERE draw_id = $1";
     let row = db.query_opt(sql, &[&draw.0]).await?.ok_or(DbError::Corrupt("a draw without its result"))?;
     let progress = progress(&row);
     if !row.get::<_, bool>("counted") {
-        return Ok(Settlement { prizes: None, progress });
+        return Ok(StoredSettlement { prizes: None, progress });
     }
     let sql = "-- payout::settlement(prizes)
         SELECT matches::bigint AS matches, prize FROM result_tiers WHERE draw_id = $1 AND prize > 0";
     let rows = db.query(sql, &[&draw.0]).await?;
     let prizes = rows.iter().map(|row| (row.get("matches"), Money::new(row.get("prize"))));
-    Ok(Settlement { prizes: Some(prizes.collect()), progress })
+    Ok(StoredSettlement { prizes: Some(prizes.collect()), progress })
 }
 
 /// How far the refunds of a cancelled draw have come.
@@ -52,10 +52,15 @@ pub fn progress(row: &Row) -> Progress {
 }
 
 /// The tickets of a draw after the first of these numbers, up to the second.
-pub type Tickets = (i64, i64);
+pub type TicketRange = (i64, i64);
 
 /// How many of these tickets have so many matches.
-pub async fn hits(db: &Db, draw: DrawId, winning: Pick, (after, to): Tickets) -> Result<Vec<(i64, i64)>, DbError> {
+pub async fn hits(
+    db: &Db,
+    draw: DrawId,
+    winning: Pick,
+    (after, to): TicketRange,
+) -> Result<Vec<(i64, i64)>, DbError> {
     let sql = "-- payout::hits()
         SELECT bit_count((pick & $2)::bit(64)) AS matches, count(*) AS tickets
         FROM tickets WHERE draw_id = $1 AND number > $3 AND number <= $4 GROUP BY 1";
@@ -69,7 +74,7 @@ pub async fn prizes(
     draw: DrawId,
     winning: Pick,
     prizes: &[(i64, Money)],
-    (after, to): Tickets,
+    (after, to): TicketRange,
 ) -> Result<Vec<Credit>, DbError> {
     let sql = "-- payout::prizes()
         SELECT user_id, id, bit_count((pick & $2)::bit(64)) AS matches
@@ -87,7 +92,12 @@ pub async fn prizes(
 }
 
 /// The refunds of these tickets, one for each.
-pub async fn refunds(db: &Db, draw: DrawId, price: Money, (after, to): Tickets) -> Result<Vec<Credit>, DbError> {
+pub async fn refunds(
+    db: &Db,
+    draw: DrawId,
+    price: Money,
+    (after, to): TicketRange,
+) -> Result<Vec<Credit>, DbError> {
     let sql = "-- payout::refunds()
         SELECT user_id, payment_id FROM tickets WHERE draw_id = $1 AND number > $2 AND number <= $3";
     let rows = db.query(sql, &[&draw.0, &after, &to]).await?;

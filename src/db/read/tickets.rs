@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::game::Game;
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -36,7 +36,7 @@ pub async fn list(
     draws: &[i64],
     statuses: &[TicketStatus],
     page: Page<Uuid>,
-) -> Result<Rows<Ticket, Uuid>, DbError> {
+) -> Result<PageRows<Ticket, Uuid>, DbError> {
     let sql = format!(
         "-- tickets::list()\n{VIEW} WHERE t.user_id = $1 AND t.id < $2 \
          AND ($3::bigint[] = '{{}}' OR t.draw_id = ANY($3)) AND ($4::text[] = '{{}}' OR t.status = ANY($4)) \
@@ -46,7 +46,7 @@ pub async fn list(
     let after = page.after.unwrap_or(Uuid::max());
     let rows = db.query(&sql, &[&user.0, &after, &draws, &statuses, &(page.limit + 1)]).await?;
     let items = rows.iter().map(|row| Ok(view(row)?.ticket)).collect::<Result<_, DbError>>()?;
-    Ok(Rows::cut(items, page.limit, |ticket| ticket.id.0))
+    Ok(PageRows::cut(items, page.limit, |ticket| ticket.id.0))
 }
 
 /// A ticket with its owner.
@@ -63,7 +63,7 @@ pub async fn of_draw(
     draw: DrawId,
     statuses: &[TicketStatus],
     page: Page<Uuid>,
-) -> Result<Rows<OwnedTicket, Uuid>, DbError> {
+) -> Result<PageRows<OwnedTicket, Uuid>, DbError> {
     let sql = format!(
         "-- tickets::of_draw()\n{VIEW} WHERE t.draw_id = $1 AND t.id < $2 \
          AND ($3::text[] = '{{}}' OR t.status = ANY($3)) ORDER BY t.id DESC LIMIT $4"
@@ -73,7 +73,7 @@ pub async fn of_draw(
         db.query(&sql, &[&draw.0, &page.after.unwrap_or(Uuid::max()), &statuses, &(page.limit + 1)]).await?;
     let owned = |row: &Row| Ok(OwnedTicket { ticket: view(row)?.ticket, user_id: UserId(row.get("user_id")) });
     let items = rows.iter().map(owned).collect::<Result<_, DbError>>()?;
-    Ok(Rows::cut(items, page.limit, |owned: &OwnedTicket| owned.ticket.id.0))
+    Ok(PageRows::cut(items, page.limit, |owned: &OwnedTicket| owned.ticket.id.0))
 }
 
 /// The tickets first ordered with a payment, in the order of the lines, those given back since included.

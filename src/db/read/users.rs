@@ -5,10 +5,10 @@ use serde::Serialize;
 use tokio_postgres::Row;
 use utoipa::ToSchema;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Role, Status};
+use crate::domain::user::{Role, UserStatus};
 
 /// A person, field by field as the contract gives it.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -23,7 +23,7 @@ pub struct User {
     #[schema(required)]
     pub name: Option<String>,
     pub role: Role,
-    pub status: Status,
+    pub status: UserStatus,
     pub created_at: Timestamp,
 }
 
@@ -55,10 +55,10 @@ pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, DbErro
 pub async fn list(
     db: &Db,
     part: Option<&str>,
-    statuses: &[Status],
+    statuses: &[UserStatus],
     roles: &[Role],
     page: Page<i64>,
-) -> Result<Rows<User, i64>, DbError> {
+) -> Result<PageRows<User, i64>, DbError> {
     // The words that `users_search` is made of. What is shorter than a trigram is looked for in each row.
     const WORDS: &str = "lower(username || ' ' || email)";
     let holds = match part {
@@ -79,7 +79,7 @@ pub async fn list(
     let after = page.after.unwrap_or(i64::MAX);
     let rows = db.query(&sql, &[&after, &statuses, &roles, &(page.limit + 1), &part]).await?;
     let items = rows.iter().map(user).collect::<Result<_, DbError>>()?;
-    Ok(Rows::cut(items, page.limit, |user: &User| user.id.0))
+    Ok(PageRows::cut(items, page.limit, |user: &User| user.id.0))
 }
 
 /// The log-ins that have ended since.
@@ -104,7 +104,7 @@ pub fn user(row: &Row) -> Result<User, DbError> {
         email: row.get("email"),
         name: row.get("name"),
         role: Role::parse(row.get("role")).ok_or(DbError::Corrupt("role"))?,
-        status: Status::parse(row.get("status")).ok_or(DbError::Corrupt("status"))?,
+        status: UserStatus::parse(row.get("status")).ok_or(DbError::Corrupt("status"))?,
         created_at: row.get("created_at"),
     })
 }

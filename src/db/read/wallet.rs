@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Page, Rows};
+use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::UserId;
 use crate::domain::ledger::AccountId;
@@ -37,7 +37,7 @@ pub struct WalletTransfer {
 }
 
 /// A wallet's transfers, newest first.
-pub async fn transfers(db: &Db, user: UserId, page: Page<i64>) -> Result<Rows<WalletTransfer, i64>, DbError> {
+pub async fn transfers(db: &Db, user: UserId, page: Page<i64>) -> Result<PageRows<WalletTransfer, i64>, DbError> {
     let sql = "-- wallet::transfers()
         SELECT id, kind, CASE WHEN debit = $2 THEN -amount ELSE amount END AS amount, balance_after, reference,
                created_at
@@ -52,5 +52,5 @@ pub async fn transfers(db: &Db, user: UserId, page: Page<i64>) -> Result<Rows<Wa
         reference: row.get("reference"),
         created_at: row.get("created_at"),
     };
-    Ok(Rows::cut(rows.iter().map(transfer).collect(), page.limit, |transfer| transfer.id))
+    Ok(PageRows::cut(rows.iter().map(transfer).collect(), page.limit, |transfer| transfer.id))
 }

@@ -1,6 +1,6 @@
 //! One draw: its pool, its reservations and the steps of its life. Decides and remembers; it neither
 //! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it what became of
-//! that: until then whatever the record touches is held and can go to nobody else.
+//! that: until then whatever the record invalidates is held and can go to nobody else.
 
 mod sale;
 #[cfg(test)]
@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::prize::fund;
 use super::record::{Expire, Fence, KeyId};
 
-pub use sale::{Ask, AskLine, OrderRefusal};
+pub use sale::{LineRequest, OrderRefusal, OrderRequest};
 
 /// When a draw moves by itself. In order, and `draw_at` not before the sale's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -32,7 +32,7 @@ pub struct Times {
 
 /// A ticket that a reservation holds.
 #[derive(Clone, PartialEq, Debug)]
-pub struct HeldTicket {
+pub struct ReservedTicket {
     pub id: TicketId,
     /// The pool ticket it took, to go back to the pool if it is not paid.
     pub pool: Option<(PoolTicketId, Pick)>,
@@ -42,7 +42,7 @@ pub struct HeldTicket {
 
 /// What is on its way for a reservation. Anything but `Held` keeps everything else off it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hold {
+pub enum ReservationState {
     Held,
     /// What pays it, or begins to, is on its way.
     Paying,
@@ -56,8 +56,8 @@ pub enum Hold {
 pub struct Reservation {
     pub user: UserId,
     pub until: Timestamp,
-    pub tickets: Vec<HeldTicket>,
-    pub hold: Hold,
+    pub tickets: Vec<ReservedTicket>,
+    pub state: ReservationState,
 }
 
 impl Reservation {
@@ -69,7 +69,7 @@ impl Reservation {
 
 /// A draw as the outside sees it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct DrawView {
+pub struct DrawSnapshot {
     pub id: DrawId,
     pub lottery: super::id::LotteryId,
     pub number: i32,
@@ -81,18 +81,18 @@ pub struct DrawView {
     pub sold: i64,
     /// Pool tickets for sale.
     pub available: i64,
-    pub winning: Option<Winning>,
+    pub winning: Option<WinningPick>,
     pub cancel_reason: Option<String>,
 }
 
 /// The numbers, and the jackpot that rolled in with them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Winning {
+pub struct WinningPick {
     pub pick: Pick,
     pub jackpot: Money,
 }
 
-impl DrawView {
+impl DrawSnapshot {
     /// The prize fund as if the draw were conducted now with this jackpot, or as it was conducted.
     pub fn prize_fund(&self, jackpot: Money) -> Money {
         if matches!(self.status, DrawStatus::Cancelling | DrawStatus::Cancelled) {
@@ -135,7 +135,7 @@ pub enum Due {
 
 /// What is to be known of a draw to go on with it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct DrawParts {
+pub struct DrawState {
     pub id: DrawId,
     pub number: i32,
     pub rules: Rules,
@@ -145,14 +145,14 @@ pub struct DrawParts {
     pub sold: i64,
     pub pool: Pool,
     pub reservations: HashMap<PaymentId, Reservation>,
-    pub winning: Option<Winning>,
+    pub winning: Option<WinningPick>,
     pub cancel_reason: Option<String>,
 }
 
 /// One draw.
 #[derive(Debug)]
 pub struct Draw {
-    it: DrawParts,
+    it: DrawState,
     /// The reservations that will expire, soonest first. One whose card is being charged waits for the
     /// provider's answer, at most until the cut-off, and is not among them.
     due: BTreeSet<(Timestamp, PaymentId)>,
@@ -166,8 +166,8 @@ pub struct Draw {
 
 impl Draw {
     /// A draw as the database has it.
-    pub fn new(parts: DrawParts) -> Draw {
-        let waits = |held: &Reservation| held.hold != Hold::Charging;
+    pub fn new(parts: DrawState) -> Draw {
+        let waits = |held: &Reservation| held.state != ReservationState::Charging;
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
         let due = due.map(|(id, held)| (held.until, *id)).collect();
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
@@ -187,7 +187,7 @@ impl Draw {
     }
 
     /// All that it remembers, but for what is on its way: at rest, what a restart would load.
-    pub fn parts(&self) -> &DrawParts {
+    pub fn parts(&self) -> &DrawState {
         &self.it
     }
 
@@ -201,9 +201,9 @@ impl Draw {
     }
 
     /// As the outside sees it now.
-    pub fn view(&self) -> DrawView {
+    pub fn view(&self) -> DrawSnapshot {
         let it = &self.it;
-        DrawView {
+        DrawSnapshot {
             id: it.id,
             lottery: it.rules.lottery.clone(),
             number: it.number,
@@ -313,7 +313,7 @@ impl Draw {
     }
 
     /// The numbers are known. The database says so already.
-    pub fn conducted(&mut self, winning: Winning) {
+    pub fn conducted(&mut self, winning: WinningPick) {
         assert_eq!(self.it.status, DrawStatus::Closed, "only a closed draw is conducted");
         self.it.status = DrawStatus::Settling;
         self.it.winning = Some(winning);
@@ -370,11 +370,12 @@ impl Draw {
         let mut records = Vec::new();
         for payment in payments {
             let Some(held) = self.it.reservations.get_mut(&payment) else { continue };
-            let lets_go = held.hold == Hold::Held || (held.hold == Hold::Charging && self.stopped);
+            let lets_go =
+                held.state == ReservationState::Held || (held.state == ReservationState::Charging && self.stopped);
             if !lets_go || held.is_returning() {
                 continue;
             }
-            held.hold = Hold::Expiring;
+            held.state = ReservationState::Expiring;
             self.due.remove(&(held.until, payment));
             let tickets = held.tickets.iter().map(|ticket| ticket.id).collect();
             records.push(Expire { fence, user: held.user, payment, tickets, at: now });

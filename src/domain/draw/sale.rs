@@ -7,19 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use uuid::Uuid;
 
-use super::{Draw, HeldTicket, Hold, Reservation};
+use super::{Draw, Reservation, ReservationState, ReservedTicket};
 use crate::domain::game::{Pick, PickError};
 use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::payment::PaymentStatus;
 use crate::domain::record::{
-    Accepted, BeginCharge, Charge, EndCharge, GiveBack, Held, Key, Line, Order, Pay, Record, Refused,
+    BeginCharge, Charge, EndCharge, GiveBack, HeldTickets, Key, Line, Order, Outcome, Pay, Record, Refusal,
 };
 use crate::domain::ticket::Origin;
 
 /// One line of what a player asks for.
 #[derive(Clone, PartialEq, Debug)]
-pub enum AskLine {
+pub enum LineRequest {
     Numbers(Vec<i64>),
     QuickPick,
     PoolTicket(PoolTicketId),
@@ -28,9 +28,9 @@ pub enum AskLine {
 
 /// What a player asks for.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Ask {
+pub struct OrderRequest {
     pub user: UserId,
-    pub lines: Vec<AskLine>,
+    pub lines: Vec<LineRequest>,
     /// Reserve for so long; none: pay from the wallet at once.
     pub reserve: Option<SignedDuration>,
     pub key: Option<Key>,
@@ -57,7 +57,7 @@ impl Draw {
     /// payment's first, then one a line, ascending.
     pub fn order(
         &mut self,
-        ask: Ask,
+        ask: OrderRequest,
         now: Timestamp,
         id: impl FnMut() -> Uuid,
         rng: &mut impl Rng,
@@ -74,7 +74,7 @@ impl Draw {
 
     fn decide(
         &mut self,
-        ask: Ask,
+        ask: OrderRequest,
         now: Timestamp,
         mut id: impl FnMut() -> Uuid,
         rng: &mut impl Rng,
@@ -101,34 +101,34 @@ impl Draw {
     }
 
     /// The lines that take nothing from the pool; the others stay open.
-    fn own_picks(&self, lines: &[AskLine], rng: &mut impl Rng) -> Result<Vec<Option<Taken>>, OrderRefusal> {
+    fn own_picks(&self, lines: &[LineRequest], rng: &mut impl Rng) -> Result<Vec<Option<Taken>>, OrderRefusal> {
         let game = self.it.rules.game;
-        let own = |(line, ask): (usize, &AskLine)| match ask {
-            AskLine::Numbers(numbers) => match game.pick(numbers) {
+        let own = |(line, ask): (usize, &LineRequest)| match ask {
+            LineRequest::Numbers(numbers) => match game.pick(numbers) {
                 Ok(pick) => Ok(Some(Taken { pick, origin: Origin::Chosen, pool_ticket: None })),
                 Err(error) => Err(OrderRefusal::InvalidPick { line, error }),
             },
-            AskLine::QuickPick => {
+            LineRequest::QuickPick => {
                 Ok(Some(Taken { pick: game.random_pick(rng), origin: Origin::QuickPick, pool_ticket: None }))
             }
-            AskLine::PoolTicket(_) | AskLine::FromPool => Ok(None),
+            LineRequest::PoolTicket(_) | LineRequest::FromPool => Ok(None),
         };
         lines.iter().enumerate().map(own).collect()
     }
 
     /// The lines from the pool: those that name a ticket first, so that "any" never takes what another
     /// line names. What was taken goes back when one line cannot be served.
-    fn take_from_pool(&mut self, lines: &[AskLine], taken: &mut [Option<Taken>]) -> Result<(), OrderRefusal> {
+    fn take_from_pool(&mut self, lines: &[LineRequest], taken: &mut [Option<Taken>]) -> Result<(), OrderRefusal> {
         let mut refusal = None;
         for (line, ask) in lines.iter().enumerate() {
-            let AskLine::PoolTicket(id) = ask else { continue };
+            let LineRequest::PoolTicket(id) = ask else { continue };
             match self.it.pool.take(*id) {
                 Some(pick) => taken[line] = Some(Taken::from_pool(*id, pick)),
                 None => refusal = refusal.or(Some(OrderRefusal::TicketUnavailable { line })),
             }
         }
         for (line, ask) in lines.iter().enumerate() {
-            if *ask != AskLine::FromPool {
+            if *ask != LineRequest::FromPool {
                 continue;
             }
             match self.it.pool.take_any() {
@@ -172,11 +172,11 @@ impl Draw {
         }
         let held = self.it.reservations.get_mut(&payment)?;
         // While a giving back is on its way nobody knows yet how many tickets there are to pay.
-        if held.user != user || held.hold != Hold::Held || held.until <= now || held.is_returning() {
+        if held.user != user || held.state != ReservationState::Held || held.until <= now || held.is_returning() {
             return None;
         }
 
-        held.hold = Hold::Paying;
+        held.state = ReservationState::Paying;
         self.out += 1;
         Some(held.tickets.iter().map(|ticket| ticket.id).collect())
     }
@@ -186,12 +186,12 @@ impl Draw {
         let fence = self.fence();
         let selling = !self.stopped && end.at < self.it.times.sales_close_at;
         let held = self.it.reservations.get_mut(&end.payment);
-        end.held = held.filter(|held| selling && held.hold == Hold::Charging).map(|held| {
+        end.held = held.filter(|held| selling && held.state == ReservationState::Charging).map(|held| {
             // "Processing" settles nothing: what settles it may follow before that is written.
             if end.charge != Charge::Processing {
-                held.hold = Hold::Paying;
+                held.state = ReservationState::Paying;
             }
-            Held { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
+            HeldTickets { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
         });
         // What the draw holds nothing for cannot touch its list: the seal need not wait for it.
         self.out += usize::from(end.held.is_some());
@@ -208,7 +208,7 @@ impl Draw {
     ) -> Option<GiveBack> {
         let (fence, price) = (self.fence(), self.it.rules.price);
         let held = self.it.reservations.get_mut(&payment)?;
-        if held.user != user || held.hold != Hold::Held {
+        if held.user != user || held.state != ReservationState::Held {
             return None;
         }
         let returning = held.tickets.iter_mut().find(|held| held.id == ticket && !held.returning)?;
@@ -219,7 +219,7 @@ impl Draw {
     }
 
     /// What became of a record: tickets are confirmed, let go, or put back.
-    pub fn answered(&mut self, record: &Record, answer: &Result<Accepted, Refused>) {
+    pub fn answered(&mut self, record: &Record, answer: &Result<Outcome, Refusal>) {
         let late = matches!(record, Record::EndCharge(end) if end.held.is_none());
         self.out -= usize::from(!late);
         let written = answer.is_ok();
@@ -262,12 +262,13 @@ impl Draw {
             self.it.sold += order.lines.len() as i64;
             return;
         };
-        let held = order.lines.iter().map(|line| HeldTicket {
+        let held = order.lines.iter().map(|line| ReservedTicket {
             id: line.ticket,
             pool: line.pool_ticket.map(|id| (id, line.pick)),
             returning: false,
         });
-        let reservation = Reservation { user: order.user, until, tickets: held.collect(), hold: Hold::Held };
+        let reservation =
+            Reservation { user: order.user, until, tickets: held.collect(), state: ReservationState::Held };
         self.it.reservations.insert(order.payment, reservation);
         self.due.insert((until, order.payment));
     }
@@ -282,7 +283,7 @@ impl Draw {
     /// The reservation is as it was; if its time is up meanwhile, the clock will see to it.
     fn hold_again(&mut self, payment: PaymentId) {
         if let Some(held) = self.it.reservations.get_mut(&payment) {
-            held.hold = Hold::Held;
+            held.state = ReservationState::Held;
             self.due.insert((held.until, payment));
         }
     }
@@ -290,15 +291,15 @@ impl Draw {
     /// The provider's answer is awaited now, and not the clock.
     fn charge_begun(&mut self, payment: PaymentId) {
         if let Some(held) = self.it.reservations.get_mut(&payment) {
-            held.hold = Hold::Charging;
+            held.state = ReservationState::Charging;
             self.due.remove(&(held.until, payment));
         }
     }
 
-    fn charged(&mut self, end: &EndCharge, answer: &Result<Accepted, Refused>) {
+    fn charged(&mut self, end: &EndCharge, answer: &Result<Outcome, Refusal>) {
         let Some(held) = end.held.as_ref().filter(|_| end.charge != Charge::Processing) else { return };
         let status = match answer {
-            Ok(Accepted::Payment(payment)) => Some(payment.status),
+            Ok(Outcome::Payment(payment)) => Some(payment.status),
             _ => None,
         };
         match status {
@@ -307,7 +308,7 @@ impl Draw {
             // The database does not know it.
             _ => {
                 if let Some(held) = self.it.reservations.get_mut(&end.payment) {
-                    held.hold = Hold::Charging;
+                    held.state = ReservationState::Charging;
                 }
             }
         }

@@ -10,14 +10,14 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::books::{Books, Changes, Needs, PaymentRow, Release, Sales};
+use crate::domain::batch_state::{BatchState, Changes, DrawSales, PaymentRow, Prefetch, Release};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::ledger::{AccountId, Ledger};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::record::{Accepted, Charge, EndCharge, Key, Order, Record, Refused};
+use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refusal};
 
 const PRICE: Money = Money::new(100);
 /// The sale ends so many seconds after the beginning.
@@ -44,7 +44,7 @@ fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
     pool
 }
 
-fn parts(status: DrawStatus, pool: Pool) -> DrawParts {
+fn parts(status: DrawStatus, pool: Pool) -> DrawState {
     let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
@@ -53,7 +53,7 @@ fn parts(status: DrawStatus, pool: Pool) -> DrawParts {
         fund_share: Share::new(5_000).unwrap(),
         prizes: PrizeTable::new(game(), tiers).unwrap(),
     };
-    DrawParts {
+    DrawState {
         id: DRAW,
         number: 1,
         rules,
@@ -69,8 +69,8 @@ fn parts(status: DrawStatus, pool: Pool) -> DrawParts {
 }
 
 /// Orders with ids and quick picks that are the same every time.
-fn order(draw: &mut Draw, lines: Vec<AskLine>, at: i64) -> Result<Order, OrderRefusal> {
-    let ask = Ask { user: UserId(1), lines, reserve: Some(SignedDuration::from_mins(5)), key: None };
+fn order(draw: &mut Draw, lines: Vec<LineRequest>, at: i64) -> Result<Order, OrderRefusal> {
+    let ask = OrderRequest { user: UserId(1), lines, reserve: Some(SignedDuration::from_mins(5)), key: None };
     let mut next = 1_000_u128;
     let id = || {
         next += 1;
@@ -79,22 +79,22 @@ fn order(draw: &mut Draw, lines: Vec<AskLine>, at: i64) -> Result<Order, OrderRe
     draw.order(ask, second(at), id, &mut StdRng::seed_from_u64(1))
 }
 
-fn good() -> AskLine {
-    AskLine::Numbers(vec![1, 7, 13, 22, 36])
+fn good() -> LineRequest {
+    LineRequest::Numbers(vec![1, 7, 13, 22, 36])
 }
 
-fn bad() -> AskLine {
-    AskLine::Numbers(vec![1, 7, 13, 22, 37])
+fn bad() -> LineRequest {
+    LineRequest::Numbers(vec![1, 7, 13, 22, 37])
 }
 
-fn named(number: u8) -> AskLine {
-    AskLine::PoolTicket(pool_id(number))
+fn named(number: u8) -> LineRequest {
+    LineRequest::PoolTicket(pool_id(number))
 }
 
 #[test]
 fn an_order_is_refused_in_this_order_of_precedence_and_takes_nothing() {
-    use AskLine::FromPool;
     use DrawStatus::{Closed, Open, Scheduled};
+    use LineRequest::FromPool;
     let bad_line = |line| match game().pick(&[1, 7, 13, 22, 37]) {
         Err(error) => OrderRefusal::InvalidPick { line, error },
         Ok(_) => unreachable!("37 is not of 36"),
@@ -132,7 +132,7 @@ fn a_stopped_sale_refuses_before_anything_else() {
 fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
     let mut draw = Draw::new(parts(DrawStatus::Open, pool([1])));
     let key = |text: &str| Some(Key { user: UserId(1), id: KeyId::of(UserId(1), text), request: Uuid::nil() });
-    let ask = |key, lines| Ask { user: UserId(1), lines, reserve: None, key };
+    let ask = |key, lines| OrderRequest { user: UserId(1), lines, reserve: None, key };
     let mut ids = (1_000_u128..).map(Uuid::from_u128);
     let mut order = |draw: &mut Draw, ask, at| {
         draw.order(ask, second(at), || ids.next().unwrap(), &mut StdRng::seed_from_u64(1))
@@ -140,17 +140,17 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
     let first = order(&mut draw, ask(key("k"), vec![named(1)]), 0).unwrap();
     // What can be taken once more is left to the books, which find the key.
     let again = order(&mut draw, ask(key("k"), vec![good()]), 0).unwrap();
-    for (at, lines) in [(0, vec![named(1)]), (0, vec![AskLine::FromPool]), (CLOSE, vec![named(1)])] {
+    for (at, lines) in [(0, vec![named(1)]), (0, vec![LineRequest::FromPool]), (CLOSE, vec![named(1)])] {
         let ask_again = order(&mut draw, ask(key("k"), lines.clone()), at);
         assert_eq!(ask_again, Err(OrderRefusal::OnItsWay), "{lines:?} at {at}");
     }
     let other = order(&mut draw, ask(key("other"), vec![named(1)]), 0);
     assert_eq!(other, Err(OrderRefusal::TicketUnavailable { line: 0 }));
 
-    draw.answered(&Record::Order(again), &Err(Refused::Overloaded));
+    draw.answered(&Record::Order(again), &Err(Refusal::Overloaded));
     let still = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
     assert_eq!(still, Err(OrderRefusal::OnItsWay), "one of two is still on its way");
-    draw.answered(&Record::Order(first), &Ok(Accepted::Ordered { first_number: Some(1) }));
+    draw.answered(&Record::Order(first), &Ok(Outcome::Ordered { first_number: Some(1) }));
     let after = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
     assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the kept key answers");
 }
@@ -172,7 +172,7 @@ fn the_end_of_a_sale_lets_go_in_the_order_of_the_payments() {
 #[test]
 fn any_of_the_pool_never_takes_what_another_line_names() {
     let mut draw = Draw::new(parts(DrawStatus::Open, pool([1, 2])));
-    let order = order(&mut draw, vec![AskLine::FromPool, named(2)], 0).unwrap();
+    let order = order(&mut draw, vec![LineRequest::FromPool, named(2)], 0).unwrap();
     let taken: Vec<_> = order.lines.iter().map(|line| line.pool_ticket.unwrap()).collect();
     assert_eq!(taken, [pool_id(1), pool_id(2)]);
 }
@@ -257,7 +257,7 @@ fn nothing_is_paid_while_a_giving_back_is_on_its_way() {
     house.write(1);
     house.give_back(0, 0);
     assert!(!house.pay(0), "for nobody knows yet what there is to pay");
-    house.refuse(0, Refused::Overloaded);
+    house.refuse(0, Refusal::Overloaded);
     assert!(house.pay(0));
     house.write(1);
     house.check();
@@ -282,17 +282,25 @@ struct Row {
 
 impl Base {
     /// One transaction, as the persistence actor has it.
-    fn write(&mut self, records: &[Record]) -> Vec<Result<Accepted, Refused>> {
-        let needs = Needs::of(records);
-        let mut books = Books {
+    fn write(&mut self, records: &[Record]) -> Vec<Result<Outcome, Refusal>> {
+        let required = Prefetch::of(records);
+        let mut books = BatchState {
             currency: "RUB".parse::<Currency>().unwrap(),
-            ledger: Ledger::new(needs.accounts.iter().map(|id| (*id, self.accounts[id]))),
-            draws: needs.draws.iter().map(|id| (*id, Sales { epoch: self.epoch, sold: self.sold })).collect(),
-            payments: needs.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone()))).collect(),
+            ledger: Ledger::new(required.accounts.iter().map(|id| (*id, self.accounts[id]))),
+            draws: required
+                .draws
+                .iter()
+                .map(|id| (*id, DrawSales { epoch: self.epoch, sold: self.sold }))
+                .collect(),
+            payments: required
+                .payments
+                .iter()
+                .filter_map(|id| Some((*id, self.payments.get(id)?.clone())))
+                .collect(),
             keys: HashMap::new(),
             changes: Changes::default(),
         };
-        let results = records.iter().map(|record| books.judge(record)).collect();
+        let results = records.iter().map(|record| books.apply(record)).collect();
         self.accounts.extend(books.ledger.changed());
         self.sold = books.draws.get(&DRAW).map_or(self.sold, |sales| sales.sold);
         self.payments.extend(books.changes.new_payments);
@@ -323,7 +331,7 @@ impl Base {
     }
 
     /// A draw as a restart would load it.
-    fn parts(&self, draw: &Draw) -> DrawParts {
+    fn parts(&self, draw: &Draw) -> DrawState {
         let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
         for (id, row) in self.of_status("reserved") {
             let payment = &self.payments[&row.payment];
@@ -332,9 +340,9 @@ impl Base {
                 user: payment.user,
                 until: payment.reserved_until.unwrap(),
                 tickets: Vec::new(),
-                hold: if charging { Hold::Charging } else { Hold::Held },
+                state: if charging { ReservationState::Charging } else { ReservationState::Held },
             });
-            held.tickets.push(HeldTicket { id: *id, pool: row.pool, returning: false });
+            held.tickets.push(ReservedTicket { id: *id, pool: row.pool, returning: false });
         }
         let held = |id: &PoolTicketId| {
             let holds = |row: &&Row| row.pool.is_some_and(|(held, _)| held == *id);
@@ -342,7 +350,7 @@ impl Base {
         };
         let free = (1..=POOL).filter(|number| !held(&pool_id(*number)));
         let selling = draw.status() == DrawStatus::Open;
-        DrawParts {
+        DrawState {
             epoch: self.epoch,
             sold: self.sold,
             pool: if selling { pool(free) } else { Pool::default() },
@@ -393,12 +401,12 @@ impl House {
     fn order(&mut self, user: i64, lines: &[u8], reserve: Option<i64>) {
         let line = |line: &u8| match line {
             0 => good(),
-            1 => AskLine::QuickPick,
-            2 => AskLine::FromPool,
+            1 => LineRequest::QuickPick,
+            2 => LineRequest::FromPool,
             number => named(number - 2),
         };
         let reserve = reserve.map(SignedDuration::from_secs);
-        let ask = Ask { user: UserId(user), lines: lines.iter().map(line).collect(), reserve, key: None };
+        let ask = OrderRequest { user: UserId(user), lines: lines.iter().map(line).collect(), reserve, key: None };
         let ids = &mut self.ids;
         let id = || {
             *ids += 1;
@@ -457,7 +465,7 @@ impl House {
                     self.payments.push((order.user, order.payment));
                 }
                 (Record::BeginCharge(it), Ok(_)) => self.charged.push((it.user, it.payment)),
-                (_, Ok(_) | Err(Refused::InsufficientFunds)) => {}
+                (_, Ok(_) | Err(Refusal::InsufficientFunds)) => {}
                 (record, Err(refused)) => panic!("the memory was not the truth: {refused:?} for {record:?}"),
             }
             self.draw.answered(record, &result);
@@ -466,7 +474,7 @@ impl House {
     }
 
     /// The database, or the deadline, refuses a record; what has no deadline is never dropped.
-    fn refuse(&mut self, which: usize, refused: Refused) {
+    fn refuse(&mut self, which: usize, refused: Refusal) {
         let bounded = |record: &Record| {
             matches!(record, Record::Order(_) | Record::Pay(_) | Record::GiveBack(_) | Record::BeginCharge(_))
         };
@@ -544,7 +552,7 @@ impl House {
 
         // At rest the memory is what a restart would load.
         if self.queue.is_empty() {
-            let by_id = |mut parts: DrawParts| {
+            let by_id = |mut parts: DrawState| {
                 parts.reservations.values_mut().for_each(|held| held.tickets.sort_by_key(|ticket| ticket.id));
                 parts
             };
@@ -561,7 +569,7 @@ enum Act {
     Provider(usize, Charge),
     GiveBack(usize, usize),
     Write(usize),
-    Refuse(usize, Refused),
+    Refuse(usize, Refusal),
     Pass(i64),
     Close,
 }
@@ -572,7 +580,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Charge::Declined("card_declined".to_owned())),
         1 => Just(Charge::Processing),
     ];
-    let refused = prop_oneof![Just(Refused::Overloaded), Just(Refused::Broken)];
+    let refused = prop_oneof![Just(Refusal::Overloaded), Just(Refusal::Rejected)];
     prop_oneof![
         8 => (0..PLAYERS, prop::collection::vec(0..3 + POOL, 1..4), prop::option::of(1..900_i64))
             .prop_map(|(user, lines, reserve)| Act::Order { user, lines, reserve }),

@@ -77,7 +77,7 @@ async fn while_the_database_stands_still_nobody_waits_for_ever_and_then_all_goes
     let frozen = Frozen::of(&sql).await;
     // The writer is free, so its transaction begins; the others wait behind it.
     let begun = order(&ann, draw, json!({"from_pool": true}), "begun");
-    world.until("it has begun", async || taken_places(&world) == 1).await;
+    world.until("it has begun", async || orders_in_flight(&world) == 1).await;
     let queued = order(&bob, draw, quick(), "queued");
     let deposit = json!({"amount": 700, "token": "tok_visa"});
     let deposit = bob.post_keyed("/wallet/deposits", "deposit", deposit);

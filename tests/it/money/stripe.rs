@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use lottery::config::Provider;
+use lottery::config::ProviderKind;
 use tokio::sync::Notify;
 
 use super::*;
@@ -17,7 +17,7 @@ const KEY: &str = "sk_test_of_the_stand_in";
 
 /// What the stand-in has done.
 #[derive(Default)]
-struct Books {
+struct BatchState {
     intents: Vec<Value>,
     /// The answers kept under idempotency keys.
     answers: HashMap<String, (u16, Value)>,
@@ -29,7 +29,7 @@ struct Books {
     gate: Arc<Notify>,
 }
 
-type Shared = Data<Mutex<Books>>;
+type Shared = Data<Mutex<BatchState>>;
 
 /// An address that answers as Stripe does.
 struct StandIn {
@@ -39,7 +39,7 @@ struct StandIn {
 
 impl StandIn {
     async fn start() -> StandIn {
-        let books: Shared = Data::new(Mutex::new(Books::default()));
+        let books: Shared = Data::new(Mutex::new(BatchState::default()));
         let shared = books.clone();
         let server = HttpServer::new(move || {
             App::new()
@@ -57,7 +57,7 @@ impl StandIn {
         StandIn { books, url }
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Books) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut BatchState) -> T) -> T {
         look(&mut self.books.lock().unwrap())
     }
 
@@ -168,7 +168,7 @@ async fn world() -> (World, Arc<StandIn>) {
     let stand_in = Arc::new(StandIn::start().await);
     let url = stand_in.url.clone();
     let world = World::with(|config| {
-        config.payments.provider = Provider::Stripe;
+        config.payments.provider = ProviderKind::Stripe;
         config.payments.stripe_key = Some(KEY.into());
         config.payments.stripe_url = url;
     })
@@ -261,7 +261,7 @@ async fn a_provider_that_is_not_there_took_nothing() {
     let url = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
     let world = World::with(|config| {
-        config.payments.provider = Provider::Stripe;
+        config.payments.provider = ProviderKind::Stripe;
         config.payments.stripe_key = Some("sk_test_of_nobody".into());
         config.payments.stripe_url = url;
     })

@@ -2,11 +2,11 @@
 //! nothing taken, then and later; one key for one effect and one answer.
 
 use super::{Model, Try};
-use crate::facts::{Ask, Id, Line, No, Ordered, Paid, Told, What};
+use crate::facts::{Id, Line, No, OrderRequest, Paid, PlacedOrder, Told, What};
 
 impl Model {
     /// A request as a player has it in mind; returns its place.
-    pub fn ask(&mut self, ask: Ask) -> usize {
+    pub fn ask(&mut self, ask: OrderRequest) -> usize {
         if let What::GiveBack { payment, .. } = ask.what {
             self.given_back.insert(payment);
         }
@@ -14,7 +14,7 @@ impl Model {
         self.asks.len() - 1
     }
 
-    pub fn asked(&self, ask: usize) -> &Ask {
+    pub fn asked(&self, ask: usize) -> &OrderRequest {
         &self.asks[ask]
     }
 
@@ -128,7 +128,7 @@ impl Model {
         let replayed = effect.is_some_and(|(by, _)| by == ask);
         assert!(written || replayed, "nobody hears yes before the commit: {:?}", self.asks[ask]);
         match told {
-            Told::Ordered(ordered) => self.check_ordered(ask, ordered),
+            Told::PlacedOrder(ordered) => self.check_ordered(ask, ordered),
             Told::Payment(paid) => self.check_paid(ask, paid),
             _ => {
                 let What::GiveBack { ticket, .. } = self.asks[ask].what else { panic!("no giving back") };
@@ -139,7 +139,7 @@ impl Model {
         let Some(key) = key else { return };
         let (_, payment) = effect.expect("a yes with a key has an effect");
         let named = match told {
-            Told::Ordered(ordered) => ordered.payment,
+            Told::PlacedOrder(ordered) => ordered.payment,
             Told::Payment(paid) => paid.payment,
             _ => panic!("a giving back has no key"),
         };
@@ -156,8 +156,8 @@ impl Model {
         key.first = Some(told.clone());
     }
 
-    fn check_ordered(&self, ask: usize, it: &Ordered) {
-        let Ask { user, what, .. } = &self.asks[ask];
+    fn check_ordered(&self, ask: usize, it: &PlacedOrder) {
+        let OrderRequest { user, what, .. } = &self.asks[ask];
         let What::Order { draw, lines, reserve } = what else { panic!("no order: {what:?}") };
         let bill = &self.bills[&it.payment];
         assert_eq!((bill.first.user, bill.first.draw), (*user, Some(*draw)), "another's order");
@@ -179,7 +179,7 @@ impl Model {
     }
 
     fn check_paid(&self, ask: usize, it: &Paid) {
-        let Ask { user, what, .. } = &self.asks[ask];
+        let OrderRequest { user, what, .. } = &self.asks[ask];
         let bill = &self.bills[&it.payment];
         assert_eq!(bill.row.user, *user, "another's payment");
         match what {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lottery::domain::id::{DrawId, TicketId};
 use lottery::domain::money::Money;
-use lottery::domain::payout::{Credit, Pay, Payout, Progress};
+use lottery::domain::payout::{Credit, PayStep, Payout, Progress};
 
 use super::{Store, TicketRow};
 
@@ -63,10 +63,10 @@ impl Store {
     }
 
     /// Pays the step's credits; says whether everybody is paid.
-    pub(super) fn pay(&mut self, pay: &Pay, sold: i64) -> bool {
+    pub(super) fn pay(&mut self, pay: &PayStep, sold: i64) -> bool {
         let draw = pay.fence.draw;
         let mut ledger = self.open(&pay.accounts().into_iter().collect());
-        let all = pay.judge(self.progress(draw, pay.payout), sold, &mut ledger).unwrap();
+        let all = pay.apply(self.progress(draw, pay.payout), sold, &mut ledger).unwrap();
         self.write_ledger(&ledger);
         let row = self.draw_mut(draw);
         match pay.payout {

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use lottery::domain::draw::{Times, Winning};
+use lottery::domain::draw::{Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::DrawId;
-use lottery::domain::known::Touched;
 use lottery::domain::ledger::{AccountId, Ledger, Transfer, TransferKind};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::money::Money;
-use lottery::domain::payout::{Pay, Payout, Progress};
+use lottery::domain::payout::{PayStep, Payout, Progress};
 use lottery::domain::record::Fence;
+use lottery::domain::writer_cache::Invalidation;
 
 use super::{Cancellation, JACKPOT, Mark, ResultRow, Store, mask};
 use crate::facts::{Fact, Prizes};
@@ -25,16 +25,16 @@ pub enum Step {
     Seal,
     BeginCancel { reason: String },
     Conduct { pick: Pick, at: Timestamp },
-    FixPrizes { winning: Winning, hits: BTreeMap<u8, i64>, at: Timestamp },
-    Pay(Pay),
+    FixPrizes { winning: WinningPick, hits: BTreeMap<u8, i64>, at: Timestamp },
+    Pay(PayStep),
 }
 
 impl Step {
     /// What of the writer's memory it may change, as `persistence::Step` has it.
-    pub fn touches(&self) -> Touched {
+    pub fn invalidates(&self) -> Invalidation {
         match self {
-            Step::Pay(pay) => Touched::Balances(pay.accounts()),
-            _ => Touched::Everything,
+            Step::Pay(pay) => Invalidation::Balances(pay.accounts()),
+            _ => Invalidation::Everything,
         }
     }
 }
@@ -46,24 +46,24 @@ pub enum Output {
     Rescheduled,
     Sealed(i64),
     Cancelling(i64),
-    Conducted(Winning),
+    Conducted(WinningPick),
     PrizesFixed,
     Paid { payout: Payout, all: bool },
 }
 
 /// The epoch has passed.
 #[derive(Debug)]
-pub struct Stale;
+pub struct StaleEpoch;
 
 impl Store {
     /// Locks a draw's sales and checks the epoch; returns how many tickets are sold.
-    pub(super) fn lock(&self, fence: Fence) -> Result<i64, Stale> {
+    pub(super) fn lock(&self, fence: Fence) -> Result<i64, StaleEpoch> {
         let row = &self.draws[&fence.draw];
-        if row.epoch == fence.epoch { Ok(row.sold) } else { Err(Stale) }
+        if row.epoch == fence.epoch { Ok(row.sold) } else { Err(StaleEpoch) }
     }
 
     /// Takes a step, whole or not at all.
-    pub fn step(&mut self, mark: Mark, fence: Fence, step: &Step) -> Result<Output, Stale> {
+    pub fn step(&mut self, mark: Mark, fence: Fence, step: &Step) -> Result<Output, StaleEpoch> {
         let sold = self.lock(fence)?;
         self.mark(mark);
         let draw = fence.draw;
@@ -116,7 +116,7 @@ impl Store {
         Ledger::new(accounts.iter().map(|id| (*id, self.accounts[id])))
     }
 
-    fn conduct(&mut self, draw: DrawId, pick: Pick, at: Timestamp) -> Winning {
+    fn conduct(&mut self, draw: DrawId, pick: Pick, at: Timestamp) -> WinningPick {
         let (escrow, account) = (AccountId::escrow(draw), AccountId::jackpot(JACKPOT));
         let mut ledger = self.open(&BTreeSet::from([escrow, account]));
         let jackpot = ledger.balance(account).unwrap();
@@ -124,7 +124,7 @@ impl Store {
             ledger.transfer(house(account, escrow, jackpot, TransferKind::Jackpot, at)).unwrap();
         }
         self.write_ledger(&ledger);
-        let winning = Winning { pick, jackpot };
+        let winning = WinningPick { pick, jackpot };
         let row = self.draw_mut(draw);
         let tiers = row.rules.prizes.tiers().iter().map(|tier| (tier.matches, 0, Money::ZERO)).collect();
         row.result = Some(ResultRow { winning, counted: false, progress: Progress::default(), tiers });
@@ -137,7 +137,14 @@ impl Store {
         self.draw_mut(draw).result.as_mut().expect("a settling draw has its numbers")
     }
 
-    fn fix_prizes(&mut self, draw: DrawId, sold: i64, winning: Winning, hits: &BTreeMap<u8, i64>, at: Timestamp) {
+    fn fix_prizes(
+        &mut self,
+        draw: DrawId,
+        sold: i64,
+        winning: WinningPick,
+        hits: &BTreeMap<u8, i64>,
+        at: Timestamp,
+    ) {
         assert!(!self.is_counted(draw), "the prizes of draw {draw} are fixed once");
         assert_eq!(hits.values().sum::<i64>(), sold, "every ticket of draw {draw} is counted once");
         let rules = self.draws[&draw].rules.clone();

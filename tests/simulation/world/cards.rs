@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use lottery::domain::id::{DrawId, PaymentId, UserId};
 use lottery::domain::money::Money;
-use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Record, Refused};
+use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Record, Refusal};
 
 use super::World;
 use crate::coverage::Seen;
@@ -178,7 +178,7 @@ impl World {
             }
             (
                 Stage::Told(said),
-                Err(error @ (SaleError::Unknown | SaleError::Refused(Refused::Stale | Refused::Overloaded))),
+                Err(error @ (SaleError::Unknown | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded))),
             ) => {
                 it.unsure |= matches!(error, SaleError::Unknown);
                 it.stage = Stage::Telling(said);
@@ -192,7 +192,7 @@ impl World {
             (Stage::Told(_), mut result) => {
                 it.stage = Stage::Done;
                 // It may be an earlier try of this very charge that has ended it.
-                let refused = matches!(result, Err(SaleError::Refused(Refused::NotPayable)));
+                let refused = matches!(result, Err(SaleError::Refused(Refusal::NotPayable)));
                 if refused && it.unsure && it.key.is_none() {
                     result = Err(SaleError::Unknown);
                 }

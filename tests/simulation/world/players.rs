@@ -2,17 +2,17 @@
 //! found again for a key that was used before.
 
 use jiff::SignedDuration;
-use lottery::domain::draw::{Ask, AskLine, OrderRefusal};
+use lottery::domain::draw::{LineRequest, OrderRefusal, OrderRequest};
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::payment::{Method, Payment};
-use lottery::domain::record::{Kept, Key, KeyId, Order, Refused};
+use lottery::domain::record::{Key, KeyId, Order, Refusal, StoredAnswer};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::World;
 use crate::coverage::Seen;
-use crate::facts::{Id, Line, No, Ordered, OrderedTicket, Paid, Told, What};
+use crate::facts::{Id, Line, No, OrderedTicket, Paid, PlacedOrder, Told, What};
 use crate::process::{Message, Reply, SaleError, Waiting};
 use crate::store::{id, mask, second};
 
@@ -74,7 +74,7 @@ impl World {
             What::Order { draw, lines, reserve } => {
                 let lines = lines.iter().map(ask_line).collect();
                 let reserve = reserve.then_some(SignedDuration::from_secs(RESERVATION));
-                let ask = Ask { user, lines, reserve, key };
+                let ask = OrderRequest { user, lines, reserve, key };
                 self.route(p, DrawId(draw), Message::Order { ask, deadline, waiting });
             }
             What::Wallet { payment } => {
@@ -173,12 +173,12 @@ impl World {
             return;
         }
         match result {
-            Ok(Reply::Ordered(order, first_number)) => {
-                self.hears(request, Told::Ordered(ordered(&order, first_number)));
+            Ok(Reply::PlacedOrder(order, first_number)) => {
+                self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));
             }
             Ok(Reply::Payment(payment)) => self.hears(request, Told::Payment(paid(&payment))),
             Ok(Reply::Released) => self.hears(request, Told::Released),
-            Err(SaleError::Refused(Refused::Replay(kept))) => {
+            Err(SaleError::Refused(Refusal::Replay(kept))) => {
                 let told = self.replay(request, kept);
                 self.hears(request, told);
             }
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// The first answer again.
-    fn replay(&mut self, request: usize, kept: Kept) -> Told {
+    fn replay(&mut self, request: usize, kept: StoredAnswer) -> Told {
         let what = &self.model.asked(self.requests[request].ask).what;
         let seen = match what {
             What::Order { draw, .. } => {
@@ -223,7 +223,7 @@ impl World {
             return Told::Payment(paid_from_json(&answer));
         }
         if self.store.payments[&payment].draw.is_some() {
-            return Told::Ordered(self.first_answer(payment));
+            return Told::PlacedOrder(self.first_answer(payment));
         }
         let row = &self.store.payments[&payment];
         Told::Payment(Paid {
@@ -237,7 +237,7 @@ impl World {
     }
 
     /// An order's first answer, rebuilt from its rows.
-    fn first_answer(&self, payment: PaymentId) -> Ordered {
+    fn first_answer(&self, payment: PaymentId) -> PlacedOrder {
         let row = &self.store.payments[&payment];
         let until = row.reserved_until.map(second);
         let ticket = |(ticket, row): (&TicketId, &crate::store::TicketRow)| OrderedTicket {
@@ -249,28 +249,28 @@ impl World {
         let tickets: Vec<OrderedTicket> = self.store.tickets_of(payment).map(ticket).collect();
         let price = self.store.draws[&row.draw.unwrap()].rules.price.minor();
         let amount = price * tickets.len() as i64;
-        Ordered { payment: id(payment.0), amount, until, created: second(row.created_at), tickets }
+        PlacedOrder { payment: id(payment.0), amount, until, created: second(row.created_at), tickets }
     }
 }
 
-fn ask_line(line: &Line) -> AskLine {
+fn ask_line(line: &Line) -> LineRequest {
     match line {
-        Line::Numbers(Some(mask)) => AskLine::Numbers((1..=64).filter(|n| mask >> (n - 1) & 1 == 1).collect()),
-        Line::Numbers(None) => AskLine::Numbers(vec![0, 1]),
-        Line::QuickPick => AskLine::QuickPick,
-        Line::PoolTicket(id) => AskLine::PoolTicket(PoolTicketId(uuid(*id))),
-        Line::FromPool => AskLine::FromPool,
+        Line::Numbers(Some(mask)) => LineRequest::Numbers((1..=64).filter(|n| mask >> (n - 1) & 1 == 1).collect()),
+        Line::Numbers(None) => LineRequest::Numbers(vec![0, 1]),
+        Line::QuickPick => LineRequest::QuickPick,
+        Line::PoolTicket(id) => LineRequest::PoolTicket(PoolTicketId(uuid(*id))),
+        Line::FromPool => LineRequest::FromPool,
     }
 }
 
-fn ordered(order: &Order, first_number: Option<i64>) -> Ordered {
+fn ordered(order: &Order, first_number: Option<i64>) -> PlacedOrder {
     let ticket = |(line, index): (&lottery::domain::record::Line, i64)| OrderedTicket {
         id: id(line.ticket.0),
         mask: mask(line.pick),
         pool: line.pool_ticket.map(|pool| id(pool.0)),
         number: first_number.map(|first| first + index),
     };
-    Ordered {
+    PlacedOrder {
         payment: id(order.payment.0),
         amount: order.price.minor() * order.lines.len() as i64,
         until: order.reserved_until.map(second),
@@ -312,12 +312,12 @@ fn no(error: &SaleError) -> No {
         SaleError::Order(OrderRefusal::TicketUnavailable { .. }) => No::TicketUnavailable,
         SaleError::Order(OrderRefusal::PoolEmpty) => No::PoolEmpty,
         SaleError::Order(OrderRefusal::OnItsWay) => No::InProgress,
-        SaleError::NotPayable | SaleError::Refused(Refused::NotPayable) => No::NotPayable,
+        SaleError::NotPayable | SaleError::Refused(Refusal::NotPayable) => No::NotPayable,
         SaleError::NotReserved => No::NotReserved,
-        SaleError::Refused(Refused::InsufficientFunds) => No::InsufficientFunds,
-        SaleError::Refused(Refused::KeyReused) => No::KeyReused,
-        SaleError::Refused(Refused::Overloaded | Refused::Stale) => No::Overloaded,
-        SaleError::Refused(Refused::Broken | Refused::Replay(_) | Refused::Ended(_)) => No::Broken,
+        SaleError::Refused(Refusal::InsufficientFunds) => No::InsufficientFunds,
+        SaleError::Refused(Refusal::KeyReused) => No::KeyReused,
+        SaleError::Refused(Refusal::Overloaded | Refusal::StaleEpoch) => No::Overloaded,
+        SaleError::Refused(Refusal::Rejected | Refusal::Replay(_) | Refusal::Ended(_)) => No::Broken,
         SaleError::Unknown => unreachable!("not known is no no"),
     }
 }

@@ -1,10 +1,10 @@
 //! Processes and their registries: which actor a message goes to, how a draw is loaded, and everything that
 //! makes actors and processes disappear.
 
-use lottery::domain::draw::{Draw, DrawParts, OrderRefusal};
+use lottery::domain::draw::{Draw, DrawState, OrderRefusal};
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
-use lottery::domain::record::Refused;
+use lottery::domain::record::Refusal;
 
 use super::World;
 use crate::actor::{Actor, told};
@@ -111,7 +111,7 @@ impl World {
         self.coverage.saw(Seen::Reloaded);
         self.generations += 1;
         // Under the epoch that was taken: the one that is read may be another process's by now.
-        let parts = DrawParts { epoch, ..self.store.load(draw) };
+        let parts = DrawState { epoch, ..self.store.load(draw) };
         let actor = Actor::new(Draw::new(parts), self.generations);
         self.processes[p].draws.insert(draw, Entry::Live(Box::new(actor)));
         self.with_actor(p, draw, |actor, around| actor.start(around));
@@ -119,7 +119,7 @@ impl World {
 
     /// Answers for a draw that has no actor: it is over, or could not be loaded.
     fn answer_absent(&mut self, p: usize, messages: Vec<Message>, over: Option<DrawStatus>) {
-        let sale = |error: SaleError| if over.is_some() { error } else { SaleError::Refused(Refused::Overloaded) };
+        let sale = |error: SaleError| if over.is_some() { error } else { SaleError::Refused(Refusal::Overloaded) };
         for message in messages {
             match message {
                 Message::Order { waiting, .. } => {
@@ -219,7 +219,7 @@ impl World {
         for queued in std::mem::take(&mut self.processes[p].queue) {
             match queued {
                 Queued::Record(submit) if submit.deadline.is_some_and(|deadline| deadline <= step) => {
-                    late.push((submit, Err(Refused::Overloaded)));
+                    late.push((submit, Err(Refusal::Overloaded)));
                 }
                 other => self.processes[p].queue.push_back(other),
             }

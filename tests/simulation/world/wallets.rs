@@ -2,16 +2,16 @@
 //! again; and payments that another program of the house writes, of which no writer's memory knows.
 
 use lottery::domain::id::{PaymentId, UserId};
-use lottery::domain::known::Known;
 use lottery::domain::money::Money;
 use lottery::domain::payment::PaymentKind;
 use lottery::domain::record::{
-    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, Refused, Verdict,
+    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, Refusal, WithdrawalDecision,
 };
+use lottery::domain::writer_cache::WriterCache;
 
 use super::{PLAYERS, World};
 use crate::coverage::Seen;
-use crate::process::{QUEUE, Queued, SaleError, Submit, Waiting};
+use crate::process::{QUEUE, Queued, SaleError, Waiting, WriteRequest};
 use crate::store::{Mark, Write, currency, id};
 
 impl World {
@@ -20,9 +20,9 @@ impl World {
         let queue = &mut self.processes[p].queue;
         if queue.len() >= QUEUE && deadline.is_some() {
             self.coverage.saw(Seen::QueueFull);
-            self.answer(p, waiting, Err(SaleError::Refused(Refused::Overloaded)));
+            self.answer(p, waiting, Err(SaleError::Refused(Refusal::Overloaded)));
         } else {
-            queue.push_back(Queued::Record(Submit { record, deadline, actor: None, waiting, bad: false }));
+            queue.push_back(Queued::Record(WriteRequest { record, deadline, actor: None, waiting, bad: false }));
         }
     }
 
@@ -45,7 +45,8 @@ impl World {
         let rows = self.store.payments.iter().filter(|(_, row)| row.kind == PaymentKind::Withdrawal);
         let all: Vec<(PaymentId, UserId)> = rows.map(|(payment, row)| (*payment, row.user)).collect();
         let Some((payment, user)) = self.dice.one_of(&all) else { return false };
-        let verdict = if self.dice.chance(500) { Verdict::Approved } else { Verdict::Rejected };
+        let verdict =
+            if self.dice.chance(500) { WithdrawalDecision::Approved } else { WithdrawalDecision::Rejected };
         let end = EndWithdrawal { user, payment, verdict, by: UserId(0), at: self.now, key: None };
         self.submit(p, Record::EndWithdrawal(end), None, Waiting::Nobody);
         true
@@ -65,7 +66,7 @@ impl World {
             if !self.write_aside(Record::BeginWithdrawal(begin)) {
                 return;
             }
-            let (verdict, by) = (Verdict::Approved, UserId(0));
+            let (verdict, by) = (WithdrawalDecision::Approved, UserId(0));
             self.write_aside(Record::EndWithdrawal(EndWithdrawal { user, payment, verdict, by, at, key: None }));
         }
         self.coverage.saw(Seen::PaidAside);
@@ -73,12 +74,14 @@ impl World {
 
     /// A transaction of somebody who remembers nothing; false if its record was refused.
     fn write_aside(&mut self, record: Record) -> bool {
-        let mut known = Known::default();
-        let plan = known.plan(std::iter::once(&record));
-        let mut books = known.open(&plan, self.store.read(&plan.wanted), currency());
-        let taken = books.judge(&record).is_ok();
-        let (over, mark) = (known.over(&books), Mark { writer: self.store.new_writer(), number: 1 });
-        self.store.write(&Write { mark, books, over }).expect("nothing comes between its reading and its writing");
+        let mut cache = WriterCache::default();
+        let plan = cache.plan(std::iter::once(&record));
+        let mut state = cache.open(&plan, self.store.read(&plan.missing), currency());
+        let taken = state.apply(&record).is_ok();
+        let (expected, mark) = (cache.expected(&state), Mark { writer: self.store.new_writer(), number: 1 });
+        self.store
+            .write(&Write { mark, state, expected })
+            .expect("nothing comes between its reading and its writing");
         self.say(|| format!("aside: {record:?}: {taken}"));
         self.committed(None);
         taken

@@ -3,17 +3,17 @@
 //! database's answers, are followed line for line.
 
 use lottery::domain::id::{DrawId, PaymentId};
-use lottery::domain::known::{Found, Touched};
-use lottery::domain::record::{Accepted, BeginCharge, Charge, EndCharge, Pay, Record, Refused, Verdict};
+use lottery::domain::record::{BeginCharge, Charge, EndCharge, Outcome, Pay, Record, Refusal, WithdrawalDecision};
+use lottery::domain::writer_cache::{Invalidation, PrefetchResult};
 
 use super::World;
 use crate::actor::told;
 use crate::coverage::Seen;
 use crate::faults::{Fate, OfBatch, OfStep};
-use crate::process::{Answer, Batch, Job, Queued, StepError, Submit, Waiting, Word, Writer};
-use crate::store::{self, Mark, Output, Unwritten, Write, currency};
+use crate::process::{Answer, Batch, Job, Queued, StepError, Waiting, Word, WriteRequest, Writer};
+use crate::store::{self, BatchFailure, Mark, Output, Write, currency};
 
-type Outcome = (Submit, Result<Accepted, Refused>);
+type RecordResult = (WriteRequest, Result<Outcome, Refusal>);
 
 /// How many in a thousand batches that had to read first are slow about it.
 const SLOW: usize = 300;
@@ -23,7 +23,7 @@ const NEVER: usize = 200;
 /// A batch that lies in the socket of a lost connection. What it has locked stays locked until it ends.
 pub struct Late {
     records: Vec<(Record, Waiting)>,
-    results: Vec<Result<Accepted, Refused>>,
+    results: Vec<Result<Outcome, Refusal>>,
     write: Write,
 }
 
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// The records that wait before the next step, up to the batch's limit.
-    fn gather(&mut self, p: usize, first: Submit) -> Vec<Submit> {
+    fn gather(&mut self, p: usize, first: WriteRequest) -> Vec<WriteRequest> {
         let limit = 1 + self.dice.below(6);
         let mut batch = vec![first];
         while batch.len() < limit {
@@ -92,11 +92,11 @@ impl World {
     }
 
     /// Drops what nobody can wait for any longer.
-    fn begin_batch(&mut self, p: usize, batch: Vec<Submit>) {
+    fn begin_batch(&mut self, p: usize, batch: Vec<WriteRequest>) {
         let step = self.step;
-        let (late, todo): (Vec<Submit>, Vec<Submit>) =
+        let (late, todo): (Vec<WriteRequest>, Vec<WriteRequest>) =
             batch.into_iter().partition(|submit| submit.deadline.is_some_and(|deadline| deadline <= step));
-        self.deliver_outcomes(p, late.into_iter().map(|submit| (submit, Err(Refused::Overloaded))).collect());
+        self.deliver_outcomes(p, late.into_iter().map(|submit| (submit, Err(Refusal::Overloaded))).collect());
         if todo.is_empty() {
             return;
         }
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Reads what is not remembered, and judges.
-    fn try_batch(&mut self, p: usize, todo: Vec<Submit>) {
+    fn try_batch(&mut self, p: usize, todo: Vec<WriteRequest>) {
         if self.is_locked(&todo) {
             self.coverage.saw(Seen::LockWaited);
             self.processes[p].writer = Writer::Waiting(todo);
@@ -115,13 +115,14 @@ impl World {
         }
         let process = &mut self.processes[p];
         let mark = process.next_mark(&mut self.store);
-        let plan = process.known.plan(todo.iter().map(|submit| &submit.record));
-        let begun = !plan.wanted.is_nothing();
-        let found = if begun { self.store.read(&plan.wanted) } else { Found::default() };
-        let mut books = process.known.open(&plan, found, currency());
-        let results = todo.iter().map(|submit| books.judge(&submit.record)).collect();
-        let over = process.known.over(&books);
-        let batch = Batch { records: todo, results, write: Write { mark, books, over }, wary: plan.wary };
+        let plan = process.cache.plan(todo.iter().map(|submit| &submit.record));
+        let begun = !plan.missing.is_empty();
+        let found = if begun { self.store.read(&plan.missing) } else { PrefetchResult::default() };
+        let mut state = process.cache.open(&plan, found, currency());
+        let results = todo.iter().map(|submit| state.apply(&submit.record)).collect();
+        let expected = process.cache.expected(&state);
+        let batch =
+            Batch { records: todo, results, write: Write { mark, state, expected }, check_keys: plan.check_keys };
         if begun && self.dice.chance(SLOW) {
             self.processes[p].writer = Writer::Begun(Box::new(batch));
         } else {
@@ -133,7 +134,7 @@ impl World {
     }
 
     /// Whether one of the payments that these records need is locked by somebody's transaction.
-    fn is_locked(&self, batch: &[Submit]) -> bool {
+    fn is_locked(&self, batch: &[WriteRequest]) -> bool {
         let begun = self.processes.iter().filter_map(|process| match &process.writer {
             Writer::Begun(batch) => Some(&batch.write),
             _ => None,
@@ -142,8 +143,9 @@ impl World {
         if locks.peek().is_none() {
             return false;
         }
-        let needed = lottery::domain::books::Needs::of(batch.iter().map(|submit| &submit.record)).payments;
-        locks.any(|write| needed.iter().any(|payment| write.books.payments.contains_key(payment)))
+        let needed =
+            lottery::domain::batch_state::Prefetch::of(batch.iter().map(|submit| &submit.record)).payments;
+        locks.any(|write| needed.iter().any(|payment| write.state.payments.contains_key(payment)))
     }
 
     /// What was judged is sent, with its COMMIT.
@@ -165,14 +167,14 @@ impl World {
                 self.befall(fate, &records, &results, write);
                 self.processes[p].writer = Writer::Asking(records, results, mark);
             }
-            OfBatch::Refused => {
-                let may_fail = |submit: &&mut Submit| {
+            OfBatch::Refusal => {
+                let may_fail = |submit: &&mut WriteRequest| {
                     !matches!(
                         submit.record,
                         Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_)
                     )
                 };
-                let mut able: Vec<&mut Submit> = batch.records.iter_mut().filter(may_fail).collect();
+                let mut able: Vec<&mut WriteRequest> = batch.records.iter_mut().filter(may_fail).collect();
                 if !able.is_empty() {
                     let place = self.dice.below(able.len());
                     able[place].bad = true;
@@ -191,9 +193,15 @@ impl World {
     }
 
     /// What becomes of a COMMIT whose answer nobody hears.
-    fn befall(&mut self, fate: Fate, records: &[Submit], results: &[Result<Accepted, Refused>], write: Write) {
+    fn befall(
+        &mut self,
+        fate: Fate,
+        records: &[WriteRequest],
+        results: &[Result<Outcome, Refusal>],
+        write: Write,
+    ) {
         match fate {
-            // Refused or not: nobody hears it.
+            // Refusal or not: nobody hears it.
             Fate::Committed if records.iter().all(|submit| !submit.bad) => {
                 let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
                 let _ = self.execute(None, sent, results, &write);
@@ -223,9 +231,9 @@ impl World {
         &mut self,
         by: Option<usize>,
         sent: impl Iterator<Item = (&'r Record, Waiting)>,
-        results: &[Result<Accepted, Refused>],
+        results: &[Result<Outcome, Refusal>],
         write: &Write,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), BatchFailure> {
         self.store.write(write)?;
         for ((record, waiting), result) in sent.zip(results) {
             self.say(|| format!("       {:?}: {:?}", brief(record), result));
@@ -237,34 +245,34 @@ impl World {
 
     /// The batch is sent, and its answer heard.
     fn write_batch(&mut self, p: usize, batch: Batch) {
-        let Batch { records, results, write, wary } = batch;
+        let Batch { records, results, write, check_keys } = batch;
         let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
         let written = match records.iter().any(|submit| submit.bad) {
-            true => Err(Unwritten::Refused),
+            true => Err(BatchFailure::Refused),
             false => self.execute(Some(p), sent, &results, &write),
         };
         let process = &mut self.processes[p];
-        let (disturbed, met_a_key) = (process.disturbed, std::mem::take(&mut process.met_a_key));
+        let (disturbed, key_existed) = (process.disturbed, std::mem::take(&mut process.key_existed));
         match written {
             Ok(()) => {
-                process.known.committed(&write.over);
+                process.cache.committed(&write.expected);
                 self.deliver_outcomes(p, records.into_iter().zip(results).collect());
             }
-            Err(Unwritten::Outdated) => {
-                assert!(disturbed, "a memory went wrong by itself: {:?}", write.over);
+            Err(BatchFailure::Outdated) => {
+                assert!(disturbed, "a memory went wrong by itself: {:?}", write.expected);
                 process.disconnect();
                 process.writer = Writer::Trying(records);
                 self.coverage.saw(Seen::Outdated);
             }
-            Err(Unwritten::KeyExists) if !wary => {
-                assert!(!met_a_key, "a key that was met is taken for new again");
-                process.met_a_key = true;
+            Err(BatchFailure::KeyExists) if !check_keys => {
+                assert!(!key_existed, "a key that was met is taken for new again");
+                process.key_existed = true;
                 process.forget();
-                process.known.met_a_key();
+                process.cache.key_existed();
                 process.writer = Writer::Trying(records);
                 self.coverage.saw(Seen::KeyMet);
             }
-            Err(Unwritten::KeyExists | Unwritten::Refused) => {
+            Err(BatchFailure::KeyExists | BatchFailure::Refused) => {
                 process.disconnect();
                 self.refused(p, records);
             }
@@ -272,7 +280,7 @@ impl World {
     }
 
     /// The database would not take them: each record goes alone, and the bad one fails.
-    fn refused(&mut self, p: usize, records: Vec<Submit>) {
+    fn refused(&mut self, p: usize, records: Vec<WriteRequest>) {
         if records.len() > 1 {
             self.coverage.saw(Seen::BatchRefused);
             self.processes[p].alone.extend(records);
@@ -282,11 +290,11 @@ impl World {
             let request = self.request_of(submit.waiting).filter(|_| submit.bad);
             self.broken.extend(request);
         }
-        self.deliver_outcomes(p, records.into_iter().map(|submit| (submit, Err(Refused::Broken))).collect());
+        self.deliver_outcomes(p, records.into_iter().map(|submit| (submit, Err(Refusal::Rejected))).collect());
     }
 
     /// What of a commit is the effect of somebody's request, and what is worth counting.
-    fn watch(&mut self, record: &Record, waiting: Waiting, result: &Result<Accepted, Refused>) {
+    fn watch(&mut self, record: &Record, waiting: Waiting, result: &Result<Outcome, Refusal>) {
         self.count(record, result);
         if result.is_err() {
             return;
@@ -321,15 +329,15 @@ impl World {
         }
     }
 
-    fn count(&mut self, record: &Record, result: &Result<Accepted, Refused>) {
+    fn count(&mut self, record: &Record, result: &Result<Outcome, Refusal>) {
         let saw = &mut self.coverage;
         match (record, result) {
-            (_, Err(Refused::Stale)) => saw.saw(Seen::StaleRecord),
-            (_, Err(Refused::Replay(_))) => saw.saw(Seen::ReplayInBooks),
-            (Record::EndCharge(it), Err(Refused::NotPayable)) if it.key.is_none() => saw.saw(Seen::NoticeRepeated),
+            (_, Err(Refusal::StaleEpoch)) => saw.saw(Seen::StaleRecord),
+            (_, Err(Refusal::Replay(_))) => saw.saw(Seen::ReplayInBooks),
+            (Record::EndCharge(it), Err(Refusal::NotPayable)) if it.key.is_none() => saw.saw(Seen::NoticeRepeated),
             (Record::Order(order), Ok(_)) => {
                 let paid = order.reserved_until.is_none();
-                saw.saw(if paid { Seen::Ordered } else { Seen::Reserved });
+                saw.saw(if paid { Seen::PlacedOrder } else { Seen::Reserved });
                 if order.lines.len() > 1 {
                     saw.saw(Seen::SeveralLines);
                 }
@@ -351,10 +359,10 @@ impl World {
             },
             (Record::EndDeposit(it), Ok(_)) if it.charge == Charge::Paid => saw.saw(Seen::Deposited),
             (Record::BeginWithdrawal(_), Ok(_)) => saw.saw(Seen::SetAside),
-            (Record::EndWithdrawal(_), Err(Refused::Ended(_))) => saw.saw(Seen::VerdictAgain),
+            (Record::EndWithdrawal(_), Err(Refusal::Ended(_))) => saw.saw(Seen::VerdictAgain),
             (Record::EndWithdrawal(it), Ok(_)) => saw.saw(match it.verdict {
-                Verdict::Approved => Seen::PaidOut,
-                Verdict::Rejected => Seen::PutBack,
+                WithdrawalDecision::Approved => Seen::PaidOut,
+                WithdrawalDecision::Rejected => Seen::PutBack,
             }),
             (Record::GiveBack(it), Ok(_)) => {
                 let left = self.store.tickets_of(it.payment).any(|(_, row)| row.status == "reserved");
@@ -390,11 +398,11 @@ impl World {
     }
 
     /// Tells everybody, draw by draw in one piece of mail each.
-    pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Vec<Outcome>) {
+    pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Vec<RecordResult>) {
         let mut by_draw: Vec<((DrawId, u64), Vec<Answer>)> = Vec::new();
         let mut direct = Vec::new();
-        for (Submit { record, actor, waiting, .. }, result) in outcomes {
-            if result == Err(Refused::Overloaded) {
+        for (WriteRequest { record, actor, waiting, .. }, result) in outcomes {
+            if result == Err(Refusal::Overloaded) {
                 self.coverage.saw(Seen::Overloaded);
                 self.saw_pay(&record, true);
             }
@@ -403,7 +411,7 @@ impl World {
                 continue;
             };
             let answer = Answer { record, result, waiting };
-            match by_draw.iter_mut().find(|(known, _)| *known == actor) {
+            match by_draw.iter_mut().find(|(cache, _)| *cache == actor) {
                 Some((_, answers)) => answers.push(answer),
                 None => by_draw.push((actor, vec![answer])),
             }
@@ -420,9 +428,9 @@ impl World {
         self.say(|| format!("process {name} takes {:?} of draw {}: {fault:?}", job.step, job.fence.draw));
         let process = &mut self.processes[p];
         // It moves money and draws beside the batches.
-        match job.step.touches() {
-            Touched::Everything => process.forget(),
-            touched => process.known.forget_what(&touched),
+        match job.step.invalidates() {
+            Invalidation::Everything => process.forget(),
+            touched => process.cache.invalidate(&touched),
         }
         let mark = process.next_mark(&mut self.store);
         match fault {
@@ -449,7 +457,7 @@ impl World {
                     }
                 }
             }
-            OfStep::Away => self.stepped(p, job, Err(StepError::Away)),
+            OfStep::Away => self.stepped(p, job, Err(StepError::Unavailable)),
             OfStep::Crash { committed } => {
                 if committed && self.commit_step(p, mark, &job).is_ok() {
                     self.coverage.saw(Seen::CrashAfterCommit);
@@ -466,9 +474,9 @@ impl World {
                 self.committed(Some(p));
                 Ok(output)
             }
-            Err(store::Stale) => {
+            Err(store::StaleEpoch) => {
                 self.coverage.saw(Seen::StaleStep);
-                Err(StepError::Stale)
+                Err(StepError::StaleEpoch)
             }
         }
     }

@@ -7,8 +7,8 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use super::audit;
-use crate::actors::persistence::transaction::{Session, Step, StepFailure};
-use crate::domain::audit::Deed;
+use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
+use crate::domain::audit::AuditEntry;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
@@ -85,12 +85,12 @@ pub async fn plan(
     db.execute(sql, &[&lottery.0, &draw_at, &draw.0, &pool]).await.map(drop)
 }
 
-/// Makes sure that a lottery is known, with an account for its jackpot.
-pub async fn know_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Error> {
-    let sql = "-- draws::know_lottery(lottery)
+/// Makes sure that a lottery is cache, with an account for its jackpot.
+pub async fn ensure_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Error> {
+    let sql = "-- draws::ensure_lottery(lottery)
         INSERT INTO lotteries (id) VALUES ($1) ON CONFLICT DO NOTHING";
     db.execute(sql, &[&lottery.0]).await?;
-    let sql = "-- draws::know_lottery(jackpot)
+    let sql = "-- draws::ensure_lottery(jackpot)
         INSERT INTO accounts (id, kind, lottery) SELECT seq * 8 + 4, 'jackpot', seq FROM lotteries WHERE id = $1
         ON CONFLICT DO NOTHING";
     db.execute(sql, &[&lottery.0]).await?;
@@ -146,7 +146,7 @@ pub async fn lock(db: &Client, fence: Fence) -> Result<i64, StepFailure> {
 
 /// How many tickets are sold, if the epoch is still the draw's.
 pub fn sold(row: Option<Row>) -> Result<i64, StepFailure> {
-    row.map(|row| row.get(0)).ok_or(StepFailure::Stale)
+    row.map(|row| row.get(0)).ok_or(StepFailure::StaleEpoch)
 }
 
 /// Moves a draw on.
@@ -158,23 +158,23 @@ pub async fn set_status(db: &Client, draw: DrawId, status: DrawStatus) -> Result
 
 /// A new epoch for a draw whose row is locked: no record of the old one is written any more.
 async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
-    take_over(db, draw).await?.ok_or(StepFailure::Stale)
+    take_over(db, draw).await?.ok_or(StepFailure::StaleEpoch)
 }
 
 /// The sale opens.
 pub struct Open {
     pub fence: Fence,
-    pub deed: Option<Deed>,
+    pub audit: Option<AuditEntry>,
 }
 
-impl Step for Open {
+impl StepTransaction for Open {
     type Output = ();
 
-    async fn run(&self, session: &Session) -> Result<(), StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<(), StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
         set_status(db, self.fence.draw, DrawStatus::Open).await?;
-        Ok(audit::record(db, self.deed.as_ref()).await?)
+        Ok(audit::record(db, self.audit.as_ref()).await?)
     }
 }
 
@@ -182,20 +182,20 @@ impl Step for Open {
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
-    pub deed: Option<Deed>,
+    pub audit: Option<AuditEntry>,
 }
 
-impl Step for Reschedule {
+impl StepTransaction for Reschedule {
     type Output = ();
 
-    async fn run(&self, session: &Session) -> Result<(), StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<(), StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
         let sql = "-- draws::reschedule()
             UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
         let Times { sales_open_at, sales_close_at, draw_at } = self.times;
         db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
-        Ok(audit::record(db, self.deed.as_ref()).await?)
+        Ok(audit::record(db, self.audit.as_ref()).await?)
     }
 }
 
@@ -203,14 +203,14 @@ impl Step for Reschedule {
 pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
-    pub deed: Option<Deed>,
+    pub audit: Option<AuditEntry>,
 }
 
-impl Step for Seal {
+impl StepTransaction for Seal {
     /// The new epoch.
     type Output = i64;
 
-    async fn run(&self, session: &Session) -> Result<i64, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<i64, StepFailure> {
         let db = &session.client;
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
@@ -218,7 +218,7 @@ impl Step for Seal {
             INSERT INTO draw_seals (draw_id, tickets, sealed_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &sold, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
-        audit::record(db, self.deed.as_ref()).await?;
+        audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }
@@ -228,14 +228,14 @@ pub struct BeginCancel {
     pub fence: Fence,
     pub reason: String,
     pub at: Timestamp,
-    pub deed: Option<Deed>,
+    pub audit: Option<AuditEntry>,
 }
 
-impl Step for BeginCancel {
+impl StepTransaction for BeginCancel {
     /// The new epoch.
     type Output = i64;
 
-    async fn run(&self, session: &Session) -> Result<i64, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<i64, StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
@@ -243,7 +243,7 @@ impl Step for BeginCancel {
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
-        audit::record(db, self.deed.as_ref()).await?;
+        audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
 }
@@ -254,6 +254,6 @@ async fn nothing_reserved(db: &Client, draw: DrawId) -> Result<(), StepFailure> 
         SELECT FROM tickets WHERE draw_id = $1 AND status = 'reserved' LIMIT 1";
     match db.query_opt(sql, &[&draw.0]).await? {
         None => Ok(()),
-        Some(_) => Err(StepFailure::Broken(format!("draw {draw} still has reserved tickets"))),
+        Some(_) => Err(StepFailure::Rejected(format!("draw {draw} still has reserved tickets"))),
     }
 }

@@ -8,12 +8,12 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use crate::actors::persistence::transaction::StepFailure;
-use crate::domain::ledger::{AccountId, Ledger, LedgerError, Made};
+use crate::domain::ledger::{AccountId, Ledger, LedgerError, Posting};
 use crate::domain::money::Money;
 
 impl From<LedgerError> for StepFailure {
     fn from(error: LedgerError) -> StepFailure {
-        StepFailure::Broken(error.to_string())
+        StepFailure::Rejected(error.to_string())
     }
 }
 
@@ -73,9 +73,9 @@ pub struct TransferColumns {
 }
 
 impl TransferColumns {
-    pub fn of(made: &[Made]) -> TransferColumns {
+    pub fn of(made: &[Posting]) -> TransferColumns {
         let mut columns = TransferColumns::default();
-        for Made { transfer, wallet } in made {
+        for Posting { transfer, wallet } in made {
             columns.users.push(wallet.map_or(0, |(user, _)| user.0));
             columns.debits.push(transfer.debit.0);
             columns.credits.push(transfer.credit.0);

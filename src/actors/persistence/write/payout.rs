@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::draws::{set_status, sold};
 use super::ledger;
-use crate::actors::persistence::transaction::{Session, Step, StepFailure};
+use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
 use crate::db::read::payout::progress;
-use crate::domain::known::Touched;
 use crate::domain::ledger::Ledger;
-use crate::domain::payout::{Pay, PayError, Payout, Progress};
+use crate::domain::payout::{PayStep, PayStepError, Payout, Progress};
+use crate::domain::writer_cache::Invalidation;
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -26,7 +26,7 @@ fn table(payout: Payout) -> &'static str {
 }
 
 /// The prepared statements of a connection: a step would else be planned anew each time.
-pub struct Statements {
+pub struct PayoutStatements {
     lock_draw: Statement,
     lock_accounts: Statement,
     update_balances: Statement,
@@ -56,9 +56,9 @@ impl Stored {
     }
 }
 
-impl Statements {
-    pub async fn prepare(db: &Client) -> Result<Statements, Error> {
-        Ok(Statements {
+impl PayoutStatements {
+    pub async fn prepare(db: &Client) -> Result<PayoutStatements, Error> {
+        Ok(PayoutStatements {
             lock_draw: db.prepare(super::draws::LOCK).await?,
             lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
             update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
@@ -76,13 +76,13 @@ impl Statements {
     }
 }
 
-impl Step for Pay {
+impl StepTransaction for PayStep {
     /// Whether everybody is paid.
     type Output = bool;
 
-    async fn run(&self, session: &Session) -> Result<bool, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<bool, StepFailure> {
         let (mut ledger, stored, tickets) = self.open(session).await?;
-        let all = self.judge(stored, tickets, &mut ledger)?;
+        let all = self.apply(stored, tickets, &mut ledger)?;
         self.write(session, &ledger).await?;
         if all {
             set_status(&session.client, self.fence.draw, self.payout.ends_as()).await?;
@@ -90,21 +90,21 @@ impl Step for Pay {
         Ok(all)
     }
 
-    fn touches(&self) -> Touched {
-        Touched::Balances(self.accounts())
+    fn invalidates(&self) -> Invalidation {
+        Invalidation::Balances(self.accounts())
     }
 }
 
-impl From<PayError> for StepFailure {
-    fn from(error: PayError) -> StepFailure {
-        StepFailure::Broken(error.to_string())
+impl From<PayStepError> for StepFailure {
+    fn from(error: PayStepError) -> StepFailure {
+        StepFailure::Rejected(error.to_string())
     }
 }
 
-impl Pay {
+impl PayStep {
     /// Locks the draw, its progress and the accounts, in one round trip; says how far all is paid, and how
     /// many tickets were sold.
-    async fn open(&self, session: &Session) -> Result<(Ledger, Progress, i64), StepFailure> {
+    async fn open(&self, session: &WriterConnection) -> Result<(Ledger, Progress, i64), StepFailure> {
         let (db, s, draw) = (&session.client, &session.payout, self.fence.draw);
         let accounts: Vec<i64> = self.accounts().iter().map(|id| id.0).collect();
         let (fence, of, owners): ([Param<'_>; 2], [Param<'_>; 1], [Param<'_>; 1]) =
@@ -121,7 +121,7 @@ impl Pay {
     }
 
     /// Writes balances, transfers and progress, in one round trip.
-    async fn write(&self, session: &Session, ledger: &Ledger) -> Result<(), Error> {
+    async fn write(&self, session: &WriterConnection, ledger: &Ledger) -> Result<(), Error> {
         let (db, s) = (&session.client, &session.payout);
         let (ids, balances) = ledger::balance_columns(ledger);
         let transfers = ledger::TransferColumns::of(ledger.made());

@@ -10,16 +10,17 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
 
 use super::{audit, ledger};
-use crate::actors::persistence::transaction::Session;
+use crate::actors::persistence::transaction::WriterConnection;
 use crate::db::read::keys::kept;
-use crate::domain::audit::Deed;
-use crate::domain::books::{Books, NewKey, NewTicket, PaymentRow, Sales};
+use crate::domain::audit::AuditEntry;
+use crate::domain::batch_state::Prefetch;
+use crate::domain::batch_state::{BatchState, DrawSales, NewKey, NewTicket, PaymentRow};
 use crate::domain::id::{DrawId, PaymentId, UserId};
-use crate::domain::known::{Found, Over, Wanted};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::record::KeyId;
+use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -44,7 +45,7 @@ const FIND_KEYS: &str = "-- sales::find_keys(ids)
 // One statement for all that an ordinary purchase writes. `unnest` stands in the select list: there its
 // arrays are walked side by side, while in FROM each would first be copied into a table of its own.
 //
-// Sales and balances are written over what the writer remembered, and over nothing else; so is the mark.
+// DrawSales and balances are written over what the writer remembered, and over nothing else; so is the mark.
 // Where that is not what stands there, the last line divides by zero, and the COMMIT behind it is a rollback.
 const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets, transfers, keys)
     WITH marked AS (
@@ -113,7 +114,7 @@ const SESSION: &str = "-- sales::session()
     SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 /// The prepared statements of a connection.
-pub struct Statements {
+pub struct BatchStatements {
     prefetch: Statement,
     lock_payments: Statement,
     find_keys: Statement,
@@ -123,15 +124,15 @@ pub struct Statements {
     pay_tickets: Statement,
     release_tickets: Statement,
     keep_ends: Statement,
-    record_deeds: Statement,
+    record_audit: Statement,
 }
 
-impl Statements {
-    pub async fn prepare(db: &Client) -> Result<Statements, Error> {
+impl BatchStatements {
+    pub async fn prepare(db: &Client) -> Result<BatchStatements, Error> {
         // A plan made while the tables are small must still be right when they are not; and it is made once,
         // not for each batch anew.
         db.batch_execute(SESSION).await?;
-        Ok(Statements {
+        Ok(BatchStatements {
             prefetch: db.prepare(PREFETCH).await?,
             lock_payments: db.prepare(LOCK_PAYMENTS).await?,
             find_keys: db.prepare(FIND_KEYS).await?,
@@ -141,7 +142,7 @@ impl Statements {
             pay_tickets: db.prepare(PAY_TICKETS).await?,
             release_tickets: db.prepare(RELEASE_TICKETS).await?,
             keep_ends: db.prepare(KEEP_ENDS).await?,
-            record_deeds: db.prepare(audit::RECORD_ALL).await?,
+            record_audit: db.prepare(audit::RECORD_ALL).await?,
         })
     }
 }
@@ -162,17 +163,17 @@ pub async fn close_writer(db: &Client, writer: i64) -> Result<i64, Error> {
 }
 
 /// Marks the transaction of a step. False if the connection's row was closed meanwhile.
-pub async fn mark(session: &Session, mark: i64) -> Result<bool, Error> {
+pub async fn mark(session: &WriterConnection, mark: i64) -> Result<bool, Error> {
     Ok(session.client.execute(&session.statements.mark, &[&session.writer, &mark]).await? == 1)
 }
 
-/// Begins a transaction and reads what is wanted, in one round trip.
-pub async fn begin(session: &Session, wanted: &Wanted) -> Result<Found, Error> {
+/// Begins a transaction and reads what is missing, in one round trip.
+pub async fn begin(session: &WriterConnection, missing: &Prefetch) -> Result<PrefetchResult, Error> {
     let (db, s) = (&session.client, &session.statements);
-    let draw_ids: Vec<i64> = wanted.draws.iter().map(|id| id.0).collect();
-    let account_ids: Vec<i64> = wanted.accounts.iter().map(|id| id.0).collect();
-    let payment_ids: Vec<Uuid> = wanted.payments.iter().map(|id| id.0).collect();
-    let keys: Vec<Uuid> = wanted.keys.iter().map(|key| key.0).collect();
+    let draw_ids: Vec<i64> = missing.draws.iter().map(|id| id.0).collect();
+    let account_ids: Vec<i64> = missing.accounts.iter().map(|id| id.0).collect();
+    let payment_ids: Vec<Uuid> = missing.payments.iter().map(|id| id.0).collect();
+    let keys: Vec<Uuid> = missing.keys.iter().map(|key| key.0).collect();
     let nothing_new = draw_ids.is_empty() && account_ids.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
@@ -182,15 +183,15 @@ pub async fn begin(session: &Session, wanted: &Wanted) -> Result<Found, Error> {
         some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
         some(db, &s.find_keys, keys.is_empty(), [&keys]),
     )?;
-    let mut found = Found {
+    let mut found = PrefetchResult {
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
         keys: keys.iter().map(|row| (KeyId(row.get("id")), kept(row))).collect(),
-        ..Found::default()
+        ..PrefetchResult::default()
     };
     for row in &rows {
         let (is_draw, id, a, b): (bool, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         if is_draw {
-            found.draws.push((DrawId(id), Sales { epoch: a, sold: b }));
+            found.draws.push((DrawId(id), DrawSales { epoch: a, sold: b }));
         } else {
             found.accounts.push((AccountId(id), Money::new(a)));
         }
@@ -208,15 +209,21 @@ async fn some<const N: usize>(
     if nothing { Ok(Vec::new()) } else { db.query(statement, &params).await }
 }
 
-/// Writes what the books say over what was known, and commits, in one round trip; `begun`: after BEGIN.
-pub async fn finish(session: &Session, books: &Books, over: &Over, mark: i64, begun: bool) -> Result<(), Error> {
+/// Writes what the state say over what was cache, and commits, in one round trip; `begun`: after BEGIN.
+pub async fn finish(
+    session: &WriterConnection,
+    state: &BatchState,
+    expected: &ExpectedState,
+    mark: i64,
+    begun: bool,
+) -> Result<(), Error> {
     let (db, s) = (&session.client, &session.statements);
-    let changes = &books.changes;
-    let (draw_ids, sold_before, sales) = columns3(&over.draws, |it| (it.0.0, it.1, it.2));
+    let changes = &state.changes;
+    let (draw_ids, sold_before, sales) = columns3(&expected.draws, |it| (it.0.0, it.1, it.2));
     let (epochs, sold): (Vec<i64>, Vec<i64>) = sales.into_iter().map(|it| (it.epoch, it.sold)).unzip();
     let (account_ids, balances_before, balances) =
-        columns3(&over.accounts, |it| (it.0.0, it.1.map(Money::minor), it.2.minor()));
-    let transfers = ledger::TransferColumns::of(books.ledger.made());
+        columns3(&expected.accounts, |it| (it.0.0, it.1.map(Money::minor), it.2.minor()));
+    let transfers = ledger::TransferColumns::of(state.ledger.made());
     let new_payments = PaymentColumns::of(&changes.new_payments);
     let changed_payments = PaymentColumns::of(&changes.changed_payments);
     let tickets = TicketColumns::of(&changes.new_tickets);
@@ -237,14 +244,14 @@ pub async fn finish(session: &Session, books: &Books, over: &Over, mark: i64, be
     let (changed_params, ended_params) = (changed.changing(), ends.with_answers());
     let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
     let free: [Param<'_>; 3] = [&free_users, &free_ids, &free_as];
-    let deeds = DeedColumns::of(&changes.deeds);
-    let deed_params = deeds.all();
+    let audit_entries = AuditColumns::of(&changes.audit_entries);
+    let audit_params = audit_entries.all();
     let rare: [(&Statement, bool, &[Param<'_>]); 5] = [
         (&s.update_payments, changed.ids.is_empty(), &changed_params),
         (&s.pay_tickets, paid_ids.is_empty(), &paid),
         (&s.release_tickets, free_ids.is_empty(), &free),
         (&s.keep_ends, ends.ids.is_empty(), &ended_params),
-        (&s.record_deeds, changes.deeds.is_empty(), &deed_params),
+        (&s.record_audit, changes.audit_entries.is_empty(), &audit_params),
     ];
     let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
     if !begun && rare.is_empty() {
@@ -398,7 +405,7 @@ impl TicketColumns {
 
 /// What admins did, column by column.
 #[derive(Default)]
-struct DeedColumns<'a> {
+struct AuditColumns<'a> {
     times: Vec<Timestamp>,
     actors: Vec<Option<i64>>,
     actions: Vec<&'static str>,
@@ -406,9 +413,9 @@ struct DeedColumns<'a> {
     details: Vec<&'a Value>,
 }
 
-impl<'a> DeedColumns<'a> {
-    fn of(rows: &'a [Deed]) -> DeedColumns<'a> {
-        let mut columns = DeedColumns::default();
+impl<'a> AuditColumns<'a> {
+    fn of(rows: &'a [AuditEntry]) -> AuditColumns<'a> {
+        let mut columns = AuditColumns::default();
         for row in rows {
             columns.times.push(row.at);
             columns.actors.push(row.actor.map(|actor| actor.0));

@@ -8,10 +8,10 @@ use tokio_postgres::Client;
 
 use super::draws::{lock, set_status};
 use super::{audit, ledger};
-use crate::actors::board::Board;
-use crate::actors::persistence::transaction::{Session, Step, StepFailure};
-use crate::domain::audit::Deed;
-use crate::domain::draw::Winning;
+use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
+use crate::actors::snapshots::DrawSnapshots;
+use crate::domain::audit::AuditEntry;
+use crate::domain::draw::WinningPick;
 use crate::domain::game::Pick;
 use crate::domain::ledger::{AccountId, Transfer, TransferKind};
 use crate::domain::lottery::{DrawStatus, Rules};
@@ -24,13 +24,13 @@ pub struct Conduct {
     pub rules: Arc<Rules>,
     pub pick: Pick,
     pub at: Timestamp,
-    pub deed: Option<Deed>,
+    pub audit: Option<AuditEntry>,
 }
 
-impl Step for Conduct {
-    type Output = Winning;
+impl StepTransaction for Conduct {
+    type Output = WinningPick;
 
-    async fn run(&self, session: &Session) -> Result<Winning, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<WinningPick, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         lock(db, self.fence).await?;
         let (escrow, jackpot) = (AccountId::escrow(draw), jackpot_account(db, &self.rules).await?);
@@ -47,12 +47,12 @@ impl Step for Conduct {
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;
         set_status(db, draw, DrawStatus::Settling).await?;
-        audit::record(db, self.deed.as_ref()).await?;
-        Ok(Winning { pick: self.pick, jackpot: amount })
+        audit::record(db, self.audit.as_ref()).await?;
+        Ok(WinningPick { pick: self.pick, jackpot: amount })
     }
 
-    fn committed(&self, _: &Winning, board: &Board) {
-        board.set_jackpot(&self.rules.lottery, Money::ZERO);
+    fn committed(&self, _: &WinningPick, snapshots: &DrawSnapshots) {
+        snapshots.set_jackpot(&self.rules.lottery, Money::ZERO);
     }
 }
 
@@ -60,21 +60,21 @@ impl Step for Conduct {
 pub struct FixPrizes {
     pub fence: Fence,
     pub rules: Arc<Rules>,
-    pub winning: Winning,
+    pub winning: WinningPick,
     /// How many tickets have so many matches, for every number of matches that there is.
     pub hits: BTreeMap<i64, i64>,
     pub at: Timestamp,
 }
 
-impl Step for FixPrizes {
+impl StepTransaction for FixPrizes {
     /// What the lottery's jackpot holds now.
     type Output = Money;
 
-    async fn run(&self, session: &Session) -> Result<Money, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<Money, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         let sold = lock(db, self.fence).await?;
         if self.hits.values().sum::<i64>() != sold {
-            return Err(StepFailure::Broken(format!("of draw {draw} not every ticket was counted once")));
+            return Err(StepFailure::Rejected(format!("of draw {draw} not every ticket was counted once")));
         }
         self.fix(db, sold).await?;
         let account = jackpot_account(db, &self.rules).await?;
@@ -82,8 +82,8 @@ impl Step for FixPrizes {
         Ok(ledger.balance(account).unwrap_or(Money::ZERO))
     }
 
-    fn committed(&self, jackpot: &Money, board: &Board) {
-        board.set_jackpot(&self.rules.lottery, *jackpot);
+    fn committed(&self, jackpot: &Money, snapshots: &DrawSnapshots) {
+        snapshots.set_jackpot(&self.rules.lottery, *jackpot);
     }
 }
 
@@ -94,11 +94,11 @@ impl FixPrizes {
         let sql = "-- settle::fix(uncounted)
             SELECT FROM draw_results WHERE draw_id = $1 AND prize_fund IS NULL FOR UPDATE";
         if db.query_opt(sql, &[&draw.0]).await?.is_none() {
-            return Err(StepFailure::Broken(format!("the prizes of draw {draw} are fixed already")));
+            return Err(StepFailure::Rejected(format!("the prizes of draw {draw} are fixed already")));
         }
         let winners = |matches| self.hits.get(&i64::from(matches)).map_or(0, |tickets| tickets.unsigned_abs());
         let winners: Vec<u64> = self.rules.prizes.tiers().iter().map(|tier| winners(tier.matches)).collect();
-        let overflow = || StepFailure::Broken(format!("the prizes of draw {draw} do not fit"));
+        let overflow = || StepFailure::Rejected(format!("the prizes of draw {draw} do not fit"));
         let sales = self.rules.price.checked_mul(sold.unsigned_abs()).ok_or_else(overflow)?;
         let settled = self
             .rules
@@ -119,7 +119,7 @@ impl FixPrizes {
             }
         }
         if ledger.balance(escrow) != Some(settled.prizes) {
-            return Err(StepFailure::Broken(format!("the escrow of draw {draw} does not hold its prizes")));
+            return Err(StepFailure::Rejected(format!("the escrow of draw {draw} does not hold its prizes")));
         }
         ledger::write(db, &ledger).await?;
         for tier in &settled.tiers {

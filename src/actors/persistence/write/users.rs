@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Email, Name, Role, Status, Username};
+use crate::domain::user::{Email, Name, Role, UserStatus, Username};
 
 /// A new person, with the hash of the password.
 pub struct NewUser<'a> {
@@ -74,7 +74,7 @@ pub async fn insert_token(db: &Client, session: SessionId, token: &NewToken<'_>)
 }
 
 /// A refresh token that was found, locked with its session.
-pub struct Found {
+pub struct RefreshTokenRow {
     pub session: SessionId,
     pub user: UserId,
     pub spent: bool,
@@ -83,7 +83,7 @@ pub struct Found {
 }
 
 /// Finds a refresh token and locks its session: of two who spend it at once, the second sees it spent.
-pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<Found>, Error> {
+pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<RefreshTokenRow>, Error> {
     let sql = "-- users::lock_token(session)
         SELECT s.id FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.hash = $1 FOR UPDATE OF s";
     if db.query_opt(sql, &[&hash.as_slice()]).await?.is_none() {
@@ -93,7 +93,7 @@ pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<Found>, E
         SELECT s.id, s.user_id, s.ended_at IS NOT NULL AS ended, t.spent_at IS NOT NULL AS spent, t.expires_at
         FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
     // One that expired long ago may be dropped before it is read.
-    Ok(db.query_opt(sql, &[&hash.as_slice()]).await?.map(|row| Found {
+    Ok(db.query_opt(sql, &[&hash.as_slice()]).await?.map(|row| RefreshTokenRow {
         session: SessionId(row.get::<_, Uuid>("id")),
         user: UserId(row.get("user_id")),
         spent: row.get("spent"),
@@ -166,7 +166,7 @@ pub async fn lock(db: &Client, user: UserId) -> Result<Option<Row>, Error> {
 }
 
 /// Gives a person another standing.
-pub async fn set_standing(db: &Client, user: UserId, status: Status, role: Role) -> Result<(), Error> {
+pub async fn set_standing(db: &Client, user: UserId, status: UserStatus, role: Role) -> Result<(), Error> {
     let sql = "-- users::set_standing()
         UPDATE users SET status = $2, role = $3 WHERE id = $1";
     db.execute(sql, &[&user.0, &status.as_str(), &role.as_str()]).await.map(drop)

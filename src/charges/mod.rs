@@ -2,31 +2,31 @@
 //! provider is called, then what it said is committed. What it says later, by itself or when it is asked, ends a
 //! charge in the same way, and whatever is said twice is true once. Decides nothing: the books do.
 
+mod in_progress;
 mod reconcile;
-mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::draws::{Draws, SaleError, written};
+use crate::actors::draws::{Draws, SaleError, payment_result};
 use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
-use crate::db::read::payments::{self, Charged};
+use crate::db::read::payments::{self, ChargedPayment};
 use crate::db::{Db, DbError};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Payment, PaymentStatus};
-use crate::domain::record::{BeginDeposit, Charge, EndDeposit, Key, Record, Refused};
-use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, Told};
+use crate::domain::record::{BeginDeposit, Charge, EndDeposit, Key, Record, Refusal};
+use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice};
 
-use under_way::UnderWay;
+use in_progress::ChargesInProgress;
 
 /// How long a provider that is quicker than our own hearing of it waits for its turn; then it is to tell again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Why what a provider sent was not taken in.
 #[derive(Debug, thiserror::Error)]
-pub enum ToldError {
+pub enum WebhookError {
     #[error("there is no such payment provider")]
     NoSuchProvider,
     #[error(transparent)]
@@ -39,17 +39,17 @@ pub enum ToldError {
 
 /// Takes card payments. Clones are the same one.
 #[derive(Clone)]
-pub struct Cashier {
+pub struct Charges {
     provider: Arc<dyn Provider>,
     draws: Draws,
     persistence: Persistence,
     db: Db,
     clock: Clock,
     currency: Currency,
-    under_way: UnderWay,
+    in_progress: ChargesInProgress,
 }
 
-impl Cashier {
+impl Charges {
     pub fn new(
         provider: Arc<dyn Provider>,
         draws: Draws,
@@ -57,8 +57,8 @@ impl Cashier {
         db: Db,
         clock: Clock,
         currency: Currency,
-    ) -> Cashier {
-        Cashier { provider, draws, persistence, db, clock, currency, under_way: UnderWay::default() }
+    ) -> Charges {
+        Charges { provider, draws, persistence, db, clock, currency, in_progress: ChargesInProgress::default() }
     }
 
     /// Whether this may be a card at all.
@@ -75,7 +75,7 @@ impl Cashier {
         card: CardToken,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
-        let _place = self.under_way.enter(id);
+        let _place = self.in_progress.enter(id);
         let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
@@ -93,10 +93,10 @@ impl Cashier {
     ) -> Result<Payment, SaleError> {
         let at = self.clock.now();
         let payment = PaymentId(self.clock.ids().next(at));
-        let _place = self.under_way.enter(payment);
+        let _place = self.in_progress.enter(payment);
         let begin = BeginDeposit { user, payment, amount, at, key };
         let deadline = Some(self.persistence.deadline());
-        written(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
+        payment_result(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
         let name = ChargeName { payment, begun: at };
         let charge = self.provider.charge(ChargeOrder { name, amount, currency: self.currency, card }).await;
         self.end_deposit(user, payment, charge, key).await
@@ -111,26 +111,26 @@ impl Cashier {
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
         let end = EndDeposit { user, payment, charge, at: self.clock.now(), key };
-        written(self.persistence.write(Record::EndDeposit(end), None).await)
+        payment_result(self.persistence.write(Record::EndDeposit(end), None).await)
     }
 
-    /// Takes in what came to a provider's webhook. Once this has returned, it need not be told again.
-    pub async fn told(&self, provider: &str, signature: &str, body: &[u8]) -> Result<(), ToldError> {
+    /// Takes in what came to a provider's webhook. Once this has returned, it need not be notice again.
+    pub async fn notice(&self, provider: &str, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
         if provider != self.provider.name() {
-            return Err(ToldError::NoSuchProvider);
+            return Err(WebhookError::NoSuchProvider);
         }
-        let Some(told) = self.provider.read(signature, body, self.clock.now())? else { return Ok(()) };
+        let Some(notice) = self.provider.read(signature, body, self.clock.now())? else { return Ok(()) };
         // Whoever ordered the charge hears of it first: the answer is kept under the order's key.
-        let turn = self.under_way.left(told.name.payment);
+        let turn = self.in_progress.left(notice.name.payment);
         if tokio::time::timeout(TURN_WAIT, turn).await.is_err() {
-            return Err(SaleError::Refused(Refused::Overloaded).into());
+            return Err(SaleError::Refused(Refusal::Overloaded).into());
         }
-        let ending = tokio::time::timeout_at(self.draws.patience().into(), self.end(&told));
+        let ending = tokio::time::timeout_at(self.draws.outcome_deadline().into(), self.end(&notice));
         ending.await.unwrap_or(Err(SaleError::OutcomeUnknown.into()))
     }
 
     /// Ends a charge as its provider says. One that has ended before stays as it is.
-    async fn end(&self, Told { name, charge }: &Told) -> Result<(), ToldError> {
+    async fn end(&self, ProviderNotice { name, charge }: &ProviderNotice) -> Result<(), WebhookError> {
         let Some(found) = payments::charged(&self.db, name.payment).await? else {
             tracing::warn!(charge = %name, "a provider tells of a payment that no card was charged for");
             return Ok(());
@@ -150,8 +150,8 @@ impl Cashier {
         };
         match ended {
             Ok(payment) => tracing::info!(charge = %name, status = payment.status.as_str(), "a charge has ended"),
-            // Told twice at the same time.
-            Err(SaleError::Refused(Refused::NotPayable)) => {}
+            // ProviderNotice twice at the same time.
+            Err(SaleError::Refused(Refusal::NotPayable)) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Cashier {
 }
 
 /// A repeat is nothing to speak of; money that came in for what has ended without it is.
-fn report_late(found: &Charged, name: ChargeName, charge: &Charge) {
+fn report_late(found: &ChargedPayment, name: ChargeName, charge: &Charge) {
     let credited = matches!(found.status, PaymentStatus::Paid | PaymentStatus::Refunded);
     if *charge == Charge::Paid && !credited {
         tracing::error!(charge = %name, status = found.status.as_str(), "a card was charged for a payment that has ended otherwise");

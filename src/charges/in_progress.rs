@@ -10,7 +10,7 @@ use crate::domain::id::PaymentId;
 
 /// The payments, and how many try to charge for each. Bounded by the requests in flight.
 #[derive(Clone, Default)]
-pub struct UnderWay(Arc<Inner>);
+pub struct ChargesInProgress(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -19,15 +19,15 @@ struct Inner {
 }
 
 /// A payment is under way for as long as this lives.
-pub struct Place {
-    under_way: UnderWay,
+pub struct ChargeGuard {
+    in_progress: ChargesInProgress,
     payment: PaymentId,
 }
 
-impl UnderWay {
-    pub fn enter(&self, payment: PaymentId) -> Place {
+impl ChargesInProgress {
+    pub fn enter(&self, payment: PaymentId) -> ChargeGuard {
         *self.payments().entry(payment).or_default() += 1;
-        Place { under_way: self.clone(), payment }
+        ChargeGuard { in_progress: self.clone(), payment }
     }
 
     pub fn has(&self, payment: PaymentId) -> bool {
@@ -52,9 +52,9 @@ impl UnderWay {
     }
 }
 
-impl Drop for Place {
+impl Drop for ChargeGuard {
     fn drop(&mut self) {
-        let mut payments = self.under_way.payments();
+        let mut payments = self.in_progress.payments();
         if let Some(count) = payments.get_mut(&self.payment) {
             *count -= 1;
             if *count == 0 {
@@ -62,6 +62,6 @@ impl Drop for Place {
             }
         }
         drop(payments);
-        self.under_way.0.left.notify_waiters();
+        self.in_progress.0.left.notify_waiters();
     }
 }

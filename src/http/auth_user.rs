@@ -13,20 +13,20 @@ use super::state::State;
 use crate::auth::{Claims, Standing};
 use crate::db::read::users;
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Role, Status};
+use crate::domain::user::{Role, UserStatus};
 
 /// Somebody who is logged in and not blocked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Caller {
+pub struct AuthUser {
     pub user: UserId,
     pub role: Role,
     /// The log-in that the token belongs to.
     pub session: SessionId,
 }
 
-impl FromRequest for Caller {
+impl FromRequest for AuthUser {
     type Error = Problem;
-    type Future = Either<Ready<Result<Caller, Problem>>, LocalBoxFuture<'static, Result<Caller, Problem>>>;
+    type Future = Either<Ready<Result<AuthUser, Problem>>, LocalBoxFuture<'static, Result<AuthUser, Problem>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let known = state_and_claims(request).map(|(state, claims)| (claims, state.standings.get(claims.user)));
@@ -35,14 +35,14 @@ impl FromRequest for Caller {
             Ok((claims, Some(standing))) => ready(may_call(claims, standing)).left_future(),
             Ok((_, None)) => {
                 let request = request.clone();
-                async move { caller(&request).await }.boxed_local().right_future()
+                async move { auth_user(&request).await }.boxed_local().right_future()
             }
             Err(problem) => ready(Err(problem)).left_future(),
         }
     }
 }
 
-async fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
+async fn auth_user(request: &HttpRequest) -> Result<AuthUser, Problem> {
     let (state, claims) = state_and_claims(request)?;
     let standing = match state.standings.get(claims.user) {
         Some(standing) => standing,
@@ -62,10 +62,10 @@ fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> 
     Ok((state, claims))
 }
 
-fn may_call(claims: Claims, standing: Standing) -> Result<Caller, Problem> {
+fn may_call(claims: Claims, standing: Standing) -> Result<AuthUser, Problem> {
     match standing.status {
-        Status::Active => Ok(Caller { user: claims.user, role: standing.role, session: claims.session }),
-        Status::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
+        UserStatus::Active => Ok(AuthUser { user: claims.user, role: standing.role, session: claims.session }),
+        UserStatus::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
     }
 }
 
@@ -88,8 +88,8 @@ pub async fn admins_only(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let problem = match caller(request.request()).await {
-        Ok(caller) if caller.role == Role::Admin => {
+    let problem = match auth_user(request.request()).await {
+        Ok(auth) if auth.role == Role::Admin => {
             return next.call(request).await.map(ServiceResponse::map_into_left_body);
         }
         Ok(_) => Problem::new(Code::Forbidden, "only admins may do this"),

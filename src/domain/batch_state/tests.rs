@@ -28,7 +28,7 @@ fn key(text: &str, request: u8) -> Option<Key> {
 }
 
 /// Ann has 250, Bob nothing; the draw has sold 10; "used" and "busy" are kept already.
-fn books() -> Books {
+fn books() -> BatchState {
     let accounts = [
         (AccountId::CLEARING, Money::new(-250)),
         (AccountId::wallet(ANN), Money::new(250)),
@@ -36,11 +36,12 @@ fn books() -> Books {
         (AccountId::wallet(BOB), Money::ZERO),
         (AccountId::escrow(DRAW), Money::ZERO),
     ];
-    let kept = Kept { request: Uuid::from_u128(1), status: 201, payment: Some(PaymentId(id(99))), answer: None };
-    Books {
+    let kept =
+        StoredAnswer { request: Uuid::from_u128(1), status: 201, payment: Some(PaymentId(id(99))), answer: None };
+    BatchState {
         currency: "RUB".parse().unwrap(),
         ledger: Ledger::new(accounts),
-        draws: HashMap::from([(DRAW, Sales { epoch: 3, sold: 10 })]),
+        draws: HashMap::from([(DRAW, DrawSales { epoch: 3, sold: 10 })]),
         payments: HashMap::new(),
         keys: HashMap::from([(KeyId::of(ANN, "used"), kept)]),
         changes: Changes::default(),
@@ -69,7 +70,7 @@ fn order(user: UserId, payment: u128, lines: u128) -> Order {
 }
 
 /// With a reservation of so many of Ann's tickets, in this status.
-fn with_payment(status: PaymentStatus, lines: u64) -> Books {
+fn with_payment(status: PaymentStatus, lines: u64) -> BatchState {
     let row = PaymentRow {
         user: ANN,
         kind: PaymentKind::Purchase,
@@ -83,7 +84,7 @@ fn with_payment(status: PaymentStatus, lines: u64) -> Books {
         created_at: at(0),
         updated_at: at(0),
     };
-    Books { payments: HashMap::from([(PAYMENT, row)]), ..books() }
+    BatchState { payments: HashMap::from([(PAYMENT, row)]), ..books() }
 }
 
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(1_000));
@@ -122,12 +123,12 @@ fn end_charge(charge: Charge, held: bool) -> Record {
 }
 
 fn end_charge_begun(begun: Timestamp, charge: Charge, held: bool) -> Record {
-    let held = held.then(|| Held { fence: fence(), tickets: tickets(2) });
+    let held = held.then(|| HeldTickets { fence: fence(), tickets: tickets(2) });
     Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, begun, charge, at: at(9), key: None })
 }
 
 /// Nothing moved and nothing is to be written.
-fn assert_untouched(books: &Books, what: &str) {
+fn assert_untouched(books: &BatchState, what: &str) {
     let changes = &books.changes;
     assert!(books.ledger.made().is_empty(), "{what}");
     assert!(changes.new_payments.is_empty() && changes.changed_payments.is_empty(), "{what}");
@@ -140,17 +141,17 @@ fn assert_untouched(books: &Books, what: &str) {
 fn an_order_is_refused_in_this_order_of_precedence_and_changes_nothing() {
     let stale = Fence { epoch: 2, ..fence() };
     let elsewhere = Fence { draw: DrawId(8), epoch: 3 };
-    let replay = Refused::Replay(books().keys[&KeyId::of(ANN, "used")].clone());
+    let replay = Refusal::Replay(books().keys[&KeyId::of(ANN, "used")].clone());
     for (what, key, fence, lines, refusal) in [
-        ("a replay of another request", key("used", 2), stale, 9, Refused::KeyReused),
+        ("a replay of another request", key("used", 2), stale, 9, Refusal::KeyReused),
         ("a replay of the same", key("used", 1), stale, 9, replay),
-        ("an older epoch", key("new", 1), stale, 9, Refused::Stale),
-        ("a draw that was not found", None, elsewhere, 9, Refused::Stale),
-        ("too dear", key("new", 1), fence(), 3, Refused::InsufficientFunds),
+        ("an older epoch", key("new", 1), stale, 9, Refusal::StaleEpoch),
+        ("a draw that was not found", None, elsewhere, 9, Refusal::StaleEpoch),
+        ("too dear", key("new", 1), fence(), 3, Refusal::InsufficientFunds),
     ] {
         let mut books = books();
         let order = Order { key, fence, ..order(ANN, 1_000, lines) };
-        assert_eq!(books.judge(&Record::Order(order)), Err(refusal), "{what}");
+        assert_eq!(books.apply(&Record::Order(order)), Err(refusal), "{what}");
         assert_untouched(&books, what);
     }
 }
@@ -160,15 +161,15 @@ fn a_payment_is_refused_in_this_order_of_precedence_and_changes_nothing() {
     use PaymentStatus::{Expired, Failed, Paid, Pending, Processing, Refunded};
     let stale = Fence { epoch: 2, ..fence() };
     let mut rows = vec![
-        (Paid, key("used", 2), stale, Refused::KeyReused),
-        (Paid, key("new", 2), stale, Refused::Stale),
-        (Pending, None, fence(), Refused::InsufficientFunds),
+        (Paid, key("used", 2), stale, Refusal::KeyReused),
+        (Paid, key("new", 2), stale, Refusal::StaleEpoch),
+        (Pending, None, fence(), Refusal::InsufficientFunds),
     ];
-    rows.extend([Processing, Paid, Failed, Expired, Refunded].map(|it| (it, None, fence(), Refused::NotPayable)));
+    rows.extend([Processing, Paid, Failed, Expired, Refunded].map(|it| (it, None, fence(), Refusal::NotPayable)));
     for (status, key, fence, refusal) in rows {
         let mut books = with_payment(status, 3);
         let pay = Pay { fence, user: ANN, payment: PAYMENT, tickets: tickets(3), at: at(9), key };
-        assert_eq!(books.judge(&Record::Pay(pay)), Err(refusal), "{status:?}");
+        assert_eq!(books.apply(&Record::Pay(pay)), Err(refusal), "{status:?}");
         assert_untouched(&books, status.as_str());
     }
 }
@@ -176,16 +177,13 @@ fn a_payment_is_refused_in_this_order_of_precedence_and_changes_nothing() {
 #[test]
 fn one_batch_numbers_without_a_gap_whoever_is_refused_between() {
     let mut books = books();
-    let first = books.judge(&Record::Order(order(ANN, 1_000, 1)));
-    assert_eq!(first, Ok(Accepted::Ordered { first_number: Some(11) }));
-    assert_eq!(books.judge(&Record::Order(order(BOB, 2_000, 1))), Err(Refused::InsufficientFunds));
+    let first = books.apply(&Record::Order(order(ANN, 1_000, 1)));
+    assert_eq!(first, Ok(Outcome::Ordered { first_number: Some(11) }));
+    assert_eq!(books.apply(&Record::Order(order(BOB, 2_000, 1))), Err(Refusal::InsufficientFunds));
     let later = Order { reserved_until: Some(at(300)), ..order(BOB, 3_000, 2) };
-    assert_eq!(books.judge(&Record::Order(later)), Ok(Accepted::Ordered { first_number: None }));
-    assert_eq!(
-        books.judge(&Record::Order(order(ANN, 4_000, 1))),
-        Ok(Accepted::Ordered { first_number: Some(12) })
-    );
-    assert_eq!(books.judge(&Record::Order(order(ANN, 5_000, 1))), Err(Refused::InsufficientFunds));
+    assert_eq!(books.apply(&Record::Order(later)), Ok(Outcome::Ordered { first_number: None }));
+    assert_eq!(books.apply(&Record::Order(order(ANN, 4_000, 1))), Ok(Outcome::Ordered { first_number: Some(12) }));
+    assert_eq!(books.apply(&Record::Order(order(ANN, 5_000, 1))), Err(Refusal::InsufficientFunds));
     assert_eq!(books.draws[&DRAW].sold, 12);
     assert_eq!(books.ledger.balance(AccountId::escrow(DRAW)), Some(Money::new(200)));
     let numbers: Vec<_> = books.changes.new_tickets.iter().map(|ticket| ticket.number).collect();
@@ -198,25 +196,25 @@ fn a_key_used_twice_in_one_batch_has_one_effect() {
     let first = Order { key: key("new", 1), ..order(ANN, 1_000, 1) };
     let again = Order { key: key("new", 1), ..order(ANN, 2_000, 1) };
     let other = Order { key: key("new", 2), ..order(ANN, 3_000, 1) };
-    assert!(books.judge(&Record::Order(first)).is_ok());
-    let kept = match books.judge(&Record::Order(again)) {
-        Err(Refused::Replay(kept)) => kept,
+    assert!(books.apply(&Record::Order(first)).is_ok());
+    let kept = match books.apply(&Record::Order(again)) {
+        Err(Refusal::Replay(kept)) => kept,
         other => panic!("{other:?}"),
     };
     assert_eq!((kept.payment, kept.status), (Some(PaymentId(id(1_000))), 201));
-    assert_eq!(books.judge(&Record::Order(other)), Err(Refused::KeyReused));
+    assert_eq!(books.apply(&Record::Order(other)), Err(Refusal::KeyReused));
     assert_eq!(books.ledger.made().len(), 1);
 }
 
 #[test]
 fn of_two_payments_of_one_reservation_in_one_batch_one_is_charged() {
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    let paid = match books.judge(&pay(2)) {
-        Ok(Accepted::Payment(payment)) => payment,
+    let paid = match books.apply(&pay(2)) {
+        Ok(Outcome::Payment(payment)) => payment,
         other => panic!("{other:?}"),
     };
     assert_eq!((paid.status, paid.ticket_ids), (PaymentStatus::Paid, tickets(2)));
-    assert_eq!(books.judge(&pay(2)), Err(Refused::NotPayable));
+    assert_eq!(books.apply(&pay(2)), Err(Refusal::NotPayable));
     assert_eq!(books.ledger.made().len(), 1);
     assert_eq!(books.changes.paid_tickets, [(ANN, tickets(2)[0], 11), (ANN, tickets(2)[1], 12)]);
 }
@@ -224,42 +222,42 @@ fn of_two_payments_of_one_reservation_in_one_batch_one_is_charged() {
 #[test]
 fn of_expiry_and_payment_the_first_wins_and_the_other_is_refused() {
     let mut paid_first = with_payment(PaymentStatus::Pending, 1);
-    assert!(paid_first.judge(&pay(1)).is_ok());
-    assert_eq!(paid_first.judge(&expire(1)), Err(Refused::NotPayable));
+    assert!(paid_first.apply(&pay(1)).is_ok());
+    assert_eq!(paid_first.apply(&expire(1)), Err(Refusal::NotPayable));
     assert!(paid_first.changes.released_tickets.is_empty());
 
     let mut expired_first = with_payment(PaymentStatus::Pending, 1);
-    assert_eq!(expired_first.judge(&expire(1)), Ok(Accepted::Released));
-    assert_eq!(expired_first.judge(&pay(1)), Err(Refused::NotPayable));
+    assert_eq!(expired_first.apply(&expire(1)), Ok(Outcome::Released));
+    assert_eq!(expired_first.apply(&pay(1)), Err(Refusal::NotPayable));
     assert!(expired_first.ledger.made().is_empty() && expired_first.changes.paid_tickets.is_empty());
 }
 
 #[test]
 fn giving_back_lowers_the_payment_and_the_last_expires_it() {
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    assert_eq!(books.judge(&give_back(1)), Ok(Accepted::Released));
+    assert_eq!(books.apply(&give_back(1)), Ok(Outcome::Released));
     let row = &books.payments[&PAYMENT];
     assert_eq!((row.status, row.amount), (PaymentStatus::Pending, PRICE));
-    assert_eq!(books.judge(&give_back(0)), Ok(Accepted::Released));
+    assert_eq!(books.apply(&give_back(0)), Ok(Outcome::Released));
     let row = &books.payments[&PAYMENT];
     assert_eq!((row.status, row.amount), (PaymentStatus::Expired, PRICE), "an amount is never zero");
     assert_eq!(
         books.changes.released_tickets,
         [(ANN, tickets(2)[1], Release::Returned), (ANN, tickets(2)[0], Release::Expired)]
     );
-    assert_eq!(books.judge(&give_back(0)), Err(Refused::NotPayable));
+    assert_eq!(books.apply(&give_back(0)), Err(Refusal::NotPayable));
 }
 
 #[test]
 fn a_card_is_begun_once_and_nothing_else_pays_meanwhile() {
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    assert!(books.judge(&begin_charge()).is_ok());
-    assert_eq!(books.judge(&begin_charge()), Err(Refused::NotPayable));
-    assert_eq!(books.judge(&pay(2)), Err(Refused::NotPayable));
-    assert_eq!(books.judge(&give_back(0)), Err(Refused::NotPayable));
+    assert!(books.apply(&begin_charge()).is_ok());
+    assert_eq!(books.apply(&begin_charge()), Err(Refusal::NotPayable));
+    assert_eq!(books.apply(&pay(2)), Err(Refusal::NotPayable));
+    assert_eq!(books.apply(&give_back(0)), Err(Refusal::NotPayable));
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
-    assert!(books.judge(&end_charge_begun(at(9), Charge::Paid, true)).is_ok());
-    assert_eq!(books.judge(&end_charge_begun(at(9), Charge::Paid, true)), Err(Refused::NotPayable));
+    assert!(books.apply(&end_charge_begun(at(9), Charge::Paid, true)).is_ok());
+    assert_eq!(books.apply(&end_charge_begun(at(9), Charge::Paid, true)), Err(Refusal::NotPayable));
     assert_eq!(books.ledger.balance(AccountId::CLEARING), Some(Money::new(-450)));
     assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(250)), "the card paid");
 }
@@ -278,7 +276,7 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
         (Charge::Processing, false, Processing, 250, 10),
     ] {
         let mut books = with_payment(Processing, 2);
-        assert!(books.judge(&end_charge(charge.clone(), held)).is_ok());
+        assert!(books.apply(&end_charge(charge.clone(), held)).is_ok());
         assert_eq!(books.payments[&PAYMENT].status, status, "{charge:?}");
         assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(wallet)), "{charge:?}");
         assert_eq!(books.draws[&DRAW].sold, sold, "{charge:?}");
@@ -288,32 +286,32 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
 #[test]
 fn a_card_is_not_charged_again_with_a_key_that_has_its_answer() {
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    assert!(matches!(books.judge(&begin_charge_with(key("used", 1))), Err(Refused::Replay(_))));
-    assert_eq!(books.judge(&begin_charge_with(key("used", 2))), Err(Refused::KeyReused));
+    assert!(matches!(books.apply(&begin_charge_with(key("used", 1))), Err(Refusal::Replay(_))));
+    assert_eq!(books.apply(&begin_charge_with(key("used", 2))), Err(Refusal::KeyReused));
     assert_untouched(&books, "a kept key");
-    assert!(books.judge(&begin_charge_with(key("new", 1))).is_ok());
+    assert!(books.apply(&begin_charge_with(key("new", 1))).is_ok());
     assert!(books.changes.new_keys.is_empty(), "the key is kept with the end");
-    let needs = Needs::of([&begin_charge_with(key("new", 1))]);
-    assert_eq!(needs.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
+    let required = Prefetch::of([&begin_charge_with(key("new", 1))]);
+    assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
 }
 
 #[test]
 fn the_end_of_a_charge_told_again_does_not_end_the_next_one() {
     let declined = |begun| end_charge_begun(begun, Charge::Declined("card_declined".to_owned()), true);
     let mut books = with_payment(PaymentStatus::Pending, 2);
-    assert!(books.judge(&begin_charge()).is_ok());
+    assert!(books.apply(&begin_charge()).is_ok());
     let first = books.payments[&PAYMENT].updated_at;
-    assert!(books.judge(&declined(first)).is_ok());
-    assert!(books.judge(&begin_charge()).is_ok(), "in the same millisecond");
+    assert!(books.apply(&declined(first)).is_ok());
+    assert!(books.apply(&begin_charge()).is_ok(), "in the same millisecond");
     let second = books.payments[&PAYMENT].updated_at;
-    assert!(books.judge(&declined(second)).is_ok());
-    assert!(books.judge(&begin_charge()).is_ok(), "and in the same once more");
+    assert!(books.apply(&declined(second)).is_ok());
+    assert!(books.apply(&begin_charge()).is_ok(), "and in the same once more");
     let third = books.payments[&PAYMENT].updated_at;
     for late in [declined(first), declined(second), end_charge_begun(first, Charge::Paid, true)] {
-        assert_eq!(books.judge(&late), Err(Refused::NotPayable));
+        assert_eq!(books.apply(&late), Err(Refusal::NotPayable));
     }
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
-    assert!(books.judge(&end_charge_begun(third, Charge::Paid, true)).is_ok(), "its money is not lost");
+    assert!(books.apply(&end_charge_begun(third, Charge::Paid, true)).is_ok(), "its money is not lost");
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Paid);
 }
 
@@ -323,23 +321,23 @@ fn what_settles_a_deposit_may_be_written_before_that_it_is_processing() {
         |charge| Record::EndDeposit(EndDeposit { user: ANN, payment: PAYMENT, charge, at: at(9), key: None });
     let mut books = books();
     let begin = BeginDeposit { user: ANN, payment: PAYMENT, amount: PRICE, at: at(9), key: None };
-    assert!(books.judge(&Record::BeginDeposit(begin)).is_ok());
-    assert!(books.judge(&end(Charge::Paid)).is_ok());
-    match books.judge(&end(Charge::Processing)) {
-        Ok(Accepted::Payment(payment)) => assert_eq!(payment.status, PaymentStatus::Paid),
+    assert!(books.apply(&Record::BeginDeposit(begin)).is_ok());
+    assert!(books.apply(&end(Charge::Paid)).is_ok());
+    match books.apply(&end(Charge::Processing)) {
+        Ok(Outcome::Payment(payment)) => assert_eq!(payment.status, PaymentStatus::Paid),
         other => panic!("a deposit that is paid is not refused: {other:?}"),
     }
-    assert_eq!(books.judge(&end(Charge::Paid)), Err(Refused::NotPayable));
+    assert_eq!(books.apply(&end(Charge::Paid)), Err(Refusal::NotPayable));
     assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(350)));
 }
 
 #[test]
 fn an_expiry_at_the_cut_off_leaves_the_payment_to_its_card() {
     let mut books = with_payment(PaymentStatus::Processing, 2);
-    assert_eq!(books.judge(&expire(2)), Ok(Accepted::Released));
+    assert_eq!(books.apply(&expire(2)), Ok(Outcome::Released));
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
     assert_eq!(books.changes.released_tickets.len(), 2);
-    assert!(books.judge(&end_charge(Charge::Paid, false)).is_ok());
+    assert!(books.apply(&end_charge(Charge::Paid, false)).is_ok());
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Refunded);
 }
 
@@ -361,25 +359,25 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
     };
     use PaymentStatus::{Failed, Paid};
     for (verdict, other, status, wallet, clearing) in [
-        (Verdict::Approved, Verdict::Rejected, Paid, 50, -50),
-        (Verdict::Rejected, Verdict::Approved, Failed, 250, -250),
+        (WithdrawalDecision::Approved, WithdrawalDecision::Rejected, Paid, 50, -50),
+        (WithdrawalDecision::Rejected, WithdrawalDecision::Approved, Failed, 250, -250),
     ] {
         let mut books = books();
-        let balances = |books: &Books| {
+        let balances = |books: &BatchState| {
             [AccountId::wallet(ANN), AccountId::held(ANN), AccountId::CLEARING]
                 .map(|id| books.ledger.balance(id).unwrap().minor())
         };
-        assert_eq!(books.judge(&begin(251, key("used", 2))), Err(Refused::KeyReused), "the key comes first");
-        assert_eq!(books.judge(&begin(251, key("new", 1))), Err(Refused::InsufficientFunds));
-        assert_eq!(books.judge(&end(verdict)), Err(Refused::Broken), "there is none yet");
+        assert_eq!(books.apply(&begin(251, key("used", 2))), Err(Refusal::KeyReused), "the key comes first");
+        assert_eq!(books.apply(&begin(251, key("new", 1))), Err(Refusal::InsufficientFunds));
+        assert_eq!(books.apply(&end(verdict)), Err(Refusal::Rejected), "there is none yet");
         assert_untouched(&books, "refused");
-        assert!(books.judge(&begin(200, key("new", 1))).is_ok());
-        assert!(matches!(books.judge(&begin(200, key("new", 1))), Err(Refused::Replay(_))));
+        assert!(books.apply(&begin(200, key("new", 1))).is_ok());
+        assert!(matches!(books.apply(&begin(200, key("new", 1))), Err(Refusal::Replay(_))));
         assert_eq!(balances(&books), [50, 200, -250]);
-        let first = books.judge(&end(verdict));
+        let first = books.apply(&end(verdict));
         assert!(first.is_ok());
-        assert_eq!(books.judge(&end(verdict)), first, "said again");
-        assert_eq!(books.judge(&end(other)), Err(Refused::Ended(status)));
+        assert_eq!(books.apply(&end(verdict)), first, "said again");
+        assert_eq!(books.apply(&end(other)), Err(Refusal::Ended(status)));
         assert_eq!(balances(&books), [wallet, 0, clearing], "{verdict:?}");
     }
 }
@@ -387,10 +385,10 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
 #[test]
 fn a_batch_locks_what_its_records_need_and_nothing_else() {
     let later = Order { reserved_until: Some(at(300)), key: key("new", 1), ..order(BOB, 3_000, 1) };
-    let needs = Needs::of([&Record::Order(later), &pay(1), &end_charge(Charge::Paid, false)]);
+    let required = Prefetch::of([&Record::Order(later), &pay(1), &end_charge(Charge::Paid, false)]);
     let accounts = [AccountId::CLEARING, AccountId::wallet(ANN), AccountId::escrow(DRAW)];
-    assert_eq!(needs.accounts, BTreeSet::from(accounts));
-    assert_eq!(needs.draws, BTreeSet::from([DRAW]));
-    assert_eq!(needs.payments, BTreeSet::from([PAYMENT]));
-    assert_eq!(needs.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
+    assert_eq!(required.accounts, BTreeSet::from(accounts));
+    assert_eq!(required.draws, BTreeSet::from([DRAW]));
+    assert_eq!(required.payments, BTreeSet::from([PAYMENT]));
+    assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
 }

@@ -1,31 +1,31 @@
-//! The board: what the live draws and the newest of those that are over look like at this moment,
+//! The snapshots: what the live draws and the newest of those that are over look like at this moment,
 //! published by their actors and read by everybody without asking them. Older draws are for the database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::domain::draw::DrawView;
+use crate::domain::draw::DrawSnapshot;
 use crate::domain::id::{DrawId, LotteryId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 
-/// Draws that are over and still on the board, some 200 bytes each.
+/// Draws that are over and still on the snapshots, some 200 bytes each.
 pub const RECENT: usize = 1000;
 
-/// A shared board. Bounded by the number of active draws and of lotteries, and by [`RECENT`].
+/// A shared snapshots. Bounded by the number of active draws and of lotteries, and by [`RECENT`].
 #[derive(Clone, Default)]
-pub struct Board(Arc<Shared>);
+pub struct DrawSnapshots(Arc<SnapshotStore>);
 
 #[derive(Default)]
-struct Shared {
-    posted: RwLock<Posted>,
+struct SnapshotStore {
+    posted: RwLock<SnapshotMaps>,
     /// Grows with each change.
     version: AtomicU64,
 }
 
-struct Posted {
-    draws: BTreeMap<DrawId, Arc<DrawView>>,
+struct SnapshotMaps {
+    draws: BTreeMap<DrawId, Arc<DrawSnapshot>>,
     /// How many of them are over.
     over: usize,
     /// Every draw from this id on is here. None: every draw there is.
@@ -33,15 +33,20 @@ struct Posted {
     jackpots: HashMap<LotteryId, Money>,
 }
 
-impl Default for Posted {
-    fn default() -> Posted {
+impl Default for SnapshotMaps {
+    fn default() -> SnapshotMaps {
         // Nothing is known of those that the database has, until `begin` has read them.
-        Posted { draws: BTreeMap::new(), over: 0, complete_from: Some(DrawId(i64::MAX)), jackpots: HashMap::new() }
+        SnapshotMaps {
+            draws: BTreeMap::new(),
+            over: 0,
+            complete_from: Some(DrawId(i64::MAX)),
+            jackpots: HashMap::new(),
+        }
     }
 }
 
-impl Posted {
-    fn put(&mut self, view: DrawView) {
+impl SnapshotMaps {
+    fn put(&mut self, view: DrawSnapshot) {
         self.over += usize::from(view.status.is_over());
         if let Some(before) = self.draws.insert(view.id, Arc::new(view)) {
             self.over -= usize::from(before.status.is_over());
@@ -57,10 +62,10 @@ impl Posted {
     }
 }
 
-impl Board {
+impl DrawSnapshots {
     /// Takes the newest draws from the database, before the actors begin to publish. `all`: there are no
     /// others.
-    pub fn begin(&self, newest: Vec<DrawView>, all: bool) {
+    pub fn begin(&self, newest: Vec<DrawSnapshot>, all: bool) {
         self.write(|posted| {
             let oldest = newest.iter().map(|draw| draw.id).min();
             posted.complete_from = if all { None } else { Some(oldest.unwrap_or(DrawId(i64::MAX))) };
@@ -69,7 +74,7 @@ impl Board {
     }
 
     /// A draw as it was last published.
-    pub fn draw(&self, id: DrawId) -> Option<Arc<DrawView>> {
+    pub fn draw(&self, id: DrawId) -> Option<Arc<DrawSnapshot>> {
         self.read(|posted| posted.draws.get(&id).cloned())
     }
 
@@ -81,14 +86,14 @@ impl Board {
         statuses: &[DrawStatus],
         before: Option<DrawId>,
         most: usize,
-    ) -> Option<Vec<Arc<DrawView>>> {
+    ) -> Option<Vec<Arc<DrawSnapshot>>> {
         let before = before.unwrap_or(DrawId(i64::MAX));
-        let wanted = |draw: &&Arc<DrawView>| {
+        let wanted = |draw: &&Arc<DrawSnapshot>| {
             (lotteries.is_empty() || lotteries.contains(&draw.lottery.0))
                 && (statuses.is_empty() || statuses.contains(&draw.status))
         };
         self.read(|posted| {
-            let here = |draw: &&Arc<DrawView>| posted.complete_from.is_none_or(|from| draw.id >= from);
+            let here = |draw: &&Arc<DrawSnapshot>| posted.complete_from.is_none_or(|from| draw.id >= from);
             let newest_first = posted.draws.range(..before).rev().map(|(_, draw)| draw);
             let found: Vec<_> = newest_first.take_while(here).filter(wanted).take(most).cloned().collect();
             (found.len() == most || posted.complete_from.is_none()).then_some(found)
@@ -105,14 +110,14 @@ impl Board {
         self.read(|posted| posted.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)
     }
 
-    /// Which state of the board this is. Asked before the board is read, it says of what was made from it
+    /// The version of the snapshots. Asked before the snapshots is read, it says of what was made from it
     /// whether it is still true.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
     /// Publishes a draw.
-    pub fn publish(&self, view: DrawView) {
+    pub fn publish(&self, view: DrawSnapshot) {
         self.write(|posted| posted.put(view));
     }
 
@@ -125,11 +130,11 @@ impl Board {
 
     // Nothing that runs under the lock leaves the maps half changed, so a poisoned lock is still good.
 
-    fn read<T>(&self, look: impl FnOnce(&Posted) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&SnapshotMaps) -> T) -> T {
         look(&self.0.posted.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write(&self, change: impl FnOnce(&mut Posted)) {
+    fn write(&self, change: impl FnOnce(&mut SnapshotMaps)) {
         change(&mut self.0.posted.write().unwrap_or_else(PoisonError::into_inner));
         self.0.version.fetch_add(1, Ordering::Release);
     }
@@ -141,9 +146,9 @@ mod tests {
     use crate::domain::draw::Times;
     use crate::domain::money::Share;
 
-    fn view(id: i64, status: DrawStatus) -> DrawView {
+    fn view(id: i64, status: DrawStatus) -> DrawSnapshot {
         let time = jiff::Timestamp::UNIX_EPOCH;
-        DrawView {
+        DrawSnapshot {
             id: DrawId(id),
             lottery: LotteryId(if id % 2 == 0 { "even" } else { "odd" }.to_owned()),
             number: 1,
@@ -158,56 +163,56 @@ mod tests {
         }
     }
 
-    fn ids(board: &Board, lotteries: &[String], before: Option<i64>, most: usize) -> Option<Vec<i64>> {
-        let found = board.newest(lotteries, &[], before.map(DrawId), most)?;
+    fn ids(snapshots: &DrawSnapshots, lotteries: &[String], before: Option<i64>, most: usize) -> Option<Vec<i64>> {
+        let found = snapshots.newest(lotteries, &[], before.map(DrawId), most)?;
         Some(found.iter().map(|draw| draw.id.0).collect())
     }
 
     #[test]
     fn what_it_does_not_know_is_for_the_database() {
-        let board = Board::default();
-        assert_eq!(ids(&board, &[], None, 1), None, "not begun");
-        board.begin(vec![view(12, DrawStatus::Completed), view(11, DrawStatus::Completed)], false);
+        let snapshots = DrawSnapshots::default();
+        assert_eq!(ids(&snapshots, &[], None, 1), None, "not begun");
+        snapshots.begin(vec![view(12, DrawStatus::Completed), view(11, DrawStatus::Completed)], false);
         // A live draw that is older than the newest: there may be others between.
-        board.publish(view(5, DrawStatus::Open));
-        board.publish(view(13, DrawStatus::Open));
-        assert_eq!(ids(&board, &[], None, 3), Some(vec![13, 12, 11]));
-        assert_eq!(ids(&board, &[], None, 4), None);
-        assert_eq!(ids(&board, &[], Some(12), 1), Some(vec![11]));
-        assert_eq!(ids(&board, &["odd".to_owned()], None, 2), Some(vec![13, 11]));
-        assert_eq!(ids(&board, &["even".to_owned()], None, 2), None);
-        assert!(board.draw(DrawId(5)).is_some());
+        snapshots.publish(view(5, DrawStatus::Open));
+        snapshots.publish(view(13, DrawStatus::Open));
+        assert_eq!(ids(&snapshots, &[], None, 3), Some(vec![13, 12, 11]));
+        assert_eq!(ids(&snapshots, &[], None, 4), None);
+        assert_eq!(ids(&snapshots, &[], Some(12), 1), Some(vec![11]));
+        assert_eq!(ids(&snapshots, &["odd".to_owned()], None, 2), Some(vec![13, 11]));
+        assert_eq!(ids(&snapshots, &["even".to_owned()], None, 2), None);
+        assert!(snapshots.draw(DrawId(5)).is_some());
     }
 
     #[test]
     fn where_it_knows_all_there_is_nothing_to_ask() {
-        let board = Board::default();
-        board.begin(vec![view(1, DrawStatus::Completed)], true);
-        assert_eq!(ids(&board, &[], None, 5), Some(vec![1]));
-        assert_eq!(ids(&board, &["none".to_owned()], None, 5), Some(vec![]));
+        let snapshots = DrawSnapshots::default();
+        snapshots.begin(vec![view(1, DrawStatus::Completed)], true);
+        assert_eq!(ids(&snapshots, &[], None, 5), Some(vec![1]));
+        assert_eq!(ids(&snapshots, &["none".to_owned()], None, 5), Some(vec![]));
     }
 
     #[test]
     fn it_forgets_the_oldest_that_are_over() {
-        let board = Board::default();
-        board.begin(Vec::new(), true);
-        board.publish(view(1, DrawStatus::Open));
+        let snapshots = DrawSnapshots::default();
+        snapshots.begin(Vec::new(), true);
+        snapshots.publish(view(1, DrawStatus::Open));
         let last = RECENT as i64 + 10;
         for id in 2..=last {
-            board.publish(view(id, DrawStatus::Open));
-            board.publish(view(id, DrawStatus::Completed));
+            snapshots.publish(view(id, DrawStatus::Open));
+            snapshots.publish(view(id, DrawStatus::Completed));
         }
-        assert!(board.draw(DrawId(1)).is_some(), "a live one stays");
-        assert!(board.draw(DrawId(10)).is_none() && board.draw(DrawId(11)).is_some());
-        assert_eq!(ids(&board, &[], None, RECENT).map(|ids| (ids[0], ids[RECENT - 1])), Some((last, 11)));
-        assert_eq!(ids(&board, &[], None, RECENT + 1), None);
+        assert!(snapshots.draw(DrawId(1)).is_some(), "a live one stays");
+        assert!(snapshots.draw(DrawId(10)).is_none() && snapshots.draw(DrawId(11)).is_some());
+        assert_eq!(ids(&snapshots, &[], None, RECENT).map(|ids| (ids[0], ids[RECENT - 1])), Some((last, 11)));
+        assert_eq!(ids(&snapshots, &[], None, RECENT + 1), None);
     }
 
     #[test]
     fn each_change_has_a_version() {
-        let board = Board::default();
-        let before = board.version();
-        board.publish(view(1, DrawStatus::Open));
-        assert!(board.version() > before);
+        let snapshots = DrawSnapshots::default();
+        let before = snapshots.version();
+        snapshots.publish(view(1, DrawStatus::Open));
+        assert!(snapshots.version() > before);
     }
 }

@@ -10,14 +10,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::audit::{Action, Deed, Subject};
+use super::audit::{Action, AuditEntry, Subject};
 use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    Accepted, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
-    Fence, GiveBack, Held, Kept, Key, KeyId, Line, Order, Pay, Record, Refused, Verdict,
+    BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire, Fence,
+    GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
+    WithdrawalDecision,
 };
 
 /// The failure code of a withdrawal that an admin did not let pass.
@@ -25,22 +26,26 @@ const REJECTED: &str = "rejected";
 
 /// What a batch must lock and read before its records can be judged. Sorted, so that locks are taken
 /// in one order by everybody.
-#[derive(Default, PartialEq, Debug)]
-pub struct Needs {
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Prefetch {
     pub accounts: BTreeSet<AccountId>,
     pub draws: BTreeSet<DrawId>,
     pub payments: BTreeSet<PaymentId>,
     pub keys: BTreeSet<KeyId>,
 }
 
-impl Needs {
+impl Prefetch {
+    pub fn is_empty(&self) -> bool {
+        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
+    }
+
     /// All that these records need.
-    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Needs {
-        let mut needs = Needs::default();
+    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Prefetch {
+        let mut prefetch = Prefetch::default();
         for record in records {
-            needs.add(record);
+            prefetch.add(record);
         }
-        needs
+        prefetch
     }
 
     fn add(&mut self, record: &Record) {
@@ -99,7 +104,7 @@ impl Needs {
 
 /// What each sale changes of its draw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sales {
+pub struct DrawSales {
     pub epoch: i64,
     /// Paid tickets; the next one's number is one more.
     pub sold: i64,
@@ -193,23 +198,23 @@ pub struct Changes {
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,
     /// What admins did with it.
-    pub deeds: Vec<Deed>,
+    pub audit_entries: Vec<AuditEntry>,
 }
 
 /// The books of one transaction.
 #[derive(Debug)]
-pub struct Books {
+pub struct BatchState {
     pub currency: Currency,
     pub ledger: Ledger,
-    pub draws: HashMap<DrawId, Sales>,
+    pub draws: HashMap<DrawId, DrawSales>,
     pub payments: HashMap<PaymentId, PaymentRow>,
-    pub keys: HashMap<KeyId, Kept>,
+    pub keys: HashMap<KeyId, StoredAnswer>,
     pub changes: Changes,
 }
 
-impl Books {
+impl BatchState {
     /// Judges a record: it is written whole, or it changes nothing.
-    pub fn judge(&mut self, record: &Record) -> Result<Accepted, Refused> {
+    pub fn apply(&mut self, record: &Record) -> Result<Outcome, Refusal> {
         match record {
             Record::Order(order) => self.order(order),
             Record::Pay(pay) => self.pay(pay),
@@ -224,11 +229,11 @@ impl Books {
         }
     }
 
-    fn order(&mut self, order: &Order) -> Result<Accepted, Refused> {
+    fn order(&mut self, order: &Order) -> Result<Outcome, Refusal> {
         self.check_key(order.key.as_ref())?;
         self.check_fence(order.fence)?;
-        let lines = i16::try_from(order.lines.len()).map_err(|_| Refused::Broken)?;
-        let amount = order.price.checked_mul(order.lines.len() as u64).ok_or(Refused::Broken)?;
+        let lines = i16::try_from(order.lines.len()).map_err(|_| Refusal::Rejected)?;
+        let amount = order.price.checked_mul(order.lines.len() as u64).ok_or(Refusal::Rejected)?;
         let paid = order.reserved_until.is_none();
         if paid {
             let wallet = AccountId::wallet(order.user);
@@ -261,10 +266,10 @@ impl Books {
         };
         self.changes.new_payments.insert(order.payment, row);
         self.keep(order.key.as_ref(), 201, order.payment, None, order.at);
-        Ok(Accepted::Ordered { first_number })
+        Ok(Outcome::Ordered { first_number })
     }
 
-    fn pay(&mut self, pay: &Pay) -> Result<Accepted, Refused> {
+    fn pay(&mut self, pay: &Pay) -> Result<Outcome, Refusal> {
         self.check_key(pay.key.as_ref())?;
         self.check_fence(pay.fence)?;
         let row = self.payment(pay.payment, PaymentStatus::Pending)?;
@@ -273,14 +278,15 @@ impl Books {
         // Paid: from here on nothing may refuse it.
         let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
         self.keep(pay.key.as_ref(), 200, pay.payment, Some(payment.clone()), pay.at);
-        Ok(Accepted::Payment(payment))
+        Ok(Outcome::Payment(payment))
     }
 
-    fn give_back(&mut self, it: &GiveBack) -> Result<Accepted, Refused> {
+    fn give_back(&mut self, it: &GiveBack) -> Result<Outcome, Refusal> {
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
         // How much is left says whether it was the last: another's giving back may have been refused.
-        let left = row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refused::Broken)?;
+        let left =
+            row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refusal::Rejected)?;
         let release = if left == Money::ZERO {
             self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired);
             Release::Expired
@@ -289,24 +295,24 @@ impl Books {
             Release::Returned
         };
         self.changes.released_tickets.push((it.user, it.ticket, release));
-        Ok(Accepted::Released)
+        Ok(Outcome::Released)
     }
 
-    fn expire(&mut self, it: &Expire) -> Result<Accepted, Refused> {
+    fn expire(&mut self, it: &Expire) -> Result<Outcome, Refusal> {
         self.check_fence(it.fence)?;
-        let row = self.payments.get(&it.payment).ok_or(Refused::Broken)?;
+        let row = self.payments.get(&it.payment).ok_or(Refusal::Rejected)?;
         match row.status {
             PaymentStatus::Pending => self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired),
-            PaymentStatus::Paid => return Err(Refused::NotPayable),
+            PaymentStatus::Paid => return Err(Refusal::NotPayable),
             // A card being charged decides over the payment; one that came too late has decided.
             _ => {}
         }
         let released = it.tickets.iter().map(|ticket| (it.user, *ticket, Release::Expired));
         self.changes.released_tickets.extend(released);
-        Ok(Accepted::Released)
+        Ok(Outcome::Released)
     }
 
-    fn begin_charge(&mut self, it: &BeginCharge) -> Result<Accepted, Refused> {
+    fn begin_charge(&mut self, it: &BeginCharge) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
@@ -318,19 +324,19 @@ impl Books {
             row.method = Some(Method::Card);
             row.failure_code = None;
         });
-        Ok(Accepted::Payment(self.view(it.payment, it.tickets.clone())))
+        Ok(Outcome::Payment(self.view(it.payment, it.tickets.clone())))
     }
 
-    fn end_charge(&mut self, it: &EndCharge) -> Result<Accepted, Refused> {
+    fn end_charge(&mut self, it: &EndCharge) -> Result<Outcome, Refusal> {
         if let Some(held) = &it.held {
             self.check_fence(held.fence)?;
         }
         let row = self.payment(it.payment, PaymentStatus::Processing)?;
         if row.updated_at != it.begun {
-            return Err(Refused::NotPayable);
+            return Err(Refusal::NotPayable);
         }
         let payment = match (&it.charge, &it.held) {
-            (Charge::Paid, Some(Held { fence, tickets })) => {
+            (Charge::Paid, Some(HeldTickets { fence, tickets })) => {
                 self.take(AccountId::CLEARING, fence.draw, row.amount, it.payment, it.at)?;
                 self.settle_purchase(it.payment, Method::Card, fence.draw, tickets, it.at)
             }
@@ -351,21 +357,21 @@ impl Books {
             }
         };
         self.keep_end(it.key.as_ref(), 200, &payment, it.at);
-        Ok(Accepted::Payment(payment))
+        Ok(Outcome::Payment(payment))
     }
 
-    fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Accepted, Refused> {
+    fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Deposit, it.amount, it.at));
         self.keep(it.key.as_ref(), 201, it.payment, None, it.at);
-        Ok(Accepted::Payment(self.view(it.payment, Vec::new())))
+        Ok(Outcome::Payment(self.view(it.payment, Vec::new())))
     }
 
-    fn end_deposit(&mut self, it: &EndDeposit) -> Result<Accepted, Refused> {
+    fn end_deposit(&mut self, it: &EndDeposit) -> Result<Outcome, Refusal> {
         // "Processing" settles nothing; what settles it may have been written before, and then it is answered
         // as it stands.
         let row = match it.charge {
-            Charge::Processing => self.payments.get(&it.payment).cloned().ok_or(Refused::Broken)?,
+            Charge::Processing => self.payments.get(&it.payment).cloned().ok_or(Refusal::Rejected)?,
             _ => self.payment(it.payment, PaymentStatus::Processing)?,
         };
         match &it.charge {
@@ -381,10 +387,10 @@ impl Books {
         }
         let payment = self.view(it.payment, Vec::new());
         self.keep_end(it.key.as_ref(), 201, &payment, it.at);
-        Ok(Accepted::Payment(payment))
+        Ok(Outcome::Payment(payment))
     }
 
-    fn begin_withdrawal(&mut self, it: &BeginWithdrawal) -> Result<Accepted, Refused> {
+    fn begin_withdrawal(&mut self, it: &BeginWithdrawal) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         self.transfer(Transfer {
             debit: AccountId::wallet(it.user),
@@ -399,16 +405,18 @@ impl Books {
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Withdrawal, it.amount, it.at));
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
-        Ok(Accepted::Payment(payment))
+        Ok(Outcome::Payment(payment))
     }
 
-    fn end_withdrawal(&mut self, it: &EndWithdrawal) -> Result<Accepted, Refused> {
+    fn end_withdrawal(&mut self, it: &EndWithdrawal) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         let row = self.payments.get(&it.payment).cloned().filter(|row| row.kind == PaymentKind::Withdrawal);
-        let row = row.ok_or(Refused::Broken)?;
+        let row = row.ok_or(Refusal::Rejected)?;
         let (status, credit, action) = match it.verdict {
-            Verdict::Approved => (PaymentStatus::Paid, AccountId::CLEARING, Action::ApproveWithdrawal),
-            Verdict::Rejected => (PaymentStatus::Failed, AccountId::wallet(it.user), Action::RejectWithdrawal),
+            WithdrawalDecision::Approved => (PaymentStatus::Paid, AccountId::CLEARING, Action::ApproveWithdrawal),
+            WithdrawalDecision::Rejected => {
+                (PaymentStatus::Failed, AccountId::wallet(it.user), Action::RejectWithdrawal)
+            }
         };
         if row.status == PaymentStatus::Processing {
             self.transfer(Transfer {
@@ -421,39 +429,39 @@ impl Books {
             })?;
             self.change(it.payment, it.at, |row| {
                 row.status = status;
-                row.failure_code = (it.verdict == Verdict::Rejected).then(|| REJECTED.to_owned());
+                row.failure_code = (it.verdict == WithdrawalDecision::Rejected).then(|| REJECTED.to_owned());
             });
             let detail = json!({ "user_id": it.user, "amount": row.amount });
             let (actor, subject) = (Some(it.by), Subject::Payment(it.payment));
-            self.changes.deeds.push(Deed { actor, action, subject, detail, at: it.at });
+            self.changes.audit_entries.push(AuditEntry { actor, action, subject, detail, at: it.at });
         } else if row.status != status {
-            return Err(Refused::Ended(row.status));
+            return Err(Refusal::Ended(row.status));
         }
         // Without a key too, an admin's word said again is the same word.
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
-        Ok(Accepted::Payment(payment))
+        Ok(Outcome::Payment(payment))
     }
 
     /// Refuses a key that was used before: with its earlier success, or for another request.
-    fn check_key(&self, key: Option<&Key>) -> Result<(), Refused> {
+    fn check_key(&self, key: Option<&Key>) -> Result<(), Refusal> {
         let Some(key) = key else { return Ok(()) };
         match self.keys.get(&key.id) {
             None => Ok(()),
-            Some(kept) if kept.request == key.request => Err(Refused::Replay(kept.clone())),
-            Some(_) => Err(Refused::KeyReused),
+            Some(kept) if kept.request == key.request => Err(Refusal::Replay(kept.clone())),
+            Some(_) => Err(Refusal::KeyReused),
         }
     }
 
-    fn check_fence(&self, fence: Fence) -> Result<(), Refused> {
-        let sales = self.draws.get(&fence.draw).ok_or(Refused::Stale)?;
-        if sales.epoch == fence.epoch { Ok(()) } else { Err(Refused::Stale) }
+    fn check_fence(&self, fence: Fence) -> Result<(), Refusal> {
+        let sales = self.draws.get(&fence.draw).ok_or(Refusal::StaleEpoch)?;
+        if sales.epoch == fence.epoch { Ok(()) } else { Err(Refusal::StaleEpoch) }
     }
 
     /// The payment, if it is of this status.
-    fn payment(&self, id: PaymentId, status: PaymentStatus) -> Result<PaymentRow, Refused> {
-        let row = self.payments.get(&id).ok_or(Refused::Broken)?;
-        if row.status == status { Ok(row.clone()) } else { Err(Refused::NotPayable) }
+    fn payment(&self, id: PaymentId, status: PaymentStatus) -> Result<PaymentRow, Refusal> {
+        let row = self.payments.get(&id).ok_or(Refusal::Rejected)?;
+        if row.status == status { Ok(row.clone()) } else { Err(Refusal::NotPayable) }
     }
 
     /// Moves a purchase's amount into the draw's escrow.
@@ -464,7 +472,7 @@ impl Books {
         amount: Money,
         payment: PaymentId,
         at: Timestamp,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         let credit = AccountId::escrow(draw);
         self.transfer(Transfer {
             debit,
@@ -483,16 +491,16 @@ impl Books {
         amount: Money,
         payment: PaymentId,
         at: Timestamp,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         let reference: Option<Uuid> = Some(payment.0);
         let (debit, credit) = (AccountId::CLEARING, AccountId::wallet(user));
         self.transfer(Transfer { debit, credit, amount, kind: TransferKind::Deposit, reference, at })
     }
 
-    fn transfer(&mut self, transfer: Transfer) -> Result<(), Refused> {
+    fn transfer(&mut self, transfer: Transfer) -> Result<(), Refusal> {
         self.ledger.transfer(transfer).map_err(|error| match error {
-            LedgerError::InsufficientFunds => Refused::InsufficientFunds,
-            LedgerError::UnknownAccount(_) | LedgerError::Senseless | LedgerError::Overflow => Refused::Broken,
+            LedgerError::InsufficientFunds => Refusal::InsufficientFunds,
+            LedgerError::UnknownAccount(_) | LedgerError::Senseless | LedgerError::Overflow => Refusal::Rejected,
         })
     }
 
@@ -553,7 +561,7 @@ impl Books {
         at: Timestamp,
     ) {
         let Some(key) = key else { return };
-        let kept = Kept { request: key.request, status, payment: Some(payment), answer: None };
+        let kept = StoredAnswer { request: key.request, status, payment: Some(payment), answer: None };
         self.keys.insert(key.id, kept);
         self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, first: true, at });
     }

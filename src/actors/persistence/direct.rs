@@ -13,24 +13,24 @@ use super::write::users::{self, NewToken, NewUser};
 use super::write::{audit, draws, keys};
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_passing};
-use crate::domain::audit::{Action, Deed, Subject};
+use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::record::{Fence, Key};
-use crate::domain::user::{Email, Name, Role, Status, Username};
+use crate::domain::user::{Email, Name, Role, UserStatus, Username};
 
 /// Which of the two names somebody else bears already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub enum DuplicateName {
     Username,
     Email,
 }
 
 /// What became of a refresh token that was shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rotated {
+pub enum TokenRotation {
     /// It is spent, and the new one is good.
     New(UserId, SessionId),
     /// It had been spent before: somebody else has it too, and its whole family has ended (RFC 9700,
@@ -42,26 +42,26 @@ pub enum Rotated {
 
 /// What became of new pool tickets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PoolWritten {
+pub enum PoolWrite {
     /// They are for sale; with a key, so many were when they were written.
     Written { available: Option<i64> },
     /// The epoch has passed.
-    Stale,
+    StaleEpoch,
     /// An earlier call was answered under this key.
     KeyTaken,
 }
 
 /// Why a person has no other standing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unchanged {
+pub enum UserChangeRefusal {
     NoSuchUser,
     /// Nobody would be left to make another one.
     LastAdmin,
 }
 
-/// How long one of these transactions may take before its caller is told that its outcome is not known.
+/// How long one of these transactions may take before its caller is told that its outcome is not cache.
 /// Pools are large and have a longer wait of their own.
-const ASIDE_WAIT: Duration = Duration::from_secs(10);
+const DIRECT_WAIT: Duration = Duration::from_secs(10);
 
 /// Commits, and tells apart what was refused from what nobody knows.
 async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
@@ -77,7 +77,7 @@ async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, Db
         commit(tx).await?;
         Ok(done)
     };
-    tokio::time::timeout(ASIDE_WAIT, all).await.unwrap_or(Err(DbError::SilentWrite(ASIDE_WAIT)))
+    tokio::time::timeout(DIRECT_WAIT, all).await.unwrap_or(Err(DbError::WriteTimeout(DIRECT_WAIT)))
 }
 
 /// Writes a person with a wallet, in a transaction of its own.
@@ -87,7 +87,7 @@ pub async fn insert_user(
     password_hash: &str,
     role: Role,
     at: Timestamp,
-) -> Result<Result<User, Taken>, DbError> {
+) -> Result<Result<User, DuplicateName>, DbError> {
     let new = NewUser { username, email, name, password_hash, role, at };
     transaction(db, async |db| match users::insert(db, &new).await? {
         Some(row) => {
@@ -95,13 +95,13 @@ pub async fn insert_user(
             if role == Role::Admin {
                 // Only the command line makes them.
                 let (subject, detail) = (Subject::User(made.id), json!({"username": username.as_str()}));
-                let deed = Deed { actor: None, action: Action::CreateAdmin, subject, detail, at };
-                audit::record(db, Some(&deed)).await?;
+                let audit = AuditEntry { actor: None, action: Action::CreateAdmin, subject, detail, at };
+                audit::record(db, Some(&audit)).await?;
             }
             Ok(Ok(made))
         }
-        None if users::is_username_taken(db, username).await? => Ok(Err(Taken::Username)),
-        None => Ok(Err(Taken::Email)),
+        None if users::is_username_taken(db, username).await? => Ok(Err(DuplicateName::Username)),
+        None => Ok(Err(DuplicateName::Email)),
     })
     .await
 }
@@ -113,7 +113,7 @@ impl Persistence {
         names: (&Username, &Email, Option<&Name>),
         password_hash: &str,
         at: Timestamp,
-    ) -> Result<Result<User, Taken>, DbError> {
+    ) -> Result<Result<User, DuplicateName>, DbError> {
         insert_user(&self.db, names, password_hash, Role::Player, at).await
     }
 
@@ -150,18 +150,18 @@ impl Persistence {
         new: &[u8; 32],
         expires_at: Timestamp,
         at: Timestamp,
-    ) -> Result<Rotated, DbError> {
+    ) -> Result<TokenRotation, DbError> {
         transaction(&self.db, async |db| match users::lock_token(db, old).await? {
-            None => Ok(Rotated::Invalid),
+            None => Ok(TokenRotation::Invalid),
             Some(found) if found.spent => {
                 users::end_session(db, found.session, at).await?;
-                Ok(Rotated::Reused(found.session))
+                Ok(TokenRotation::Reused(found.session))
             }
-            Some(found) if found.ended || found.expires_at <= at => Ok(Rotated::Invalid),
+            Some(found) if found.ended || found.expires_at <= at => Ok(TokenRotation::Invalid),
             Some(found) => {
                 users::spend_token(db, old, at).await?;
                 users::insert_token(db, found.session, &NewToken { hash: new, expires_at }).await?;
-                Ok(Rotated::New(found.user, found.session))
+                Ok(TokenRotation::New(found.user, found.session))
             }
         })
         .await
@@ -189,19 +189,19 @@ impl Persistence {
     pub async fn change_user(
         &self,
         id: UserId,
-        status: Option<Status>,
+        status: Option<UserStatus>,
         role: Option<Role>,
         by: UserId,
         at: Timestamp,
-    ) -> Result<Result<User, Unchanged>, DbError> {
+    ) -> Result<Result<User, UserChangeRefusal>, DbError> {
         transaction(&self.db, async |db| {
-            let weakens = status == Some(Status::Blocked) || role == Some(Role::Player);
+            let weakens = status == Some(UserStatus::Blocked) || role == Some(Role::Player);
             // Always before the person, so that no two wait for each other.
             let admins = if weakens { users::lock_active_admins(db).await? } else { Vec::new() };
-            let Some(row) = users::lock(db, id).await? else { return Ok(Err(Unchanged::NoSuchUser)) };
+            let Some(row) = users::lock(db, id).await? else { return Ok(Err(UserChangeRefusal::NoSuchUser)) };
             let before = user(&row)?;
             if admins == [id] {
-                return Ok(Err(Unchanged::LastAdmin));
+                return Ok(Err(UserChangeRefusal::LastAdmin));
             }
             let (new_status, new_role) = (status.unwrap_or(before.status), role.unwrap_or(before.role));
             if (new_status, new_role) == (before.status, before.role) {
@@ -213,7 +213,7 @@ impl Persistence {
                 "to": {"status": new_status, "role": new_role},
             });
             let (action, subject) = (Action::ChangeUser, Subject::User(id));
-            audit::record(db, Some(&Deed { actor: Some(by), action, subject, detail, at })).await?;
+            audit::record(db, Some(&AuditEntry { actor: Some(by), action, subject, detail, at })).await?;
             Ok(Ok(User { status: new_status, role: new_role, ..before }))
         })
         .await
@@ -235,7 +235,7 @@ impl Persistence {
             }
             users::allow_reset(db, id, &NewToken { hash: token, expires_at }).await?;
             let (action, subject, detail) = (Action::ResetPassword, Subject::User(id), json!({}));
-            audit::record(db, Some(&Deed { actor: Some(by), action, subject, detail, at })).await?;
+            audit::record(db, Some(&AuditEntry { actor: Some(by), action, subject, detail, at })).await?;
             Ok(true)
         })
         .await
@@ -269,11 +269,11 @@ impl Persistence {
         .await
     }
 
-    /// Makes sure that the configured lotteries are known.
-    pub async fn know_lotteries(&self, lotteries: impl Iterator<Item = &LotteryId>) -> Result<(), DbError> {
+    /// Makes sure that the configured lotteries are cache.
+    pub async fn ensure_lotteries(&self, lotteries: impl Iterator<Item = &LotteryId>) -> Result<(), DbError> {
         transaction(&self.db, async |db| {
             for lottery in lotteries {
-                draws::know_lottery(db, lottery).await?;
+                draws::ensure_lottery(db, lottery).await?;
             }
             Ok(())
         })
@@ -292,16 +292,16 @@ impl Persistence {
             let id = draws::create(db, rules, times, at).await?;
             let detail = json!({"lottery": rules.lottery, "price": rules.price, "times": times});
             let (action, subject) = (Action::CreateDraw, Subject::Draw(id));
-            let deed = by.map(|actor| Deed { actor: Some(actor), action, subject, detail, at });
-            audit::record(db, deed.as_ref()).await?;
+            let audit = by.map(|actor| AuditEntry { actor: Some(actor), action, subject, detail, at });
+            audit::record(db, audit.as_ref()).await?;
             Ok(id)
         })
         .await
     }
 
     /// Writes down what an admin did that changes nothing else here.
-    pub async fn record(&self, deed: &Deed) -> Result<(), DbError> {
-        transaction(&self.db, async |db| Ok(audit::record(db, Some(deed)).await?)).await
+    pub async fn record(&self, audit: &AuditEntry) -> Result<(), DbError> {
+        transaction(&self.db, async |db| Ok(audit::record(db, Some(audit)).await?)).await
     }
 
     /// Makes a draw that a schedule wants, unless it was made before.
@@ -336,16 +336,16 @@ impl Persistence {
         fence: Fence,
         tickets: &[(PoolTicketId, Pick)],
         key: Option<&Key>,
-        deed: Option<&Deed>,
+        audit: Option<&AuditEntry>,
         at: Timestamp,
-    ) -> Result<PoolWritten, DbError> {
+    ) -> Result<PoolWrite, DbError> {
         let mut client = self.db.client().await?;
         let tx = client.transaction().await?;
         match draws::add_to_pool(tx.client(), fence, tickets).await {
             Ok(()) => {}
-            Err(StepFailure::Stale) => return Ok(PoolWritten::Stale),
+            Err(StepFailure::StaleEpoch) => return Ok(PoolWrite::StaleEpoch),
             Err(StepFailure::Postgres(error)) => return Err(error.into()),
-            Err(StepFailure::Broken(_)) => return Err(DbError::Corrupt("pool")),
+            Err(StepFailure::Rejected(_)) => return Err(DbError::Corrupt("pool")),
         }
         let mut available = None;
         if let Some(key) = key {
@@ -353,12 +353,12 @@ impl Persistence {
             // Two numbers always have a JSON text.
             let answer = serde_json::json!({"created": tickets.len(), "tickets_available": tickets_available});
             if !draws::keep_answer(tx.client(), key, &answer.to_string(), at).await? {
-                return Ok(PoolWritten::KeyTaken);
+                return Ok(PoolWrite::KeyTaken);
             }
             available = Some(tickets_available);
         }
-        audit::record(tx.client(), deed).await?;
+        audit::record(tx.client(), audit).await?;
         commit(tx).await?;
-        Ok(PoolWritten::Written { available })
+        Ok(PoolWrite::Written { available })
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that everybody asks for again and again, kept as the bytes they are sent as until the board
+//! Answers that everybody asks for again and again, kept as the bytes they are sent as until the snapshots
 //! changes. Knows nothing of what stands in them.
 
 use std::collections::HashMap;
@@ -18,9 +18,9 @@ const MAX_QUESTION: usize = 128;
 
 /// The answers kept, by path and query.
 #[derive(Default)]
-pub struct Rendered(RwLock<HashMap<String, (u64, Bytes)>>);
+pub struct ResponseCache(RwLock<HashMap<String, (u64, Bytes)>>);
 
-impl Rendered {
+impl ResponseCache {
     /// The answer to this request, if it was made from this version.
     pub fn get(&self, request: &HttpRequest, version: u64) -> Option<HttpResponse> {
         let answers = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -3,12 +3,12 @@
 
 use jiff::SignedDuration;
 
-use super::{Cashier, ToldError};
+use super::{Charges, WebhookError};
 use crate::db::DbError;
-use crate::db::read::payments::{self, Charged};
+use crate::db::read::payments::{self, ChargedPayment};
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
-use crate::payment::{Away, ChargeName, Told};
+use crate::payment::{ChargeName, ProviderNotice, ProviderUnavailable};
 
 /// Between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
@@ -24,12 +24,12 @@ const FAILURES: usize = 3;
 #[derive(Debug, thiserror::Error)]
 enum SettleError {
     #[error(transparent)]
-    Away(#[from] Away),
+    ProviderUnavailable(#[from] ProviderUnavailable),
     #[error(transparent)]
-    Told(#[from] ToldError),
+    ProviderNotice(#[from] WebhookError),
 }
 
-impl Cashier {
+impl Charges {
     /// Asks at once, and then from time to time, for as long as the service runs.
     pub async fn reconcile(self) {
         let mut after = None;
@@ -46,7 +46,7 @@ impl Cashier {
     async fn round(&self, after: Option<PaymentId>) -> Result<Option<PaymentId>, DbError> {
         let charges = payments::under_way(&self.db, after, CHARGES).await?;
         let mut failures = 0;
-        for charge in charges.iter().filter(|charge| !self.under_way.has(charge.payment)) {
+        for charge in charges.iter().filter(|charge| !self.in_progress.has(charge.payment)) {
             let Err(error) = self.settle(charge).await else { continue };
             tracing::warn!(payment = %charge.payment, %error, "it is not known yet what became of a charge");
             failures += 1;
@@ -58,7 +58,7 @@ impl Cashier {
         Ok(charges.last().filter(|_| more).map(|last| last.payment))
     }
 
-    async fn settle(&self, found: &Charged) -> Result<(), SettleError> {
+    async fn settle(&self, found: &ChargedPayment) -> Result<(), SettleError> {
         let name = ChargeName { payment: found.payment, begun: found.updated_at };
         let charge = match self.provider.ask(name).await? {
             Some(charge) => charge,
@@ -67,6 +67,6 @@ impl Cashier {
             }
             None => return Ok(()),
         };
-        Ok(self.end(&Told { name, charge }).await?)
+        Ok(self.end(&ProviderNotice { name, charge }).await?)
     }
 }

@@ -10,10 +10,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::transaction::{Step, StepError, Writer};
-use super::{Limits, Meters};
+use super::transaction::{StepError, StepTransaction, Writer};
+use super::{WriteLimits, WriterMetrics};
 use crate::actors::draws::Waiting;
-use crate::domain::record::{Accepted, Record, Refused};
+use crate::domain::record::{Outcome, Record, Refusal};
 
 /// How often the queue is searched for records whose deadline has passed while a transaction hangs.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -22,31 +22,31 @@ const SWEEP: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Answer {
     pub record: Record,
-    pub result: Result<Accepted, Refused>,
+    pub result: Result<Outcome, Refusal>,
     pub waiting: Waiting,
 }
 
 /// What became of a draw's records, in the order they were handed on.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Answered(pub Vec<Answer>);
+pub struct WriteResults(pub Vec<Answer>);
 
 /// Who is to be told. The draw hears it first, and then tells the one who waits.
 pub enum ReplyTo {
-    Draw(Recipient<Answered>, Waiting),
-    One(oneshot::Sender<Result<Accepted, Refused>>),
+    Draw(Recipient<WriteResults>, Waiting),
+    One(oneshot::Sender<Result<Outcome, Refusal>>),
 }
 
 /// A record to write.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Submit {
+pub struct WriteRequest {
     pub record: Record,
     pub deadline: Option<Instant>,
     pub reply: ReplyTo,
 }
 
-impl Submit {
+impl WriteRequest {
     /// Whether it is too late to take it up.
     pub fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
@@ -54,7 +54,7 @@ impl Submit {
 }
 
 /// Records, and what became of each.
-pub type Outcomes = Vec<(Submit, Result<Accepted, Refused>)>;
+pub type BatchResults = Vec<(WriteRequest, Result<Outcome, Refusal>)>;
 
 type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
@@ -73,7 +73,7 @@ impl StepJob {
         }))
     }
 
-    pub fn new<S: Step + 'static>(
+    pub fn new<S: StepTransaction + 'static>(
         step: S,
         reply: oneshot::Sender<Result<(S::Output, Duration), StepError>>,
     ) -> StepJob {
@@ -92,22 +92,22 @@ impl StepJob {
 
 #[allow(clippy::large_enum_variant, reason = "nearly all are records: a box would cost each an allocation")]
 enum Queued {
-    Record(Submit),
-    Step(Job),
+    Record(WriteRequest),
+    StepTransaction(Job),
 }
 
 /// The actor.
-pub struct Mailbox {
+pub struct PersistenceActor {
     /// Away while a transaction runs.
     writer: Option<Writer>,
     queue: VecDeque<Queued>,
-    limits: Limits,
-    meters: Meters,
+    limits: WriteLimits,
+    meters: WriterMetrics,
 }
 
-impl Mailbox {
-    pub fn new(writer: Writer, limits: Limits, meters: Meters) -> Mailbox {
-        Mailbox { writer: Some(writer), queue: VecDeque::new(), limits, meters }
+impl PersistenceActor {
+    pub fn new(writer: Writer, limits: WriteLimits, meters: WriterMetrics) -> PersistenceActor {
+        PersistenceActor { writer: Some(writer), queue: VecDeque::new(), limits, meters }
     }
 
     /// Starts the next transaction if none runs and anything waits.
@@ -117,12 +117,12 @@ impl Mailbox {
         }
         let Some(mut writer) = self.writer.take() else { return };
         match self.queue.pop_front() {
-            Some(Queued::Step(job)) => {
+            Some(Queued::StepTransaction(job)) => {
                 let run = async move {
                     job(&mut writer).await;
                     (writer, Vec::new())
                 };
-                ctx.spawn(run.into_actor(self).map(Mailbox::ran));
+                ctx.spawn(run.into_actor(self).map(PersistenceActor::ran));
             }
             Some(Queued::Record(first)) => {
                 let batch = self.gather(first);
@@ -136,19 +136,19 @@ impl Mailbox {
                     meters.measure(&answers);
                     (writer, answers)
                 };
-                ctx.spawn(run.instrument(span).into_actor(self).map(Mailbox::ran));
+                ctx.spawn(run.instrument(span).into_actor(self).map(PersistenceActor::ran));
             }
             None => self.writer = Some(writer),
         }
     }
 
     /// The records that wait before the next step, up to the batch's limit.
-    fn gather(&mut self, first: Submit) -> Vec<Submit> {
+    fn gather(&mut self, first: WriteRequest) -> Vec<WriteRequest> {
         let mut batch = vec![first];
         while batch.len() < self.limits.batch {
             match self.queue.pop_front() {
-                Some(Queued::Record(submit)) => batch.push(submit),
-                Some(step @ Queued::Step(_)) => {
+                Some(Queued::Record(request)) => batch.push(request),
+                Some(step @ Queued::StepTransaction(_)) => {
                     self.queue.push_front(step);
                     break;
                 }
@@ -158,7 +158,11 @@ impl Mailbox {
         batch
     }
 
-    fn ran((writer, answers): (Writer, Outcomes), actor: &mut Mailbox, ctx: &mut Context<Mailbox>) {
+    fn ran(
+        (writer, answers): (Writer, BatchResults),
+        actor: &mut PersistenceActor,
+        ctx: &mut Context<PersistenceActor>,
+    ) {
         actor.writer = Some(writer);
         deliver(answers);
         actor.pump(ctx);
@@ -166,14 +170,16 @@ impl Mailbox {
 
     /// Answers the records whose deadline has passed in the queue: nothing of them was taken.
     fn sweep(&mut self, now: Instant) {
-        let late = |queued: &Queued| matches!(queued, Queued::Record(submit) if submit.is_late(now));
+        let late = |queued: &Queued| matches!(queued, Queued::Record(request) if request.is_late(now));
         if !self.queue.iter().any(late) {
             return;
         }
         let mut answers = Vec::new();
         for queued in std::mem::take(&mut self.queue) {
             match queued {
-                Queued::Record(submit) if submit.is_late(now) => answers.push((submit, Err(Refused::Overloaded))),
+                Queued::Record(request) if request.is_late(now) => {
+                    answers.push((request, Err(Refusal::Overloaded)))
+                }
                 other => self.queue.push_back(other),
             }
         }
@@ -181,10 +187,10 @@ impl Mailbox {
     }
 }
 
-impl Meters {
-    fn measure(&self, batch: &Outcomes) {
-        let accepted = |(submit, result): &(Submit, Result<Accepted, Refused>)| {
-            result.as_ref().map_or(0, |accepted| submit.record.sells(accepted))
+impl WriterMetrics {
+    fn measure(&self, batch: &BatchResults) {
+        let accepted = |(request, result): &(WriteRequest, Result<Outcome, Refusal>)| {
+            result.as_ref().map_or(0, |accepted| request.record.sells(accepted))
         };
         self.batch.record(batch.len() as f64);
         self.sold.increment(batch.iter().map(accepted).sum::<usize>() as u64);
@@ -192,14 +198,14 @@ impl Meters {
 }
 
 /// Tells everybody, draw by draw in one message each.
-fn deliver(answers: Outcomes) {
-    let mut by_draw: Vec<(Recipient<Answered>, Vec<Answer>)> = Vec::new();
-    for (submit, result) in answers {
-        match submit.reply {
+fn deliver(answers: BatchResults) {
+    let mut by_draw: Vec<(Recipient<WriteResults>, Vec<Answer>)> = Vec::new();
+    for (request, result) in answers {
+        match request.reply {
             ReplyTo::One(reply) => drop(reply.send(result)),
             ReplyTo::Draw(draw, waiting) => {
-                let answer = Answer { record: submit.record, result, waiting };
-                match by_draw.iter_mut().find(|(known, _)| *known == draw) {
+                let answer = Answer { record: request.record, result, waiting };
+                match by_draw.iter_mut().find(|(cache, _)| *cache == draw) {
                     Some((_, answers)) => answers.push(answer),
                     None => by_draw.push((draw, vec![answer])),
                 }
@@ -208,7 +214,7 @@ fn deliver(answers: Outcomes) {
     }
     for (draw, answers) in by_draw {
         if draw.connected() {
-            draw.do_send(Answered(answers));
+            draw.do_send(WriteResults(answers));
         } else {
             // The draw's actor is gone and its successor reads the truth from the database; those who
             // wait are told it from here.
@@ -219,7 +225,7 @@ fn deliver(answers: Outcomes) {
     }
 }
 
-impl Actor for Mailbox {
+impl Actor for PersistenceActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
@@ -233,25 +239,25 @@ impl Actor for Mailbox {
     }
 }
 
-impl Handler<Submit> for Mailbox {
+impl Handler<WriteRequest> for PersistenceActor {
     type Result = ();
 
-    fn handle(&mut self, submit: Submit, ctx: &mut Context<Self>) {
+    fn handle(&mut self, request: WriteRequest, ctx: &mut Context<Self>) {
         // What has no deadline must become true and is bounded by what it came from.
-        if self.queue.len() >= self.limits.queue && submit.deadline.is_some() {
-            deliver(vec![(submit, Err(Refused::Overloaded))]);
+        if self.queue.len() >= self.limits.queue && request.deadline.is_some() {
+            deliver(vec![(request, Err(Refusal::Overloaded))]);
             return;
         }
-        self.queue.push_back(Queued::Record(submit));
+        self.queue.push_back(Queued::Record(request));
         self.pump(ctx);
     }
 }
 
-impl Handler<StepJob> for Mailbox {
+impl Handler<StepJob> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, job: StepJob, ctx: &mut Context<Self>) {
-        self.queue.push_back(Queued::Step(job.0));
+        self.queue.push_back(Queued::StepTransaction(job.0));
         self.pump(ctx);
     }
 }
