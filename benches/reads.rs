@@ -59,13 +59,9 @@ fn reads(criterion: &mut Criterion) {
         for _ in 0..50 {
             open_draw(&house.app.state.draws, &Clock::system()).await;
         }
-        reqwest::get(format!("http://{}/api/v1/draws", house.app.address))
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap()
-            .len()
+        let http = lottery::tls::http_client().build().unwrap();
+        let answer = http.get(format!("http://{}/api/v1/draws", house.app.address)).send().await.unwrap();
+        answer.bytes().await.unwrap().len()
     });
     let constant = system.block_on(async { constant(size) });
 

@@ -22,7 +22,7 @@ use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::schedule::{self, DrawPlan};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::secret::{self, SecretFile};
-use crate::auth::{Hasher, SecretError, Standings, Tokens};
+use crate::auth::{AccessCache, Hasher, SecretError, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
@@ -158,7 +158,7 @@ impl App {
 
         let (tokens, now) = (Tokens::new(&jwt_secret, config.auth.access_token), clock.now());
         for session in users::sessions_ended(&db, now - signed(config.auth.access_token)).await? {
-            tokens.end(session, now);
+            tokens.revoke(session, now);
         }
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
@@ -186,7 +186,7 @@ impl App {
             refresh_ttl: config.auth.refresh_token,
             reset_ttl: config.auth.password_reset,
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
-            standings: Standings::new(),
+            access: AccessCache::new(),
             lotteries,
             currency,
             charges,

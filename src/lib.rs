@@ -16,3 +16,4 @@ pub mod export;
 pub mod http;
 pub mod payment;
 pub mod telemetry;
+pub mod tls;

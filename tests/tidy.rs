@@ -39,11 +39,12 @@ fn room(file: &str) -> &str {
 fn may_import(room: &str) -> Option<&'static [&'static str]> {
     match room {
         "domain" => Some(&["domain"]),
-        "clock" | "telemetry" => Some(&[]),
+        "clock" | "tls" => Some(&[]),
+        "telemetry" => Some(&["tls"]),
         "config" => Some(&["config", "telemetry"]),
-        "db" => Some(&["db", "domain"]),
+        "db" => Some(&["db", "domain", "tls"]),
         "auth" => Some(&["auth", "domain"]),
-        "payment" => Some(&["payment", "domain"]),
+        "payment" => Some(&["payment", "domain", "tls"]),
         "export" => Some(&["export", "db", "domain"]),
         "actors" => Some(&["actors", "domain", "db", "clock"]),
         "charges" => Some(&["charges", "domain", "db", "payment", "actors", "clock"]),

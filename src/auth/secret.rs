@@ -4,9 +4,8 @@
 //! Knows neither tokens nor settings. None is ever replaced: a file that cannot be used is an error, since
 //! a new secret would log everybody out and hide that something is wrong.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -15,6 +14,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use tempfile::NamedTempFile;
 
 use super::token::MIN_SECRET_BYTES;
 
@@ -47,7 +47,7 @@ pub fn load_or_create(data_dir: &Path, SecretFile(name): SecretFile) -> Result<S
     if let Some(secret) = load(&path)? {
         return Ok(secret);
     }
-    create(data_dir, name, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
+    create(data_dir, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
     // Read back what stands there now: it may be another process's.
     let gone = || SecretError::Unreadable { path: path.clone(), cause: ErrorKind::NotFound.into() };
     load(&path)?.ok_or_else(gone)
@@ -67,27 +67,19 @@ fn load(path: &Path) -> Result<Option<SecretString>, SecretError> {
     Ok(Some(secret))
 }
 
-/// Puts a whole file into place, or leaves the one that another process put there first: a hard link
-/// appears at once and, unlike a rename, replaces nothing.
-fn create(data_dir: &Path, name: &str, path: &Path) -> io::Result<()> {
+/// Puts a whole file into place, for its owner alone, or leaves the one that another process put there first.
+fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut bytes = Zeroizing::new([0; MIN_SECRET_BYTES]);
     SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
-    let draft = data_dir.join(format!(".{name}.{:016x}", SysRng.try_next_u64().map_err(io::Error::other)?));
-    let placed = write_draft(&draft, &*bytes).and_then(|()| fs::hard_link(&draft, path));
-    // The link keeps the content. A draft left behind by a crash harms nobody.
-    let _ = fs::remove_file(&draft);
-    match placed {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes) + "\n");
+    let mut draft = NamedTempFile::new_in(data_dir)?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    match draft.persist_noclobber(path) {
+        Err(refused) if refused.error.kind() != ErrorKind::AlreadyExists => Err(refused.error),
         _ => File::open(data_dir)?.sync_all(),
     }
-}
-
-fn write_draft(draft: &Path, bytes: &[u8]) -> io::Result<()> {
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes) + "\n");
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::CliError;
 use crate::config::{Config, ServerConfig};
+use crate::tls;
 
 /// A service that takes longer is not ready.
 const WAIT: Duration = Duration::from_secs(5);
@@ -14,7 +15,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub async fn run(config: &Config) -> Result<(), CliError> {
     let at = reached(&config.server);
     let refused = |why: &dyn std::fmt::Display| CliError::Refused(format!("{at} is not ready: {why}"));
-    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().timeout(WAIT).build();
+    let client = tls::http_client().tls_certs_only([]).no_proxy().timeout(WAIT).build();
     let client = client.map_err(|error| refused(&error))?;
     let answer = client.get(format!("http://{at}/health/ready")).send().await;
     match answer.map_err(|error| refused(&crate::db::describe(&error)))?.status() {

@@ -10,7 +10,7 @@ use futures_util::future::{Either, FutureExt, LocalBoxFuture, Ready, ready};
 
 use super::error::{Code, Problem};
 use super::state::State;
-use crate::auth::{Claims, Standing};
+use crate::auth::{Claims, UserAccess};
 use crate::db::read::users;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, UserStatus};
@@ -29,10 +29,10 @@ impl FromRequest for AuthUser {
     type Future = Either<Ready<Result<AuthUser, Problem>>, LocalBoxFuture<'static, Result<AuthUser, Problem>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let known = state_and_claims(request).map(|(state, claims)| (claims, state.standings.get(claims.user)));
+        let known = state_and_claims(request).map(|(state, claims)| (claims, state.access.get(claims.user)));
         match known {
             // Nearly always: nothing to wait for.
-            Ok((claims, Some(standing))) => ready(may_call(claims, standing)).left_future(),
+            Ok((claims, Some(access))) => ready(may_call(claims, access)).left_future(),
             Ok((_, None)) => {
                 let request = request.clone();
                 async move { auth_user(&request).await }.boxed_local().right_future()
@@ -44,11 +44,8 @@ impl FromRequest for AuthUser {
 
 async fn auth_user(request: &HttpRequest) -> Result<AuthUser, Problem> {
     let (state, claims) = state_and_claims(request)?;
-    let standing = match state.standings.get(claims.user) {
-        Some(standing) => standing,
-        None => load(state, claims.user).await?,
-    };
-    may_call(claims, standing)
+    let access = state.access.get_or_load(claims.user, load(state, claims.user)).await?;
+    may_call(claims, access)
 }
 
 fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> {
@@ -62,9 +59,9 @@ fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> 
     Ok((state, claims))
 }
 
-fn may_call(claims: Claims, standing: Standing) -> Result<AuthUser, Problem> {
-    match standing.status {
-        UserStatus::Active => Ok(AuthUser { user: claims.user, role: standing.role, session: claims.session }),
+fn may_call(claims: Claims, access: UserAccess) -> Result<AuthUser, Problem> {
+    match access.status {
+        UserStatus::Active => Ok(AuthUser { user: claims.user, role: access.role, session: claims.session }),
         UserStatus::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
     }
 }
@@ -76,11 +73,10 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-async fn load(state: &State, user: UserId) -> Result<Standing, Problem> {
-    let loading = state.standings.loading(user);
+async fn load(state: &State, user: UserId) -> Result<UserAccess, Problem> {
     let known = users::one(&state.db, user).await?;
     let known = known.ok_or_else(|| Problem::unauthorized("this user is not known here"))?;
-    Ok(state.standings.put_if_absent(loading, Standing { role: known.role, status: known.status }))
+    Ok(UserAccess { role: known.role, status: known.status })
 }
 
 /// Everything under `/admin`: 401 and 403 come before anything else, whatever the address.

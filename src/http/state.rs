@@ -3,7 +3,7 @@
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
 use crate::actors::snapshots::DrawSnapshots;
-use crate::auth::{Hasher, Standings, Tokens};
+use crate::auth::{AccessCache, Hasher, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::db::Db;
@@ -31,7 +31,7 @@ pub struct State {
     /// How long the right to set a password anew is good for.
     pub reset_ttl: std::time::Duration,
     pub hasher: Hasher,
-    pub standings: Standings,
+    pub access: AccessCache,
     /// As configured, in their order.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,

@@ -95,7 +95,7 @@ pub async fn change(
     let id = UserId(path_id(&request, "user")?);
     let changed = state.persistence.change_user(id, body.status, body.role, auth.user, state.clock.now()).await;
     // Before anybody is answered, and also when it is not known whether it was done.
-    state.standings.forget(id);
+    state.access.forget(id);
     match changed? {
         Ok(user) => Ok(web::Json(user)),
         Err(UserChangeRefusal::NoSuchUser) => Err(Problem::not_found("user")),

@@ -17,6 +17,7 @@ use super::{
     failure_code,
 };
 use crate::domain::record::Charge;
+use crate::tls;
 
 /// The version whose shapes are read here.
 const VERSION: &str = "2024-06-20";
@@ -46,7 +47,7 @@ pub struct Stripe {
 impl Stripe {
     /// `url` is where its API is, without a path; `key` the account's secret key.
     pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
-        let http = Client::builder()
+        let http = tls::http_client()
             .connect_timeout(CONNECT_WAIT)
             .timeout(ANSWER_WAIT)
             .redirect(Policy::none())

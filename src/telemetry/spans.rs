@@ -20,6 +20,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::TelemetryError;
+use crate::tls;
 
 /// Where collectors take traces, beneath their address (OTLP 1.0, "OTLP/HTTP request").
 const PATH: &str = "/v1/traces";
@@ -44,6 +45,8 @@ impl Spans {
             None if set(OTEL_EXPORTER_OTLP_ENDPOINT) || set(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) => builder,
             None => return Ok(None),
         };
+        // The exporter makes an HTTP client by itself.
+        tls::install();
         let exporter = builder.build().map_err(|error| TelemetryError::Collector(error.to_string()))?;
         let mut resource = Resource::builder();
         if !set("OTEL_SERVICE_NAME") {

@@ -62,7 +62,8 @@ impl Service {
                 lines.send_modify(|lines: &mut Vec<Value>| lines.push(line));
             }
         });
-        let api = Api { base: String::new(), http: Client::new(), token: String::new() };
+        let api =
+            Api { base: String::new(), http: lottery::tls::http_client().build().unwrap(), token: String::new() };
         let mut service = Service { child, ready_after: Duration::ZERO, api, log };
         let address = service.said("the service answers").await["address"].as_str().unwrap().to_owned();
         service.ready_after = started.elapsed();

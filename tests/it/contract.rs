@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lottery::config::{LotteryConfig, PaysConfig, PrizeConfig};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World};
+use crate::world::{Answer, Person, World, client};
 
 /// What should be refused at once has no business taking longer.
 const AT_ONCE: Duration = Duration::from_secs(30);
@@ -255,7 +255,7 @@ async fn another_method_is_405() {
 async fn every_answer_is_named_and_every_refusal_is_a_problem() {
     let world = World::new().await;
     let (admin, ann, anybody) = (world.admin().await, world.player("ann").await, world.anybody());
-    let outside = |path: &str| anybody.send(Client::new().get(format!("http://{}{path}", world.app().address)));
+    let outside = |path: &str| anybody.send(client().get(format!("http://{}{path}", world.app().address)));
     let answers = [
         ann.get("/me").await,
         ann.get("/draws").await,

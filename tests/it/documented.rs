@@ -191,7 +191,7 @@ async fn the_page_and_all_it_loads_come_from_here() {
     assert_eq!(document.headers["content-type"], "application/json");
     assert_eq!(document.expect(200), *DOCUMENT);
 
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let http = lottery::tls::http_client().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let get = async |path: &str| http.get(format!("{}{path}", outside.base())).send().await.unwrap();
     let page = get("/api/docs").await;
     assert_eq!(page.status(), 200, "no redirect");

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::documented;
-use crate::world::{Person, World};
+use crate::world::{Person, World, client};
 
 /// Where the routes stand.
 const TABLE: &str = include_str!("../../src/http/mod.rs");
@@ -108,7 +108,7 @@ pub fn asks_for_a_token(method: &str, path: &str) -> bool {
 /// The status and the code that somebody is answered with.
 async fn ask(world: &World, who: &Person, method: &str, path: &str, body: &Value) -> (u16, String) {
     let url = format!("http://{}{path}", world.app().address);
-    let request = Client::new().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+    let request = client().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
     let request = if method == "GET" { request } else { request.json(body) };
     let request = who.token.iter().fold(request, |request, token| request.bearer_auth(token));
     let response = request.send().await.unwrap();

@@ -5,15 +5,15 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lottery::config::Config;
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, World, client};
 
 async fn numbers(world: &World) -> String {
-    let answer = Client::new().get(format!("http://{}/metrics", world.app().address)).send().await.unwrap();
+    let answer = client().get(format!("http://{}/metrics", world.app().address)).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     answer.text().await.unwrap()
 }
@@ -141,7 +141,7 @@ async fn head_is_get_without_its_body() {
 async fn pages_of_other_origins_may_call_only_when_they_are_named() {
     let shop = "https://shop.example";
     let ask = async |world: &World, method: Method, origin: &str| {
-        let request = Client::new().request(method, format!("http://{}/api/v1/draws", world.app().address));
+        let request = client().request(method, format!("http://{}/api/v1/draws", world.app().address));
         let wants = ("access-control-request-method", "access-control-request-headers");
         let request = request.header("origin", origin).header(wants.0, "GET");
         request.header(wants.1, "authorization, idempotency-key").send().await.unwrap()

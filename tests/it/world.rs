@@ -38,7 +38,7 @@ pub const WEBHOOK_SECRET: &str = "a secret of the tests' payment provider";
 
 /// Who speaks plain HTTP need not read the system's certificates.
 pub fn client() -> Client {
-    Client::builder().tls_certs_only([]).build().unwrap()
+    lottery::tls::http_client().tls_certs_only([]).build().unwrap()
 }
 
 /// The defaults, without rate limits, on any free port.

@@ -22,7 +22,7 @@ pub struct Player {
 
 impl Player {
     pub fn new(user: i64, token: String, address: watch::Receiver<String>) -> Player {
-        Player { user, token, http: Client::new(), address }
+        Player { user, token, http: lottery::tls::http_client().build().unwrap(), address }
     }
 
     /// Waits for a service, and sends this once; hangs up if there is no answer in time.

@@ -11,6 +11,8 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::tls;
+
 /// One purchase in so many reserves first and pays in a second call.
 const PAYS_LATER: u32 = 20;
 
@@ -39,7 +41,7 @@ impl Player {
     pub fn new(base: &str) -> Player {
         // It speaks plain HTTP to this machine: where no certificates are looked for, nothing can be missing.
         let http =
-            Client::builder().tls_certs_only([]).build().expect("a client needs nothing of its surroundings");
+            tls::http_client().tls_certs_only([]).build().expect("a client needs nothing of its surroundings");
         Player { base: base.to_owned(), http, token: String::new() }
     }
 
