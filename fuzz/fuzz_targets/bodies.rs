@@ -3,16 +3,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lottery::http::fuzzed;
+use lottery::http::fuzzing;
 
 fuzz_target!(|bytes: &[u8]| {
-    for problem in fuzzed::bodies(bytes).into_iter().flatten() {
+    for problem in fuzzing::bodies(bytes).into_iter().flatten() {
         assert_eq!(problem.cause(), None, "{problem}");
     }
-    for (call, read) in fuzzed::keyed(bytes).into_iter().enumerate() {
+    for (call, read) in fuzzing::keyed(bytes).into_iter().enumerate() {
         match read {
             Ok(understood) => {
-                let again = fuzzed::keyed(&understood).swap_remove(call);
+                let again = fuzzing::keyed(&understood).swap_remove(call);
                 assert_eq!(again.as_deref().ok(), Some(&understood[..]), "{again:?}");
             }
             Err(problem) => assert_eq!(problem.cause(), None, "{problem}"),

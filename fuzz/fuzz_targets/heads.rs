@@ -6,22 +6,22 @@ use actix_web::http::Uri;
 use actix_web::http::header::HeaderValue;
 use actix_web::test::TestRequest;
 use libfuzzer_sys::fuzz_target;
-use lottery::http::{Proxies, fuzzed};
+use lottery::http::{Proxies, fuzzing};
 
 fuzz_target!(|sent: (&str, &[u8], &[u8], bool)| {
     let (query, key, forwarded, standard) = sent;
     if format!("/?{query}").parse::<Uri>().is_ok() {
-        let pages = fuzzed::pages(&TestRequest::with_uri(&format!("/?{query}")).to_http_request());
+        let pages = fuzzing::pages(&TestRequest::with_uri(&format!("/?{query}")).to_http_request());
         for (kind, page) in pages.into_iter().enumerate() {
             let Ok((Some(cursor), limit)) = page else { continue };
             assert!((1..=200).contains(&limit));
             let next = TestRequest::with_uri(&format!("/?limit={limit}&cursor={cursor}")).to_http_request();
-            assert_eq!(fuzzed::pages(&next)[kind], Ok((Some(cursor), limit)));
+            assert_eq!(fuzzing::pages(&next)[kind], Ok((Some(cursor), limit)));
         }
     }
     if let Ok(value) = HeaderValue::from_bytes(key) {
         let request = TestRequest::default().insert_header(("Idempotency-Key", value)).to_http_request();
-        if let Ok(Some(key)) = fuzzed::key(&request) {
+        if let Ok(Some(key)) = fuzzing::key(&request) {
             assert!((1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
         }
     }

@@ -11,8 +11,8 @@ mod draws;
 mod error;
 mod events;
 mod export;
-#[doc(hidden)]
-pub mod fuzzed;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 mod health;
 mod idempotency;

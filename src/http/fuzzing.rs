@@ -1,5 +1,5 @@
-//! A door for the fuzz targets, which come as strangers do: what parses a request before anything is asked of it.
-//! Decides nothing; the service itself has no use for it.
+//! Entry points for the fuzz targets: what parses a request before anything else happens. The feature `fuzzing` makes
+//! them public; the service itself does not use them.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use super::query::{List, Query};
 use super::{admin, auth, body, idempotency, payments, tickets, users, wallet};
 use crate::db::read::PageRows;
 
-/// What is no body of a call, for each call that takes one without a key.
+/// Parses the bytes as the body of each call without an idempotency key, and returns why they are refused.
 pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
     let times = |body: admin::CreateBody| {
         let wrong = admin::check_times(&admin::times(&body), Timestamp::UNIX_EPOCH);
@@ -34,7 +34,7 @@ pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
     ]
 }
 
-/// A body as a key stands for it, for each call that takes both.
+/// Parses the bytes as the body of each call with an idempotency key, and returns the body that the key stands for.
 pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
     fn read<T: DeserializeOwned + Serialize, P>(
         bytes: &[u8],
@@ -53,7 +53,7 @@ pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
     ]
 }
 
-/// The query of the page after the one that was asked for, by each kind of cursor there is, and the size of both.
+/// Parses the query with each kind of cursor, and returns the next page's cursor and the page size.
 pub fn pages(request: &HttpRequest) -> [Result<(Option<String>, i64), Problem>; 3] {
     fn page<C: FromStr + Display>(request: &HttpRequest) -> Result<(Option<String>, i64), Problem> {
         let page = Query::of(request, &["limit", "cursor"])?.page::<C>()?;
