@@ -5,7 +5,7 @@ COPY Cargo.toml Cargo.lock config.yaml ./
 COPY migrations migrations
 COPY benches benches
 COPY src src
-RUN cargo build --release --locked --bin lottery
+RUN cargo build --profile dist --locked --bin lottery
 
 FROM debian:bookworm-slim
 # By which the addresses of a payment provider and of a database are believed.
@@ -13,7 +13,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 # What the service keeps itself: a new volume there begins with its owner.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/lottery lottery \
     && install -d -o lottery -g lottery -m 0700 /var/lib/lottery/data
-COPY --from=build /build/target/release/lottery /usr/local/bin/lottery
+COPY --from=build /build/target/dist/lottery /usr/local/bin/lottery
 USER 10001
 WORKDIR /var/lib/lottery
 VOLUME /var/lib/lottery/data

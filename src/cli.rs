@@ -8,7 +8,9 @@ mod export;
 mod health;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use actix::System;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -87,8 +89,20 @@ pub enum CliError {
     Refused(String),
 }
 
+/// The program. It is not in `main.rs`, where all that it calls would be compiled a second time.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match System::new().block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lottery: {}", db::describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Runs what the command line asks for.
-pub async fn run(cli: Cli) -> Result<(), CliError> {
+async fn run(cli: Cli) -> Result<(), CliError> {
     let config = Config::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&config).await,

@@ -3,7 +3,7 @@
 //! middle changes nothing of the outcome. Small in an ordinary run. For the real thing:
 //!
 //! ```sh
-//! BIG_TICKETS=10000000 BIG_DIR=/somewhere/with/25/GB cargo test --release --test big -- --nocapture
+//! BIG_TICKETS=10000000 BIG_DIR=/somewhere/with/25/GB cargo test --profile dist --test big -- --nocapture
 //! ```
 //!
 //! - `BIG_TICKETS`: how many are sold. One payment each, the dearest case.
