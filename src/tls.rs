@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
-/// What all of our connections use.
+/// What all of our connections use. It compiles in a fifth of the time of `aws-lc-rs`. It has no post-quantum key
+/// exchange, and cannot verify certificates with P-521 keys.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
