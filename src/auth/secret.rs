@@ -72,7 +72,7 @@ fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut bytes = Zeroizing::new([0; MIN_SECRET_BYTES]);
     SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes) + "\n");
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes[..]) + "\n");
     let mut draft = NamedTempFile::new_in(data_dir)?;
     draft.write_all(text.as_bytes())?;
     draft.as_file().sync_all()?;
