@@ -101,7 +101,9 @@ impl Tokens {
         let iat = now.as_second();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
         let wire = WireClaims { sub: user.0.to_string(), sid: session.0, iat, exp };
-        self.key.sign(&wire).expect("strings and numbers can be written as JSON")
+        self.key
+            .sign(&wire)
+            .expect("strings and numbers can be written as JSON, and an HMAC takes keys of every length")
     }
 
     /// Refuses all access tokens of this session from now on. Call it after the database has ended the session, and

@@ -51,7 +51,7 @@ impl Watchers {
 /// What happens to a draw, as server-sent events: `status`, `sales` and `number`. 204 when nothing more will come.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/events", tag = "draws", operation_id = "watch_draw",
-    params(("id" = i64, Path), ("Last-DrawEvent-ID" = Option<String>, Header)),
+    params(("id" = i64, Path), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 204)),
 )]
 pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
