@@ -12,10 +12,10 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use lottery::app::App;
 use lottery::clock::Clock;
 use lottery::config::Config;
-use lottery::db::embedded::{Options, Server};
-use lottery::db::{connect, migrate};
+use lottery::db::{connect, migrate, private_server_options};
 use lottery::domain::draw::Step;
 use lottery::domain::id::{DrawId, UserId};
+use private_postgres::PostgresServer;
 use tokio_postgres::config::Host;
 
 const TICKETS: i64 = 1_000_000;
@@ -25,8 +25,8 @@ const ADMIN: UserId = UserId(1);
 const DRAW: DrawId = DrawId(fill::DRAW);
 
 /// A server with a database in which everything is sold, called `lottery`.
-async fn filled(directory: &std::path::Path) -> Server {
-    let server = Server::start(&Options::new(directory)).await.unwrap();
+async fn filled(directory: &std::path::Path) -> PostgresServer {
+    let server = PostgresServer::start(&private_server_options(directory)).await.unwrap();
     migrate(server.connection()).await.unwrap();
     let db = connect(server.connection()).await.unwrap();
     assert_eq!(fill::fill(&db, TICKETS, USERS, usize::MAX).await, TICKETS);
@@ -35,7 +35,7 @@ async fn filled(directory: &std::path::Path) -> Server {
 }
 
 /// One draw settled, in a copy of the filled database.
-async fn settle(server: &Server, config: &mut Config) -> Duration {
+async fn settle(server: &PostgresServer, config: &mut Config) -> Duration {
     let mut database = server.connection();
     let root = connect(&*database.dbname("postgres")).await.unwrap();
     for sql in ["DROP DATABASE IF EXISTS copy", "CREATE DATABASE copy TEMPLATE lottery", "CHECKPOINT"] {

@@ -12,6 +12,7 @@ use actix_web::http::header;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use jiff::SignedDuration;
+use private_postgres::{PostgresError, PostgresServer};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -26,7 +27,6 @@ use crate::auth::{AccessCache, Hasher, SecretError, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
-use crate::db::embedded::{self, Server, ServerError};
 use crate::db::read::users;
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
@@ -54,8 +54,8 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Why the service does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error(transparent)]
-    Server(#[from] ServerError),
+    #[error("{0}{alternative}", alternative = alternative(.0))]
+    Server(#[from] PostgresError),
     #[error("database.url: {0}")]
     Url(tokio_postgres::Error),
     #[error("database.tls_ca: {0}")]
@@ -76,10 +76,20 @@ pub enum AppError {
     Died(String),
 }
 
+/// The crate of the private server does not know the configuration, so its error cannot tell what else to do.
+fn alternative(error: &PostgresError) -> &'static str {
+    match error {
+        PostgresError::NotInstalled { .. } => {
+            ", or give the URL of a running server as database.url in config.yaml or as DATABASE_URL"
+        }
+        _ => "",
+    }
+}
+
 /// A database to work with: a server of our own, or somebody's by its URL.
 pub struct Database {
     pub target: Target,
-    server: Option<Server>,
+    server: Option<PostgresServer>,
 }
 
 /// Whether the private server is wanted for serving or for a subcommand beside it.
@@ -97,11 +107,11 @@ impl Database {
             let target = Target::new(url, config.database.tls_ca.as_deref())?;
             return Ok(Database { target, server: None });
         }
-        let mut options = embedded::Options::new(&config.data_dir);
+        let mut options = db::private_server_options(&config.data_dir);
         options.install = config.database.install;
         let server = match used {
-            DatabaseUse::Serve => Server::start(&options).await?,
-            DatabaseUse::Command => Server::start_or_join(&options).await?,
+            DatabaseUse::Serve => PostgresServer::start(&options).await?,
+            DatabaseUse::Command => PostgresServer::start_or_join(&options).await?,
         };
         Ok(Database { target: server.connection().into(), server: Some(server) })
     }
@@ -443,4 +453,17 @@ fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {
     let prizes = PrizeTable::new(game, tiers).map_err(|error| setting("prizes", &error))?;
     let (lottery, price) = (LotteryId(it.id.clone()), Money::new(it.price));
     Ok(Lottery { name: it.name.clone(), rules: Rules { lottery, game, price, fund_share, prizes } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_postgres_it_says_what_to_do() {
+        let sentence = AppError::from(PostgresError::NotInstalled { min_major: 14 }).to_string();
+        for word in ["apt-get install postgresql", "database.url", "DATABASE_URL"] {
+            assert!(sentence.contains(word), "{sentence}");
+        }
+    }
 }

@@ -8,14 +8,14 @@ use lottery::actors::draws::Draws;
 use lottery::app::App;
 use lottery::clock::Clock;
 use lottery::config::Config;
-use lottery::db::connect;
-use lottery::db::embedded::{Options, Server};
+use lottery::db::{connect, private_server_options};
 use lottery::domain::draw::{Step, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, UserId};
 use lottery::domain::lottery::Rules;
 use lottery::domain::money::{Money, Share};
 use lottery::domain::prize::{Award, PrizeTable, Tier};
+use private_postgres::PostgresServer;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,7 +28,7 @@ pub const PRICE: i64 = 10_000;
 
 /// A Postgres of its own, with the service on it.
 pub struct House {
-    pub server: Server,
+    pub server: PostgresServer,
     pub app: App,
     _directory: TempDir,
 }
@@ -36,7 +36,7 @@ pub struct House {
 impl House {
     pub async fn open() -> House {
         let directory = tempfile::Builder::new().prefix("lottery-bench-").tempdir().unwrap();
-        let server = Server::start(&Options::new(directory.path())).await.unwrap();
+        let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
         let nothing = tempfile::NamedTempFile::new().unwrap();
         let mut config = Config::load(Some(nothing.path())).unwrap();
         let database = server.connection();

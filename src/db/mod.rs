@@ -1,15 +1,16 @@
-//! Floor 1: the way to Postgres: the pool that reads go through, the migrations, the private server.
+//! Floor 1: the way to Postgres: the pool that reads go through, the migrations, the options of the private server.
 //! Every statement that reads stands in [`read`]; every one that writes, in the persistence actor's room.
 
-pub mod embedded;
 pub mod read;
 mod tls;
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::TryStreamExt;
+use private_postgres::PostgresOptions;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -27,6 +28,16 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 const LONG_READ_WAIT: Duration = Duration::from_secs(600);
 /// Names the lock that lets one process migrate at a time.
 const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
+
+/// The name of the private server's database and of its owner.
+const PRIVATE_NAME: &str = "lottery";
+/// `bit_count`, by which winners are found, is new in Postgres 14.
+const MIN_MAJOR: u32 = 14;
+
+/// The options of the private Postgres in a data directory.
+pub fn private_server_options(data_dir: impl Into<PathBuf>) -> PostgresOptions {
+    PostgresOptions { min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
+}
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use lottery::db::embedded::{Options, Server};
-use lottery::db::{connect, migrate};
+use lottery::db::{connect, migrate, private_server_options};
+use private_postgres::PostgresServer;
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Config};
@@ -55,7 +55,7 @@ fn server() -> &'static Config {
                 let kept = std::env::var_os("BIG_DIR").map(PathBuf::from);
                 let directory = tempfile::Builder::new().prefix("lottery-big-").tempdir().unwrap();
                 let place = kept.unwrap_or_else(|| directory.path().to_owned());
-                let server = Server::start(&Options::new(place)).await.unwrap();
+                let server = PostgresServer::start(&private_server_options(place)).await.unwrap();
                 ready.send(server.connection()).unwrap();
                 std::future::pending::<()>().await;
             });

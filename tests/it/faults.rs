@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lottery::db::embedded::{Options, Server};
-use lottery::db::{connect, migrate};
+use lottery::db::{connect, migrate, private_server_options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use private_postgres::PostgresServer;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -135,11 +135,11 @@ async fn a_connection_killed_at_commit_is_asked_after_and_the_order_written_once
 }
 
 /// A server of one's own, to be ill-treated; with this, writes reach the disk only when they must.
-async fn server_of_its_own() -> (tempfile::TempDir, Server) {
+async fn server_of_its_own() -> (tempfile::TempDir, PostgresServer) {
     let directory = tempfile::Builder::new().prefix("lottery-faults-").tempdir().unwrap();
-    let mut options = Options::new(directory.path());
+    let mut options = private_server_options(directory.path());
     options.settings.push(("wal_writer_delay".to_owned(), "10s".to_owned()));
-    let server = Server::start(&options).await.unwrap();
+    let server = PostgresServer::start(&options).await.unwrap();
     migrate(server.connection()).await.unwrap();
     (directory, server)
 }

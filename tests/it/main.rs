@@ -8,7 +8,6 @@ mod command;
 mod contract;
 mod documented;
 mod draws;
-mod embedded;
 mod events;
 mod export;
 mod faults;

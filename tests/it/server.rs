@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
-use lottery::db::embedded::{Options, Server};
-use lottery::db::{connect, migrate};
+use lottery::db::{connect, migrate, private_server_options};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use private_postgres::PostgresServer;
 use tokio::sync::Mutex;
 use tokio_postgres::Config;
 
@@ -61,8 +61,8 @@ fn start() -> Config {
             clear();
             let prefix = format!("{PREFIX}{}-", std::process::id());
             let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
-            let options = Options::new(directory.path());
-            let server = Server::start(&options).await.unwrap();
+            let options = private_server_options(directory.path());
+            let server = PostgresServer::start(&options).await.unwrap();
             let config = server.connection();
             connect(&config).await.unwrap().batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
             migrate(named(&config, TEMPLATE)).await.unwrap();

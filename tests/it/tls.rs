@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use lottery::db::embedded::{Options, Server};
-use lottery::db::{Target, connect, describe};
+use lottery::db::{Target, connect, describe, private_server_options};
+use private_postgres::{PostgresOptions, PostgresServer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -26,7 +26,7 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
 /// A server that speaks TLS over TCP, at an address of this machine that no other test has.
 struct Encrypted {
     directory: TempDir,
-    server: Server,
+    server: PostgresServer,
     address: String,
 }
 
@@ -37,8 +37,8 @@ impl Encrypted {
         let pid = std::process::id();
         let address = format!("127.{}.{}.7", pid / 250 % 250 + 1, pid % 250 + 1);
         let settings = vec![("listen_addresses".into(), address.clone())];
-        let server =
-            Server::start(&Options { settings, ..Options::new(directory.path().join("data")) }).await.unwrap();
+        let options = private_server_options(directory.path().join("data"));
+        let server = PostgresServer::start(&PostgresOptions { settings, ..options }).await.unwrap();
         let encrypted = Encrypted { directory, server, address };
         encrypted.certify().await;
         encrypted

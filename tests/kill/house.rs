@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lottery::db::embedded::{Options, Server};
 use lottery::db::{self, Db};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use private_postgres::PostgresServer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -116,7 +116,8 @@ impl House {
             _ => panic!("the service does not start:\n{}", self.log()),
         };
         // The service runs its server, so this joins that one.
-        let joined = Server::start_or_join(&Options::new(self.dir.join("data"))).await.unwrap();
+        let joined =
+            PostgresServer::start_or_join(&db::private_server_options(self.dir.join("data"))).await.unwrap();
         self.database = joined.connection();
         self.address.send_replace(address);
     }

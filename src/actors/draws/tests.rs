@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use private_postgres::PostgresServer;
 
 use super::*;
 use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user};
 use crate::clock::Ids;
-use crate::db::embedded::{Options as ServerOptions, Server};
-use crate::db::migrate;
+use crate::db::{migrate, private_server_options};
 use crate::domain::draw::LineRequest;
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
@@ -34,7 +34,7 @@ fn rules() -> Rules {
 const ADMIN: UserId = UserId(1);
 
 /// The actors over an empty database.
-async fn draws(server: &Server, snapshots: &DrawSnapshots) -> Draws {
+async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     let config = server.connection();
     migrate(&config).await.unwrap();
     let db = Db::new(&config, 4).unwrap();
@@ -79,7 +79,7 @@ async fn open_draw(draws: &Draws) -> DrawId {
 #[actix_web::test]
 async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(&ServerOptions::new(directory.path())).await.unwrap();
+    let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
     let snapshots = DrawSnapshots::default();
     let draws = draws(&server, &snapshots).await;
     let db = Db::new(server.connection(), 1).unwrap();

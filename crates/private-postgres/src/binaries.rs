@@ -1,7 +1,7 @@
-//! Finds Postgres' binaries, wherever the platform keeps them, and picks those a cluster needs.
+//! Finds the Postgres binaries that are installed, and picks those that a cluster needs.
 //!
-//! It asks each `postgres` it finds for its version, as the user that will run the server: what
-//! that user cannot execute does not count. It does not install and does not start anything.
+//! It asks each `postgres` for its version, as the user that will run the server: a binary that this user
+//! cannot execute is ignored. It installs nothing and starts no server.
 
 use std::collections::HashSet;
 use std::env;
@@ -9,16 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::place::ServerUser;
-use super::{At, ServerError};
+use crate::error::{FileContext, PostgresError};
+use crate::user::ServerUser;
 
-/// The oldest version a new cluster is made with: our queries use `bit_count`, new in 14.
-pub(super) const OLDEST_MAJOR: u32 = 14;
-
+/// How long one `postgres --version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where packages put the binaries, besides `PATH`. One `*` stands for part of one name.
-const USUAL_PLACES: &[&str] = &[
+/// Where packages put the binaries, besides the directories of `PATH`. A `*` matches a part of one name.
+const USUAL_DIRS: &[&str] = &[
     "/usr/lib/postgresql/*/bin",         // Debian, Ubuntu
     "/usr/pgsql-*/bin",                  // Postgres' own packages for Fedora and RHEL
     "/usr/libexec/postgresql*",          // Alpine
@@ -38,31 +36,32 @@ const USUAL_PLACES: &[&str] = &[
     "/usr/bin",
 ];
 
-/// A directory with `postgres` and `initdb`.
+/// A directory with `postgres` and `initdb`, and their major version.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     pub dir: PathBuf,
     pub major: u32,
 }
 
 impl Binaries {
-    pub(super) fn postgres(&self) -> PathBuf {
+    pub(crate) fn postgres(&self) -> PathBuf {
         self.dir.join("postgres")
     }
 
-    pub(super) fn initdb(&self) -> PathBuf {
+    pub(crate) fn initdb(&self) -> PathBuf {
         self.dir.join("initdb")
     }
 }
 
-/// All that are installed: those in `PATH` (or in `search`) in its order, then newest first.
-pub(super) async fn find(search: Option<&[PathBuf]>, user: &ServerUser) -> Vec<Binaries> {
+/// All installed binaries: first those in `PATH` in its order, then those in the usual directories, the newest
+/// first. If `dirs` are given, only those in them, in their order.
+pub(crate) async fn find(dirs: Option<&[PathBuf]>, user: &ServerUser) -> Vec<Binaries> {
     let mut seen = HashSet::new();
-    let (preferred, usual) = match search {
+    let (preferred, usual) = match dirs {
         Some(dirs) => (dirs.to_vec(), Vec::new()),
         None => (
             env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
-            USUAL_PLACES.iter().flat_map(|pattern| expand(pattern)).collect(),
+            USUAL_DIRS.iter().flat_map(|pattern| expand(pattern)).collect(),
         ),
     };
     let mut found = versions(preferred, user, &mut seen).await;
@@ -72,67 +71,72 @@ pub(super) async fn find(search: Option<&[PathBuf]>, user: &ServerUser) -> Vec<B
     found
 }
 
-/// The binaries for an existing cluster, which wants its own major version, or for a new one.
-pub(super) fn pick(found: Vec<Binaries>, cluster: Option<&Path>) -> Result<Binaries, ServerError> {
+/// The binaries for an existing cluster, which needs its own major version, or for a new one.
+pub(crate) fn pick(
+    found: Vec<Binaries>,
+    cluster: Option<&Path>,
+    min_major: u32,
+) -> Result<Binaries, PostgresError> {
     let Some(cluster) = cluster else {
         let mut found = found.into_iter();
-        let usable = found.find(|binaries| binaries.major >= OLDEST_MAJOR);
-        return usable.ok_or(ServerError::NotInstalled);
+        let usable = found.find(|binaries| binaries.major >= min_major);
+        return usable.ok_or(PostgresError::NotInstalled { min_major });
     };
     let needed = cluster_major(cluster)?;
     let majors = found.iter().map(|binaries| binaries.major).collect();
     let mut found = found.into_iter();
-    found.find(|binaries| binaries.major == needed).ok_or_else(|| ServerError::WrongVersion {
+    found.find(|binaries| binaries.major == needed).ok_or_else(|| PostgresError::WrongVersion {
         cluster: cluster.to_owned(),
         needed,
         found: majors,
     })
 }
 
-fn cluster_major(cluster: &Path) -> Result<u32, ServerError> {
+fn cluster_major(cluster: &Path) -> Result<u32, PostgresError> {
     let path = cluster.join("PG_VERSION");
-    let text = fs::read_to_string(&path).at("read", &path)?;
-    let parsed = text.trim().parse().map_err(|_| std::io::Error::other("not a version"));
-    parsed.at("understand", &path)
+    let text = fs::read_to_string(&path).on_file("read", &path)?;
+    let parsed = text.trim().parse().map_err(|_| std::io::Error::other("it contains no version"));
+    parsed.on_file("read", &path)
 }
 
 async fn versions(dirs: Vec<PathBuf>, user: &ServerUser, seen: &mut HashSet<PathBuf>) -> Vec<Binaries> {
     let mut found = Vec::new();
     for dir in dirs {
-        let Some(dir) = home_of_postgres(&dir) else {
+        let Some(dir) = directory_of_both(&dir) else {
             continue;
         };
         if !seen.insert(dir.clone()) {
             continue;
         }
-        if let Some(major) = ask_version(&dir.join("postgres"), user).await {
+        if let Some(major) = major_version(&dir.join("postgres"), user).await {
             found.push(Binaries { dir, major });
         }
     }
     found
 }
 
-/// `postgres` may be a symlink to where it lives with `initdb`, or both may be linked from here.
-fn home_of_postgres(dir: &Path) -> Option<PathBuf> {
+/// `postgres` may be a symlink into the directory that also has `initdb`, or both may be symlinks in `dir`.
+fn directory_of_both(dir: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(dir.join("postgres")).ok()?;
     let dirs = [real.parent()?.to_owned(), std::path::absolute(dir).ok()?];
     dirs.into_iter().find(|dir| dir.join("postgres").exists() && dir.join("initdb").exists())
 }
 
-async fn ask_version(postgres: &Path, user: &ServerUser) -> Option<u32> {
+async fn major_version(postgres: &Path, user: &ServerUser) -> Option<u32> {
     let mut command = user.command(postgres);
     command.arg("--version").kill_on_drop(true);
     let output = tokio::time::timeout(VERSION_LIMIT, command.output()).await.ok()?.ok()?;
-    major_of(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
+    parse_major(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
 }
 
-/// Of `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` it is 15.
-fn major_of(version: &str) -> Option<u32> {
+/// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` has the major version 15.
+fn parse_major(version: &str) -> Option<u32> {
     let starts_with_digit = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
     let number = version.split_whitespace().find(starts_with_digit)?;
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// The existing paths that a pattern with at most one `*` matches.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return vec![PathBuf::from(pattern)];
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_understood() {
+    fn versions_are_parsed() {
         let cases = [
             ("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 9.6.24", Some(9)),
@@ -162,27 +166,27 @@ mod tests {
             ("", None),
         ];
         for (text, major) in cases {
-            assert_eq!(major_of(text), major, "{text}");
+            assert_eq!(parse_major(text), major, "{text}");
         }
     }
 
     #[test]
-    fn a_new_cluster_takes_the_first_recent_one_and_an_old_one_its_own() {
+    fn a_new_cluster_gets_the_first_recent_version_and_an_old_one_its_own() {
         let installed = || [9, 16, 17].map(|major| Binaries { dir: major.to_string().into(), major }).to_vec();
-        assert_eq!(pick(installed(), None).unwrap().major, 16);
+        assert_eq!(pick(installed(), None, 14).unwrap().major, 16);
 
         let cluster = tempfile::tempdir().unwrap();
         fs::write(cluster.path().join("PG_VERSION"), "17\n").unwrap();
-        assert_eq!(pick(installed(), Some(cluster.path())).unwrap().major, 17);
+        assert_eq!(pick(installed(), Some(cluster.path()), 14).unwrap().major, 17);
 
         fs::write(cluster.path().join("PG_VERSION"), "15\n").unwrap();
-        let refusal = pick(installed(), Some(cluster.path())).unwrap_err();
+        let refusal = pick(installed(), Some(cluster.path()), 14).unwrap_err();
         assert!(refusal.to_string().contains("was made by Postgres 15"), "{refusal}");
         assert!(refusal.to_string().contains("installed are 9, 16, 17"), "{refusal}");
     }
 
     #[test]
-    fn a_star_stands_for_part_of_a_name() {
+    fn a_star_matches_a_part_of_a_name() {
         let root = tempfile::tempdir().unwrap();
         for name in ["pgsql-15", "pgsql-16", "other"] {
             fs::create_dir(root.path().join(name)).unwrap();

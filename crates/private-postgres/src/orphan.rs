@@ -1,7 +1,7 @@
-//! Shuts down the server that an earlier process left behind, if one still runs.
+//! Shuts down an orphan: a server whose owner has died, and which still runs on the cluster.
 //!
-//! Postgres' own pid file says which process it was. A pid may have gone to somebody else since,
-//! so nothing is signalled that does not run on our cluster. The caller holds the lock.
+//! Postgres' own pid file contains its pid. Another program may have got the same pid since, so only processes
+//! that run on this cluster get a signal. The caller holds the lock of the data directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,33 +12,31 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{At, ServerError};
+use crate::error::{FileContext, PostgresError};
+use crate::postmaster::SHUTDOWN;
 
-/// How a server is shut down: the signal, and how long it gets. SIGINT is Postgres' fast shutdown,
-/// which ends with a checkpoint; SIGQUIT leaves that to the recovery of the next start.
-pub(super) const SHUTDOWN: [(Signal, Duration); 2] =
-    [(Signal::SIGINT, Duration::from_secs(60)), (Signal::SIGQUIT, Duration::from_secs(10))];
+/// The pause between two checks whether the orphan is gone.
+const CHECK_PAUSE: Duration = Duration::from_millis(20);
 
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-
-pub(super) async fn stop(cluster: &Path) -> Result<(), ServerError> {
-    wake(cluster);
+/// Waits until no server runs on the cluster. Does nothing if there is none.
+pub(crate) async fn stop(cluster: &Path) -> Result<(), PostgresError> {
+    resume(cluster);
     let Some(pid) = recorded_pid(cluster) else {
         return Ok(());
     };
     if !exists(pid) {
         return Ok(());
     }
-    if !serves(pid, cluster) {
-        return disown(cluster, pid);
+    if !runs_on(pid, cluster) {
+        return replace_pid(cluster, pid);
     }
-    tracing::info!(%pid, "shutting down the Postgres that an earlier process left running");
+    tracing::info!(%pid, "shutting down an orphaned Postgres, which an earlier process had started");
     for (signal, limit) in SHUTDOWN {
-        // It may be gone by now, and then that is what we wait for.
+        // This fails if it has just ended, which is what the next lines wait for.
         let _ = kill(pid, signal);
         let gone = async {
-            while serves(pid, cluster) {
-                tokio::time::sleep(LOOK_PAUSE).await;
+            while runs_on(pid, cluster) {
+                tokio::time::sleep(CHECK_PAUSE).await;
             }
         };
         if tokio::time::timeout(limit, gone).await.is_ok() {
@@ -46,22 +44,23 @@ pub(super) async fn stop(cluster: &Path) -> Result<(), ServerError> {
         }
         tracing::warn!(%pid, "{signal} did not stop it within {limit:?}");
     }
-    Err(ServerError::Stop { pid: pid.as_raw() })
+    Err(PostgresError::Stop { pid: pid.as_raw() })
 }
 
-/// Lets whatever stands still on our cluster (SIGSTOP, a debugger that went away) go on: a stopped
-/// process hears no signal to end, and a stopped orphan does not see that its postmaster is gone and
-/// keeps the shared memory from the next one. A server and its backends run in the cluster's directory.
-pub(super) fn wake(cluster: &Path) {
+/// Resumes all stopped processes of the cluster (after SIGSTOP, or after a debugger). A stopped process does
+/// not react to SIGINT and SIGQUIT. A stopped backend does not notice that its postmaster has died, and keeps
+/// the shared memory that the next postmaster needs. Postmaster and backends have the cluster as their working
+/// directory.
+pub(crate) fn resume(cluster: &Path) {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let inside = processes.filter_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         (fs::read_link(process.path().join("cwd")).ok()? == cluster).then_some(Pid::from_raw(pid))
     });
-    // Without /proc at least the postmaster is known.
-    let recorded = recorded_pid(cluster).filter(|pid| serves(*pid, cluster));
+    // Where there is no /proc, only the postmaster is found, by the pid file.
+    let recorded = recorded_pid(cluster).filter(|pid| runs_on(*pid, cluster));
     for pid in inside.chain(recorded) {
-        // It may be gone by now; to one that runs it means nothing.
+        // It may have ended by now. A process that is not stopped ignores the signal.
         let _ = kill(pid, Signal::SIGCONT);
     }
 }
@@ -73,7 +72,7 @@ fn pid_file(cluster: &Path) -> PathBuf {
 fn recorded_pid(cluster: &Path) -> Option<Pid> {
     let text = fs::read_to_string(pid_file(cluster)).ok()?;
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
-    // Zero and below would signal whole groups.
+    // Zero and negative numbers would signal whole process groups.
     (pid > 1).then(|| Pid::from_raw(pid))
 }
 
@@ -81,9 +80,9 @@ fn exists(pid: Pid) -> bool {
     kill(pid, None) != Err(Errno::ESRCH)
 }
 
-/// Whether the process is a postmaster on this cluster. A zombie is not: it has no command line.
-/// If nothing tells, the pid file is believed.
-fn serves(pid: Pid, cluster: &Path) -> bool {
+/// Whether the process is a postmaster of this cluster. A zombie is not: it has no command line. If the command
+/// line cannot be found out, the pid file is taken as correct.
+fn runs_on(pid: Pid, cluster: &Path) -> bool {
     exists(pid) && command_line(pid).is_none_or(|line| mentions(&line, cluster))
 }
 
@@ -100,16 +99,16 @@ fn mentions(line: &[u8], cluster: &Path) -> bool {
     line.windows(cluster.len()).any(|window| window == cluster)
 }
 
-/// Postgres refuses to start while the process in its pid file lives, whatever that is, except if
-/// it is its own parent: so we put ourselves there. Deleting the file would be wrong, for it also
-/// tells Postgres which shared memory must be free of orphaned backends first.
-fn disown(cluster: &Path, pid: Pid) -> Result<(), ServerError> {
-    tracing::info!(%pid, "the pid file of Postgres names a process that is something else now");
+/// Puts our own pid into Postgres' pid file, in place of the pid of another program. Postgres refuses to start
+/// while the process in its pid file lives, unless that process is its parent. The file is not deleted, because
+/// it also tells Postgres which shared memory must be free of orphaned backends first.
+fn replace_pid(cluster: &Path, pid: Pid) -> Result<(), PostgresError> {
+    tracing::info!(%pid, "the pid in the pid file of Postgres belongs to another program now");
     let path = pid_file(cluster);
-    let text = fs::read_to_string(&path).at("read", &path)?;
+    let text = fs::read_to_string(&path).on_file("read", &path)?;
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    // Rewritten, not replaced: the server's user keeps owning it.
-    fs::write(&path, format!("{}\n{rest}", std::process::id())).at("write", &path)
+    // The file is written in place, so that the server's user stays its owner.
+    fs::write(&path, format!("{}\n{rest}", std::process::id())).on_file("write", &path)
 }
 
 #[cfg(test)]
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_command_on_our_cluster_is_ours() {
+    fn a_postmaster_is_recognised_by_the_cluster_in_its_command_line() {
         let cluster = Path::new("/data/postgres");
         assert!(mentions(b"/usr/bin/postgres\0-D\0/data/postgres\0-c\0x=y\0", cluster));
         assert!(!mentions(b"/usr/bin/postgres\0-D\0/other/postgres\0", cluster));
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reused_pid_is_disowned_and_not_signalled() {
+    async fn a_reused_pid_is_replaced_and_not_signalled() {
         let cluster = tempfile::tempdir().unwrap();
         let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
         let rest = "/data/postgres\n1700000000\n5432\n";
@@ -133,7 +132,7 @@ mod tests {
 
         stop(cluster.path()).await.unwrap();
 
-        assert!(stranger.try_wait().unwrap().is_none(), "it lives on");
+        assert!(stranger.try_wait().unwrap().is_none(), "it still runs");
         let text = fs::read_to_string(pid_file(cluster.path())).unwrap();
         assert_eq!(text, format!("{}\n{rest}", std::process::id()));
         stranger.kill().unwrap();
