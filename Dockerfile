@@ -4,6 +4,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock config.yaml ./
 COPY migrations migrations
 COPY benches benches
+COPY crates crates
 COPY src src
 RUN cargo build --profile dist --locked --bin lottery
 
