@@ -6,12 +6,62 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::signature::{Error as SignatureMismatch, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::Sha256;
 
 /// `{"typ":"JWT","alg":"HS256"}` in base64url, and the full stop after it.
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.";
+
+/// The only algorithm that this service uses, for `jsonwebtoken`, which leaves the cryptography to its user. The
+/// backends that come with it bring RSA and elliptic curves into the build.
+static HS256: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.as_bytes())?)),
+    verifier_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.try_get_as_bytes()?)?)),
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// HMAC with SHA-256 (RFC 7518, section 3.2).
+struct Hs256(Hmac<Sha256>);
+
+impl Hs256 {
+    fn new(algorithm: Algorithm, key: &[u8]) -> Result<Hs256, Error> {
+        if algorithm != Algorithm::HS256 {
+            return Err(ErrorKind::InvalidAlgorithm.into());
+        }
+        Hmac::new_from_slice(key).map(Hs256).map_err(|_| ErrorKind::InvalidKeyFormat.into())
+    }
+}
+
+impl Signer<Vec<u8>> for Hs256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureMismatch> {
+        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
+    }
+}
+
+impl Verifier<Vec<u8>> for Hs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureMismatch> {
+        // `verify_slice` takes the same time wherever the two differ.
+        self.0.clone().chain_update(message).verify_slice(signature).map_err(SignatureMismatch::from_source)
+    }
+}
+
+impl JwtSigner for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
 
 /// Signs tokens, and verifies those that the same key signed.
 #[derive(Clone)]
@@ -22,6 +72,8 @@ pub struct JwtKey {
 
 impl JwtKey {
     pub fn new(secret: &[u8]) -> JwtKey {
+        // It fails where an earlier key has installed the same one.
+        let _ = HS256.install_default();
         JwtKey { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret) }
     }
 
@@ -35,7 +87,6 @@ impl JwtKey {
     pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Option<T> {
         let (signed, signature) = token.rsplit_once('.')?;
         let claims = signed.strip_prefix(HEADER)?;
-        // In constant time.
         let signed_by_us = crypto::verify(signature, signed.as_bytes(), &self.decoding, Algorithm::HS256);
         if !signed_by_us.unwrap_or(false) {
             return None;
