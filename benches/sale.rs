@@ -28,7 +28,7 @@ const DRAW: DrawId = DrawId(1);
 
 fn open_draw(now: Timestamp) -> Draw {
     let game = Game::new(5, 36).expect("a lawful game");
-    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).expect("the whole")) }];
+    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).expect("the whole")) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,

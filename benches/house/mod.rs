@@ -66,7 +66,7 @@ impl House {
 /// A new draw on sale, for as long as anything is measured.
 pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     let game = Game::new(5, 36).unwrap();
-    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
+    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,

@@ -500,7 +500,7 @@ impl BatchState {
     fn transfer(&mut self, transfer: Transfer) -> Result<(), Refusal> {
         self.ledger.transfer(transfer).map_err(|error| match error {
             LedgerError::InsufficientFunds => Refusal::InsufficientFunds,
-            LedgerError::UnknownAccount(_) | LedgerError::Senseless | LedgerError::Overflow => Refusal::Rejected,
+            LedgerError::UnknownAccount(_) | LedgerError::Invalid | LedgerError::Overflow => Refusal::Rejected,
         })
     }
 

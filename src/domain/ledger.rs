@@ -112,7 +112,7 @@ pub enum LedgerError {
     #[error("account {0:?} was not loaded")]
     UnknownAccount(AccountId),
     #[error("a transfer moves a positive amount between two accounts")]
-    Senseless,
+    Invalid,
     #[error("the balance would not fit")]
     Overflow,
 }
@@ -141,7 +141,7 @@ impl Ledger {
     pub fn transfer(&mut self, transfer: Transfer) -> Result<(), LedgerError> {
         let Transfer { debit, credit, amount, .. } = transfer;
         if debit == credit || amount <= Money::ZERO {
-            return Err(LedgerError::Senseless);
+            return Err(LedgerError::Invalid);
         }
         let from = self.balance(debit).ok_or(LedgerError::UnknownAccount(debit))?;
         let to = self.balance(credit).ok_or(LedgerError::UnknownAccount(credit))?;
@@ -219,8 +219,8 @@ mod tests {
         let mut ledger = Ledger::new([(clearing, Money::ZERO), (ann, Money::new(5)), (bob, Money::new(i64::MAX))]);
         let stranger = AccountId::wallet(UserId(9));
         for (debit, credit, amount, refusal) in [
-            (ann, ann, 0, LedgerError::Senseless),
-            (ann, stranger, -1, LedgerError::Senseless),
+            (ann, ann, 0, LedgerError::Invalid),
+            (ann, stranger, -1, LedgerError::Invalid),
             (stranger, ann, 1, LedgerError::UnknownAccount(stranger)),
             (ann, stranger, 9, LedgerError::UnknownAccount(stranger)),
             (ann, bob, 9, LedgerError::Overflow),

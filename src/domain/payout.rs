@@ -87,7 +87,7 @@ pub enum WindowError {
     #[error("an amount does not fit")]
     Overflow,
     #[error("{0} would be paid twice")]
-    Twice(Uuid),
+    Duplicate(Uuid),
 }
 
 /// The credits of a window that are still to be paid, in their order.
@@ -104,11 +104,11 @@ impl Window {
     /// A window of prizes: one credit for each ticket.
     ///
     /// # Errors
-    /// [`WindowError::Twice`] if a ticket stands here more than once.
+    /// [`WindowError::Duplicate`] if a ticket stands here more than once.
     pub fn of_prizes(mut credits: Vec<Credit>, tickets: (i64, i64)) -> Result<Window, WindowError> {
         credits.sort_unstable_by_key(Credit::key);
         match credits.array_windows().find(|[one, next]| one.key() == next.key()) {
-            Some([_, again]) => Err(WindowError::Twice(again.reference)),
+            Some([_, again]) => Err(WindowError::Duplicate(again.reference)),
             None => Ok(Window { credits, taken: 0, tickets }),
         }
     }
@@ -164,7 +164,7 @@ pub struct PayStep {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PayStepError {
     #[error("the payout of draw {0} is not where it was left")]
-    NotThere(DrawId),
+    WrongProgress(DrawId),
     #[error("the escrow of draw {0} is not empty when all is paid")]
     NotEmpty(DrawId),
     #[error(transparent)]
@@ -189,7 +189,7 @@ impl PayStep {
     pub fn apply(&self, stored: Progress, tickets: i64, ledger: &mut Ledger) -> Result<bool, PayStepError> {
         let draw = self.fence.draw;
         if stored != self.before {
-            return Err(PayStepError::NotThere(draw));
+            return Err(PayStepError::WrongProgress(draw));
         }
         let escrow = AccountId::escrow(draw);
         for credit in &self.credits {
@@ -245,7 +245,7 @@ mod tests {
         let credits = vec![credit(1, 7, 100), credit(2, 7, 100), credit(1, 7, 100), credit(1, 8, 100)];
         let mut window = Window::of_refunds(credits.clone(), (0, 4)).unwrap();
         assert_eq!(window.take(9).0, [credit(1, 7, 200), credit(1, 8, 100), credit(2, 7, 100)]);
-        assert_eq!(Window::of_prizes(credits, (0, 4)).err(), Some(WindowError::Twice(Uuid::from_u128(7))));
+        assert_eq!(Window::of_prizes(credits, (0, 4)).err(), Some(WindowError::Duplicate(Uuid::from_u128(7))));
         let much = vec![credit(1, 7, i64::MAX), credit(1, 7, 1)];
         assert_eq!(Window::of_refunds(much, (0, 2)).err(), Some(WindowError::Overflow));
     }

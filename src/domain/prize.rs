@@ -15,7 +15,7 @@ pub enum Award {
     /// This much to every winning ticket, guaranteed.
     Fixed(Money),
     /// This share of what the fixed prizes leave of the fund, divided among the winning tickets.
-    Pool(Share),
+    Shared(Share),
 }
 
 /// One line of the prize table. In JSON as in the API and the configuration:
@@ -39,7 +39,7 @@ impl From<TierForm> for Tier {
     fn from(form: TierForm) -> Tier {
         match form {
             TierForm::Fixed { matches, amount } => Tier { matches, award: Award::Fixed(amount) },
-            TierForm::Pool { matches, share } => Tier { matches, award: Award::Pool(share) },
+            TierForm::Pool { matches, share } => Tier { matches, award: Award::Shared(share) },
         }
     }
 }
@@ -48,7 +48,7 @@ impl From<Tier> for TierForm {
     fn from(Tier { matches, award }: Tier) -> TierForm {
         match award {
             Award::Fixed(amount) => TierForm::Fixed { matches, amount },
-            Award::Pool(share) => TierForm::Pool { matches, share },
+            Award::Shared(share) => TierForm::Pool { matches, share },
         }
     }
 }
@@ -64,7 +64,7 @@ impl From<Tier> for TierForm {
 ///     Game::new(5, 36)?,
 ///     vec![
 ///         Tier { matches: 4, award: Award::Fixed(Money::new(1_000)) },
-///         Tier { matches: 5, award: Award::Pool(Share::new(10_000)?) },
+///         Tier { matches: 5, award: Award::Shared(Share::new(10_000)?) },
 ///     ],
 /// )?;
 /// // DrawSales of 100,000, half of them for prizes; one ticket with five matches, three with four.
@@ -211,7 +211,7 @@ impl PrizeTable {
     fn fixed_total(&self, winners: &[u64]) -> i128 {
         let cost = |(tier, &winners): (&Tier, &u64)| match tier.award {
             Award::Fixed(amount) => wide(amount) * i128::from(winners),
-            Award::Pool(_) => 0,
+            Award::Shared(_) => 0,
         };
         self.tiers.iter().zip(winners).map(cost).sum()
     }
@@ -229,15 +229,15 @@ impl Tier {
             Award::Fixed(amount) if amount <= Money::ZERO || amount > PrizeTable::MAX_FIXED => {
                 Err(PrizeTableError::Amount { matches, amount })
             }
-            Award::Pool(share) if share.basis_points() == 0 => Err(PrizeTableError::NoShare { matches }),
-            Award::Fixed(_) | Award::Pool(_) => Ok(()),
+            Award::Shared(share) if share.basis_points() == 0 => Err(PrizeTableError::NoShare { matches }),
+            Award::Fixed(_) | Award::Shared(_) => Ok(()),
         }
     }
 
     fn basis_points(&self) -> u32 {
         match self.award {
             Award::Fixed(_) => 0,
-            Award::Pool(share) => u32::from(share.basis_points()),
+            Award::Shared(share) => u32::from(share.basis_points()),
         }
     }
 
@@ -245,7 +245,7 @@ impl Tier {
     fn result(&self, left: i128, winners: u64) -> Result<TierResult, Overflow> {
         let prize = match self.award {
             Award::Fixed(amount) => amount,
-            Award::Pool(share) => {
+            Award::Shared(share) => {
                 let prize = wide(share.of(narrow(left)?)).checked_div(i128::from(winners));
                 narrow(prize.unwrap_or(0))? // no winner: nothing to divide by, and no prize
             }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn pool(matches: u8, basis_points: u16) -> Tier {
-        Tier { matches, award: Award::Pool(Share::new(basis_points).unwrap()) }
+        Tier { matches, award: Award::Shared(Share::new(basis_points).unwrap()) }
     }
 
     fn table(tiers: &[Tier]) -> Result<PrizeTable, PrizeTableError> {
@@ -388,7 +388,7 @@ mod tests {
         let award = prop_oneof![
             (1..=1_000_000_000_000_i64).prop_map(|amount| Award::Fixed(Money::new(amount))),
             (1..=1_000_i64).prop_map(|amount| Award::Fixed(Money::new(amount))),
-            (1..=2_000_u16).prop_map(|share| Award::Pool(Share::new(share).unwrap())),
+            (1..=2_000_u16).prop_map(|share| Award::Shared(Share::new(share).unwrap())),
         ];
         let tier = |(matches, award)| Tier { matches, award };
         proptest::collection::btree_map(1..=5_u8, award, 1..=5)
@@ -421,7 +421,7 @@ mod tests {
                 prop_assert_eq!(result.prize.checked_mul(winners), Some(result.total));
                 match tier.award {
                     Award::Fixed(amount) => prop_assert_eq!(result.prize, amount),
-                    Award::Pool(_) => prop_assert!(winners > 0 || result.prize == Money::ZERO),
+                    Award::Shared(_) => prop_assert!(winners > 0 || result.prize == Money::ZERO),
                 }
             }
         }

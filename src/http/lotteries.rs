@@ -48,7 +48,7 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
     let prize = |tier: &crate::domain::prize::Tier| {
         let (kind, amount, share) = match tier.award {
             Award::Fixed(amount) => ("fixed", Some(amount), None),
-            Award::Pool(share) => ("pool", None, Some(share)),
+            Award::Shared(share) => ("pool", None, Some(share)),
         };
         PrizeBody { matches: tier.matches, kind, amount, share, odds: rules.game.odds(tier.matches) }
     };

@@ -140,14 +140,14 @@ impl World {
                 1 if left > 0 => {
                     let share = self.dice.between(1, left);
                     left -= share;
-                    Award::Pool(Share::new(share as u16).unwrap())
+                    Award::Shared(Share::new(share as u16).unwrap())
                 }
                 _ => continue,
             };
             tiers.push(Tier { matches, award });
         }
         if tiers.is_empty() {
-            tiers.push(Tier { matches: game.pick_size(), award: Award::Pool(Share::new(9_999).unwrap()) });
+            tiers.push(Tier { matches: game.pick_size(), award: Award::Shared(Share::new(9_999).unwrap()) });
         }
         Rules {
             lottery: LotteryId("l".to_owned()),
@@ -166,7 +166,7 @@ impl World {
         let times = Times { sales_open_at: opens.map(at), sales_close_at: at(close), draw_at };
         let award = |tier: &Tier| match tier.award {
             Award::Fixed(amount) => facts::Award::Fixed(amount.minor()),
-            Award::Pool(share) => facts::Award::Share(share.basis_points().into()),
+            Award::Shared(share) => facts::Award::Share(share.basis_points().into()),
         };
         let plain = facts::Rules {
             pick: rules.game.pick_size(),

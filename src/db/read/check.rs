@@ -218,7 +218,7 @@ fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
     for ((matches, amount), of_rest) in matches.into_iter().zip(amounts).zip(shares) {
         let award = match (amount, of_rest) {
             (Some(amount), None) => Award::Fixed(Money::new(amount)),
-            (None, Some(basis_points)) => Award::Pool(share(basis_points)?),
+            (None, Some(basis_points)) => Award::Shared(share(basis_points)?),
             _ => return Err(format!("its tier for {matches} matches has no prize, or two")),
         };
         tiers.push(Tier { matches: small(matches)?, award });

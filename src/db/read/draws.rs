@@ -110,7 +110,7 @@ async fn prizes(db: &Db, id: DrawId, game: Game) -> Result<PrizeTable, DbError> 
         let matches = u8::try_from(row.get::<_, i16>("matches")).map_err(|_| DbError::Corrupt("tier"))?;
         let award = match (row.get::<_, Option<i64>>("amount"), row.get::<_, Option<i16>>("share")) {
             (Some(amount), None) => Award::Fixed(Money::new(amount)),
-            (None, Some(share)) => Award::Pool(basis_points(share)?),
+            (None, Some(share)) => Award::Shared(basis_points(share)?),
             _ => return Err(DbError::Corrupt("tier")),
         };
         Ok(Tier { matches, award })

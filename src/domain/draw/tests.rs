@@ -45,7 +45,7 @@ fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
 }
 
 fn parts(status: DrawStatus, pool: Pool) -> DrawState {
-    let tiers = vec![Tier { matches: 5, award: Award::Pool(Share::new(10_000).unwrap()) }];
+    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game: game(),

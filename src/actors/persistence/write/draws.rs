@@ -47,7 +47,7 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
     for tier in rules.prizes.tiers() {
         let (amount, share) = match tier.award {
             Award::Fixed(amount) => (Some(amount.minor()), None),
-            Award::Pool(share) => (None, Some(share.basis_points() as i16)),
+            Award::Shared(share) => (None, Some(share.basis_points() as i16)),
         };
         let sql = "-- draws::create(tier)
             INSERT INTO draw_tiers (draw_id, matches, amount, share) VALUES ($1, $2, $3, $4)";
