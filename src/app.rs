@@ -446,7 +446,9 @@ fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {
     for prize in &it.prizes {
         let award = match prize.pays {
             PaysConfig::Fixed(amount) => Award::Fixed(Money::new(amount)),
-            PaysConfig::Share(share) => Award::Shared(Share::new(share).map_err(|error| setting("prizes", &error))?),
+            PaysConfig::Share(share) => {
+                Award::Shared(Share::new(share).map_err(|error| setting("prizes", &error))?)
+            }
         };
         tiers.push(Tier { matches: prize.matches, award });
     }

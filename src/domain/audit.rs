@@ -1,5 +1,5 @@
-//! What admins do, as the audit log keeps it. Knows neither why something was allowed nor where it is
-//! written: the transaction that makes it true writes the entry too.
+//! What admins do, as the audit log keeps it. This file does not decide whether an action is allowed and does
+//! not write the log: the transaction that carries out the action writes the entry as well.
 
 use std::fmt;
 
@@ -8,14 +8,15 @@ use serde_json::Value;
 
 use super::id::{DrawId, PaymentId, UserId};
 
-/// Something that an admin did. What was refused, or had been done before, has no entry.
+/// Something that an admin did. A refused action has no entry; an action that changed nothing, because it had
+/// been done before, has none either.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AuditEntry {
-    /// None: whoever may use the command line.
+    /// `None`: the action came from the command line.
     pub actor: Option<UserId>,
     pub action: Action,
     pub subject: Subject,
-    /// An object; never a secret.
+    /// A JSON object; never a secret.
     pub detail: Value,
     pub at: Timestamp,
 }
@@ -39,7 +40,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// As the log says it.
+    /// As the audit log writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::CreateDraw => "draw.create",
@@ -59,7 +60,7 @@ impl Action {
     }
 }
 
-/// What it was done to; written as `draw:7`.
+/// The thing that the action changed; written as `draw:7`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
     Draw(DrawId),

@@ -1,8 +1,9 @@
-//! The books of one transaction: what it has locked and read, the judgement of each record against that,
-//! in order, and the rows that follow. Knows no SQL; persistence loads it and writes what it says.
+//! The state of one batch: what its transaction has locked and read, and what each record changes in it, one
+//! after the other; and the rows to be written. This file knows no SQL: the persistence actor loads the state
+//! and writes the rows.
 //!
-//! A record was decided by its draw in memory. The books hold the last word: the wallet's balance, the
-//! payment's status, the draw's epoch and the kept keys as the database has them.
+//! The draw actor has decided a record from its memory. The last decision is made here, from what the
+//! database has: the wallet's balance, the payment's status, the draw's epoch and the stored keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,11 +22,11 @@ use super::record::{
     WithdrawalDecision,
 };
 
-/// The failure code of a withdrawal that an admin did not let pass.
+/// The failure code of a withdrawal that an admin rejected.
 const REJECTED: &str = "rejected";
 
-/// What a batch must lock and read before its records can be judged. Sorted, so that locks are taken
-/// in one order by everybody.
+/// What a batch must lock and read before its records can be applied. Sorted, so that all transactions lock
+/// in the same order.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Prefetch {
     pub accounts: BTreeSet<AccountId>,
@@ -103,14 +104,13 @@ impl Prefetch {
 }
 
 /// What each sale changes of its draw.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrawSales {
     pub epoch: i64,
-    /// Paid tickets; the next one's number is one more.
+    /// The number of paid tickets; the next ticket's number is one more.
     pub sold: i64,
 }
 
-/// A payment as its row has it.
+/// A payment as its row stores it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PaymentRow {
     pub user: UserId,
@@ -120,7 +120,7 @@ pub struct PaymentRow {
     pub method: Option<Method>,
     pub failure_code: Option<String>,
     pub draw: Option<DrawId>,
-    /// Tickets first ordered.
+    /// The number of tickets that were ordered first.
     pub lines: Option<i16>,
     pub reserved_until: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -128,7 +128,7 @@ pub struct PaymentRow {
 }
 
 impl PaymentRow {
-    /// Money on its way from a card into the wallet, or from the wallet out.
+    /// A payment for money that is moving from a card into the wallet, or out of the wallet.
     fn processing(user: UserId, kind: PaymentKind, amount: Money, at: Timestamp) -> PaymentRow {
         PaymentRow {
             user,
@@ -153,11 +153,11 @@ pub struct NewTicket {
     pub payment: PaymentId,
     pub draw: DrawId,
     pub line: Line,
-    /// None while it is reserved.
+    /// `None` while the ticket is reserved.
     pub number: Option<i64>,
 }
 
-/// How a reserved ticket ended unpaid.
+/// Why a reserved ticket was released without being paid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Release {
     Expired,
@@ -174,21 +174,21 @@ impl Release {
     }
 }
 
-/// A success to keep under its key.
+/// A successful answer to store under its key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewKey {
     pub key: Key,
     pub status: i16,
     pub payment: PaymentId,
-    /// None: rebuilt from the payment's rows.
+    /// `None`: the answer is rebuilt from the payment's rows.
     pub answer: Option<Payment>,
-    /// Nothing may have been done under it before. Else this is the end of what may have kept it when it began,
-    /// and the new answer counts.
+    /// Whether the key must not exist yet. If not, this is the end of work whose beginning may have stored
+    /// the key, and the new answer replaces the stored one.
     pub first: bool,
     pub at: Timestamp,
 }
 
-/// The rows that follow from what was accepted, beside the ledger's.
+/// The rows that follow from the accepted records, apart from the ledger's.
 #[derive(Default, Debug)]
 pub struct Changes {
     pub new_payments: BTreeMap<PaymentId, PaymentRow>,
@@ -197,11 +197,11 @@ pub struct Changes {
     pub paid_tickets: Vec<(UserId, TicketId, i64)>,
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,
-    /// What admins did with it.
+    /// Audit entries of the admins' decisions in this batch.
     pub audit_entries: Vec<AuditEntry>,
 }
 
-/// The books of one transaction.
+/// The state of one batch.
 #[derive(Debug)]
 pub struct BatchState {
     pub currency: Currency,
@@ -213,7 +213,7 @@ pub struct BatchState {
 }
 
 impl BatchState {
-    /// Judges a record: it is written whole, or it changes nothing.
+    /// Applies a record: all its changes are written, or it changes nothing.
     pub fn apply(&mut self, record: &Record) -> Result<Outcome, Refusal> {
         match record {
             Record::Order(order) => self.order(order),
@@ -240,7 +240,7 @@ impl BatchState {
             self.take(wallet, order.fence.draw, amount, order.payment, order.at)?;
         }
 
-        // The order is accepted: from here on nothing may refuse it.
+        // The order is accepted: nothing may refuse it below this line.
         let first_number = paid.then(|| self.number(order.fence.draw, lines.into()));
         for (line, index) in order.lines.iter().zip(0..) {
             self.changes.new_tickets.push(NewTicket {
@@ -275,7 +275,7 @@ impl BatchState {
         let row = self.payment(pay.payment, PaymentStatus::Pending)?;
         self.take(AccountId::wallet(pay.user), pay.fence.draw, row.amount, pay.payment, pay.at)?;
 
-        // Paid: from here on nothing may refuse it.
+        // The payment is accepted: nothing may refuse it below this line.
         let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
         self.keep(pay.key.as_ref(), 200, pay.payment, Some(payment.clone()), pay.at);
         Ok(Outcome::Payment(payment))
@@ -284,7 +284,8 @@ impl BatchState {
     fn give_back(&mut self, it: &GiveBack) -> Result<Outcome, Refusal> {
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        // How much is left says whether it was the last: another's giving back may have been refused.
+        // The amount that is left tells whether this was the last ticket: the return of another one may have
+        // been refused.
         let left =
             row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refusal::Rejected)?;
         let release = if left == Money::ZERO {
@@ -304,7 +305,8 @@ impl BatchState {
         match row.status {
             PaymentStatus::Pending => self.change(it.payment, it.at, |row| row.status = PaymentStatus::Expired),
             PaymentStatus::Paid => return Err(Refusal::NotPayable),
-            // A card being charged decides over the payment; one that came too late has decided.
+            // If a card is being charged, the charge decides about the payment; if the card paid too late, it
+            // has decided.
             _ => {}
         }
         let released = it.tickets.iter().map(|ticket| (it.user, *ticket, Release::Expired));
@@ -316,7 +318,8 @@ impl BatchState {
         self.check_key(it.key.as_ref())?;
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        // The time names the charge: a second one of the same payment has another, however fast it comes.
+        // `updated_at` identifies the charge: a second charge of the same payment has another time, even in
+        // the same millisecond.
         let again = row.method == Some(Method::Card);
         let at = if again { it.at.max(row.updated_at + SignedDuration::from_millis(1)) } else { it.at };
         self.change(it.payment, at, |row| {
@@ -368,8 +371,8 @@ impl BatchState {
     }
 
     fn end_deposit(&mut self, it: &EndDeposit) -> Result<Outcome, Refusal> {
-        // "Processing" settles nothing; what settles it may have been written before, and then it is answered
-        // as it stands.
+        // "Processing" settles nothing. The record that settles the deposit may have been written before it;
+        // then the payment is answered as it is.
         let row = match it.charge {
             Charge::Processing => self.payments.get(&it.payment).cloned().ok_or(Refusal::Rejected)?,
             _ => self.payment(it.payment, PaymentStatus::Processing)?,
@@ -401,7 +404,7 @@ impl BatchState {
             at: it.at,
         })?;
 
-        // Set aside: from here on nothing may refuse it.
+        // The amount is held: nothing may refuse the record below this line.
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Withdrawal, it.amount, it.at));
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
@@ -437,13 +440,13 @@ impl BatchState {
         } else if row.status != status {
             return Err(Refusal::Ended(row.status));
         }
-        // Without a key too, an admin's word said again is the same word.
+        // Without an Idempotency-Key, too, a repeated decision gets the same answer.
         let payment = self.view(it.payment, Vec::new());
         self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
         Ok(Outcome::Payment(payment))
     }
 
-    /// Refuses a key that was used before: with its earlier success, or for another request.
+    /// Refuses a key that was used before: with the stored answer, or because it came with another request.
     fn check_key(&self, key: Option<&Key>) -> Result<(), Refusal> {
         let Some(key) = key else { return Ok(()) };
         match self.keys.get(&key.id) {
@@ -458,7 +461,7 @@ impl BatchState {
         if sales.epoch == fence.epoch { Ok(()) } else { Err(Refusal::StaleEpoch) }
     }
 
-    /// The payment, if it is of this status.
+    /// The payment's row, if it has this status.
     fn payment(&self, id: PaymentId, status: PaymentStatus) -> Result<PaymentRow, Refusal> {
         let row = self.payments.get(&id).ok_or(Refusal::Rejected)?;
         if row.status == status { Ok(row.clone()) } else { Err(Refusal::NotPayable) }
@@ -484,7 +487,7 @@ impl BatchState {
         })
     }
 
-    /// Moves what a card paid into the wallet.
+    /// Moves the amount that a card paid into the wallet.
     fn credit_card(
         &mut self,
         user: UserId,
@@ -504,7 +507,8 @@ impl BatchState {
         })
     }
 
-    /// The next `count` numbers of a draw whose fence was checked; returns the first.
+    /// Assigns the next `count` numbers of a draw and returns the first. `check_fence` must have found the
+    /// draw.
     fn number(&mut self, draw: DrawId, count: i64) -> i64 {
         let sales = self.draws.get_mut(&draw).expect("check_fence found the draw");
         let first = sales.sold + 1;
@@ -512,13 +516,13 @@ impl BatchState {
         first
     }
 
-    /// A new payment whose end will be decided later, by a record of another batch or of this one.
+    /// Adds a new payment; a later record, of this batch or another, decides how it ends.
     fn begin(&mut self, id: PaymentId, row: PaymentRow) {
         self.payments.insert(id, row.clone());
         self.changes.new_payments.insert(id, row);
     }
 
-    /// A reservation's money is in: its tickets get their numbers.
+    /// Marks a reservation as paid and gives its tickets their numbers.
     fn settle_purchase(
         &mut self,
         id: PaymentId,
@@ -539,11 +543,11 @@ impl BatchState {
         self.view(id, tickets.to_vec())
     }
 
-    /// Changes a payment that was found, here and in the rows to write.
+    /// Changes a loaded payment, here and in the rows to be written.
     fn change(&mut self, id: PaymentId, at: Timestamp, change: impl FnOnce(&mut PaymentRow)) {
         let row = self.payments.get_mut(&id).expect("the caller found the payment");
         change(row);
-        // Never back, whatever the clock does: it tells the charges of a payment apart.
+        // The time never goes back, even if the clock does: it distinguishes the charges of a payment.
         row.updated_at = row.updated_at.max(at);
         match self.changes.new_payments.get_mut(&id) {
             Some(new) => *new = row.clone(),
@@ -551,7 +555,7 @@ impl BatchState {
         }
     }
 
-    /// Keeps a success under its key, for this batch's later records too.
+    /// Stores a successful answer under its key, for later records of this batch too.
     fn keep(
         &mut self,
         key: Option<&Key>,
@@ -566,7 +570,7 @@ impl BatchState {
         self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, first: true, at });
     }
 
-    /// Keeps the end of a charge under its key: it has ended, whatever stands there.
+    /// Stores the end of a charge under its key; it replaces what may be stored there.
     fn keep_end(&mut self, key: Option<&Key>, status: i16, payment: &Payment, at: Timestamp) {
         self.keep(key, status, payment.id, Some(payment.clone()), at);
         if key.is_some()
@@ -576,7 +580,7 @@ impl BatchState {
         }
     }
 
-    /// A payment that was found, as its payer sees it.
+    /// A loaded payment as the API shows it.
     fn view(&self, id: PaymentId, ticket_ids: Vec<TicketId>) -> Payment {
         let row = &self.payments[&id];
         Payment {

@@ -1,8 +1,8 @@
 //! The game: a pick of k distinct numbers out of 1..=n, and how picks match.
 //!
-//! Knows combinations, how many there are, and how to choose among them without favour. Knows
-//! nothing of tickets, owners, prizes or draws, and has no entropy of its own: that is an
-//! argument.
+//! This file knows combinations: how many there are, how to number them, and how to choose among them with
+//! equal chances. It knows nothing of tickets, owners, prizes or draws. It has no source of randomness: the
+//! random number generator is an argument.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -38,7 +38,7 @@ pub enum GameError {
     PickSize { pick: u8, of: u8 },
 }
 
-/// Why numbers are no pick of the game. The messages are for the person who chose them.
+/// Why numbers are not a pick of the game. The messages are for the person who chose the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickError {
     #[error("choose exactly {wanted} numbers, not {given}")]
@@ -85,8 +85,8 @@ impl Game {
         binomial(self.of, self.pick)
     }
 
-    /// How many picks match the winning one in exactly so many numbers: C(k, m) · C(n-k, k-m),
-    /// the hypergeometric count. Zero for what cannot happen.
+    /// How many picks match the winning pick in exactly this many numbers: C(k, m) · C(n-k, k-m), the
+    /// hypergeometric count. Zero if no pick can.
     pub fn ways(&self, matches: u8) -> u64 {
         let Some(missed) = self.pick.checked_sub(matches) else {
             return 0;
@@ -95,14 +95,14 @@ impl Game {
         binomial(self.pick, matches) * binomial(self.of - self.pick, missed)
     }
 
-    /// The N of "1 in N": a probability and no money, hence a float. Infinite if no pick can
-    /// match so many.
+    /// The N of "1 in N": a probability and not money, hence a float. Infinite if no pick can match this
+    /// many.
     pub fn odds(&self, matches: u8) -> f64 {
         self.combinations() as f64 / self.ways(matches) as f64
     }
 
-    /// Parses chosen numbers, in any order. Of several mistakes the count is told first, then
-    /// the first number that is wrong.
+    /// Parses chosen numbers, in any order. A wrong count is reported first, otherwise the first wrong
+    /// number.
     pub fn pick(&self, numbers: &[i64]) -> Result<Pick, PickError> {
         if numbers.len() != usize::from(self.pick) {
             return Err(PickError::WrongCount { wanted: self.pick, given: numbers.len() });
@@ -121,7 +121,7 @@ impl Game {
         Ok(Pick(mask))
     }
 
-    /// Parses a mask as [`Pick::mask`] gave it, from the database.
+    /// Parses a mask that [`Pick::mask`] made and the database stored.
     pub fn pick_from_mask(&self, mask: i64) -> Result<Pick, PickError> {
         let pick = Pick(mask.cast_unsigned());
         if pick.size() != self.pick {
@@ -134,12 +134,11 @@ impl Game {
         }
     }
 
-    /// The pick at a place from 0 to `combinations() - 1`, in the order of masks: every place
-    /// has one pick and every pick one place (the combinatorial number system; Knuth, TAOCP
-    /// 7.2.1.3).
+    /// The pick with an index from 0 to `combinations() - 1`, in the order of masks: every index has one pick
+    /// and every pick one index (the combinatorial number system; Knuth, TAOCP 7.2.1.3).
     ///
     /// # Panics
-    /// If the place is `combinations()` or more.
+    /// If the index is `combinations()` or more.
     pub fn unrank(&self, index: u64) -> Pick {
         assert!(index < self.combinations(), "{self} has no combination {index}");
         let (mut mask, mut rest, mut bit) = (0_u64, index, self.of);
@@ -156,16 +155,15 @@ impl Game {
         Pick(mask)
     }
 
-    /// A pick, every one of them exactly as likely as any other.
+    /// A random pick; all picks have exactly the same chance.
     pub fn random_pick(&self, rng: &mut (impl Rng + ?Sized)) -> Pick {
         self.unrank(uniform_below(rng, self.combinations()))
     }
 
     /// `count` different picks, none of them in `held`, uniformly random and in random order.
     ///
-    /// `held` are picks of this game. The expected time is in proportion to `held` and `count`,
-    /// the memory to `count`, also when everything that is left is asked for; the caller bounds
-    /// `count`.
+    /// `held` are picks of this game. The expected time grows in proportion to `held` and `count`, the memory
+    /// in proportion to `count`, also if the call asks for all that is left. The caller limits `count`.
     ///
     /// # Errors
     /// [`TooFewLeft`], before anything is allocated.
@@ -180,10 +178,10 @@ impl Game {
         if wanted > left {
             return Err(TooFewLeft { left });
         }
-        // While half of what is left stays, a try hits with a chance of left / 2 in
-        // combinations(), so all tries together are expected to be below held + 2 · count.
-        // Beyond that the last ones become rare, and walking over everything costs no more:
-        // combinations() is held + left, and left is then below 2 · count.
+        // If at least half of the free picks stay free, a try succeeds with a chance of at least (left / 2) /
+        // combinations(), so the expected number of all tries is below held + 2 · count. If fewer stay free,
+        // the last free picks are found too rarely, and listing all picks costs no more: combinations() is
+        // held + left, and left is then below 2 · count.
         if wanted <= left / 2 {
             Ok(self.picks_by_trying(count, held, rng))
         } else {
@@ -206,11 +204,11 @@ impl Game {
     fn picks_by_listing(&self, count: usize, held: &HashSet<Pick>, rng: &mut (impl Rng + ?Sized)) -> Vec<Pick> {
         let everything = (0..self.combinations()).map(|index| self.unrank(index));
         let mut picks: Vec<Pick> = everything.filter(|pick| !held.contains(pick)).collect();
-        // Fisher and Yates, as far as needed. Not rand's `shuffle`, for the reason given at
-        // `uniform_below`.
-        for place in 0..count {
-            let rest = (picks.len() - place) as u64;
-            picks.swap(place, place + uniform_below(rng, rest) as usize);
+        // A Fisher-Yates shuffle of the first `count` elements. Not rand's `shuffle`: its ranges are biased,
+        // see `uniform_below`.
+        for index in 0..count {
+            let rest = (picks.len() - index) as u64;
+            picks.swap(index, index + uniform_below(rng, rest) as usize);
         }
         picks.truncate(count);
         picks
@@ -223,18 +221,17 @@ impl fmt::Display for Game {
     }
 }
 
-/// A combination, as one mask: number i is bit i-1, so matching is an AND and a popcount. Only
-/// a [`Game`] makes one. The order is that of the masks; JSON is the ascending numbers.
+/// A combination as one mask: number i is bit i-1, so that matching is an AND and a popcount. Only a [`Game`]
+/// makes one. Picks are ordered by their masks; in JSON a pick is the list of its numbers, ascending.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pick(u64);
 
 impl Pick {
-    /// The mask as a `bigint` of the database; with the number 64 it is negative.
+    /// The mask as the `bigint` that the database stores; it is negative if the pick has the number 64.
     pub const fn mask(self) -> i64 {
         self.0.cast_signed()
     }
 
-    /// The numbers, ascending.
     pub fn numbers(self) -> impl Iterator<Item = u8> {
         (1..=Game::MAX_NUMBERS).filter(move |number| self.0 >> (number - 1) & 1 == 1)
     }
@@ -261,11 +258,12 @@ impl Serialize for Pick {
     }
 }
 
-/// A number from 0 to `bound - 1`, every one exactly as likely as any other.
+/// A random number from 0 to `bound - 1`; all numbers have exactly the same chance.
 ///
-/// Takes as many bits as the bound needs and asks again while they are too high: below two
-/// tries on average. A modulo would favour the low numbers, and rand's own ranges are biased
-/// by a hair unless its feature `unbiased` is on, which no test of ours could see go missing.
+/// It takes as many random bits as the bound needs, and takes them again if the number is too high: fewer
+/// than two tries on average. A modulo would favour the low numbers. The ranges of rand have a very small
+/// bias unless its feature `unbiased` is on, and no test of ours could notice if that feature were switched
+/// off.
 ///
 /// # Panics
 /// If the bound is zero.
@@ -312,7 +310,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{SeedableRng, TryRng};
 
-    /// Gives the words it was given, so that a test sees which were taken.
+    /// A random number generator that returns the given words, so that a test sees which were used.
     struct Words<'a>(&'a [u64]);
 
     impl TryRng for Words<'_> {
@@ -349,7 +347,7 @@ mod tests {
         (0..game.combinations()).map(|index| game.unrank(index)).collect()
     }
 
-    /// The place of a pick, by the definition: the i-th smallest number c adds C(c - 1, i).
+    /// The index of a pick, by the definition: the i-th smallest number c adds C(c - 1, i).
     fn rank(pick: Pick) -> u64 {
         pick.numbers().zip(1..).map(|(number, size)| binomial(number - 1, size)).sum()
     }
@@ -376,7 +374,7 @@ mod tests {
         let ways: Vec<u64> = (0..=6).map(|matches| game(5, 36).ways(matches)).collect();
         assert_eq!(ways, [169_911, 157_325, 44_950, 4_650, 155, 1, 0]);
         assert!((game(5, 36).odds(2) - 8.387).abs() < 0.001);
-        assert_eq!(game(5, 6).odds(3), f64::INFINITY); // two picks share four numbers at least
+        assert_eq!(game(5, 6).odds(3), f64::INFINITY); // two picks have at least four numbers in common
     }
 
     #[test]
@@ -416,7 +414,7 @@ mod tests {
 
     #[test]
     fn candidates_that_are_too_high_are_asked_for_again() {
-        let mut words = Words(&[7, 6, 5, 0b1011, 4]); // of each word three bits are taken
+        let mut words = Words(&[7, 6, 5, 0b1011, 4]); // three bits of each word are used
         assert_eq!(uniform_below(&mut words, 5), 3);
         assert_eq!(uniform_below(&mut words, 5), 4);
         assert_eq!(uniform_below(&mut Words(&[3, 2]), 1), 0);
@@ -443,8 +441,8 @@ mod tests {
             for number in part.iter().flat_map(|pick| pick.numbers()) {
                 counts[usize::from(number) - 1] += 1;
             }
-            // 44 degrees of freedom; numbers of one pick exclude each other, which only lowers
-            // the statistic. A missing number alone would add its whole expectation.
+            // 44 degrees of freedom; the numbers of one pick exclude each other, which only lowers the
+            // statistic. A number that never appears would add its whole expectation.
             assert!(chi_squared(&counts) < 100.0, "{counts:?}");
         }
     }

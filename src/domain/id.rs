@@ -1,5 +1,5 @@
-//! The ids of the house, one type each, so that a ticket's can never stand where a payment's belongs.
-//! Knows nothing of how they are made: integers come from the database, UUIDs from [`crate::clock`].
+//! The ids, one type for each kind, so that the compiler refuses a ticket's id where a payment's id belongs.
+//! This file does not make ids: the database makes the integers and [`crate::clock`] the UUIDs.
 
 use std::fmt;
 
@@ -27,13 +27,13 @@ ids! {
     UserId(i64);
     /// One draw of one lottery.
     DrawId(i64);
-    /// A log-in: the family of its refresh tokens.
+    /// One log-in; all refresh tokens of that log-in have this id.
     SessionId(Uuid);
     /// A ticket that somebody ordered. UUIDv7.
     TicketId(Uuid);
-    /// A ticket made in advance. Its sale makes a [`TicketId`] of its own. UUIDv7.
+    /// A ticket made in advance, for the pool. When it is sold, it gets a [`TicketId`] as well. UUIDv7.
     PoolTicketId(Uuid);
-    /// A payment. UUIDv7; the tickets it pays for have the ids that follow.
+    /// A payment. UUIDv7; the tickets that it pays for have the UUIDs that follow it.
     PaymentId(Uuid);
 }
 

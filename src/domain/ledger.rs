@@ -1,8 +1,9 @@
-//! The double-entry ledger: balances move only by transfers from one account to another, so they sum to
-//! zero for ever. Knows no tickets and no database; it works on the accounts it was given.
+//! The double-entry ledger: a balance changes only by a transfer from one account to another, so all balances
+//! always sum to zero. This file knows no tickets and no database; it works on the accounts that the caller
+//! loaded.
 //!
-//! A balance is credits less debits. Money that a player brings in leaves the clearing account below
-//! zero by as much: that is what the payment provider owes us.
+//! A balance is credits minus debits. When a player pays money in, the clearing account goes below zero by
+//! the same amount: that is what the payment provider owes the operator.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,24 +13,25 @@ use uuid::Uuid;
 use super::id::{DrawId, UserId};
 use super::money::Money;
 
-/// An account's id: its owner and its kind in one number, `owner * 8 + kind`, as the schema checks.
+/// An account's id: its owner and its kind in one number, `owner * 8 + kind`. A constraint of the schema
+/// checks it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AccountId(pub i64);
 
 impl AccountId {
-    /// What the payment provider owes us; below zero by all that came in.
+    /// What the payment provider owes the operator: the balance is below zero by all the money that came in.
     pub const CLEARING: AccountId = AccountId(0);
-    /// The operator's guarantee for fixed prizes; may be below zero.
+    /// The operator's reserve, which guarantees the fixed prizes; may be below zero.
     pub const RESERVE: AccountId = AccountId(8);
-    /// What the operator earned.
+    /// What the operator has earned.
     pub const REVENUE: AccountId = AccountId(16);
 
-    /// A player's money.
+    /// A player's wallet.
     pub fn wallet(user: UserId) -> AccountId {
         AccountId(user.0 * 8 + 1)
     }
 
-    /// A player's money that is on its way out: taken from the wallet, and not yet paid out.
+    /// The money of a player's open withdrawals: taken from the wallet and not yet paid out.
     pub fn held(user: UserId) -> AccountId {
         AccountId(user.0 * 8 + 2)
     }
@@ -39,17 +41,17 @@ impl AccountId {
         AccountId(draw.0 * 8 + 3)
     }
 
-    /// What a lottery's last draw left for its next; `seq` is the lottery's in the database.
+    /// What a lottery's last draw left for its next one; `seq` is the lottery's number in the database.
     pub fn jackpot(seq: i64) -> AccountId {
         AccountId(seq * 8 + 4)
     }
 
-    /// Whose wallet this is, if it is one.
+    /// The owner, if this account is a wallet.
     pub fn wallet_owner(self) -> Option<UserId> {
         (self.0 % 8 == 1).then_some(UserId(self.0 / 8))
     }
 
-    /// Only what others owe the house, or the house guarantees, may go below zero.
+    /// Only the provider's debt and the operator's guarantee may go below zero.
     fn may_be_negative(self) -> bool {
         self == AccountId::CLEARING || self == AccountId::RESERVE
     }
@@ -86,7 +88,7 @@ impl TransferKind {
     }
 }
 
-/// An amount to move. `reference` is the payment, or the ticket of a prize.
+/// An amount to move. `reference` is the payment, or the ticket of a prize, if there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transfer {
     pub debit: AccountId,
@@ -97,14 +99,14 @@ pub struct Transfer {
     pub at: Timestamp,
 }
 
-/// A transfer that was made, and what it left in the wallet it touched, if any.
+/// A transfer that was made, and the balance it left in the wallet it changed, if it changed one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Posting {
     pub transfer: Transfer,
     pub wallet: Option<(UserId, Money)>,
 }
 
-/// Why an amount did not move. Nothing changed.
+/// Why the ledger refused a transfer. Nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("the account holds less than that")]
@@ -117,27 +119,27 @@ pub enum LedgerError {
     Overflow,
 }
 
-/// A few accounts, loaded for one transaction, and the transfers made between them.
+/// A few accounts, loaded for one transaction, and the transfers between them.
 #[derive(Default, Debug)]
 pub struct Ledger {
     balances: HashMap<AccountId, Money>,
     made: Vec<Posting>,
-    /// Those that held too little for a transfer.
+    /// The accounts whose balance was too low for a transfer.
     short: BTreeSet<AccountId>,
 }
 
 impl Ledger {
-    /// The accounts with their balances as the transaction found and locked them.
+    /// The accounts with the balances that the transaction read and locked.
     pub fn new(balances: impl IntoIterator<Item = (AccountId, Money)>) -> Ledger {
         Ledger { balances: balances.into_iter().collect(), ..Ledger::default() }
     }
 
-    /// The balance as of the last transfer made here.
+    /// The balance after the transfers made so far.
     pub fn balance(&self, account: AccountId) -> Option<Money> {
         self.balances.get(&account).copied()
     }
 
-    /// Moves the amount, or changes nothing and says why.
+    /// Moves the amount; or changes nothing and returns the reason.
     pub fn transfer(&mut self, transfer: Transfer) -> Result<(), LedgerError> {
         let Transfer { debit, credit, amount, .. } = transfer;
         if debit == credit || amount <= Money::ZERO {
@@ -174,8 +176,8 @@ impl Ledger {
         self.balances_of(self.moved().collect())
     }
 
-    /// Those, and the ones that were too low for a transfer: a refusal rests on a balance as much as a
-    /// transfer does.
+    /// The changed balances and those that were too low for a transfer: a refusal depends on a balance just
+    /// as a transfer does.
     pub fn relied_on(&self) -> Vec<(AccountId, Money)> {
         self.balances_of(self.moved().chain(self.short.iter().copied()).collect())
     }

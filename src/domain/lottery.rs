@@ -1,4 +1,5 @@
-//! A lottery's rules: what is picked, what a ticket costs and what it may win. Knows no draws.
+//! A lottery's rules: how many numbers are picked, what a ticket costs and what it may win; and the states of
+//! a draw. This file knows no single draw.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,26 +9,26 @@ use super::id::LotteryId;
 use super::money::{Money, Share};
 use super::prize::PrizeTable;
 
-/// The rules of a lottery, as configured, or as copied onto a draw when it was made.
+/// The rules of a lottery: as configured, or as copied onto a draw when the draw was created.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
     pub lottery: LotteryId,
     pub game: Game,
-    /// Of one ticket.
+    /// The price of one ticket.
     pub price: Money,
     /// How much of the sales becomes the prize fund.
     pub fund_share: Share,
     pub prizes: PrizeTable,
 }
 
-/// A lottery that draws can be made of.
+/// A configured lottery; draws are created from it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lottery {
     pub name: String,
     pub rules: Rules,
 }
 
-/// A draw's status. The order is the order of its life.
+/// A draw's status. The variants are in the order in which a draw goes through them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DrawStatus {
@@ -69,7 +70,7 @@ impl DrawStatus {
         DrawStatus::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Nothing happens any more: such a draw has no actor.
+    /// Whether nothing can happen to the draw any more: such a draw has no actor.
     pub fn is_over(self) -> bool {
         matches!(self, DrawStatus::Completed | DrawStatus::Cancelled)
     }

@@ -1,5 +1,5 @@
-//! Floor 0: what a lottery is, and nothing else. No async, no SQL, no clock, no randomness of its own:
-//! the time and the entropy come in as arguments, so that every decision can be replayed.
+//! The bottom layer: the rules of a lottery. It has no async, no SQL, no clock and no source of randomness:
+//! the time and the entropy are arguments, so that every decision can be replayed.
 
 pub mod audit;
 pub mod batch_state;

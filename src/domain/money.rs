@@ -1,8 +1,8 @@
 //! Money, shares of it, and the currency's code.
 //!
-//! Knows integers of minor units (kopecks, cents) and how to take a share of them without a
-//! float. Knows nothing of accounts, of how many minor units make a major one, or of exchange:
-//! the service has one currency, and its code only travels beside the amounts.
+//! This file knows integers of minor units (kopecks, cents) and how to take a share of them without a float.
+//! It knows nothing of accounts, of how many minor units make a major unit, or of exchange rates: the service
+//! has one currency, and the currency's code is only shown beside the amounts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +10,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// An amount in minor units. May be negative: some accounts and signed entries are.
+/// An amount in minor units. May be negative: some balances and signed entries are.
 ///
-/// There are no `+` and `-`: every sum says what happens when it does not fit.
+/// There are no `+` and `-` operators: every sum must handle overflow.
 ///
 /// ```
 /// use lottery::domain::money::Money;
@@ -48,18 +48,18 @@ impl Money {
         self.0.checked_sub(other.0).map(Money)
     }
 
-    /// So many times this amount: a price and a count of tickets.
+    /// This amount times a count, such as a price times a number of tickets.
     pub fn checked_mul(self, count: u64) -> Option<Money> {
         // 63 bits by 64 bits always fit in an i128.
         Money::from_wide(i128::from(self.0) * i128::from(count))
     }
 
-    /// The sum of all of them, or `None` if it, or a part of it on the way, does not fit.
+    /// The sum, or `None` if it or a partial sum does not fit.
     pub fn checked_sum(amounts: impl IntoIterator<Item = Money>) -> Option<Money> {
         amounts.into_iter().try_fold(Money::ZERO, Money::checked_add)
     }
 
-    /// Back from a wide intermediate result, if it fits.
+    /// Converts a wide intermediate result back, if it fits.
     pub(super) fn from_wide(minor: i128) -> Option<Money> {
         i64::try_from(minor).ok().map(Money)
     }
@@ -107,10 +107,10 @@ impl Share {
         self.0
     }
 
-    /// This share of an amount that is zero or more, rounded down. It never fails: a part is
-    /// never larger than its whole.
+    /// This share of an amount, rounded down. It never fails: a part is never larger than its whole.
     ///
-    /// Shares are taken only of takings and funds. A negative amount has no share here: zero.
+    /// Shares are taken only of sales and funds, which are never negative. The share of a negative amount is
+    /// zero.
     pub fn of(self, amount: Money) -> Money {
         let whole = i128::from(amount.0.max(0));
         let part = whole * i128::from(self.0) / i128::from(Share::WHOLE);
@@ -132,8 +132,8 @@ impl From<Share> for u16 {
     }
 }
 
-/// The code of a currency as in ISO 4217: three upper-case ASCII letters. Whether the code is
-/// assigned to a currency is not looked up.
+/// The code of a currency as in ISO 4217: three upper-case ASCII letters. Whether ISO 4217 assigns this code
+/// is not checked.
 ///
 /// ```
 /// use lottery::domain::money::Currency;

@@ -1,4 +1,4 @@
-//! A payment as its payer sees it. Knows no provider and no ledger.
+//! A payment as the user who makes it sees it. This file knows no payment provider and no ledger.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub enum PaymentKind {
     Withdrawal,
 }
 
-/// How far a payment has come.
+/// A payment's status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
@@ -88,7 +88,7 @@ impl Method {
     }
 }
 
-/// A payment, field by field as the contract gives it.
+/// A payment, with the fields that the API returns.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",

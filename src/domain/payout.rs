@@ -1,11 +1,13 @@
-//! Paying many at once: the prizes of a settled draw, the refunds of a cancelled one. Says in which order
-//! the credits go, how they are cut into steps, what a step moves, and what it leaves behind to go on from.
-//! Knows neither where they come from nor how they are written.
+//! Paying many users: the prizes of a settled draw, or the refunds of a cancelled one. This file decides in
+//! which order the credits are paid, how they are divided into steps, what a step transfers, and what
+//! progress is stored so that the payout can continue after a restart. It does not load the credits and does
+//! not write them.
 //!
-//! **The order.** The tickets are taken by their numbers, in windows of bounded size; within a window the
-//! credits go by their owners. So a player with many of them is paid in one go, and neighbours in the order
-//! are neighbours in the ledger's index: measured over 10 million tickets, a quarter of the time that the
-//! order of the numbers takes. The window's end and the last one paid are stored with every step.
+//! **The order.** The tickets are taken by their numbers, in windows of limited size; within a window the
+//! credits are sorted by owner. So all credits of a player in the window are paid together, and credits that
+//! follow one another are next to each other in the ledger's index: measured over 10 million tickets, this
+//! takes a quarter of the time that paying in the order of the ticket numbers takes. Each step stores the
+//! window's end and the last credit that it paid.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -31,7 +33,7 @@ impl Payout {
         }
     }
 
-    /// What a draw is when all is paid.
+    /// The draw's status when everything is paid.
     pub fn ends_as(self) -> DrawStatus {
         match self {
             Payout::Prizes => DrawStatus::Completed,
@@ -40,11 +42,11 @@ impl Payout {
     }
 }
 
-/// What somebody gets: a ticket's prize, or the refund of a payment.
+/// What one user receives: a ticket's prize, or the refund of a payment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Credit {
     pub user: UserId,
-    /// The ticket or the payment, as the transfer names it.
+    /// The ticket or the payment; the transfer has the same reference.
     pub reference: Uuid,
     pub amount: Money,
 }
@@ -55,12 +57,12 @@ impl Credit {
     }
 }
 
-/// How far a draw's credits are paid.
+/// How much of a draw's payout is done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// All that tickets up to this number give rise to.
+    /// All credits that belong to tickets up to this number are paid.
     pub done: i64,
-    /// And a part of the window behind it.
+    /// And this part of the next window.
     pub window: Option<Part>,
 }
 
@@ -75,13 +77,13 @@ pub struct Part {
 }
 
 impl Progress {
-    /// Whether this credit of the window under way was paid before.
+    /// Whether this credit of the current window is already paid.
     pub fn includes(&self, credit: &Credit) -> bool {
         self.window.is_some_and(|part| credit.key() <= (part.user, part.reference))
     }
 }
 
-/// Why credits make no window.
+/// Why the credits cannot form a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WindowError {
     #[error("an amount does not fit")]
@@ -90,13 +92,13 @@ pub enum WindowError {
     Duplicate(Uuid),
 }
 
-/// The credits of a window that are still to be paid, in their order.
+/// The credits of a window that are not paid yet, in the order of payment.
 #[derive(Debug)]
 pub struct Window {
     credits: Vec<Credit>,
-    /// So many of them were handed out.
+    /// How many of them `take` has returned.
     taken: usize,
-    /// The tickets it covers: those after the first number, up to the second.
+    /// The tickets of the window: from the one after the first number up to the second number.
     tickets: (i64, i64),
 }
 
@@ -104,7 +106,7 @@ impl Window {
     /// A window of prizes: one credit for each ticket.
     ///
     /// # Errors
-    /// [`WindowError::Duplicate`] if a ticket stands here more than once.
+    /// [`WindowError::Duplicate`] if two credits are for the same ticket.
     pub fn of_prizes(mut credits: Vec<Credit>, tickets: (i64, i64)) -> Result<Window, WindowError> {
         credits.sort_unstable_by_key(Credit::key);
         match credits.array_windows().find(|[one, next]| one.key() == next.key()) {
@@ -113,10 +115,11 @@ impl Window {
         }
     }
 
-    /// A window of refunds: from one credit for each ticket, one for each payment.
+    /// A window of refunds: the caller gives one credit for each ticket, and the window has one for each
+    /// payment.
     ///
     /// # Errors
-    /// [`WindowError::Overflow`] if a sum is beyond 64 bits.
+    /// [`WindowError::Overflow`] if a sum does not fit into 64 bits.
     pub fn of_refunds(mut credits: Vec<Credit>, tickets: (i64, i64)) -> Result<Window, WindowError> {
         credits.sort_unstable_by_key(Credit::key);
         let mut fits = true;
@@ -132,7 +135,7 @@ impl Window {
         if fits { Ok(Window { credits, taken: 0, tickets }) } else { Err(WindowError::Overflow) }
     }
 
-    /// The next credits, at most so many, and how far all are paid with them.
+    /// The next credits, at most `limit`, and the progress once these are paid.
     pub fn take(&mut self, limit: usize) -> (&[Credit], Progress) {
         let from = self.taken;
         self.taken = self.credits.len().min(from + limit);
@@ -148,22 +151,22 @@ impl Window {
     }
 }
 
-/// A step: the next credits of a draw. With the last of all, the draw is over.
+/// One step of a payout: the next credits of a draw. The step with the last credit ends the draw.
 #[derive(Debug)]
 pub struct PayStep {
     pub fence: Fence,
     pub payout: Payout,
     pub credits: Vec<Credit>,
-    /// How far all was paid before, and is with these.
+    /// The progress before this step and after it.
     pub before: Progress,
     pub after: Progress,
     pub at: Timestamp,
 }
 
-/// Why a step of a payout is not taken: a bug, and nothing is written.
+/// Why a step of a payout is refused. This is a bug; nothing is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PayStepError {
-    #[error("the payout of draw {0} is not where it was left")]
+    #[error("the payout of draw {0} has another progress than this step expects")]
     WrongProgress(DrawId),
     #[error("the escrow of draw {0} is not empty when all is paid")]
     NotEmpty(DrawId),
@@ -172,7 +175,7 @@ pub enum PayStepError {
 }
 
 impl PayStep {
-    /// The draw's escrow and everybody's wallet, each once and in order.
+    /// The draw's escrow and the wallets of all credited users, sorted and without duplicates.
     pub fn accounts(&self) -> Vec<AccountId> {
         let wallets = self.credits.iter().map(|credit| AccountId::wallet(credit.user));
         let mut accounts: Vec<AccountId> = wallets.chain([AccountId::escrow(self.fence.draw)]).collect();
@@ -181,11 +184,11 @@ impl PayStep {
         accounts
     }
 
-    /// Moves the credits out of the escrow, if the payout stands where the step found it; says whether
-    /// everybody is paid. `tickets` is how many were sold.
+    /// Moves the credits out of the escrow, if the stored progress is the one that the step expects. Returns
+    /// whether everything is paid. `tickets` is the number of paid tickets of the draw.
     ///
     /// # Errors
-    /// [`PayStepError`]; what the ledger made until then must not be written.
+    /// [`PayStepError`]; the caller must not write the transfers that the ledger has made until then.
     pub fn apply(&self, stored: Progress, tickets: i64, ledger: &mut Ledger) -> Result<bool, PayStepError> {
         let draw = self.fence.draw;
         if stored != self.before {
@@ -251,7 +254,7 @@ mod tests {
     }
 
     proptest! {
-        /// As the service does it, stopped at any step and begun anew from what was stored.
+        /// As the service does it, but stopped after any step and continued from the stored progress.
         #[test]
         fn wherever_it_is_interrupted_each_credit_is_paid_once(
             owners in prop::collection::vec(1..6_i64, 0..60), size in 1..40_usize, steps in 1..9_usize,

@@ -1,11 +1,12 @@
-//! The pool: a draw's pre-made tickets that nobody holds. Knows no buyers and no prices.
+//! The pool: a draw's tickets that were made in advance and that nobody holds. This file knows no buyers and
+//! no prices.
 
 use std::collections::BTreeMap;
 
 use super::game::Pick;
 use super::id::PoolTicketId;
 
-/// The free tickets of one draw, in the order they were made.
+/// The free tickets of one draw, in the order in which they were made.
 ///
 /// ```
 /// # use lottery::domain::{game::Game, id::PoolTicketId, pool::Pool};
@@ -23,26 +24,26 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Puts a ticket into the pool: a new one, or one that was given back.
+    /// Puts a ticket into the pool: a new one, or one that was returned.
     ///
     /// # Panics
-    /// If the pool already holds it: then two people would have held it at once.
+    /// If the ticket is already in the pool: two users would have held it at the same time.
     pub fn put(&mut self, id: PoolTicketId, pick: Pick) {
         let before = self.free.insert(id, pick);
         assert!(before.is_none(), "pool ticket {id} was put back while it was free");
     }
 
-    /// Takes this very ticket, if it is free.
+    /// Takes the ticket with this id, if it is free.
     pub fn take(&mut self, id: PoolTicketId) -> Option<Pick> {
         self.free.remove(&id)
     }
 
-    /// Takes any free ticket: the last made, since people who browse look at the first.
+    /// Takes any free ticket: the last made, because users who browse the pool see the first ones.
     pub fn take_any(&mut self) -> Option<(PoolTicketId, Pick)> {
         self.free.pop_last()
     }
 
-    /// How many are free.
+    /// How many tickets are free.
     pub fn len(&self) -> usize {
         self.free.len()
     }

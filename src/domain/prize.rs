@@ -1,8 +1,8 @@
 //! The prize table and the arithmetic of settling a draw.
 //!
-//! Knows which matches pay, and how the takings of a draw become prizes, revenue and rollover,
-//! to the last kopeck. Knows nothing of accounts or of who won: it is told how many, and
-//! whoever calls it moves the money.
+//! This file knows which matches win, and divides the sales of a draw into prizes, revenue and rollover,
+//! exact to the last kopeck. It knows no accounts and no winners: the caller passes the number of winning
+//! tickets and moves the money.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +12,13 @@ use super::money::{Money, Share};
 /// What a tier pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Award {
-    /// This much to every winning ticket, guaranteed.
+    /// This amount to every winning ticket, guaranteed.
     Fixed(Money),
-    /// This share of what the fixed prizes leave of the fund, divided among the winning tickets.
+    /// This share of what is left of the fund after the fixed prizes, divided among the winning tickets.
     Shared(Share),
 }
 
-/// One line of the prize table. In JSON as in the API and the configuration:
+/// One line of the prize table. The API and the configuration use this JSON:
 /// `{"matches": 3, "kind": "fixed", "amount": 100000}` or
 /// `{"matches": 5, "kind": "pool", "share": 6000}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ impl From<Tier> for TierForm {
     }
 }
 
-/// The paying tiers of a game, from the most matches down.
+/// The winning tiers of a game, from the most matches down.
 ///
 /// ```
 /// use lottery::domain::game::Game;
@@ -67,7 +67,7 @@ impl From<Tier> for TierForm {
 ///         Tier { matches: 5, award: Award::Shared(Share::new(10_000)?) },
 ///     ],
 /// )?;
-/// // DrawSales of 100,000, half of them for prizes; one ticket with five matches, three with four.
+/// // Sales of 100,000, half of them for prizes; one ticket with five matches, three with four.
 /// let (sales, half) = (Money::new(100_000), Share::new(5_000)?);
 /// let settlement = table.settle(sales, half, Money::ZERO, &[1, 3])?;
 /// assert_eq!(settlement.tiers[0].prize, Money::new(47_000));
@@ -97,26 +97,26 @@ pub enum PrizeTableError {
     Shares { basis_points: u32 },
 }
 
-/// An amount of a settlement is beyond 64 bits of minor units.
+/// An amount of a settlement does not fit into 64 bits of minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an amount of the settlement is too large for 64 bits")]
 pub struct Overflow;
 
-/// What becomes of the money of a draw:
+/// How the money of a draw is divided:
 /// `sales + jackpot + from_reserve == prizes + rollover + revenue`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// The fund's share of the sales and the jackpot that rolled over.
+    /// The fund's share of the sales, plus the jackpot that rolled over.
     pub prize_fund: Money,
     /// In the order of [`PrizeTable::tiers`].
     pub tiers: Vec<TierResult>,
-    /// All that is paid to tickets: the totals of the tiers.
+    /// All that is paid to tickets: the sum of the tiers' totals.
     pub prizes: Money,
-    /// What the operator adds because the fixed prizes exceed the fund.
+    /// What the operator adds if the fixed prizes exceed the fund.
     pub from_reserve: Money,
-    /// What of the sales is not the fund's: the operator's.
+    /// The operator's part: the sales that do not go into the fund.
     pub revenue: Money,
-    /// What the fund has left, for the jackpot.
+    /// What is left of the fund; it goes to the jackpot.
     pub rollover: Money,
 }
 
@@ -124,10 +124,10 @@ pub struct Settlement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierResult {
     pub matches: u8,
-    /// WinningPick tickets.
+    /// The number of winning tickets.
     pub winners: u64,
-    /// What one winning ticket gets. Of a fixed tier its amount, even if nobody won; of a pool
-    /// tier without a winner zero.
+    /// What one winning ticket gets: for a fixed tier its amount, even if nobody won; for a shared tier
+    /// without a winner zero.
     pub prize: Money,
     pub total: Money,
 }
@@ -155,24 +155,24 @@ impl PrizeTable {
         Ok(PrizeTable { tiers })
     }
 
-    /// The tiers, from the most matches down; each number of matches once, and at least one.
+    /// The tiers, from the most matches down; each number of matches at most once, and at least one tier.
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers
     }
 
-    /// Divides the money of a draw, by the law of the house: fixed prizes are guaranteed and
-    /// paid first, from the fund and then from the operator's reserve. Pool tiers share what is
-    /// left of the fund, never below zero. What does not divide among winners, pool tiers
-    /// without a winner and shares that no tier has roll over.
+    /// Divides the money of a draw. Fixed prizes are guaranteed and paid first, from the fund and then from
+    /// the operator's reserve. Shared tiers divide what is left of the fund, which is never below zero. Three
+    /// parts roll over: the remainder of a division among winners, the shares of tiers without a winner, and
+    /// the part of the fund that no tier shares.
     ///
     /// `winners` are the counts of winning tickets in the order of [`PrizeTable::tiers`].
     ///
     /// # Errors
-    /// [`Overflow`] if the fund, a total or the sum of the prizes is beyond 64 bits.
+    /// [`Overflow`] if the fund, a total or the sum of the prizes does not fit into 64 bits.
     ///
     /// # Panics
-    /// If there is not one count for each tier, or if sales or jackpot are negative, which
-    /// neither a count of tickets nor the jackpot's account can be.
+    /// If there is not one count for each tier, or if sales or jackpot are negative. Neither can be: the
+    /// sales are a number of tickets times a price, and the jackpot's account may not go below zero.
     pub fn settle(
         &self,
         sales: Money,
@@ -207,7 +207,7 @@ impl PrizeTable {
         Ok(settlement)
     }
 
-    /// What the guaranteed prizes cost. It fits: 63 tiers of 2^40 for 2^64 tickets are 2^110.
+    /// The sum of the guaranteed prizes. It fits: 63 tiers of 2^40 for 2^64 tickets are 2^110.
     fn fixed_total(&self, winners: &[u64]) -> i128 {
         let cost = |(tier, &winners): (&Tier, &u64)| match tier.award {
             Award::Fixed(amount) => wide(amount) * i128::from(winners),
@@ -220,8 +220,8 @@ impl PrizeTable {
 impl Tier {
     fn check(&self, game: Game) -> Result<(), PrizeTableError> {
         let matches = self.matches;
-        // A ticket that matches nothing wins nothing; and what no ticket can match (fewer than
-        // four in 5 of 6) is a mistake in the table.
+        // A ticket without a match wins nothing. A tier for a number of matches that no ticket can have
+        // (fewer than four in 5 of 6) is a mistake in the table.
         if matches == 0 || game.ways(matches) == 0 {
             return Err(PrizeTableError::Matches { matches, game });
         }
@@ -241,13 +241,13 @@ impl Tier {
         }
     }
 
-    /// The result, with `left` as what the fixed prizes left of the fund.
+    /// The result of this tier; `left` is what the fixed prizes leave of the fund.
     fn result(&self, left: i128, winners: u64) -> Result<TierResult, Overflow> {
         let prize = match self.award {
             Award::Fixed(amount) => amount,
             Award::Shared(share) => {
                 let prize = wide(share.of(narrow(left)?)).checked_div(i128::from(winners));
-                narrow(prize.unwrap_or(0))? // no winner: nothing to divide by, and no prize
+                narrow(prize.unwrap_or(0))? // no winner, no prize
             }
         };
         let total = prize.checked_mul(winners).ok_or(Overflow)?;
@@ -256,7 +256,7 @@ impl Tier {
 }
 
 impl Settlement {
-    /// No kopeck appears or is lost, and none is taken back.
+    /// The money that comes in equals the money that goes out, and no part is negative.
     fn assert_balanced(&self, sales: Money, jackpot: Money) {
         let taken = wide(sales) + wide(jackpot) + wide(self.from_reserve);
         let given = wide(self.prizes) + wide(self.rollover) + wide(self.revenue);
@@ -266,10 +266,10 @@ impl Settlement {
     }
 }
 
-/// The prize fund: the share of the sales and the jackpot that rolled over.
+/// The prize fund: the share of the sales plus the jackpot that rolled over.
 ///
-/// For showing while on sale. Beyond 64 bits it stays at [`Money::MAX`], where
-/// [`PrizeTable::settle`] would refuse.
+/// It is shown while the draw is on sale. If it does not fit into 64 bits it is [`Money::MAX`], where
+/// [`PrizeTable::settle`] returns an error.
 pub fn fund(sales: Money, share: Share, jackpot: Money) -> Money {
     share.of(sales).checked_add(jackpot).unwrap_or(Money::MAX)
 }
@@ -299,7 +299,7 @@ mod tests {
         PrizeTable::new(Game::new(5, 36).unwrap(), tiers.to_vec())
     }
 
-    /// Half of the sales for prizes.
+    /// A settlement with half of the sales in the fund.
     fn settle(tiers: &[Tier], sales: i64, jackpot: i64, winners: &[u64]) -> Settlement {
         let half = Share::new(5_000).unwrap();
         let table = table(tiers).unwrap();
@@ -346,9 +346,9 @@ mod tests {
     #[test]
     fn settlements_by_hand() {
         let tiers = [pool(5, 7_000), pool(4, 2_000), fixed(3, 100)];
-        // The first: nobody won, everything rolls over. The second: 1,300 are left after the
-        // fixed prizes, hence 910 and 260; 130 have no tier, and 3 × 86 leave 2. The fourth and
-        // fifth: the fixed prizes take the whole fund, and more. The last: winners but no kopecks.
+        // First: nobody won, everything rolls over. Second: the fixed prizes leave 1,300, hence 910 and 260;
+        // 130 belong to no tier, and 3 × 86 leave 2. Fourth and fifth: the fixed prizes take the whole fund,
+        // and more. Last: there are winners, but a share of less than a kopeck each.
         let table = "
             sales jackpot | winners | prize      | fund prizes reserve revenue rollover
             2001  500     | 0  0 0  | 0   0  100 | 1500 0      0       1001    1500

@@ -1,5 +1,6 @@
-//! Records: what a draw has decided and the database is to make true. A record carries all that its
-//! transaction needs, the draw's epoch among it, and is judged once more against the database's state.
+//! Records: what a draw has decided and the persistence actor has to write. A record contains all that its
+//! transaction needs, including the draw's epoch. Before it is written, `batch_state` checks it once more
+//! against the state in the database.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -11,8 +12,8 @@ use super::money::Money;
 use super::payment::{Payment, PaymentStatus};
 use super::ticket::Origin;
 
-/// Whose Idempotency-Key, and which: the first 16 bytes of the SHA-256 of both. Of one length, so that its row
-/// and its place in the index are small.
+/// Identifies an Idempotency-Key of a user: the first 16 bytes of the SHA-256 of the user's id and the key's
+/// text. The fixed length keeps its row and its index entry small.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyId(pub Uuid);
 
@@ -22,13 +23,13 @@ impl KeyId {
     }
 }
 
-/// The first half of a SHA-256: nobody finds two texts with the same one.
+/// The first 16 bytes of a SHA-256. They suffice: nobody can find two texts with the same 16 bytes.
 pub fn short(hash: Sha256) -> Uuid {
     let digest: [u8; 32] = hash.finalize().into();
     Uuid::from_bytes(digest.as_chunks().0[0])
 }
 
-/// A client's Idempotency-Key with the digest of the request it came with.
+/// A client's Idempotency-Key, with the digest of the request that it came with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     pub user: UserId,
@@ -37,7 +38,7 @@ pub struct Key {
     pub request: Uuid,
 }
 
-/// The fencing token: a record of an older epoch than its draw's is refused by the transaction.
+/// The fencing token: the transaction refuses a record whose epoch is older than its draw's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fence {
     pub draw: DrawId,
@@ -53,7 +54,7 @@ pub struct Line {
     pub pool_ticket: Option<PoolTicketId>,
 }
 
-/// Tickets taken by a player: paid from the wallet in the same step, or reserved.
+/// An order of tickets: paid from the wallet in the same record, or reserved.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Order {
     pub fence: Fence,
@@ -62,20 +63,20 @@ pub struct Order {
     pub payment: PaymentId,
     pub price: Money,
     pub lines: Vec<Line>,
-    /// None: paid from the wallet at once.
+    /// `None`: paid from the wallet at once.
     pub reserved_until: Option<Timestamp>,
     pub at: Timestamp,
     pub key: Option<Key>,
 }
 
 impl Order {
-    /// Whether one of its tickets was made in advance.
+    /// Whether one of its tickets is from the pool.
     pub fn takes_from_pool(&self) -> bool {
         self.lines.iter().any(|line| line.pool_ticket.is_some())
     }
 }
 
-/// A reservation paid from the wallet. `tickets` are those not given back.
+/// A reservation is paid from the wallet. `tickets` are those that were not returned.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pay {
     pub fence: Fence,
@@ -86,7 +87,7 @@ pub struct Pay {
     pub key: Option<Key>,
 }
 
-/// One ticket of a reservation given back. With the last one the payment expires.
+/// One ticket of a reservation is returned. With the last one the payment expires.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GiveBack {
     pub fence: Fence,
@@ -97,7 +98,7 @@ pub struct GiveBack {
     pub at: Timestamp,
 }
 
-/// A reservation that ran out. One whose card is being charged stays `processing`.
+/// A reservation has expired. If its card is being charged, its payment stays `processing`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Expire {
     pub fence: Fence,
@@ -107,7 +108,7 @@ pub struct Expire {
     pub at: Timestamp,
 }
 
-/// A card is about to be charged for a reservation: written before the provider is called.
+/// A card is about to be charged for a reservation. This is written before the provider is called.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BeginCharge {
     pub fence: Fence,
@@ -115,42 +116,42 @@ pub struct BeginCharge {
     pub payment: PaymentId,
     pub tickets: Vec<TicketId>,
     pub at: Timestamp,
-    /// Looked up only: it is kept with the charge's end.
+    /// This record only looks the key up; `EndCharge` stores it.
     pub key: Option<Key>,
 }
 
-/// What the provider said.
+/// What the payment provider answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Charge {
     Paid,
     Declined(String),
-    /// The provider will tell later.
+    /// The provider will send the result later.
     Processing,
 }
 
 /// The end of a charge for a reservation.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EndCharge {
-    /// None when the draw holds no ticket for it any more: the money goes to the wallet.
+    /// `None`: the draw holds no tickets for this payment any more, and the money goes to the wallet.
     pub held: Option<HeldTickets>,
     pub user: UserId,
     pub payment: PaymentId,
-    /// Which charge of the payment: when it was last updated as this one began. What is handed on again must
-    /// not end a later one.
+    /// Which charge of the payment this ends: the payment's `updated_at` when that charge began. A result
+    /// that is delivered twice must not end a later charge.
     pub begun: Timestamp,
     pub charge: Charge,
     pub at: Timestamp,
     pub key: Option<Key>,
 }
 
-/// The tickets a draw still holds for a payment.
+/// The tickets that a draw still holds for a payment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HeldTickets {
     pub fence: Fence,
     pub tickets: Vec<TicketId>,
 }
 
-/// A card is about to be charged for the wallet: written before the provider is called.
+/// A card is about to be charged for a deposit. This is written before the provider is called.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BeginDeposit {
     pub user: UserId,
@@ -170,7 +171,7 @@ pub struct EndDeposit {
     pub key: Option<Key>,
 }
 
-/// An amount set aside to leave the wallet, until an admin says whether it may.
+/// A withdrawal begins: the amount leaves the wallet and is held until an admin approves or rejects it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BeginWithdrawal {
     pub user: UserId,
@@ -180,10 +181,10 @@ pub struct BeginWithdrawal {
     pub key: Option<Key>,
 }
 
-/// An admin's word on a withdrawal.
+/// An admin's decision about a withdrawal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WithdrawalDecision {
-    /// It is paid out.
+    /// The amount is paid out.
     Approved,
     /// The money goes back into the wallet.
     Rejected,
@@ -192,17 +193,17 @@ pub enum WithdrawalDecision {
 /// The end of a withdrawal.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EndWithdrawal {
-    /// Whose it is.
+    /// The user who withdraws.
     pub user: UserId,
     pub payment: PaymentId,
     pub verdict: WithdrawalDecision,
-    /// The admin.
+    /// The admin who decided.
     pub by: UserId,
     pub at: Timestamp,
     pub key: Option<Key>,
 }
 
-/// Whatever the batches write.
+/// Everything that the persistence actor writes in batches.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Record {
     Order(Order),
@@ -218,7 +219,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The draw it depends on, and the epoch it was decided in.
+    /// The draw that the record depends on, and the epoch in which the draw decided it.
     pub fn fence(&self) -> Option<Fence> {
         match self {
             Record::Order(it) => Some(it.fence),
@@ -234,7 +235,7 @@ impl Record {
         }
     }
 
-    /// How many tickets were paid for, once it was accepted so.
+    /// How many tickets the record pays for, given that it was accepted with this outcome.
     pub fn sells(&self, accepted: &Outcome) -> usize {
         match (self, accepted) {
             (Record::Order(it), Outcome::Ordered { first_number: Some(_) }) => it.lines.len(),
@@ -248,7 +249,7 @@ impl Record {
         }
     }
 
-    /// The key it is kept under, if its client gave one.
+    /// The Idempotency-Key, if the client gave one.
     pub fn key(&self) -> Option<&Key> {
         match self {
             Record::Order(it) => it.key.as_ref(),
@@ -264,25 +265,25 @@ impl Record {
     }
 }
 
-/// A record that was written.
+/// The result of a record that was written.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
-    /// An order. Paid at once, its tickets bear the numbers from this one on.
+    /// An order. If it was paid at once, its tickets have the numbers from `first_number` on.
     Ordered { first_number: Option<i64> },
-    /// A payment, as it stands now.
+    /// The payment after the record.
     Payment(Payment),
-    /// An expiry or a giving back.
+    /// A reservation expired, or one of its tickets was returned.
     Released,
 }
 
-/// A success that was kept under a key.
+/// A successful answer, stored under an Idempotency-Key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAnswer {
     pub request: Uuid,
-    /// The HTTP status first answered.
+    /// The HTTP status of the first answer.
     pub status: i16,
     pub payment: Option<PaymentId>,
-    /// The body first answered, where it is not rebuilt from the payment.
+    /// The body of the first answer, if it cannot be rebuilt from the payment.
     pub answer: Option<String>,
 }
 
@@ -297,15 +298,15 @@ pub enum Refusal {
     StaleEpoch,
     #[error("the payment is not payable")]
     NotPayable,
-    /// It had its end before, and another one.
+    /// The withdrawal was decided before, in the other way.
     #[error("the withdrawal is {} already", .0.as_str())]
     Ended(PaymentStatus),
     #[error("the wallet holds less than that")]
     InsufficientFunds,
-    /// The database would not take it, though it took its neighbours.
-    #[error("the record is broken")]
+    /// The database refused this record, although it accepted the other records of the batch.
+    #[error("the record cannot be written")]
     Rejected,
-    /// Its deadline passed before a transaction took it up.
-    #[error("not taken up in time")]
+    /// Its deadline passed before a transaction began with it.
+    #[error("no transaction began before the deadline")]
     Overloaded,
 }

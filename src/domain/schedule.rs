@@ -1,5 +1,5 @@
-//! Recurring draws: when a lottery's coming draws take place, by a schedule in a named time zone. Knows no draws
-//! that are there already.
+//! Recurring draws: the times of a lottery's next draws, by a schedule in a named time zone. This file does
+//! not know which draws exist already.
 
 use std::str::FromStr;
 
@@ -31,7 +31,7 @@ pub struct Schedule {
     cut_off: SignedDuration,
 }
 
-/// Why there is no such schedule.
+/// Why a schedule is not valid.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScheduleError {
     #[error("must be like `every day at 20:00`, `every monday at 9:30` or a cron pattern: {0}")]
@@ -43,8 +43,8 @@ pub enum ScheduleError {
 }
 
 impl Schedule {
-    /// `at` is `every day at 20:00`, `every monday at 20:00`, or a cron pattern of five fields. The sale opens so
-    /// long before a draw, and ends its cut-off before it.
+    /// `at` is `every day at 20:00`, `every monday at 20:00`, or a cron pattern of five fields. The sale
+    /// opens `on_sale` before the draw and closes `cut_off` before the draw.
     pub fn new(
         at: &str,
         zone: &str,
@@ -59,8 +59,8 @@ impl Schedule {
         Ok(Schedule { cron, zone, on_sale, cut_off })
     }
 
-    /// The times of the draws whose sale has not ended by now, the nearest first. It never ends, unless the
-    /// pattern or the calendar does.
+    /// The times of the draws whose sale has not closed by `now`, the nearest first. The iterator ends only
+    /// when the pattern has no further dates or the calendar ends.
     pub fn coming(&self, now: Timestamp) -> impl Iterator<Item = Times> {
         let from = (now + self.cut_off).to_zoned(self.zone.clone());
         self.cron.iter_after(from).map(|at| {
@@ -70,7 +70,7 @@ impl Schedule {
     }
 }
 
-/// Words as a cron pattern; what are no words is one already.
+/// Converts words to a cron pattern; any other text is returned unchanged, since it may be a pattern already.
 fn pattern(at: &str) -> String {
     let words: Vec<&str> = at.split_whitespace().collect();
     let ["every", day, "at", time] = words[..] else { return at.to_owned() };
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_day_has_one_draw_also_when_the_clock_is_set() {
-        // New York springs forward on 10 March 2030: its evening is an hour earlier in UTC from then on.
+        // In New York, summer time begins on 10 March 2030: from then on 20:00 is an hour earlier in UTC.
         let spring = draws("every day at 20:00", "America/New_York", "2030-03-09", 3);
         assert_eq!(spring, ["2030-03-10T01:00:00Z", "2030-03-11T00:00:00Z", "2030-03-12T00:00:00Z"]);
-        // And back on 3 November, when 01:30 comes twice.
+        // Summer time ends on 3 November, when 01:30 occurs twice.
         let autumn = draws("every day at 01:30", "America/New_York", "2030-11-02", 3);
         assert_eq!(autumn, ["2030-11-03T05:30:00Z", "2030-11-04T06:30:00Z", "2030-11-05T06:30:00Z"]);
     }

@@ -1,4 +1,4 @@
-//! A ticket as its owner sees it, and where its numbers came from. Knows no draw's state.
+//! A ticket as its owner sees it, and where its numbers came from. This file knows nothing of a draw's state.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -33,7 +33,7 @@ impl Origin {
     }
 }
 
-/// What has become of a ticket. Won, lost and refunded follow from its draw and are never written.
+/// A ticket's status. Won, lost and refunded are never stored: they follow from the state of the draw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TicketStatus {
@@ -73,7 +73,7 @@ impl TicketStatus {
     }
 }
 
-/// A ticket, field by field as the contract gives it.
+/// A ticket, with the fields that the API returns.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "id": "01980000-0000-7000-8000-000000000002", "draw_id": 7, "lottery": "5of36", "number": 1,
@@ -84,7 +84,7 @@ pub struct Ticket {
     pub id: TicketId,
     pub draw_id: DrawId,
     pub lottery: LotteryId,
-    /// Among the draw's paid tickets, from 1 on without a gap; none until paid.
+    /// The number among the draw's paid tickets, from 1 on without a gap; none until the ticket is paid.
     #[schema(required)]
     pub number: Option<i64>,
     #[schema(value_type = Vec<i32>)]
@@ -96,10 +96,10 @@ pub struct Ticket {
     pub price: Money,
     #[schema(required)]
     pub reserved_until: Option<Timestamp>,
-    /// Numbers hit, once the draw's are known and the ticket was paid.
+    /// How many winning numbers a paid ticket has, once the winning numbers are known.
     #[schema(required)]
     pub matches: Option<i16>,
-    /// What it won, once the draw is completed: zero when lost.
+    /// The prize, once the draw is completed: zero if the ticket lost.
     #[schema(required)]
     pub prize: Option<Money>,
     pub created_at: Timestamp,

@@ -1,9 +1,9 @@
-//! Who may do what, and the names people bear. Knows no passwords (see [`crate::auth`]).
+//! Roles, user statuses and the names that users choose. This file knows no passwords (see [`crate::auth`]).
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a person may do.
+/// What a user may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -11,7 +11,7 @@ pub enum Role {
     Admin,
 }
 
-/// Whether a person may do anything at all.
+/// Whether a user may do anything at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
@@ -49,7 +49,7 @@ impl UserStatus {
     }
 }
 
-/// Why a name or an address was not taken; the text is for the person who typed it.
+/// Why a name or an address was refused; the text is for the user who typed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
     #[error("must be 3 to 32 characters of A-Z, a-z, 0-9, `_`, `.` and `-`")]
@@ -60,7 +60,7 @@ pub enum NameError {
     Name,
 }
 
-/// A log-in name: `[A-Za-z0-9_.-]{3,32}`, unique without regard to case.
+/// A log-in name: `[A-Za-z0-9_.-]{3,32}`, unique regardless of case.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Username(String);
 
@@ -79,13 +79,14 @@ impl Username {
     }
 }
 
-/// An email address, checked for its shape alone: only a letter that arrives proves more.
+/// An email address. Only its form is checked: it may belong to nobody, which only a message sent there would
+/// show.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Email(String);
 
 impl Email {
-    /// At most 254 characters (RFC 5321, section 4.5.3.1.3, less the brackets), one `@`, something on
-    /// both sides, a dot in the domain, no white space and no control characters.
+    /// At most 254 characters (RFC 5321, section 4.5.3.1.3, minus the brackets), one `@` with something
+    /// before and after it, a dot in the domain, no white space and no control characters.
     pub fn parse(text: &str) -> Result<Email, NameError> {
         let shaped = text.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
@@ -103,7 +104,7 @@ impl Email {
     }
 }
 
-/// How a person likes to be called.
+/// The name by which a user wants to be addressed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Name(String);
 

@@ -1,7 +1,8 @@
-//! What the writer remembers of the last transactions: balances, what each sale changes of its draw, and
-//! whether keys that were taken for new have turned out to be old. It saves reading them again for every batch.
-//! Nothing rests on its being right: each batch writes only expected what was remembered, and otherwise fails and
-//! reads anew. Knows no SQL; persistence reads what it misses, and compares.
+//! The cache of the batch writer: balances of accounts, the epoch and the number of sold tickets of draws,
+//! and whether clients have lately repeated keys. It saves reading these again for every batch. Nothing
+//! depends on the cache being right: each batch writes only if the database still has the cached state;
+//! otherwise the batch fails and reads again. This file knows no SQL: the persistence actor reads what is
+//! missing, and the transaction compares.
 
 use std::collections::HashMap;
 
@@ -11,22 +12,23 @@ use super::ledger::{AccountId, Ledger};
 use super::money::{Currency, Money};
 use super::record::{KeyId, Record, StoredAnswer};
 
-/// Accounts and draws remembered before a batch at most, some 50 bytes each.
+/// The cache is emptied before a batch if it has this many accounts and draws or more, of about 50 bytes
+/// each.
 const MAX_KNOWN: usize = 200_000;
 
-/// How many batches look their keys up after one met a key that was there: a client that repeats itself is
-/// likely to do so again.
+/// After a batch met a key that existed already, this many batches look up their keys before they write: a
+/// client that repeated a request is likely to do so again.
 const CHECK_KEYS_BATCHES: u32 = 100;
 
-/// What a step may change of it.
+/// Which cached state a direct write may change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Invalidation {
     Everything,
-    /// The balances of these, and nothing of any draw's sale.
+    /// The balances of these accounts, and the sale of no draw.
     Balances(Vec<AccountId>),
 }
 
-/// What a prefetch found.
+/// What a prefetch read from the database.
 #[derive(Default, Debug)]
 pub struct PrefetchResult {
     pub accounts: Vec<(AccountId, Money)>,
@@ -35,40 +37,41 @@ pub struct PrefetchResult {
     pub keys: HashMap<KeyId, StoredAnswer>,
 }
 
-/// What a batch rests on, and which part of it the cache does not have.
+/// What a batch depends on, and which part of it is not in the cache.
 #[derive(Debug)]
 pub struct BatchPlan {
     required: Prefetch,
-    /// To be read before the records are applied. Payments are never cached: they are locked until the batch
-    /// ends. Keys that are left out are taken for new until the database refuses them.
+    /// What must be read before the records are applied. Payments are never cached: they are locked until the
+    /// batch ends. Keys that are not in here are treated as new, unless the database refuses them.
     pub missing: Prefetch,
-    /// Every key of the batch is looked up.
+    /// Whether every key of the batch is looked up.
     pub check_keys: bool,
 }
 
-/// What a batch writes of draws and accounts, and what must stand there for it to be written. None stands
-/// nowhere.
+/// What a batch writes to draws and accounts, and the state that must be in the database for the batch to be
+/// written. `None`: the row does not exist yet.
 #[derive(Debug)]
 pub struct ExpectedState {
-    /// Every draw, changed or not: its epoch is what the batch rests on. With its paid tickets before.
+    /// Every draw of the batch, changed or not, because the batch depends on its epoch; with the number of
+    /// paid tickets that is expected before the batch.
     pub draws: Vec<(DrawId, Option<i64>, DrawSales)>,
-    /// With its balance before. Also where it stays the same, if a refusal rests on it: nobody is refused for
-    /// a wallet that was filled meanwhile.
+    /// Each account with the balance that is expected before the batch. An unchanged account is included if a
+    /// refusal depends on it: no order is refused because of an old balance.
     pub accounts: Vec<(AccountId, Option<Money>, Money)>,
 }
 
-/// The memory. What may be wrong of it is forgotten.
+/// The cache. An entry that may be wrong is removed.
 #[derive(Default, Debug)]
 pub struct WriterCache {
     accounts: HashMap<AccountId, Money>,
     draws: HashMap<DrawId, DrawSales>,
-    /// Batches that still look all their keys up before they write, instead of taking them for new.
+    /// How many more batches look up all their keys before they write, instead of treating them as new.
     check_keys: u32,
 }
 
 impl WriterCache {
-    /// What these records need, and what of it is to be read. A draw of another epoch than a record knows is
-    /// read again: one of the two is behind.
+    /// What these records need, and what must be read for them. If a record has another epoch of its draw
+    /// than the cache, the draw is read again: one of the two is out of date.
     pub fn plan<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> BatchPlan {
         if self.accounts.len() + self.draws.len() >= MAX_KNOWN {
             self.forget();
@@ -84,7 +87,8 @@ impl WriterCache {
             .collect();
         let unknown = |account: &&AccountId| !self.accounts.contains_key(account);
         let accounts = required.accounts.iter().filter(unknown).copied().collect();
-        // What inserts its key plainly hears from the database if it is there; all others look first.
+        // For an order or a new deposit, the INSERT of the key reports a key that exists; all others look it
+        // up first.
         let looks = |record: &&Record| check_keys || !matches!(record, Record::Order(_) | Record::BeginDeposit(_));
         let keys = Prefetch::of(records.filter(looks)).keys;
         let missing = Prefetch { draws, accounts, payments: required.payments.clone(), keys };
@@ -106,7 +110,7 @@ impl WriterCache {
         }
     }
 
-    /// What the judged state write expected what was remembered.
+    /// What the batch writes, with the cached state that the database must still have.
     pub fn expected(&self, state: &BatchState) -> ExpectedState {
         let before = |id: &DrawId| self.draws.get(id).map(|sales| sales.sold);
         let balance = |id: &AccountId| self.accounts.get(id).copied();
@@ -116,18 +120,19 @@ impl WriterCache {
         }
     }
 
-    /// The batch is committed.
+    /// Takes the committed batch into the cache.
     pub fn committed(&mut self, expected: &ExpectedState) {
         self.accounts.extend(expected.accounts.iter().map(|(id, _, now)| (*id, *now)));
         self.draws.extend(expected.draws.iter().map(|(id, _, sales)| (*id, *sales)));
     }
 
-    /// A key that was taken for new is there.
+    /// A key that was treated as new existed already.
     pub fn key_existed(&mut self) {
         self.check_keys = CHECK_KEYS_BATCHES;
     }
 
-    /// Before a step: what it invalidates is read again by the next batch that required it.
+    /// Called before a direct write: what it may change is removed, and the next batch that needs it reads it
+    /// again.
     pub fn invalidate(&mut self, touched: &Invalidation) {
         match touched {
             Invalidation::Everything => self.forget(),
@@ -167,7 +172,7 @@ mod tests {
         Record::Expire(Expire { fence, user: UserId(1), payment, tickets, at })
     }
 
-    /// Of what the database has, what is asked for.
+    /// Returns from the test's database what a prefetch asks for.
     fn read(missing: &Prefetch) -> PrefetchResult {
         PrefetchResult {
             accounts: missing.accounts.iter().map(|id| (*id, Money::new(5))).collect(),

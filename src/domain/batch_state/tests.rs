@@ -1,5 +1,6 @@
-//! The books' tests: which refusal comes before which, and what two records do to each other when they meet
-//! in one transaction. That money is conserved whatever interleaves is shown with the draw's tests.
+//! Tests of the batch state: the order in which refusals are checked, and the effect of two records in one
+//! transaction on each other. That no money appears or is lost, whatever the order, is shown by the draw's
+//! tests.
 
 use super::*;
 use crate::domain::game::Game;
@@ -27,7 +28,7 @@ fn key(text: &str, request: u8) -> Option<Key> {
     Some(Key { user: ANN, id: KeyId::of(ANN, text), request: Uuid::from_u128(request.into()) })
 }
 
-/// Ann has 250, Bob nothing; the draw has sold 10; "used" and "busy" are kept already.
+/// Ann has 250, Bob nothing; the draw has sold 10 tickets; the keys "used" and "busy" are stored.
 fn books() -> BatchState {
     let accounts = [
         (AccountId::CLEARING, Money::new(-250)),
@@ -69,7 +70,7 @@ fn order(user: UserId, payment: u128, lines: u128) -> Order {
     }
 }
 
-/// With a reservation of so many of Ann's tickets, in this status.
+/// A state with a reservation of `lines` tickets for Ann, in this status.
 fn with_payment(status: PaymentStatus, lines: u64) -> BatchState {
     let row = PaymentRow {
         user: ANN,
@@ -117,7 +118,7 @@ fn begin_charge_with(key: Option<Key>) -> Record {
     Record::BeginCharge(BeginCharge { fence: fence(), user: ANN, payment: PAYMENT, tickets, at: at(9), key })
 }
 
-/// The end of the charge that began with the payment's row.
+/// The end of the charge that began when the payment's row was last updated.
 fn end_charge(charge: Charge, held: bool) -> Record {
     end_charge_begun(at(0), charge, held)
 }
@@ -127,7 +128,7 @@ fn end_charge_begun(begun: Timestamp, charge: Charge, held: bool) -> Record {
     Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, begun, charge, at: at(9), key: None })
 }
 
-/// Nothing moved and nothing is to be written.
+/// Asserts that nothing was changed and nothing is to be written.
 fn assert_untouched(books: &BatchState, what: &str) {
     let changes = &books.changes;
     assert!(books.ledger.made().is_empty(), "{what}");
@@ -270,7 +271,7 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
         (Charge::Paid, true, Paid, 250, 12),
         (declined(), true, Pending, 250, 10),
         (Charge::Processing, true, Processing, 250, 10),
-        // The tickets are gone: money that comes all the same is the wallet's.
+        // The tickets are no longer held: money that is taken nevertheless goes to the wallet.
         (Charge::Paid, false, Refunded, 450, 10),
         (declined(), false, Expired, 250, 10),
         (Charge::Processing, false, Processing, 250, 10),
