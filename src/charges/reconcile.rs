@@ -44,7 +44,7 @@ impl Charges {
 
     /// Asks for the charges behind this one; returns where the next round begins.
     async fn round(&self, after: Option<PaymentId>) -> Result<Option<PaymentId>, DbError> {
-        let charges = payments::under_way(&self.db, after, CHARGES).await?;
+        let charges = payments::unfinished_charges(&self.db, after, CHARGES).await?;
         let mut failures = 0;
         for charge in charges.iter().filter(|charge| !self.in_progress.has(charge.payment)) {
             let Err(error) = self.settle(charge).await else { continue };

@@ -26,9 +26,9 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     let report = checked?;
     // Whoever reads no further has seen enough, and the exit code still says what was found.
     let _ = writeln!(std::io::stdout(), "{}", summary(&report));
-    match report.broken.len() {
+    match report.violations.len() {
         0 => Ok(()),
-        laws => Err(CliError::Refused(format!("{laws} laws are broken"))),
+        count => Err(CliError::Refused(format!("{count} laws are broken"))),
     }
 }
 
@@ -37,7 +37,7 @@ pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, 
     let report = check::check(client, |progress| {
         bar.set_length(progress.of as u64);
         bar.set_position(progress.done as u64);
-        bar.set_message(progress.law);
+        bar.set_message(progress.invariant);
     });
     let report = report.await?;
     bar.finish_and_clear();
@@ -46,13 +46,13 @@ pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, 
 
 /// What was looked at, and each law that is broken.
 pub fn summary(report: &Report) -> String {
-    let Report { users, draws, tickets, payments, transfers, broken } = report;
+    let Report { users, draws, tickets, payments, transfers, violations } = report;
     let looked_at = format!(
         "Checked: {users} users, {draws} draws, {tickets} tickets, {payments} payments, {transfers} transfers."
     );
-    if broken.is_empty() {
+    if violations.is_empty() {
         return format!("{looked_at}\nThe books balance to the last kopeck, and every law holds.");
     }
-    let broken: Vec<String> = broken.iter().map(Violation::to_string).collect();
-    format!("{looked_at}\n{}", broken.join("\n"))
+    let violations: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    format!("{looked_at}\n{}", violations.join("\n"))
 }

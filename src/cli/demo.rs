@@ -220,7 +220,7 @@ async fn check_books(app: &App, bar: ProgressBar) -> Result<(), CliError> {
     let client = app.state.db.client().await?;
     let report = super::check::with_progress(&client, bar).await?;
     println!("\n{}", super::check::summary(&report));
-    if report.broken.is_empty() { Ok(()) } else { Err(failed("the books are not as they must be")) }
+    if report.violations.is_empty() { Ok(()) } else { Err(failed("the books are not as they must be")) }
 }
 
 pub(super) fn bar(what: &'static str, length: u64) -> ProgressBar {

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::db;
 use crate::db::read::export::{self as rows, Export, ExportTable};
 use crate::domain::id::DrawId;
-use crate::export::{self, ExportFormat, Lines, TextFile};
+use crate::export::{self, ExportFormat, TextFile, TextFormat};
 use crate::telemetry;
 
 /// A table to export.
@@ -87,8 +87,8 @@ async fn write(
     bar: &ProgressBar,
 ) -> Result<(), CliError> {
     let lines = match format {
-        ExportFormat::Csv => Lines::Csv,
-        ExportFormat::Ndjson => Lines::Ndjson,
+        ExportFormat::Csv => TextFormat::Csv,
+        ExportFormat::Ndjson => TextFormat::Ndjson,
         ExportFormat::Xlsx => {
             let mut file: File = export::workbook(export, |rows| bar.set_position(rows)).await.map_err(failed)?;
             std::io::copy(&mut file, to).map_err(failed)?;
@@ -96,7 +96,7 @@ async fn write(
         }
     };
     let mut text = TextFile::new(export, lines);
-    while let Some(piece) = text.piece().await.map_err(failed)? {
+    while let Some(piece) = text.next_chunk().await.map_err(failed)? {
         to.write_all(&piece).map_err(failed)?;
         bar.set_position(text.rows);
     }

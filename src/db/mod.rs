@@ -65,24 +65,24 @@ pub enum DbError {
 
 impl DbError {
     /// Whether the same may well work later.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             DbError::Pool(PoolError::Timeout(_)) | DbError::Timeout(_) => true,
-            DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_passing(error),
+            DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_transient(error),
             _ => false,
         }
     }
 }
 
-/// An error with all its causes in one line: the driver's own text names only its kind. A cause that is told
-/// already is not told again.
+/// An error with all its causes in one line: the driver's own text names only its kind. A cause that is cause_text
+/// already is not cause_text again.
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
+        let cause_text = error.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         cause = error.source();
     }
@@ -92,7 +92,7 @@ pub fn describe(error: &dyn std::error::Error) -> String {
 /// Whether the connection or the server went away, so that the same statement may well work later: no
 /// answer at all, or one of the classes 08 connection, 40 rollback, 53 resources, 57 intervention and 58
 /// system (PostgreSQL, appendix A).
-pub fn is_passing(error: &tokio_postgres::Error) -> bool {
+pub fn is_transient(error: &tokio_postgres::Error) -> bool {
     let unanswered = || {
         let source = std::error::Error::source(error);
         error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
@@ -163,7 +163,7 @@ impl Db {
 
     /// Hands on the rows of a statement that reads a whole draw, one by one: a row in the driver's form is many
     /// times what it holds.
-    async fn each(
+    async fn for_each_row(
         &self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
@@ -177,7 +177,7 @@ impl Db {
             }
             Ok(())
         };
-        self.within(LONG_READ_WAIT, rows).await
+        self.with_timeout(LONG_READ_WAIT, rows).await
     }
 
     /// The one row of a statement, or none.
@@ -188,11 +188,11 @@ impl Db {
 
     async fn read(&self, wait: Duration, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
         let rows = async |client: &Client| Ok(client.query(&client.prepare_cached(sql).await?, params).await?);
-        self.within(wait, rows).await
+        self.with_timeout(wait, rows).await
     }
 
     /// Reads on a connection of the pool, for so long at most.
-    async fn within<T>(
+    async fn with_timeout<T>(
         &self,
         wait: Duration,
         read: impl AsyncFnOnce(&Client) -> Result<T, DbError>,

@@ -19,7 +19,7 @@ impl CsvRows {
         CsvRows(WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new()))
     }
 
-    pub fn head(&mut self, columns: &[String]) -> Result<(), ExportError> {
+    pub fn header(&mut self, columns: &[String]) -> Result<(), ExportError> {
         self.0.write_record(columns).map_err(failed)
     }
 

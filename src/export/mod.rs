@@ -1,4 +1,4 @@
-//! Tables as files: the formats there are, and how rows become them, a piece at a time. Knows neither who asks
+//! Tables as files: the formats there are, and how rows become them, a chunk at a time. Knows neither who asks
 //! for a file nor where it goes.
 
 mod csv;
@@ -12,8 +12,8 @@ use crate::db::read::export::{Cell, Export};
 
 pub use xlsx::workbook;
 
-/// A piece of a file, in bytes: what is read ahead for somebody who reads slowly.
-const PIECE: usize = 64 * 1024;
+/// A chunk of a file, in bytes: what is read ahead for somebody who reads slowly.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What a table becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
@@ -63,59 +63,59 @@ pub enum ExportError {
 
 /// The lines of a text format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lines {
+pub enum TextFormat {
     Csv,
     Ndjson,
 }
 
-/// A table as text, piece by piece.
+/// A table as text, chunk by chunk.
 pub struct TextFile {
     export: Export,
-    lines: Lines,
-    begun: bool,
+    format: TextFormat,
+    header_written: bool,
     /// CsvRows written so far.
     pub rows: u64,
 }
 
 impl TextFile {
-    pub fn new(export: Export, lines: Lines) -> TextFile {
-        TextFile { export, lines, begun: false, rows: 0 }
+    pub fn new(export: Export, format: TextFormat) -> TextFile {
+        TextFile { export, format, header_written: false, rows: 0 }
     }
 
-    /// The next piece of the file; none after the last.
-    pub async fn piece(&mut self) -> Result<Option<Vec<u8>>, ExportError> {
-        let mut piece = ExportChunk::new(self.lines);
-        if !self.begun {
-            self.begun = true;
-            piece.head(&self.export.columns)?;
+    /// The next chunk of the file; none after the last.
+    pub async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, ExportError> {
+        let mut chunk = ExportChunk::new(self.format);
+        if !self.header_written {
+            self.header_written = true;
+            chunk.header(&self.export.columns)?;
         }
-        while piece.len() < PIECE {
+        while chunk.len() < CHUNK_BYTES {
             let Some(cells) = self.export.next().await? else { break };
-            piece.row(&self.export.columns, &cells)?;
+            chunk.row(&self.export.columns, &cells)?;
             self.rows += 1;
         }
-        let bytes = piece.into_bytes()?;
+        let bytes = chunk.into_bytes()?;
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 }
 
-/// A piece that is being written.
+/// A chunk that is being written.
 enum ExportChunk {
     Csv(Box<csv::CsvRows>),
     Ndjson(Vec<u8>),
 }
 
 impl ExportChunk {
-    fn new(lines: Lines) -> ExportChunk {
-        match lines {
-            Lines::Csv => ExportChunk::Csv(Box::new(csv::CsvRows::new())),
-            Lines::Ndjson => ExportChunk::Ndjson(Vec::new()),
+    fn new(format: TextFormat) -> ExportChunk {
+        match format {
+            TextFormat::Csv => ExportChunk::Csv(Box::new(csv::CsvRows::new())),
+            TextFormat::Ndjson => ExportChunk::Ndjson(Vec::new()),
         }
     }
 
-    fn head(&mut self, columns: &[String]) -> Result<(), ExportError> {
+    fn header(&mut self, columns: &[String]) -> Result<(), ExportError> {
         match self {
-            ExportChunk::Csv(rows) => rows.head(columns),
+            ExportChunk::Csv(rows) => rows.header(columns),
             // Each line names its values.
             ExportChunk::Ndjson(_) => Ok(()),
         }
@@ -163,7 +163,7 @@ fn text(cell: &Cell) -> String {
         values.collect::<Vec<_>>().join(" ")
     }
     match cell {
-        Cell::Nothing => String::new(),
+        Cell::Null => String::new(),
         Cell::Number(number) => number.to_string(),
         Cell::Text(text) => text.clone(),
         Cell::Time(time) => time.to_string(),

@@ -11,11 +11,11 @@ use super::{ExportError, text};
 use crate::db::read::export::{Cell, Export};
 
 /// CsvRows of one sheet, the head included (ECMA-376 leaves it open; every spreadsheet ends there).
-const SHEET: u32 = 1_048_576;
+const MAX_SHEET_ROWS: u32 = 1_048_576;
 /// CsvRows on their way from the database to the file.
-const WAITING: usize = 1024;
+const QUEUED_ROWS: usize = 1024;
 /// Beyond that a spreadsheet's numbers, which are floats, are no longer whole.
-const WHOLE: i64 = 1 << 53;
+const MAX_EXACT_INTEGER: i64 = 1 << 53;
 
 impl From<XlsxError> for ExportError {
     fn from(error: XlsxError) -> ExportError {
@@ -25,11 +25,11 @@ impl From<XlsxError> for ExportError {
 
 /// The whole table as a workbook in a file that is nowhere to be found and goes when it is closed. Tells how
 /// many rows it has.
-pub async fn workbook(mut export: Export, mut tell: impl FnMut(u64)) -> Result<File, ExportError> {
-    let (rows, mut waiting) = mpsc::channel::<Vec<Cell>>(WAITING);
+pub async fn workbook(mut export: Export, mut on_row: impl FnMut(u64)) -> Result<File, ExportError> {
+    let (rows, mut waiting) = mpsc::channel::<Vec<Cell>>(QUEUED_ROWS);
     let columns = export.columns.clone();
     let writing = tokio::task::spawn_blocking(move || {
-        let mut sheets = Sheets::new(columns, SHEET)?;
+        let mut sheets = Sheets::new(columns, MAX_SHEET_ROWS)?;
         while let Some(cells) = waiting.blocking_recv() {
             sheets.row(&cells)?;
         }
@@ -42,7 +42,7 @@ pub async fn workbook(mut export: Export, mut tell: impl FnMut(u64)) -> Result<F
             break;
         }
         taken += 1;
-        tell(taken);
+        on_row(taken);
     }
     drop(rows);
     // The library panics where its temporary files cannot grow.
@@ -56,12 +56,12 @@ struct Sheets {
     /// The sheet that is written to, from 0 on, and its next row.
     sheet: usize,
     row: u32,
-    rows_in_a_sheet: u32,
+    max_rows: u32,
 }
 
 impl Sheets {
-    fn new(columns: Vec<String>, rows_in_a_sheet: u32) -> Result<Sheets, ExportError> {
-        let mut sheets = Sheets { workbook: Workbook::new(), columns, sheet: 0, row: 0, rows_in_a_sheet };
+    fn new(columns: Vec<String>, max_rows: u32) -> Result<Sheets, ExportError> {
+        let mut sheets = Sheets { workbook: Workbook::new(), columns, sheet: 0, row: 0, max_rows };
         sheets.begin_sheet()?;
         Ok(sheets)
     }
@@ -76,15 +76,15 @@ impl Sheets {
     }
 
     fn row(&mut self, cells: &[Cell]) -> Result<(), ExportError> {
-        if self.row == self.rows_in_a_sheet {
+        if self.row == self.max_rows {
             self.sheet += 1;
             self.begin_sheet()?;
         }
         let sheet = self.workbook.worksheet_from_index(self.sheet)?;
         for (column, cell) in (0..).zip(cells) {
             match cell {
-                Cell::Nothing => &mut *sheet,
-                Cell::Number(number) if number.abs() <= WHOLE => {
+                Cell::Null => &mut *sheet,
+                Cell::Number(number) if number.abs() <= MAX_EXACT_INTEGER => {
                     sheet.write_number(self.row, column, *number as f64)?
                 }
                 // A string is never a formula.

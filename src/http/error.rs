@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::actors::draws::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::WebhookError;
-use crate::db::{DbError, describe, is_passing};
+use crate::db::{DbError, describe, is_transient};
 use crate::domain::draw::OrderRefusal;
 use crate::domain::record::Refusal;
 use crate::payment::NoticeError;
@@ -252,7 +252,7 @@ impl From<DbError> for Problem {
         let cause = describe(&error);
         let away = match &error {
             DbError::Pool(_) | DbError::Timeout(_) => true,
-            DbError::Postgres(cause) => is_passing(cause),
+            DbError::Postgres(cause) => is_transient(cause),
             _ => false,
         };
         match error {

@@ -19,7 +19,7 @@ use super::state::State;
 use crate::db::read::export::{Export, ExportTable};
 use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
-use crate::export::{self, ExportError, ExportFormat, Lines, TextFile};
+use crate::export::{self, ExportError, ExportFormat, TextFile, TextFormat};
 
 /// Exports at once: each holds a snapshot and a connection of its own.
 const MAX_EXPORTS: usize = 4;
@@ -79,8 +79,8 @@ pub async fn export(
     let mut response = HttpResponse::Ok();
     response.content_type(format.content_type()).insert_header((CONTENT_DISPOSITION, disposition));
     Ok(match format {
-        ExportFormat::Csv => response.streaming(text(TextFile::new(export, Lines::Csv), place)),
-        ExportFormat::Ndjson => response.streaming(text(TextFile::new(export, Lines::Ndjson), place)),
+        ExportFormat::Csv => response.streaming(text(TextFile::new(export, TextFormat::Csv), place)),
+        ExportFormat::Ndjson => response.streaming(text(TextFile::new(export, TextFormat::Ndjson), place)),
         ExportFormat::Xlsx => {
             // Only when it is whole is it known that it could be made.
             let file = export::workbook(export, |_| {}).await.map_err(Problem::internal)?;
@@ -93,7 +93,7 @@ pub async fn export(
 type ChunkResult = Result<Bytes, ExportError>;
 
 fn text(file: TextFile, place: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
-    let next = async |file: &mut TextFile| file.piece().await.transpose();
+    let next = async |file: &mut TextFile| file.next_chunk().await.transpose();
     sent(file, place, next)
 }
 

@@ -204,7 +204,7 @@ impl World {
 
     /// The laws that the whole database keeps; panics with what is broken.
     pub async fn check_books(&self) {
-        let broken = check::check(&self.sql().await, |_| {}).await.unwrap().broken;
+        let broken = check::check(&self.sql().await, |_| {}).await.unwrap().violations;
         assert!(broken.is_empty(), "{broken:#?}");
     }
 }

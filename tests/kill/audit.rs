@@ -48,7 +48,7 @@ pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> us
     audit.found.extend(journal.wrong.iter().map(|answer| format!("an answer that may not be: {answer}")));
     audit
         .found
-        .extend(check::check(sql, |_| {}).await.unwrap().broken.iter().map(|law| format!("UNBALANCED {law}")));
+        .extend(check::check(sql, |_| {}).await.unwrap().violations.iter().map(|law| format!("UNBALANCED {law}")));
     audit.calls();
     let surprises = audit.the_rest();
     audit.keys();

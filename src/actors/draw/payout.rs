@@ -213,7 +213,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, St
     loop {
         match ask().await {
             Ok(read) => return Ok(read),
-            Err(error) if !error.is_passing() => {
+            Err(error) if !error.is_transient() => {
                 tracing::error!(error = describe(&error), "a draw's tickets could not be read");
                 return Err(StepError::Failed);
             }

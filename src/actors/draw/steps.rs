@@ -277,7 +277,7 @@ async fn make_pool(
         tracing::error!(draw = %fence.draw, error = describe(&error), "pool tickets could not be made");
         match error {
             DbError::Unknown(_) => PoolError::OutcomeUnknown,
-            error if error.is_passing() => StepRefusal::Unavailable.into(),
+            error if error.is_transient() => StepRefusal::Unavailable.into(),
             _ => StepRefusal::Failed.into(),
         }
     };

@@ -12,7 +12,7 @@ use super::transaction::StepFailure;
 use super::write::users::{self, NewToken, NewUser};
 use super::write::{audit, draws, keys};
 use crate::db::read::users::{User, user};
-use crate::db::{Db, DbError, is_passing};
+use crate::db::{Db, DbError, is_transient};
 use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
@@ -65,7 +65,7 @@ const DIRECT_WAIT: Duration = Duration::from_secs(10);
 
 /// Commits, and tells apart what was refused from what nobody knows.
 async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
-    tx.commit().await.map_err(|error| if is_passing(&error) { DbError::Unknown(error) } else { error.into() })
+    tx.commit().await.map_err(|error| if is_transient(&error) { DbError::Unknown(error) } else { error.into() })
 }
 
 /// A transaction of its own, within its time.

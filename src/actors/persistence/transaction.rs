@@ -88,13 +88,13 @@ pub enum TransactionFailure {
 impl TransactionFailure {
     /// Of a statement before COMMIT.
     pub fn early(error: Error) -> TransactionFailure {
-        if db::is_passing(&error) { TransactionFailure::Lost(error) } else { TransactionFailure::Refused(error) }
+        if db::is_transient(&error) { TransactionFailure::Lost(error) } else { TransactionFailure::Refused(error) }
     }
 
     /// Of COMMIT, or of a statement sent along with it.
     pub fn late(error: Error, mark: Mark) -> TransactionFailure {
         let died = match error.as_db_error() {
-            None => db::is_passing(&error),
+            None => db::is_transient(&error),
             Some(_) => ends_session(&error),
         };
         if died { TransactionFailure::Unknown(mark) } else { TransactionFailure::early(error) }

@@ -1,4 +1,4 @@
-//! Whether the whole database keeps its laws, from one snapshot: each of `LAWS`, and then the books of every
+//! Whether the whole database keeps its laws, from one snapshot: each of `INVARIANTS`, and then the books of every
 //! draw, which the domain judges. What may be large is compared in SQL, or comes row by row; only the first rows
 //! that break a law are ever held here.
 
@@ -7,7 +7,7 @@ use std::fmt;
 use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row};
 
-use super::laws::LAWS;
+use super::invariants::INVARIANTS;
 use crate::db::DbError;
 use crate::domain::game::Game;
 use crate::domain::money::{Money, Share};
@@ -16,12 +16,12 @@ use crate::domain::prize::{Award, PrizeTable, Settlement, Tier};
 /// PageRows that a broken law shows.
 const SHOWN: usize = 10;
 /// What the law is called that the domain judges.
-const BOOKS: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
+const DRAW_MONEY: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
 
 /// A law that does not hold.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Violation {
-    pub law: &'static str,
+    pub invariant: &'static str,
     /// The first rows that break it, as JSON or in words.
     pub rows: Vec<String>,
     /// There are others.
@@ -29,16 +29,16 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn of(law: &'static str, mut rows: Vec<String>) -> Option<Violation> {
+    fn of(invariant: &'static str, mut rows: Vec<String>) -> Option<Violation> {
         let more = rows.len() > SHOWN;
         rows.truncate(SHOWN);
-        (!rows.is_empty()).then_some(Violation { law, rows, more })
+        (!rows.is_empty()).then_some(Violation { invariant, rows, more })
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BROKEN: {}", self.law)?;
+        write!(f, "BROKEN: {}", self.invariant)?;
         self.rows.iter().try_for_each(|row| write!(f, "\n    {row}"))?;
         if self.more { write!(f, "\n    and more") } else { Ok(()) }
     }
@@ -52,7 +52,7 @@ pub struct Report {
     pub tickets: i64,
     pub payments: i64,
     pub transfers: i64,
-    pub broken: Vec<Violation>,
+    pub violations: Vec<Violation>,
 }
 
 /// How far a check has come.
@@ -60,36 +60,39 @@ pub struct CheckProgress {
     pub done: usize,
     pub of: usize,
     /// The law that is looked at next.
-    pub law: &'static str,
+    pub invariant: &'static str,
 }
 
 /// Looks at everything as it is at this moment, whatever is written meanwhile. The connection is in no
 /// transaction, and in none afterwards; after an error it is of no more use.
-pub async fn check(client: &Client, tell: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
+pub async fn check(client: &Client, on_progress: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let report = look(client, tell).await?;
+    let report = check_in_transaction(client, on_progress).await?;
     client.batch_execute("COMMIT").await?;
     Ok(report)
 }
 
 /// The same as the transaction sees it that the caller has begun.
-pub async fn look(client: &Client, mut tell: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
+pub async fn check_in_transaction(
+    client: &Client,
+    mut on_progress: impl FnMut(CheckProgress),
+) -> Result<Report, DbError> {
     let mut report = counts(client).await?;
-    let of = LAWS.len() + 1;
-    for (done, statement) in LAWS.iter().enumerate() {
-        let law = law(statement);
-        tell(CheckProgress { done, of, law });
+    let of = INVARIANTS.len() + 1;
+    for (done, statement) in INVARIANTS.iter().enumerate() {
+        let invariant = sentence(statement);
+        on_progress(CheckProgress { done, of, invariant });
         let sql = format!("SELECT row_to_json(found)::text FROM (\n{statement}\n) found LIMIT {}", SHOWN + 1);
         let rows = client.query(&sql, &[]).await?;
-        report.broken.extend(Violation::of(law, rows.iter().map(|row| row.get(0)).collect()));
+        report.violations.extend(Violation::of(invariant, rows.iter().map(|row| row.get(0)).collect()));
     }
-    tell(CheckProgress { done: LAWS.len(), of, law: BOOKS });
-    report.broken.extend(Violation::of(BOOKS, books(client).await?));
+    on_progress(CheckProgress { done: INVARIANTS.len(), of, invariant: DRAW_MONEY });
+    report.violations.extend(Violation::of(DRAW_MONEY, draw_money(client).await?));
     Ok(report)
 }
 
 /// A statement's first line says its law.
-fn law(statement: &'static str) -> &'static str {
+fn sentence(statement: &'static str) -> &'static str {
     statement.lines().next().map_or("", |line| line.trim_start_matches("-- "))
 }
 
@@ -99,12 +102,12 @@ async fn counts(client: &Client) -> Result<Report, DbError> {
                (SELECT count(*) FROM payments), (SELECT count(*) FROM transfers)";
     let row = client.query_one(sql, &[]).await?;
     let [users, draws, tickets, payments, transfers] = std::array::from_fn(|column| row.get(column));
-    Ok(Report { users, draws, tickets, payments, transfers, broken: Vec::new() })
+    Ok(Report { users, draws, tickets, payments, transfers, violations: Vec::new() })
 }
 
 /// The draws whose books are not what the domain says; a row too many only tells that there are more.
-async fn books(client: &Client) -> Result<Vec<String>, DbError> {
-    let sql = "-- check::books()
+async fn draw_money(client: &Client) -> Result<Vec<String>, DbError> {
+    let sql = "-- check::draw_money()
         WITH hits AS (
             SELECT t.draw_id, bit_count((t.pick & r.pick)::bit(64)) AS matches, count(*) AS tickets
             FROM tickets t JOIN draw_results r ON r.draw_id = t.draw_id WHERE t.status = 'paid' GROUP BY 1, 2
@@ -141,7 +144,7 @@ async fn books(client: &Client) -> Result<Vec<String>, DbError> {
             continue;
         }
         let id: i64 = row.get("id");
-        match judge(&row) {
+        match check_draw(&row) {
             Ok(()) => {}
             Err(what) => found.push(format!("draw {id}: {what}")),
         }
@@ -161,7 +164,7 @@ struct EscrowMoves {
 }
 
 /// Holds one draw against its rules; says what is off.
-fn judge(row: &Row) -> Result<(), String> {
+fn check_draw(row: &Row) -> Result<(), String> {
     let moved: Vec<Option<i64>> = row.get("moved");
     let moved: Vec<i64> = moved.into_iter().map(Option::unwrap_or_default).collect();
     let [sales, jackpot, reserve, prizes, rollover, revenue, refunds] = moved[..] else {
@@ -239,17 +242,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_law_has_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<&str> = LAWS.iter().map(|statement| law(statement)).collect();
-        assert_eq!(names.len(), LAWS.len());
-        assert!(LAWS.iter().all(|statement| statement.starts_with("-- ")));
+    fn every_invariant_has_its_own_sentence() {
+        let names: std::collections::BTreeSet<&str> =
+            INVARIANTS.iter().map(|statement| sentence(statement)).collect();
+        assert_eq!(names.len(), INVARIANTS.len());
+        assert!(INVARIANTS.iter().all(|statement| statement.starts_with("-- ")));
     }
 
     #[test]
     fn only_the_first_rows_are_shown() {
         let rows = |count: usize| (0..count).map(|row| row.to_string()).collect::<Vec<_>>();
-        assert_eq!(Violation::of(BOOKS, rows(0)), None);
-        let found = |count| Violation::of(BOOKS, rows(count)).map(|broken| (broken.rows.len(), broken.more));
+        assert_eq!(Violation::of(DRAW_MONEY, rows(0)), None);
+        let found = |count| Violation::of(DRAW_MONEY, rows(count)).map(|found| (found.rows.len(), found.more));
         assert_eq!([found(SHOWN), found(SHOWN + 1)], [Some((SHOWN, false)), Some((SHOWN, true))]);
     }
 }

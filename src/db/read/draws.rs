@@ -129,7 +129,7 @@ async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
         pool.put(PoolTicketId(row.get(0)), pick(game, row.get(1))?);
         Ok(())
     };
-    db.each(sql, &[&id.0], put).await?;
+    db.for_each_row(sql, &[&id.0], put).await?;
     Ok(pool)
 }
 
@@ -295,6 +295,6 @@ pub async fn pool_picks(db: &Db, id: DrawId, game: Game) -> Result<HashSet<Pick>
         picks.insert(pick(game, row.get(0))?);
         Ok(())
     };
-    db.each(sql, &[&id.0], insert).await?;
+    db.for_each_row(sql, &[&id.0], insert).await?;
     Ok(picks)
 }

@@ -132,7 +132,7 @@ impl ExportTable {
 /// One value of a row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Cell {
-    Nothing,
+    Null,
     Number(i64),
     Text(String),
     Time(Timestamp),
@@ -144,7 +144,7 @@ pub enum Cell {
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Cell::Nothing => serializer.serialize_none(),
+            Cell::Null => serializer.serialize_none(),
             Cell::Number(number) => number.serialize(serializer),
             Cell::Text(text) => text.serialize(serializer),
             Cell::Time(time) => time.serialize(serializer),
@@ -200,15 +200,15 @@ fn cell(row: &Row, column: usize) -> Result<Cell, DbError> {
         Type::INT8 if name.ends_with("numbers") => {
             let mask: Option<i64> = row.try_get(column)?;
             let numbers = |mask: i64| (0..64).filter(|bit| mask >> bit & 1 == 1).map(|bit| bit + 1).collect();
-            mask.map_or(Cell::Nothing, |mask| Cell::Numbers(numbers(mask)))
+            mask.map_or(Cell::Null, |mask| Cell::Numbers(numbers(mask)))
         }
-        Type::INT8 => row.try_get::<_, Option<i64>>(column)?.map_or(Cell::Nothing, Cell::Number),
-        Type::INT4 => row.try_get::<_, Option<i32>>(column)?.map_or(Cell::Nothing, |it| Cell::Number(it.into())),
-        Type::INT2 => row.try_get::<_, Option<i16>>(column)?.map_or(Cell::Nothing, |it| Cell::Number(it.into())),
-        Type::TEXT => row.try_get::<_, Option<String>>(column)?.map_or(Cell::Nothing, Cell::Text),
-        Type::TIMESTAMPTZ => row.try_get::<_, Option<Timestamp>>(column)?.map_or(Cell::Nothing, Cell::Time),
-        Type::UUID => row.try_get::<_, Option<Uuid>>(column)?.map_or(Cell::Nothing, Cell::Id),
-        Type::UUID_ARRAY => row.try_get::<_, Option<Vec<Uuid>>>(column)?.map_or(Cell::Nothing, Cell::Ids),
+        Type::INT8 => row.try_get::<_, Option<i64>>(column)?.map_or(Cell::Null, Cell::Number),
+        Type::INT4 => row.try_get::<_, Option<i32>>(column)?.map_or(Cell::Null, |it| Cell::Number(it.into())),
+        Type::INT2 => row.try_get::<_, Option<i16>>(column)?.map_or(Cell::Null, |it| Cell::Number(it.into())),
+        Type::TEXT => row.try_get::<_, Option<String>>(column)?.map_or(Cell::Null, Cell::Text),
+        Type::TIMESTAMPTZ => row.try_get::<_, Option<Timestamp>>(column)?.map_or(Cell::Null, Cell::Time),
+        Type::UUID => row.try_get::<_, Option<Uuid>>(column)?.map_or(Cell::Null, Cell::Id),
+        Type::UUID_ARRAY => row.try_get::<_, Option<Vec<Uuid>>>(column)?.map_or(Cell::Null, Cell::Ids),
         _ => return Err(DbError::Corrupt("a column of a type that no export has")),
     })
 }

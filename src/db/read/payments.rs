@@ -106,12 +106,16 @@ pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<ChargedPaymen
 }
 
 /// Charges whose end is not written, those of older payments first; so many, behind this payment.
-pub async fn under_way(db: &Db, after: Option<PaymentId>, most: i64) -> Result<Vec<ChargedPayment>, DbError> {
-    let sql = "-- payments::under_way(after, most)
+pub async fn unfinished_charges(
+    db: &Db,
+    after: Option<PaymentId>,
+    limit: i64,
+) -> Result<Vec<ChargedPayment>, DbError> {
+    let sql = "-- payments::unfinished_charges(after, limit)
         SELECT id, user_id, draw_id, status, updated_at FROM payments
         WHERE status = 'processing' AND method = 'card' AND id > $1 ORDER BY id LIMIT $2";
     let after = after.map_or(Uuid::nil(), |payment| payment.0);
-    db.query(sql, &[&after, &most]).await?.iter().map(charge).collect()
+    db.query(sql, &[&after, &limit]).await?.iter().map(charge).collect()
 }
 
 fn charge(row: &Row) -> Result<ChargedPayment, DbError> {

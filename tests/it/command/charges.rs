@@ -54,7 +54,7 @@ async fn what_a_card_paid_before_a_kill_is_in_the_wallet_after_it() {
     assert_eq!(slowly().await["status"], "paid");
     assert_eq!(ann.balance().await, 530);
     let sql = db::connect(&home.database()).await.unwrap();
-    let broken = check(&sql, |_| {}).await.unwrap().broken;
+    let broken = check(&sql, |_| {}).await.unwrap().violations;
     assert!(broken.is_empty(), "{broken:#?}");
     service.stop().await;
 }

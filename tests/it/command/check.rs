@@ -126,8 +126,8 @@ async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
     let sql = world.sql().await;
     for (law, spoil) in PLANTED {
         sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
-        let found = check::look(&sql, |_| {}).await.unwrap().broken;
-        assert!(found.iter().any(|broken| broken.law.starts_with(law)), "{law}: {spoil}: {found:#?}");
+        let found = check::check_in_transaction(&sql, |_| {}).await.unwrap().violations;
+        assert!(found.iter().any(|broken| broken.invariant.starts_with(law)), "{law}: {spoil}: {found:#?}");
         sql.batch_execute("ROLLBACK").await.unwrap();
     }
 

@@ -3,7 +3,7 @@
 
 /// From the ledger as a whole down to the single row. What a law finds may be large: only its first rows are
 /// ever fetched.
-pub const LAWS: &[&str] = &[
+pub const INVARIANTS: &[&str] = &[
     "-- all balances sum to zero
          SELECT sum(balance) FROM accounts HAVING sum(balance) <> 0",
     "-- every balance equals its transfers
