@@ -1,5 +1,6 @@
-//! Floor 1: the way to Postgres: the pool that reads go through, the migrations, the options of the private server.
-//! Every statement that reads stands in [`read`]; every one that writes, in the persistence actor's room.
+//! The database: the connection pool that reads use, the migrations, and the options of the private server. The
+//! statements that only read are in [`read`]. The statements that write, and those that read within a write
+//! transaction, are in the persistence actor's module.
 
 pub mod read;
 mod tls;
@@ -22,16 +23,16 @@ mod migrations {
 
 /// How long a read waits for a connection before it fails.
 const POOL_WAIT: Duration = Duration::from_secs(5);
-/// How long a read may then take, and one that grows with a whole draw. A database that stands still, and
-/// does not even break its connections, keeps nobody for longer.
+/// The time limit for a read, and for one whose work grows with a whole draw. Without the limit, a database
+/// that hangs and keeps its connections open would keep clients waiting for ever.
 const READ_WAIT: Duration = Duration::from_secs(5);
 const LONG_READ_WAIT: Duration = Duration::from_secs(600);
-/// Names the lock that lets one process migrate at a time.
+/// The advisory lock that allows only one process at a time to migrate.
 const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 
 /// The name of the private server's database and of its owner.
 const PRIVATE_NAME: &str = "lottery";
-/// `bit_count`, by which winners are found, is new in Postgres 14.
+/// The SQL function `bit_count`, which finds the winners, is new in Postgres 14.
 const MIN_MAJOR: u32 = 14;
 
 /// The options of the private Postgres in a data directory.
@@ -39,7 +40,7 @@ pub fn private_server_options(data_dir: impl Into<PathBuf>) -> PostgresOptions {
     PostgresOptions { min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
 }
 
-/// Why the database did not answer.
+/// Why a database operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("no connection to the database: {0}")]
@@ -50,21 +51,21 @@ pub enum DbError {
     Migration(#[from] refinery::Error),
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
-    /// The connection died at COMMIT: it may have been written, or not.
-    #[error("the outcome of a transaction is not known: {0}")]
+    /// The connection was lost at COMMIT: the transaction may be committed or not.
+    #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(tokio_postgres::Error),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// No answer to a write: it may have been written, or not.
+    /// No answer to a write: it may be committed or not.
     #[error("no answer to a write within {0:?}")]
     WriteTimeout(Duration),
     /// A row that this version of the service did not write.
-    #[error("the database holds what it cannot: {0}")]
+    #[error("the database contains invalid data: {0}")]
     Corrupt(&'static str),
 }
 
 impl DbError {
-    /// Whether the same may well work later.
+    /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             DbError::Pool(PoolError::Timeout(_)) | DbError::Timeout(_) => true,
@@ -74,8 +75,8 @@ impl DbError {
     }
 }
 
-/// An error with all its causes in one line: the driver's own text names only its kind. A cause that is cause_text
-/// already is not cause_text again.
+/// An error with all its causes in one line, because the driver's own text names only the kind of error. A
+/// cause whose text is already in the line is not added.
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -89,9 +90,9 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Whether the connection or the server went away, so that the same statement may well work later: no
-/// answer at all, or one of the classes 08 connection, 40 rollback, 53 resources, 57 intervention and 58
-/// system (PostgreSQL, appendix A).
+/// Whether the connection or the server failed, so that the same statement may succeed later: no answer at
+/// all, or one of the SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57 (intervention) and
+/// 58 (system); see PostgreSQL, appendix A.
 pub fn is_transient(error: &tokio_postgres::Error) -> bool {
     let unanswered = || {
         let source = std::error::Error::source(error);
@@ -103,14 +104,14 @@ pub fn is_transient(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// A pool of connections to read through.
+/// The connection pool for reads.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool,
     target: Target,
 }
 
-/// The pool's connections: opened, of those not in use, and wished for by somebody who waits.
+/// The pool's connections: how many are open, how many of these are idle, and how many tasks wait for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connections {
     pub open: usize,
@@ -119,7 +120,7 @@ pub struct Connections {
 }
 
 impl Db {
-    /// A pool of at most `size` connections. Nothing is opened before it is needed.
+    /// A pool of at most `size` connections. They are opened when they are needed.
     pub fn new(target: impl Into<Target>, size: usize) -> Result<Db, DbError> {
         let target = target.into();
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -134,24 +135,24 @@ impl Db {
         Ok(Db { pool, target })
     }
 
-    /// A connection of the pool, for a few statements of one transaction.
+    /// A connection from the pool, for the few statements of one transaction.
     pub async fn client(&self) -> Result<deadpool_postgres::Object, DbError> {
         Ok(self.pool.get().await?)
     }
 
-    /// How the pool's connections stand at this moment.
+    /// The state of the pool now.
     pub fn connections(&self) -> Connections {
         let status = self.pool.status();
         Connections { open: status.size, idle: status.available, waited_for: status.waiting }
     }
 
-    /// A connection beside the pool, for what holds it for long.
+    /// A connection outside the pool, for work that needs one for a long time.
     pub async fn dedicated(&self) -> Result<tokio_postgres::Client, DbError> {
         let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.target));
         Ok(connecting.await.map_err(|_| DbError::Timeout(POOL_WAIT))??)
     }
 
-    /// All rows of a statement. It is prepared once for each connection.
+    /// All rows of a statement. The statement is prepared once for each connection.
     async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
         self.read(READ_WAIT, sql, params).await
     }
@@ -161,8 +162,8 @@ impl Db {
         self.read(LONG_READ_WAIT, sql, params).await
     }
 
-    /// Hands on the rows of a statement that reads a whole draw, one by one: a row in the driver's form is many
-    /// times what it holds.
+    /// Passes the rows of a statement that reads a whole draw to `take`, one by one: all rows at once would
+    /// need too much memory, because the driver's form of a row is many times larger than its values.
     async fn for_each_row(
         &self,
         sql: &str,
@@ -180,7 +181,7 @@ impl Db {
         self.with_timeout(LONG_READ_WAIT, rows).await
     }
 
-    /// The one row of a statement, or none.
+    /// The only row of a statement, or `None`.
     async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, DbError> {
         let mut rows = self.query(sql, params).await?;
         if rows.len() > 1 { Err(DbError::Corrupt("more than one row")) } else { Ok(rows.pop()) }
@@ -191,7 +192,7 @@ impl Db {
         self.with_timeout(wait, rows).await
     }
 
-    /// Reads on a connection of the pool, for so long at most.
+    /// Reads on a connection of the pool, with a time limit.
     async fn with_timeout<T>(
         &self,
         wait: Duration,
@@ -201,7 +202,7 @@ impl Db {
         match tokio::time::timeout(wait, read(&client)).await {
             Ok(read) => read,
             Err(_) => {
-                // Nobody else shall wait behind what it still waits for.
+                // The connection still waits for the answer: it must not go back to the pool.
                 drop(deadpool_postgres::Object::take(client));
                 Err(DbError::Timeout(wait))
             }
@@ -209,12 +210,12 @@ impl Db {
     }
 }
 
-/// Opens a connection of its own and keeps it going until the client is dropped.
+/// Opens a connection outside the pool. A task serves it until the client is dropped.
 pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let Target { config, tls } = target.into();
     let (client, connection) = config.connect(tls).await?;
     tokio::spawn(async move {
-        // Whoever uses the client sees the error too; here it only ends the task.
+        // The user of the client gets the error as well; here it only ends the task.
         if let Err(error) = connection.await {
             tracing::debug!(error = describe(&error), "a database connection ended");
         }
@@ -222,12 +223,11 @@ pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client
     Ok(client)
 }
 
-/// Brings the schema up to date; returns how many migrations it applied. Safe to call from several
-/// processes at once.
+/// Applies the migrations that are missing; returns how many. Several processes may call it at the same time.
 pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
     let mut client = connect(target).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-    // The lock goes with the connection.
+    // The lock is released when the connection closes.
     let report = migrations::migrations::runner().run_async(&mut client).await?;
     Ok(report.applied_migrations().len())
 }

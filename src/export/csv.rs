@@ -1,5 +1,5 @@
-//! CSV (RFC 4180, UTF-8) that is safe to open in a spreadsheet: a text that a spreadsheet would take for a
-//! formula begins with an apostrophe (OWASP, CSV Injection). Numbers are never touched.
+//! CSV (RFC 4180, UTF-8) that is safe to open in a spreadsheet: a text that a spreadsheet would treat as a
+//! formula gets an apostrophe in front (OWASP, CSV Injection). Numbers are written unchanged.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use csv::{Terminator, Writer, WriterBuilder};
 use super::{ExportError, text};
 use crate::db::read::export::Cell;
 
-/// What makes a spreadsheet calculate, or what it skips before it looks.
+/// The characters with which a formula begins, and those that a spreadsheet skips before a formula.
 const DANGEROUS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 
-/// CsvRows of a piece.
+/// The rows of one chunk.
 pub struct CsvRows(Writer<Vec<u8>>);
 
 impl CsvRows {
@@ -34,7 +34,7 @@ impl CsvRows {
         self.0.write_record(None::<&[u8]>).map_err(failed)
     }
 
-    /// Bytes so far, less what the writer still buffers.
+    /// The bytes written so far, without those that the writer still buffers.
     pub fn len(&self) -> usize {
         self.0.get_ref().len()
     }

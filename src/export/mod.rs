@@ -1,5 +1,5 @@
-//! Tables as files: the formats there are, and how rows become them, a chunk at a time. Knows neither who asks
-//! for a file nor where it goes.
+//! Writes tables as files: the formats, and how rows become a file, chunk by chunk. This file knows neither
+//! who requests the file nor where it is sent.
 
 mod csv;
 mod xlsx;
@@ -12,10 +12,10 @@ use crate::db::read::export::{Cell, Export};
 
 pub use xlsx::workbook;
 
-/// A chunk of a file, in bytes: what is read ahead for somebody who reads slowly.
+/// The size of a chunk in bytes. At most one chunk is read ahead for a slow client.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a table becomes.
+/// The file formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum ExportFormat {
@@ -27,7 +27,7 @@ pub enum ExportFormat {
 impl ExportFormat {
     pub const ALL: [ExportFormat; 3] = [ExportFormat::Csv, ExportFormat::Ndjson, ExportFormat::Xlsx];
 
-    /// As the contract and the command line write it, and a file's name ends.
+    /// As the API and the command line write it; also the ending of the file's name.
     pub fn as_str(self) -> &'static str {
         match self {
             ExportFormat::Csv => "csv",
@@ -50,7 +50,7 @@ impl ExportFormat {
     }
 }
 
-/// Why a file was not finished.
+/// Why a file could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error(transparent)]
@@ -61,7 +61,7 @@ pub enum ExportError {
     File(#[from] std::io::Error),
 }
 
-/// The lines of a text format.
+/// The formats that are text, one line for each row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TextFormat {
     Csv,
@@ -73,7 +73,7 @@ pub struct TextFile {
     export: Export,
     format: TextFormat,
     header_written: bool,
-    /// CsvRows written so far.
+    /// The number of rows written so far.
     pub rows: u64,
 }
 
@@ -82,7 +82,7 @@ impl TextFile {
         TextFile { export, format, header_written: false, rows: 0 }
     }
 
-    /// The next chunk of the file; none after the last.
+    /// The next chunk of the file; `None` after the last.
     pub async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, ExportError> {
         let mut chunk = ExportChunk::new(self.format);
         if !self.header_written {
@@ -116,7 +116,7 @@ impl ExportChunk {
     fn header(&mut self, columns: &[String]) -> Result<(), ExportError> {
         match self {
             ExportChunk::Csv(rows) => rows.header(columns),
-            // Each line names its values.
+            // NDJSON has no header: each line contains the names of its values.
             ExportChunk::Ndjson(_) => Ok(()),
         }
     }
@@ -157,7 +157,7 @@ impl Serialize for Object<'_> {
     }
 }
 
-/// A cell as one text: a list's values stand with spaces between them.
+/// A cell as text; the values of a list are separated by spaces.
 fn text(cell: &Cell) -> String {
     fn spaced(values: impl Iterator<Item = String>) -> String {
         values.collect::<Vec<_>>().join(" ")

@@ -1,5 +1,5 @@
-//! XLSX workbooks: written row by row to a temporary file, since the format wants its whole before it begins.
-//! A sheet that is full is followed by another.
+//! XLSX workbooks. The rows are written one by one to a temporary file, because the format's beginning can
+//! only be written when the whole is known. When a sheet is full, the next rows go to another sheet.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use super::{ExportError, text};
 use crate::db::read::export::{Cell, Export};
 
-/// CsvRows of one sheet, the head included (ECMA-376 leaves it open; every spreadsheet ends there).
+/// The most rows of a sheet, including the header. ECMA-376 sets no limit, but all spreadsheets have this
+/// one.
 const MAX_SHEET_ROWS: u32 = 1_048_576;
-/// CsvRows on their way from the database to the file.
+/// The most rows in the queue between the database and the file.
 const QUEUED_ROWS: usize = 1024;
-/// Beyond that a spreadsheet's numbers, which are floats, are no longer whole.
+/// The largest integer that a spreadsheet stores exactly: its numbers are floats.
 const MAX_EXACT_INTEGER: i64 = 1 << 53;
 
 impl From<XlsxError> for ExportError {
@@ -23,8 +24,8 @@ impl From<XlsxError> for ExportError {
     }
 }
 
-/// The whole table as a workbook in a file that is nowhere to be found and goes when it is closed. Tells how
-/// many rows it has.
+/// Writes the whole table as a workbook to a file without a name, which is deleted when it is closed. Calls
+/// `on_row` with the number of rows so far.
 pub async fn workbook(mut export: Export, mut on_row: impl FnMut(u64)) -> Result<File, ExportError> {
     let (rows, mut waiting) = mpsc::channel::<Vec<Cell>>(QUEUED_ROWS);
     let columns = export.columns.clone();
@@ -37,7 +38,7 @@ pub async fn workbook(mut export: Export, mut on_row: impl FnMut(u64)) -> Result
     });
     let mut taken = 0;
     while let Some(cells) = export.next().await? {
-        // It fails where the writing has: what went wrong is told there.
+        // The channel is closed when the writer has failed; `writing` below returns its error.
         if rows.send(cells).await.is_err() {
             break;
         }
@@ -45,15 +46,15 @@ pub async fn workbook(mut export: Export, mut on_row: impl FnMut(u64)) -> Result
         on_row(taken);
     }
     drop(rows);
-    // The library panics where its temporary files cannot grow.
-    writing.await.map_err(|error| std::io::Error::other(format!("is its disk full? {error}")))?
+    // The library panics if its temporary files cannot be written.
+    writing.await.map_err(|error| std::io::Error::other(format!("is the disk full? {error}")))?
 }
 
 /// A workbook that is being written.
 struct Sheets {
     workbook: Workbook,
     columns: Vec<String>,
-    /// The sheet that is written to, from 0 on, and its next row.
+    /// The index of the current sheet, and its next row.
     sheet: usize,
     row: u32,
     max_rows: u32,

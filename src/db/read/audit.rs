@@ -1,4 +1,4 @@
-//! The audit log as admins read it.
+//! Reads the audit log for admins.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::UserId;
 
-/// One admin action, field by field as the contract gives it.
+/// One admin action, with the fields that the API returns.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[schema(as = AuditEntry, example = json!({
     "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
@@ -18,7 +18,7 @@ use crate::domain::id::UserId;
 pub struct AuditRow {
     pub id: i64,
     pub at: Timestamp,
-    /// None: at the command line.
+    /// `None`: the action came from the command line.
     #[schema(required)]
     pub actor_id: Option<UserId>,
     pub action: String,

@@ -1,6 +1,6 @@
-//! Whether the whole database keeps its laws, from one snapshot: each of `INVARIANTS`, and then the books of every
-//! draw, which the domain judges. What may be large is compared in SQL, or comes row by row; only the first rows
-//! that break a law are ever held here.
+//! Checks whether the whole database keeps its invariants, in one snapshot: each of `INVARIANTS`, and then
+//! the winners, prizes and money of every draw, which the domain computes again. Large results are compared
+//! in SQL or read row by row; only the first rows that break an invariant are kept in memory.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use crate::domain::game::Game;
 use crate::domain::money::{Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Settlement, Tier};
 
-/// PageRows that a broken law shows.
+/// How many rows of a violation are shown.
 const SHOWN: usize = 10;
-/// What the law is called that the domain judges.
+/// The name of the invariant that the domain checks.
 const DRAW_MONEY: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
 
-/// A law that does not hold.
+/// An invariant that does not hold.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Violation {
     pub invariant: &'static str,
-    /// The first rows that break it, as JSON or in words.
+    /// The first rows that break it, as JSON or as text.
     pub rows: Vec<String>,
-    /// There are others.
+    /// Whether there are more such rows.
     pub more: bool,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What was looked at, and what was found.
+/// How much was checked, and what was found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     pub users: i64,
@@ -55,16 +55,16 @@ pub struct Report {
     pub violations: Vec<Violation>,
 }
 
-/// How far a check has come.
+/// The progress of a check.
 pub struct CheckProgress {
     pub done: usize,
     pub of: usize,
-    /// The law that is looked at next.
+    /// The invariant that is checked next.
     pub invariant: &'static str,
 }
 
-/// Looks at everything as it is at this moment, whatever is written meanwhile. The connection is in no
-/// transaction, and in none afterwards; after an error it is of no more use.
+/// Checks everything in one snapshot, so that writes during the check do not matter. The connection must not
+/// be in a transaction, and is in none afterwards; after an error it must not be used any more.
 pub async fn check(client: &Client, on_progress: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let report = check_in_transaction(client, on_progress).await?;
@@ -72,7 +72,7 @@ pub async fn check(client: &Client, on_progress: impl FnMut(CheckProgress)) -> R
     Ok(report)
 }
 
-/// The same as the transaction sees it that the caller has begun.
+/// Does the same in the transaction that the caller has begun.
 pub async fn check_in_transaction(
     client: &Client,
     mut on_progress: impl FnMut(CheckProgress),
@@ -91,7 +91,7 @@ pub async fn check_in_transaction(
     Ok(report)
 }
 
-/// A statement's first line says its law.
+/// The first line of a statement is the invariant's name.
 fn sentence(statement: &'static str) -> &'static str {
     statement.lines().next().map_or("", |line| line.trim_start_matches("-- "))
 }
@@ -105,7 +105,8 @@ async fn counts(client: &Client) -> Result<Report, DbError> {
     Ok(Report { users, draws, tickets, payments, transfers, violations: Vec::new() })
 }
 
-/// The draws whose books are not what the domain says; a row too many only tells that there are more.
+/// The draws whose money is not what the domain computes. One row more than is shown tells that there are
+/// more.
 async fn draw_money(client: &Client) -> Result<Vec<String>, DbError> {
     let sql = "-- check::draw_money()
         WITH hits AS (
@@ -152,7 +153,7 @@ async fn draw_money(client: &Client) -> Result<Vec<String>, DbError> {
     Ok(found)
 }
 
-/// What a draw's escrow took and gave, by the kinds of transfers.
+/// The sums that went into a draw's escrow and out of it, by the kind of transfer.
 struct EscrowMoves {
     sales: i64,
     jackpot: i64,
@@ -163,7 +164,7 @@ struct EscrowMoves {
     refunds: i64,
 }
 
-/// Holds one draw against its rules; says what is off.
+/// Compares one draw with its rules; returns what differs.
 fn check_draw(row: &Row) -> Result<(), String> {
     let moved: Vec<Option<i64>> = row.get("moved");
     let moved: Vec<i64> = moved.into_iter().map(Option::unwrap_or_default).collect();
@@ -177,7 +178,7 @@ fn check_draw(row: &Row) -> Result<(), String> {
     equal("of sales in the escrow", moved.sales, due.minor())?;
     equal("of jackpot moved in", moved.jackpot, row.get::<_, Option<i64>>("jackpot").unwrap_or(0))?;
     let Some(fund) = row.get::<_, Option<i64>>("prize_fund") else {
-        // Nothing is counted yet, or ever will be.
+        // The winners are not counted yet, or the draw was cancelled.
         return equal("moved out as prizes", moved.prizes + moved.rollover + moved.revenue + moved.reserve, 0);
     };
     let settled = settle(row, due)?;
@@ -204,7 +205,7 @@ fn equal(what: &str, found: i64, due: i64) -> Result<(), String> {
     if found == due { Ok(()) } else { Err(format!("{found} {what}, where {due} should be")) }
 }
 
-/// The settlement by the draw's own rules, for the tickets as they are.
+/// The settlement by the draw's own rules, for the tickets in the database.
 fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
     let small = |number: i16| u8::try_from(number).map_err(|error| error.to_string());
     let game = Game::new(small(row.get("pick"))?, small(row.get("of"))?).map_err(|error| error.to_string())?;
@@ -230,7 +231,7 @@ fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
     let hits: Vec<i64> = row.get("hits");
     let hits: Vec<u64> = hits.into_iter().map(i64::unsigned_abs).collect();
     let jackpot = Money::new(row.get::<_, Option<i64>>("jackpot").unwrap_or(0));
-    // What the domain takes for granted: no row may bring it to panic.
+    // The domain panics on negative amounts, but no row may cause a panic.
     if sales < Money::ZERO || jackpot < Money::ZERO {
         return Err("money taken is below zero".to_owned());
     }

@@ -1,5 +1,5 @@
-//! Draws, their pools, results and jackpots, as the database has them. Knows no actor: what a live draw
-//! is doing at this moment, only its actor knows.
+//! Reads draws, their pools, results and jackpots. This file knows no actor: the current state of a draw on
+//! sale may be newer in the memory of its actor.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,13 +24,13 @@ const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.
      FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
      LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id";
 
-/// A draw, if there is one.
+/// The draw with this id.
 pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawSnapshot>, DbError> {
     let sql = format!("-- draws::one()\n{VIEW} WHERE d.id = $1");
     db.query_opt(&sql, &[&id.0]).await?.as_ref().map(view).transpose()
 }
 
-/// Draws, newest first; with lotteries or statuses given, only those.
+/// Draws, newest first, with optional filters: an empty list of lotteries or statuses means all.
 pub async fn list(
     db: &Db,
     lotteries: &[String],
@@ -48,21 +48,21 @@ pub async fn list(
     Ok(PageRows::cut(items, page.limit, |draw| draw.id.0))
 }
 
-/// The draws that want an actor.
+/// The draws that need an actor.
 pub async fn active(db: &Db) -> Result<Vec<DrawId>, DbError> {
     let sql = "-- draws::active()
         SELECT id FROM draws WHERE status NOT IN ('completed', 'cancelled') ORDER BY id";
     Ok(db.query(sql, &[]).await?.iter().map(|row| DrawId(row.get("id"))).collect())
 }
 
-/// The times from then on for which a draw of this lottery was planned.
+/// The times from `from` on for which a draw of this lottery was planned.
 pub async fn planned(db: &Db, lottery: &LotteryId, from: Timestamp) -> Result<HashSet<Timestamp>, DbError> {
     let sql = "-- draws::planned()
         SELECT draw_at FROM planned_draws WHERE lottery = $1 AND draw_at >= $2";
     Ok(db.query(sql, &[&lottery.0, &from]).await?.iter().map(|row| row.get("draw_at")).collect())
 }
 
-/// The planned draws that are to have a pool and have none yet, and how large it is to be.
+/// The planned draws that need a pool and have none yet, with the pool's size.
 pub async fn without_pool(db: &Db) -> Result<Vec<(DrawId, usize)>, DbError> {
     let sql = "-- draws::without_pool()
         SELECT p.draw_id, p.pool FROM planned_draws p JOIN draws d ON d.id = p.draw_id
@@ -72,7 +72,7 @@ pub async fn without_pool(db: &Db) -> Result<Vec<(DrawId, usize)>, DbError> {
     db.query(sql, &[]).await?.iter().map(|row| Ok((DrawId(row.get("draw_id")), pool(row)?))).collect()
 }
 
-/// A draw with all its actor needs: the rules, the free pool tickets, the reservations.
+/// A draw with all that its actor needs: the rules, the free pool tickets, the reservations.
 pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
     let sql = format!("-- draws::load()\n{VIEW} WHERE d.id = $1");
     let Some(row) = db.query_opt(&sql, &[&id.0]).await? else { return Ok(None) };
@@ -119,7 +119,7 @@ async fn prizes(db: &Db, id: DrawId, game: Game) -> Result<PrizeTable, DbError> 
     PrizeTable::new(game, tiers).map_err(|_| DbError::Corrupt("prize table"))
 }
 
-/// The pool tickets nobody holds.
+/// The pool tickets that nobody holds.
 async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
     let sql = "-- draws::pool()
         SELECT p.id, p.pick FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
@@ -159,7 +159,7 @@ async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<Payment
     Ok(reservations)
 }
 
-/// A pre-made ticket that is for sale.
+/// A pool ticket that is for sale.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolTicket {
     pub id: PoolTicketId,
@@ -167,7 +167,7 @@ pub struct PoolTicket {
     pub price: Money,
 }
 
-/// The pool tickets for sale in the order they were made; none if there is no such draw.
+/// The pool tickets for sale, in the order in which they were made; `None` if there is no such draw.
 pub async fn pool_page(
     db: &Db,
     id: DrawId,
@@ -200,11 +200,11 @@ pub struct ResultView {
     pub sold: i64,
     pub prize_fund: Money,
     pub rollover: Money,
-    /// Matches, winners and what one winning ticket gets, the most matches first.
+    /// Matches, number of winners and the prize of one winning ticket, the most matches first.
     pub tiers: Vec<(i16, i64, Money)>,
 }
 
-/// What is to be said of a draw's result.
+/// Whether a draw has a result.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ResultState {
     NoSuchDraw,
@@ -237,7 +237,7 @@ pub async fn result(db: &Db, id: DrawId) -> Result<ResultState, DbError> {
     }))
 }
 
-/// What each lottery's last draw left for its next.
+/// What each lottery's last draw left for the next draw.
 pub async fn jackpots(db: &Db) -> Result<HashMap<LotteryId, Money>, DbError> {
     let sql = "-- draws::jackpots()
         SELECT l.id, a.balance FROM lotteries l JOIN accounts a ON a.id = l.seq * 8 + 4";
@@ -286,7 +286,7 @@ fn basis_points(share: i16) -> Result<Share, DbError> {
     Share::new(share).map_err(|_| DbError::Corrupt("share"))
 }
 
-/// Every combination that a draw's pool was ever given.
+/// Every combination that was ever put into a draw's pool.
 pub async fn pool_picks(db: &Db, id: DrawId, game: Game) -> Result<HashSet<Pick>, DbError> {
     let sql = "-- draws::pool_picks()
         SELECT pick FROM pool_tickets WHERE draw_id = $1";

@@ -1,5 +1,5 @@
-//! Whole tables for those who run the service, row by row from one snapshot. Knows what stands in each table, not
-//! in which format it goes out. Secrets are no columns here: neither hashes of passwords nor tokens.
+//! Reads whole tables for the operator's exports, row by row from one snapshot. This file knows the columns
+//! of each export and not its file format. Secrets are never exported: neither password hashes nor tokens.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::db::DbError;
 use crate::domain::id::DrawId;
 use crate::domain::money::Currency;
 
-/// How long the next row may take; the first waits until the database has sorted them all.
+/// The time limit for the next row; before the first row the database sorts all of them.
 const ROW_WAIT: Duration = Duration::from_secs(600);
 
-/// What can be exported.
+/// The exports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum ExportTable {
@@ -41,7 +41,7 @@ impl ExportTable {
         ExportTable::Winners,
     ];
 
-    /// As the contract and the command line write it.
+    /// As the API and the command line write it.
     pub fn as_str(self) -> &'static str {
         match self {
             ExportTable::Draws => "draws",
@@ -58,8 +58,8 @@ impl ExportTable {
         ExportTable::ALL.into_iter().find(|table| table.as_str() == text)
     }
 
-    /// Its columns, where they come from, which of them belong to the draw `$1` (if it is not null), and in
-    /// which order. Fields of the contract bear its names.
+    /// Its columns, their tables, the condition for rows of the draw `$1` (if that is not null), and the
+    /// order. Columns that the API has too bear the API's names.
     fn parts(self) -> [&'static str; 4] {
         match self {
             ExportTable::Draws => [
@@ -155,7 +155,7 @@ impl Serialize for Cell {
     }
 }
 
-/// A table on its way, from a connection of its own that it holds to its end.
+/// A running export; it keeps its connection until it ends.
 pub struct Export {
     pub columns: Vec<String>,
     rows: Pin<Box<Fuse<RowStream>>>,
@@ -163,7 +163,8 @@ pub struct Export {
 }
 
 impl Export {
-    /// Begins an export of everything, or of what belongs to a draw. None if there is no such draw.
+    /// Begins an export of the whole table, or of the rows that belong to a draw. `None` if there is no such
+    /// draw.
     pub async fn begin(
         client: Client,
         table: ExportTable,
@@ -185,7 +186,7 @@ impl Export {
         Ok(Some(Export { columns, rows, _client: client }))
     }
 
-    /// The next row, in the order of the columns. The database goes on only as rows are taken.
+    /// The next row, in the order of the columns. The database sends more rows only as they are read.
     pub async fn next(&mut self) -> Result<Option<Vec<Cell>>, DbError> {
         let row = tokio::time::timeout(ROW_WAIT, self.rows.try_next());
         let row = row.await.map_err(|_| DbError::Timeout(ROW_WAIT))??;
@@ -193,7 +194,7 @@ impl Export {
     }
 }
 
-/// A value by its column's type; picks are masks, and known by their names.
+/// A value by its column's type. A column whose name ends in `numbers` contains a pick's mask.
 fn cell(row: &Row, column: usize) -> Result<Cell, DbError> {
     let (name, kind) = (row.columns()[column].name(), row.columns()[column].type_());
     Ok(match *kind {
@@ -213,7 +214,7 @@ fn cell(row: &Row, column: usize) -> Result<Cell, DbError> {
     })
 }
 
-/// How many rows an export of everything is about to have, for showing how far it has come.
+/// How many rows an export will have, for the progress bar.
 pub async fn estimate(client: &Client, table: ExportTable, draw: Option<DrawId>) -> Result<u64, DbError> {
     let sql = match table {
         ExportTable::Draws => "-- export::estimate(draws)

@@ -1,13 +1,13 @@
-//! Whether the database answers at all.
+//! Whether the database answers.
 
 use std::time::Duration;
 
 use crate::db::{Db, DbError};
 
-/// How long it may take.
+/// The time limit for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
-/// Asks it for nothing.
+/// Runs an empty query.
 pub async fn answers(db: &Db) -> Result<(), DbError> {
     let sql = "-- health::answers()
         SELECT";

@@ -1,8 +1,8 @@
-//! The laws that the whole database keeps at every commit, each a statement that finds the rows which
-//! break it, under a first line that says it. Knows the schema and nothing of the service.
+//! The invariants that the whole database keeps at every commit. Each is a statement that returns the rows
+//! which break it; its first line names it. This file knows the schema and nothing else of the service.
 
-/// From the ledger as a whole down to the single row. What a law finds may be large: only its first rows are
-/// ever fetched.
+/// Ordered from the ledger as a whole down to single rows. A statement may return very many rows: only the
+/// first ones are fetched.
 pub const INVARIANTS: &[&str] = &[
     "-- all balances sum to zero
          SELECT sum(balance) FROM accounts HAVING sum(balance) <> 0",
@@ -11,7 +11,7 @@ pub const INVARIANTS: &[&str] = &[
          (SELECT account, sum(amount) AS moved FROM (SELECT credit AS account, amount FROM transfers
           UNION ALL SELECT debit, -amount FROM transfers) entries GROUP BY account) m ON m.account = a.id
          WHERE a.balance IS DISTINCT FROM coalesce(m.moved, 0)",
-    "-- a wallet's transfers leave what they say
+    "-- a wallet's transfers leave what they say: balance_after is their running sum
          SELECT * FROM (SELECT user_id, id, balance_after, sum(CASE WHEN credit = user_id * 8 + 1 THEN amount
          ELSE -amount END) OVER (PARTITION BY user_id ORDER BY id) AS running FROM transfers WHERE user_id > 0) t
          WHERE balance_after <> running",
@@ -35,11 +35,11 @@ pub const INVARIANTS: &[&str] = &[
          (SELECT id, amount FROM payments WHERE kind = 'deposit' AND status = 'paid'
           OR kind = 'purchase' AND status = 'refunded') p ON p.id = t.reference
          WHERE t.transfers IS DISTINCT FROM 1 OR t.amount IS DISTINCT FROM p.amount",
-    "-- what is set aside is what is on its way out
+    "-- a held account's balance is the sum of its owner's open withdrawals
          SELECT a.id, a.balance, w.amount FROM accounts a LEFT JOIN (SELECT user_id, sum(amount) AS amount
          FROM payments WHERE kind = 'withdrawal' AND status = 'processing' GROUP BY user_id) w USING (user_id)
          WHERE a.kind = 'held' AND a.balance <> coalesce(w.amount, 0)",
-    "-- every withdrawal was set aside once, and then went out or back as it says
+    "-- every withdrawal was held once, and then paid out or returned as its status says
          SELECT p.id, p.status, t.* FROM payments p LEFT JOIN (SELECT reference,
          sum(amount) FILTER (WHERE debit % 8 = 1 AND credit = debit + 1) AS aside,
          sum(amount) FILTER (WHERE debit % 8 = 2 AND credit = 0) AS out,
@@ -61,7 +61,7 @@ pub const INVARIANTS: &[&str] = &[
     "-- nothing is held in a draw that is not on sale
          SELECT t.id FROM tickets t JOIN draws d ON d.id = t.draw_id
          WHERE t.status = 'reserved' AND d.status NOT IN ('scheduled', 'open')",
-    "-- a draw that is over holds nothing
+    "-- the escrow of a draw that is over is empty
          SELECT a.id FROM accounts a JOIN draws d ON d.id = a.draw_id
          WHERE d.status IN ('completed', 'cancelled') AND a.balance <> 0",
     "-- a cancelled draw refunded every payer once, and no other draw anybody
@@ -79,32 +79,32 @@ pub const INVARIANTS: &[&str] = &[
                     WHERE kind = 'prize' GROUP BY reference) x ON x.reference = t.id
          WHERE (d.status = 'completed' AND coalesce(rt.prize, 0) <> coalesce(x.amount, 0))
          OR x.transfers > 1 OR (x.transfers = 1 AND x.amount IS DISTINCT FROM rt.prize)",
-    "-- a payment is what a payment can be
+    "-- a payment is what a payment can be: its columns have allowed values
          SELECT id, kind, status, amount, method, draw_id, lines FROM payments WHERE kind NOT IN ('purchase', 'deposit', 'withdrawal') OR amount <= 0
          OR status NOT IN ('pending', 'processing', 'paid', 'failed', 'expired', 'refunded')
          OR method NOT IN ('wallet', 'card') OR (kind = 'purchase') <> (draw_id IS NOT NULL)
          OR (kind = 'purchase') <> (coalesce(lines, 0) BETWEEN 1 AND 100)
          OR (reserved_until IS NOT NULL AND kind <> 'purchase')",
-    "-- a ticket is what a ticket can be
+    "-- a ticket is what a ticket can be: its columns have allowed values
          SELECT * FROM tickets WHERE origin NOT IN ('chosen', 'quick_pick', 'pool')
          OR status NOT IN ('reserved', 'paid', 'expired', 'returned') OR (status = 'paid') <> (number IS NOT NULL)
          OR (origin = 'pool') <> (pool_ticket_id IS NOT NULL)",
-    "-- a transfer is what a transfer can be
+    "-- a transfer is what a transfer can be: its columns have allowed values
          SELECT * FROM transfers WHERE amount <= 0 OR debit = credit OR balance_after < 0
          OR (user_id = 0) <> (balance_after IS NULL) OR kind NOT IN ('deposit', 'purchase', 'prize', 'refund',
          'withdrawal', 'jackpot', 'rollover', 'reserve', 'revenue')",
-    "-- a draw's money adds up
+    "-- a completed draw has paid out all its money
          SELECT r.draw_id FROM draw_results r JOIN draws d ON d.id = r.draw_id AND d.status = 'completed'
          LEFT JOIN (SELECT account, sum(amount) AS kept FROM (SELECT credit AS account, amount FROM transfers
           UNION ALL SELECT debit, -amount FROM transfers) entries GROUP BY account) m
          ON m.account = r.draw_id * 8 + 3 WHERE coalesce(m.kept, 0) <> 0",
-    "-- what is kept under a key is there
+    "-- what is kept under a key is there: an idempotency key's payment exists
          SELECT k.id, k.payment_id FROM idempotency_keys k LEFT JOIN payments p ON p.id = k.payment_id
          WHERE k.payment_id IS NOT NULL AND p.id IS NULL",
-    "-- a key stands for a success
+    "-- a key stands for a success: it has an answer and a status of 2xx
          SELECT id, payment_id, status FROM idempotency_keys
          WHERE num_nonnulls(payment_id, answer) = 0 OR status NOT BETWEEN 200 AND 299",
-    "-- an account is its owner's, and all have theirs
+    "-- an account is its owner's, and all have theirs: users, draws and lotteries
          SELECT id, kind FROM accounts WHERE num_nonnulls(user_id, draw_id, lottery) > 1
          OR id IS DISTINCT FROM (CASE kind WHEN 'clearing' THEN 0 WHEN 'reserve' THEN 8 WHEN 'revenue' THEN 16
          WHEN 'wallet' THEN user_id * 8 + 1 WHEN 'held' THEN user_id * 8 + 2
@@ -131,13 +131,13 @@ pub const INVARIANTS: &[&str] = &[
          WHEN 'reserve' THEN debit = 8 AND credit % 8 = 3
          WHEN 'revenue' THEN debit % 8 = 3 AND credit = 16 ELSE true END
          OR user_id <> CASE WHEN debit % 8 = 1 THEN debit / 8 WHEN credit % 8 = 1 THEN credit / 8 ELSE 0 END",
-    "-- what a payer paid for went from the payer to the draw, and back
+    "-- money of a purchase, refund or deposit moved between the payer's accounts and the draw's
          SELECT t.id, t.kind, t.debit, t.credit, p.id AS payment FROM transfers t JOIN payments p ON p.id = t.reference
          WHERE (t.kind = 'purchase' AND (t.credit <> p.draw_id * 8 + 3
                 OR t.debit <> CASE WHEN p.method = 'wallet' THEN p.user_id * 8 + 1 ELSE 0 END))
          OR (t.kind = 'refund' AND (t.debit, t.credit) <> (p.draw_id * 8 + 3, p.user_id * 8 + 1))
          OR (t.kind = 'deposit' AND t.credit <> p.user_id * 8 + 1)",
-    "-- a prize or a refund has what it is for
+    "-- every prize has its ticket, and every refund its payment
          SELECT x.id, x.kind, x.reference FROM transfers x LEFT JOIN tickets t ON t.id = x.reference
                 AND (x.debit, x.credit) = (t.draw_id * 8 + 3, t.user_id * 8 + 1)
          WHERE x.kind = 'prize' AND t.id IS NULL

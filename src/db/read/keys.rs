@@ -1,4 +1,4 @@
-//! Successes kept under idempotency keys.
+//! Reads the successful answers stored under idempotency keys.
 
 use tokio_postgres::Row;
 
@@ -6,14 +6,14 @@ use crate::db::{Db, DbError};
 use crate::domain::id::PaymentId;
 use crate::domain::record::{KeyId, StoredAnswer};
 
-/// What is kept under this key.
+/// The answer stored under this key.
 pub async fn one(db: &Db, key: KeyId) -> Result<Option<StoredAnswer>, DbError> {
     let sql = "-- keys::one()
         SELECT request, status, payment_id, answer FROM idempotency_keys WHERE id = $1";
     db.query_opt(sql, &[&key.0]).await?.as_ref().map(|row| Ok(kept(row))).transpose()
 }
 
-/// A kept success from its row.
+/// A stored answer from its row.
 pub fn kept(row: &Row) -> StoredAnswer {
     StoredAnswer {
         request: row.get("request"),

@@ -1,4 +1,4 @@
-//! Every question the service asks of the database, one file a noun. Changes nothing.
+//! All reads of the service, one file for each noun. They change nothing.
 
 pub mod audit;
 pub mod check;
@@ -13,14 +13,14 @@ pub mod tickets;
 pub mod users;
 pub mod wallet;
 
-/// A page of a list: at most `limit` rows beyond `after`, in the list's own order.
+/// A page of a list: at most `limit` rows after the row `after`, in the list's order.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Page<C> {
     pub after: Option<C>,
     pub limit: i64,
 }
 
-/// PageRows of a page, and where the next one begins, if there is more.
+/// The rows of a page, and the cursor of the next page if there is one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PageRows<T, C> {
     pub items: Vec<T>,
@@ -28,7 +28,7 @@ pub struct PageRows<T, C> {
 }
 
 impl<T, C> PageRows<T, C> {
-    /// From up to `limit + 1` rows: the one too many only tells that there is more.
+    /// Makes a page from up to `limit + 1` rows: the last of them only tells that there is a next page.
     pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> C) -> PageRows<T, C> {
         let limit = usize::try_from(limit).unwrap_or(0);
         let more = items.len() > limit;

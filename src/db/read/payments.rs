@@ -1,4 +1,4 @@
-//! Payments as their payers see them.
+//! Reads payments.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
 pub struct PaymentView {
     pub payment: Payment,
     pub draw: Option<DrawId>,
-    /// None when it was paid in the same step.
+    /// `None` if the tickets were paid for when they were ordered.
     pub reserved_until: Option<Timestamp>,
 }
 
@@ -43,9 +43,10 @@ pub async fn list(
     user: UserId,
     page: Page<Uuid>,
 ) -> Result<PageRows<Payment, Uuid>, DbError> {
-    // Purchases by stepping from ticket to ticket: the newest ticket before a payment belongs to the purchase
-    // before it. Ids are given out in a row, so nothing comes between a payment and its tickets; where something
-    // did, before they were, a page that starts there finds that purchase by the ticket behind.
+    // Purchases are found through their tickets, since payments have no index by user: a payment's tickets
+    // have the ids that follow its own, so the newest ticket before a payment belongs to the user's previous
+    // purchase. In old data another id may lie between a payment and its tickets; the second part finds the
+    // purchase whose ticket comes next if the page starts there.
     let sql = format!(
         "-- payments::list()
         WITH RECURSIVE purchases (id) AS (
@@ -72,7 +73,7 @@ pub async fn list(
     Ok(PageRows::cut(items, page.limit, |payment| payment.id.0))
 }
 
-/// A payment with its payer.
+/// A payment with its payer's id.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 pub struct OwnedPayment {
     #[serde(flatten)]
@@ -80,32 +81,33 @@ pub struct OwnedPayment {
     pub user_id: UserId,
 }
 
-/// Anybody's payment.
+/// A payment of any user.
 pub async fn owned(db: &Db, currency: Currency, id: PaymentId) -> Result<Option<OwnedPayment>, DbError> {
     let sql = format!("-- payments::owned()\n{VIEW} WHERE id = $1");
     db.query_opt(&sql, &[&id.0]).await?.map(|row| owned_payment(&row, currency)).transpose()
 }
 
-/// A payment that a card is or was charged for.
+/// A payment with a card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChargedPayment {
     pub payment: PaymentId,
     pub user: UserId,
-    /// None: a deposit.
+    /// `None`: a deposit.
     pub draw: Option<DrawId>,
     pub status: PaymentStatus,
-    /// When the charge began, while it is under way.
+    /// While a charge is in progress: when it began.
     pub updated_at: Timestamp,
 }
 
-/// The charge of this payment that was the last to begin, if a card was ever charged for it.
+/// The last charge of this payment, if a card was ever charged for it.
 pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<ChargedPayment>, DbError> {
     let sql = "-- payments::charged()
         SELECT id, user_id, draw_id, status, updated_at FROM payments WHERE id = $1 AND method = 'card'";
     db.query_opt(sql, &[&payment.0]).await?.as_ref().map(charge).transpose()
 }
 
-/// Charges whose end is not written, those of older payments first; so many, behind this payment.
+/// Charges whose end is not written yet, ordered by payment: at most `limit`, from the payment after `after`
+/// on.
 pub async fn unfinished_charges(
     db: &Db,
     after: Option<PaymentId>,
@@ -128,7 +130,7 @@ fn charge(row: &Row) -> Result<ChargedPayment, DbError> {
     })
 }
 
-/// Everybody's payments, newest first; with users, statuses or kinds given, only those.
+/// The payments of all users, newest first, with optional filters: an empty list means all.
 pub async fn all(
     db: &Db,
     currency: Currency,

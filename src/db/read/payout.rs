@@ -1,5 +1,6 @@
-//! What a settlement or a refund is to pay, piece by piece. A draw's tickets stay as they are once its list
-//! is sealed, so all of this is read beside the sale, in small pieces, and takes nothing of the writer's time.
+//! Reads what a settlement or a refund has to pay, part by part. A draw's tickets do not change once its list
+//! is sealed, so these reads run outside the write transactions, in small parts, and do not slow down the
+//! writer.
 
 use tokio_postgres::Row;
 
@@ -9,18 +10,18 @@ use crate::domain::id::{DrawId, UserId};
 use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Part, Progress};
 
-/// A payment's tickets bear numbers in a row, at most so many.
+/// The tickets of one payment have consecutive numbers; it has at most this many.
 const MOST_LINES: i64 = 100;
 
-/// How far a settlement has come.
+/// The progress of a settlement.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredSettlement {
-    /// What a winning ticket gets, by its matches; none before all are counted.
+    /// The prize of a winning ticket, by its matches; `None` until all winners are counted.
     pub prizes: Option<Vec<(i64, Money)>>,
     pub progress: Progress,
 }
 
-/// How far the settlement of a draw has come whose numbers are drawn.
+/// The progress of the settlement of a draw whose winning numbers are known.
 pub async fn settlement(db: &Db, draw: DrawId) -> Result<StoredSettlement, DbError> {
     let sql = "-- payout::settlement(result)
         SELECT cursor, window_end, paid_user, paid_reference, prize_fund IS NOT NULL AS counted
@@ -37,7 +38,7 @@ pub async fn settlement(db: &Db, draw: DrawId) -> Result<StoredSettlement, DbErr
     Ok(StoredSettlement { prizes: Some(prizes.collect()), progress })
 }
 
-/// How far the refunds of a cancelled draw have come.
+/// The progress of the refunds of a cancelled draw.
 pub async fn refunded(db: &Db, draw: DrawId) -> Result<Progress, DbError> {
     let sql = "-- payout::refunded()
         SELECT cursor, window_end, paid_user, paid_reference FROM draw_cancellations WHERE draw_id = $1";
@@ -45,16 +46,16 @@ pub async fn refunded(db: &Db, draw: DrawId) -> Result<Progress, DbError> {
     Ok(progress(&row.ok_or(DbError::Corrupt("a draw without its cancellation"))?))
 }
 
-/// From the columns that results and cancellations share.
+/// Reads the columns that results and cancellations have in common.
 pub fn progress(row: &Row) -> Progress {
     let part = |end| Part { end, user: UserId(row.get("paid_user")), reference: row.get("paid_reference") };
     Progress { done: row.get("cursor"), window: row.get::<_, Option<i64>>("window_end").map(part) }
 }
 
-/// The tickets of a draw after the first of these numbers, up to the second.
+/// The tickets of a draw with a number above the first value and not above the second.
 pub type TicketRange = (i64, i64);
 
-/// How many of these tickets have so many matches.
+/// How many of these tickets have how many matches: pairs of matches and tickets.
 pub async fn hits(
     db: &Db,
     draw: DrawId,

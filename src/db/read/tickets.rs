@@ -1,4 +1,4 @@
-//! Tickets as their owners see them.
+//! Reads tickets.
 
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -29,7 +29,7 @@ pub async fn one(db: &Db, user: UserId, id: TicketId) -> Result<Option<TicketVie
     db.query_opt(&sql, &[&user.0, &id.0]).await?.as_ref().map(view).transpose()
 }
 
-/// This user's tickets, newest first; with draws or statuses given, only those.
+/// This user's tickets, newest first, with optional filters: an empty list means all.
 pub async fn list(
     db: &Db,
     user: UserId,
@@ -49,7 +49,7 @@ pub async fn list(
     Ok(PageRows::cut(items, page.limit, |ticket| ticket.id.0))
 }
 
-/// A ticket with its owner.
+/// A ticket with its owner's id.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 pub struct OwnedTicket {
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub struct OwnedTicket {
     pub user_id: UserId,
 }
 
-/// Every ticket of a draw, newest first; with statuses given, only those.
+/// Every ticket of a draw, newest first, with an optional filter: an empty list of statuses means all.
 pub async fn of_draw(
     db: &Db,
     draw: DrawId,
@@ -76,7 +76,7 @@ pub async fn of_draw(
     Ok(PageRows::cut(items, page.limit, |owned: &OwnedTicket| owned.ticket.id.0))
 }
 
-/// The tickets first ordered with a payment, in the order of the lines, those given back since included.
+/// The tickets that were ordered with a payment, in the order of the lines, including those returned since.
 pub async fn of_payment(db: &Db, user: UserId, payment: PaymentId) -> Result<Vec<Ticket>, DbError> {
     let sql = format!(
         "-- tickets::of_payment()\n{VIEW} WHERE t.user_id = $1 AND t.id > $2 AND t.payment_id = $2 \

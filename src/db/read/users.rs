@@ -1,4 +1,4 @@
-//! People, and the hashes their passwords are compared with.
+//! Reads users, with the hashes of their passwords for the log-in.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::db::{Db, DbError};
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, UserStatus};
 
-/// A person, field by field as the contract gives it.
+/// A user, with the fields that the API returns.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "id": 42, "username": "ann", "email": "ann@example.com", "name": null, "role": "player", "status": "active",
@@ -34,8 +34,8 @@ pub async fn one(db: &Db, id: UserId) -> Result<Option<User>, DbError> {
     db.query_opt(sql, &[&id.0]).await?.as_ref().map(user).transpose()
 }
 
-/// The user who logs in by this name or address, with the hash of the password. A name never holds an
-/// `@`, an address always does: at most one can match.
+/// The user with this username or email address, and the hash of the password. A username never contains an
+/// `@` and an address always does, so at most one user matches.
 pub async fn by_login(db: &Db, login: &str) -> Result<Option<(User, String)>, DbError> {
     let sql = "-- users::by_login()
         SELECT id, username, email, name, role, status, created_at, password_hash FROM users
@@ -44,14 +44,14 @@ pub async fn by_login(db: &Db, login: &str) -> Result<Option<(User, String)>, Db
     Ok(Some((user(&row)?, row.get("password_hash"))))
 }
 
-/// The hash a user's password is compared with.
+/// The hash of a user's password.
 pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, DbError> {
     let sql = "-- users::password_hash()
         SELECT password_hash FROM users WHERE id = $1";
     Ok(db.query_opt(sql, &[&id.0]).await?.map(|row| row.get(0)))
 }
 
-/// People, newest first; with a part given, those whose username or address holds it, whatever its case.
+/// Users, newest first, with optional filters; `part` must occur in the username or the address, in any case.
 pub async fn list(
     db: &Db,
     part: Option<&str>,
@@ -59,7 +59,8 @@ pub async fn list(
     roles: &[Role],
     page: Page<i64>,
 ) -> Result<PageRows<User, i64>, DbError> {
-    // The words that `users_search` is made of. What is shorter than a trigram is looked for in each row.
+    // The expression that the index `users_search` is built on. A `part` shorter than a trigram is searched
+    // in each row.
     const WORDS: &str = "lower(username || ' ' || email)";
     let holds = match part {
         None => "$5::text IS NULL".to_owned(),
@@ -82,21 +83,21 @@ pub async fn list(
     Ok(PageRows::cut(items, page.limit, |user: &User| user.id.0))
 }
 
-/// The log-ins that have ended since.
+/// The sessions that have ended since this time.
 pub async fn sessions_ended(db: &Db, since: Timestamp) -> Result<Vec<SessionId>, DbError> {
     let sql = "-- users::sessions_ended(since)
         SELECT id FROM sessions WHERE ended_at > $1";
     Ok(db.query(sql, &[&since]).await?.iter().map(|row| SessionId(row.get("id"))).collect())
 }
 
-/// Whether this token, given by its hash, is good to set a password anew.
+/// Whether this token, given by its hash, may be used to set a new password.
 pub async fn may_reset(db: &Db, hash: &[u8; 32], now: Timestamp) -> Result<bool, DbError> {
     let sql = "-- users::may_reset()
         SELECT FROM password_resets WHERE hash = $1 AND expires_at > $2";
     Ok(db.query_opt(sql, &[&hash.as_slice(), &now]).await?.is_some())
 }
 
-/// A user from a row with all its columns.
+/// A user from a row that has all columns of [`User`].
 pub fn user(row: &Row) -> Result<User, DbError> {
     Ok(User {
         id: UserId(row.get("id")),

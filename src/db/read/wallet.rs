@@ -1,4 +1,4 @@
-//! A wallet's balance and its transfers.
+//! Reads a wallet's balance and its transfers.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::domain::id::UserId;
 use crate::domain::ledger::AccountId;
 use crate::domain::money::Money;
 
-/// What a wallet holds.
+/// The balance of a user's wallet.
 pub async fn balance(db: &Db, user: UserId) -> Result<Money, DbError> {
     let sql = "-- wallet::balance()
         SELECT balance FROM accounts WHERE id = $1";
@@ -28,7 +28,7 @@ pub async fn balance(db: &Db, user: UserId) -> Result<Money, DbError> {
 pub struct WalletTransfer {
     pub id: i64,
     pub kind: String,
-    /// What it added to the wallet; below zero, what it took.
+    /// What the transfer added to the wallet; negative if it took money out.
     pub amount: Money,
     pub balance_after: Money,
     #[schema(required)]
