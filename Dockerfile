@@ -1,4 +1,5 @@
-# Builds the service, then runs it alone, as nobody in particular. It wants a Postgres beside it (DATABASE_URL).
+# Builds the service; the image contains only the service and runs it as an unprivileged user. The service
+# needs a Postgres outside the image (DATABASE_URL).
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock config.yaml ./
@@ -9,9 +10,9 @@ COPY src src
 RUN cargo build --profile dist --locked --bin lottery
 
 FROM debian:bookworm-slim
-# By which the addresses of a payment provider and of a database are believed.
+# Certificate authorities, to verify payment providers and databases.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
-# What the service keeps itself: a new volume there begins with its owner.
+# The service's files. A new volume gets the owner of this directory.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/lottery lottery \
     && install -d -o lottery -g lottery -m 0700 /var/lib/lottery/data
 COPY --from=build /build/target/dist/lottery /usr/local/bin/lottery

@@ -1,5 +1,5 @@
-//! The whole service: alone knows every room, starts them from the ground up and stops them from the top
-//! down.
+//! The whole service: reads the configuration, starts the modules from the lowest layer up and stops them in
+//! the opposite order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,18 +40,18 @@ use crate::http::{
 };
 use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
 
-/// Idle connections are kept for so long.
+/// How long idle connections are kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// How long a client may take to send a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a browser may remember what a page may do, in seconds.
+/// How long a browser may cache the answer to a CORS preflight request, in seconds.
 const CORS_AGE: usize = 3600;
 
-/// How often it is looked whether the actors are still there.
-const WATCH: Duration = Duration::from_secs(1);
+/// How often the service checks whether its actors are alive.
+const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why the service does not start, or did not stop as it should.
+/// Why the service could not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("{0}{alternative}", alternative = alternative(.0))]
@@ -72,11 +72,11 @@ pub enum AppError {
     Listen { host: String, port: u16, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
-    #[error("the service stopped by itself: {0}")]
-    Died(String),
+    #[error("the service stopped: {0}")]
+    Stopped(String),
 }
 
-/// The crate of the private server does not know the configuration, so its error cannot tell what else to do.
+/// What else an operator can do about the error: the crate of the private server does not know the configuration.
 fn alternative(error: &PostgresError) -> &'static str {
     match error {
         PostgresError::NotInstalled { .. } => {
@@ -86,13 +86,13 @@ fn alternative(error: &PostgresError) -> &'static str {
     }
 }
 
-/// A database to work with: a server of our own, or somebody's by its URL.
+/// The database of a command: the private server, or the one at the configured URL.
 pub struct Database {
     pub target: Target,
     server: Option<PostgresServer>,
 }
 
-/// Whether the private server is wanted for serving or for a subcommand beside it.
+/// Whether the service opens the database, or a command that may run at the same time as the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DatabaseUse {
     Serve,
@@ -100,7 +100,7 @@ pub enum DatabaseUse {
 }
 
 impl Database {
-    /// Connects to the configured database, or starts the private one.
+    /// Opens the database at the configured URL, or starts the private server.
     pub async fn open(config: &Config, used: DatabaseUse) -> Result<Database, AppError> {
         if let Some(url) = &config.database.url {
             let url = url.expose_secret().parse().map_err(AppError::Url)?;
@@ -116,7 +116,7 @@ impl Database {
         Ok(Database { target: server.connection().into(), server: Some(server) })
     }
 
-    /// Stops the private server, if this started it.
+    /// Stops the private server, if `open` started it.
     pub async fn close(self) -> Result<(), AppError> {
         match self.server {
             Some(server) => Ok(server.stop().await?),
@@ -124,7 +124,7 @@ impl Database {
         }
     }
 
-    /// Waits until the private server is lost for good; for ever, if there is none.
+    /// Waits until the private server has failed for good; for ever, if there is none.
     async fn lost(&mut self) {
         match &mut self.server {
             Some(server) => server.lost().await,
@@ -146,7 +146,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the service; it answers when this returns.
+    /// Starts the service; it accepts requests when this returns.
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
@@ -216,28 +216,28 @@ impl App {
         Ok(App { address, state, http, serving, upkeep, arbiter, database, stop_wait })
     }
 
-    /// Waits until something goes wrong for good.
+    /// Waits for a failure that the service cannot recover from.
     pub async fn failed(&mut self) -> AppError {
         tokio::select! {
-            () = self.database.lost() => AppError::Died("the private Postgres is lost".to_owned()),
-            what = actors_lost(&self.state) => AppError::Died(what.to_owned()),
-            ended = &mut self.serving => AppError::Died(format!("HTTP ended: {ended:?}")),
+            () = self.database.lost() => AppError::Stopped("the private Postgres failed and cannot be started again".to_owned()),
+            what = actors_lost(&self.state) => AppError::Stopped(what.to_owned()),
+            ended = &mut self.serving => AppError::Stopped(format!("the HTTP server ended: {ended:?}")),
         }
     }
 
-    /// Stops: no new requests, those accepted are answered, what they decided is written, and then the
-    /// rest goes.
+    /// Stops the service: it accepts no new requests, answers those that it has, writes the records in the
+    /// queue, and then stops the rest.
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("the service stops");
         self.state.watchers.close();
         self.http.stop(true).await;
         if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
-            // Its end is found out at the next start.
-            tracing::warn!("the database does not answer: stopping with a transaction under way");
+            // The next start finds out whether that transaction was committed.
+            tracing::warn!("the database does not answer: stopping with a transaction in progress");
         }
         self.upkeep.abort();
         self.arbiter.stop();
-        // The pool's connections end with it.
+        // This closes the pool's connections.
         drop(self.state);
         self.database.close().await?;
         tracing::info!("the service has stopped");
@@ -245,27 +245,27 @@ impl App {
     }
 }
 
-/// Waits until an actor that nobody starts again is gone: only a panic of ours takes it.
+/// Waits until an actor has ended that nothing restarts; only a panic, a bug of ours, ends it.
 async fn actors_lost(state: &State) -> &'static str {
     loop {
-        tokio::time::sleep(WATCH).await;
+        tokio::time::sleep(ALIVE_CHECK_INTERVAL).await;
         if !state.persistence.is_alive() {
-            return "the persistence actor is lost";
+            return "the persistence actor has ended";
         }
         if !state.draws.is_alive() {
-            return "the draw registry is lost";
+            return "the draw registry has ended";
         }
     }
 }
 
-/// The handles of the actors.
+/// The handles to the actors.
 struct Actors {
     draws: Draws,
     persistence: Persistence,
     snapshots: DrawSnapshots,
 }
 
-/// Starts the actors on an arbiter of their own; every draw that is not over is loaded when this returns.
+/// Starts the actors on their own arbiter. Every draw that is not over is loaded when this returns.
 async fn actors(
     arbiter: &Arbiter,
     config: &Config,
@@ -287,29 +287,29 @@ async fn actors(
     };
     let keys_kept = signed(config.persistence.keys_kept);
     let (writer, db, clock, currency) = (database.clone(), db.clone(), clock.clone(), currency(config)?);
-    let known: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
+    let lottery_ids: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
     let (ready, started) = oneshot::channel();
     arbiter.spawn(async move {
         let snapshots = DrawSnapshots::default();
         let persistence = Persistence::start(writer, db.clone(), currency, snapshots.clone(), limits, meters);
         let start = async {
-            persistence.ensure_lotteries(known.iter()).await?;
+            persistence.ensure_lotteries(lottery_ids.iter()).await?;
             let draws = Draws::start(db, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;
             actix::spawn(housekeeping::run(persistence.clone(), clock, keys_kept));
             Ok::<_, DbError>(draws)
         };
         let started = start.await.map(|draws| Actors { draws, persistence, snapshots });
-        // The one who waits may have given up on starting.
+        // The receiver may have given up the start.
         let _ = ready.send(started);
     });
     match started.await {
         Ok(started) => Ok(started?),
-        Err(_) => Err(AppError::Died("the actors' thread ended".to_owned())),
+        Err(_) => Err(AppError::Stopped("the actors' thread ended".to_owned())),
     }
 }
 
-/// Starts to serve HTTP.
-#[allow(clippy::type_complexity, reason = "three things that belong together once")]
+/// Starts the HTTP server.
+#[allow(clippy::type_complexity, reason = "used once, so it needs no name")]
 fn serve(
     config: &Config,
     state: web::Data<State>,
@@ -339,7 +339,7 @@ fn serve(
     Ok((server.handle(), tokio::spawn(server), address))
 }
 
-/// What browsers may do from pages of these origins. They send a token with each request, never a cookie.
+/// What pages of these origins may do in a browser. They send a token with each request, never a cookie.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
@@ -356,7 +356,7 @@ fn proxies(config: &Config) -> Proxies {
     Proxies::new(trusted, config.server.forwarded_header == ForwardedHeader::Forwarded)
 }
 
-/// The configured secret, or the one that is kept in the data directory.
+/// The configured secret, or the one stored in the data directory.
 fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
     match &config.auth.jwt_secret {
         Some(secret) => Ok(secret.clone()),
@@ -364,7 +364,7 @@ fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
     }
 }
 
-/// The configured payment provider. Those of the sandbox that are not given are made and kept.
+/// The configured payment provider. The sandbox's webhook secret, if not configured, is generated and stored.
 fn provider(config: &Config) -> Result<Arc<dyn payment::Provider>, AppError> {
     let it = &config.payments;
     let secret = || match &it.webhook_secret {
@@ -394,7 +394,7 @@ fn rates(config: &Config) -> Rates {
     }
 }
 
-/// The configuration bounds its durations far below this limit.
+/// Converts; the configuration's limits keep all durations far below the maximum.
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
@@ -404,12 +404,12 @@ pub fn currency(config: &Config) -> Result<Currency, AppError> {
     config.currency.parse().map_err(invalid)
 }
 
-/// The configured lotteries, judged by the rules of the domain.
+/// The configured lotteries, checked by the rules of the domain.
 fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
     configured.iter().enumerate().map(|(index, it)| lottery(it, &format!("lotteries[{index}]"))).collect()
 }
 
-/// The configured schedules, judged by the rules of the domain.
+/// The configured schedules, checked by the rules of the domain.
 fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<DrawPlan>, AppError> {
     configured.iter().enumerate().map(|(index, it)| plan(it, &format!("schedules[{index}]"), lotteries)).collect()
 }

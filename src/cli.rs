@@ -1,5 +1,5 @@
-//! The command line. Knows the configuration and the app; what a subcommand does beyond starting and
-//! stopping stands with its subject.
+//! The command line. This file starts and stops what a subcommand needs; the files in `cli/` do a
+//! subcommand's work.
 
 mod admin;
 mod check;
@@ -28,7 +28,7 @@ pub use export::ExportArgs;
 #[derive(Parser)]
 #[command(name = "lottery", version, about)]
 pub struct Cli {
-    /// The configuration; ./config.yaml if it is there, else the defaults.
+    /// The configuration file [default: ./config.yaml if it exists, else the built-in defaults].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -37,9 +37,9 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the REST interface (the default).
+    /// Serves the REST API (the default).
     Serve,
-    /// Brings the database's schema up to date, and does nothing else.
+    /// Brings the database's schema up to date and exits.
     Migrate,
     /// Asks the service on this machine whether it is ready.
     Health,
@@ -50,15 +50,15 @@ enum Command {
     },
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
-    /// Writes a whole table as a file.
+    /// Writes a whole table to a file.
     Export(ExportArgs),
-    /// Plays a whole draw against a service of its own and checks the books.
+    /// Plays a whole draw on a temporary service and checks its books.
     Demo(Demo),
 }
 
 #[derive(Subcommand)]
 enum AdminCommand {
-    /// Makes an admin; works while the service runs.
+    /// Creates an admin; works while the service runs.
     Create(CreateAdmin),
 }
 
@@ -74,7 +74,7 @@ pub struct CreateAdmin {
     password_stdin: bool,
 }
 
-/// Why a command did not succeed.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the command.
 async fn run(cli: Cli) -> Result<(), CliError> {
     let config = Config::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
@@ -118,7 +118,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 async fn serve(config: &Config) -> Result<(), CliError> {
     let _spans = telemetry::init(&config.log.level, config.log.format, config.telemetry.otlp_endpoint.as_deref())?;
     allow_open_files();
-    // Heard from here on: whoever stops it while it starts, or the moment it answers, does not kill it.
+    // Signals are handled from here on: a signal during the start, or right after it, stops the service
+    // cleanly.
     let mut stop_signal = std::pin::pin!(stop_signal());
     let mut app = tokio::select! {
         () = &mut stop_signal => return Ok(()),
@@ -135,20 +136,20 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Each client is an open file, watchers for as long as they watch. What a process is given is often 1,024;
-/// what it may have is more.
+/// Raises the limit of open files to the allowed maximum, because each client is an open file, and a client
+/// that watches draws keeps it open for long. The preset limit is often 1,024.
 fn allow_open_files() {
     let allowed =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = allowed {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 
-/// Ctrl-C, or SIGTERM from whoever runs the service.
+/// Waits for Ctrl-C or SIGTERM.
 fn stop_signal() -> impl Future<Output = ()> {
-    let heard = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be heard"));
-    let (terminate, interrupt) = (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
+    let listen = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be handled"));
+    let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     async {
         tokio::select! {
             () = received(terminate) => {}
@@ -157,7 +158,7 @@ fn stop_signal() -> impl Future<Output = ()> {
     }
 }
 
-/// Waits for a signal; for ever, if it cannot be heard.
+/// Waits for a signal; for ever, if no handler could be installed.
 async fn received(signal: std::io::Result<Signal>) {
     match signal {
         Ok(mut signal) => drop(signal.recv().await),

@@ -1,4 +1,5 @@
-//! The only room that asks what time it is and makes ids from it. Knows no draws; tests set its hands.
+//! The only module that reads the system's clock and makes ids from the time. It knows no draws. Tests use a
+//! clock that they set themselves.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,45 +9,45 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::{ContextV7, Uuid};
 
-/// The longest sleep before the system's clock is looked at again: it may have been set.
+/// The longest sleep without a new look at the system's clock, because the clock may have been set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// The server's clock: the only one that counts. Whole milliseconds, so that what is stored and what is
-/// answered are the same.
+/// The server's clock; times that clients send do not count. It gives whole milliseconds, so that a stored
+/// time equals the answered one.
 #[derive(Clone)]
 pub struct Clock {
-    hands: TimeSource,
+    source: TimeSource,
     ids: Ids,
 }
 
 #[derive(Clone)]
 enum TimeSource {
     System,
-    /// Moved by a test alone.
+    /// Moved only by a test.
     Manual(Arc<watch::Sender<Timestamp>>),
 }
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Clock {
-        Clock { hands: TimeSource::System, ids: Ids::new() }
+        Clock { source: TimeSource::System, ids: Ids::new() }
     }
 
-    /// A clock that stands until it is moved.
+    /// A clock that stands still until a test moves it.
     pub fn manual(start: Timestamp) -> Clock {
-        Clock { hands: TimeSource::Manual(Arc::new(watch::Sender::new(start))), ids: Ids::new() }
+        Clock { source: TimeSource::Manual(Arc::new(watch::Sender::new(start))), ids: Ids::new() }
     }
 
-    /// One source of ids for everything that a list may show: what comes later has a greater id, so a new
-    /// row never slips into a page that was read already.
+    /// The only source of ids for everything that a list may show: a later row has a greater id, so a new row
+    /// never appears on a page that a client has already read.
     pub fn ids(&self) -> &Ids {
         &self.ids
     }
 
     pub fn now(&self) -> Timestamp {
-        match &self.hands {
-            // What a Timestamp says in milliseconds is one again.
-            #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
+        match &self.source {
+            // Converts to milliseconds and back, which always succeeds.
+            #[allow(clippy::disallowed_methods, reason = "this is the module that clippy.toml names")]
             TimeSource::System => {
                 Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default()
             }
@@ -54,16 +55,16 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward and wakes those who wait for it. The system's clock stays as it is.
+    /// Moves a manual clock forward and wakes the tasks that wait for it. Does nothing to the system's clock.
     pub fn advance(&self, by: SignedDuration) {
-        if let TimeSource::Manual(time) = &self.hands {
+        if let TimeSource::Manual(time) = &self.source {
             time.send_modify(|now| *now += by);
         }
     }
 
-    /// Waits until the clock shows this time or a later one.
+    /// Waits until this time, by this clock.
     pub async fn sleep_until(&self, time: Timestamp) {
-        match &self.hands {
+        match &self.source {
             TimeSource::System => loop {
                 let left = time.duration_since(self.now());
                 if left <= SignedDuration::ZERO {
@@ -73,7 +74,7 @@ impl Clock {
             },
             TimeSource::Manual(now) => {
                 if now.subscribe().wait_for(|now| *now >= time).await.is_err() {
-                    // Nobody can move the clock any more.
+                    // The last handle is dropped: nobody can move the clock any more.
                     pending::<()>().await;
                 }
             }
@@ -81,7 +82,7 @@ impl Clock {
     }
 }
 
-/// Makes UUIDv7 (RFC 9562, section 5.7), each greater than the one before it. Clones share one source.
+/// Makes UUIDv7 (RFC 9562, section 5.7), each greater than the one before. Clones share one source.
 #[derive(Clone)]
 pub struct Ids {
     context: Arc<Mutex<ContextV7>>,
@@ -96,13 +97,13 @@ impl Ids {
         self.in_a_row(now)()
     }
 
-    /// Ids between which nobody else's come, for as long as this is held.
+    /// Makes consecutive ids: no other caller gets an id while the returned closure exists.
     pub fn in_a_row(&self, now: Timestamp) -> impl FnMut() -> Uuid {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        // A panic under the lock leaves the context as good as it was.
+        // A panic while the lock is held cannot leave the context half changed.
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        #[allow(clippy::disallowed_methods, reason = "the room the ban points to")]
+        #[allow(clippy::disallowed_methods, reason = "this is the module that clippy.toml names")]
         move || Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
     }
 }

@@ -1,7 +1,9 @@
-//! The settings: what they are, and which values are sensible. Where they come from is in `config/source.rs`.
+//! The settings: their types, and the range of values that each accepts. Where they come from is in
+//! `config/source.rs`.
 //!
-//! Plain values only. Knows no room: `app` alone reads them and hands each room small options of its own.
-//! The rules of a lottery (k of n, the prize table) are judged by the domain; here only their ranges.
+//! The settings are plain values. Only `app` and `cli` read them; `app` passes to each module the options
+//! that it needs. The domain checks the rules of a lottery (k of n, the prize table); this file checks only
+//! ranges.
 
 mod source;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use tokio_postgres::config::SslMode;
 
 use crate::telemetry::LogFormat;
 
-/// The whole configuration. `config.yaml` says what each key means and in which unit.
+/// The whole configuration. `config.yaml` explains each key and its unit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -31,7 +33,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database: DatabaseConfig,
     pub auth: AuthConfig,
-    /// ISO 4217: three capital letters.
+    /// A code as in ISO 4217: three capital letters.
     pub currency: String,
     pub tickets: TicketsConfig,
     pub persistence: PersistenceConfig,
@@ -39,7 +41,7 @@ pub struct Config {
     pub log: LogConfig,
     pub telemetry: TelemetryConfig,
     pub payments: PaymentsConfig,
-    /// At least one, with distinct ids.
+    /// At least one lottery; their ids differ.
     pub lotteries: Vec<LotteryConfig>,
     pub schedules: Vec<ScheduleConfig>,
 }
@@ -48,19 +50,19 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     pub host: String,
-    /// 0 asks the system for any free port.
+    /// 0: the system chooses any free port.
     pub port: u16,
-    /// 0 stands for one per core.
+    /// 0: one for each core.
     pub workers: usize,
     pub trusted_proxies: Vec<Network>,
     pub forwarded_header: ForwardedHeader,
-    /// As browsers write them: scheme, host, and the port if it is not the usual one.
+    /// As browsers send them: scheme, host, and the port if it is not the default one.
     pub cors_origins: Vec<String>,
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
 }
 
-/// An address, or all addresses that begin alike.
+/// One address, or a network of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(pub IpNet);
@@ -74,7 +76,7 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// Where proxies write whom they speak for.
+/// The header in which proxies pass the client's address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ForwardedHeader {
@@ -97,9 +99,9 @@ impl TryFrom<String> for ForwardedHeader {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `None`: a private Postgres in the data directory. A secret, for it may hold a password.
+    /// `None`: a private Postgres in the data directory. A secret, because it may contain a password.
     pub url: Option<SecretString>,
-    /// PEM. None: whom the system trusts.
+    /// A PEM file. `None`: the certificate authorities that the system trusts.
     pub tls_ca: Option<PathBuf>,
     pub pool_size: usize,
     pub install: bool,
@@ -108,7 +110,7 @@ pub struct DatabaseConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Always there, and at least 32 bytes long, when [`DatabaseConfig::url`] is.
+    /// Set, and at least 32 bytes long, if [`DatabaseConfig::url`] is set.
     pub jwt_secret: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub access_token: Duration,
@@ -116,7 +118,7 @@ pub struct AuthConfig {
     pub refresh_token: Duration,
     #[serde(deserialize_with = "duration")]
     pub password_reset: Duration,
-    /// 0 stands for half of the cores.
+    /// 0: half of the cores.
     pub hash_threads: usize,
     pub hash_queue: usize,
 }
@@ -143,7 +145,7 @@ pub struct PersistenceConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Switches the rates off, never `orders_in_flight`.
+    /// Switches the rate limits off, but not `orders_in_flight`.
     pub enabled: bool,
     pub logins_per_minute: NonZeroU32,
     pub login_failures: NonZeroU32,
@@ -157,7 +159,7 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// A filter in the notation of `RUST_LOG`; telemetry judges it.
+    /// A filter in the syntax of `RUST_LOG`; `telemetry` checks it.
     pub level: String,
     pub format: LogFormat,
 }
@@ -165,7 +167,7 @@ pub struct LogConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// `None`: no traces, unless the environment names a collector in the way of OpenTelemetry.
+    /// `None`: no traces, unless an environment variable of OpenTelemetry names a collector.
     pub otlp_endpoint: Option<String>,
 }
 
@@ -173,15 +175,15 @@ pub struct TelemetryConfig {
 #[serde(deny_unknown_fields)]
 pub struct PaymentsConfig {
     pub provider: ProviderKind,
-    /// Always there, and at least 32 bytes long, for Stripe.
+    /// Set, and at least 32 bytes long, for Stripe.
     pub webhook_secret: Option<SecretString>,
-    /// Always there for Stripe.
+    /// Set for Stripe.
     pub stripe_key: Option<SecretString>,
-    /// Without a path; encrypted, unless it leads to this machine.
+    /// Without a path; `https`, unless it is an address of this machine.
     pub stripe_url: String,
 }
 
-/// Who takes card payments.
+/// The payment provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ProviderKind {
@@ -209,9 +211,9 @@ pub struct LotteryConfig {
     pub name: String,
     pub pick: u8,
     pub of: u8,
-    /// Minor units.
+    /// In minor units.
     pub price: i64,
-    /// Basis points of the sales.
+    /// In basis points of the sales.
     pub fund_share: u16,
     pub prizes: Vec<PrizeConfig>,
 }
@@ -225,13 +227,13 @@ pub struct PrizeConfig {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PaysConfig {
-    /// Minor units to each winner.
+    /// The amount in minor units for each winner.
     Fixed(i64),
-    /// Basis points of what the fixed prizes leave of the fund, divided among the winners.
+    /// Basis points of what is left of the fund after the fixed prizes, divided among the winners.
     Share(u16),
 }
 
-/// A prize as it is written: `{matches, fixed}` or `{matches, share}`.
+/// A prize as the configuration has it: `{matches, fixed}` or `{matches, share}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrizeText {
@@ -253,50 +255,51 @@ impl TryFrom<PrizeText> for PrizeConfig {
     }
 }
 
-/// Draws that come again and again. The domain judges the pattern and the zone.
+/// Recurring draws of a lottery. The domain checks the pattern and the time zone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
     pub lottery: String,
     pub at: String,
     pub time_zone: String,
-    /// Before the draw.
+    /// How long before the draw the sale opens.
     #[serde(deserialize_with = "duration")]
     pub on_sale: Duration,
-    /// Before the draw.
+    /// How long before the draw the sale closes.
     #[serde(deserialize_with = "duration")]
     pub cut_off: Duration,
     pub pool: u32,
     pub ahead: usize,
 }
 
-/// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day counts 24 hours, for
-/// these are stretches of time and not of the calendar; months and years are refused.
+/// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day has 24 hours, because these are
+/// lengths of time and not dates; months and years are refused.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse::<Span>()
         .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
         .ok()
         .and_then(|signed| Duration::try_from(signed).ok())
-        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no duration such as 30s, 5m or 30d")))
+        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a duration such as 30s, 5m or 30d")))
 }
 
-/// Why the service cannot start with these settings. Never shows the value of a secret.
+/// Why the service cannot start with these settings. It never shows a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: std::io::Error },
-    #[error("{origin} is not the YAML it should be: {cause}")]
+    #[error("{origin} is not valid YAML: {cause}")]
     Syntax { origin: String, cause: String },
-    /// Never empty; one line each.
+    /// Never empty; one line for each problem.
     #[error("{}", lines(.0))]
     Invalid(Vec<ConfigProblem>),
 }
 
-/// One setting that cannot stand.
+/// A setting with an invalid value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct ConfigProblem {
-    /// As in `tickets.reservation` or `lotteries[0].price`, or the environment's variable.
+    /// The key, such as `tickets.reservation` or `lotteries[0].price`, or the name of an environment
+    /// variable.
     pub key: String,
     pub what: String,
 }
@@ -311,7 +314,7 @@ fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// HS256 wants a key at least as long as its hash (RFC 7518, section 3.2).
+/// HS256 needs a key at least as long as its hash (RFC 7518, section 3.2).
 const SECRET_BYTES: usize = 32;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -320,10 +323,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Config {
-    /// Judges every setting and tells of all that cannot stand, not only of the first.
+    /// Checks every setting and reports all problems, not only the first.
     fn validate(self) -> Result<Config, ConfigError> {
         let mut check = Check::default();
-        self.check_house(&mut check);
+        self.check_service(&mut check);
         self.check_secrets(&mut check);
         self.check_payments(&mut check);
         self.check_lotteries(&mut check);
@@ -331,7 +334,7 @@ impl Config {
         if check.problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(check.problems)) }
     }
 
-    fn check_house(&self, check: &mut Check) {
+    fn check_service(&self, check: &mut Check) {
         check.that("server.host", !self.server.host.trim().is_empty(), "must not be empty");
         check.within("server.workers", self.server.workers, 0..=1024);
         check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
@@ -346,8 +349,8 @@ impl Config {
             );
         }
         let collector = self.telemetry.otlp_endpoint.as_deref().unwrap_or("http://");
-        let spoken = collector.starts_with("http://") || collector.starts_with("https://");
-        check.that("telemetry.otlp_endpoint", spoken, "must be like http://collector:4318");
+        let has_scheme = collector.starts_with("http://") || collector.starts_with("https://");
+        check.that("telemetry.otlp_endpoint", has_scheme, "must be like http://collector:4318");
         check.that("data_dir", !self.data_dir.as_os_str().is_empty(), "must not be empty");
         check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
@@ -370,7 +373,7 @@ impl Config {
     fn check_secrets(&self, check: &mut Check) {
         let mut verifies = false;
         if let Some(url) = &self.database.url {
-            // The parser's own words might quote a piece of the password.
+            // The parser's own message might quote a part of the password.
             let parsed = url.expose_secret().parse::<tokio_postgres::Config>();
             let what = "must be like postgres://user:password@host/name; sslmode is disable, prefer or require";
             check.that("database.url", parsed.is_ok(), what);
@@ -378,8 +381,8 @@ impl Config {
             let set = self.auth.jwt_secret.is_some();
             check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
         }
-        let idle = self.database.tls_ca.is_some() && !verifies;
-        check.that("database.tls_ca", !idle, "needs sslmode=require in database.url");
+        let unused = self.database.tls_ca.is_some() && !verifies;
+        check.that("database.tls_ca", !unused, "needs sslmode=require in database.url");
         if let Some(secret) = &self.auth.jwt_secret {
             let long = secret.expose_secret().len() >= SECRET_BYTES;
             check.that("auth.jwt_secret", long, "must be at least 32 bytes (`openssl rand -base64 32`)");
@@ -392,8 +395,8 @@ impl Config {
             let long = secret.expose_secret().len() >= SECRET_BYTES;
             check.that("payments.webhook_secret", long, "must be at least 32 bytes");
         }
-        let here = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
-        let safe = it.stripe_url.starts_with("https://") || here.iter().any(|at| it.stripe_url.starts_with(at));
+        let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
+        let safe = it.stripe_url.starts_with("https://") || local.iter().any(|at| it.stripe_url.starts_with(at));
         check.that("payments.stripe_url", safe, "must begin with https://");
         if it.provider == ProviderKind::Stripe {
             check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
@@ -435,7 +438,7 @@ impl Config {
     }
 }
 
-/// Gathers the problems.
+/// Collects the problems.
 #[derive(Default)]
 struct Check {
     problems: Vec<ConfigProblem>,
@@ -454,7 +457,7 @@ impl Check {
     }
 
     fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
-        // A duration too long even for jiff is far beyond every range.
+        // A duration that jiff cannot represent is far above every range.
         let text = |d: Duration| format!("{:#}", SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX));
         let what = format!("must be {} to {}, not {}", text(*range.start()), text(*range.end()), text(value));
         self.that(key, range.contains(&value), &what);

@@ -1,7 +1,9 @@
 //! A lottery service: people register, fund a wallet, buy tickets of a draw and are paid what they win.
 //!
-//! Writes go down through actors, reads go straight to the database, and only the domain thinks. The
-//! house and its floors are drawn in ARCHITECTURE.md.
+//! Money and tickets are written only by the persistence actor, in the order in which the draw actors decide.
+//! Other writes (registration, sessions, new draws, pools) are ordinary transactions in
+//! [`actors::persistence`]. Reads go straight to the database or to snapshots. Only the domain decides.
+//! ARCHITECTURE.md describes the layers and the modules.
 
 pub mod actors;
 pub mod app;

@@ -1,8 +1,8 @@
-//! The log: one event a line, in UTC, for people or as JSON. Knows nothing of what is logged. Traces, where
-//! they are wanted, are in `telemetry/spans.rs`.
+//! The log: one event for each line, in UTC, as text or as JSON. This file does not know what is logged.
+//! Traces are in `telemetry/spans.rs`.
 //!
-//! The service writes to standard output and leaves keeping and turning the log to whoever runs it
-//! (12factor.net/logs). Commands whose standard output is their answer write to standard error.
+//! The service writes to standard output and leaves the storage and rotation of the log to its environment
+//! (12factor.net/logs). Commands that print their result to standard output log to standard error.
 
 mod spans;
 
@@ -23,9 +23,9 @@ pub use spans::Spans;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LogFormat {
-    /// For people; in colour on a terminal.
+    /// Text; in colour on a terminal.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
 }
 
@@ -44,29 +44,31 @@ impl TryFrom<String> for LogFormat {
 /// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("{key}: {filter:?} is no filter such as `info` or `info,lottery::http=debug`")]
+    #[error("{key}: {filter:?} is not a filter such as `info` or `info,lottery::http=debug`")]
     Filter { key: &'static str, filter: String },
     #[error("telemetry.otlp_endpoint: {0}")]
     Collector(String),
     #[error("the log is already set up")]
-    Twice,
+    AlreadySet,
 }
 
-/// Where the filter of [`init`] comes from, and what is stronger.
+/// The names by which an error calls a bad filter: the setting, and the environment variable that overrides
+/// it.
 const KEY: &str = "log.level";
 const VARIABLE: &str = "RUST_LOG";
 
-/// The log of the service, to standard output. A `RUST_LOG` that is set and not empty wins over `filter`,
-/// which is `log.level`; a bad one is an error that names whichever it was. Where a collector is named, here or
-/// in the environment, it gets the traces for as long as what this returns is kept.
+/// Sets up the log of the service, to standard output. `RUST_LOG`, if it is set and not empty, overrides
+/// `filter`, which is the setting `log.level`; the error for a bad filter names the one that was used. If a
+/// collector is configured, here or in the environment, it gets the traces until the returned value is
+/// dropped.
 pub fn init(filter: &str, format: LogFormat, collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
     let filter = choose(filter, env::var(VARIABLE).ok().as_deref())?;
-    let spans = Spans::wanted(collector)?;
+    let spans = Spans::from_settings(collector)?;
     install(subscriber(filter, format, colour(stdout().is_terminal()), stdout, spans.as_ref()))?;
     Ok(spans)
 }
 
-/// The log of a command, to standard error: warnings and worse, unless `RUST_LOG` says otherwise.
+/// Sets up the log of a command, to standard error: warnings and errors, unless `RUST_LOG` says otherwise.
 pub fn init_command() -> Result<(), TelemetryError> {
     let filter = choose("warn", env::var(VARIABLE).ok().as_deref())?;
     install(subscriber(filter, LogFormat::Pretty, colour(stderr().is_terminal()), stderr, None))
@@ -78,14 +80,14 @@ fn choose(configured: &str, variable: Option<&str>) -> Result<Targets, Telemetry
         _ => (KEY, configured),
     };
     let bad = || TelemetryError::Filter { key, filter: filter.to_owned() };
-    // An empty filter parses, and silences even errors.
+    // An empty filter is valid for the parser, but it hides even errors.
     if filter.trim().is_empty() {
         return Err(bad());
     }
     filter.parse().map_err(|_| bad())
 }
 
-/// Colour only where a person looks, and who may have asked for none (no-color.org).
+/// Colour only on a terminal, and only if the user has not switched it off (no-color.org).
 fn colour(terminal: bool) -> bool {
     terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -100,27 +102,27 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let silent = filter_fn(tells_no_secret);
+    let no_secrets = filter_fn(has_no_secret);
     let log = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
     let log = match format {
         LogFormat::Pretty => log.boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     match spans {
-        None => Box::new(registry().with(log).with(filter).with(silent)),
-        // What the log leaves out may still be traced.
-        Some(spans) => Box::new(registry().with(log.with_filter(filter)).with(spans.layer()).with(silent)),
+        None => Box::new(registry().with(log).with(filter).with(no_secrets)),
+        // The filter applies to the log only, not to the traces.
+        Some(spans) => Box::new(registry().with(log.with_filter(filter)).with(spans.layer()).with(no_secrets)),
     }
 }
 
-/// Below `info` the database's driver tells what each statement was given, the hashes of passwords among
-/// it. No filter lets that through.
-fn tells_no_secret(event: &Metadata<'_>) -> bool {
+/// Below `info`, the database driver logs the parameters of each statement, such as password hashes. No
+/// filter can enable that.
+fn has_no_secret(event: &Metadata<'_>) -> bool {
     !event.target().starts_with("tokio_postgres") || *event.level() <= Level::INFO
 }
 
 fn install(subscriber: Box<dyn Subscriber + Send + Sync>) -> Result<(), TelemetryError> {
-    subscriber.try_init().map_err(|_| TelemetryError::Twice)
+    subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)
 }
 
 #[cfg(test)]

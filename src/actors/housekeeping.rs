@@ -1,4 +1,5 @@
-//! What is tidied up from time to time, so that nothing grows for ever. Knows when, not how.
+//! Deletes what is no longer needed, in regular rounds, so that no table grows for ever. This file knows when
+//! to delete; the persistence module knows how.
 
 use jiff::SignedDuration;
 
@@ -6,22 +7,24 @@ use super::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::DbError;
 
-/// Between two rounds.
-const ROUND: SignedDuration = SignedDuration::from_mins(10);
-/// PageRows dropped in one transaction.
-const AT_ONCE: i64 = 5_000;
-/// How long an expired refresh token stays: longer than any access token of its log-in is good for.
-const EXPIRED_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// The time between two rounds.
+const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+/// The most rows that one transaction deletes.
+const ROWS_PER_TRANSACTION: i64 = 5_000;
+/// How long an expired refresh token is kept: longer than any access token of its session is valid.
+const EXPIRED_TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// Drops idempotency keys of a greater age, and log-ins that are over, for as long as the service runs.
+/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, and the sessions that have no token left, until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
         let now = clock.now();
-        let keys = drop_all(async || persistence.drop_keys(now - keys_kept, AT_ONCE).await).await;
-        tell(keys, "idempotency keys");
-        let tokens = drop_all(async || persistence.drop_expired(now - EXPIRED_KEPT, AT_ONCE).await).await;
-        tell(tokens, "expired refresh tokens");
-        clock.sleep_until(now + ROUND).await;
+        let keys = drop_all(async || persistence.drop_keys(now - keys_kept, ROWS_PER_TRANSACTION).await).await;
+        log_result(keys, "idempotency keys");
+        let tokens =
+            drop_all(async || persistence.drop_expired(now - EXPIRED_TOKENS_KEPT, ROWS_PER_TRANSACTION).await)
+                .await;
+        log_result(tokens, "expired refresh tokens");
+        clock.sleep_until(now + INTERVAL).await;
     }
 }
 
@@ -30,16 +33,16 @@ async fn drop_all(some: impl AsyncFn() -> Result<u64, DbError>) -> Result<u64, D
     loop {
         let round = some().await?;
         dropped += round;
-        if round < AT_ONCE.unsigned_abs() {
+        if round < ROWS_PER_TRANSACTION.unsigned_abs() {
             return Ok(dropped);
         }
     }
 }
 
-fn tell(dropped: Result<u64, DbError>, what: &str) {
+fn log_result(dropped: Result<u64, DbError>, what: &str) {
     match dropped {
         Ok(0) => {}
-        Ok(dropped) => tracing::info!(dropped, "old {what} were dropped"),
-        Err(error) => tracing::warn!(%error, "old {what} stay until the next round"),
+        Ok(dropped) => tracing::info!(dropped, "old {what} were deleted"),
+        Err(error) => tracing::warn!(%error, "old {what} were not deleted; the next round tries again"),
     }
 }

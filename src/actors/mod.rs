@@ -1,5 +1,5 @@
-//! Floor 2: the actors. The registry finds each draw's actor, the draw's actor decides, the persistence
-//! actor makes it durable. Outside, nobody sees an actor: there are handles with verbs.
+//! Layer 2: the actors. The registry finds each draw's actor, the draw actor decides, and the persistence
+//! actor writes. The layers above do not see the actors: they call handles, such as [`draws::Draws`].
 
 pub mod draw;
 pub mod draws;

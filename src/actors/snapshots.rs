@@ -1,5 +1,5 @@
-//! The snapshots: what the live draws and the newest of those that are over look like at this moment,
-//! published by their actors and read by everybody without asking them. Older draws are for the database.
+//! Snapshots of the active draws and of the newest draws that are over. The draws' actors publish them, and
+//! readers get them without a message to an actor. Older draws are read from the database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,32 +10,33 @@ use crate::domain::id::{DrawId, LotteryId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 
-/// Draws that are over and still on the snapshots, some 200 bytes each.
+/// How many draws that are over are kept, at about 200 bytes each.
 pub const RECENT: usize = 1000;
 
-/// A shared snapshots. Bounded by the number of active draws and of lotteries, and by [`RECENT`].
+/// The shared snapshots. Their number is limited by the number of active draws and lotteries, and by
+/// [`RECENT`].
 #[derive(Clone, Default)]
 pub struct DrawSnapshots(Arc<SnapshotStore>);
 
 #[derive(Default)]
 struct SnapshotStore {
-    posted: RwLock<SnapshotMaps>,
-    /// Grows with each change.
+    maps: RwLock<SnapshotMaps>,
+    /// Incremented by each change.
     version: AtomicU64,
 }
 
 struct SnapshotMaps {
     draws: BTreeMap<DrawId, Arc<DrawSnapshot>>,
-    /// How many of them are over.
+    /// How many of these draws are over.
     over: usize,
-    /// Every draw from this id on is here. None: every draw there is.
+    /// All draws from this id on are here. `None`: all draws are here.
     complete_from: Option<DrawId>,
     jackpots: HashMap<LotteryId, Money>,
 }
 
 impl Default for SnapshotMaps {
     fn default() -> SnapshotMaps {
-        // Nothing is known of those that the database has, until `begin` has read them.
+        // Before `begin` has read the database, older draws may exist that are not here.
         SnapshotMaps {
             draws: BTreeMap::new(),
             over: 0,
@@ -63,23 +64,22 @@ impl SnapshotMaps {
 }
 
 impl DrawSnapshots {
-    /// Takes the newest draws from the database, before the actors begin to publish. `all`: there are no
-    /// others.
+    /// Takes the newest draws from the database, before the actors publish. `all`: there are no other draws.
     pub fn begin(&self, newest: Vec<DrawSnapshot>, all: bool) {
-        self.write(|posted| {
+        self.write(|maps| {
             let oldest = newest.iter().map(|draw| draw.id).min();
-            posted.complete_from = if all { None } else { Some(oldest.unwrap_or(DrawId(i64::MAX))) };
-            newest.into_iter().for_each(|draw| posted.put(draw));
+            maps.complete_from = if all { None } else { Some(oldest.unwrap_or(DrawId(i64::MAX))) };
+            newest.into_iter().for_each(|draw| maps.put(draw));
         });
     }
 
-    /// A draw as it was last published.
+    /// A draw as its actor last published it.
     pub fn draw(&self, id: DrawId) -> Option<Arc<DrawSnapshot>> {
-        self.read(|posted| posted.draws.get(&id).cloned())
+        self.read(|maps| maps.draws.get(&id).cloned())
     }
 
-    /// Up to `most` draws older than `before`, newest first; with lotteries or statuses given, only those.
-    /// None if older ones than are here may be among them: the database knows.
+    /// Up to `most` draws older than `before`, newest first, with optional filters: an empty list means all.
+    /// `None` if draws that are not here may belong to the result: the caller must ask the database.
     pub fn newest(
         &self,
         lotteries: &[String],
@@ -92,50 +92,50 @@ impl DrawSnapshots {
             (lotteries.is_empty() || lotteries.contains(&draw.lottery.0))
                 && (statuses.is_empty() || statuses.contains(&draw.status))
         };
-        self.read(|posted| {
-            let here = |draw: &&Arc<DrawSnapshot>| posted.complete_from.is_none_or(|from| draw.id >= from);
-            let newest_first = posted.draws.range(..before).rev().map(|(_, draw)| draw);
+        self.read(|maps| {
+            let here = |draw: &&Arc<DrawSnapshot>| maps.complete_from.is_none_or(|from| draw.id >= from);
+            let newest_first = maps.draws.range(..before).rev().map(|(_, draw)| draw);
             let found: Vec<_> = newest_first.take_while(here).filter(wanted).take(most).cloned().collect();
-            (found.len() == most || posted.complete_from.is_none()).then_some(found)
+            (found.len() == most || maps.complete_from.is_none()).then_some(found)
         })
     }
 
-    /// How many draws here are in this state.
+    /// How many of the draws here have this status.
     pub fn count(&self, status: DrawStatus) -> usize {
-        self.read(|posted| posted.draws.values().filter(|draw| draw.status == status).count())
+        self.read(|maps| maps.draws.values().filter(|draw| draw.status == status).count())
     }
 
-    /// What a lottery's last draw left for its next.
+    /// What a lottery's last draw left for the next draw.
     pub fn jackpot(&self, lottery: &LotteryId) -> Money {
-        self.read(|posted| posted.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)
+        self.read(|maps| maps.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)
     }
 
-    /// The version of the snapshots. Asked before the snapshots is read, it says of what was made from it
-    /// whether it is still true.
+    /// The version of the snapshots. If it is the same before a read and later, what was made from that read
+    /// is still valid.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
     /// Publishes a draw.
     pub fn publish(&self, view: DrawSnapshot) {
-        self.write(|posted| posted.put(view));
+        self.write(|maps| maps.put(view));
     }
 
     /// Publishes a lottery's jackpot.
     pub fn set_jackpot(&self, lottery: &LotteryId, amount: Money) {
-        self.write(|posted| {
-            posted.jackpots.insert(lottery.clone(), amount);
+        self.write(|maps| {
+            maps.jackpots.insert(lottery.clone(), amount);
         });
     }
 
-    // Nothing that runs under the lock leaves the maps half changed, so a poisoned lock is still good.
+    // No code that holds the lock leaves the maps half changed, so a poisoned lock can still be used.
 
-    fn read<T>(&self, look: impl FnOnce(&SnapshotMaps) -> T) -> T {
-        look(&self.0.posted.read().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, read: impl FnOnce(&SnapshotMaps) -> T) -> T {
+        read(&self.0.maps.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write(&self, change: impl FnOnce(&mut SnapshotMaps)) {
-        change(&mut self.0.posted.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.maps.write().unwrap_or_else(PoisonError::into_inner));
         self.0.version.fetch_add(1, Ordering::Release);
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         let snapshots = DrawSnapshots::default();
         assert_eq!(ids(&snapshots, &[], None, 1), None, "not begun");
         snapshots.begin(vec![view(12, DrawStatus::Completed), view(11, DrawStatus::Completed)], false);
-        // A live draw that is older than the newest: there may be others between.
+        // An active draw that is older than the newest one: there may be other draws between them.
         snapshots.publish(view(5, DrawStatus::Open));
         snapshots.publish(view(13, DrawStatus::Open));
         assert_eq!(ids(&snapshots, &[], None, 3), Some(vec![13, 12, 11]));

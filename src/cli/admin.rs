@@ -1,4 +1,4 @@
-//! `lottery admin create`: the only way an admin comes to be.
+//! `lottery admin create`: the only way to create an admin.
 
 use std::io::{BufRead, stdin};
 
@@ -12,7 +12,7 @@ use crate::{actors::persistence::DuplicateName, telemetry};
 
 use super::{CliError, CreateAdmin};
 
-/// Makes an admin, beside a running service or without one.
+/// Creates an admin, whether the service runs or not.
 pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
     telemetry::init_command()?;
     let refused = |what: &str, why: &dyn std::fmt::Display| CliError::Refused(format!("{what} {why}"));

@@ -1,5 +1,5 @@
-//! `lottery check`: whether the whole database keeps its laws. Works on one snapshot, beside a running service
-//! or without one.
+//! `lottery check`: checks the invariants of the whole database, in one snapshot, whether the service runs or
+//! not. The statements are in `db/read/check.rs`.
 
 use std::io::Write;
 
@@ -13,18 +13,18 @@ use crate::db::read::check::{self, Report, Violation};
 use crate::db::{self, DbError};
 use crate::telemetry;
 
-/// Checks everything and tells what is off: the laws that do not hold, with the first rows of each.
+/// Checks everything and prints the invariants that do not hold, with the first rows that break each.
 pub async fn run(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Command).await?;
     let checked = async {
         let client = db::connect(&database.target).await?;
-        with_progress(&client, demo::bar("the books are checked", 0)).await
+        with_progress(&client, demo::bar("checking the books", 0)).await
     };
     let checked = checked.await;
     database.close().await?;
     let report = checked?;
-    // Whoever reads no further has seen enough, and the exit code still says what was found.
+    // A failed write means that the reader has closed the pipe; the exit code still tells the result.
     let _ = writeln!(std::io::stdout(), "{}", summary(&report));
     match report.violations.len() {
         0 => Ok(()),
@@ -32,7 +32,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// A check that shows how far it has come.
+/// Runs the check with a progress bar.
 pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, DbError> {
     let report = check::check(client, |progress| {
         bar.set_length(progress.of as u64);
@@ -44,7 +44,7 @@ pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, 
     Ok(report)
 }
 
-/// What was looked at, and each law that is broken.
+/// What was checked, and each violation.
 pub fn summary(report: &Report) -> String {
     let Report { users, draws, tickets, payments, transfers, violations } = report;
     let looked_at = format!(

@@ -1,5 +1,5 @@
-//! `lottery demo`: a whole draw over real HTTP, against a service of its own in a directory that goes when
-//! it ends: players register, fund a wallet and buy, an admin conducts, the books are checked.
+//! `lottery demo`: plays a whole draw over real HTTP, on a service that it starts in a temporary directory.
+//! Players register, fund a wallet and buy, an admin conducts the draw, and the books are checked.
 
 mod player;
 
@@ -19,34 +19,34 @@ use crate::config::Config;
 use crate::domain::user::{Email, Role, Username};
 use crate::telemetry;
 
-/// The most players and tickets a demo takes on.
+/// The most players and tickets of a demo.
 const MAX_PLAYERS: u32 = 10_000;
 const MAX_TICKETS: u32 = 1_000_000;
-/// Players who do something at the same time.
-const AT_ONCE: usize = 64;
-/// The part of the tickets that is made in advance: one in so many.
-const POOL_PART: u32 = 2;
+/// How many players act at the same time.
+const CONCURRENT_PLAYERS: usize = 64;
+/// One of this many tickets is made in advance.
+const POOL_DIVISOR: u32 = 2;
 
-/// A whole draw, played.
+/// The options of the demo.
 #[derive(Args)]
 pub struct Demo {
-    /// How many people play.
+    /// How many players take part.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PLAYERS)))]
     players: u32,
-    /// How many tickets they buy in all.
+    /// How many tickets they buy in total.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TICKETS)))]
     tickets: u32,
-    /// Which lottery they play.
+    /// The lottery that they play.
     #[arg(long, default_value = "5of36")]
     lottery: String,
 }
 
-/// Something that did not go as a demo must.
+/// The error of a step of the demo.
 fn failed(what: impl std::fmt::Display) -> CliError {
     CliError::Refused(format!("the demo failed: {what}"))
 }
 
-/// Plays the draw.
+/// Runs the demo.
 pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     telemetry::init_command()?;
     let rules = config.lotteries.iter().find(|lottery| lottery.id == demo.lottery);
@@ -61,11 +61,11 @@ pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     config.server.host = "127.0.0.1".to_owned();
     config.server.port = 0;
     config.limits.enabled = false;
-    // So many people register at once only in a demo.
+    // A demo registers more users at the same time than a service has to expect.
     config.auth.hash_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    config.auth.hash_queue = config.auth.hash_queue.max(AT_ONCE);
+    config.auth.hash_queue = config.auth.hash_queue.max(CONCURRENT_PLAYERS);
 
-    println!("A service of its own starts, with a Postgres of its own.");
+    println!("Starting a temporary service with a private Postgres.");
     let app = App::start(&config, Clock::system()).await?;
     let played = play(&app, &demo, rules.price, (rules.pick, rules.of)).await;
     app.stop().await?;
@@ -98,10 +98,10 @@ async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), 
 
     print_sale(&sale);
     print_result(&result, settled);
-    check_books(app, bar("the books are checked", 0)).await
+    check_books(app, bar("checking the books", 0)).await
 }
 
-/// An admin of this service, logged in like anybody.
+/// Creates an admin and logs in, as a client would.
 async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
     let state = &app.state;
     let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
@@ -117,9 +117,9 @@ async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
     Ok(admin)
 }
 
-/// Everybody registers, logs in, and brings the money for the tickets.
+/// Registers all players, logs them in, and deposits the money for their tickets.
 async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, CliError> {
-    let bar = bar("players register and fund a wallet", u64::from(demo.players));
+    let bar = bar("players register and fund wallets", u64::from(demo.players));
     let per_player = i64::from(demo.tickets.div_ceil(demo.players));
     let one = |number: u32| {
         let (mut player, bar) = (Player::new(base), bar.clone());
@@ -136,7 +136,8 @@ async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, Cl
             Ok(player)
         }
     };
-    let players = player::at_once(AT_ONCE, (1..=demo.players).map(one)).await.map_err(failed)?;
+    let players =
+        player::run_concurrently(CONCURRENT_PLAYERS, (1..=demo.players).map(one)).await.map_err(failed)?;
     bar.finish();
     Ok(players)
 }
@@ -148,23 +149,23 @@ async fn open_draw(admin: &Player, demo: &Demo) -> Result<i64, CliError> {
     let draw = draw["id"].as_i64().ok_or_else(|| failed("a draw without an id"))?;
     let combinations = admin.get(&format!("/lotteries/{}", demo.lottery)).await.map_err(failed)?;
     let most = combinations["combinations"].as_u64().unwrap_or(0);
-    let count = u64::from((demo.tickets / POOL_PART).max(1)).min(most);
+    let count = u64::from((demo.tickets / POOL_DIVISOR).max(1)).min(most);
     admin.post(&format!("/admin/draws/{draw}/pool"), json!({"count": count})).await.map_err(failed)?;
     admin.post(&format!("/admin/draws/{draw}/open"), Value::Null).await.map_err(failed)?;
     println!("Draw {draw} of {} is open; {count} tickets were made in advance.", demo.lottery);
     Ok(draw)
 }
 
-/// What a sale was like.
+/// The result of a sale.
 struct Sale {
     tickets: usize,
     took: Duration,
-    /// Of each purchase, shortest first.
+    /// The duration of each purchase, shortest first.
     latencies: Vec<Duration>,
 }
 
 async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Result<Sale, CliError> {
-    let bar = bar("tickets are bought", u64::from(demo.tickets));
+    let bar = bar("players buy tickets", u64::from(demo.tickets));
     let (share, rest) = (demo.tickets / demo.players, demo.tickets % demo.players);
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
     let started = Instant::now();
@@ -172,7 +173,7 @@ async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Res
         let count = share + u32::from(number < rest);
         player.clone().buy(draw, count, game, bar.clone())
     });
-    let latencies = player::at_once(AT_ONCE, buyers).await.map_err(failed)?;
+    let latencies = player::run_concurrently(CONCURRENT_PLAYERS, buyers).await.map_err(failed)?;
     let took = started.elapsed();
     bar.finish();
     let mut latencies: Vec<Duration> = latencies.into_iter().flatten().collect();
@@ -220,12 +221,12 @@ async fn check_books(app: &App, bar: ProgressBar) -> Result<(), CliError> {
     let client = app.state.db.client().await?;
     let report = super::check::with_progress(&client, bar).await?;
     println!("\n{}", super::check::summary(&report));
-    if report.violations.is_empty() { Ok(()) } else { Err(failed("the books are not as they must be")) }
+    if report.violations.is_empty() { Ok(()) } else { Err(failed("the check found violations")) }
 }
 
 pub(super) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:36} {wide_bar} {pos}/{len} {per_sec}");
-    // The template is a constant; a bar without one is still a bar.
+    // The template is a constant and valid; a default bar would do as well.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style).with_message(what)
 }

@@ -1,4 +1,4 @@
-//! `lottery export`: a whole table as a file, beside a running service or without one.
+//! `lottery export`: writes a whole table to a file, whether the service runs or not.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::domain::id::DrawId;
 use crate::export::{self, ExportFormat, TextFile, TextFormat};
 use crate::telemetry;
 
-/// A table to export.
+/// The options of an export.
 #[derive(Args)]
 pub struct ExportArgs {
     #[arg(value_parser = table, help = "draws, tickets, users, payments, transfers or winners")]
@@ -25,10 +25,10 @@ pub struct ExportArgs {
     /// csv, ndjson or xlsx.
     #[arg(long, default_value = "csv", value_parser = format)]
     format: ExportFormat,
-    /// Only what belongs to this draw.
+    /// Only rows that belong to this draw.
     #[arg(long, value_name = "ID")]
     draw: Option<i64>,
-    /// Where it goes; there is no file before it is whole. Standard output, if not given.
+    /// The file; it appears only when it is complete [default: standard output].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     let exported = async {
         let client = db::connect(&database.target).await.map_err(db::DbError::from)?;
         let draw = asked.draw.map(DrawId);
-        let bar = demo::bar("rows are written", rows::estimate(&client, asked.table, draw).await?);
+        let bar = demo::bar("writing rows", rows::estimate(&client, asked.table, draw).await?);
         let export = Export::begin(client, asked.table, draw, currency).await?;
         let export = export.ok_or_else(|| failed("there is no such draw"))?;
         match &asked.output {
@@ -75,7 +75,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     exported
 }
 
-/// The folder of a path such as `tickets.csv`, which has none.
+/// The directory of a path; `.` for a path such as `tickets.csv`.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,5 +1,5 @@
-//! `lottery health`: whether the service with this configuration is ready, asked from the same machine. For
-//! containers and scripts that have nothing else to ask with.
+//! `lottery health`: asks the service with this configuration, on the same machine, whether it is ready. For
+//! containers and scripts without an HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::CliError;
 use crate::config::{Config, ServerConfig};
 use crate::tls;
 
-/// A service that takes longer is not ready.
+/// A service that takes longer than this is not ready.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Succeeds if the service says that it is ready.
+/// Succeeds if the service answers that it is ready.
 pub async fn run(config: &Config) -> Result<(), CliError> {
     let at = reached(&config.server);
     let refused = |why: &dyn std::fmt::Display| CliError::Refused(format!("{at} is not ready: {why}"));
@@ -27,7 +27,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Where a service that listens here can be asked: on every address means on this machine's own, too.
+/// The address to ask. A service that listens on all addresses is asked on the loopback address.
 fn reached(server: &ServerConfig) -> String {
     match server.host.parse() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => SocketAddr::from((Ipv4Addr::LOCALHOST, server.port)).to_string(),

@@ -1,7 +1,8 @@
-//! Where the settings come from: the built-in defaults, a file, the environment; the later wins.
+//! Where the settings come from: the built-in defaults, a file, the environment; a later source overrides an
+//! earlier one.
 //!
-//! The defaults are `config.yaml` itself and name every key there is, so a key that they lack is a
-//! mistake and refused by name. Knows nothing of what a value means.
+//! The defaults are `config.yaml` itself. They contain every key, so a key that is not among them is refused
+//! by name. This file does not know what a value means.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,32 +12,32 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::{Config, ConfigError, ConfigProblem};
 
-/// Every key with its default.
+/// All keys with their defaults.
 const DEFAULTS: &str = include_str!("../../config.yaml");
 
-/// Read when no file is named, if it is there.
+/// The file that is read if the command line names none and this one exists.
 const FILE: &str = "config.yaml";
 
-/// `LOTTERY__TICKETS__RESERVATION` is `tickets.reservation`.
+/// The prefix of our variables: `LOTTERY__TICKETS__RESERVATION` is `tickets.reservation`.
 const PREFIX: &str = "LOTTERY__";
 
-/// What platforms call it; weaker than `LOTTERY__DATABASE__URL`.
+/// The name that hosting platforms use; `LOTTERY__DATABASE__URL` overrides it.
 const DATABASE_URL: &str = "DATABASE_URL";
 
 type YamlTable = Map<String, Value>;
 
-/// Variables by name.
+/// Environment variables by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// A file's text, and the name that errors call it by.
+/// A file's text, and its name for error messages.
 pub(super) struct FileText {
     pub(super) origin: String,
     pub(super) text: String,
 }
 
 impl Config {
-    /// Reads and validates the settings, once, at start: `file` (which then must exist), else
-    /// `./config.yaml` if it is there, beneath the process's environment.
+    /// Reads and checks the settings, once, at the start. The settings of `file` (which must exist), or of
+    /// `./config.yaml` if it exists, override the defaults; the environment overrides both.
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         let file = match file {
             Some(path) => Some(read(path)?),
@@ -48,7 +49,7 @@ impl Config {
         Config::from_sources(file, &environment()?)
     }
 
-    /// The same with every source given.
+    /// The same, with the file and the environment as arguments.
     pub(super) fn from_sources(file: Option<FileText>, variables: &Variables) -> Result<Config, ConfigError> {
         let mut settings = parse("the built-in configuration", DEFAULTS)?;
         let mut problems = Vec::new();
@@ -72,7 +73,7 @@ fn read(path: &Path) -> Result<FileText, ConfigError> {
     }
 }
 
-/// The variables of this process that are meant for us.
+/// The environment variables that are settings.
 fn environment() -> Result<Variables, ConfigError> {
     let mut variables = Variables::new();
     for (name, value) in std::env::vars_os() {
@@ -94,7 +95,7 @@ fn parse(origin: &str, yaml: &str) -> Result<YamlTable, ConfigError> {
         .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), cause: error.to_string() })
 }
 
-/// Lays `given` over `settings`, section by section. An empty value leaves what was there.
+/// Replaces values of `settings` by those of `given`, section by section. An empty value changes nothing.
 fn overlay(settings: &mut YamlTable, given: YamlTable, at: &str, origin: &str, problems: &mut Vec<ConfigProblem>) {
     for (name, value) in given {
         let key = format!("{at}{name}");
@@ -109,14 +110,15 @@ fn overlay(settings: &mut YamlTable, given: YamlTable, at: &str, origin: &str, p
             (ValueKind::Table(section), ValueKind::Table(given)) => {
                 overlay(section, given, &format!("{key}."), origin, problems);
             }
-            (ValueKind::Table(_), _) => refuse("is a section, and needs its settings beneath it"),
-            (_, kind) if fraction(&kind) => refuse("there are only whole numbers; text of digits needs quotes"),
+            (ValueKind::Table(_), _) => refuse("is a section: its settings must follow, indented"),
+            (_, kind) if fraction(&kind) => refuse("must be a whole number; a text of digits needs quotes"),
             (slot, kind) => *slot = kind,
         }
     }
 }
 
-/// Whether a float hides in a value. The crate would round it, and 99.90 is not a price of 100.
+/// Whether a value is or contains a float. The `config` crate would round it, and a price of 99.90 is not
+/// 100.
 fn fraction(kind: &ValueKind) -> bool {
     match kind {
         ValueKind::Float(_) => true,
@@ -141,7 +143,7 @@ fn overlay_variables(
             problems.push(ConfigProblem { key: name.clone(), what: "there is no such setting".to_owned() });
             continue;
         };
-        // An empty variable is an unset one: compose files pass `${NAME:-}` on.
+        // An empty variable counts as unset, because compose files pass `${NAME:-}`.
         if value.is_empty() {
             continue;
         }
@@ -153,7 +155,7 @@ fn overlay_variables(
     Ok(())
 }
 
-/// The setting that a path such as `tickets__reservation` leads to; a section is none.
+/// The setting at a path such as `tickets__reservation`; `None` for a section.
 fn slot<'a>(settings: &'a mut YamlTable, path: &str) -> Option<&'a mut Value> {
     match path.split_once("__") {
         None => settings.get_mut(path).filter(|value| !matches!(value.kind, ValueKind::Table(_))),
@@ -164,7 +166,7 @@ fn slot<'a>(settings: &'a mut YamlTable, path: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// A list in a variable is written in one line of YAML, or JSON.
+/// A variable contains a list as one line of YAML or JSON.
 fn list(name: &str, yaml: &str) -> Result<ValueKind, ConfigError> {
     match parse(name, &format!("list: {yaml}"))?.remove("list").map(|value| value.kind) {
         Some(kind @ ValueKind::Array(_)) if !fraction(&kind) => Ok(kind),
@@ -176,11 +178,11 @@ fn invalid(key: String, what: &str) -> ConfigError {
     ConfigError::Invalid(vec![ConfigProblem { key, what: what.to_owned() }])
 }
 
-/// Turns a value that does not fit into our error, which begins with the key.
+/// Converts the error for an invalid value into ours, which begins with the key.
 fn explain(error: serde_path_to_error::Error<config::ConfigError>) -> ConfigError {
     let key = error.path().to_string();
     let mut error = error.into_inner();
-    // The crate's own wrapping names the key once more.
+    // The crate's wrapper would name the key once more.
     while let config::ConfigError::At { error: inner, .. } = error {
         error = *inner;
     }
@@ -188,10 +190,11 @@ fn explain(error: serde_path_to_error::Error<config::ConfigError>) -> ConfigErro
         config::ConfigError::Type { unexpected, expected, .. } => {
             invalid(key, &format!("must be {expected}, not {unexpected}"))
         }
-        // The path leads to what lacks the field; its name stands last in the crate's own.
+        // The path leads to the section in which the field is missing; the crate's text ends with the field's
+        // name.
         config::ConfigError::NotFound(field) => {
             let field = field.rsplit(['.', ']']).next().unwrap_or(&field);
-            invalid(key, &format!("lacks `{field}`"))
+            invalid(key, &format!("`{field}` is missing"))
         }
         other => invalid(key, &other.to_string()),
     }

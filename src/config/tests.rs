@@ -1,4 +1,4 @@
-//! The settings as people write them, and what they are told when they slip.
+//! Tests of the settings, as a user writes them, and of the messages for mistakes.
 
 use super::source::{FileText, Variables};
 use super::*;
@@ -69,8 +69,8 @@ fn lotteries_of_ones_own_replace_the_shipped() {
     assert_eq!(good("", &[("LOTTERY__LOTTERIES", json)]).lotteries[0].name, "M");
 }
 
-/// Each key with a value that is not its default, and where that value shows. The last assertion
-/// keeps the list complete.
+/// Each key, with a value that is not its default, and the text in which that value must appear. The last
+/// assertion checks that the list is complete.
 #[test]
 fn every_key_has_its_variable() {
     let lotteries = "[{id: mini, name: M, pick: 2, of: 10, price: 50, fund_share: 0, prizes: []}]";
@@ -203,10 +203,13 @@ fn unknown_keys_are_named() {
 #[test]
 fn bad_values_name_their_key() {
     let cases = [
-        ("tickets: {reservation: soon}", r#"tickets.reservation: "soon" is no duration such as 30s, 5m or 30d"#),
-        ("tickets: {reservation: 5}", r#"tickets.reservation: "5" is no duration"#),
-        ("tickets: {reservation: -5m}", r#"tickets.reservation: "-5m" is no duration"#),
-        ("tickets: {reservation: 1 month}", r#"tickets.reservation: "1 month" is no duration"#),
+        (
+            "tickets: {reservation: soon}",
+            r#"tickets.reservation: "soon" is not a duration such as 30s, 5m or 30d"#,
+        ),
+        ("tickets: {reservation: 5}", r#"tickets.reservation: "5" is not a duration"#),
+        ("tickets: {reservation: -5m}", r#"tickets.reservation: "-5m" is not a duration"#),
+        ("tickets: {reservation: 1 month}", r#"tickets.reservation: "1 month" is not a duration"#),
         ("tickets: {reservation: 0s}", "tickets.reservation: must be 1ms to 720h, not 0s"),
         ("auth: {access_token: 2h, refresh_token: 1h}", "auth.refresh_token: must be 2h to"),
         ("server: {port: 99999}", "server.port: must be an unsigned 16 bit integer, not"),
@@ -215,7 +218,7 @@ fn bad_values_name_their_key() {
         ("server: {forwarded_header: via}", "server.forwarded_header: must be `x-forwarded-for` or `forwarded`"),
         ("server: {cors_origins: ['https://shop.example/']}", "server.cors_origins[0]: must be an origin such as"),
         ("server: {cors_origins: ['*']}", "server.cors_origins[0]: must be an origin such as"),
-        ("server: {port: 80.5}", "server.port: there are only whole numbers"),
+        ("server: {port: 80.5}", "server.port: must be a whole number"),
         ("server: 80", "server: is a section"),
         ("server: {host: ''}", "server.host: must not be empty"),
         ("server: {workers: -1}", "server.workers: must be"),
@@ -233,7 +236,7 @@ fn bad_values_name_their_key() {
             "payments.stripe_url: must begin with https://",
         ),
         ("payments: {provider: stripe}", "payments.stripe_key: must be set for Stripe"),
-        ("lotteries: [{id: a}]", "lotteries[0]: lacks `name`"),
+        ("lotteries: [{id: a}]", "lotteries[0]: `name` is missing"),
         ("lotteries: []", "lotteries: there must be at least one"),
         ("lotteries: 5of36", "lotteries: invalid type"),
     ];
@@ -245,7 +248,7 @@ fn bad_values_name_their_key() {
     assert!(error.starts_with("tickets.reservation: "), "{error}");
     let error = refusal("", &[("LOTTERY__LOTTERIES", "5of36")]);
     assert!(error.starts_with("LOTTERY__LOTTERIES: must be a list"), "{error}");
-    assert!(refusal("server: [", &[]).starts_with("mine.yaml is not the YAML it should be"));
+    assert!(refusal("server: [", &[]).starts_with("mine.yaml is not valid YAML"));
     let two = refusal("currency: rub\ndata_dir: ''", &[]);
     assert_eq!(two.lines().count(), 2, "{two}");
 }
@@ -270,7 +273,7 @@ fn lotteries_have_ranges() {
         ("of", "65", "", "lotteries[0].of: "),
         ("price", "0", "", "lotteries[0].price: "),
         ("price", "1000000000001", "", "lotteries[0].price: "),
-        ("price", "99.90", "", "lotteries: there are only whole numbers"),
+        ("price", "99.90", "", "lotteries: must be a whole number"),
         ("fund_share", "10001", "", "lotteries[0].fund_share: "),
         ("", "", "{matches: 5}", "lotteries[0].prizes[0]: must have either `fixed` or `share`"),
         ("", "", "{matches: 5, fixed: 1, share: 1}", "lotteries[0].prizes[0]: must have either"),
@@ -280,7 +283,7 @@ fn lotteries_have_ranges() {
             "{matches: 5, fixed: 1}, {match: 4, fixed: 1}",
             "lotteries[0].prizes[1].match: unknown field `match`",
         ),
-        ("", "", "{fixed: 1}", "lotteries[0].prizes[0]: lacks `matches`"),
+        ("", "", "{fixed: 1}", "lotteries[0].prizes[0]: `matches` is missing"),
     ];
     for (name, value, prizes, expected) in cases {
         let error = refusal(&with(name, value, prizes), &[]);

@@ -1,9 +1,9 @@
-//! Spans to a collector of OpenTelemetry (OTLP over HTTP, as protobuf), where one is named. Knows nothing of
-//! what is traced.
+//! Sends spans to an OpenTelemetry collector (OTLP over HTTP, as protobuf) if one is configured. This file
+//! does not know what is traced.
 //!
-//! What becomes of requests and batches is told to the collector whatever the log's filter says: a span that
-//! only a log would write is not worth its cost, one in a trace is. Spans are sent from a thread of their own;
-//! where the collector is slow or away, the queue is full and spans are dropped, and nobody waits.
+//! The collector gets the spans of requests and batches whatever the log's filter is: such a span is worth
+//! its cost in a trace, but not if only the log would use it. A separate thread sends the spans; if the
+//! collector is slow or not reachable, the queue becomes full and spans are dropped, and no request waits.
 
 use std::env;
 use std::time::Duration;
@@ -22,22 +22,21 @@ use tracing_subscriber::registry::LookupSpan;
 use super::TelemetryError;
 use crate::tls;
 
-/// Where collectors take traces, beneath their address (OTLP 1.0, "OTLP/HTTP request").
+/// The path of a collector's endpoint for traces (OTLP 1.0, "OTLP/HTTP request").
 const PATH: &str = "/v1/traces";
-/// How long the end of the service waits for the last spans to be sent.
+/// How long the service waits at its end for the last spans to be sent.
 const FLUSH_WAIT: Duration = Duration::from_secs(3);
-/// What our spans are called by.
+/// The target of the service's own spans.
 const NAME: &str = "lottery";
 
-/// The way to the collector. What was not sent yet is sent when this goes.
+/// The connection to the collector. Dropping it sends the spans that were not sent yet.
 #[must_use]
 pub struct Spans(SdkTracerProvider);
 
 impl Spans {
-    /// To this collector, else to the one that the environment names; none, if nobody names one. What else
-    /// the environment says in the way of OpenTelemetry (the service's name, headers, the share that is
-    /// sampled) holds too.
-    pub(super) fn wanted(collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
+    /// For this collector, else for the one that the environment names; `None` if neither names one. The
+    /// other variables of OpenTelemetry (the service's name, headers, the sampling rate) apply too.
+    pub(super) fn from_settings(collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
         let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let builder = SpanExporter::builder().with_http();
         let builder = match collector {

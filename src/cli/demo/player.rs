@@ -1,4 +1,4 @@
-//! One who plays in the demo: a REST client that knows the contract and nothing of the service.
+//! A player of the demo: a REST client that uses only the public API.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::tls;
 
-/// One purchase in so many reserves first and pays in a second call.
+/// One of this many purchases reserves first and pays with a second call.
 const PAYS_LATER: u32 = 20;
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Debug)]
 pub struct CallError {
     pub code: String,
@@ -29,7 +29,7 @@ impl fmt::Display for CallError {
     }
 }
 
-/// A client with a token.
+/// A client with an access token.
 #[derive(Clone)]
 pub struct Player {
     base: String,
@@ -39,9 +39,11 @@ pub struct Player {
 
 impl Player {
     pub fn new(base: &str) -> Player {
-        // It speaks plain HTTP to this machine: where no certificates are looked for, nothing can be missing.
-        let http =
-            tls::http_client().tls_certs_only([]).build().expect("a client needs nothing of its surroundings");
+        // It speaks plain HTTP to this machine: no certificates are loaded, so none can be missing.
+        let http = tls::http_client()
+            .tls_certs_only([])
+            .build()
+            .expect("a client without certificates can always be built");
         Player { base: base.to_owned(), http, token: String::new() }
     }
 
@@ -78,8 +80,8 @@ impl Player {
         Err(CallError { code: text("code"), what: format!("{path}: {}", text("detail")) })
     }
 
-    /// Buys so many tickets, one after the other: pre-made ones, own numbers and quick picks by turns,
-    /// most paid at once. Returns how long each took.
+    /// Buys `count` tickets, one after the other: pool tickets, chosen numbers and quick picks in turn, most
+    /// of them paid at once. Returns how long each purchase took.
     pub async fn buy(
         self,
         draw: i64,
@@ -92,7 +94,7 @@ impl Player {
         for turn in 0..count {
             let line = match turn % 4 {
                 0 | 2 => json!({"from_pool": true}),
-                1 => json!({"numbers": own_numbers(game, &mut rng)}),
+                1 => json!({"numbers": random_numbers(game, &mut rng)}),
                 _ => json!({"quick_pick": true}),
             };
             #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
@@ -108,7 +110,7 @@ impl Player {
         let path = format!("/draws/{draw}/tickets");
         let when = if later { "later" } else { "wallet" };
         let ordered = match self.post(&path, json!({"tickets": [line], "payment": when})).await {
-            // Others were quicker; any numbers will do.
+            // Other players bought the last pool tickets: buy a quick pick instead.
             Err(error) if error.code == "pool_empty" => {
                 self.post(&path, json!({"tickets": [{"quick_pick": true}], "payment": when})).await?
             }
@@ -122,7 +124,7 @@ impl Player {
     }
 }
 
-fn own_numbers((pick, of): (u8, u8), rng: &mut StdRng) -> BTreeSet<u8> {
+fn random_numbers((pick, of): (u8, u8), rng: &mut StdRng) -> BTreeSet<u8> {
     let mut numbers = BTreeSet::new();
     while numbers.len() < usize::from(pick) {
         numbers.insert(rng.random_range(1..=of));
@@ -130,15 +132,15 @@ fn own_numbers((pick, of): (u8, u8), rng: &mut StdRng) -> BTreeSet<u8> {
     numbers
 }
 
-/// Runs all of this, so many at a time; what they return is in no order. The first error ends it.
-pub async fn at_once<T: 'static>(
-    most: usize,
+/// Runs all tasks, at most `limit` at the same time; the results are in no order. The first error ends it.
+pub async fn run_concurrently<T: 'static>(
+    limit: usize,
     mut tasks: impl Iterator<Item = impl Future<Output = Result<T, CallError>> + 'static>,
 ) -> Result<Vec<T>, CallError> {
     let mut running = JoinSet::new();
     let mut done = Vec::new();
     loop {
-        while running.len() < most {
+        while running.len() < limit {
             let Some(task) = tasks.next() else { break };
             running.spawn_local(task);
         }
