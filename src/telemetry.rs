@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_for_people() {
+    fn an_event_is_one_line_of_text() {
         let line = logged("info", LogFormat::Pretty);
         assert_eq!(line.lines().count(), 1, "{line}");
         assert!(line.contains("INFO") && line.contains("opened draw=7"), "{line}");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn or_one_object() {
+    fn an_event_is_one_json_object() {
         let line = logged("info", LogFormat::Json);
         assert_eq!(line.lines().count(), 1, "{line}");
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_wins_over_the_setting() {
+    fn the_variable_overrides_the_setting() {
         assert_eq!(choose("info", Some("lottery=trace")).unwrap().to_string(), "lottery=trace");
         assert_eq!(choose("info", Some("  ")).unwrap().to_string(), "info");
         assert_eq!(choose("warn,lottery::http=debug", None).unwrap().to_string(), "lottery::http=debug,warn");

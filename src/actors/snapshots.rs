@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_know_is_for_the_database() {
+    fn older_draws_are_left_to_the_database() {
         let snapshots = DrawSnapshots::default();
         assert_eq!(ids(&snapshots, &[], None, 1), None, "not begun");
         snapshots.begin(vec![view(12, DrawStatus::Completed), view(11, DrawStatus::Completed)], false);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_knows_all_there_is_nothing_to_ask() {
+    fn with_all_draws_here_the_database_is_not_needed() {
         let snapshots = DrawSnapshots::default();
         snapshots.begin(vec![view(1, DrawStatus::Completed)], true);
         assert_eq!(ids(&snapshots, &[], None, 5), Some(vec![1]));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_the_oldest_that_are_over() {
+    fn the_oldest_draws_that_are_over_are_dropped() {
         let snapshots = DrawSnapshots::default();
         snapshots.begin(Vec::new(), true);
         snapshots.publish(view(1, DrawStatus::Open));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_has_a_version() {
+    fn each_change_increments_the_version() {
         let snapshots = DrawSnapshots::default();
         let before = snapshots.version();
         snapshots.publish(view(1, DrawStatus::Open));

@@ -43,7 +43,7 @@ impl Config {
             Some(path) => Some(read(path)?),
             None => match read(Path::new(FILE)) {
                 Err(ConfigError::Unreadable { cause, .. }) if cause.kind() == ErrorKind::NotFound => None,
-                there => Some(there?),
+                result => Some(result?),
             },
         };
         Config::from_sources(file, &environment()?)

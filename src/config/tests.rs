@@ -57,7 +57,7 @@ fn a_file_needs_only_what_differs() {
 }
 
 #[test]
-fn lotteries_of_ones_own_replace_the_shipped() {
+fn configured_lotteries_replace_the_defaults() {
     let mine =
         "{id: mini, name: Mini, pick: 2, of: 10, price: 50, fund_share: 0, prizes: [{matches: 2, share: 10000}]}";
     let config = good(&format!("lotteries:\n  - {mine}\n"), &[]);
@@ -151,7 +151,7 @@ fn every_key_has_its_variable() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file() {
+fn the_environment_overrides_the_file() {
     let file = "server: {port: 9000, host: '::1'}";
     let config = good(file, &[("LOTTERY__SERVER__PORT", "9001"), ("PATH", "/bin"), ("LOTTERY", "x")]);
     assert_eq!((config.server.port, config.server.host.as_str()), (9001, "::1"));
@@ -163,7 +163,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn the_plain_database_url_is_the_weaker() {
+fn lottery_database_url_overrides_database_url() {
     let url = |file: &str, variables: &[(&str, &str)]| {
         let secret = [("LOTTERY__AUTH__JWT_SECRET", SECRET)];
         let config = good(file, &[variables, &secret].concat());
@@ -197,7 +197,7 @@ fn unknown_keys_are_named() {
         assert_eq!(refusal("", &[(name, "1")]), format!("{name}: there is no such setting"));
     }
     let both = refusal("a: 1\nserver: {b: 2}", &[("LOTTERY__C", "3")]);
-    assert_eq!(both.lines().count(), 3, "all are told at once: {both}");
+    assert_eq!(both.lines().count(), 3, "all are reported at once: {both}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn lotteries_have_ranges() {
 }
 
 #[test]
-fn a_database_of_ones_own_demands_a_secret() {
+fn an_external_database_requires_a_secret() {
     let error = refusal("", &[("DATABASE_URL", URL)]);
     assert!(error.starts_with("auth.jwt_secret: must be set along with database.url"), "{error}");
     let error = refusal("", &[("DATABASE_URL", "lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
@@ -342,7 +342,7 @@ fn a_named_file_must_be_there() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_written_is_a_configuration_or_an_error_that_shows_no_secret(
+    fn any_text_is_a_configuration_or_an_error_without_secrets(
         any in "\\PC{0,80}",
         lines in proptest::collection::vec("(server|auth|lotteries|  port|  jwt_secret|- id| +)(: |:)?[-\\[{&*!|>'\"#%@0-9a-z,: ]{0,12}", 0..6)
     ) {

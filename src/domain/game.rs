@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_in_order() {
+    fn mistakes_are_reported_in_order() {
         let table = "
             99 99     => choose exactly 3 numbers, not 2
             1 37 37   => 37 is out of range: choose numbers from 1 to 36
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_that_are_too_high_are_asked_for_again() {
+    fn candidates_that_are_too_high_are_drawn_again() {
         let mut words = Words(&[7, 6, 5, 0b1011, 4]); // three bits of each word are used
         assert_eq!(uniform_below(&mut words, 5), 3);
         assert_eq!(uniform_below(&mut words, 5), 4);
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_left_can_be_had_and_not_one_more() {
+    fn all_free_picks_can_be_generated_and_not_one_more() {
         for (pick, of, held) in [(1, 36, 0), (1, 36, 35), (3, 9, 40), (3, 9, 84)] {
             let (game, rng) = (game(pick, of), &mut rng());
             let held: HashSet<Pick> = everything(game).into_iter().take(held).collect();
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_picks_are_uniform_in_every_place() {
+    fn listed_picks_are_uniform_at_every_position() {
         let (game, mut rng) = (game(1, 6), rng());
         let mut counts = vec![0; 5 * 6];
         for _ in 0..6_000 {

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_goes_by_owners_and_says_where_it_stands() {
+    fn a_window_is_sorted_by_owner_and_reports_its_progress() {
         let credits = vec![credit(2, 10, 5), credit(1, 12, 7), credit(2, 9, 5), credit(1, 11, 7)];
         let mut window = Window::of_prizes(credits, (100, 104)).unwrap();
         let (first, progress) = window.take(3);

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn tiers_go_from_the_most_matches_down_and_through_json() {
+    fn tiers_are_sorted_by_matches_and_survive_json() {
         let table = table(&[fixed(2, 100), pool(5, 10_000), fixed(3, 1)]).unwrap();
         assert_eq!(table.tiers(), [pool(5, 10_000), fixed(3, 1), fixed(2, 100)]);
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn amounts_that_do_not_fit_are_refused() {
         let table = table(&[pool(5, 10_000), fixed(3, 1_000_000_000_000)]).unwrap();
         let whole = Share::new(10_000).unwrap();
         let settle = |sales, jackpot, winners: [u64; 2]| {

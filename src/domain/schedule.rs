@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_patterns_say_the_same() {
+    fn words_and_patterns_are_equivalent() {
         for (words, pattern) in [
             ("every day at 20:00", "0 20 * * *"),
             ("every friday at 9:05", "5 9 * * 5"),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_one_draw_also_when_the_clock_is_set() {
+    fn a_day_has_one_draw_when_summer_time_begins_or_ends() {
         // In New York, summer time begins on 10 March 2030: from then on 20:00 is an hour earlier in UTC.
         let spring = draws("every day at 20:00", "America/New_York", "2030-03-09", 3);
         assert_eq!(spring, ["2030-03-10T01:00:00Z", "2030-03-11T00:00:00Z", "2030-03-12T00:00:00Z"]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule() {
+    fn invalid_schedules_are_refused() {
         for at in ["", "tomorrow", "every day at noon", "every day at 25:00", "every month at 20:00", "* * *"] {
             assert!(matches!(schedule(at, "UTC"), Err(ScheduleError::At(_))), "{at}");
         }
