@@ -43,7 +43,7 @@ pub async fn list(
     user: UserId,
     page: Page<Uuid>,
 ) -> Result<PageRows<Payment, Uuid>, DbError> {
-    // Purchases are found through their tickets, since payments have no index by user: a payment's tickets
+    // Purchases are found through their tickets, since no index lists them by user: a payment's tickets
     // have the ids that follow its own, so the newest ticket before a payment belongs to the user's previous
     // purchase. In old data another id may lie between a payment and its tickets; the second part finds the
     // purchase whose ticket comes next if the page starts there.
