@@ -219,7 +219,7 @@ impl App {
     /// Waits for a failure that the service cannot recover from.
     pub async fn failed(&mut self) -> AppError {
         tokio::select! {
-            () = self.database.lost() => AppError::Stopped("the private Postgres failed and cannot be started again".to_owned()),
+            () = self.database.lost() => AppError::Stopped("the private Postgres failed for good".to_owned()),
             what = actors_lost(&self.state) => AppError::Stopped(what.to_owned()),
             ended = &mut self.serving => AppError::Stopped(format!("the HTTP server ended: {ended:?}")),
         }

@@ -103,7 +103,8 @@ impl Prefetch {
     }
 }
 
-/// What each sale changes of its draw.
+/// The state of a draw that each sale reads and changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrawSales {
     pub epoch: i64,
     /// The number of paid tickets; the next ticket's number is one more.

@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn a_formula_becomes_text_and_a_number_stays_a_number() {
         let mut rows = CsvRows::new();
-        rows.head(&["a".to_owned(), "b".to_owned()]).unwrap();
+        rows.header(&["a".to_owned(), "b".to_owned()]).unwrap();
         for (words, number) in [("=1+1", -5), ("+7", 7), ("-x", 0), ("@x", 0), ("\tx", 0), ("\rx", 0)] {
             rows.row(&[Cell::Text(words.to_owned()), Cell::Number(number)]).unwrap();
         }
