@@ -59,7 +59,7 @@ impl ExportTable {
     }
 
     /// Its columns, their tables, the condition for rows of the draw `$1` (if that is not null), and the
-    /// order. Columns that the API has too bear the API's names.
+    /// order. Columns that are also in the API have the API's names.
     fn parts(self) -> [&'static str; 4] {
         match self {
             ExportTable::Draws => [
