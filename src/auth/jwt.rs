@@ -46,7 +46,7 @@ impl Signer<Vec<u8>> for Hs256 {
 
 impl Verifier<Vec<u8>> for Hs256 {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureMismatch> {
-        // `verify_slice` takes the same time wherever the two differ.
+        // `verify_slice` compares in constant time.
         self.0.clone().chain_update(message).verify_slice(signature).map_err(SignatureMismatch::from_source)
     }
 }
@@ -72,7 +72,7 @@ pub struct JwtKey {
 
 impl JwtKey {
     pub fn new(secret: &[u8]) -> JwtKey {
-        // It fails where an earlier key has installed the same one.
+        // It fails if an earlier key has installed the same provider.
         let _ = HS256.install_default();
         JwtKey { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret) }
     }

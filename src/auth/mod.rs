@@ -1,8 +1,8 @@
 //! Authentication: passwords, tokens, and the user access that decides what a user may do.
 //!
-//! Knows no SQL and no HTTP: what is stored is handed in and handed out. `now` comes in as an argument.
-//! Entropy is drawn in two places only: salts in [`password`], secrets to keep in [`secret`]; refresh
-//! tokens are made from a generator of the caller's.
+//! This module knows no SQL and no HTTP: the caller loads and stores what it needs. `now` is an argument.
+//! Random numbers come from the operating system in two files only, for salts in [`password`] and for stored
+//! secrets in [`secret`]; for opaque tokens the caller passes a generator.
 
 pub mod access;
 mod jwt;

@@ -1,7 +1,8 @@
-//! Passwords: their shape, and hashing them with Argon2id (RFC 9106) where it holds nobody else up.
+//! Passwords: their allowed lengths, and hashing with Argon2id (RFC 9106) on threads of its own, so that
+//! other requests do not wait.
 //!
-//! Parameters, lengths and the dummy hash follow OWASP's Password Storage and Authentication cheat
-//! sheets. Knows no users: whose hash it is, and how often they may try, is for the caller.
+//! Parameters, lengths and the dummy hash follow OWASP's Password Storage and Authentication cheat sheets.
+//! This file knows no users: the caller decides whose hash is compared and limits the tries.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 
-/// Fewest and most characters of a password. Any characters: rules of composition make worse passwords.
+/// The least and the most characters of a password. All characters are allowed: rules about kinds of
+/// characters lead to weaker passwords.
 pub const MIN_CHARS: usize = 8;
 pub const MAX_CHARS: usize = 128;
 
@@ -29,19 +31,19 @@ const PARAMS: Params = match Params::new(MEMORY_KIB, PASSES, LANES, None) {
     Err(_) => panic!("Argon2 takes no such parameters"),
 };
 
-/// What a password is held against when there is no such user. It matches none, since the answer is
-/// "no" whatever comes out; it only has to take as long: the time depends on the parameters, and on the
-/// lengths of salt (16 bytes) and output (32), which are those of a true hash.
+/// The hash that a password is compared with if the user does not exist. The result is "no" whatever the
+/// comparison gives; the comparison must only take as long as a real one. The time depends on the parameters
+/// and on the lengths of salt (16 bytes) and output (32 bytes), which are those of a real hash.
 static DUMMY: LazyLock<String> = LazyLock::new(|| {
     let (salt, output) = ("A".repeat(22), "A".repeat(43));
     format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}")
 });
 
-/// A password that somebody chose: 8 to 128 characters, of any kind. `Debug` does not show it.
+/// A valid password: 8 to 128 characters of any kind. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct Password(SecretString);
 
-/// Why a text is no password; for the person who typed it.
+/// Why a text is not a valid password; for the user who typed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PasswordError {
     #[error("must be at least {MIN_CHARS} characters")]
@@ -66,71 +68,71 @@ impl Password {
     }
 }
 
-/// Counts the characters, and stops at the first one too many.
+/// Counts the characters, but stops after the first that is too many.
 fn chars_up_to_limit(text: &str) -> usize {
     text.chars().take(MAX_CHARS + 1).count()
 }
 
-/// Why a password was neither hashed nor verified.
+/// Why a password was not hashed or not verified.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// As many as may wait are waiting. Nothing was done; the caller answers 503.
-    #[error("too many passwords wait to be hashed")]
+    /// The queue is full. Nothing was done; the caller answers 503.
+    #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// What the database keeps is no Argon2 hash.
+    /// The text in the database is not an Argon2 hash.
     #[error("the stored password hash cannot be read: {0}")]
     Stored(password_hash::phc::Error),
-    /// No memory or no entropy.
+    /// There was no memory, or no entropy.
     #[error("hashing failed: {0}")]
     Failed(password_hash::Error),
-    /// The process is stopping, or the hash panicked.
-    #[error("hashing was cut short")]
+    /// The process is stopping, or the hashing panicked.
+    #[error("hashing was interrupted")]
     CutShort(#[from] JoinError),
 }
 
-/// Hashes passwords, a few at a time, on threads of their own.
+/// Hashes passwords on blocking threads, a few at the same time.
 ///
-/// A hash takes tens of milliseconds of a core and 19 MiB, so a hundred logins at once would stop the
-/// ticket sale. At most `threads` run and at most `queue` wait; the next one is turned away.
-/// Clones share both bounds.
+/// A hash takes tens of milliseconds of a core and 19 MiB, so a hundred simultaneous log-ins would stop the
+/// sale of tickets. At most `threads` hashes run and at most `queue` wait; the next one is refused. Clones
+/// share both limits.
 #[derive(Clone, Debug)]
 pub struct Hasher {
-    /// One permit for everybody inside, running or waiting.
-    places: Arc<Semaphore>,
-    /// One permit for each that runs.
+    /// One permit for each hash that runs or waits.
+    admitted: Arc<Semaphore>,
+    /// One permit for each hash that runs.
     running: Arc<Semaphore>,
 }
 
 impl Hasher {
-    /// `threads` hashes at a time, 0 for half of the cores and at least one; `queue` that may wait.
+    /// `threads` hashes run at the same time (0: half of the cores, at least one); `queue` more may wait.
     pub fn new(threads: usize, queue: usize) -> Hasher {
         let threads = if threads == 0 { half_of_the_cores() } else { threads };
-        let places = threads.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        let admitted = threads.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         Hasher {
-            places: Arc::new(Semaphore::new(places)),
+            admitted: Arc::new(Semaphore::new(admitted)),
             running: Arc::new(Semaphore::new(threads.min(Semaphore::MAX_PERMITS))),
         }
     }
 
-    /// The hash to store, as a PHC string with a salt of its own from the operating system.
+    /// The hash to store, as a PHC string; each has its own random salt.
     pub async fn hash(&self, password: Password) -> Result<String, HashError> {
         self.run(move || hash(password.0.expose_secret())).await?
     }
 
-    /// Whether `candidate` is the password behind `stored`; `None` stands for an unknown user and is
-    /// never right. All answers take the same time, so that nobody learns who has an account.
+    /// Whether `candidate` is the password behind `stored`. `None` means an unknown user, and the answer is
+    /// always false. All answers take the same time, so that they do not reveal who has an account.
     pub async fn verify(&self, candidate: SecretString, stored: Option<String>) -> Result<bool, HashError> {
         self.run(move || verify(candidate.expose_secret(), stored.as_deref(), &DUMMY)).await?
     }
 
-    /// Whoever stops waiting gives the place back at once. A hash that has begun cannot be stopped, so it
-    /// takes its permits along: a client that hangs up frees no core before the core is free.
+    /// A caller that stops waiting gives its permit back at once. A hash that has begun cannot be stopped, so
+    /// it keeps its permits until it ends: a client that disconnects does not make room for a hash too many.
     async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, HashError> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| HashError::Busy)?;
-        // Nobody ever closes the semaphores.
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| HashError::Busy)?;
+        // The semaphores are never closed.
         let thread = self.running.clone().acquire_owned().await.map_err(|_| HashError::Busy)?;
         let done = spawn_blocking(move || {
-            let _held = (place, thread);
+            let _permits = (admitted, thread);
             job()
         });
         Ok(done.await?)
@@ -151,7 +153,8 @@ fn hash(password: &str) -> Result<String, HashError> {
 }
 
 fn verify(candidate: &str, stored: Option<&str>, dummy: &str) -> Result<bool, HashError> {
-    // Nobody's password is that long. It is held against the dummy too, and no text is worth more work.
+    // No password is that long. The dummy is compared instead of the long text, whose hashing would take more
+    // time.
     let (candidate, stored) = match chars_up_to_limit(candidate) {
         ..=MAX_CHARS => (candidate, stored),
         _ => ("", None),
@@ -215,20 +218,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_has_no_password_not_even_the_dummy_s() {
+    fn an_unknown_user_has_no_password_not_even_that_of_the_dummy() {
         let dummy = hash("correct horse").unwrap();
         assert!(verify("correct horse", Some(&dummy), &DUMMY).unwrap());
         assert!(!verify("correct horse", None, &dummy).unwrap());
     }
 
     #[tokio::test]
-    async fn a_login_of_nobody_is_wrong_and_no_error() {
+    async fn a_login_of_an_unknown_user_is_wrong_and_not_an_error() {
         assert!(!Hasher::new(1, 1).verify("correct horse".into(), None).await.unwrap());
     }
 
-    /// What the time depends on: algorithm, version, parameters, and the lengths of salt and output.
+    /// The time depends on these: algorithm, version, parameters, and the lengths of salt and output.
     #[test]
-    fn the_dummy_costs_what_a_true_hash_costs() {
+    fn the_dummy_takes_as_long_as_a_real_hash() {
         let (dummy, real) = (PasswordHash::new(&DUMMY).unwrap(), hash("correct horse").unwrap());
         let real = PasswordHash::new(&real).unwrap();
         assert_eq!(dummy.algorithm, real.algorithm);
@@ -237,7 +240,7 @@ mod tests {
         assert_eq!(dummy.salt.unwrap().len(), real.salt.unwrap().len());
         assert_eq!(dummy.hash.unwrap().len(), real.hash.unwrap().len());
 
-        // No machine fills 19 MiB twice in a millisecond, and a busy one only takes longer.
+        // No machine fills 19 MiB twice in a millisecond; a busy machine only takes longer.
         for (candidate, stored) in [("wrong horse", None), (&*"x".repeat(1_000_000), Some(real.to_string()))] {
             #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
             let start = Instant::now();
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_candidate_is_wrong_even_where_it_would_match() {
+    fn a_too_long_candidate_is_wrong_even_if_it_matches() {
         let long = "x".repeat(MAX_CHARS + 1);
         let stored = hash(&long).unwrap();
         assert!(!verify(&long, Some(&stored), &DUMMY).unwrap());
@@ -257,13 +260,13 @@ mod tests {
     }
 
     /// A job that runs until the sender sends or is dropped.
-    fn until_told() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
+    fn blocking_job() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (sender, receiver) = mpsc::channel();
         (sender, move || _ = receiver.recv())
     }
 
-    /// What one poll gives.
-    async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    /// The output, if the future is ready at its first poll.
+    async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => Poll::Ready(None),
@@ -272,18 +275,18 @@ mod tests {
     }
 
     async fn is_busy(hasher: &Hasher) -> bool {
-        matches!(at_once(pin!(hasher.verify("x".into(), None))).await, Some(Err(HashError::Busy)))
+        matches!(poll_once(pin!(hasher.verify("x".into(), None))).await, Some(Err(HashError::Busy)))
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_they_are_turned_away() {
+    async fn a_hash_beyond_the_queue_is_refused() {
         let hasher = Hasher::new(1, 1);
-        let (first, job) = until_told();
+        let (first, job) = blocking_job();
         let mut running = pin!(hasher.run(job));
-        assert!(at_once(running.as_mut()).await.is_none());
+        assert!(poll_once(running.as_mut()).await.is_none());
         assert!(!is_busy(&hasher).await);
         let mut waiting = pin!(hasher.run(|| ()));
-        assert!(at_once(waiting.as_mut()).await.is_none());
+        assert!(poll_once(waiting.as_mut()).await.is_none());
         assert!(is_busy(&hasher).await);
         assert!(is_busy(&hasher.clone()).await, "clones share the bounds");
 
@@ -294,12 +297,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_stops_waiting_gives_the_place_back() {
+    async fn a_cancelled_caller_gives_its_permit_back() {
         let hasher = Hasher::new(1, 1);
-        let (_first, job) = until_told();
-        assert!(at_once(pin!(hasher.run(job))).await.is_none());
+        let (_first, job) = blocking_job();
+        assert!(poll_once(pin!(hasher.run(job))).await.is_none());
         let mut waiting = Box::pin(hasher.run(|| ()));
-        assert!(at_once(waiting.as_mut()).await.is_none());
+        assert!(poll_once(waiting.as_mut()).await.is_none());
         assert!(is_busy(&hasher).await);
         drop(waiting);
         assert!(!is_busy(&hasher).await);
@@ -308,14 +311,14 @@ mod tests {
     #[tokio::test]
     async fn a_hash_that_began_keeps_its_thread_until_it_ends() {
         let hasher = Hasher::new(1, 1);
-        let (first, job) = until_told();
+        let (first, job) = blocking_job();
         let mut hung_up = Box::pin(hasher.run(job));
-        assert!(at_once(hung_up.as_mut()).await.is_none());
+        assert!(poll_once(hung_up.as_mut()).await.is_none());
         drop(hung_up);
 
         let (started, has_started) = mpsc::channel();
         let mut waiting = pin!(hasher.run(move || _ = started.send(())));
-        assert!(at_once(waiting.as_mut()).await.is_none());
+        assert!(poll_once(waiting.as_mut()).await.is_none());
         assert!(is_busy(&hasher).await);
         assert!(has_started.recv_timeout(Duration::from_millis(50)).is_err(), "two at a time");
         drop(first);

@@ -1,8 +1,8 @@
-//! Secrets for a service that was given none, such as the one that signs tokens: each made once, kept beside the
-//! service's data.
+//! Secrets that the configuration does not give, such as the key that signs tokens: each is generated once
+//! and stored in the data directory.
 //!
-//! Knows neither tokens nor settings. None is ever replaced: a file that cannot be used is an error, since
-//! a new secret would log everybody out and hide that something is wrong.
+//! This file knows neither tokens nor settings. It never replaces a secret: a file that cannot be used is an
+//! error, because a new secret would end all log-ins and hide the fault.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -18,37 +18,38 @@ use tempfile::NamedTempFile;
 
 use super::token::MIN_SECRET_BYTES;
 
-/// A secret by its file's name in the data directory.
+/// A secret, named by its file in the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SecretFile(&'static str);
 
 impl SecretFile {
-    /// Signs access tokens.
+    /// The key that signs access tokens.
     pub const TOKENS: SecretFile = SecretFile("jwt_secret");
-    /// Signs the sandbox's webhooks.
+    /// The key that signs the sandbox's webhooks.
     pub const WEBHOOKS: SecretFile = SecretFile("webhook_secret");
 }
 
-/// Why there is no secret. Names the file, never its content.
+/// Why the secret is not available. It names the file and never shows the content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("cannot read the secret {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("the secret {} is shorter than {MIN_SECRET_BYTES} bytes; remove it to have a new one made", path.display())]
+    #[error("the secret {} is shorter than {MIN_SECRET_BYTES} bytes; remove it, and the next start makes a new one", path.display())]
     TooShort { path: PathBuf },
     #[error("cannot make the secret {}: {cause}", path.display())]
     NotMade { path: PathBuf, cause: io::Error },
 }
 
-/// The secret kept in `data_dir`, made from 32 bytes of the operating system's entropy if there is none
-/// yet. Only its owner may read the file. Of processes that race, all get the same one. Blocks on files.
+/// The secret stored in `data_dir`. If there is none yet, it is generated from 32 bytes of the operating
+/// system's entropy, in a file that only its owner may read. If several processes do this at the same time,
+/// all get the same secret. This function blocks on file operations.
 pub fn load_or_create(data_dir: &Path, SecretFile(name): SecretFile) -> Result<SecretString, SecretError> {
     let path = data_dir.join(name);
     if let Some(secret) = load(&path)? {
         return Ok(secret);
     }
     create(data_dir, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
-    // Read back what stands there now: it may be another process's.
+    // Read the file again: another process may have written it first.
     let gone = || SecretError::Unreadable { path: path.clone(), cause: ErrorKind::NotFound.into() };
     load(&path)?.ok_or_else(gone)
 }
@@ -67,7 +68,8 @@ fn load(path: &Path) -> Result<Option<SecretString>, SecretError> {
     Ok(Some(secret))
 }
 
-/// Puts a whole file into place, for its owner alone, or leaves the one that another process put there first.
+/// Writes the whole file, readable only for its owner; if another process has written it first, keeps that
+/// one.
 fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut bytes = Zeroizing::new([0; MIN_SECRET_BYTES]);
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_and_for_its_owner_alone() {
+    fn is_generated_once_and_readable_only_by_its_owner() {
         let home = tempfile::tempdir().unwrap();
         let data_dir = home.path().join("not/yet/there");
         let first = secret(&data_dir);
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_race_get_the_same() {
+    fn parallel_callers_get_the_same_secret() {
         let home = tempfile::tempdir().unwrap();
         let start = Barrier::new(16);
         let secrets: Vec<String> = thread::scope(|scope| {
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_there_is_used_as_it_is() {
+    fn an_existing_secret_is_used_unchanged() {
         let home = tempfile::tempdir().unwrap();
         let own = "my own secret, long enough for HS256";
         fs::write(home.path().join(FILE), format!("{own}\n")).unwrap();
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_useless_one_is_an_error_and_stays() {
+    fn an_unusable_file_is_an_error_and_stays() {
         for content in [&b""[..], b"hunter2 hunter2 hunter2 hunter2\n", &[0xff; 64]] {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE);

@@ -1,4 +1,4 @@
-//! Tokens: a short-lived signed one for each request, and a long-lived one to renew it with.
+//! Tokens: a short-lived signed one for each request, and a long-lived one that renews it.
 //!
 //! The access token (a bearer token, RFC 6750) is a JWT (RFC 7519). It names the user and the session, never what the
 //! user may do: role and status come from [`super::access`], so a change applies to tokens already issued. The tokens
@@ -7,8 +7,8 @@
 //! A token is verified with each request: 0.5 µs, about 1 % of the CPU of a purchase. A cache of verified tokens saved
 //! 0.3 µs of it, and was removed.
 //!
-//! The refresh token is spent by its use, and a second use ends the family (RFC 6749, section 10.4;
-//! RFC 9700, section 4.14.2); keeping families is for the database.
+//! A refresh token can be used once. A second use ends the session with all its tokens (RFC 6749, section
+//! 10.4; RFC 9700, section 4.14.2); the database stores which were used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use super::jwt::JwtKey;
 use super::revoked::RevokedSessions;
 use crate::domain::id::{SessionId, UserId};
 
-/// HS256 wants a key at least as long as its hash (RFC 7518, section 3.2).
+/// HS256 needs a key at least as long as its hash (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Ours have some 220 bytes; whatever is far longer is not looked at.
+/// Our tokens have about 220 bytes; a much longer text is refused without a look at it.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// An opaque token's entropy.
+/// The number of random bytes of an opaque token.
 const OPAQUE_BYTES: usize = 32;
 
-/// Why a token is not accepted. RFC 6750 calls each of them `invalid_token`, and so may the answer.
+/// Why a token is refused. RFC 6750 calls all of these `invalid_token`, and the API may do so too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Not ours, tampered with, or no token at all.
+    /// Not signed by us, changed, or not a token.
     #[error("the token is not valid")]
     Invalid,
     #[error("the token has expired")]
@@ -49,15 +49,15 @@ pub enum TokenError {
     Revoked,
 }
 
-/// What an access token says, once it is believed.
+/// The content of a valid access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claims {
     pub user: UserId,
-    /// The log-in it belongs to.
+    /// The session that the token belongs to.
     pub session: SessionId,
 }
 
-/// The claims as they travel (RFC 7519, section 4.1); times in whole seconds since 1970.
+/// The claims as the token contains them (RFC 7519, section 4.1); times in whole seconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct WireClaims {
     sub: String,
@@ -81,7 +81,7 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// The secret's bytes are the key, as they are. A token lives for `ttl`, in whole seconds.
+    /// The bytes of the secret are the key, unchanged. A token is valid for `ttl`, in whole seconds.
     ///
     /// # Panics
     /// If the secret is shorter than [`MIN_SECRET_BYTES`]: configuration and [`super::secret`] refuse it.
@@ -91,12 +91,12 @@ impl Tokens {
         Tokens { key: JwtKey::new(secret), ttl, revoked: Arc::new(RevokedSessions::new(ttl)) }
     }
 
-    /// How long a new token lives: the `expires_in` of an answer.
+    /// How long a new token is valid: the `expires_in` of an answer.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// A signed token for this user and log-in, good from `now` for the time to live.
+    /// A signed token for this user and session, valid from `now` on for `ttl`.
     pub fn issue(&self, user: UserId, session: SessionId, now: Timestamp) -> String {
         let iat = now.as_second();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
@@ -112,8 +112,8 @@ impl Tokens {
         self.revoked.put(session, now);
     }
 
-    /// The claims of a token that we signed, whose log-in goes on, and that has not expired at `now`, without leeway:
-    /// from `exp` on it is too late (RFC 7519, section 4.1.4).
+    /// The claims of a token that we signed, whose session has not ended, and that has not expired at `now`.
+    /// There is no leeway: from `exp` on, the token has expired (RFC 7519, section 4.1.4).
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -128,18 +128,18 @@ impl Tokens {
     }
 }
 
-/// A token that says nothing by itself, to refresh a log-in or to set a password anew: 32 random bytes, in
+/// A random token without content, to refresh a session or to set a new password: 32 random bytes, in
 /// base64url for the client. `Debug` does not show it.
 #[derive(Debug)]
 pub struct OpaqueToken(SecretBox<[u8; OPAQUE_BYTES]>);
 
 impl OpaqueToken {
-    /// A new one, from a generator fit for secrets.
+    /// A new token, from a cryptographically secure generator.
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> OpaqueToken {
         OpaqueToken(SecretBox::init_with_mut(|bytes: &mut [u8; OPAQUE_BYTES]| rng.fill_bytes(bytes)))
     }
 
-    /// Reads what [`OpaqueToken::expose`] wrote: the shape alone says nothing about its being known.
+    /// Parses the text that [`OpaqueToken::expose`] returned. A valid text may still be an unknown token.
     pub fn parse(text: &str) -> Result<OpaqueToken, TokenError> {
         let mut bytes = SecretBox::new(Box::new([0; OPAQUE_BYTES]));
         let slots = secrecy::ExposeSecretMut::expose_secret_mut(&mut bytes);
@@ -149,13 +149,13 @@ impl OpaqueToken {
         }
     }
 
-    /// What is stored in its stead: its SHA-256. A slow hash is for what people can remember; nobody
-    /// guesses 256 random bits.
+    /// The SHA-256 of the token, which the database stores instead of the token. A slow hash is needed only
+    /// for secrets that people can remember; 256 random bits cannot be guessed.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0.expose_secret()).into()
     }
 
-    /// The text for its owner, 43 characters. The only way to see it.
+    /// The text for the token's owner, 43 characters. There is no other way to read it.
     pub fn expose(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.expose_secret())
     }
@@ -183,7 +183,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// Any claims, signed with any algorithm of the HMAC family and any secret. `M` must be what the name says.
+    /// A token with any claims, signed with any HMAC algorithm and any secret. `M` must be the algorithm in
+    /// the header.
     fn forge_with<M: Mac + KeyInit>(algorithm: &str, claims: &serde_json::Value, secret: &str) -> String {
         let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#));
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn says_who_and_nothing_else() {
+    fn an_access_token_names_the_user_and_the_session_only() {
         let token = tokens().issue(CLAIMS.user, CLAIMS.session, at(1000));
         assert_eq!(tokens().verify(&token, at(1000)), Ok(CLAIMS));
         let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_until_its_last_second() {
+    fn an_access_token_is_valid_until_its_last_second() {
         let issued = at(1000) + jiff::SignedDuration::from_millis(700);
         let token = tokens().issue(CLAIMS.user, CLAIMS.session, issued);
         assert_eq!(tokens().verify(&token, at(1900) - jiff::SignedDuration::from_nanos(1)), Ok(CLAIMS));
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_refresh_token() {
+    fn invalid_refresh_tokens_are_refused() {
         let other_bits = format!("{}B", "A".repeat(42));
         let padded = format!("{}=", "A".repeat(43));
         for text in
@@ -312,13 +313,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_sent_is_nobodys_token(
+        fn any_text_is_refused_as_a_token(
             text in "\\PC*|[A-Za-z0-9_-]{0,60}(\\.[A-Za-z0-9_-]{0,60}){0,3}", header in "[{}\":,algHS256none]{0,40}"
         ) {
             let made = format!("{}.{}.x", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&text));
             for token in [text, made] {
                 proptest::prop_assert!(tokens().verify(&token, at(1000)).is_err());
-                // What may be stored: only that it does not panic.
+                // A text that may be an opaque token must only not panic.
                 let _ = OpaqueToken::parse(&token);
             }
         }

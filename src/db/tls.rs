@@ -1,9 +1,9 @@
-//! Which database, and how the way there is kept from others' eyes and hands. Knows certificates, and no
-//! statement.
+//! The database to connect to, and TLS for that connection. This file knows certificates and no SQL.
 //!
-//! As with libpq, `sslmode` says what is wanted: `disable` never encrypts; `prefer`, the default, encrypts
-//! where the server can, and believes whoever answers; `require` verifies the certificate and the name in it
-//! (libpq calls that `verify-full`; nothing less is worth having). A unix socket is never encrypted.
+//! `sslmode` has almost the meaning that libpq gives it: `disable` never encrypts; `prefer`, the default,
+//! encrypts if the server can, and accepts any certificate; `require` verifies the certificate and the host
+//! name in it (libpq calls that `verify-full`; a weaker check would not stop an attacker). A connection over
+//! a unix socket is never encrypted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,28 +20,29 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::tls::provider;
 
-/// What the server must be asked for where TLS is the first thing said (`sslnegotiation=direct`).
+/// The ALPN protocol name that a server expects if TLS begins without a request first
+/// (`sslnegotiation=direct`).
 const PROTOCOL: &[u8] = b"postgresql";
 
-/// A database to connect to, and whose word for being it is believed.
+/// A database to connect to, and how its certificate is checked.
 #[derive(Clone)]
 pub struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
 }
 
-/// Why no server could be believed.
+/// Why the certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} holds no certificates in PEM: {cause}", path.display())]
+    #[error("{} is not a usable PEM file of certificates: {cause}", path.display())]
     Authorities { path: PathBuf, cause: String },
     #[error("the system's certificates cannot be used: {0}")]
     System(rustls::Error),
 }
 
 impl Target {
-    /// With `sslmode=require` the server's certificate must come from the authorities in this file, else from
-    /// those that the system trusts.
+    /// With `sslmode=require`, the server's certificate must be signed by an authority in this file; without
+    /// a file, by one that the system trusts.
     pub fn new(config: Config, authorities: Option<&Path>) -> Result<Target, TlsError> {
         if config.get_ssl_mode() != SslMode::Require {
             return Ok(Target::from(&config));
@@ -50,10 +51,10 @@ impl Target {
             Some(path) => return Ok(Target::verified(&config, roots(path)?)),
             None => Verifier::new(provider()).map_err(TlsError::System)?,
         };
-        Ok(Target::believing(&config, Arc::new(verifier)))
+        Ok(Target::with_verifier(&config, Arc::new(verifier)))
     }
 
-    fn believing(config: &Config, verifier: Arc<dyn ServerCertVerifier>) -> Target {
+    fn with_verifier(config: &Config, verifier: Arc<dyn ServerCertVerifier>) -> Target {
         let tls = builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         Target::with(config, tls)
     }
@@ -72,12 +73,12 @@ impl Target {
     }
 }
 
-/// Nobody's word was asked for: with `sslmode=require` nobody is believed.
+/// No authorities are given, so with `sslmode=require` every certificate is refused.
 impl From<&Config> for Target {
     fn from(config: &Config) -> Target {
         match config.get_ssl_mode() {
             SslMode::Require => Target::verified(config, RootCertStore::empty()),
-            _ => Target::believing(config, Arc::new(AcceptAnyCertificate(provider()))),
+            _ => Target::with_verifier(config, Arc::new(AcceptAnyCertificate(provider()))),
         }
     }
 }
@@ -100,17 +101,17 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let useless = |cause: String| TlsError::Authorities { path: path.to_owned(), cause };
+    let unusable = |cause: String| TlsError::Authorities { path: path.to_owned(), cause };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| useless(error.to_string()))? {
-        let certificate = certificate.map_err(|error| useless(error.to_string()))?;
-        roots.add(certificate).map_err(|error| useless(error.to_string()))?;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))? {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
-    if roots.is_empty() { Err(useless("it has none at all".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(unusable("it contains no certificate".to_owned())) } else { Ok(roots) }
 }
 
-/// Believes whoever answers, so that nobody can merely listen. Who could answer in the server's stead could
-/// also say that it has no TLS, and `prefer` would go on in the clear.
+/// Accepts any certificate. This stops eavesdropping, not man-in-the-middle attacks: such an attacker could
+/// also answer that the server has no TLS, and `prefer` would go on without encryption.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
