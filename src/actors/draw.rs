@@ -11,15 +11,17 @@ use actix::prelude::*;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
-use super::draws::{DrawOptions, DrawRequest, SaleError, StepRefusal, Waiting};
-use super::persistence::{Answer, Persistence, ReplyTo, WriteResults};
-use super::registry::{DrawActorEnded, DrawRegistry};
+use super::messages::{
+    DrawActorEnded, DrawAnswer, DrawMessage, DrawRequest, Reply, ReplyTo, SaleError, StepRefusal, StopActor,
+    WriteResults,
+};
+use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
-use crate::domain::draw::{Draw, Due, Step, Stopping};
+use crate::domain::draw::{Draw, Due, Step, Stopping, WriteResult};
 use crate::domain::id::{DrawId, UserId};
 use crate::domain::record::{Record, Refusal};
 
@@ -29,7 +31,8 @@ pub struct Deps {
     pub persistence: Persistence,
     pub snapshots: DrawSnapshots,
     pub clock: Clock,
-    pub options: DrawOptions,
+    /// How many records of one draw may be on their way before its orders are refused.
+    pub in_flight: usize,
     pub db: Db,
     /// For what is about to be paid out.
     payouts: Arc<Semaphore>,
@@ -40,17 +43,12 @@ impl Deps {
         persistence: Persistence,
         snapshots: DrawSnapshots,
         clock: Clock,
-        options: DrawOptions,
+        in_flight: usize,
         db: Db,
     ) -> Deps {
-        Deps { persistence, snapshots, clock, options, db, payouts: payout::places() }
+        Deps { persistence, snapshots, clock, in_flight, db, payouts: payout::places() }
     }
 }
-
-/// Nothing more will come: the draw is over.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct StopActor;
 
 /// A step that was asked for, by an admin who waits or by the clock.
 struct StepRequest {
@@ -58,14 +56,13 @@ struct StepRequest {
     reason: String,
     /// The admin, if it was one.
     by: Option<UserId>,
-    reply: Option<oneshot::Sender<Result<(), StepRefusal>>>,
+    reply: Option<Reply>,
 }
 
 impl StepRequest {
     fn answer(self, result: Result<(), StepRefusal>) {
         if let Some(reply) = self.reply {
-            // The admin may have gone.
-            let _ = reply.send(result);
+            reply.send(DrawAnswer::Step(result));
         }
     }
 }
@@ -82,7 +79,7 @@ enum StepPhase {
 struct ActorGuard {
     draw: DrawId,
     over: bool,
-    registry: Addr<DrawRegistry>,
+    registry: Recipient<DrawActorEnded>,
 }
 
 impl Drop for ActorGuard {
@@ -111,7 +108,7 @@ pub struct DrawActor {
 }
 
 impl DrawActor {
-    pub fn new(draw: Draw, deps: Deps, registry: Addr<DrawRegistry>) -> DrawActor {
+    pub fn new(draw: Draw, deps: Deps, registry: Recipient<DrawActorEnded>) -> DrawActor {
         let guard = ActorGuard { draw: draw.id(), over: false, registry };
         let ids = deps.clock.ids().clone();
         let span = tracing::info_span!("draw", id = %draw.id());
@@ -138,55 +135,49 @@ impl DrawActor {
     }
 
     /// Hands a record on, in the handler that decided it.
-    fn submit(
-        &self,
-        record: Record,
-        deadline: Option<std::time::Instant>,
-        waiting: Waiting,
-        ctx: &mut Context<Self>,
-    ) {
-        let reply = ReplyTo::Draw(ctx.address().recipient(), waiting);
-        self.deps.persistence.submit(record, deadline, reply);
+    fn submit(&self, record: Record, waiter: Option<Reply>, ctx: &mut Context<Self>) {
+        let deadline = waiter.as_ref().and_then(Reply::deadline);
+        let reply_to = ReplyTo::Draw(ctx.address().recipient(), waiter);
+        self.deps.persistence.submit(record, deadline, reply_to);
     }
 
-    fn order(&mut self, message: DrawRequest, ctx: &mut Context<Self>) {
+    /// Hands on what was decided, or refuses.
+    fn decided(&self, decided: Result<Record, SaleError>, reply: Reply, ctx: &mut Context<Self>) {
+        match decided {
+            Ok(record) => self.submit(record, Some(reply), ctx),
+            Err(error) => reply.send(DrawAnswer::Sale(Err(error))),
+        }
+    }
+
+    fn request(&mut self, DrawMessage { request, reply, .. }: DrawMessage, ctx: &mut Context<Self>) {
         let now = self.now();
-        match message {
+        match request {
             // One draw in a rush leaves places to the others.
-            DrawRequest::Order { reply, .. } if self.draw.on_its_way() >= self.deps.options.in_flight => {
-                reply.send(Err(SaleError::Refused(Refusal::Overloaded)));
+            DrawRequest::Order(_) if self.draw.on_its_way() >= self.deps.in_flight => {
+                reply.send(DrawAnswer::Sale(Err(SaleError::Refused(Refusal::Overloaded))));
             }
-            DrawRequest::Order { ask, deadline, reply } => {
+            DrawRequest::Order(order) => {
                 // A payment's tickets follow it, and nothing else does: lists rest on it.
-                let decided = self.draw.order(ask, now, self.ids.in_a_row(now), &mut self.rng);
-                match decided {
-                    Ok(order) => self.submit(Record::Order(order), Some(deadline), Waiting::Order(reply), ctx),
-                    Err(refusal) => reply.send(Err(refusal.into())),
-                }
+                let order = self.draw.order(order, now, self.ids.in_a_row(now), &mut self.rng);
+                self.decided(order.map(Record::Order).map_err(SaleError::Order), reply, ctx);
             }
-            DrawRequest::Pay { user, payment, key, deadline, reply } => {
-                match self.draw.pay(user, payment, now, key) {
-                    Some(pay) => self.submit(Record::Pay(pay), Some(deadline), Waiting::Payment(reply), ctx),
-                    None => reply.send(Err(SaleError::NotPayable)),
-                }
+            DrawRequest::Pay { user, payment, key } => {
+                let pay = self.draw.pay(user, payment, now, key).map(Record::Pay);
+                self.decided(pay.ok_or(SaleError::NotPayable), reply, ctx);
             }
-            DrawRequest::BeginCharge { user, payment, key, deadline, reply } => {
-                match self.draw.begin_charge(user, payment, now, key) {
-                    Some(it) => self.submit(Record::BeginCharge(it), Some(deadline), Waiting::Payment(reply), ctx),
-                    None => reply.send(Err(SaleError::NotPayable)),
-                }
+            DrawRequest::BeginCharge { user, payment, key } => {
+                let begin = self.draw.begin_charge(user, payment, now, key).map(Record::BeginCharge);
+                self.decided(begin.ok_or(SaleError::NotPayable), reply, ctx);
             }
-            DrawRequest::EndCharge { end, reply } => {
+            DrawRequest::EndCharge(end) => {
                 let end = self.draw.end_charge(end);
-                self.submit(Record::EndCharge(end), None, Waiting::Payment(reply), ctx);
+                self.submit(Record::EndCharge(end), Some(reply), ctx);
             }
-            DrawRequest::GiveBack { user, payment, ticket, deadline, reply } => {
-                match self.draw.give_back(user, payment, ticket, now) {
-                    Some(it) => self.submit(Record::GiveBack(it), Some(deadline), Waiting::Release(reply), ctx),
-                    None => reply.send(Err(SaleError::NotReserved)),
-                }
+            DrawRequest::GiveBack { user, payment, ticket } => {
+                let back = self.draw.give_back(user, payment, ticket, now).map(Record::GiveBack);
+                self.decided(back.ok_or(SaleError::NotReserved), reply, ctx);
             }
-            DrawRequest::Step { step, reason, by, reply } => {
+            DrawRequest::Step { step, reason, by } => {
                 let asked = StepRequest { step, reason, by: Some(by), reply: Some(reply) };
                 match self.draw.never_again(step, now) {
                     Some(status) => asked.answer(Err(StepRefusal::InvalidTransition(status))),
@@ -196,10 +187,8 @@ impl DrawActor {
                     }
                 }
             }
-            DrawRequest::Reschedule { times, by, reply } => self.reschedule(times, by, reply, ctx),
-            DrawRequest::AddToPool { count, key, by, reply } => self.add_to_pool(count, key, by, reply, ctx),
-            #[cfg(test)]
-            DrawRequest::Panic => panic!("a test asked for it"),
+            DrawRequest::Reschedule { times, by } => self.reschedule(times, by, reply, ctx),
+            DrawRequest::AddToPool { count, key, by } => self.add_to_pool(count, key, by, reply, ctx),
         }
     }
 
@@ -210,7 +199,7 @@ impl DrawActor {
             match due {
                 Due::Expire(records) => {
                     for record in records {
-                        self.submit(Record::Expire(record), None, Waiting::Nobody, ctx);
+                        self.submit(Record::Expire(record), None, ctx);
                     }
                 }
                 Due::Step(step) => {
@@ -281,29 +270,31 @@ impl Actor for DrawActor {
     }
 }
 
-impl Handler<DrawRequest> for DrawActor {
+impl Handler<DrawMessage> for DrawActor {
     type Result = ();
 
-    fn handle(&mut self, message: DrawRequest, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
-        self.order(message, ctx);
+        self.request(message, ctx);
     }
 }
 
 impl Handler<WriteResults> for DrawActor {
     type Result = ();
 
-    fn handle(&mut self, WriteResults(answers): WriteResults, ctx: &mut Context<Self>) {
+    fn handle(&mut self, WriteResults(results): WriteResults, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
         let mut lost = None;
-        for Answer { record, result, .. } in &answers {
+        for WriteResult { record, result, .. } in &results {
             self.draw.answered(record, result);
             lost = lost.or(contradiction(record, result));
         }
         // Before anybody is told: whoever looks then sees it.
         self.publish();
-        for Answer { record, result, waiting } in answers {
-            waiting.answer(record, result);
+        for WriteResult { record, result, waiter } in results {
+            if let Some(reply) = waiter {
+                reply.send(DrawAnswer::of_record(record, result));
+            }
         }
         match lost {
             Some(why) => self.give_up(why, ctx),
@@ -352,7 +343,7 @@ impl DrawActor {
         match self.draw.stop(now) {
             Stopping::Expire(records) => {
                 for record in records {
-                    self.submit(Record::Expire(record), None, Waiting::Nobody, ctx);
+                    self.submit(Record::Expire(record), None, ctx);
                 }
             }
             Stopping::Wait => {}
@@ -362,5 +353,14 @@ impl DrawActor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::messages::PanicActor> for DrawActor {
+    type Result = ();
+
+    fn handle(&mut self, _: super::messages::PanicActor, _: &mut Context<Self>) {
+        panic!("a test asked for it");
     }
 }

@@ -8,7 +8,8 @@ mod reconcile;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::draws::{Draws, SaleError, payment_result};
+use crate::actors::draws::{Draws, payment_result};
+use crate::actors::messages::SaleError;
 use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::read::payments::{self, ChargedPayment};

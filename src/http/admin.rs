@@ -12,7 +12,7 @@ use super::error::{FieldError, Problem};
 use super::idempotency::{self, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{PoolCreated, PoolError, SaleError, StepRefusal};
+use crate::actors::messages::{PoolCreated, PoolError, SaleError, StepRefusal};
 use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
@@ -226,13 +226,21 @@ pub struct PoolBody {
     count: i64,
 }
 
+/// New pool tickets.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PoolCreated, example = json!({"created": 1000, "tickets_available": 1000}))]
+pub struct PoolResponse {
+    created: usize,
+    tickets_available: i64,
+}
+
 /// Makes tickets in advance, no combination twice.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/pool", tag = "admin", operation_id = "add_to_pool",
     params(("id" = i64, Path), KeyHeader),
     request_body = PoolBody,
     security(("bearer" = [])),
-    responses((status = 201, body = PoolCreated), (status = "default", description = "invalid_transition")),
+    responses((status = 201, body = PoolResponse), (status = "default", description = "invalid_transition")),
 )]
 pub async fn add_to_pool(
     state: web::Data<State>,
@@ -249,7 +257,9 @@ pub async fn add_to_pool(
         return Ok(first);
     }
     match state.draws.add_to_pool(id, count, guard.key, Some(auth.user)).await {
-        Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
+        Ok(PoolCreated { created, tickets_available }) => {
+            Ok(HttpResponse::Created().json(PoolResponse { created, tickets_available }))
+        }
         Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, guard.key.as_ref()).await? {
             Some(first) => Ok(first),
             None => Err(error.into()),

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::WebhookError;
 use crate::db::{DbError, describe, is_passing};

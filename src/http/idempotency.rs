@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::error::{Code, Problem};
 use super::state::State;
 use super::tickets;
-use crate::actors::draws::WorkGuard;
+use crate::actors::messages::WorkGuard;
 use crate::db::read::{keys, payments};
 use crate::domain::id::UserId;
 use crate::domain::record::{Key, KeyId, StoredAnswer, short};

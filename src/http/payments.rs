@@ -11,7 +11,7 @@ use super::idempotency::{self, KeyGuard, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use super::tickets::refused;
-use crate::actors::draws::SaleError;
+use crate::actors::messages::SaleError;
 use crate::db::read::payments;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;

@@ -13,7 +13,7 @@ use super::error::{FieldError, Problem};
 use super::idempotency::{self, KeyGuard, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
-use crate::actors::draws::{PlacedOrder, SaleError};
+use crate::actors::messages::{PlacedOrder, SaleError};
 use crate::db::read::payments::PaymentView;
 use crate::db::read::tickets;
 use crate::domain::draw::LineRequest;

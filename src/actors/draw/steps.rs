@@ -7,18 +7,16 @@ use actix::prelude::*;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::{Deps, DrawActor, StepPhase, StepRequest, payout};
-use crate::actors::draws::{PoolCreated, PoolError, StepRefusal};
+use crate::actors::messages::{DrawActorEnded, DrawAnswer, PoolCreated, PoolError, Reply, StepRefusal};
 use crate::actors::persistence::{
-    BeginCancel, Conduct, Open, Persistence, PoolWrite, Reschedule, Seal, StepError, StepTransaction,
+    BeginCancel, Conduct, Open, Persistence, PoolWrite, Reschedule, Seal, StepTransaction,
 };
-use crate::actors::registry::DrawActorEnded;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
 use crate::domain::audit::{Action, AuditEntry, Subject};
-use crate::domain::draw::{Allowed, Step, Times, WinningPick};
+use crate::domain::draw::{Allowed, Step, StepError, Times, WinningPick};
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{PoolTicketId, UserId};
 use crate::domain::lottery::{DrawStatus, Rules};
@@ -183,15 +181,9 @@ impl DrawActor {
     }
 
     /// Gives the draw other times, unless a step is under way that they could not touch any more.
-    pub(super) fn reschedule(
-        &mut self,
-        times: Times,
-        by: UserId,
-        reply: oneshot::Sender<Result<(), StepRefusal>>,
-        ctx: &mut Context<Self>,
-    ) {
+    pub(super) fn reschedule(&mut self, times: Times, by: UserId, reply: Reply, ctx: &mut Context<Self>) {
         if self.under_way.is_some() || !self.draw.may_be_rescheduled(self.now()) {
-            drop(reply.send(Err(StepRefusal::InvalidTransition(self.draw.status()))));
+            reply.send(DrawAnswer::Step(Err(StepRefusal::InvalidTransition(self.draw.status()))));
             return;
         }
         self.under_way = Some(StepPhase::Writing);
@@ -201,8 +193,7 @@ impl DrawActor {
             let _in = actor.span.clone().entered();
             if let Err(error) = result {
                 tracing::error!(%error, "the draw could not be given other times");
-                // The admin may have gone.
-                let _ = reply.send(Err(error.into()));
+                reply.send(DrawAnswer::Step(Err(error.into())));
                 actor.give_up("the times were not written", ctx);
                 return;
             }
@@ -210,8 +201,7 @@ impl DrawActor {
             actor.under_way = None;
             actor.publish();
             tracing::info!("the draw has other times");
-            // The admin may have gone.
-            let _ = reply.send(Ok(()));
+            reply.send(DrawAnswer::Step(Ok(())));
             actor.tick(ctx);
         };
         ctx.spawn(work.into_actor(self).map(done));
@@ -224,12 +214,12 @@ impl DrawActor {
         count: usize,
         key: Option<Key>,
         by: Option<UserId>,
-        reply: oneshot::Sender<Result<PoolCreated, PoolError>>,
+        reply: Reply,
         ctx: &mut Context<Self>,
     ) {
         if !self.draw.takes_pool_tickets() {
             let refusal = StepRefusal::InvalidTransition(self.draw.status());
-            drop(reply.send(Err(refusal.into())));
+            reply.send(DrawAnswer::Pool(Err(refusal.into())));
             return;
         }
         let (deps, making) = (self.deps.clone(), self.making.clone());
@@ -249,8 +239,7 @@ impl DrawActor {
                 PoolCreated { created, tickets_available }
             });
             let unsure = matches!(answer, Err(PoolError::OutcomeUnknown | PoolError::Step(StepRefusal::Failed)));
-            // The admin may have gone.
-            let _ = reply.send(answer);
+            reply.send(DrawAnswer::Pool(answer));
             if unsure {
                 actor.give_up("it is not known which pool tickets were written", ctx);
             }

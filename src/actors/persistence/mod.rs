@@ -16,17 +16,18 @@ use actix::{Actor, Addr, Recipient};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
+use crate::actors::messages::{ReplyTo, WriteRequest};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{Db, Target};
+use crate::domain::draw::StepError;
 use crate::domain::money::Currency;
 use crate::domain::record::{Outcome, Record, Refusal};
 
 use actor::{PersistenceActor, StepJob};
 use transaction::Writer;
 
-pub use actor::{Answer, ReplyTo, WriteRequest, WriteResults};
 pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user};
-pub use transaction::{StepError, StepTransaction};
+pub use transaction::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::settle::{Conduct, FixPrizes};
 
@@ -102,8 +103,8 @@ impl Persistence {
 
     /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
     /// (what must become true whenever the database can) waits for as long as it takes.
-    pub fn submit(&self, record: Record, deadline: Option<Instant>, reply: ReplyTo) {
-        self.records.do_send(WriteRequest { record, deadline, reply });
+    pub fn submit(&self, record: Record, deadline: Option<Instant>, reply_to: ReplyTo) {
+        self.records.do_send(WriteRequest { record, deadline, reply_to });
     }
 
     /// Hands a record on and waits for what became of it.

@@ -2,6 +2,7 @@
 //! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it what became of
 //! that: until then whatever the record invalidates is held and can go to nobody else.
 
+mod request;
 mod sale;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,9 @@ use super::pool::Pool;
 use super::prize::fund;
 use super::record::{Expire, Fence, KeyId};
 
+pub use request::{
+    DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
+};
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
 
 /// When a draw moves by itself. In order, and `draw_at` not before the sale's end.

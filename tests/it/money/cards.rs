@@ -1,6 +1,6 @@
 //! Cards: deposits and invoices, and what a provider says late.
 
-use lottery::actors::draws::SaleError;
+use lottery::actors::messages::SaleError;
 use lottery::domain::id::{DrawId, PaymentId};
 use lottery::domain::payment::Payment;
 use lottery::domain::record::Charge;
