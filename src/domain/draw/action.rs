@@ -25,7 +25,7 @@ pub enum DrawAction<W> {
     SetTimer(Option<Timestamp>),
     /// Show everybody the draw as it is now.
     Publish,
-    /// The draw is completed or cancelled: nothing more comes from it.
+    /// The draw is completed or cancelled.
     Over,
     /// Report a bug: this can not have happened. The machine gives up next.
     Fault(DrawFault),
@@ -50,13 +50,20 @@ pub enum StepKind {
     Reschedule(Times),
     /// The list of tickets is closed for good.
     Seal,
-    BeginCancel { reason: String },
+    BeginCancel {
+        reason: String,
+    },
     /// Winning numbers are drawn. Whoever writes the step draws them: from a source that nobody can foresee.
     Conduct,
     /// Every ticket is counted, and every winner paid: many transactions.
-    Settle { winning: WinningPick, sold: i64 },
+    Settle {
+        winning: WinningPick,
+        sold: i64,
+    },
     /// Every payer has the money back: many transactions.
-    Refund { sold: i64 },
+    Refund {
+        sold: i64,
+    },
 }
 
 /// What a step that was written says.
@@ -65,9 +72,13 @@ pub enum StepOutcome {
     Opened,
     Rescheduled,
     /// The draw has a new epoch: no record of the sale can be written any more.
-    Sealed { epoch: i64 },
+    Sealed {
+        epoch: i64,
+    },
     /// Likewise.
-    Cancelling { epoch: i64 },
+    Cancelling {
+        epoch: i64,
+    },
     Conducted(WinningPick),
     Settled,
     Refunded,

@@ -2,6 +2,9 @@
 //! and says what is to be done, as [actions](DrawAction). The service's draw actor and the simulation drive the
 //! same machine. It neither writes nor waits, and knows no clock and no channel.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
@@ -17,8 +20,8 @@ use crate::domain::id::UserId;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{Key, Outcome, Record, Refusal};
 
-/// The time and the source of ids come with every input, so that the same inputs give the same actions. No input
-/// follows [`DrawAction::GiveUp`] or [`DrawAction::Over`].
+/// The state of one draw and of the requests that wait for it. The time comes with every input, ids and chance
+/// with the requests, so that the same inputs give the same actions. No input follows [`DrawAction::GiveUp`].
 #[derive(Debug)]
 pub struct DrawMachine<W> {
     pub(super) draw: Draw,

@@ -231,6 +231,32 @@ impl Draw {
         Some(GiveBack { fence, user, payment, ticket, price, at: now })
     }
 
+    /// Whether this record is on its way: it was decided here, and its result is not known yet.
+    pub fn awaits(&self, record: &Record) -> bool {
+        let is = |payment, state| self.it.reservations.get(payment).is_some_and(|held| held.state == state);
+        match record {
+            Record::Order(_) => self.out > 0,
+            Record::Pay(it) => is(&it.payment, ReservationState::Paying),
+            Record::BeginCharge(it) => is(&it.payment, ReservationState::Paying),
+            Record::EndCharge(it) => match (&it.held, &it.charge) {
+                // Not counted: it is written in any case, and changes nothing here.
+                (None, _) => true,
+                (Some(_), Charge::Processing) => self.out > 0,
+                (Some(_), Charge::Paid | Charge::Declined(_)) => is(&it.payment, ReservationState::Paying),
+            },
+            Record::GiveBack(it) => {
+                self.it.reservations.get(&it.payment).is_some_and(|held| {
+                    held.tickets.iter().any(|ticket| ticket.id == it.ticket && ticket.returning)
+                })
+            }
+            Record::Expire(it) => is(&it.payment, ReservationState::Expiring),
+            Record::BeginDeposit(_)
+            | Record::EndDeposit(_)
+            | Record::BeginWithdrawal(_)
+            | Record::EndWithdrawal(_) => false,
+        }
+    }
+
     /// What became of a record: tickets are confirmed, let go, or put back.
     pub fn answered(&mut self, record: &Record, answer: &Result<Outcome, Refusal>) {
         let late = matches!(record, Record::EndCharge(end) if end.held.is_none());
