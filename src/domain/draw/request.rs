@@ -58,7 +58,7 @@ pub enum SaleError {
     #[error("the ticket is not reserved")]
     NotReserved,
     #[error(transparent)]
-    Refused(Refusal),
+    Refused(#[from] Refusal),
     /// It may yet come true, or not.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
