@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{
@@ -25,7 +25,7 @@ use crate::domain::draw::{LineRequest, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
-use crate::domain::record::{Charge, EndCharge, Key, Outcome, Record, Refusal};
+use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
 
 /// How long after a record's deadline its outcome is still waited for.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
@@ -33,10 +33,6 @@ const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 const STEP_WAIT: Duration = Duration::from_secs(25);
 /// How long new pool tickets are waited for.
 const POOL_WAIT: Duration = Duration::from_secs(120);
-/// How often the end of a charge is handed on again when its draw's actor was lost with it, or could not be
-/// loaded, and how long after.
-const CHARGE_TRIES: usize = 60;
-const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Draws that may be in a rush at once before they take each other's places in flight.
 pub const DRAWS_IN_RUSH: usize = 2;
@@ -159,47 +155,13 @@ impl Draws {
         payment_of(sale_answer(answer).await)
     }
 
-    /// Writes what became of a charge, for as long as it takes: the money has moved. `begun` is when the
-    /// payment was updated as [`Draws::begin_charge`] answered it.
-    pub async fn end_charge(
-        &self,
-        draw: DrawId,
-        user: UserId,
-        payment: PaymentId,
-        begun: Timestamp,
-        charge: Charge,
-        key: Option<Key>,
-    ) -> Result<Payment, SaleError> {
-        let (mut unsure, has_key) = (false, key.is_some());
-        for _ in 0..CHARGE_TRIES {
-            let at = self.clock.now();
-            let charge = charge.clone();
-            let end = EndCharge { held: None, user, payment, begun, charge, at, key };
-            let asked = end.clone();
-            // What must become true waits for its place.
-            let place = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
-            let (reply, answer) = Reply::new(None, Some(place), None);
-            self.registry.do_send(DrawMessage { draw, request: DrawRequest::EndCharge(asked), reply });
-            match payment_of(sale_answer(answer).await) {
-                Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
-                Err(
-                    error @ (SaleError::OutcomeUnknown
-                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
-                ) => {
-                    unsure |= error == SaleError::OutcomeUnknown;
-                    tokio::time::sleep(CHARGE_PAUSE).await;
-                }
-                // It may be an earlier try of this very charge that has ended it; with a key its answer is kept.
-                Err(SaleError::Refused(Refusal::NotPayable)) if unsure && !has_key => break,
-                result => return result,
-            }
-        }
-        // The card was charged: never "nothing was taken".
-        Err(SaleError::OutcomeUnknown)
-    }
-
-    async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
-        payment_result(self.persistence.write(Record::EndCharge(end), None).await)
+    /// Sends the end of a charge to its draw, once; the caller repeats it. It waits for a permit of the orders in flight
+    /// and is never refused as overloaded, because the money has moved.
+    pub async fn end_charge(&self, draw: DrawId, end: EndCharge) -> Result<Payment, SaleError> {
+        let permit = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
+        let (reply, answer) = Reply::new(None, Some(permit), None);
+        self.registry.do_send(DrawMessage { draw, request: DrawRequest::EndCharge(end), reply });
+        payment_of(sale_answer(answer).await)
     }
 
     /// Gives a reserved ticket back.

@@ -16,8 +16,8 @@ use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire, Fence,
-    GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
+    AnswerKind, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
+    Fence, GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
     WithdrawalDecision,
 };
 
@@ -178,7 +178,7 @@ impl Release {
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewKey {
     pub key: Key,
-    pub status: i16,
+    pub kind: AnswerKind,
     pub payment: PaymentId,
     /// None: rebuilt from the payment's rows.
     pub answer: Option<Payment>,
@@ -265,7 +265,7 @@ impl BatchState {
             updated_at: order.at,
         };
         self.changes.new_payments.insert(order.payment, row);
-        self.keep(order.key.as_ref(), 201, order.payment, None, order.at);
+        self.keep(order.key.as_ref(), AnswerKind::Created, order.payment, None, order.at);
         Ok(Outcome::Ordered { first_number })
     }
 
@@ -277,7 +277,7 @@ impl BatchState {
 
         // Paid: from here on nothing may refuse it.
         let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
-        self.keep(pay.key.as_ref(), 200, pay.payment, Some(payment.clone()), pay.at);
+        self.keep(pay.key.as_ref(), AnswerKind::Changed, pay.payment, Some(payment.clone()), pay.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -356,14 +356,14 @@ impl BatchState {
                 self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
             }
         };
-        self.keep_end(it.key.as_ref(), 200, &payment, it.at);
+        self.keep_end(it.key.as_ref(), AnswerKind::Changed, &payment, it.at);
         Ok(Outcome::Payment(payment))
     }
 
     fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Deposit, it.amount, it.at));
-        self.keep(it.key.as_ref(), 201, it.payment, None, it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Created, it.payment, None, it.at);
         Ok(Outcome::Payment(self.view(it.payment, Vec::new())))
     }
 
@@ -386,7 +386,7 @@ impl BatchState {
             Charge::Processing => {}
         }
         let payment = self.view(it.payment, Vec::new());
-        self.keep_end(it.key.as_ref(), 201, &payment, it.at);
+        self.keep_end(it.key.as_ref(), AnswerKind::Created, &payment, it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -404,7 +404,7 @@ impl BatchState {
         // Set aside: from here on nothing may refuse it.
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Withdrawal, it.amount, it.at));
         let payment = self.view(it.payment, Vec::new());
-        self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Created, it.payment, Some(payment.clone()), it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -439,7 +439,7 @@ impl BatchState {
         }
         // Without a key too, an admin's word said again is the same word.
         let payment = self.view(it.payment, Vec::new());
-        self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Changed, it.payment, Some(payment.clone()), it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -555,20 +555,20 @@ impl BatchState {
     fn keep(
         &mut self,
         key: Option<&Key>,
-        status: i16,
+        kind: AnswerKind,
         payment: PaymentId,
         answer: Option<Payment>,
         at: Timestamp,
     ) {
         let Some(key) = key else { return };
-        let kept = StoredAnswer { request: key.request, status, payment: Some(payment), answer: None };
+        let kept = StoredAnswer { request: key.request, kind, payment: Some(payment), answer: None };
         self.keys.insert(key.id, kept);
-        self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, first: true, at });
+        self.changes.new_keys.push(NewKey { key: *key, kind, payment, answer, first: true, at });
     }
 
     /// Keeps the end of a charge under its key: it has ended, whatever stands there.
-    fn keep_end(&mut self, key: Option<&Key>, status: i16, payment: &Payment, at: Timestamp) {
-        self.keep(key, status, payment.id, Some(payment.clone()), at);
+    fn keep_end(&mut self, key: Option<&Key>, kind: AnswerKind, payment: &Payment, at: Timestamp) {
+        self.keep(key, kind, payment.id, Some(payment.clone()), at);
         if key.is_some()
             && let Some(kept) = self.changes.new_keys.last_mut()
         {

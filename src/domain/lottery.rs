@@ -1,7 +1,6 @@
 //! A lottery's rules: what is picked, what a ticket costs and what it may win. Knows no draws.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::game::Game;
 use super::id::LotteryId;
@@ -28,7 +27,7 @@ pub struct Lottery {
 }
 
 /// A draw's status. The order is the order of its life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrawStatus {
     Scheduled,

@@ -275,12 +275,20 @@ pub enum Outcome {
     Released,
 }
 
+/// What a stored answer says about its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerKind {
+    /// The call created something: an order, a deposit, a withdrawal, pool tickets.
+    Created,
+    /// The call changed something that existed before.
+    Changed,
+}
+
 /// A success that was kept under a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAnswer {
     pub request: Uuid,
-    /// The HTTP status first answered.
-    pub status: i16,
+    pub kind: AnswerKind,
     pub payment: Option<PaymentId>,
     /// The body first answered, where it is not rebuilt from the payment.
     pub answer: Option<String>,

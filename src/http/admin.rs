@@ -9,8 +9,9 @@ use super::auth_user::AuthUser;
 use super::body::Body;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
-use super::idempotency::{self, KeyHeader};
+use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
+use super::replay::first_answer;
 use super::state::State;
 use crate::actors::messages::{PoolCreated, PoolError, SaleError, StepRefusal};
 use crate::db::read::audit::AuditRow;
@@ -228,7 +229,7 @@ pub struct PoolBody {
 
 /// New pool tickets.
 #[derive(Serialize, ToSchema)]
-#[schema(as = PoolCreated, example = json!({"created": 1000, "tickets_available": 1000}))]
+#[schema(as = Pooled, example = json!({"created": 1000, "tickets_available": 1000}))]
 pub struct PoolResponse {
     created: usize,
     tickets_available: i64,
@@ -251,16 +252,16 @@ pub async fn add_to_pool(
     let id = DrawId(path_id(&request, "draw")?);
     let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
     let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
-    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
-    // What is refused now may have been done before, under the same key.
-    if let Some(first) = idempotency::first_answer(&state, guard.key.as_ref()).await? {
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
+    // A call that is refused now may have succeeded before with the same key.
+    if let Some(first) = first_answer(&state, guard.key.as_ref()).await? {
         return Ok(first);
     }
     match state.draws.add_to_pool(id, count, guard.key, Some(auth.user)).await {
         Ok(PoolCreated { created, tickets_available }) => {
             Ok(HttpResponse::Created().json(PoolResponse { created, tickets_available }))
         }
-        Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, guard.key.as_ref()).await? {
+        Err(error @ PoolError::KeyTaken) => match first_answer(&state, guard.key.as_ref()).await? {
             Some(first) => Ok(first),
             None => Err(error.into()),
         },

@@ -161,7 +161,7 @@ mod tests {
             bytes: Vec<u8>, text in r#"[{}\[\]":,ticketsnumbrqu_kp0-9.eE+\- \\]{0,60}"#, deep in 0_usize..2_000
         ) {
             for body in [bytes, text.into_bytes(), b"{\"tickets\":[".repeat(deep)] {
-                let parsed = parse::<crate::http::tickets::OrderBody>(&body);
+                let parsed = parse::<crate::http::orders::OrderBody>(&body);
                 proptest::prop_assert!(parsed.is_ok() || parsed.is_err_and(|problem| problem.cause().is_none()));
             }
         }

@@ -11,7 +11,7 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::error::Problem;
@@ -23,30 +23,12 @@ use crate::domain::id::DrawId;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 
-/// Watchers at once.
-const MAX_WATCHERS: usize = 10_000;
 /// How often a watcher looks; a winning number is told each time.
 const LOOK: Duration = Duration::from_millis(250);
 /// Looks without news until a comment says that the connection lives: 15 seconds.
 const QUIET: u32 = 60;
 /// When a client whose connection broke is to come again, in milliseconds.
 const RETRY: u32 = 2000;
-
-/// The places for watchers.
-pub struct Watchers(Arc<Semaphore>);
-
-impl Default for Watchers {
-    fn default() -> Watchers {
-        Watchers(Arc::new(Semaphore::new(MAX_WATCHERS)))
-    }
-}
-
-impl Watchers {
-    /// Sends everybody away: the service stops.
-    pub fn close(&self) {
-        self.0.close();
-    }
-}
 
 /// What happens to a draw, as server-sent events: `status`, `sales` and `number`. 204 when nothing more will come.
 #[utoipa::path(
@@ -66,7 +48,7 @@ pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         // Nothing will ever follow: this keeps an EventSource from coming again.
         return Ok(HttpResponse::NoContent().finish());
     }
-    let place = state.watchers.0.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
+    let place = state.watchers.acquire()?;
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let told = told.or_else(|| before(&view));
@@ -101,7 +83,7 @@ impl Watcher {
     async fn news(&mut self) -> Option<Bytes> {
         loop {
             self.looks.tick().await;
-            if self.state.watchers.0.is_closed() {
+            if self.state.watchers.are_closed() {
                 return None;
             }
             // What the snapshots has forgotten is over, and stays as it was last seen.

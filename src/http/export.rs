@@ -1,6 +1,5 @@
 //! Whole tables as files, for admins: from one snapshot, sent as fast as they are read and no faster.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::SizedStream;
@@ -10,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::{self, Stream};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::auth_user::AuthUser;
 use super::error::Problem;
@@ -21,23 +20,12 @@ use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
 use crate::export::{self, ExportError, ExportFormat, Lines, TextFile};
 
-/// Exports at once: each holds a snapshot and a connection of its own.
-const MAX_EXPORTS: usize = 4;
 /// Pieces that wait to be sent.
 const PIECES: usize = 2;
 /// Who takes nothing for so long has gone.
 const STALLED: Duration = Duration::from_secs(60);
 /// Of a file, read at a time.
 const READ: usize = 64 * 1024;
-
-/// The places for exports.
-pub struct Exports(Arc<Semaphore>);
-
-impl Default for Exports {
-    fn default() -> Exports {
-        Exports(Arc::new(Semaphore::new(MAX_EXPORTS)))
-    }
-}
 
 /// A whole table as a file, from one snapshot.
 #[utoipa::path(
@@ -65,7 +53,7 @@ pub async fn export(
     let format = formats.last().copied().unwrap_or(ExportFormat::Csv);
     let draw = query.all("draw_id", |text| text.parse().ok(), "must be a draw's id")?.pop().map(DrawId);
 
-    let place = state.exports.0.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
+    let place = state.exports.acquire()?;
     let client = state.db.dedicated().await?;
     let export = Export::begin(client, table, draw, state.currency).await?;
     let export = export.ok_or_else(|| Problem::not_found("draw"))?;

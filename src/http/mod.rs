@@ -20,9 +20,13 @@ mod limits;
 mod lotteries;
 mod metrics;
 mod openapi;
+mod orders;
 mod payments;
 mod query;
+mod replay;
 mod response_cache;
+mod schemas;
+mod slots;
 mod state;
 mod tickets;
 mod trace;
@@ -36,13 +40,12 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
-pub use events::Watchers;
-pub use export::Exports;
 pub use idempotency::KeysInProgress;
 pub use limits::{Rate, RateLimits, Rates};
 pub use metrics::Metrics;
 pub use openapi::document;
 pub use response_cache::ResponseCache;
+pub use slots::{Exports, Watchers};
 pub use state::State;
 pub use trace::trace;
 
@@ -112,7 +115,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(Route::nowhere())
         .service(api)
         .service(resource("/health/live", "GET").route(web::get().to(health::live)))
-        .service(resource("/metrics", "GET").route(web::get().to(metrics::show)))
+        .service(resource("/metrics", "GET").route(web::get().to(health::metrics)))
         .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
         .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
         .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))

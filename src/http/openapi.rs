@@ -12,8 +12,7 @@ use utoipa::OpenApi;
 
 use super::error::{Code, Problem, ProblemBody};
 use super::{
-    admin, auth, draws, events, export, health, lotteries, metrics, payments, tickets, users, wallet, webhooks,
-    withdrawals,
+    admin, auth, draws, events, export, health, lotteries, payments, tickets, users, wallet, webhooks, withdrawals,
 };
 
 #[derive(OpenApi)]
@@ -83,7 +82,7 @@ use super::{
         export::export,
         health::live,
         health::ready,
-        metrics::show,
+        health::metrics,
         show,
     ),
     components(schemas(ProblemBody)),

@@ -11,12 +11,11 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 
 use super::address::Proxies;
-use super::events::Watchers;
-use super::export::Exports;
 use super::idempotency::KeysInProgress;
 use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::response_cache::ResponseCache;
+use super::slots::{Exports, Watchers};
 
 /// One for the whole service.
 pub struct State {

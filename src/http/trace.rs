@@ -10,6 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -30,7 +31,7 @@ pub async fn trace(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let now = request.app_data::<actix_web::web::Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
+    let now = request.app_data::<Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
     let id = IDS.with(|ids| ids.next(now));
     let span = span(&request, id);
     let is_head = head::becomes_get(&mut request);
@@ -47,7 +48,7 @@ pub async fn trace(
         blame(&response, id);
         let (status, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(status, ?took, "answered");
-        metrics::measure(&response, took);
+        metrics::measure(&response, took, |request| Some(&request.app_data::<Data<State>>()?.metrics));
         Ok(response.map_body(|_, body| match is_head {
             true => EitherBody::right(Unsent(body.size())),
             false => EitherBody::left(body),

@@ -17,7 +17,7 @@ use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::record::{BeginDeposit, EndDeposit};
+use crate::domain::record::{BeginDeposit, Charge, EndDeposit};
 use crate::domain::user::{Email, Role, Username};
 
 fn rules() -> Rules {
