@@ -95,8 +95,8 @@ fn rooms_import_only_downward() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Modules whose files may import each other: a file and its direct submodules, which are one thing in several files.
-/// Between all other files there is no import circle.
+/// Modules whose files may import each other: a file and its direct submodules, which are one thing in several
+/// files. Between all other files there is no import circle.
 const FAMILIES: [&str; 6] =
     ["src/actors/persistence", "src/cli", "src/domain/draw", "src/export", "src/payment", "src/telemetry"];
 

@@ -155,8 +155,8 @@ impl Draws {
         payment_of(sale_answer(answer).await)
     }
 
-    /// Sends the end of a charge to its draw, once; the caller repeats it. It waits for a permit of the orders in flight
-    /// and is never refused as overloaded, because the money has moved.
+    /// Sends the end of a charge to its draw, once; the caller repeats it. It waits for a permit of the orders in
+    /// flight and is never refused as overloaded, because the money has moved.
     pub async fn end_charge(&self, draw: DrawId, end: EndCharge) -> Result<Payment, SaleError> {
         let permit = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
         let (reply, answer) = Reply::new(None, Some(permit), None);

@@ -1,7 +1,7 @@
 //! Card charges from beginning to end. A charge has three steps: the payment is committed as `processing`, the
 //! provider is called, and the provider's answer is committed. An answer that comes later, from a webhook or from
-//! [`reconcile`], ends the charge in the same way; the same answer twice has one effect. Decides nothing about money:
-//! `domain::batch_state` does.
+//! [`reconcile`], ends the charge in the same way; the same answer twice has one effect. Decides nothing about
+//! money: `domain::batch_state` does.
 
 mod in_progress;
 mod reconcile;
@@ -25,10 +25,11 @@ use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, 
 
 use in_progress::ChargesInProgress;
 
-/// How long a webhook waits for the request that ordered the same charge. After that the provider must send it again.
+/// How long a webhook waits for the request that ordered the same charge. After that the provider must send it
+/// again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
-/// How often the end of a charge is sent to its draw, and the pause after a try that failed because the draw's actor
-/// was lost or could not be loaded.
+/// How often the end of a charge is sent to its draw, and the pause after a try that failed because the draw's
+/// actor was lost or could not be loaded.
 const CHARGE_TRIES: usize = 60;
 const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -91,8 +92,8 @@ impl Charges {
         self.end_charge(draw, user, id, name.begun, charge, key).await
     }
 
-    /// Charges a card and puts the money into its owner's wallet. The caller must run it to its end, even if the client
-    /// hangs up.
+    /// Charges a card and puts the money into its owner's wallet. The caller must run it to its end, even if the
+    /// client hangs up.
     pub async fn deposit(
         &self,
         user: UserId,
@@ -111,9 +112,9 @@ impl Charges {
         self.end_deposit(user, payment, charge, key).await
     }
 
-    /// Writes the end of a charge for a reservation, and repeats it when the draw's actor is lost: the money has moved.
-    /// If the draw holds no tickets for the payment any more, the money goes to the wallet. `begun` is the time at
-    /// which [`Draws::begin_charge`] updated the payment.
+    /// Writes the end of a charge for a reservation, and repeats it when the draw's actor is lost: the money has
+    /// moved. If the draw holds no tickets for the payment any more, the money goes to the wallet. `begun` is the
+    /// time at which [`Draws::begin_charge`] updated the payment.
     pub async fn end_charge(
         &self,
         draw: DrawId,
@@ -139,7 +140,8 @@ impl Charges {
                     unsure |= error == SaleError::OutcomeUnknown;
                     tokio::time::sleep(CHARGE_PAUSE).await;
                 }
-                // An earlier try may have ended this charge. With a key its answer is stored, and found by the key.
+                // An earlier try may have ended this charge. With a key its answer is stored, and found by the
+                // key.
                 Err(SaleError::Refused(Refusal::NotPayable)) if unsure && key.is_none() => break,
                 result => return result,
             }

@@ -1,5 +1,5 @@
-//! The calls for the operator: health checks and metrics. `live` says that the process answers, `ready` that it can
-//! serve requests.
+//! The calls for the operator: health checks and metrics. `live` says that the process answers, `ready` that it
+//! can serve requests.
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, web};

@@ -36,7 +36,8 @@ pub struct KeyHeader {
 pub struct KeysInProgress(Arc<Mutex<HashSet<KeyId>>>);
 
 impl KeysInProgress {
-    /// Locks the request's key, if it has one. It is refused while an earlier request with the same key still runs.
+    /// Locks the request's key, if it has one. It is refused while an earlier request with the same key still
+    /// runs.
     pub fn acquire(
         &self,
         request: &HttpRequest,
@@ -55,7 +56,8 @@ impl KeysInProgress {
     }
 }
 
-/// A request's key, if it has one. The key stays locked until this guard and every [`WorkGuard`] of it are dropped.
+/// A request's key, if it has one. The key stays locked until this guard and every [`WorkGuard`] of it are
+/// dropped.
 pub struct KeyGuard {
     lock: Option<Arc<KeyLock>>,
     pub key: Option<Key>,

@@ -121,8 +121,8 @@ impl Metrics {
     }
 }
 
-/// The metric handles of a route, one pair for each method and status. Each worker has its own handles, so that the
-/// workers share only the counters behind them.
+/// The metric handles of a route, one pair for each method and status. Each worker has its own handles, so that
+/// the workers share only the counters behind them.
 pub struct Route {
     /// False for the route of all unknown addresses: they are counted together.
     leads: bool,
@@ -152,7 +152,8 @@ impl Route {
     }
 }
 
-/// Counts an answer for its route. `metrics` is asked for only when the route gives this answer for the first time.
+/// Counts an answer for its route. `metrics` is asked for only when the route gives this answer for the first
+/// time.
 pub fn measure<'a, B>(
     answer: &'a ServiceResponse<B>,
     took: Duration,

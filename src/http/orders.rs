@@ -130,8 +130,8 @@ impl OrderResponse {
         Ok(OrderResponse { payment, tickets })
     }
 
-    /// The first response to an order, rebuilt from its rows. Changes since then (a payment, a prize, an expiry) are
-    /// taken out again. An order that was reserved first has `reserved_until`, also after it was paid.
+    /// The first response to an order, rebuilt from its rows. Changes since then (a payment, a prize, an expiry)
+    /// are taken out again. An order that was reserved first has `reserved_until`, also after it was paid.
     pub fn rebuilt(
         payment: Payment,
         mut tickets: Vec<Ticket>,

@@ -39,8 +39,9 @@ pub async fn payment_response(
     }
 }
 
-/// The first answer under the key, if it has one; else the error. An order that is repeated may be refused, because
-/// its tickets are sold or its draw is closed, when it was the first request with this key that bought them.
+/// The first answer under the key, if it has one; else the error. An order that is repeated may be refused,
+/// because its tickets are sold or its draw is closed, when it was the first request with this key that bought
+/// them.
 ///
 /// Boxed: the reads in here would make the future of every order four times as large.
 pub fn first_answer_or<'a>(
@@ -51,7 +52,8 @@ pub fn first_answer_or<'a>(
     async move {
         match (error, &guard.key) {
             (SaleError::Refused(Refusal::Replay(stored)), Some(key)) => {
-                // The first request succeeded. If its answer cannot be read now, "nothing was taken" would be wrong.
+                // The first request succeeded. If its answer cannot be read now, "nothing was taken" would be
+                // wrong.
                 let unknown = |problem: Problem| {
                     Problem::from(SaleError::OutcomeUnknown).because(problem.cause().map(str::to_owned))
                 };

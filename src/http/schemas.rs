@@ -71,13 +71,13 @@ scalar_schemas! {
     PoolTicketId "PoolTicketId": uuid("A ticket made in advance. Its sale makes a [`TicketId`] of its own. UUIDv7.");
     PaymentId "PaymentId": uuid("A payment. UUIDv7; the tickets it pays for have the ids that follow.");
     LotteryId "LotteryId": text("The name of a lottery in the configuration and in addresses, such as `5of36`.")
-        .examples(["5of36"]);
+        .example(Some("5of36".into()));
     Money "Money": integer("Minor units.");
     Share "Share": integer("Basis points.")
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
         .minimum(Some(0))
         .maximum(Some(Share::WHOLE));
-    Currency "Currency": text("As in ISO 4217.").pattern(Some("^[A-Z]{3}$")).examples(["RUB"]);
+    Currency "Currency": text("As in ISO 4217.").pattern(Some("^[A-Z]{3}$")).example(Some("RUB".into()));
     Role "Role": one_of("What a person may do.", Role::ALL.map(Role::as_str));
     UserStatus "Status": one_of("Whether a person may do anything at all.", UserStatus::ALL.map(UserStatus::as_str));
     DrawStatus "DrawStatus": one_of(

@@ -1,5 +1,5 @@
-//! The calls by which admins approve or reject withdrawals. Does not check that the caller is an admin: the router's
-//! middleware does.
+//! The calls by which admins approve or reject withdrawals. Does not check that the caller is an admin: the
+//! router's middleware does.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 

@@ -1,8 +1,10 @@
 //! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
 //! order they came, and tells what became of each. It decides nothing; `domain::state` judges.
 //!
-//! Whatever has queued while the last transaction ran is the next batch: there is no delay timer, so a
-//! lone buyer waits for nobody, and a rush makes the batches large by itself.
+//! The records that queue while a transaction runs are the next batch. There is no delay timer: a single buyer
+//! does not wait, and under load the batches become large.
+//!
+//! All changes of balances, tickets and payments go through the actor. `direct.rs` has the other writes.
 
 mod actor;
 mod batch;
@@ -56,14 +58,14 @@ pub struct WriterMetrics {
 }
 
 impl WriterMetrics {
-    /// For whoever does not look.
+    /// Metrics that are not recorded.
     pub fn none() -> WriterMetrics {
         let (batch, commit) = (Histogram::noop(), Histogram::noop());
         WriterMetrics { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
     }
 }
 
-/// The way to the persistence actor.
+/// The handle to the persistence actor.
 #[derive(Clone)]
 pub struct Persistence {
     actor: Addr<PersistenceActor>,
