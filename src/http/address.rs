@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Whom a request counts as, behind 10.0.0.0/8 and one address of IPv6.
+    /// The client of a request, with the trusted proxies 10.0.0.0/8 and one IPv6 address.
     fn client(standard: bool, peer: &str, lines: &[&str]) -> String {
         let trusted = ["10.0.0.0/8", "2001:db8::1/128"].map(|net| net.parse().unwrap()).to_vec();
         let proxies = Proxies::new(trusted, standard);
@@ -83,13 +83,13 @@ mod tests {
             let name = if standard { "Forwarded" } else { "X-Forwarded-For" };
             request = request.append_header((name, *line));
         }
-        // What the proxies do not write is whatever somebody sent.
+        // Any client can send the header that the proxies do not write.
         let other = if standard { ("X-Forwarded-For", "6.6.6.6") } else { ("Forwarded", "for=6.6.6.6") };
         proxies.client(&request.append_header(other).to_http_request()).to_string()
     }
 
     #[test]
-    fn trusted_proxies_are_believed_and_nobody_else() {
+    fn only_trusted_proxies_are_believed() {
         for (peer, lines, expected) in [
             ("1.2.3.4:5", &["9.9.9.9"][..], "1.2.3.4"),
             ("10.0.0.1:5", &[], "10.0.0.1"),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_hides_nobody_behind_the_proxy() {
+    fn bytes_that_are_no_text_do_not_hide_the_address_that_a_proxy_added() {
         let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
         for (line, expected) in [(&b"\xd4, 9.9.9.9"[..], "9.9.9.9"), (b"9.9.9.9, \xd4", "10.0.0.1")] {
             let line = HeaderValue::from_bytes(line).unwrap();

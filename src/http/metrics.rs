@@ -60,13 +60,21 @@ impl Metrics {
             .build_recorder();
         let describe = |name: &'static str| KeyName::from_const_str(name);
         recorder.describe_counter(describe(REQUESTS), None, "Requests answered, by route.".into());
-        recorder.describe_histogram(describe(REQUEST_SECONDS), None, "From a request to its answer.".into());
+        recorder.describe_histogram(
+            describe(REQUEST_SECONDS),
+            None,
+            "The time from a request to its response.".into(),
+        );
         recorder.describe_histogram(describe(BATCH), None, "Records in one batch of the writer.".into());
-        recorder.describe_histogram(describe(COMMIT), None, "From a batch's beginning to its commit.".into());
-        recorder.describe_gauge(describe(QUEUE), None, "Records and steps that wait for the writer.".into());
+        recorder.describe_histogram(
+            describe(COMMIT),
+            None,
+            "The time from the begin of a batch to its commit.".into(),
+        );
+        recorder.describe_gauge(describe(QUEUE), None, "Records and steps in the queue of the writer.".into());
         recorder.describe_counter(describe(SOLD), None, "Tickets paid for.".into());
-        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments that are not answered.".into());
-        let draws = "Draws: all that live, and the newest thousand of those that are over.";
+        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments in flight.".into());
+        let draws = "Draws by status: all active ones, and the newest thousand that are over.";
         recorder.describe_gauge(describe(DRAWS), None, draws.into());
         recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
         let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);

@@ -65,10 +65,10 @@ macro_rules! object_schemas {
 }
 
 scalar_schemas! {
-    UserId "UserId": integer("A person, player or admin.");
+    UserId "UserId": integer("A user, player or admin.");
     DrawId "DrawId": integer("One draw of one lottery.");
     TicketId "TicketId": uuid("A ticket that somebody ordered. UUIDv7.");
-    PoolTicketId "PoolTicketId": uuid("A ticket made in advance. Its sale makes a [`TicketId`] of its own. UUIDv7.");
+    PoolTicketId "PoolTicketId": uuid("A pool ticket. Its sale creates a ticket with an id of its own. UUIDv7.");
     PaymentId "PaymentId": uuid("A payment. UUIDv7; the tickets it pays for have the ids that follow.");
     LotteryId "LotteryId": text("The name of a lottery in the configuration and in addresses, such as `5of36`.")
         .example(Some("5of36".into()));
@@ -78,21 +78,21 @@ scalar_schemas! {
         .minimum(Some(0))
         .maximum(Some(Share::WHOLE));
     Currency "Currency": text("As in ISO 4217.").pattern(Some("^[A-Z]{3}$")).example(Some("RUB".into()));
-    Role "Role": one_of("What a person may do.", Role::ALL.map(Role::as_str));
-    UserStatus "Status": one_of("Whether a person may do anything at all.", UserStatus::ALL.map(UserStatus::as_str));
+    Role "Role": one_of("What a user may do.", Role::ALL.map(Role::as_str));
+    UserStatus "Status": one_of("Whether a user may log in and make calls.", UserStatus::ALL.map(UserStatus::as_str));
     DrawStatus "DrawStatus": one_of(
-        "A draw's status. The order is the order of its life.", DrawStatus::ALL.map(DrawStatus::as_str)
+        "The status of a draw, in the order of its life.", DrawStatus::ALL.map(DrawStatus::as_str)
     );
     Origin "Origin": one_of("Where a ticket's numbers came from.", Origin::ALL.map(Origin::as_str));
     TicketStatus "TicketStatus": one_of(
-        "What has become of a ticket. Won, lost and refunded follow from its draw and are never written.",
+        "The status of a ticket. Won, lost and refunded follow from its draw.",
         TicketStatus::ALL.map(TicketStatus::as_str)
     );
     PaymentKind "PaymentKind": one_of("What a payment is for.", PaymentKind::ALL.map(PaymentKind::as_str));
-    PaymentStatus "PaymentStatus": one_of("How far a payment has come.", PaymentStatus::ALL.map(PaymentStatus::as_str));
+    PaymentStatus "PaymentStatus": one_of("The status of a payment.", PaymentStatus::ALL.map(PaymentStatus::as_str));
     Method "Method": one_of("What a payment is made with.", Method::ALL.map(Method::as_str));
     ExportTable "ExportTable": one_of("What can be exported.", ExportTable::ALL.map(ExportTable::as_str));
-    ExportFormat "ExportFormat": one_of("What a table becomes.", ExportFormat::ALL.map(ExportFormat::as_str));
+    ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
 }
 
 object_schemas! {
@@ -125,7 +125,7 @@ fn one_of<const N: usize>(description: &str, names: [&'static str; N]) -> Object
     text(description).enum_values(Some(names))
 }
 
-/// A ticket, field by field as the contract gives it.
+/// A ticket.
 #[derive(ToSchema)]
 #[schema(as = Ticket, example = json!({
     "id": "01980000-0000-7000-8000-000000000002", "draw_id": 7, "lottery": "5of36", "number": 1,
@@ -136,7 +136,7 @@ struct TicketSchema {
     id: TicketId,
     draw_id: DrawId,
     lottery: LotteryId,
-    /// Among the draw's paid tickets, from 1 on without a gap; none until paid.
+    /// The ticket's number among the paid tickets of its draw, from 1 on without a gap. Null until it is paid.
     #[schema(required)]
     number: Option<i64>,
     numbers: Vec<i32>,
@@ -147,10 +147,10 @@ struct TicketSchema {
     price: Money,
     #[schema(required)]
     reserved_until: Option<Timestamp>,
-    /// Numbers hit, once the draw's are known and the ticket was paid.
+    /// How many winning numbers it has. Null until the numbers are drawn, and if the ticket was not paid.
     #[schema(required)]
     matches: Option<i16>,
-    /// What it won, once the draw is completed: zero when lost.
+    /// Its prize, zero if it lost. Null until the draw is completed.
     #[schema(required)]
     prize: Option<Money>,
     created_at: Timestamp,
@@ -165,7 +165,7 @@ struct OwnedTicketSchema {
     user_id: UserId,
 }
 
-/// A payment, field by field as the contract gives it.
+/// A payment.
 #[derive(ToSchema)]
 #[schema(as = Payment, example = json!({
     "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",
@@ -196,7 +196,7 @@ struct OwnedPaymentSchema {
     user_id: UserId,
 }
 
-/// A transfer as the wallet's owner sees it.
+/// A transfer into the wallet or out of it.
 #[derive(ToSchema)]
 #[schema(as = Transfer, example = json!({
     "id": 1, "kind": "deposit", "amount": 100000, "balance_after": 100000,
@@ -205,7 +205,7 @@ struct OwnedPaymentSchema {
 struct WalletTransferSchema {
     id: i64,
     kind: String,
-    /// What it added to the wallet; below zero, what it took.
+    /// The change of the balance: negative if money left the wallet.
     amount: Money,
     balance_after: Money,
     #[schema(required)]
@@ -213,7 +213,7 @@ struct WalletTransferSchema {
     created_at: Timestamp,
 }
 
-/// A person, field by field as the contract gives it.
+/// A user.
 #[derive(ToSchema)]
 #[schema(as = User, example = json!({
     "id": 42, "username": "ann", "email": "ann@example.com", "name": null, "role": "player", "status": "active",
@@ -230,7 +230,7 @@ struct UserSchema {
     created_at: Timestamp,
 }
 
-/// One admin action, field by field as the contract gives it.
+/// One action of an admin.
 #[derive(ToSchema)]
 #[schema(as = AuditEntry, example = json!({
     "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
@@ -238,7 +238,7 @@ struct UserSchema {
 struct AuditRowSchema {
     id: i64,
     at: Timestamp,
-    /// None: at the command line.
+    /// Null: the action was done at the command line.
     #[schema(required)]
     actor_id: Option<UserId>,
     action: String,
