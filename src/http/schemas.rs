@@ -44,7 +44,7 @@ macro_rules! scalar_schemas {
 }
 
 /// `Type: Shape;` gives a type the schema that is derived for a struct of this file.
-macro_rules! object_schemas {
+macro_rules! derived_schemas {
     ($($target:ident: $shape:ident;)*) => {$(
         impl PartialSchema for $target {
             fn schema() -> RefOr<Schema> {
@@ -70,14 +70,11 @@ scalar_schemas! {
     TicketId "TicketId": uuid("A ticket that somebody ordered. UUIDv7.");
     PoolTicketId "PoolTicketId": uuid("A pool ticket. Its sale creates a ticket with an id of its own. UUIDv7.");
     PaymentId "PaymentId": uuid("A payment. UUIDv7; the tickets it pays for have the ids that follow.");
-    LotteryId "LotteryId": text("The name of a lottery in the configuration and in addresses, such as `5of36`.")
-        .example(Some("5of36".into()));
     Money "Money": integer("Minor units.");
     Share "Share": integer("Basis points.")
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
         .minimum(Some(0))
         .maximum(Some(Share::WHOLE));
-    Currency "Currency": text("As in ISO 4217.").pattern(Some("^[A-Z]{3}$")).example(Some("RUB".into()));
     Role "Role": one_of("What a user may do.", Role::ALL.map(Role::as_str));
     UserStatus "Status": one_of("Whether a user may log in and make calls.", UserStatus::ALL.map(UserStatus::as_str));
     DrawStatus "DrawStatus": one_of(
@@ -95,7 +92,9 @@ scalar_schemas! {
     ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
 }
 
-object_schemas! {
+derived_schemas! {
+    LotteryId: LotteryIdSchema;
+    Currency: CurrencySchema;
     Ticket: TicketSchema;
     OwnedTicket: OwnedTicketSchema;
     Payment: PaymentSchema;
@@ -124,6 +123,16 @@ fn uuid(description: &str) -> ObjectBuilder {
 fn one_of<const N: usize>(description: &str, names: [&'static str; N]) -> ObjectBuilder {
     text(description).enum_values(Some(names))
 }
+
+/// The name of a lottery in the configuration and in addresses, such as `5of36`.
+#[derive(ToSchema)]
+#[schema(as = LotteryId, example = "5of36")]
+struct LotteryIdSchema(String);
+
+/// As in ISO 4217.
+#[derive(ToSchema)]
+#[schema(as = Currency, pattern = "^[A-Z]{3}$", example = "RUB")]
+struct CurrencySchema(String);
 
 /// A ticket.
 #[derive(ToSchema)]
