@@ -129,7 +129,7 @@ impl Charges {
             let at = self.clock.now();
             let end = EndCharge { held: None, user, payment, begun, charge: charge.clone(), at, key };
             match self.draws.end_charge(draw, end.clone()).await {
-                // The draw holds no tickets for it.
+                // The draw is over and has no actor, so it holds no tickets.
                 Err(SaleError::NotReserved) => {
                     return payment_result(self.persistence.write(Record::EndCharge(end), None).await);
                 }
@@ -140,8 +140,7 @@ impl Charges {
                     unsure |= error == SaleError::OutcomeUnknown;
                     tokio::time::sleep(CHARGE_PAUSE).await;
                 }
-                // An earlier try may have ended this charge. With a key its answer is stored, and found by the
-                // key.
+                // An earlier try may have ended this charge. With a key, the stored answer says so.
                 Err(SaleError::Refused(Refusal::NotPayable)) if unsure && key.is_none() => break,
                 result => return result,
             }
