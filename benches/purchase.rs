@@ -16,14 +16,13 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use lottery::actors::draws::{self, Draws};
-use lottery::actors::persistence::{
-    Answer, Persistence, ReplyTo, WriteLimits, WriteRequest, WriteResults, WriterMetrics,
-};
+use lottery::actors::messages::{ReplyTo, WriteRequest, WriteResults};
+use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics};
 use lottery::actors::snapshots::DrawSnapshots;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
 use lottery::domain::batch_state::{BatchState, Changes, DrawSales};
-use lottery::domain::draw::LineRequest;
+use lottery::domain::draw::{LineRequest, WriteResult};
 use lottery::domain::id::{DrawId, SessionId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::money::Money;
@@ -67,8 +66,8 @@ impl Handler<WriteRequest> for InMemory {
             self.0 = batch_state(draws);
         }
         let result = self.0.apply(&submit.record);
-        if let ReplyTo::Draw(draw, waiting) = submit.reply {
-            draw.do_send(WriteResults(vec![Answer { record: submit.record, result, waiting }]));
+        if let ReplyTo::Draw(draw, waiter) = submit.reply_to {
+            draw.do_send(WriteResults(vec![WriteResult { record: submit.record, result, waiter }]));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The house rules that a compiler does not hold: who may import whom, what each file begins with, where
-//! writes may stand, how long a file may be.
+//! The rules of the code that a compiler does not check: which file may import which, that no two types have one
+//! name, what each file begins with, where writes may stand, how long a file may be.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,10 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
         }
     }
     files
+}
+
+fn exists(folder: &str) -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).exists()
 }
 
 /// The room a file of `src/` belongs to: its first folder, or its own name.
@@ -91,6 +95,207 @@ fn rooms_import_only_downward() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// Modules whose files may import each other: a file and its direct submodules, which are one thing in several
+/// files. Between all other files there is no import circle.
+const FAMILIES: [&str; 6] =
+    ["src/actors/persistence", "src/cli", "src/domain/draw", "src/export", "src/payment", "src/telemetry"];
+
+/// A file's code without its comments and its tests.
+fn production(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_test_module =
+        |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
+    let end = lines.windows(2).position(is_test_module).unwrap_or(lines.len());
+    let comment = |line: &str| line.find("//").filter(|at| !line[..*at].ends_with(':'));
+    lines[..end].iter().map(|line| comment(line).map_or(*line, |at| &line[..at])).collect::<Vec<_>>().join("\n")
+}
+
+/// The paths of one `use`: `a::{b, c::{d, e}}` is three.
+fn expand(tree: &str) -> Vec<String> {
+    let Some((head, list)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let list = list.trim_end().strip_suffix('}').unwrap();
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        match c {
+            ',' if depth == 0 => items.push(String::new()),
+            c => items.last_mut().unwrap().push(c),
+        }
+    }
+    items.retain(|item| !item.trim().is_empty());
+    items.iter().flat_map(|item| expand(item.trim())).map(|path| format!("{}{path}", head.trim())).collect()
+}
+
+/// Every path that a file names: in its `use` declarations, and with `crate::` or `super::` where it stands.
+fn paths(text: &str) -> Vec<String> {
+    let code = production(text);
+    let (mut paths, mut rest) = (Vec::new(), String::new());
+    let mut statements = code.split_inclusive('\n').peekable();
+    while let Some(line) = statements.next() {
+        let declaration = line.trim_start();
+        let visible = declaration
+            .find("use ")
+            .filter(|at| declaration[..*at].trim_end().is_empty() || declaration.starts_with("pub"));
+        let Some(at) = visible else {
+            rest.push_str(line);
+            continue;
+        };
+        let mut tree = declaration[at + "use ".len()..].to_owned();
+        while !tree.contains(';') {
+            tree.push_str(statements.next().unwrap());
+        }
+        paths.extend(expand(tree.split(';').next().unwrap()));
+    }
+    for root in ["crate::", "super::"] {
+        for (at, _) in rest.match_indices(root) {
+            // The second `super` of `super::super::x` is a part of the same path.
+            if !rest[..at].ends_with("::") {
+                let end = rest[at..].find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+                paths.push(rest[at..end.map_or(rest.len(), |end| at + end)].to_owned());
+            }
+        }
+    }
+    paths
+}
+
+/// The module that a file holds, such as `["http", "error"]`.
+fn module(file: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
+    if ["mod", "lib", "main"].contains(parts.last().unwrap()) {
+        parts.pop();
+    }
+    parts
+}
+
+/// The file that a path in this file leads to, if it is one of the crate's.
+fn target<'a>(file: &str, path: &str, files: &BTreeMap<Vec<&str>, &'a str>) -> Option<&'a str> {
+    let segments: Vec<&str> = path.split("::").filter(|segment| !segment.is_empty()).collect();
+    let above = segments.iter().take_while(|segment| **segment == "super").count();
+    let here = module(file);
+    let mut full = match segments.first() {
+        Some(&"crate") => segments[1..].to_vec(),
+        Some(&"super") => [&here[..here.len() - above], &segments[above..]].concat(),
+        Some(&"self") => [&here[..], &segments[1..]].concat(),
+        // A module of its own, or another crate.
+        Some(_) => [&here[..], &segments[..]].concat(),
+        None => return None,
+    };
+    let is_relative = !["crate", "super", "self"].contains(&segments[0]);
+    let shortest = if is_relative { here.len() + 1 } else { 1 };
+    while full.len() >= shortest {
+        if let Some(found) = files.get(&full) {
+            return Some(found);
+        }
+        full.pop();
+    }
+    None
+}
+
+/// The files that each file imports.
+fn imported_files(sources: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<&str>> {
+    let files = sources.keys().filter(|file| !file.ends_with("main.rs")).map(|file| (module(file), file.as_str()));
+    let files: BTreeMap<Vec<&str>, &str> = files.collect();
+    let targets = |(file, text): (&'_ String, &String)| {
+        paths(text).iter().filter_map(|path| target(file, path, &files)).filter(|other| other != file).collect()
+    };
+    let production = sources.iter().filter(|(file, _)| !file.ends_with("tests.rs"));
+    production.map(|(file, text)| (file.as_str(), targets((file, text)))).collect()
+}
+
+/// The files that a file imports, directly or through others.
+fn reachable<'a>(file: &'a str, imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
+    let (mut found, mut next) = (BTreeSet::new(), vec![file]);
+    while let Some(file) = next.pop() {
+        next.extend(imports.get(file).into_iter().flatten().filter(|file| found.insert(**file)));
+    }
+    found
+}
+
+#[test]
+fn files_import_each_other_in_one_direction() {
+    let sources = sources("src");
+    let imports = imported_files(&sources);
+    assert!(imports["src/http/state.rs"].contains("src/db/mod.rs"), "imports are found");
+    let reachable: BTreeMap<&str, BTreeSet<&str>> =
+        imports.keys().map(|file| (*file, reachable(file, &imports))).collect();
+    let in_family = |family: &str, file: &str| {
+        file.strip_prefix(family).is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
+    };
+    let mut circles = BTreeSet::new();
+    for (file, others) in &reachable {
+        let circle: BTreeSet<&str> =
+            others.iter().filter(|other| reachable[*other].contains(file)).copied().collect();
+        let allowed = FAMILIES.iter().any(|family| circle.iter().all(|file| in_family(family, file)));
+        if !circle.is_empty() && !allowed {
+            circles.insert(circle);
+        }
+    }
+    let mut report = String::new();
+    for circle in &circles {
+        for file in circle {
+            let others: Vec<&str> = imports[file].intersection(circle).copied().collect();
+            report.push_str(&format!("{file} imports {}\n", others.join(", ")));
+        }
+        report.push('\n');
+    }
+    assert!(circles.is_empty(), "files that import each other in a circle:\n{report}");
+}
+
+/// Names that several types have. Add one only with its reason.
+const SHARED_NAMES: [&str; 1] = [
+    // Private aliases of the same type.
+    "Param",
+];
+
+/// The name that a line defines a type under. Associated types (`type Error = …` in an `impl`) define none.
+fn defined_type(line: &str) -> Option<&str> {
+    let (indented, mut code) = (line.starts_with(' '), line.trim_start());
+    let public = code.starts_with("pub");
+    if public {
+        code = code.trim_start_matches(|c| c != ' ').trim_start();
+    }
+    let (kind, rest) = code.split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "union"].contains(&kind) || kind == "type" && (public || !indented);
+    let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    (is_type && name.starts_with(char::is_uppercase)).then_some(name)
+}
+
+#[test]
+fn no_type_name_is_defined_twice() {
+    let mut definitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, text) in ["src", "crates"].into_iter().filter(|folder| exists(folder)).flat_map(sources) {
+        if file.ends_with("tests.rs") || file.contains("/tests/") || file.contains("/benches/") {
+            continue;
+        }
+        for name in production(&text).lines().filter_map(defined_type) {
+            definitions.entry(name.to_owned()).or_default().push(file.clone());
+        }
+    }
+    assert!(definitions.contains_key("DrawSnapshot"), "definitions are found");
+    definitions.retain(|name, files| files.len() > 1 && !SHARED_NAMES.contains(&name.as_str()));
+    assert!(definitions.is_empty(), "types of one name: {definitions:#?}");
+}
+
+#[test]
+fn http_is_known_to_http_alone() {
+    for (file, text) in sources("src") {
+        // app starts the server, and main its runtime.
+        if ["http", "app", "main"].contains(&room(&file)) || file.ends_with("tests.rs") {
+            continue;
+        }
+        for (number, line) in production(&text).lines().enumerate() {
+            let found = ["actix_web", "utoipa"].into_iter().find(|name| line.contains(name));
+            assert!(found.is_none(), "{file}:{}: {} stands in http alone", number + 1, found.unwrap_or_default());
+        }
+    }
+}
+
 #[test]
 fn the_crates_beside_the_service_do_not_know_it() {
     let mut crates = 0;
@@ -132,7 +337,7 @@ fn writes_stand_in_one_private_room() {
 #[test]
 fn every_file_says_what_it_knows() {
     for folder in ["src", "tests", "benches", "crates"] {
-        if !Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).exists() {
+        if !exists(folder) {
             continue;
         }
         for (file, text) in sources(folder) {

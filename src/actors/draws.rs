@@ -4,28 +4,28 @@
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, Message};
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use utoipa::ToSchema;
+use actix::{Actor, Addr};
+use jiff::SignedDuration;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::persistence::{Persistence, StepError};
-use super::registry::{DrawMessage, DrawRegistry, LoadDraw};
+use super::messages::{
+    DrawAnswer, DrawMessage, DrawRequest, LoadDraw, PlacedOrder, PoolCreated, PoolError, Reply, SaleError,
+    StepRefusal, WorkGuard,
+};
+use super::persistence::Persistence;
+use super::registry::DrawRegistry;
 use super::snapshots::{DrawSnapshots, RECENT};
 use crate::clock::Clock;
 use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
-use crate::domain::draw::{OrderRefusal, OrderRequest, Step, Times};
+use crate::domain::draw::{LineRequest, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
-use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
-use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refusal};
+use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
 
 /// How long after a record's deadline its outcome is still waited for.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
@@ -33,10 +33,6 @@ const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 const STEP_WAIT: Duration = Duration::from_secs(25);
 /// How long new pool tickets are waited for.
 const POOL_WAIT: Duration = Duration::from_secs(120);
-/// How often the end of a charge is handed on again when its draw's actor was lost with it, or could not be
-/// loaded, and how long after.
-const CHARGE_TRIES: usize = 60;
-const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Draws that may be in a rush at once before they take each other's places in flight.
 pub const DRAWS_IN_RUSH: usize = 2;
@@ -50,245 +46,6 @@ pub struct DrawOptions {
     pub pool_limit: usize,
     /// How long a reservation holds its tickets.
     pub reservation: SignedDuration,
-}
-
-/// An order that was payment_result. Paid at once, its tickets bear the numbers from the first on.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PlacedOrder {
-    pub order: Order,
-    pub first_number: Option<i64>,
-}
-
-/// Why an order, a payment or a giving back did not succeed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum SaleError {
-    #[error("there is no such draw")]
-    NoSuchDraw,
-    #[error(transparent)]
-    Order(#[from] OrderRefusal),
-    #[error("the payment is not payable")]
-    NotPayable,
-    #[error("the ticket is not reserved")]
-    NotReserved,
-    #[error(transparent)]
-    Refused(Refusal),
-    /// It may yet come true, or not.
-    #[error("the outcome is not known yet")]
-    OutcomeUnknown,
-}
-
-/// Why a step of a draw's life was not taken.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StepRefusal {
-    #[error("there is no such draw")]
-    NoSuchDraw,
-    #[error("the draw is {}", .0.as_str())]
-    InvalidTransition(DrawStatus),
-    #[error("the database is away")]
-    Unavailable,
-    #[error("it did not work this time")]
-    Failed,
-}
-
-impl From<StepError> for StepRefusal {
-    fn from(error: StepError) -> StepRefusal {
-        match error {
-            // A draw that was taken over is being loaded anew: in a moment it works again.
-            StepError::Unavailable | StepError::StaleEpoch => StepRefusal::Unavailable,
-            StepError::Failed => StepRefusal::Failed,
-        }
-    }
-}
-
-/// New pool tickets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
-#[schema(example = json!({"created": 1000, "tickets_available": 1000}))]
-pub struct PoolCreated {
-    pub created: usize,
-    pub tickets_available: i64,
-}
-
-/// Why no pool tickets were made.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PoolError {
-    #[error(transparent)]
-    Step(#[from] StepRefusal),
-    #[error("only {left} combinations are left")]
-    TooFewLeft { left: u64 },
-    #[error("at most {limit} at a time")]
-    TooMany { limit: usize },
-    #[error("the key has an answer already")]
-    KeyTaken,
-    /// They may have been made, or not.
-    #[error("the outcome is not known yet")]
-    OutcomeUnknown,
-}
-
-/// Something of the one who asks that is kept until what was asked for has its end, also when nobody waits
-/// for that any more: the idempotency key, which is in progress for so long.
-pub type WorkGuard = Option<Arc<dyn Any + Send + Sync>>;
-
-/// One who waits, and what is taken meanwhile: a place in flight, and the asker's hold.
-pub struct Reply<T> {
-    to: oneshot::Sender<Result<T, SaleError>>,
-    _place: OwnedSemaphorePermit,
-    _hold: WorkGuard,
-}
-
-impl<T> fmt::Debug for Reply<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
-    }
-}
-
-impl<T> Reply<T> {
-    /// Tells the one who waits; the one may have gone.
-    pub fn send(self, result: Result<T, SaleError>) {
-        let Reply { to, _place: place, _hold: hold } = self;
-        // Let go first: whoever has answer_of the answer must find nothing in progress.
-        drop((place, hold));
-        let _ = to.send(result);
-    }
-}
-
-/// Who waits for what becomes of a record.
-#[derive(Debug)]
-pub enum Waiting {
-    Order(Reply<PlacedOrder>),
-    Payment(Reply<Payment>),
-    Release(Reply<()>),
-    Nobody,
-}
-
-impl Waiting {
-    /// Tells the one who waits what became of the record.
-    pub fn answer(self, record: Record, result: Result<Outcome, Refusal>) {
-        let result = result.map_err(SaleError::Refused);
-        match (self, record, result) {
-            (Waiting::Order(reply), Record::Order(order), Ok(Outcome::Ordered { first_number })) => {
-                reply.send(Ok(PlacedOrder { order, first_number }));
-            }
-            (Waiting::Payment(reply), _, Ok(Outcome::Payment(payment))) => reply.send(Ok(payment)),
-            (Waiting::Release(reply), _, Ok(Outcome::Released)) => reply.send(Ok(())),
-            (Waiting::Order(reply), _, Err(error)) => reply.send(Err(error)),
-            (Waiting::Payment(reply), _, Err(error)) => reply.send(Err(error)),
-            (Waiting::Release(reply), _, Err(error)) => reply.send(Err(error)),
-            // An answer of another kind than was waited for would be a bug; the waiter hears "unknown".
-            _ => {}
-        }
-    }
-}
-
-/// What a draw is asked.
-#[derive(Message, Debug)]
-#[rtype(result = "()")]
-pub enum DrawRequest {
-    Order {
-        ask: OrderRequest,
-        deadline: Instant,
-        reply: Reply<PlacedOrder>,
-    },
-    Pay {
-        user: UserId,
-        payment: PaymentId,
-        key: Option<Key>,
-        deadline: Instant,
-        reply: Reply<Payment>,
-    },
-    BeginCharge {
-        user: UserId,
-        payment: PaymentId,
-        key: Option<Key>,
-        deadline: Instant,
-        reply: Reply<Payment>,
-    },
-    EndCharge {
-        end: EndCharge,
-        reply: Reply<Payment>,
-    },
-    GiveBack {
-        user: UserId,
-        payment: PaymentId,
-        ticket: TicketId,
-        deadline: Instant,
-        reply: Reply<()>,
-    },
-    Step {
-        step: Step,
-        reason: String,
-        by: UserId,
-        reply: oneshot::Sender<Result<(), StepRefusal>>,
-    },
-    Reschedule {
-        times: Times,
-        by: UserId,
-        reply: oneshot::Sender<Result<(), StepRefusal>>,
-    },
-    AddToPool {
-        count: usize,
-        key: Option<Key>,
-        by: Option<UserId>,
-        reply: oneshot::Sender<Result<PoolCreated, PoolError>>,
-    },
-    /// What a bug would do.
-    #[cfg(test)]
-    Panic,
-}
-
-/// Why a draw has no actor to ask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Absent {
-    NoSuchDraw,
-    Over(DrawStatus),
-    /// It could not be loaded.
-    Unreachable,
-}
-
-impl DrawRequest {
-    /// Answers for a draw that has no actor.
-    pub fn answer_absent(self, absent: Absent) {
-        let sale = |over| match absent {
-            Absent::NoSuchDraw => SaleError::NoSuchDraw,
-            Absent::Over(_) => over,
-            Absent::Unreachable => SaleError::Refused(Refusal::Overloaded),
-        };
-        match self {
-            DrawRequest::Order { reply, .. } => reply.send(Err(sale(OrderRefusal::NotOpen.into()))),
-            DrawRequest::Pay { reply, .. } | DrawRequest::BeginCharge { reply, .. } => {
-                reply.send(Err(sale(SaleError::NotPayable)));
-            }
-            // Draws::end_charge writes it without the draw.
-            DrawRequest::EndCharge { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
-            DrawRequest::GiveBack { reply, .. } => reply.send(Err(sale(SaleError::NotReserved))),
-            DrawRequest::Step { step, reply, .. } => drop(reply.send(absent.answer_step(step))),
-            DrawRequest::Reschedule { reply, .. } => drop(reply.send(Err(absent.refusal()))),
-            DrawRequest::AddToPool { reply, .. } => {
-                drop(reply.send(Err(absent.refusal().into())));
-            }
-            #[cfg(test)]
-            DrawRequest::Panic => {}
-        }
-    }
-}
-
-impl Absent {
-    fn refusal(self) -> StepRefusal {
-        match self {
-            Absent::NoSuchDraw => StepRefusal::NoSuchDraw,
-            Absent::Over(status) => StepRefusal::InvalidTransition(status),
-            Absent::Unreachable => StepRefusal::Unavailable,
-        }
-    }
-
-    fn answer_step(self, step: Step) -> Result<(), StepRefusal> {
-        match (self, step) {
-            (Absent::Over(DrawStatus::Completed), Step::Conduct) => Ok(()),
-            (Absent::Over(DrawStatus::Cancelled), Step::Cancel) => Ok(()),
-            (Absent::Over(status), _) => Err(StepRefusal::InvalidTransition(status)),
-            (Absent::NoSuchDraw, _) => Err(StepRefusal::NoSuchDraw),
-            (Absent::Unreachable, _) => Err(StepRefusal::Unavailable),
-        }
-    }
 }
 
 /// The way to the draws.
@@ -317,7 +74,8 @@ impl Draws {
         let newest = draws::list(&db, &[], &[], Page { after: None, limit: RECENT as i64 }).await?;
         snapshots.begin(newest.items, newest.next.is_none());
         let active = draws::active(&db).await?;
-        let registry = DrawRegistry::new(db, persistence.clone(), snapshots, clock.clone(), options).start();
+        let registry =
+            DrawRegistry::new(db, persistence.clone(), snapshots, clock.clone(), options.in_flight).start();
         for draw in active {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(LoadDraw(draw)).await;
@@ -354,16 +112,19 @@ impl Draws {
         &self,
         draw: DrawId,
         user: UserId,
-        lines: Vec<crate::domain::draw::LineRequest>,
+        lines: Vec<LineRequest>,
         pay_now: bool,
         key: Option<Key>,
-        hold: WorkGuard,
+        guard: WorkGuard,
     ) -> Result<PlacedOrder, SaleError> {
         let reserve = (!pay_now).then_some(self.options.reservation);
-        let ask = OrderRequest { user, lines, reserve, key };
+        let request = DrawRequest::Order(OrderRequest { user, lines, reserve, key });
         let deadline = self.persistence.deadline();
-        let answer = self.ask(draw, hold, |reply| DrawRequest::Order { ask, deadline, reply })?;
-        answer_until(deadline, answer).await
+        let answer = self.send(draw, request, deadline, guard)?;
+        match until(deadline, answer).await? {
+            (Record::Order(order), Outcome::Ordered { first_number }) => Ok(PlacedOrder { order, first_number }),
+            (record, outcome) => Err(unexpected(&record, &outcome)),
+        }
     }
 
     /// Pays a reservation from its owner's wallet.
@@ -373,11 +134,11 @@ impl Draws {
         user: UserId,
         payment: PaymentId,
         key: Option<Key>,
-        hold: WorkGuard,
+        guard: WorkGuard,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        let answer = self.ask(draw, hold, |reply| DrawRequest::Pay { user, payment, key, deadline, reply })?;
-        answer_until(deadline, answer).await
+        let answer = self.send(draw, DrawRequest::Pay { user, payment, key }, deadline, guard)?;
+        payment_of(until(deadline, answer).await)
     }
 
     /// Holds a reservation while a card is charged for it; the payment is `processing` then. Once its
@@ -390,51 +151,17 @@ impl Draws {
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
         let deadline = self.persistence.deadline();
-        let message = |reply| DrawRequest::BeginCharge { user, payment, key, deadline, reply };
-        let answer = self.ask(draw, None, message)?;
-        answer_of(answer).await
+        let answer = self.send(draw, DrawRequest::BeginCharge { user, payment, key }, deadline, None)?;
+        payment_of(sale_answer(answer).await)
     }
 
-    /// Writes what became of a charge, for as long as it takes: the money has moved. `begun` is when the
-    /// payment was updated as [`Draws::begin_charge`] answered it.
-    pub async fn end_charge(
-        &self,
-        draw: DrawId,
-        user: UserId,
-        payment: PaymentId,
-        begun: Timestamp,
-        charge: Charge,
-        key: Option<Key>,
-    ) -> Result<Payment, SaleError> {
-        let (mut unsure, has_key) = (false, key.is_some());
-        for _ in 0..CHARGE_TRIES {
-            let at = self.clock.now();
-            let charge = charge.clone();
-            let end = EndCharge { held: None, user, payment, begun, charge, at, key };
-            let asked = end.clone();
-            // What must become true waits for its place.
-            let place = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
-            let message = |reply| DrawRequest::EndCharge { end: asked, reply };
-            match answer_of(self.ask_from(place, draw, None, message)).await {
-                Err(SaleError::NotReserved) => return self.end_charge_without_draw(end).await,
-                Err(
-                    error @ (SaleError::OutcomeUnknown
-                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
-                ) => {
-                    unsure |= error == SaleError::OutcomeUnknown;
-                    tokio::time::sleep(CHARGE_PAUSE).await;
-                }
-                // It may be an earlier try of this very charge that has ended it; with a key its answer is kept.
-                Err(SaleError::Refused(Refusal::NotPayable)) if unsure && !has_key => break,
-                result => return result,
-            }
-        }
-        // The card was charged: never "nothing was taken".
-        Err(SaleError::OutcomeUnknown)
-    }
-
-    async fn end_charge_without_draw(&self, end: EndCharge) -> Result<Payment, SaleError> {
-        payment_result(self.persistence.write(Record::EndCharge(end), None).await)
+    /// Sends the end of a charge to its draw, once; the caller repeats it. It waits for a permit of the orders in
+    /// flight and is never refused as overloaded, because the money has moved.
+    pub async fn end_charge(&self, draw: DrawId, end: EndCharge) -> Result<Payment, SaleError> {
+        let permit = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
+        let (reply, answer) = Reply::new(None, Some(permit), None);
+        self.registry.do_send(DrawMessage { draw, request: DrawRequest::EndCharge(end), reply });
+        payment_of(sale_answer(answer).await)
     }
 
     /// Gives a reserved ticket back.
@@ -446,30 +173,33 @@ impl Draws {
         ticket: TicketId,
     ) -> Result<(), SaleError> {
         let deadline = self.persistence.deadline();
-        let message = |reply| DrawRequest::GiveBack { user, payment, ticket, deadline, reply };
-        answer_until(deadline, self.ask(draw, None, message)?).await
+        let answer = self.send(draw, DrawRequest::GiveBack { user, payment, ticket }, deadline, None)?;
+        match until(deadline, answer).await? {
+            (Record::GiveBack(_), Outcome::Released) => Ok(()),
+            (record, outcome) => Err(unexpected(&record, &outcome)),
+        }
     }
 
     /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
     /// (settling, refunding) still goes on.
     pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawRequest::Step { step, reason, by, reply }).await
+        self.send_step(draw, DrawRequest::Step { step, reason, by }).await
     }
 
     /// Gives a draw other times. True once it is done; false while it is not known whether it will be.
     pub async fn reschedule(&self, draw: DrawId, times: Times, by: UserId) -> Result<bool, StepRefusal> {
-        self.ask_step(draw, |reply| DrawRequest::Reschedule { times, by, reply }).await
+        self.send_step(draw, DrawRequest::Reschedule { times, by }).await
     }
 
-    async fn ask_step(
-        &self,
-        draw: DrawId,
-        message: impl FnOnce(oneshot::Sender<Result<(), StepRefusal>>) -> DrawRequest,
-    ) -> Result<bool, StepRefusal> {
-        let (reply, answer) = oneshot::channel();
-        self.registry.do_send(DrawMessage { draw, message: message(reply) });
+    async fn send_step(&self, draw: DrawId, request: DrawRequest) -> Result<bool, StepRefusal> {
+        let (reply, answer) = Reply::new(None, None, None);
+        self.registry.do_send(DrawMessage { draw, request, reply });
         match tokio::time::timeout(STEP_WAIT, answer).await {
-            Ok(Ok(result)) => result.map(|()| true),
+            Ok(Ok(DrawAnswer::Step(result))) => result.map(|()| true),
+            Ok(Ok(answer)) => {
+                tracing::error!(?answer, "a draw answered a step with something else");
+                Err(StepRefusal::Failed)
+            }
             // The draw's actor was lost with it, or it takes long.
             Ok(Err(_)) | Err(_) => Ok(false),
         }
@@ -486,11 +216,16 @@ impl Draws {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });
         }
-        let (reply, answer) = oneshot::channel();
-        self.registry.do_send(DrawMessage { draw, message: DrawRequest::AddToPool { count, key, by, reply } });
+        let (reply, answer) = Reply::new(None, None, None);
+        self.registry.do_send(DrawMessage { draw, request: DrawRequest::AddToPool { count, key, by }, reply });
         match tokio::time::timeout(POOL_WAIT, answer).await {
-            Ok(Ok(result)) => result,
-            _ => Err(PoolError::OutcomeUnknown),
+            Ok(Ok(DrawAnswer::Pool(result))) => result,
+            Ok(Ok(answer)) => {
+                tracing::error!(?answer, "a draw answered a call for pool tickets with something else");
+                Err(PoolError::OutcomeUnknown)
+            }
+            // The draw's actor was lost with it, or it takes long.
+            Ok(Err(_)) | Err(_) => Err(PoolError::OutcomeUnknown),
         }
     }
 
@@ -499,34 +234,24 @@ impl Draws {
         self.options.in_flight * DRAWS_IN_RUSH - self.in_flight.available_permits()
     }
 
-    /// Until when whoever asks for something now waits to hear of it.
+    /// Until when a request that is sent now waits for its answer.
     pub fn outcome_deadline(&self) -> Instant {
         self.persistence.deadline() + OUTCOME_WAIT
     }
 
-    /// Takes a place in flight and asks.
-    fn ask<T>(
+    /// Sends a request of the sale, if the limit of orders in flight has a permit for it.
+    fn send(
         &self,
         draw: DrawId,
-        hold: WorkGuard,
-        message: impl FnOnce(Reply<T>) -> DrawRequest,
-    ) -> Result<Answer<T>, SaleError> {
-        let place = self.in_flight.clone().try_acquire_owned();
-        let place = place.map_err(|_| SaleError::Refused(Refusal::Overloaded))?;
-        Ok(self.ask_from(place, draw, hold, message))
-    }
-
-    /// Asks from a place that was taken.
-    fn ask_from<T>(
-        &self,
-        place: OwnedSemaphorePermit,
-        draw: DrawId,
-        hold: WorkGuard,
-        message: impl FnOnce(Reply<T>) -> DrawRequest,
-    ) -> Answer<T> {
-        let (to, answer) = oneshot::channel();
-        self.registry.do_send(DrawMessage { draw, message: message(Reply { to, _place: place, _hold: hold }) });
-        answer
+        request: DrawRequest,
+        deadline: Instant,
+        guard: WorkGuard,
+    ) -> Result<oneshot::Receiver<DrawAnswer>, SaleError> {
+        let permit = self.in_flight.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| SaleError::Refused(Refusal::Overloaded))?;
+        let (reply, answer) = Reply::new(Some(deadline), Some(permit), guard);
+        self.registry.do_send(DrawMessage { draw, request, reply });
+        Ok(answer)
     }
 }
 
@@ -539,17 +264,35 @@ pub fn payment_result(answer: Option<Result<Outcome, Refusal>>) -> Result<Paymen
     }
 }
 
-/// What will be answer_of of something that was asked for.
-type Answer<T> = oneshot::Receiver<Result<T, SaleError>>;
-
-/// Waits for it. What nobody has taken up by the deadline is answered "overloaded" by the persistence
-/// actor, so that silence long after it means "unknown".
-async fn answer_until<T>(deadline: Instant, answer: Answer<T>) -> Result<T, SaleError> {
-    let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), answer_of(answer)).await;
+/// Waits for an answer. A record that was not taken up by its deadline is answered "overloaded" by the
+/// persistence actor, so that no answer long after the deadline means "unknown".
+async fn until(deadline: Instant, answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, Outcome), SaleError> {
+    let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), sale_answer(answer)).await;
     waiting.unwrap_or(Err(SaleError::OutcomeUnknown))
 }
 
-/// Waits for it for as long as it takes.
-async fn answer_of<T>(answer: Answer<T>) -> Result<T, SaleError> {
-    answer.await.unwrap_or(Err(SaleError::OutcomeUnknown))
+/// Waits for an answer for as long as it takes.
+async fn sale_answer(answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, Outcome), SaleError> {
+    match answer.await {
+        Ok(DrawAnswer::Sale(result)) => result,
+        Ok(answer) => {
+            tracing::error!(?answer, "a draw answered a request of the sale with something else");
+            Err(SaleError::OutcomeUnknown)
+        }
+        // The draw's actor was lost with it.
+        Err(_) => Err(SaleError::OutcomeUnknown),
+    }
+}
+
+fn payment_of(answer: Result<(Record, Outcome), SaleError>) -> Result<Payment, SaleError> {
+    match answer? {
+        (_, Outcome::Payment(payment)) => Ok(payment),
+        (record, outcome) => Err(unexpected(&record, &outcome)),
+    }
+}
+
+/// A bug: the record was written, and the outcome is not of its kind.
+fn unexpected(record: &Record, outcome: &Outcome) -> SaleError {
+    tracing::error!(?record, ?outcome, "a record was answered with an outcome of another kind");
+    SaleError::OutcomeUnknown
 }

@@ -4,6 +4,7 @@
 pub mod draw;
 pub mod draws;
 pub mod housekeeping;
+pub mod messages;
 pub mod persistence;
 mod registry;
 pub mod schedule;

@@ -8,8 +8,8 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::draw::{Deps, DrawActor, StopActor};
-use super::draws::{Absent, DrawOptions, DrawRequest};
+use super::draw::{Deps, DrawActor};
+use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, StopActor};
 use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
@@ -21,32 +21,9 @@ use crate::domain::id::DrawId;
 /// Before a draw that could not be loaded is tried again.
 const RELOAD: Duration = Duration::from_millis(500);
 
-/// A message for a draw.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct DrawMessage {
-    pub draw: DrawId,
-    pub message: DrawRequest,
-}
-
-/// LoadDraw this draw, if it is not there; answered when it is.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LoadDraw(pub DrawId);
-
-/// A draw's actor has ended, or is about to.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub enum DrawActorEnded {
-    /// The draw is over.
-    Over(DrawId),
-    /// It panicked, or gave up because its memory was not the truth.
-    Lost(DrawId),
-}
-
 enum ActorEntry {
     Live(Addr<DrawActor>),
-    Loading { messages: Vec<DrawRequest>, waiting: Vec<oneshot::Sender<()>> },
+    Loading { messages: Vec<DrawMessage>, waiting: Vec<oneshot::Sender<()>> },
 }
 
 /// The actor.
@@ -62,9 +39,9 @@ impl DrawRegistry {
         persistence: Persistence,
         snapshots: DrawSnapshots,
         clock: Clock,
-        options: DrawOptions,
+        in_flight: usize,
     ) -> DrawRegistry {
-        let deps = Deps::new(persistence, snapshots, clock, options, db.clone());
+        let deps = Deps::new(persistence, snapshots, clock, in_flight, db.clone());
         DrawRegistry { db, deps, draws: HashMap::new() }
     }
 
@@ -77,7 +54,7 @@ impl DrawRegistry {
         ctx.spawn(load.into_actor(self).map(done));
     }
 
-    fn loaded(&mut self, id: DrawId, loaded: Result<Result<Draw, Absent>, DbError>, ctx: &mut Context<Self>) {
+    fn loaded(&mut self, id: DrawId, loaded: Result<Result<Draw, DrawAbsent>, DbError>, ctx: &mut Context<Self>) {
         let (messages, waiting) = match self.draws.remove(&id) {
             Some(ActorEntry::Loading { messages, waiting }) => (messages, waiting),
             other => {
@@ -88,7 +65,7 @@ impl DrawRegistry {
         };
         match loaded {
             Ok(Ok(draw)) => {
-                let actor = DrawActor::new(draw, self.deps.clone(), ctx.address()).start();
+                let actor = DrawActor::new(draw, self.deps.clone(), ctx.address().recipient()).start();
                 for message in messages {
                     actor.do_send(message);
                 }
@@ -97,7 +74,7 @@ impl DrawRegistry {
             Ok(Err(absent)) => messages.into_iter().for_each(|message| message.answer_absent(absent)),
             Err(error) => {
                 tracing::warn!(%error, draw = %id, "a draw could not be loaded; it is tried again");
-                messages.into_iter().for_each(|message| message.answer_absent(Absent::Unreachable));
+                messages.into_iter().for_each(|message| message.answer_absent(DrawAbsent::Unreachable));
                 self.draws.insert(id, ActorEntry::Loading { messages: Vec::new(), waiting });
                 ctx.run_later(RELOAD, move |actor, ctx| actor.load(id, ctx));
                 return;
@@ -116,17 +93,17 @@ impl DrawRegistry {
 }
 
 /// Takes the draw over and reads it, if it is not over.
-async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, Absent>, DbError> {
+async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, DrawAbsent>, DbError> {
     match draws::one(db, id).await? {
-        None => return Ok(Err(Absent::NoSuchDraw)),
-        Some(view) if view.status.is_over() => return Ok(Err(Absent::Over(view.status))),
+        None => return Ok(Err(DrawAbsent::NoSuchDraw)),
+        Some(view) if view.status.is_over() => return Ok(Err(DrawAbsent::Over(view.status))),
         Some(_) => {}
     }
     // First the new epoch, then the state: nothing of an older epoch can be written after this read.
-    let Some(epoch) = persistence.take_over(id).await? else { return Ok(Err(Absent::NoSuchDraw)) };
-    let Some(parts) = draws::load(db, id).await? else { return Ok(Err(Absent::NoSuchDraw)) };
+    let Some(epoch) = persistence.take_over(id).await? else { return Ok(Err(DrawAbsent::NoSuchDraw)) };
+    let Some(parts) = draws::load(db, id).await? else { return Ok(Err(DrawAbsent::NoSuchDraw)) };
     if parts.status.is_over() {
-        return Ok(Err(Absent::Over(parts.status)));
+        return Ok(Err(DrawAbsent::Over(parts.status)));
     }
     tracing::info!(status = parts.status.as_str(), epoch, sold = parts.sold, "a draw was loaded");
     // Under the epoch that was taken: the one just read may be that of another process, which took the draw
@@ -141,7 +118,8 @@ impl Actor for DrawRegistry {
 impl Handler<DrawMessage> for DrawRegistry {
     type Result = ();
 
-    fn handle(&mut self, DrawMessage { draw, message }: DrawMessage, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: DrawMessage, ctx: &mut Context<Self>) {
+        let draw = message.draw;
         match self.draws.get_mut(&draw) {
             Some(ActorEntry::Live(actor)) if actor.connected() => actor.do_send(message),
             // Bounded by the orders in flight and by the few admins who ask for steps.
@@ -194,6 +172,17 @@ impl Handler<DrawActorEnded> for DrawRegistry {
                     ctx.run_later(RELOAD, move |actor, ctx| actor.load(draw, ctx));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::messages::PanicActor> for DrawRegistry {
+    type Result = ();
+
+    fn handle(&mut self, panic: super::messages::PanicActor, _: &mut Context<Self>) {
+        if let Some(ActorEntry::Live(actor)) = self.draws.get(&panic.0) {
+            actor.do_send(panic);
         }
     }
 }

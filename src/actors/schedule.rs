@@ -3,7 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::draws::{Draws, PoolError};
+use super::draws::Draws;
+use super::messages::PoolError;
 use crate::clock::Clock;
 use crate::db::{Db, DbError, read};
 use crate::domain::lottery::Rules;

@@ -1,5 +1,5 @@
-//! Which payments this process charges cards for at the moment. Whatever else is heard of one of them waits until
-//! its own charge has been written.
+//! The payments that this process charges cards for at the moment. A webhook for one of them waits until the
+//! request that charges it has written its result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::domain::id::PaymentId;
 
-/// The payments, and how many try to charge for each. Bounded by the requests in flight.
+/// The payments, and how many requests charge each. Bounded by the requests in flight.
 #[derive(Clone, Default)]
 pub struct ChargesInProgress(Arc<Inner>);
 
@@ -18,7 +18,7 @@ struct Inner {
     left: Notify,
 }
 
-/// A payment is under way for as long as this lives.
+/// Keeps a payment in progress until it is dropped.
 pub struct ChargeGuard {
     in_progress: ChargesInProgress,
     payment: PaymentId,
@@ -34,10 +34,10 @@ impl ChargesInProgress {
         self.payments().contains_key(&payment)
     }
 
-    /// Waits until nobody charges for it.
+    /// Waits until no request charges this payment.
     pub async fn left(&self, payment: PaymentId) {
         loop {
-            // Made before the look, so that whoever leaves after it is heard.
+            // Created before the check, so that a request that ends after the check is noticed.
             let left = self.0.left.notified();
             if !self.has(payment) {
                 return;
@@ -47,7 +47,7 @@ impl ChargesInProgress {
     }
 
     fn payments(&self) -> std::sync::MutexGuard<'_, HashMap<PaymentId, usize>> {
-        // A panic under the lock leaves the map as good as it was.
+        // A panic under the lock leaves the map consistent.
         self.0.payments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

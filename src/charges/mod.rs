@@ -1,6 +1,7 @@
-//! Between the draws and http: card payments from their beginning to their end. "Processing" is committed, then the
-//! provider is called, then what it said is committed. What it says later, by itself or when it is asked, ends a
-//! charge in the same way, and whatever is said twice is true once. Decides nothing: the books do.
+//! Card charges from beginning to end. A charge has three steps: the payment is committed as `processing`, the
+//! provider is called, and the provider's answer is committed. An answer that comes later, from a webhook or from
+//! [`reconcile`], ends the charge in the same way; the same answer twice has one effect. Decides nothing about
+//! money: `domain::batch_state` does.
 
 mod in_progress;
 mod reconcile;
@@ -8,7 +9,10 @@ mod reconcile;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::draws::{Draws, SaleError, payment_result};
+use jiff::Timestamp;
+
+use crate::actors::draws::{Draws, payment_result};
+use crate::actors::messages::SaleError;
 use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::read::payments::{self, ChargedPayment};
@@ -16,15 +20,20 @@ use crate::db::{Db, DbError};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Payment, PaymentStatus};
-use crate::domain::record::{BeginDeposit, Charge, EndDeposit, Key, Record, Refusal};
+use crate::domain::record::{BeginDeposit, Charge, EndCharge, EndDeposit, Key, Record, Refusal};
 use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice};
 
 use in_progress::ChargesInProgress;
 
-/// How long a provider that is quicker than our own hearing of it waits for its turn; then it is to tell again.
+/// How long a webhook waits for the request that ordered the same charge. After that the provider must send it
+/// again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
+/// How often the end of a charge is sent to its draw, and the pause after a try that failed because the draw's
+/// actor was lost or could not be loaded.
+const CHARGE_TRIES: usize = 60;
+const CHARGE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why what a provider sent was not taken in.
+/// Why a provider's webhook was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     #[error("there is no such payment provider")]
@@ -37,7 +46,7 @@ pub enum WebhookError {
     Db(#[from] DbError),
 }
 
-/// Takes card payments. Clones are the same one.
+/// Charges cards. Clones share the same state.
 #[derive(Clone)]
 pub struct Charges {
     provider: Arc<dyn Provider>,
@@ -61,12 +70,12 @@ impl Charges {
         Charges { provider, draws, persistence, db, clock, currency, in_progress: ChargesInProgress::default() }
     }
 
-    /// Whether this may be a card at all.
+    /// Whether the provider can know this card.
     pub fn knows(&self, card: &CardToken) -> bool {
         self.provider.knows(card)
     }
 
-    /// Charges a card for a reservation. It must be seen to its end, whoever waits for it.
+    /// Charges a card for a reservation. The caller must run it to its end, even if the client hangs up.
     pub async fn charge(
         &self,
         draw: DrawId,
@@ -75,15 +84,16 @@ impl Charges {
         card: CardToken,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
-        let _place = self.in_progress.enter(id);
+        let _guard = self.in_progress.enter(id);
         let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
         let charge = self.provider.charge(order).await;
-        self.draws.end_charge(draw, user, id, name.begun, charge, key).await
+        self.end_charge(draw, user, id, name.begun, charge, key).await
     }
 
-    /// Charges a card for its owner's wallet. It must be seen to its end, whoever waits for it.
+    /// Charges a card and puts the money into its owner's wallet. The caller must run it to its end, even if the
+    /// client hangs up.
     pub async fn deposit(
         &self,
         user: UserId,
@@ -93,7 +103,7 @@ impl Charges {
     ) -> Result<Payment, SaleError> {
         let at = self.clock.now();
         let payment = PaymentId(self.clock.ids().next(at));
-        let _place = self.in_progress.enter(payment);
+        let _guard = self.in_progress.enter(payment);
         let begin = BeginDeposit { user, payment, amount, at, key };
         let deadline = Some(self.persistence.deadline());
         payment_result(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
@@ -102,7 +112,44 @@ impl Charges {
         self.end_deposit(user, payment, charge, key).await
     }
 
-    /// The money has moved: this waits for as long as it takes.
+    /// Writes the end of a charge for a reservation, and repeats it when the draw's actor is lost: the money has
+    /// moved. If the draw holds no tickets for the payment any more, the money goes to the wallet. `begun` is the
+    /// time at which [`Draws::begin_charge`] updated the payment.
+    pub async fn end_charge(
+        &self,
+        draw: DrawId,
+        user: UserId,
+        payment: PaymentId,
+        begun: Timestamp,
+        charge: Charge,
+        key: Option<Key>,
+    ) -> Result<Payment, SaleError> {
+        let mut unsure = false;
+        for _ in 0..CHARGE_TRIES {
+            let at = self.clock.now();
+            let end = EndCharge { held: None, user, payment, begun, charge: charge.clone(), at, key };
+            match self.draws.end_charge(draw, end.clone()).await {
+                // The draw is over and has no actor, so it holds no tickets.
+                Err(SaleError::NotReserved) => {
+                    return payment_result(self.persistence.write(Record::EndCharge(end), None).await);
+                }
+                Err(
+                    error @ (SaleError::OutcomeUnknown
+                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
+                ) => {
+                    unsure |= error == SaleError::OutcomeUnknown;
+                    tokio::time::sleep(CHARGE_PAUSE).await;
+                }
+                // An earlier try may have ended this charge. With a key, the stored answer says so.
+                Err(SaleError::Refused(Refusal::NotPayable)) if unsure && key.is_none() => break,
+                result => return result,
+            }
+        }
+        // The card was charged, so the answer must not say that nothing was taken.
+        Err(SaleError::OutcomeUnknown)
+    }
+
+    /// Writes the end of a deposit's charge. It waits without a deadline: the money has moved.
     async fn end_deposit(
         &self,
         user: UserId,
@@ -114,13 +161,13 @@ impl Charges {
         payment_result(self.persistence.write(Record::EndDeposit(end), None).await)
     }
 
-    /// Takes in what came to a provider's webhook. Once this has returned, it need not be notice again.
+    /// Handles what came to a provider's webhook. When it succeeds, the provider need not send it again.
     pub async fn notice(&self, provider: &str, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
         if provider != self.provider.name() {
             return Err(WebhookError::NoSuchProvider);
         }
         let Some(notice) = self.provider.read(signature, body, self.clock.now())? else { return Ok(()) };
-        // Whoever ordered the charge hears of it first: the answer is kept under the order's key.
+        // The request that ordered the charge must end it, because it stores the answer under its idempotency key.
         let turn = self.in_progress.left(notice.name.payment);
         if tokio::time::timeout(TURN_WAIT, turn).await.is_err() {
             return Err(SaleError::Refused(Refusal::Overloaded).into());
@@ -129,10 +176,10 @@ impl Charges {
         ending.await.unwrap_or(Err(SaleError::OutcomeUnknown.into()))
     }
 
-    /// Ends a charge as its provider says. One that has ended before stays as it is.
+    /// Ends a charge as its provider says. A charge that has ended before does not change.
     async fn end(&self, ProviderNotice { name, charge }: &ProviderNotice) -> Result<(), WebhookError> {
         let Some(found) = payments::charged(&self.db, name.payment).await? else {
-            tracing::warn!(charge = %name, "a provider tells of a payment that no card was charged for");
+            tracing::warn!(charge = %name, "a provider reports a charge for a payment that no card was charged for");
             return Ok(());
         };
         if found.status != PaymentStatus::Processing || found.updated_at != name.begun {
@@ -143,14 +190,12 @@ impl Charges {
             return Ok(());
         }
         let ended = match found.draw {
-            Some(draw) => {
-                self.draws.end_charge(draw, found.user, name.payment, name.begun, charge.clone(), None).await
-            }
+            Some(draw) => self.end_charge(draw, found.user, name.payment, name.begun, charge.clone(), None).await,
             None => self.end_deposit(found.user, name.payment, charge.clone(), None).await,
         };
         match ended {
             Ok(payment) => tracing::info!(charge = %name, status = payment.status.as_str(), "a charge has ended"),
-            // ProviderNotice twice at the same time.
+            // The same notice came twice at the same time.
             Err(SaleError::Refused(Refusal::NotPayable)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -158,10 +203,10 @@ impl Charges {
     }
 }
 
-/// A repeat is nothing to speak of; money that came in for what has ended without it is.
+/// Logs a charge that succeeded although its payment has ended without the money. A repeated notice is not logged.
 fn report_late(found: &ChargedPayment, name: ChargeName, charge: &Charge) {
     let credited = matches!(found.status, PaymentStatus::Paid | PaymentStatus::Refunded);
     if *charge == Charge::Paid && !credited {
-        tracing::error!(charge = %name, status = found.status.as_str(), "a card was charged for a payment that has ended otherwise");
+        tracing::error!(charge = %name, status = found.status.as_str(), "a card was charged for a payment that has ended without the money");
     }
 }

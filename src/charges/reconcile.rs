@@ -1,5 +1,5 @@
-//! Charges whose end was never written, because a crash came between the provider's answer and its record or because
-//! its webhook never arrived: the provider is asked what became of each.
+//! Reconciliation: asks the provider for the result of charges whose end was never written, because the service
+//! crashed before it wrote the answer, or because the webhook never arrived.
 
 use jiff::SignedDuration;
 
@@ -10,17 +10,18 @@ use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
 use crate::payment::{ChargeName, ProviderNotice, ProviderUnavailable};
 
-/// Between two rounds.
+/// The time between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
-/// Charges asked for in one round; the next goes on behind them.
+/// Charges that one round asks for. The next round goes on after them.
 const CHARGES: i64 = 200;
-/// A charge that its provider has not heard of by then never reached it: longer than any request of ours lives.
+/// A charge that the provider does not know after this time never reached it. No request of the service runs as
+/// long.
 const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
 
-/// Charges of which nothing was learned before a round is given up: the provider is away, and not one of them odd.
+/// Failed charges that end a round: then the provider is unavailable, not one of the charges wrong.
 const FAILURES: usize = 3;
 
-/// Why nothing was learned of a charge this time.
+/// Why the result of a charge could not be found out this time.
 #[derive(Debug, thiserror::Error)]
 enum SettleError {
     #[error(transparent)]
@@ -30,25 +31,27 @@ enum SettleError {
 }
 
 impl Charges {
-    /// Asks at once, and then from time to time, for as long as the service runs.
+    /// Asks at once, and then once a minute, as long as the service runs.
     pub async fn reconcile(self) {
         let mut after = None;
         loop {
             match self.round(after).await {
                 Ok(last) => after = last,
-                Err(error) => tracing::warn!(%error, "charges under way wait for the next round"),
+                Err(error) => {
+                    tracing::warn!(%error, "the charges in progress could not be read; the next round tries again")
+                }
             }
             self.clock.sleep_until(self.clock.now() + ROUND).await;
         }
     }
 
-    /// Asks for the charges behind this one; returns where the next round begins.
+    /// Asks for the charges after this one. Returns the payment after which the next round begins.
     async fn round(&self, after: Option<PaymentId>) -> Result<Option<PaymentId>, DbError> {
         let charges = payments::unfinished_charges(&self.db, after, CHARGES).await?;
         let mut failures = 0;
         for charge in charges.iter().filter(|charge| !self.in_progress.has(charge.payment)) {
             let Err(error) = self.settle(charge).await else { continue };
-            tracing::warn!(payment = %charge.payment, %error, "it is not known yet what became of a charge");
+            tracing::warn!(payment = %charge.payment, %error, "the result of a charge is not known yet");
             failures += 1;
             if failures == FAILURES {
                 return Ok(Some(charge.payment));

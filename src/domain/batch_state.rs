@@ -17,8 +17,8 @@ use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire, Fence,
-    GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
+    AnswerKind, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
+    Fence, GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
     WithdrawalDecision,
 };
 
@@ -179,7 +179,7 @@ impl Release {
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewKey {
     pub key: Key,
-    pub status: i16,
+    pub kind: AnswerKind,
     pub payment: PaymentId,
     /// `None`: the answer is rebuilt from the payment's rows.
     pub answer: Option<Payment>,
@@ -266,7 +266,7 @@ impl BatchState {
             updated_at: order.at,
         };
         self.changes.new_payments.insert(order.payment, row);
-        self.keep(order.key.as_ref(), 201, order.payment, None, order.at);
+        self.keep(order.key.as_ref(), AnswerKind::Created, order.payment, None, order.at);
         Ok(Outcome::Ordered { first_number })
     }
 
@@ -278,7 +278,7 @@ impl BatchState {
 
         // The payment is accepted: nothing may refuse it below this line.
         let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
-        self.keep(pay.key.as_ref(), 200, pay.payment, Some(payment.clone()), pay.at);
+        self.keep(pay.key.as_ref(), AnswerKind::Changed, pay.payment, Some(payment.clone()), pay.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -360,14 +360,14 @@ impl BatchState {
                 self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
             }
         };
-        self.keep_end(it.key.as_ref(), 200, &payment, it.at);
+        self.keep_end(it.key.as_ref(), AnswerKind::Changed, &payment, it.at);
         Ok(Outcome::Payment(payment))
     }
 
     fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Outcome, Refusal> {
         self.check_key(it.key.as_ref())?;
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Deposit, it.amount, it.at));
-        self.keep(it.key.as_ref(), 201, it.payment, None, it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Created, it.payment, None, it.at);
         Ok(Outcome::Payment(self.view(it.payment, Vec::new())))
     }
 
@@ -390,7 +390,7 @@ impl BatchState {
             Charge::Processing => {}
         }
         let payment = self.view(it.payment, Vec::new());
-        self.keep_end(it.key.as_ref(), 201, &payment, it.at);
+        self.keep_end(it.key.as_ref(), AnswerKind::Created, &payment, it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -408,7 +408,7 @@ impl BatchState {
         // The amount is held: nothing may refuse the record below this line.
         self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Withdrawal, it.amount, it.at));
         let payment = self.view(it.payment, Vec::new());
-        self.keep(it.key.as_ref(), 201, it.payment, Some(payment.clone()), it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Created, it.payment, Some(payment.clone()), it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -443,7 +443,7 @@ impl BatchState {
         }
         // Without an Idempotency-Key, too, a repeated decision gets the same answer.
         let payment = self.view(it.payment, Vec::new());
-        self.keep(it.key.as_ref(), 200, it.payment, Some(payment.clone()), it.at);
+        self.keep(it.key.as_ref(), AnswerKind::Changed, it.payment, Some(payment.clone()), it.at);
         Ok(Outcome::Payment(payment))
     }
 
@@ -560,20 +560,20 @@ impl BatchState {
     fn keep(
         &mut self,
         key: Option<&Key>,
-        status: i16,
+        kind: AnswerKind,
         payment: PaymentId,
         answer: Option<Payment>,
         at: Timestamp,
     ) {
         let Some(key) = key else { return };
-        let kept = StoredAnswer { request: key.request, status, payment: Some(payment), answer: None };
+        let kept = StoredAnswer { request: key.request, kind, payment: Some(payment), answer: None };
         self.keys.insert(key.id, kept);
-        self.changes.new_keys.push(NewKey { key: *key, status, payment, answer, first: true, at });
+        self.changes.new_keys.push(NewKey { key: *key, kind, payment, answer, first: true, at });
     }
 
     /// Stores the end of a charge under its key; it replaces what may be stored there.
-    fn keep_end(&mut self, key: Option<&Key>, status: i16, payment: &Payment, at: Timestamp) {
-        self.keep(key, status, payment.id, Some(payment.clone()), at);
+    fn keep_end(&mut self, key: Option<&Key>, kind: AnswerKind, payment: &Payment, at: Timestamp) {
+        self.keep(key, kind, payment.id, Some(payment.clone()), at);
         if key.is_some()
             && let Some(kept) = self.changes.new_keys.last_mut()
         {

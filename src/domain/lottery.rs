@@ -2,7 +2,6 @@
 //! a draw. This file knows no single draw.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::game::Game;
 use super::id::LotteryId;
@@ -29,7 +28,7 @@ pub struct Lottery {
 }
 
 /// A draw's status. The variants are in the order in which a draw goes through them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrawStatus {
     Scheduled,

@@ -8,7 +8,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::ToSchema;
 
 /// An amount in minor units. May be negative: some balances and signed entries are.
 ///
@@ -22,9 +21,8 @@ use utoipa::ToSchema;
 /// assert_eq!(Money::MAX.checked_add(price), None);
 /// assert_eq!(price.to_string(), "10000"); // minor units, as everywhere in the API
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-#[schema(description = "Minor units.")]
 pub struct Money(i64);
 
 impl Money {
@@ -81,9 +79,8 @@ impl fmt::Display for Money {
 /// assert!(Share::new(10_001).is_err());
 /// # Ok::<(), lottery::domain::money::ShareError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
-#[schema(description = "Basis points.", maximum = 10_000)]
 pub struct Share(u16);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,9 +140,8 @@ impl From<Share> for u16 {
 /// assert!("rub".parse::<Currency>().is_err());
 /// # Ok::<(), lottery::domain::money::CurrencyError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
-#[schema(description = "As in ISO 4217.", value_type = String, pattern = "^[A-Z]{3}$", example = "RUB")]
 pub struct Currency([u8; 3]);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,13 +2,12 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::id::{PaymentId, TicketId};
 use super::money::{Currency, Money};
 
 /// What a payment is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentKind {
     Purchase,
@@ -17,7 +16,7 @@ pub enum PaymentKind {
 }
 
 /// A payment's status.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
     Pending,
@@ -29,7 +28,7 @@ pub enum PaymentStatus {
 }
 
 /// What a payment is made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     Wallet,
@@ -37,6 +36,8 @@ pub enum Method {
 }
 
 impl PaymentKind {
+    pub const ALL: [PaymentKind; 3] = [PaymentKind::Purchase, PaymentKind::Deposit, PaymentKind::Withdrawal];
+
     /// As the database and the contract write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,12 +49,20 @@ impl PaymentKind {
 
     /// The inverse of [`PaymentKind::as_str`].
     pub fn parse(text: &str) -> Option<PaymentKind> {
-        use PaymentKind::{Deposit, Purchase, Withdrawal};
-        [Purchase, Deposit, Withdrawal].into_iter().find(|kind| kind.as_str() == text)
+        PaymentKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
 impl PaymentStatus {
+    pub const ALL: [PaymentStatus; 6] = [
+        PaymentStatus::Pending,
+        PaymentStatus::Processing,
+        PaymentStatus::Paid,
+        PaymentStatus::Failed,
+        PaymentStatus::Expired,
+        PaymentStatus::Refunded,
+    ];
+
     /// As the database and the contract write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,12 +77,13 @@ impl PaymentStatus {
 
     /// The inverse of [`PaymentStatus::as_str`].
     pub fn parse(text: &str) -> Option<PaymentStatus> {
-        use PaymentStatus::{Expired, Failed, Paid, Pending, Processing, Refunded};
-        [Pending, Processing, Paid, Failed, Expired, Refunded].into_iter().find(|status| status.as_str() == text)
+        PaymentStatus::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 
 impl Method {
+    pub const ALL: [Method; 2] = [Method::Wallet, Method::Card];
+
     /// As the database and the contract write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,27 +94,20 @@ impl Method {
 
     /// The inverse of [`Method::as_str`].
     pub fn parse(text: &str) -> Option<Method> {
-        [Method::Wallet, Method::Card].into_iter().find(|method| method.as_str() == text)
+        Method::ALL.into_iter().find(|method| method.as_str() == text)
     }
 }
 
 /// A payment, with the fields that the API returns.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-#[schema(example = json!({
-    "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",
-    "method": "wallet", "ticket_ids": ["01980000-0000-7000-8000-000000000002"], "failure_code": null,
-    "created_at": "2030-05-01T12:00:00Z", "updated_at": "2030-05-01T12:00:00Z"
-}))]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Payment {
     pub id: PaymentId,
     pub kind: PaymentKind,
     pub status: PaymentStatus,
     pub amount: Money,
     pub currency: Currency,
-    #[schema(required)]
     pub method: Option<Method>,
     pub ticket_ids: Vec<TicketId>,
-    #[schema(required)]
     pub failure_code: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -276,12 +276,20 @@ pub enum Outcome {
     Released,
 }
 
+/// What a stored answer says about its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerKind {
+    /// The call created something: an order, a deposit, a withdrawal, pool tickets.
+    Created,
+    /// The call changed something that existed before.
+    Changed,
+}
+
 /// A successful answer, stored under an Idempotency-Key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAnswer {
     pub request: Uuid,
-    /// The HTTP status of the first answer.
-    pub status: i16,
+    pub kind: AnswerKind,
     pub payment: Option<PaymentId>,
     /// The body of the first answer, if it cannot be rebuilt from the payment.
     pub answer: Option<String>,

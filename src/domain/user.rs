@@ -1,10 +1,9 @@
 //! Roles, user statuses and the names that users choose. This file knows no passwords (see [`crate::auth`]).
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// What a user may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Player,
@@ -12,7 +11,7 @@ pub enum Role {
 }
 
 /// Whether a user may do anything at all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
     Active,
@@ -20,6 +19,8 @@ pub enum UserStatus {
 }
 
 impl Role {
+    pub const ALL: [Role; 2] = [Role::Player, Role::Admin];
+
     /// As the database writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,11 +31,13 @@ impl Role {
 
     /// The inverse of [`Role::as_str`].
     pub fn parse(text: &str) -> Option<Role> {
-        [Role::Player, Role::Admin].into_iter().find(|role| role.as_str() == text)
+        Role::ALL.into_iter().find(|role| role.as_str() == text)
     }
 }
 
 impl UserStatus {
+    pub const ALL: [UserStatus; 2] = [UserStatus::Active, UserStatus::Blocked];
+
     /// As the database writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,7 +48,7 @@ impl UserStatus {
 
     /// The inverse of [`UserStatus::as_str`].
     pub fn parse(text: &str) -> Option<UserStatus> {
-        [UserStatus::Active, UserStatus::Blocked].into_iter().find(|status| status.as_str() == text)
+        UserStatus::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 

@@ -5,7 +5,6 @@ mod csv;
 mod xlsx;
 
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
 
 use crate::db::DbError;
 use crate::db::read::export::{Cell, Export};
@@ -16,8 +15,7 @@ pub use xlsx::workbook;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The file formats.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExportFormat {
     Csv,
     Ndjson,

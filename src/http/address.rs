@@ -1,5 +1,5 @@
-//! Where a request comes from: the connection's address, or what proxies that are trusted say of it. Knows
-//! nothing of what addresses are asked for.
+//! The client address of a request: the address of the connection, or the one that a trusted proxy reports. Does
+//! not decide what the address is used for.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,24 +7,24 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, HeaderName, X_FORWARDED_FOR};
 use ipnet::IpNet;
 
-/// The proxies that stand before the service, and where they write whom they speak for.
+/// The trusted proxies in front of the service, and the header in which they report the client's address.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     trusted: Vec<IpNet>,
-    /// One header alone: the other comes from whoever likes to send it.
+    /// Only one header is read: proxies do not clean the other one, so any client could send it.
     header: HeaderName,
 }
 
 impl Proxies {
-    /// These proxies write `Forwarded` (RFC 7239), or else `X-Forwarded-For`.
+    /// If `standard`, the proxies write `Forwarded` (RFC 7239), else `X-Forwarded-For`.
     pub fn new(trusted: Vec<IpNet>, standard: bool) -> Proxies {
         Proxies { trusted, header: if standard { FORWARDED } else { X_FORWARDED_FOR } }
     }
 
-    /// The nearest address that nobody trusted vouches for: each proxy adds on the right whom it heard, so the
-    /// way back goes from the right, and no further than through trusted ones.
+    /// The client's address. Each proxy adds the address that it was called from on the right, so the header is
+    /// read from the right, as long as the addresses are trusted proxies. The first other address is the client.
     pub fn client(&self, request: &HttpRequest) -> IpAddr {
-        // A unix socket has no address and counts as this machine.
+        // A unix socket has no address: the peer is this machine.
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
         if !self.trusts(peer) {
             return peer;
@@ -32,13 +32,13 @@ impl Proxies {
         let lines: Vec<&[u8]> = request.headers().get_all(&self.header).map(|line| line.as_bytes()).collect();
         let mut nearest = peer;
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
-            // What a stranger wrote may be no text, and takes nothing from what a proxy added behind it.
+            // A client may send bytes that are not UTF-8. The parts that proxies added behind them still count.
             let hop = str::from_utf8(hop).unwrap_or("");
-            let node = if self.header == FORWARDED { speaks_for(hop) } else { Some(hop) };
+            let node = if self.header == FORWARDED { forwarded_for(hop) } else { Some(hop) };
             match node.and_then(parse) {
                 Some(address) if self.trusts(address) => nearest = address,
                 Some(address) => return address,
-                // Hidden, or no address: what stands further left is worth no more.
+                // Not an address, or a hidden one: everything on its left is not trusted.
                 None => return nearest,
             }
         }
@@ -51,7 +51,7 @@ impl Proxies {
 }
 
 /// The `for=` of one element of `Forwarded`.
-fn speaks_for(element: &str) -> Option<&str> {
+fn forwarded_for(element: &str) -> Option<&str> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     pairs
         .map(|(name, value)| (name.trim(), value.trim()))
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Whom a request counts as, behind 10.0.0.0/8 and one address of IPv6.
+    /// The client of a request, with the trusted proxies 10.0.0.0/8 and one IPv6 address.
     fn client(standard: bool, peer: &str, lines: &[&str]) -> String {
         let trusted = ["10.0.0.0/8", "2001:db8::1/128"].map(|net| net.parse().unwrap()).to_vec();
         let proxies = Proxies::new(trusted, standard);
@@ -83,13 +83,13 @@ mod tests {
             let name = if standard { "Forwarded" } else { "X-Forwarded-For" };
             request = request.append_header((name, *line));
         }
-        // What the proxies do not write is whatever somebody sent.
+        // Any client can send the header that the proxies do not write.
         let other = if standard { ("X-Forwarded-For", "6.6.6.6") } else { ("Forwarded", "for=6.6.6.6") };
         proxies.client(&request.append_header(other).to_http_request()).to_string()
     }
 
     #[test]
-    fn trusted_proxies_are_believed_and_nobody_else() {
+    fn only_trusted_proxies_are_believed() {
         for (peer, lines, expected) in [
             ("1.2.3.4:5", &["9.9.9.9"][..], "1.2.3.4"),
             ("10.0.0.1:5", &[], "10.0.0.1"),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_hides_nobody_behind_the_proxy() {
+    fn bytes_that_are_no_text_do_not_hide_the_address_that_a_proxy_added() {
         let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
         for (line, expected) in [(&b"\xd4, 9.9.9.9"[..], "9.9.9.9"), (b"9.9.9.9, \xd4", "10.0.0.1")] {
             let line = HeaderValue::from_bytes(line).unwrap();

@@ -1,4 +1,5 @@
-//! What admins do with draws. That the caller is one was made sure of before.
+//! The calls of admins about draws, payments and the audit log. Does not check that the caller is an admin: the
+//! router's middleware does.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::{Timestamp, Unit};
@@ -9,10 +10,11 @@ use super::auth_user::AuthUser;
 use super::body::Body;
 use super::draws::{DrawBody, current};
 use super::error::{FieldError, Problem};
-use super::idempotency::{self, KeyHeader};
+use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
+use super::replay::first_answer;
 use super::state::State;
-use crate::actors::draws::{PoolCreated, PoolError, SaleError, StepRefusal};
+use crate::actors::messages::{PoolCreated, PoolError, SaleError, StepRefusal};
 use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
@@ -24,9 +26,9 @@ use crate::domain::money::Money;
 use crate::domain::payment::{PaymentKind, PaymentStatus};
 use crate::domain::ticket::TicketStatus;
 
-/// The dearest ticket, in minor units.
+/// The highest price of a ticket, in minor units.
 const MAX_PRICE: i64 = 1_000_000_000_000;
-/// The longest reason for cancelling, in characters.
+/// The longest reason for a cancellation, in characters.
 const MAX_REASON: usize = 500;
 
 #[derive(Deserialize, ToSchema)]
@@ -41,7 +43,7 @@ pub struct CreateBody {
     draw_at: Option<Timestamp>,
 }
 
-/// Makes a draw.
+/// Creates a draw.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws", tag = "admin", operation_id = "create_draw",
     request_body = CreateBody,
@@ -58,12 +60,12 @@ pub async fn create(
     Ok(HttpResponse::Created().json(current(&state, id).await?))
 }
 
-/// What is stored is what is answered: whole milliseconds.
+/// Times are cut to whole milliseconds, so that the response equals what is stored.
 fn whole(at: Timestamp) -> Timestamp {
     at.round(Unit::Millisecond).unwrap_or(at)
 }
 
-/// The times that a new draw is to have.
+/// The times of a new draw.
 pub fn times(body: &CreateBody) -> Times {
     Times {
         sales_open_at: body.sales_open_at.map(whole),
@@ -72,10 +74,10 @@ pub fn times(body: &CreateBody) -> Times {
     }
 }
 
-/// What is wrong with a draw's times.
+/// The errors in a draw's times.
 pub fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
     let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
-    // What lies before all of us does not even fit into the database.
+    // Very old times do not fit into the database.
     let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
     let laws = [
         (times.sales_close_at > now, "sales_close_at", "must be in the future"),
@@ -96,7 +98,7 @@ pub struct RescheduleBody {
     draw_at: Option<Timestamp>,
 }
 
-/// Gives a draw other times, before its cut-off.
+/// Changes the times of a draw, before its cut-off.
 #[utoipa::path(
     patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
     params(("id" = i64, Path)),
@@ -122,7 +124,7 @@ pub async fn reschedule(
     };
     let now = state.clock.now();
     let errors = check_times(&times, now);
-    // That a draw can have no other times any more comes first.
+    // Whether the draw's times can still be changed is checked first.
     let early = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
     if early && now < view.times.sales_close_at && !errors.is_empty() {
         return Err(Problem::validation(errors));
@@ -153,7 +155,7 @@ pub async fn tickets(
     Ok(web::Json(List::of(rows, |ticket| ticket)))
 }
 
-/// Everybody's payments, newest first.
+/// All payments, newest first.
 #[utoipa::path(
     get, path = "/api/v1/admin/payments", tag = "admin", operation_id = "list_all_payments",
     params(
@@ -178,7 +180,7 @@ pub async fn payments(
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
-/// Every admin action, newest first.
+/// All admin actions, newest first.
 #[utoipa::path(
     get, path = "/api/v1/admin/audit-log", tag = "admin", operation_id = "list_audit_log",
     params(PageParams),
@@ -226,13 +228,21 @@ pub struct PoolBody {
     count: i64,
 }
 
-/// Makes tickets in advance, no combination twice.
+/// The pool tickets that a call created.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pooled, example = json!({"created": 1000, "tickets_available": 1000}))]
+pub struct PoolResponse {
+    created: usize,
+    tickets_available: i64,
+}
+
+/// Creates pool tickets, each combination at most once.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/pool", tag = "admin", operation_id = "add_to_pool",
     params(("id" = i64, Path), KeyHeader),
     request_body = PoolBody,
     security(("bearer" = [])),
-    responses((status = 201, body = PoolCreated), (status = "default", description = "invalid_transition")),
+    responses((status = 201, body = PoolResponse), (status = "default", description = "invalid_transition")),
 )]
 pub async fn add_to_pool(
     state: web::Data<State>,
@@ -243,14 +253,16 @@ pub async fn add_to_pool(
     let id = DrawId(path_id(&request, "draw")?);
     let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
     let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
-    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
-    // What is refused now may have been done before, under the same key.
-    if let Some(first) = idempotency::first_answer(&state, guard.key.as_ref()).await? {
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
+    // A call that is refused now may have succeeded before with the same key.
+    if let Some(first) = first_answer(&state, guard.key.as_ref()).await? {
         return Ok(first);
     }
     match state.draws.add_to_pool(id, count, guard.key, Some(auth.user)).await {
-        Ok(pooled) => Ok(HttpResponse::Created().json(pooled)),
-        Err(error @ PoolError::KeyTaken) => match idempotency::first_answer(&state, guard.key.as_ref()).await? {
+        Ok(PoolCreated { created, tickets_available }) => {
+            Ok(HttpResponse::Created().json(PoolResponse { created, tickets_available }))
+        }
+        Err(error @ PoolError::KeyTaken) => match first_answer(&state, guard.key.as_ref()).await? {
             Some(first) => Ok(first),
             None => Err(error.into()),
         },
@@ -343,6 +355,6 @@ async fn step(
     let id = DrawId(path_id(request, "draw")?);
     let done = state.draws.step(id, step, reason, auth.user).await?;
     let draw = current(state, id).await?;
-    // A long settlement or refund goes on by itself; a step that has not even begun is another matter.
+    // A long settlement or refund goes on by itself. A step that has not begun has failed.
     if done || draw.is_under_way() { Ok(web::Json(draw)) } else { Err(SaleError::OutcomeUnknown.into()) }
 }

@@ -1,4 +1,5 @@
-//! Registration, log-in, refresh, log-out, and who one is.
+//! The calls about a user's own account: registration, log-in, refresh, log-out, passwords, and the logged-in
+//! user.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use rand::rand_core::UnwrapErr;
@@ -19,7 +20,7 @@ use crate::domain::user::{Email, Name, UserStatus, Username};
 
 type SharedState = web::Data<State>;
 
-/// The longest login that is looked up: no username or address is longer.
+/// The longest login that is looked up. No username and no address is longer.
 const MAX_LOGIN: usize = 254;
 
 #[derive(Deserialize, ToSchema)]
@@ -79,7 +80,7 @@ fn parse_password(text: &SecretString) -> Result<Password, crate::auth::Password
     Password::parse(text.expose_secret())
 }
 
-/// Gathers what is wrong with a field.
+/// Collects the error of a field.
 fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, parsed: Result<T, E>) -> Option<T> {
     match parsed {
         Ok(value) => Some(value),
@@ -135,14 +136,14 @@ pub async fn login(
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
     let account = account(user.as_ref(), &body.login);
     state.limits.account(&account, now)?;
-    // An unknown user costs as much as a known one.
+    // An unknown user takes as long as a known one, so that the time does not tell which names exist.
     let right = state.hasher.verify(body.password, hash.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
     let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
         state.limits.login_failed(&account, now)?;
         return Err(wrong());
     };
-    // Of many guesses at once, no more than the limit learn whether they were right.
+    // Counted again after the check: of many guesses at the same time, no more than the limit get a result.
     state.limits.account(&account, now)?;
     if user.status == UserStatus::Blocked {
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
@@ -151,14 +152,14 @@ pub async fn login(
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let expires_at = now + state.refresh_ttl;
     if !state.persistence.begin_session(session, (user.id, &hash), &refresh.hash(), expires_at, now).await? {
-        // It was right when it was looked up, and has been changed since.
+        // The password was changed after it was checked.
         return Err(wrong());
     }
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
 }
 
-/// What failures are counted by: one account, by whichever of its names somebody tries it, and a text of
-/// bounded length where there is none.
+/// The account that failed log-ins are counted for. Username and email address of a user are one account; a login
+/// that no user has is counted by its text, cut to a limited length.
 fn account(user: Option<&User>, login: &str) -> String {
     match user {
         Some(user) => user.username.to_lowercase(),
@@ -191,10 +192,10 @@ impl Refresh {
 }
 
 fn bad_refresh_token() -> Problem {
-    Problem::unauthorized("the refresh token is not good, or not any more: log in")
+    Problem::unauthorized("the refresh token is invalid or expired: log in")
 }
 
-/// Gives a new pair of tokens for a refresh token, which is spent by that.
+/// Exchanges a refresh token for a new pair of tokens. A refresh token can be used once.
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh",
     request_body = Refresh,
@@ -213,21 +214,21 @@ pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<Ht
         }
         TokenRotation::Reused(session) => {
             state.tokens.revoke(session, now);
-            tracing::warn!("a spent refresh token was used again; its session has ended");
+            tracing::warn!("a used refresh token was sent again; its session has ended");
             Err(bad_refresh_token())
         }
         TokenRotation::Invalid => Err(bad_refresh_token()),
     }
 }
 
-/// Ends the session of a refresh token: no token of it is good any more.
+/// Ends the session of a refresh token: all its tokens become invalid.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Refresh,
     responses((status = 204)),
 )]
 pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
-    // What is no token of ours has no session to end: the client is logged out all the same.
+    // An unknown token has no session to end: the client is logged out in any case.
     if let Ok(token) = body.parse() {
         let now = state.clock.now();
         if let Some(session) = state.persistence.end_session(&token.hash(), now).await? {
@@ -237,7 +238,7 @@ pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<Htt
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Who one is.
+/// The logged-in user.
 #[utoipa::path(
     get, path = "/api/v1/me", tag = "auth", operation_id = "get_me",
     security(("bearer" = [])),
@@ -245,7 +246,7 @@ pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<Htt
 )]
 pub async fn me(state: SharedState, auth: AuthUser) -> Result<web::Json<User>, Problem> {
     let user = users::one(&state.db, auth.user).await?;
-    user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user is not known here"))
+    user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user does not exist"))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -258,7 +259,7 @@ pub struct ChangePassword {
     new_password: SecretString,
 }
 
-/// Changes one's own password; every other session ends.
+/// Changes the password of the logged-in user. All other sessions end.
 #[utoipa::path(
     post, path = "/api/v1/me/password", tag = "auth", operation_id = "change_password",
     request_body = ChangePassword,
@@ -301,7 +302,7 @@ pub struct ResetPassword {
     new_password: SecretString,
 }
 
-/// Sets a password anew with the token that an admin gave.
+/// Sets a new password with a reset token from an admin.
 #[utoipa::path(
     post, path = "/api/v1/auth/password-reset", tag = "auth", operation_id = "reset_password",
     request_body = ResetPassword,
@@ -309,11 +310,11 @@ pub struct ResetPassword {
 )]
 pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
     use secrecy::ExposeSecret;
-    let spent = || Problem::unauthorized("the token is not good, or not any more: ask an admin for another one");
+    let spent = || Problem::unauthorized("the token is invalid or expired: ask an admin for a new one");
     let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
     let token = OpaqueToken::parse(body.token.expose_secret()).map_err(|_| spent())?.hash();
     let now = state.clock.now();
-    // Hashing is dear, and not for whoever comes with any token.
+    // Hashing is expensive, so a token that is not valid is refused before it.
     if !users::may_reset(&state.db, &token, now).await? {
         return Err(spent());
     }
@@ -322,6 +323,6 @@ pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>)
     for session in ended {
         state.tokens.revoke(session, now);
     }
-    tracing::info!(%user, "a password was set anew");
+    tracing::info!(%user, "a password was reset");
     Ok(HttpResponse::NoContent().finish())
 }

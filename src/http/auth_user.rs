@@ -1,5 +1,5 @@
-//! Who calls: the token says who, and never what they may do. Role and status come from memory, or from
-//! the database at first sight.
+//! The logged-in user of a request. The access token says who it is, and never what the user may do: role and
+//! status come from a cache, or from the database if the cache does not hold them.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -15,12 +15,12 @@ use crate::db::read::users;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, UserStatus};
 
-/// Somebody who is logged in and not blocked.
+/// The logged-in user, who is not blocked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AuthUser {
     pub user: UserId,
     pub role: Role,
-    /// The log-in that the token belongs to.
+    /// The session that the token belongs to.
     pub session: SessionId,
 }
 
@@ -31,7 +31,7 @@ impl FromRequest for AuthUser {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let known = state_and_claims(request).map(|(state, claims)| (claims, state.access.get(claims.user)));
         match known {
-            // Nearly always: nothing to wait for.
+            // Nearly always the cache has the user, and there is nothing to wait for.
             Ok((claims, Some(access))) => ready(may_call(claims, access)).left_future(),
             Ok((_, None)) => {
                 let request = request.clone();
@@ -55,7 +55,7 @@ fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> 
     let claims = state
         .tokens
         .verify(token, state.clock.now())
-        .map_err(|_| Problem::unauthorized("the access token is not good, or not any more: refresh it"))?;
+        .map_err(|_| Problem::unauthorized("the access token is invalid or expired: refresh it"))?;
     Ok((state, claims))
 }
 
@@ -66,7 +66,7 @@ fn may_call(claims: Claims, access: UserAccess) -> Result<AuthUser, Problem> {
     }
 }
 
-/// RFC 6750, section 2.1; the scheme's case does not matter.
+/// The access token (RFC 6750, section 2.1). Upper and lower case of the scheme are equal.
 fn bearer(request: &HttpRequest) -> Option<&str> {
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
@@ -75,11 +75,11 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
 
 async fn load(state: &State, user: UserId) -> Result<UserAccess, Problem> {
     let known = users::one(&state.db, user).await?;
-    let known = known.ok_or_else(|| Problem::unauthorized("this user is not known here"))?;
+    let known = known.ok_or_else(|| Problem::unauthorized("this user does not exist"))?;
     Ok(UserAccess { role: known.role, status: known.status })
 }
 
-/// Everything under `/admin`: 401 and 403 come before anything else, whatever the address.
+/// Refuses everything under `/admin` to all but admins. 401 and 403 come first, also for unknown addresses.
 pub async fn admins_only(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -1,4 +1,4 @@
-//! A request's JSON body: of bounded size, of the right type, and with an error that names the field.
+//! Reads a request's JSON body. Its size and time are limited, and an error names the field that is wrong.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::error::{Code, FieldError, Problem};
 /// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How long a client may take to send it.
+/// How long a client may take to send a body.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// A parsed body.
@@ -30,7 +30,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             if !is_json {
                 return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
             }
-            // A payload is always there; it is its bytes that may fail.
+            // This cannot fail: every request has a payload. Reading its bytes can fail.
             let payload = payload.await.map_err(Problem::internal)?;
             parse(&bytes(payload).await?).map(Body)
         }
@@ -38,25 +38,25 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     }
 }
 
-/// A body as it was sent.
+/// The bytes of a body as they were sent.
 pub async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
     tokio::time::timeout(BODY_WAIT, payload.to_bytes_limited(MAX_BODY))
         .await
         .map_err(|_| Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}")))?
         .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
-        .map_err(|_| Problem::new(Code::MalformedJson, "the body broke off"))
+        .map_err(|_| Problem::new(Code::MalformedJson, "the body ended too early"))
 }
 
-/// RFC 8259 and its suffix (RFC 6839); a charset parameter is let pass, JSON is always UTF-8.
+/// `application/json` (RFC 8259), or a type that ends in `+json` (RFC 6839). A charset is ignored: JSON is UTF-8.
 fn is_json(request: &HttpRequest) -> bool {
     let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = header.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// A good body is read in one go; what is wrong with a bad one is worth a second look.
+/// Parses a body. A valid one is parsed once; an invalid one is parsed again to find its error.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Serde would read the fields from an array too, in their order.
+    // Serde would also accept an array with the fields in their order.
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(body) = serde_json::from_slice(bytes)
     {
@@ -65,8 +65,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     explain(bytes)
 }
 
-/// No JSON is one error, a JSON that says something else another. So it is first asked whether it is JSON
-/// to its very end, and then what it says: the parser mixes the two (1e400 is JSON, and no `i64`).
+/// Finds the error of a body. A text that is not JSON is one error, JSON with wrong content another. The parser
+/// mixes the two (1e400 is JSON, but no `i64`), so this checks first whether the whole text is JSON.
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::new(Code::MalformedJson, error.to_string());
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
@@ -81,20 +81,20 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// What is wrong, without the place in the text.
+/// The error, without its position in the text.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
-/// The path to the field; a missing, unknown or doubled one is named by the message alone.
+/// The path to the field. A missing, unknown or duplicate field is named only in the message.
 fn field(path: &str, message: &str) -> String {
     let about = ["missing field", "unknown field", "duplicate field"];
     let is_about_a_child = about.iter().any(|what| message.starts_with(what));
     let child = message.split('`').nth(1).filter(|_| is_about_a_child);
     let path = if path == "." { "" } else { path };
     match child {
-        // The path of an unknown field already ends in its name.
+        // The path of an unknown field already ends in the field's name.
         Some(child) if path == child || path.ends_with(&format!(".{child}")) => path.to_owned(),
         Some(child) if path.is_empty() => child.to_owned(),
         Some(child) => format!("{path}.{child}"),
@@ -161,7 +161,7 @@ mod tests {
             bytes: Vec<u8>, text in r#"[{}\[\]":,ticketsnumbrqu_kp0-9.eE+\- \\]{0,60}"#, deep in 0_usize..2_000
         ) {
             for body in [bytes, text.into_bytes(), b"{\"tickets\":[".repeat(deep)] {
-                let parsed = parse::<crate::http::tickets::OrderBody>(&body);
+                let parsed = parse::<crate::http::orders::OrderBody>(&body);
                 proptest::prop_assert!(parsed.is_ok() || parsed.is_err_and(|problem| problem.cause().is_none()));
             }
         }

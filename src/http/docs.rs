@@ -1,4 +1,5 @@
-//! The page that shows the OpenAPI document to people. All it loads comes from here: it works with no internet.
+//! The page that shows the OpenAPI document (Swagger UI). All its files are in the program, so it works without
+//! internet.
 
 use std::sync::Arc;
 
@@ -8,13 +9,13 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::error::Problem;
 
-/// Where the page stands; its files stand below.
+/// The path of the page. Its files are below it.
 const PAGE: &str = "/api/docs";
-/// The page colours itself, draws its own icons, and may call nobody but us.
+/// The page may use inline styles and icons, and may call only this service.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page itself. It answers where it is asked for, so what it names beside itself is told where to be found.
+/// The page. It is served without a slash at the end, so its relative links get the folder of its files in front.
 pub async fn page() -> Result<HttpResponse, Problem> {
     let (content_type, bytes) = load("index.html")?;
     let html = String::from_utf8(bytes).map_err(Problem::internal)?;
@@ -28,14 +29,14 @@ pub async fn page() -> Result<HttpResponse, Problem> {
     Ok(answer(&content_type, html.into_bytes()))
 }
 
-/// What the page loads.
+/// A file that the page loads.
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let (content_type, bytes) = load(request.match_info().get("file").unwrap_or_default())?;
     Ok(answer(&content_type, bytes))
 }
 
 fn load(name: &str) -> Result<(String, Vec<u8>), Problem> {
-    // No word to a validator on the internet.
+    // Swagger UI must not call its validator on the internet.
     let config = Config::from("/api/openapi.json").validator_url("none").use_base_layout();
     let file = serve(name, Arc::new(config)).map_err(Problem::internal)?;
     let file = file.ok_or_else(|| Problem::not_found("file"))?;

@@ -1,5 +1,5 @@
-//! Draws, their pools and results, for everybody to see. A live draw and the newest ones are shown as their
-//! actors published them, older ones as the database has them.
+//! The public calls about draws, their pools and results. Active draws and the newest ended ones are read from the
+//! snapshots that their actors publish, older ones from the database.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money};
 
-/// A draw as the contract gives it.
+/// A draw.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Draw, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
@@ -47,7 +47,7 @@ pub struct DrawBody {
 }
 
 impl DrawBody {
-    /// Numbers are drawn or the draw is cancelled, and everybody's money is on its way.
+    /// The numbers are drawn, or the draw is cancelled, and payments or refunds still run.
     pub fn is_under_way(&self) -> bool {
         matches!(self.status, DrawStatus::Settling | DrawStatus::Cancelling)
     }
@@ -73,7 +73,7 @@ fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
     }
 }
 
-/// A draw as it is at this moment.
+/// The current state of a draw.
 pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
     if let Some(view) = state.snapshots.draw(id) {
         return Ok(body(state, &view));
@@ -118,7 +118,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     }
     let statuses = query.all("status", DrawStatus::parse, "must be a draw's status, such as open")?;
     let page = query.page::<i64>()?;
-    // One more than the page holds tells whether there is a next one.
+    // One row more than the page holds: it tells whether there is a next page.
     let most = usize::try_from(page.limit + 1).unwrap_or(0);
     if let Some(views) = state.snapshots.newest(&lotteries, &statuses, page.after.map(DrawId), most) {
         let rows = PageRows::cut(views, page.limit, |view| view.id.0);
@@ -133,7 +133,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     Ok(HttpResponse::Ok().json(list))
 }
 
-/// A pre-made ticket as the contract gives it.
+/// A pool ticket.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PoolTicket, example = json!({"id": "01980000-0000-7000-8000-000000000003", "numbers": [2, 9, 17, 20, 31], "price": 5000}))]
 pub struct PoolTicketBody {
@@ -143,7 +143,7 @@ pub struct PoolTicketBody {
     price: Money,
 }
 
-/// The pre-made tickets that are still for sale.
+/// The pool tickets that are still for sale.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/pool", tag = "draws", operation_id = "list_pool",
     params(("id" = i64, Path), PageParams),
@@ -160,7 +160,7 @@ pub async fn pool(
     Ok(web::Json(List::of(rows, words)))
 }
 
-/// A result as the contract gives it.
+/// The result of a draw.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Result, example = json!({
     "draw_id": 7, "winning_numbers": [1, 7, 13, 22, 35], "drawn_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
@@ -186,7 +186,7 @@ struct TierBody {
     total: Money,
 }
 
-/// What was drawn and what it paid, once the draw is completed.
+/// The winning numbers and the prizes of a completed draw.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/results", tag = "draws", operation_id = "get_results",
     params(("id" = i64, Path)),
@@ -197,7 +197,7 @@ pub async fn results(state: web::Data<State>, request: HttpRequest) -> Result<we
     match draws::result(&state.db, id).await? {
         ResultState::NoSuchDraw => Err(Problem::not_found("draw")),
         ResultState::NotCompleted => {
-            Err(Problem::new(Code::DrawNotCompleted, "the result stands once everybody is paid"))
+            Err(Problem::new(Code::DrawNotCompleted, "the result is published when all prizes are paid"))
         }
         ResultState::Completed(result) => Ok(web::Json(ResultBody {
             draw_id: result.draw,

@@ -1,5 +1,5 @@
-//! Every error of the contract, and what each room's errors become. Answers are problem details
-//! (RFC 9457); a cause that nobody outside may see is kept for the log and goes no further.
+//! All errors of the API, and the mapping from the errors of each layer to them. Responses are problem details
+//! (RFC 9457). An internal cause is only logged, never sent.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::actors::draws::{PoolError, SaleError, StepRefusal};
+use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::WebhookError;
 use crate::db::{DbError, describe, is_transient};
@@ -17,7 +17,7 @@ use crate::domain::draw::OrderRefusal;
 use crate::domain::record::Refusal;
 use crate::payment::NoticeError;
 
-/// What a client is told to wait, in seconds, when the service is overloaded.
+/// How long a client should wait when the service is overloaded, in seconds.
 const RETRY_OVERLOADED: u64 = 1;
 
 /// The stable name of an error.
@@ -92,8 +92,8 @@ impl Code {
             Code::InsufficientFunds => "The wallet holds less than that",
             Code::Forbidden => "Not allowed",
             Code::AccountBlocked => "The account is blocked",
-            Code::NotFound => "There is no such thing",
-            Code::MethodNotAllowed => "Not with this method",
+            Code::NotFound => "It does not exist",
+            Code::MethodNotAllowed => "The method is not allowed here",
             Code::UsernameTaken => "The username is taken",
             Code::EmailTaken => "The email address is taken",
             Code::DrawNotOpen => "The draw is not on sale",
@@ -108,17 +108,17 @@ impl Code {
             Code::RequestTimeout => "The body took too long",
             Code::PayloadTooLarge => "The body is too large",
             Code::UnsupportedMediaType => "The body must be application/json",
-            Code::ValidationFailed => "Some fields are not as they must be",
+            Code::ValidationFailed => "Some fields are invalid",
             Code::IdempotencyKeyReused => "The key was used with another request",
             Code::RateLimited => "Too many requests",
-            Code::InternalError => "Something went wrong here",
+            Code::InternalError => "Internal error",
             Code::Overloaded => "Too busy; nothing was taken",
-            Code::OutcomeUnknown => "It is not known yet whether it was done",
+            Code::OutcomeUnknown => "It is not known yet whether the call succeeded",
         }
     }
 }
 
-/// One field that is not as it must be.
+/// One field that is invalid.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldError {
     /// As in `tickets[0].numbers`.
@@ -134,7 +134,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     /// Seconds.
     retry_after: Option<u64>,
-    /// For the log alone.
+    /// Only for the log.
     cause: Option<String>,
 }
 
@@ -143,13 +143,13 @@ impl Problem {
         Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
-    /// Fields that are not as they must be; at least one.
+    /// Invalid fields; at least one.
     pub fn validation(errors: Vec<FieldError>) -> Problem {
         let detail = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect::<Vec<_>>();
         Problem { errors, ..Problem::new(Code::ValidationFailed, detail.join("; ")) }
     }
 
-    /// One field that is not as it must be.
+    /// One invalid field.
     pub fn field(field: impl Into<String>, message: impl fmt::Display) -> Problem {
         Problem::validation(vec![FieldError { field: field.into(), message: message.to_string() }])
     }
@@ -172,18 +172,18 @@ impl Problem {
         Problem { retry_after: Some(retry_after), ..Problem::new(Code::RateLimited, detail) }
     }
 
-    /// Something that should not have happened; the cause stands in the log.
+    /// An internal error. Its cause is logged.
     pub fn internal(cause: impl fmt::Display) -> Problem {
-        let problem = Problem::new(Code::InternalError, "the request id names what happened in our log");
+        let problem = Problem::new(Code::InternalError, "the service's log has the cause under the request id");
         problem.because(Some(cause.to_string()))
     }
 
-    /// The same problem with what the log is to say of it.
+    /// The same problem with a cause for the log.
     pub fn because(self, cause: Option<String>) -> Problem {
         Problem { cause, ..self }
     }
 
-    /// What the log is to say of it, if its cause is ours.
+    /// The cause for the log, if the error is the service's.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
@@ -276,12 +276,12 @@ impl From<SaleError> for Problem {
             ),
             SaleError::NotReserved => Problem::new(
                 Code::TicketNotReserved,
-                "only a reserved ticket can be given back, and not while it is being paid",
+                "only a reserved ticket can be given back, and not while it is being paid for",
             ),
             SaleError::Refused(refused) => refused.into(),
             SaleError::OutcomeUnknown => Problem::new(
                 Code::OutcomeUnknown,
-                "it may yet come true: ask again with the same Idempotency-Key, or look at your payments",
+                "it may still succeed: repeat the call with the same Idempotency-Key, or look at your payments",
             ),
         }
     }
@@ -315,10 +315,10 @@ impl From<Refusal> for Problem {
             Refusal::NotPayable => SaleError::NotPayable.into(),
             error @ Refusal::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
             Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
-            // The draw is being loaded anew: in a moment it works again.
+            // The draw is being loaded again: the same call works in a moment.
             Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),
             Refusal::Rejected => Problem::internal("the database refused a record"),
-            Refusal::Replay(_) => Problem::internal("a replay that nobody answered"),
+            Refusal::Replay(_) => Problem::internal("a stored answer that was not replayed"),
         }
     }
 }
@@ -341,7 +341,7 @@ impl From<PoolError> for Problem {
         match error {
             PoolError::Step(refusal) => refusal.into(),
             PoolError::OutcomeUnknown => SaleError::OutcomeUnknown.into(),
-            PoolError::KeyTaken => Problem::internal("a key that is taken without an answer"),
+            PoolError::KeyTaken => Problem::internal("a key is taken, but has no answer"),
             error @ (PoolError::TooFewLeft { .. } | PoolError::TooMany { .. }) => Problem::field("count", error),
         }
     }
@@ -373,12 +373,12 @@ impl From<HashError> for Problem {
     }
 }
 
-/// For addresses that lead nowhere.
+/// The response to unknown addresses.
 pub async fn not_found() -> Problem {
     Problem::new(Code::NotFound, "there is nothing at this address")
 }
 
-/// For methods that an address does not know.
+/// The response to a method that the address does not have.
 pub fn method_not_allowed(request: &HttpRequest) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("{} does not work here", request.method()))
 }

@@ -1,6 +1,6 @@
-//! `GET /draws/{id}/events`: what happens to a draw, as server-sent events (WHATWG HTML, section 9.2). Each watcher
-//! looks at the snapshots by itself a few times a second, and only while its client reads: a sale knows nothing of
-//! watchers, and who reads slowly misses figures that are old by then, but no status and no number.
+//! `GET /draws/{id}/events`: the events of a draw as a stream (server-sent events: WHATWG HTML, section 9.2). Each
+//! watcher polls the draw's snapshot a few times a second, and only while its client reads. So sales do no work
+//! for watchers, and a slow client misses old sales figures, but no status and no winning number.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::error::Problem;
@@ -23,32 +23,15 @@ use crate::domain::id::DrawId;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 
-/// Watchers at once.
-const MAX_WATCHERS: usize = 10_000;
-/// How often a watcher looks; a winning number is told each time.
-const LOOK: Duration = Duration::from_millis(250);
-/// Looks without news until a comment says that the connection lives: 15 seconds.
-const QUIET: u32 = 60;
-/// When a client whose connection broke is to come again, in milliseconds.
+/// How often a watcher polls. It sends one winning number at each poll.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Polls without an event until a comment is sent that keeps the connection alive: 15 seconds.
+const QUIET_POLLS: u32 = 60;
+/// How long a client waits before it reconnects, in milliseconds.
 const RETRY: u32 = 2000;
 
-/// The places for watchers.
-pub struct Watchers(Arc<Semaphore>);
-
-impl Default for Watchers {
-    fn default() -> Watchers {
-        Watchers(Arc::new(Semaphore::new(MAX_WATCHERS)))
-    }
-}
-
-impl Watchers {
-    /// Sends everybody away: the service stops.
-    pub fn close(&self) {
-        self.0.close();
-    }
-}
-
-/// What happens to a draw, as server-sent events: `status`, `sales` and `number`. 204 when nothing more will come.
+/// The events of a draw as a stream of server-sent events: `status`, `sales` and `number`. 204 when no more events
+/// will come.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/events", tag = "draws", operation_id = "watch_draw",
     params(("id" = i64, Path), ("Last-Event-ID" = Option<String>, Header)),
@@ -61,63 +44,63 @@ pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         None => Arc::new(draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?),
     };
     let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
-    let told = header.and_then(|text| text.parse().ok()).filter(|told| *told <= reached(&view));
-    if view.status.is_over() && told == Some(reached(&view)) {
-        // Nothing will ever follow: this keeps an EventSource from coming again.
+    let sent = header.and_then(|text| text.parse().ok()).filter(|sent| *sent <= last_event(&view));
+    if view.status.is_over() && sent == Some(last_event(&view)) {
+        // No more events will come. 204 stops an EventSource from reconnecting.
         return Ok(HttpResponse::NoContent().finish());
     }
-    let place = state.watchers.0.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let told = told.or_else(|| before(&view));
-    let watcher = Watcher { state, id, view, told, sales: None, quiet: 0, looks, _place: place };
+    let slot = state.watchers.acquire()?;
+    let mut polls = interval(POLL_INTERVAL);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let sent = sent.or_else(|| before_first(&view));
+    let watcher = Watcher { state, id, view, sent, sales: None, quiet: 0, polls, _slot: slot };
     let begin = stream::once(async { Ok::<_, Infallible>(Bytes::from(format!("retry: {RETRY}\n\n"))) });
     let news = stream::unfold(watcher, async |mut watcher| watcher.news().await.map(|news| (Ok(news), watcher)));
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
-        // What proxies gather to send at once is no news any more (nginx).
+        // A proxy (nginx) must not buffer events.
         .insert_header(("X-Accel-Buffering", "no"))
         .streaming(stream::StreamExt::chain(begin, news)))
 }
 
-/// Somebody who watches a draw.
+/// A client that watches a draw.
 struct Watcher {
     state: web::Data<State>,
     id: DrawId,
-    /// As it was last seen.
+    /// The last snapshot.
     view: Arc<DrawSnapshot>,
-    /// The last moment that was told. None: not even the first.
-    told: Option<EventId>,
+    /// The last event that was sent. `None`: not even the first.
+    sent: Option<EventId>,
     sales: Option<SalesEvent>,
-    /// Looks without news.
+    /// Polls without an event, in a row.
     quiet: u32,
-    looks: Interval,
-    _place: OwnedSemaphorePermit,
+    polls: Interval,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// What is to be sent next; none when there is nothing more to come.
+    /// The next bytes to send; `None` at the end of the stream.
     async fn news(&mut self) -> Option<Bytes> {
         loop {
-            self.looks.tick().await;
-            if self.state.watchers.0.is_closed() {
+            self.polls.tick().await;
+            if self.state.watchers.are_closed() {
                 return None;
             }
-            // What the snapshots has forgotten is over, and stays as it was last seen.
+            // A draw without a snapshot is over: it stays as it was last seen.
             if let Some(view) = self.state.snapshots.draw(self.id) {
                 self.view = view;
             }
             let mut news = String::new();
-            let next = next(&self.view, self.told);
-            if let Some((moment, event)) = &next {
-                self.told = Some(*moment);
-                news.push_str(&event.text(Some(*moment)));
+            let next = next(&self.view, self.sent);
+            if let Some((id, event)) = &next {
+                self.sent = Some(*id);
+                news.push_str(&event.text(Some(*id)));
             }
             let sales = self.sales();
             if self.sales != Some(sales) {
                 self.sales = Some(sales);
-                news.push_str(&DrawEvent::SalesEvent(sales).text(None));
+                news.push_str(&DrawEvent::Sales(sales).text(None));
             }
             if !news.is_empty() {
                 self.quiet = 0;
@@ -127,7 +110,7 @@ impl Watcher {
                 return None;
             }
             self.quiet += 1;
-            if self.quiet == QUIET {
+            if self.quiet == QUIET_POLLS {
                 self.quiet = 0;
                 return Some(Bytes::from_static(b": still here\n\n"));
             }
@@ -141,20 +124,20 @@ impl Watcher {
     }
 }
 
-/// A moment of a draw's story, and the id of its event: a client that comes again says which it heard last,
-/// and nothing needs to be kept for it. They ascend as the story goes on.
+/// The id of an event. Each possible event of a draw has a fixed id, and later events have higher ids. A client
+/// that reconnects sends the last id that it received, so the service keeps nothing for it.
 type EventId = u32;
 
 const SETTLING: EventId = 3;
-/// There are at most 64 numbers between.
+/// At most 64 winning numbers lie between.
 const COMPLETED: EventId = 100;
 const CANCELLING: EventId = 200;
 const CANCELLED: EventId = 201;
 
-/// One thing to tell.
+/// One event.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum DrawEvent {
-    SalesEvent(SalesEvent),
+    Sales(SalesEvent),
     Status(DrawStatus),
     Number { index: u32, number: u8 },
 }
@@ -169,7 +152,7 @@ struct SalesEvent {
 impl DrawEvent {
     fn text(&self, id: Option<EventId>) -> String {
         let (name, body) = match self {
-            DrawEvent::SalesEvent(sales) => ("sales", serde_json::json!(sales)),
+            DrawEvent::Sales(sales) => ("sales", serde_json::json!(sales)),
             DrawEvent::Status(status) => ("status", serde_json::json!({"status": status})),
             DrawEvent::Number { index, number } => {
                 ("number", serde_json::json!({"index": index, "number": number}))
@@ -180,8 +163,8 @@ impl DrawEvent {
     }
 }
 
-/// Every moment of this draw's story that has come, in order.
-fn story(view: &DrawSnapshot) -> impl Iterator<Item = (EventId, DrawEvent)> {
+/// All events of this draw so far, in order, but for the sales figures.
+fn history(view: &DrawSnapshot) -> impl Iterator<Item = (EventId, DrawEvent)> {
     use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
     let last = view.status;
     let cancelled = matches!(last, Cancelling | Cancelled);
@@ -203,21 +186,21 @@ fn story(view: &DrawSnapshot) -> impl Iterator<Item = (EventId, DrawEvent)> {
         .chain(status(CANCELLED, Cancelled))
 }
 
-/// The next moment after that one, if it has come.
-fn next(view: &DrawSnapshot, told: Option<EventId>) -> Option<(EventId, DrawEvent)> {
-    story(view).find(|(moment, _)| told.is_none_or(|told| *moment > told))
+/// The next event after that one, if it has happened.
+fn next(view: &DrawSnapshot, sent: Option<EventId>) -> Option<(EventId, DrawEvent)> {
+    history(view).find(|(id, _)| sent.is_none_or(|sent| *id > sent))
 }
 
-/// How far the story has come.
-fn reached(view: &DrawSnapshot) -> EventId {
-    story(view).last().map_or(0, |(moment, _)| moment)
+/// The id of the last event so far.
+fn last_event(view: &DrawSnapshot) -> EventId {
+    history(view).last().map_or(0, |(id, _)| id)
 }
 
-/// Where the story begins for those who come anew: with the status as it is, and with all the numbers.
-fn before(view: &DrawSnapshot) -> Option<EventId> {
+/// The event after which a new client begins: it gets the current status, and all winning numbers.
+fn before_first(view: &DrawSnapshot) -> Option<EventId> {
     match view.status {
         DrawStatus::Settling | DrawStatus::Completed => Some(SETTLING - 1),
-        _ => reached(view).checked_sub(1),
+        _ => last_event(view).checked_sub(1),
     }
 }
 
@@ -248,7 +231,7 @@ mod tests {
         }
     }
 
-    /// All that is told from there on.
+    /// All events from there on.
     fn told(status: DrawStatus, mut from: Option<EventId>) -> Vec<String> {
         let view = view(status);
         let mut told = Vec::new();
@@ -257,15 +240,15 @@ mod tests {
             told.push(match event {
                 DrawEvent::Status(status) => status.as_str().to_owned(),
                 DrawEvent::Number { index, number } => format!("{index}:{number}"),
-                DrawEvent::SalesEvent(_) => "sales".to_owned(),
+                DrawEvent::Sales(_) => "sales".to_owned(),
             });
         }
-        assert_eq!(from, Some(reached(&view)));
+        assert_eq!(from, Some(last_event(&view)));
         told
     }
 
     #[test]
-    fn nobody_misses_a_moment_however_fast_they_follow_each_other() {
+    fn no_event_is_missed_when_several_happen_between_two_polls() {
         assert_eq!(told(DrawStatus::Completed, Some(1)), ["closed", "settling", "1:2", "2:5", "completed"]);
         assert_eq!(told(DrawStatus::Settling, Some(SETTLING + 1)), ["2:5"]);
         assert_eq!(told(DrawStatus::Cancelled, Some(2)), ["cancelling", "cancelled"]);
@@ -273,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_anew_hears_what_is_and_every_number() {
-        let anew = |status| told(status, before(&view(status)));
+    fn a_new_client_gets_the_status_and_every_number() {
+        let anew = |status| told(status, before_first(&view(status)));
         assert_eq!(anew(DrawStatus::Scheduled), ["scheduled"]);
         assert_eq!(anew(DrawStatus::Closed), ["closed"]);
         assert_eq!(anew(DrawStatus::Completed), ["settling", "1:2", "2:5", "completed"]);

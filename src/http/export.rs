@@ -1,6 +1,6 @@
-//! Whole tables as files, for admins: from one snapshot, sent as fast as they are read and no faster.
+//! The call that exports a whole table as a file, for admins: from one snapshot, and only as fast as the client
+//! reads.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::SizedStream;
@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::{self, Stream};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::auth_user::AuthUser;
 use super::error::Problem;
@@ -21,23 +21,12 @@ use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
 use crate::export::{self, ExportError, ExportFormat, TextFile, TextFormat};
 
-/// Exports at once: each holds a snapshot and a connection of its own.
-const MAX_EXPORTS: usize = 4;
-/// Pieces that wait to be sent.
-const PIECES: usize = 2;
-/// Who takes nothing for so long has gone.
+/// Chunks that are read ahead of a slow client.
+const CHUNKS_AHEAD: usize = 2;
+/// A client that takes no chunk for so long is given up.
 const STALLED: Duration = Duration::from_secs(60);
-/// Of a file, read at a time.
-const READ: usize = 64 * 1024;
-
-/// The places for exports.
-pub struct Exports(Arc<Semaphore>);
-
-impl Default for Exports {
-    fn default() -> Exports {
-        Exports(Arc::new(Semaphore::new(MAX_EXPORTS)))
-    }
-}
+/// Bytes that are read from a file at a time.
+const READ_SIZE: usize = 64 * 1024;
 
 /// A whole table as a file, from one snapshot.
 #[utoipa::path(
@@ -65,7 +54,7 @@ pub async fn export(
     let format = formats.last().copied().unwrap_or(ExportFormat::Csv);
     let draw = query.all("draw_id", |text| text.parse().ok(), "must be a draw's id")?.pop().map(DrawId);
 
-    let place = state.exports.0.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
+    let slot = state.exports.acquire()?;
     let client = state.db.dedicated().await?;
     let export = Export::begin(client, table, draw, state.currency).await?;
     let export = export.ok_or_else(|| Problem::not_found("draw"))?;
@@ -79,59 +68,59 @@ pub async fn export(
     let mut response = HttpResponse::Ok();
     response.content_type(format.content_type()).insert_header((CONTENT_DISPOSITION, disposition));
     Ok(match format {
-        ExportFormat::Csv => response.streaming(text(TextFile::new(export, TextFormat::Csv), place)),
-        ExportFormat::Ndjson => response.streaming(text(TextFile::new(export, TextFormat::Ndjson), place)),
+        ExportFormat::Csv => response.streaming(text(TextFile::new(export, TextFormat::Csv), slot)),
+        ExportFormat::Ndjson => response.streaming(text(TextFile::new(export, TextFormat::Ndjson), slot)),
         ExportFormat::Xlsx => {
-            // Only when it is whole is it known that it could be made.
+            // A workbook may fail until it is complete, so it is finished before the response begins.
             let file = export::workbook(export, |_| {}).await.map_err(Problem::internal)?;
             let length = file.metadata().map_err(Problem::internal)?.len();
-            response.body(SizedStream::new(length, pieces(file, place)))
+            response.body(SizedStream::new(length, file_chunks(file, slot)))
         }
     })
 }
 
 type ChunkResult = Result<Bytes, ExportError>;
 
-fn text(file: TextFile, place: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
+fn text(file: TextFile, slot: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
     let next = async |file: &mut TextFile| file.next_chunk().await.transpose();
-    sent(file, place, next)
+    stream_chunks(file, slot, next)
 }
 
-fn pieces(file: std::fs::File, place: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
+fn file_chunks(file: std::fs::File, slot: OwnedSemaphorePermit) -> impl Stream<Item = ChunkResult> {
     let next = async |file: &mut tokio::fs::File| {
-        let mut piece = vec![0; READ];
-        match file.read(&mut piece).await {
+        let mut chunk = vec![0; READ_SIZE];
+        match file.read(&mut chunk).await {
             Ok(0) => None,
             Ok(length) => {
-                piece.truncate(length);
-                Some(Ok(piece))
+                chunk.truncate(length);
+                Some(Ok(chunk))
             }
             Err(error) => Some(Err(error.into())),
         }
     };
-    sent(tokio::fs::File::from_std(file), place, next)
+    stream_chunks(tokio::fs::File::from_std(file), slot, next)
 }
 
-/// Takes pieces while there is somebody to take them. What is read from is let go at the end, however that
-/// comes, also when the one who asked just stops to read.
-fn sent<F: 'static>(
+/// Streams the chunks of a file as long as the client takes them. The file and the slot are released at the end,
+/// also when the client only stops reading.
+fn stream_chunks<F: 'static>(
     mut file: F,
-    place: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
     next: impl AsyncFn(&mut F) -> Option<Result<Vec<u8>, ExportError>> + 'static,
 ) -> impl Stream<Item = ChunkResult> {
-    let (pieces, taken) = mpsc::channel(PIECES);
+    let (chunks, taken) = mpsc::channel(CHUNKS_AHEAD);
     actix_web::rt::spawn(async move {
-        while let Some(piece) = next(&mut file).await {
-            if let Err(error) = &piece {
-                tracing::warn!(%error, "an export broke off");
+        while let Some(chunk) = next(&mut file).await {
+            if let Err(error) = &chunk {
+                tracing::warn!(%error, "an export failed before its end");
             }
-            let sent = tokio::time::timeout(STALLED, pieces.send(piece.map(Bytes::from)));
-            if !matches!(sent.await, Ok(Ok(()))) {
-                tracing::info!("an export was not read to its end");
+            let send = tokio::time::timeout(STALLED, chunks.send(chunk.map(Bytes::from)));
+            if !matches!(send.await, Ok(Ok(()))) {
+                tracing::info!("the client stopped reading an export");
                 break;
             }
         }
-        drop(place);
+        drop(slot);
     });
-    stream::unfold(taken, async |mut taken| taken.recv().await.map(|piece| (piece, taken)))
+    stream::unfold(taken, async |mut taken| taken.recv().await.map(|chunk| (chunk, taken)))
 }

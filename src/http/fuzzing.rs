@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::error::Problem;
 use super::query::{List, Query};
-use super::{admin, auth, body, idempotency, payments, tickets, users, wallet};
+use super::{admin, auth, body, idempotency, orders, payments, users, wallet};
 use crate::db::read::PageRows;
 
 /// Parses the bytes as the body of each call without an idempotency key, and returns why they are refused.
@@ -45,7 +45,7 @@ pub fn keyed(bytes: &[u8]) -> Vec<Result<Vec<u8>, Problem>> {
         serde_json::to_vec(&body).map_err(Problem::internal)
     }
     vec![
-        read(bytes, tickets::parse),
+        read(bytes, orders::OrderBody::parse),
         read(bytes, |body: &wallet::DepositBody| wallet::parse(body.amount)),
         read(bytes, |_: &wallet::WithdrawalBody| Ok(())),
         read(bytes, |_: &payments::PayBody| Ok(())),

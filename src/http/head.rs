@@ -1,4 +1,4 @@
-//! HEAD (RFC 9110, section 9.3.2): answered as GET is, less the body.
+//! HEAD requests (RFC 9110, section 9.3.2): answered like GET, without the body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::web::Bytes;
 
-/// Makes a GET of a HEAD; whether it was one.
+/// Turns a HEAD request into a GET. Returns whether it was a HEAD.
 pub fn becomes_get(request: &mut ServiceRequest) -> bool {
     let is_head = request.method() == Method::HEAD;
     if is_head {
@@ -17,7 +17,7 @@ pub fn becomes_get(request: &mut ServiceRequest) -> bool {
     is_head
 }
 
-/// A body of which only the size is told; what would have made it is dropped.
+/// A body of which only the size is sent.
 pub struct Unsent(pub BodySize);
 
 impl MessageBody for Unsent {

@@ -1,14 +1,17 @@
-//! Whether the service is there, for whoever restarts it, and whether it can do its work, for whoever sends
-//! it requests.
+//! The calls for the operator: health checks and metrics. `live` says that the process answers, `ready` that it
+//! can serve requests.
 
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::error::Problem;
+use super::metrics::Gauges;
 use super::state::State;
 use crate::db::read::health;
+use crate::domain::lottery::DrawStatus;
 
-/// Whether the service is there.
+/// Whether the process answers.
 #[utoipa::path(
     get, path = "/health/live", tag = "operations", operation_id = "get_live",
     responses((status = 200, body = Object)),
@@ -17,7 +20,7 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// Whether it can do its work: nearly all of it needs the database.
+/// Whether the service can serve requests. Nearly all of them need the database.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations", operation_id = "get_ready",
     responses((status = 200, body = Object), (status = "default", description = "overloaded internal_error")),
@@ -25,4 +28,20 @@ pub async fn live() -> HttpResponse {
 pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     health::answers(&state.db).await?;
     Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
+}
+
+/// The metrics of the service, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
+    responses((status = 200, body = String, content_type = "text/plain")),
+)]
+pub async fn metrics(state: web::Data<State>) -> HttpResponse {
+    let pool = state.db.connections();
+    let gauges = Gauges {
+        orders_in_flight: state.draws.orders_in_flight(),
+        draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
+        connections: [pool.open, pool.idle, pool.waited_for],
+    };
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(state.metrics.render(&gauges))
 }

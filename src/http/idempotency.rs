@@ -1,32 +1,27 @@
-//! Idempotency keys: which request a key stands for, which keys are being worked on, and the answer to a
-//! replay. What makes a replay harmless is the batch, which keeps a key with its effect; this room only
-//! finds the first answer again.
+//! Idempotency keys: reads a request's key, refuses it while an earlier request with the same key still runs, and
+//! says by a digest which request it belongs to. That a key has one effect is held by the batch, which stores the
+//! key in the same transaction. Replaying the first answer is the part of [`super::replay`].
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderName;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::error::{Code, Problem};
-use super::state::State;
-use super::tickets;
-use crate::actors::draws::WorkGuard;
-use crate::db::read::{keys, payments};
+use crate::actors::messages::WorkGuard;
 use crate::domain::id::UserId;
-use crate::domain::record::{Key, KeyId, StoredAnswer, short};
+use crate::domain::record::{Key, KeyId, short};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
 
-/// The header that a key travels in, for the document.
+/// The header that carries a key, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "only described")]
@@ -36,54 +31,58 @@ pub struct KeyHeader {
     key: Option<String>,
 }
 
-/// The keys that requests are being worked on with. Bounded by the requests in flight.
+/// The keys of the requests that run at the moment. Bounded by the requests in flight.
 #[derive(Clone, Default)]
 pub struct KeysInProgress(Arc<Mutex<HashSet<KeyId>>>);
 
-/// A key is being worked on for as long as this lives, or what it was held for.
+impl KeysInProgress {
+    /// Locks the request's key, if it has one. It is refused while an earlier request with the same key still
+    /// runs.
+    pub fn acquire(
+        &self,
+        request: &HttpRequest,
+        user: UserId,
+        body: &impl Serialize,
+    ) -> Result<KeyGuard, Problem> {
+        let Some(text) = read(request)? else {
+            return Ok(KeyGuard { lock: None, key: None });
+        };
+        let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
+        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
+            return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
+        }
+        let lock = KeyLock { keys: self.clone(), key: key.id };
+        Ok(KeyGuard { lock: Some(Arc::new(lock)), key: Some(key) })
+    }
+}
+
+/// A request's key, if it has one. The key stays locked until this guard and every [`WorkGuard`] of it are
+/// dropped.
 pub struct KeyGuard {
-    place: Option<Arc<KeyLock>>,
+    lock: Option<Arc<KeyLock>>,
     pub key: Option<Key>,
 }
 
 impl KeyGuard {
-    /// Keeps the key in progress for something that may outlive its request.
+    /// Keeps the key locked for work that may run longer than its request.
     pub fn hold(&self) -> WorkGuard {
-        self.place.clone().map(|place| place as _)
+        self.lock.clone().map(|lock| lock as _)
     }
 }
 
-/// The place that a key takes while it is worked on.
+/// Unlocks a key when it is dropped.
 struct KeyLock {
-    in_flight: KeysInProgress,
+    keys: KeysInProgress,
     key: KeyId,
 }
 
 impl Drop for KeyLock {
     fn drop(&mut self) {
-        self.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-/// Takes up the request's key, if it has one: refused while the first with it still runs.
-pub fn acquire(
-    state: &State,
-    request: &HttpRequest,
-    user: UserId,
-    body: &impl Serialize,
-) -> Result<KeyGuard, Problem> {
-    let Some(text) = read(request)? else {
-        return Ok(KeyGuard { place: None, key: None });
-    };
-    let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
-    if !state.keys.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
-        return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
-    }
-    let place = KeyLock { in_flight: state.keys.clone(), key: key.id };
-    Ok(KeyGuard { place: Some(Arc::new(place)), key: Some(key) })
-}
-
-/// The key as it was sent.
+/// The key as the client sent it.
 pub fn read(request: &HttpRequest) -> Result<Option<&str>, Problem> {
     let Some(header) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let legal = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -93,38 +92,9 @@ pub fn read(request: &HttpRequest) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// What a key stands for: the path, and the body as it was understood, so that white space and the order
-/// of the fields do not matter.
+/// Identifies the request that a key belongs to, by its path and its parsed body. White space in the body and the
+/// order of its fields make no difference.
 fn digest(path: &str, body: &impl Serialize) -> Result<Uuid, Problem> {
     let body = serde_json::to_vec(body).map_err(Problem::internal)?;
     Ok(short(Sha256::new().chain_update(path).chain_update(b"\n").chain_update(body)))
-}
-
-/// The first answer, if this key has one already; a problem if it was another request's.
-pub async fn first_answer(state: &State, key: Option<&Key>) -> Result<Option<HttpResponse>, Problem> {
-    let Some(key) = key else { return Ok(None) };
-    match keys::one(&state.db, key.id).await? {
-        None => Ok(None),
-        Some(kept) if kept.request == key.request => Ok(Some(replay(state, key.user, kept).await?)),
-        Some(_) => Err(crate::domain::record::Refusal::KeyReused.into()),
-    }
-}
-
-/// The first answer again.
-pub async fn replay(state: &State, user: UserId, kept: StoredAnswer) -> Result<HttpResponse, Problem> {
-    let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
-    response.insert_header((REPLAYED, "true"));
-    if let Some(answer) = kept.answer {
-        return Ok(response.insert_header((CONTENT_TYPE, "application/json")).body(answer));
-    }
-    let payment = kept.payment.ok_or_else(|| Problem::internal("a key without an answer"))?;
-    let view = payments::one(&state.db, state.currency, user, payment).await?;
-    let view = view.ok_or_else(|| Problem::internal("a key without its payment"))?;
-    if view.draw.is_some() {
-        Ok(response.json(tickets::first_answer(state, user, view).await?))
-    } else {
-        // A deposit whose end never came to be written: as far as it has come.
-        Ok(response.json(view.payment))
-    }
 }

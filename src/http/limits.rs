@@ -1,5 +1,5 @@
-//! Rate limits: how often an address or an account may do what costs us, or what helps a guesser. Fixed
-//! windows of the server's clock. Knows nothing of what is limited.
+//! Rate limits: how often an address or an account may make calls that are expensive or that help to guess
+//! passwords. Counts in fixed windows of the server's clock. Does not know which calls it limits.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::error::Problem;
 use crate::domain::id::UserId;
 
-/// The most addresses or accounts one limit remembers; those whose window is over are forgotten first.
+/// The most addresses or accounts that one limit counts. When it is full, those whose window is over are dropped.
 const MAX_REMEMBERED: usize = 100_000;
 
-/// How many in how long.
+/// The number of calls that are allowed in a time.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rate {
     pub count: u32,
@@ -40,7 +40,7 @@ pub struct Rates {
 }
 
 impl RateLimits {
-    /// None: no limits at all.
+    /// `None`: no limits.
     pub fn new(rates: Option<Rates>) -> RateLimits {
         RateLimits {
             logins: RateWindow::new(rates.map(|rates| rates.logins)),
@@ -50,33 +50,33 @@ impl RateLimits {
         }
     }
 
-    /// A log-in from this address.
+    /// Counts a log-in from this address.
     pub fn login(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
         self.logins.count(address, now)
     }
 
-    /// Whether this account has not failed too often.
+    /// Refuses an account whose log-ins failed too often.
     pub fn account(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
         self.login_failures.look(account, now)
     }
 
-    /// A log-in to this account failed; refused if that is one too many, as guesses at once may be.
+    /// Counts a failed log-in to this account. Refused if the limit is exceeded: guesses may run at the same time.
     pub fn login_failed(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
         self.login_failures.count(account.to_owned(), now)
     }
 
-    /// A registration from this address.
+    /// Counts a registration from this address.
     pub fn registration(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
         self.registrations.count(address, now)
     }
 
-    /// A purchase by this account.
+    /// Counts a purchase by this account.
     pub fn purchase(&self, user: UserId, now: Timestamp) -> Result<(), Problem> {
         self.purchases.count(user, now)
     }
 }
 
-/// Counts by key within a window that begins with the first.
+/// Counts calls by key. The window of a key begins with its first call.
 struct RateWindow<K> {
     rate: Option<Rate>,
     counts: Mutex<HashMap<K, (u32, Timestamp)>>,
@@ -87,14 +87,14 @@ impl<K: Eq + Hash> RateWindow<K> {
         RateWindow { rate, counts: Mutex::default() }
     }
 
-    /// Counts one more, unless that is too many.
+    /// Counts a call, or refuses it.
     fn count(&self, key: K, now: Timestamp) -> Result<(), Problem> {
         let Some(rate) = self.rate else { return Ok(()) };
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MAX_REMEMBERED && !counts.contains_key(&key) {
             counts.retain(|_, (_, began)| now < *began + rate.within);
             if counts.len() >= MAX_REMEMBERED {
-                // So many at once that nobody can be told apart: everybody waits.
+                // Too many keys to count each: all new ones are refused.
                 return Err(Problem::rate_limited(seconds(rate.within)));
             }
         }
@@ -109,7 +109,7 @@ impl<K: Eq + Hash> RateWindow<K> {
         Ok(())
     }
 
-    /// Whether one more would be too many; counts nothing.
+    /// Refuses if the next call would be refused. Counts nothing.
     fn look<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> Result<(), Problem>
     where
         K: Borrow<Q>,

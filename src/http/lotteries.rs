@@ -1,4 +1,4 @@
-//! The configured lotteries.
+//! The public calls about the configured lotteries.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::prize::Award;
 
-/// A lottery as the contract gives it.
+/// A lottery.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Lottery, example = json!({
     "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 5000, "currency": "RUB",
@@ -39,7 +39,7 @@ struct PrizeBody {
     amount: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<Share>,
-    /// The N of "1 in N": a probability, no money.
+    /// The N of "1 in N".
     odds: f64,
 }
 
@@ -65,10 +65,10 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
     }
 }
 
-/// The configuration does not change while the service runs.
+/// The version for the response cache is constant: the configuration does not change while the service runs.
 const VERSION: u64 = 0;
 
-/// Every lottery.
+/// All lotteries.
 #[utoipa::path(
     get, path = "/api/v1/lotteries", tag = "lotteries", operation_id = "list_lotteries",
     params(PageParams),

@@ -1,17 +1,15 @@
-//! What is measured of the service, for Prometheus. The handles are made once, so that measuring is a few
-//! atomic additions; what can be asked is asked when somebody looks.
+//! The metrics of the service, for Prometheus. Each counter and histogram has a handle that is made once, so that
+//! measuring is a few atomic additions. Gauges are set only when somebody reads the metrics.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::dev::ServiceResponse;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpResponse, web};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use super::state::State;
 use crate::actors::persistence::WriterMetrics;
 use crate::domain::lottery::DrawStatus;
 
@@ -29,12 +27,21 @@ const CONNECTIONS: &str = "lottery_pool_connections";
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const RECORDS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// How often what was measured is put together, so that it does not pile up while nobody looks.
+/// How often measured values are aggregated, so that they do not use more and more memory while nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-/// The numbers of one service.
+/// Figures that are read only when somebody asks for the metrics.
+pub struct Gauges {
+    pub orders_in_flight: usize,
+    /// For each status, in the order of [`DrawStatus::ALL`].
+    pub draws: [usize; DrawStatus::ALL.len()],
+    /// Open, idle, waited for.
+    pub connections: [usize; 3],
+}
+
+/// The metrics of one service.
 pub struct Metrics {
     recorder: PrometheusRecorder,
     in_flight: Gauge,
@@ -53,13 +60,21 @@ impl Metrics {
             .build_recorder();
         let describe = |name: &'static str| KeyName::from_const_str(name);
         recorder.describe_counter(describe(REQUESTS), None, "Requests answered, by route.".into());
-        recorder.describe_histogram(describe(REQUEST_SECONDS), None, "From a request to its answer.".into());
+        recorder.describe_histogram(
+            describe(REQUEST_SECONDS),
+            None,
+            "The time from a request to its response.".into(),
+        );
         recorder.describe_histogram(describe(BATCH), None, "Records in one batch of the writer.".into());
-        recorder.describe_histogram(describe(COMMIT), None, "From a batch's beginning to its commit.".into());
-        recorder.describe_gauge(describe(QUEUE), None, "Records and steps that wait for the writer.".into());
+        recorder.describe_histogram(
+            describe(COMMIT),
+            None,
+            "The time from the begin of a batch to its commit.".into(),
+        );
+        recorder.describe_gauge(describe(QUEUE), None, "Records and steps in the queue of the writer.".into());
         recorder.describe_counter(describe(SOLD), None, "Tickets paid for.".into());
-        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments that are not answered.".into());
-        let draws = "Draws: all that live, and the newest thousand of those that are over.";
+        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments in flight.".into());
+        let draws = "Draws by status: all active ones, and the newest thousand that are over.";
         recorder.describe_gauge(describe(DRAWS), None, draws.into());
         recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
         let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
@@ -70,7 +85,7 @@ impl Metrics {
         Ok(Metrics { recorder, in_flight, draws, connections })
     }
 
-    /// What the writer measures itself by.
+    /// The handles for the persistence actor.
     pub fn writer(&self) -> WriterMetrics {
         let histogram = |name| self.recorder.register_histogram(&Key::from_static_name(name), &METADATA);
         WriterMetrics {
@@ -81,7 +96,7 @@ impl Metrics {
         }
     }
 
-    /// Puts together what was measured, from time to time, for as long as it runs.
+    /// Aggregates measured values from time to time, as long as the service runs.
     pub fn upkeep(&self) -> impl Future<Output = ()> + Send + 'static {
         let numbers = self.recorder.handle();
         async move {
@@ -90,6 +105,18 @@ impl Metrics {
                 numbers.run_upkeep();
             }
         }
+    }
+
+    /// All metrics as text, with the gauges as they are at this moment.
+    pub fn render(&self, gauges: &Gauges) -> String {
+        self.in_flight.set(gauges.orders_in_flight as f64);
+        for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
+            gauge.set(draws as f64);
+        }
+        for (gauge, connections) in self.connections.iter().zip(gauges.connections) {
+            gauge.set(connections as f64);
+        }
+        self.recorder.handle().render()
     }
 
     fn series(&self, method: &'static str, route: String, status: StatusCode) -> Series {
@@ -102,10 +129,10 @@ impl Metrics {
     }
 }
 
-/// The handles of a route's answers, one pair for each method and status. Each worker has its own, so that
-/// they share nothing but the numbers.
+/// The metric handles of a route, one pair for each method and status. Each worker has its own handles, so that
+/// the workers share only the counters behind them.
 pub struct Route {
-    /// Whether it is one: what leads nowhere is counted together.
+    /// False for the route of all unknown addresses: they are counted together.
     leads: bool,
     known: RefCell<Vec<(&'static str, StatusCode, Series)>>,
 }
@@ -127,14 +154,19 @@ impl Route {
         Route { leads: true, known: RefCell::default() }
     }
 
-    /// Where every other address leads.
+    /// The route of all unknown addresses.
     pub fn nowhere() -> Route {
         Route { leads: false, ..Route::new() }
     }
 }
 
-/// Counts an answer for its route.
-pub fn measure<B>(answer: &ServiceResponse<B>, took: Duration) {
+/// Counts an answer for its route. `metrics` is asked for only when the route gives this answer for the first
+/// time.
+pub fn measure<'a, B>(
+    answer: &'a ServiceResponse<B>,
+    took: Duration,
+    metrics: impl FnOnce(&'a HttpRequest) -> Option<&'a Metrics>,
+) {
     let (request, status) = (answer.request(), answer.status());
     let Some(route) = request.app_data::<Route>() else { return };
     let method = name(request.method());
@@ -142,14 +174,14 @@ pub fn measure<B>(answer: &ServiceResponse<B>, took: Duration) {
     if let Some((.., series)) = known.iter().find(|(known, of, _)| *known == method && *of == status) {
         return series.count(took);
     }
-    let Some(state) = request.app_data::<web::Data<State>>() else { return };
+    let Some(metrics) = metrics(request) else { return };
     let pattern = if route.leads { request.match_pattern() } else { None };
-    let series = state.metrics.series(method, pattern.unwrap_or_else(|| "none".to_owned()), status);
+    let series = metrics.series(method, pattern.unwrap_or_else(|| "none".to_owned()), status);
     series.count(took);
     known.push((method, status, series));
 }
 
-/// A label of few values: anybody may send a method of their own making.
+/// The method as a label. Unknown methods share one value, because clients may send any word as a method.
 fn name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -159,23 +191,4 @@ fn name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-/// The numbers of the service, for Prometheus.
-#[utoipa::path(
-    get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
-    responses((status = 200, body = String, content_type = "text/plain")),
-)]
-pub async fn show(state: web::Data<State>) -> HttpResponse {
-    let metrics = &state.metrics;
-    metrics.in_flight.set(state.draws.orders_in_flight() as f64);
-    for (gauge, status) in metrics.draws.iter().zip(DrawStatus::ALL) {
-        gauge.set(state.snapshots.count(status) as f64);
-    }
-    let pool = state.db.connections();
-    for (gauge, connections) in metrics.connections.iter().zip([pool.open, pool.idle, pool.waited_for]) {
-        gauge.set(connections as f64);
-    }
-    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(metrics.recorder.handle().render())
 }

@@ -1,5 +1,5 @@
-//! Floor 3: the REST contract. Parses requests, asks the rooms below, and puts their answers into JSON.
-//! Decides nothing about draws or money.
+//! Layer 3: the REST API. Parses requests, calls the layers below, and writes their answers as JSON. Decides
+//! nothing about draws or money.
 
 mod address;
 mod admin;
@@ -20,9 +20,13 @@ mod limits;
 mod lotteries;
 mod metrics;
 mod openapi;
+mod orders;
 mod payments;
 mod query;
+mod replay;
 mod response_cache;
+mod schemas;
+mod slots;
 mod state;
 mod tickets;
 mod trace;
@@ -36,21 +40,20 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
-pub use events::Watchers;
-pub use export::Exports;
 pub use idempotency::KeysInProgress;
 pub use limits::{Rate, RateLimits, Rates};
 pub use metrics::Metrics;
 pub use openapi::document;
 pub use response_cache::ResponseCache;
+pub use slots::{Exports, Watchers};
 pub use state::State;
 pub use trace::trace;
 
 use metrics::Route;
 
-/// Every call there is.
+/// The table of all routes.
 pub fn routes(config: &mut ServiceConfig) {
-    // Looked through from the top: what everybody asks for all the time stands first.
+    // Routes are tried from the top: the ones that are called most come first.
     let api = web::scope("/api/v1")
         .service(resource("/draws/{id}/tickets", "POST").route(web::post().to(tickets::order)))
         .service(resource("/draws", "GET").route(web::get().to(draws::list)))
@@ -112,7 +115,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(Route::nowhere())
         .service(api)
         .service(resource("/health/live", "GET").route(web::get().to(health::live)))
-        .service(resource("/metrics", "GET").route(web::get().to(metrics::show)))
+        .service(resource("/metrics", "GET").route(web::get().to(health::metrics)))
         .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
         .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
         .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
@@ -120,8 +123,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .default_service(web::to(error::not_found));
 }
 
-/// A resource that is measured, and answers any other method with 405 and says which there are (RFC 9110,
-/// section 15.5.6). Where GET is, HEAD is too.
+/// A resource with metrics. It answers a method that it does not have with 405 and a list of those that it has
+/// (RFC 9110, section 15.5.6). A resource that has GET has HEAD too.
 fn resource(path: &str, allow: &'static str) -> actix_web::Resource {
     web::resource(path).app_data(Route::new()).default_service(web::to(move |request: HttpRequest| async move {
         let mut response = error::method_not_allowed(&request).error_response();

@@ -1,6 +1,6 @@
-//! The OpenAPI document, gathered from what stands at each handler and type. An annotation says only what is a
-//! call's own; what many calls share (who may call, what a body or a key brings with it, how errors look) is
-//! added here.
+//! The OpenAPI document, collected from the annotations at handlers and types. An annotation says only what is
+//! special to its call. This file adds what many calls share: authentication, the errors that a body, a page or an
+//! idempotency key can cause, and the form of errors.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,8 +12,7 @@ use utoipa::OpenApi;
 
 use super::error::{Code, Problem, ProblemBody};
 use super::{
-    admin, auth, draws, events, export, health, lotteries, metrics, payments, tickets, users, wallet, webhooks,
-    withdrawals,
+    admin, auth, draws, events, export, health, lotteries, payments, tickets, users, wallet, webhooks, withdrawals,
 };
 
 #[derive(OpenApi)]
@@ -27,15 +26,15 @@ use super::{
     ),
     servers((url = "/", description = "The base path is /api/v1.")),
     tags(
-        (name = "auth", description = "Registration, log-in, and who one is."),
-        (name = "lotteries", description = "What can be played."),
-        (name = "draws", description = "Draws, their pools and results, for everybody to see."),
-        (name = "tickets", description = "Ordering tickets, and one's own."),
-        (name = "payments", description = "One's own payments, and paying."),
+        (name = "auth", description = "Registration, log-in, and the logged-in user."),
+        (name = "lotteries", description = "The lotteries that can be played."),
+        (name = "draws", description = "Draws, their pools and results. Public."),
+        (name = "tickets", description = "Ordering tickets, and the user's tickets."),
+        (name = "payments", description = "The user's payments, and paying."),
         (name = "wallet", description = "The wallet, deposits and withdrawals."),
         (name = "webhooks", description = "For payment providers."),
-        (name = "admin", description = "For admins alone."),
-        (name = "operations", description = "For whoever runs the service."),
+        (name = "admin", description = "Only for admins."),
+        (name = "operations", description = "For the operator of the service."),
     ),
     paths(
         auth::register,
@@ -83,14 +82,14 @@ use super::{
         export::export,
         health::live,
         health::ready,
-        metrics::show,
+        health::metrics,
         show,
     ),
     components(schemas(ProblemBody)),
 )]
 struct Annotated;
 
-/// This document.
+/// The OpenAPI document.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "operations", operation_id = "get_openapi",
     responses((status = 200, body = Object)),
@@ -103,9 +102,9 @@ pub async fn show() -> HttpResponse {
 /// The whole document.
 ///
 /// # Panics
-/// If an annotation names a code that there is not: any test that asks for it would see.
+/// If an annotation names an unknown code. Every test that reads the document finds that.
 pub fn document() -> Value {
-    // Strings, numbers and maps of them.
+    // This cannot fail: the document is strings, numbers and maps of them.
     let mut document = serde_json::to_value(Annotated::openapi()).unwrap_or_default();
     let mut problems = BTreeMap::new();
     for (path, calls) in entries(&mut document["paths"]) {
@@ -129,12 +128,12 @@ pub fn document() -> Value {
     document
 }
 
-/// The members of an object; of anything else none.
+/// The members of an object. Other values have none.
 fn entries(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
     value.as_object_mut().into_iter().flatten()
 }
 
-/// What may be left out of a query is never null there.
+/// The schema of a parameter that may be missing. A parameter is never null, so null is taken out.
 fn present(mut schema: Value) -> Value {
     let is_null = |value: &Value| *value == json!("null") || value["type"] == "null";
     if let Some(kinds) = schema["type"].as_array() {
@@ -146,7 +145,7 @@ fn present(mut schema: Value) -> Value {
     }
 }
 
-/// Adds to a call what follows from the rest of it.
+/// Adds to a call the responses that follow from its path, parameters and body.
 fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<String, Value>) {
     for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let schema = parameter["schema"].take();
@@ -203,7 +202,7 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
     }
 }
 
-/// The answer that is one of these problems; all are of one status.
+/// The response for these problems, which share one status.
 fn problem(codes: &[Code]) -> Value {
     let lines = codes.iter().map(|code| format!("`{}`: {}", name(*code), code.title())).collect::<Vec<_>>();
     let mut told = vec!["X-Request-Id"];
@@ -239,7 +238,7 @@ fn headers(names: &[&str]) -> Value {
     Value::Object(names.iter().map(header).collect())
 }
 
-/// A code as the contract writes it.
+/// A code as it is written in JSON.
 fn name(code: Code) -> String {
     json!(code).as_str().unwrap_or_default().to_owned()
 }

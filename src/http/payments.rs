@@ -1,4 +1,4 @@
-//! One's own payments, and paying them.
+//! The calls of players about payments: reading them, and paying for a reservation.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -7,17 +7,18 @@ use utoipa::ToSchema;
 use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::Problem;
-use super::idempotency::{self, KeyGuard, KeyHeader};
+use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
+use super::replay::{first_answer, payment_response, run_to_completion};
 use super::state::State;
-use super::tickets::refused;
-use crate::actors::draws::SaleError;
+use crate::actors::messages::SaleError;
 use crate::db::read::payments;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
+use crate::domain::record::AnswerKind;
 use crate::payment::CardToken;
 
-/// One's own payments, newest first.
+/// The logged-in user's payments, newest first.
 #[utoipa::path(
     get, path = "/api/v1/payments", tag = "payments", operation_id = "list_payments",
     params(PageParams),
@@ -34,7 +35,7 @@ pub async fn list(
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
-/// One of one's own payments.
+/// One of the logged-in user's payments.
 #[utoipa::path(
     get, path = "/api/v1/payments/{id}", tag = "payments", operation_id = "get_payment",
     params(("id" = Uuid, Path)),
@@ -55,12 +56,12 @@ pub async fn one(
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = Pay, example = json!({"method": "card", "token": "tok_visa"}))]
 pub enum PayBody {
-    // Braces, without which serde lets unknown fields pass.
+    // With braces, because serde accepts unknown fields in a variant without them.
     Wallet {},
     Card { token: String },
 }
 
-/// Pays for what is reserved. A declined card leaves the payment pending, with a `failure_code`.
+/// Pays for reserved tickets. A declined card leaves the payment pending, with a `failure_code`.
 #[utoipa::path(
     post, path = "/api/v1/payments/{id}/pay", tag = "payments", operation_id = "pay",
     params(("id" = Uuid, Path), KeyHeader),
@@ -84,13 +85,13 @@ pub async fn pay(
     };
     let view = payments::one(&state.db, state.currency, auth.user, id).await?;
     let view = view.ok_or_else(|| Problem::not_found("payment"))?;
-    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
-    let paid = match (view.draw, card) {
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
+    let result = match (view.draw, card) {
         (None, _) => Err(SaleError::NotPayable),
         (Some(draw), None) => state.draws.pay(draw, auth.user, id, guard.key, guard.hold()).await,
         (Some(draw), Some(card)) => {
-            // Before a card is charged the key must be known to be new.
-            if let Some(first) = idempotency::first_answer(&state, guard.key.as_ref()).await? {
+            // The card must not be charged again if this key has an answer.
+            if let Some(first) = first_answer(&state, guard.key.as_ref()).await? {
                 return Ok(first);
             }
             let (charges, key) = (state.charges.clone(), guard.key);
@@ -98,37 +99,15 @@ pub async fn pay(
             run_to_completion(&state, &guard, charge).await
         }
     };
-    match paid {
-        Ok(payment) => Ok(HttpResponse::Ok().json(payment)),
-        Err(error) => refused(&state, &guard, error).await,
-    }
+    payment_response(&state, &guard, AnswerKind::Changed, result).await
 }
 
-/// A card that the provider may know.
+/// The card behind a token, if the provider can know it.
 pub fn card(state: &State, token: &str) -> Result<CardToken, Problem> {
     let card = CardToken::parse(token).map_err(|error| Problem::field("token", error))?;
     if state.charges.knows(&card) {
         Ok(card)
     } else {
-        Err(Problem::field("token", "the payment provider knows no such card token"))
-    }
-}
-
-/// Waits for a charge, or whatever else becomes of money, as for anything else. A client that hangs up, or has
-/// waited for long enough, must not leave it half told: it goes on, and its key is in progress until its end.
-pub async fn run_to_completion(
-    state: &State,
-    guard: &KeyGuard,
-    moves: impl Future<Output = Result<Payment, SaleError>> + 'static,
-) -> Result<Payment, SaleError> {
-    let (outcome_deadline, hold) = (state.draws.outcome_deadline(), guard.hold());
-    let moves = actix_web::rt::spawn(async move {
-        let moved = moves.await;
-        drop(hold);
-        moved
-    });
-    match tokio::time::timeout_at(outcome_deadline.into(), moves).await {
-        Ok(Ok(moved)) => moved,
-        _ => Err(SaleError::OutcomeUnknown),
+        Err(Problem::field("token", "the payment provider does not know this card token"))
     }
 }

@@ -1,4 +1,4 @@
-//! A request's query, path and page: parsed whole, and refused with the name of what is wrong.
+//! Parses the query, the page and the id in the path of a request. An error names the parameter that is wrong.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::Problem;
 use crate::db::read::{Page, PageRows};
 
-/// The largest page, and the page of those who do not say.
+/// The largest page, and the default size of a page.
 const MAX_PAGE: i64 = 200;
 const DEFAULT_PAGE: i64 = 50;
 /// The most parameters in one query.
 const MAX_PARAMS: usize = 100;
 
-/// A query's parameters in their order; each may be there several times.
+/// The parameters of a query in their order. Each may occur several times.
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// The query, if it holds nothing but these and the page's own.
+    /// Parses the query. It may hold only these parameters.
     pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Query, Problem> {
         let pairs = form_urlencoded::parse(request.query_string().as_bytes()).into_owned();
         let pairs: Vec<(String, String)> = pairs.take(MAX_PARAMS + 1).collect();
@@ -37,7 +37,7 @@ impl Query {
         }
     }
 
-    /// Every value of a parameter, each parsed.
+    /// All values of a parameter, each parsed.
     pub fn all<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>, must: &str) -> Result<Vec<T>, Problem> {
         let values = self.0.iter().filter(|(known, _)| known == name);
         values.map(|(_, value)| parse(value).ok_or_else(|| Problem::field(name, must))).collect()
@@ -49,7 +49,7 @@ impl Query {
         value.map(|(_, value)| value.parse().map_err(|_| Problem::field(name, must))).transpose()
     }
 
-    /// Which page is asked for.
+    /// The page that the query asks for.
     pub fn page<C: FromStr>(&self) -> Result<Page<C>, Problem> {
         let must = format!("must be 1 to {MAX_PAGE}");
         let limit = self.last("limit", &must)?.unwrap_or(DEFAULT_PAGE);
@@ -68,7 +68,7 @@ impl Query {
     }
 }
 
-/// A page's own parameters, for the document; [`Query::page`] reads them.
+/// The parameters of a page, for the OpenAPI document. [`Query::page`] reads them.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "only described")]
@@ -79,7 +79,7 @@ pub struct PageParams {
     cursor: Option<String>,
 }
 
-/// A page as the contract gives it.
+/// A page of a list.
 #[derive(Serialize, ToSchema)]
 pub struct List<T> {
     pub items: Vec<T>,
@@ -88,14 +88,14 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    /// Of rows, each put into the contract's words.
+    /// A page of rows, each converted to its JSON form.
     pub fn of<R, C: Display>(rows: PageRows<R, C>, words: impl FnMut(R) -> T) -> List<T> {
         let next_cursor = rows.next.map(|cursor| URL_SAFE_NO_PAD.encode(cursor.to_string()));
         List { items: rows.items.into_iter().map(words).collect(), next_cursor }
     }
 }
 
-/// The `{id}` of a path. What is no id is the id of nothing.
+/// The `{id}` of a path. A text that is not an id is answered like an unknown id.
 pub fn path_id<T: FromStr>(request: &HttpRequest, what: &str) -> Result<T, Problem> {
     request.match_info().get("id").and_then(|text| text.parse().ok()).ok_or_else(|| Problem::not_found(what))
 }

@@ -1,5 +1,5 @@
-//! Answers that everybody asks for again and again, kept as the bytes they are sent as until the snapshots
-//! changes. Knows nothing of what stands in them.
+//! The response cache: keeps the responses of public reads as bytes, until the draw snapshots change. Knows
+//! nothing of their content.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -11,26 +11,26 @@ use serde::Serialize;
 
 use super::error::Problem;
 
-/// Answers kept at most: the favourite questions are few.
-const MAX_ANSWERS: usize = 256;
-/// Longer questions are no favourites.
-const MAX_QUESTION: usize = 128;
+/// Responses in the cache. The popular requests are few.
+const MAX_RESPONSES: usize = 256;
+/// The longest path with query, in bytes, whose response is cached. Popular requests are short.
+const MAX_KEY: usize = 128;
 
-/// The answers kept, by path and query.
+/// The cached responses by path and query, each with the version of the snapshots that it was made from.
 #[derive(Default)]
 pub struct ResponseCache(RwLock<HashMap<String, (u64, Bytes)>>);
 
 impl ResponseCache {
-    /// The answer to this request, if it was made from this version.
+    /// The cached response to this request, if it was made from this version.
     pub fn get(&self, request: &HttpRequest, version: u64) -> Option<HttpResponse> {
         let answers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match answers.get(question(request)?.as_str()) {
+        match answers.get(cache_key(request)?.as_str()) {
             Some((of, bytes)) if *of == version => Some(ok(bytes.clone())),
             _ => None,
         }
     }
 
-    /// Answers, and keeps the answer: `version` was asked for before the body was made.
+    /// Responds with this body, and caches the response. The caller reads `version` before it makes the body.
     pub fn answer(
         &self,
         request: &HttpRequest,
@@ -38,21 +38,21 @@ impl ResponseCache {
         body: &impl Serialize,
     ) -> Result<HttpResponse, Problem> {
         let bytes = Bytes::from(serde_json::to_vec(body).map_err(Problem::internal)?);
-        if let Some(question) = question(request) {
-            // A map is whole at any time, so a poisoned lock is still good.
+        if let Some(key) = cache_key(request) {
+            // The map is consistent at any time, so a poisoned lock can be used.
             let mut answers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            if answers.len() >= MAX_ANSWERS && !answers.contains_key(&question) {
+            if answers.len() >= MAX_RESPONSES && !answers.contains_key(&key) {
                 answers.clear();
             }
-            answers.insert(question, (version, bytes.clone()));
+            answers.insert(key, (version, bytes.clone()));
         }
         Ok(ok(bytes))
     }
 }
 
-fn question(request: &HttpRequest) -> Option<String> {
+fn cache_key(request: &HttpRequest) -> Option<String> {
     let (path, query) = (request.path(), request.query_string());
-    (path.len() + query.len() < MAX_QUESTION).then(|| [path, query].join("?"))
+    (path.len() + query.len() < MAX_KEY).then(|| [path, query].join("?"))
 }
 
 fn ok(bytes: Bytes) -> HttpResponse {

@@ -1,4 +1,4 @@
-//! What the handlers work with: handles to the rooms below, shared by all workers.
+//! The state that all handlers share: handles to the layers below, and what HTTP keeps itself.
 
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
@@ -11,14 +11,13 @@ use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 
 use super::address::Proxies;
-use super::events::Watchers;
-use super::export::Exports;
 use super::idempotency::KeysInProgress;
 use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::response_cache::ResponseCache;
+use super::slots::{Exports, Watchers};
 
-/// One for the whole service.
+/// One for the whole service, shared by all workers.
 pub struct State {
     pub db: Db,
     pub draws: Draws,
@@ -26,13 +25,13 @@ pub struct State {
     pub snapshots: DrawSnapshots,
     pub clock: Clock,
     pub tokens: Tokens,
-    /// How long a refresh token is good for.
+    /// How long a refresh token is valid.
     pub refresh_ttl: std::time::Duration,
-    /// How long the right to set a password anew is good for.
+    /// How long a token for a password reset is valid.
     pub reset_ttl: std::time::Duration,
     pub hasher: Hasher,
     pub access: AccessCache,
-    /// As configured, in their order.
+    /// All lotteries, in the order of the configuration.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,
     pub charges: Charges,

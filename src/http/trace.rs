@@ -1,6 +1,5 @@
-//! What is around every request: its id, its span in the log and the line that says how it ended, what is
-//! measured of it, and the headers that keep browsers careful. Never logs a header or a body: tokens and
-//! passwords travel in them.
+//! The middleware around every request: gives it an id and a span in the log, logs how it ended, measures it, and
+//! sets the security headers. Never logs a header or a body, because they hold tokens and passwords.
 
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -25,12 +25,12 @@ thread_local! {
     static IDS: Ids = Ids::new();
 }
 
-/// Gives each request an id, answers with it, and logs and measures how it ended.
+/// Gives each request an id, sends the id with the response, and logs and measures how the request ended.
 pub async fn trace(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let now = request.app_data::<actix_web::web::Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
+    let now = request.app_data::<Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
     let id = IDS.with(|ids| ids.next(now));
     let span = span(&request, id);
     let is_head = head::becomes_get(&mut request);
@@ -43,11 +43,11 @@ pub async fn trace(
         if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        protect(response.headers_mut());
-        blame(&response, id);
+        set_security_headers(response.headers_mut());
+        log_cause(&response, id);
         let (status, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(status, ?took, "answered");
-        metrics::measure(&response, took);
+        metrics::measure(&response, took, |request| Some(&request.app_data::<Data<State>>()?.metrics));
         Ok(response.map_body(|_, body| match is_head {
             true => EitherBody::right(Unsent(body.size())),
             false => EitherBody::left(body),
@@ -56,8 +56,8 @@ pub async fn trace(
     answer.instrument(span).await
 }
 
-/// What a request logs stands in its span. Reads and orders are far more than all others, log nothing of
-/// their own below `debug`, and would pay for the span each time: theirs is there from `debug` on.
+/// The span for what a request logs. Reads and orders are the most frequent requests, log nothing at `info`, and
+/// would pay for a span each time. So their span exists only at `debug`.
 fn span(request: &ServiceRequest, id: Uuid) -> Span {
     let (method, path) = (request.method(), request.path());
     if method == Method::GET || path.ends_with("/tickets") || path.ends_with("/pay") {
@@ -67,9 +67,9 @@ fn span(request: &ServiceRequest, id: Uuid) -> Span {
     }
 }
 
-/// What browsers are asked not to do with an answer (OWASP, REST Security Cheat Sheet). A page that is meant
-/// for them says for itself what it may load and how long it is good for.
-fn protect(headers: &mut HeaderMap) {
+/// Sets the headers that restrict what browsers do with a response (OWASP, REST Security Cheat Sheet). The pages
+/// for browsers set their own content security policy and caching.
+fn set_security_headers(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -82,8 +82,8 @@ fn protect(headers: &mut HeaderMap) {
     }
 }
 
-/// Logs a cause that is ours, with the request it befell.
-fn blame(response: &ServiceResponse<impl MessageBody>, id: Uuid) {
+/// Logs the cause of an error that is the service's, with its request.
+fn log_cause(response: &ServiceResponse<impl MessageBody>, id: Uuid) {
     let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
     let Some((problem, cause)) = problem.and_then(|problem| Some((problem, problem.cause()?))) else { return };
     let (method, path) = (response.request().method(), response.request().path());

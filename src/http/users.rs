@@ -1,4 +1,4 @@
-//! What admins see and change of people. That the caller is one was made sure of before.
+//! The calls of admins about users. Does not check that the caller is an admin: the router's middleware does.
 
 use actix_web::{HttpRequest, web};
 use jiff::Timestamp;
@@ -20,10 +20,10 @@ use crate::domain::id::UserId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::user::{Role, UserStatus};
 
-/// The longest part of a name or an address that is looked for.
+/// The longest part of a name or an address to search for.
 const MAX_QUERY: usize = 254;
 
-/// People, newest first.
+/// All users, newest first.
 #[utoipa::path(
     get, path = "/api/v1/admin/users", tag = "admin", operation_id = "list_users",
     params(
@@ -46,7 +46,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
     Ok(web::Json(List::of(rows, |user| user)))
 }
 
-/// A user with what the wallet holds.
+/// A user with the balance of the wallet.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FundedUser)]
 pub struct FundedUser {
@@ -56,7 +56,7 @@ pub struct FundedUser {
     currency: Currency,
 }
 
-/// A user with what the wallet holds.
+/// A user with the balance of the wallet.
 #[utoipa::path(
     get, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "get_user",
     params(("id" = i64, Path)),
@@ -78,7 +78,7 @@ pub struct UserChange {
     role: Option<Role>,
 }
 
-/// Blocks a user or gives a role, from the next request on.
+/// Changes the status or the role of a user, from the next request on.
 #[utoipa::path(
     patch, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "change_user",
     params(("id" = i64, Path)),
@@ -94,7 +94,7 @@ pub async fn change(
 ) -> Result<web::Json<User>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let changed = state.persistence.change_user(id, body.status, body.role, auth.user, state.clock.now()).await;
-    // Before anybody is answered, and also when it is not known whether it was done.
+    // Before the response, and also when the outcome is not known.
     state.access.forget(id);
     match changed? {
         Ok(user) => Ok(web::Json(user)),
@@ -105,7 +105,7 @@ pub async fn change(
     }
 }
 
-/// The right to set one's password anew, for the admin to hand on.
+/// A token for a password reset. The admin gives it to the user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ResetToken, example = json!({"token": "…", "expires_at": "2030-05-01T13:00:00Z"}))]
 pub struct ResetToken {
@@ -113,7 +113,7 @@ pub struct ResetToken {
     expires_at: Timestamp,
 }
 
-/// Makes a token, for one use, to set the password anew with.
+/// Creates a token that resets the password once.
 #[utoipa::path(
     post, path = "/api/v1/admin/users/{id}/password-reset", tag = "admin", operation_id = "allow_password_reset",
     params(("id" = i64, Path)),
@@ -133,6 +133,6 @@ pub async fn reset_password(
     if !known {
         return Err(Problem::not_found("user"));
     }
-    tracing::info!(user = %id, "a password may be set anew");
+    tracing::info!(user = %id, "a token for a password reset was created");
     Ok(web::Json(ResetToken { token: token.expose(), expires_at }))
 }

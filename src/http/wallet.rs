@@ -7,17 +7,17 @@ use utoipa::ToSchema;
 use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::Problem;
-use super::idempotency::{self, KeyHeader};
-use super::payments::{card, run_to_completion};
+use super::idempotency::KeyHeader;
+use super::payments::card;
 use super::query::{List, PageParams, Query};
+use super::replay::{payment_response, run_to_completion};
 use super::state::State;
-use super::tickets::refused;
 use crate::actors::draws::payment_result;
 use crate::db::read::wallet::{self, WalletTransfer};
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::Payment;
-use crate::domain::record::{BeginWithdrawal, Record};
+use crate::domain::record::{AnswerKind, BeginWithdrawal, Record};
 
 /// The largest deposit or withdrawal, in minor units.
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
@@ -29,7 +29,7 @@ pub struct WalletBody {
     currency: Currency,
 }
 
-/// What the wallet holds.
+/// The balance of the wallet.
 #[utoipa::path(
     get, path = "/api/v1/wallet", tag = "wallet", operation_id = "get_wallet",
     security(("bearer" = [])),
@@ -40,7 +40,7 @@ pub async fn balance(state: web::Data<State>, auth: AuthUser) -> Result<web::Jso
     Ok(web::Json(WalletBody { balance, currency: state.currency }))
 }
 
-/// What went into the wallet and out of it, newest first.
+/// The transfers into the wallet and out of it, newest first.
 #[utoipa::path(
     get, path = "/api/v1/wallet/transfers", tag = "wallet", operation_id = "list_transfers",
     params(PageParams),
@@ -66,7 +66,7 @@ pub struct DepositBody {
     token: String,
 }
 
-/// Brings money into the wallet by card.
+/// Puts money into the wallet from a card.
 #[utoipa::path(
     post, path = "/api/v1/wallet/deposits", tag = "wallet", operation_id = "deposit",
     params(KeyHeader),
@@ -82,13 +82,11 @@ pub async fn deposit(
 ) -> Result<HttpResponse, Problem> {
     let amount = parse(body.amount)?;
     let card = card(&state, &body.token)?;
-    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
     let (charges, key) = (state.charges.clone(), guard.key);
     let deposit = async move { charges.deposit(auth.user, amount, card, key).await };
-    match run_to_completion(&state, &guard, deposit).await {
-        Ok(payment) => Ok(HttpResponse::Created().json(payment)),
-        Err(error) => refused(&state, &guard, error).await,
-    }
+    let result = run_to_completion(&state, &guard, deposit).await;
+    payment_response(&state, &guard, AnswerKind::Created, result).await
 }
 
 pub fn parse(amount: i64) -> Result<Money, Problem> {
@@ -107,7 +105,7 @@ pub struct WithdrawalBody {
     amount: i64,
 }
 
-/// Sets money aside until an admin approves or rejects its withdrawal.
+/// Asks for money from the wallet. It is held until an admin approves or rejects the withdrawal.
 #[utoipa::path(
     post, path = "/api/v1/wallet/withdrawals", tag = "wallet", operation_id = "withdraw",
     params(KeyHeader),
@@ -122,14 +120,12 @@ pub async fn withdraw(
     Body(body): Body<WithdrawalBody>,
 ) -> Result<HttpResponse, Problem> {
     let amount = parse(body.amount)?;
-    let guard = idempotency::acquire(&state, &request, auth.user, &body)?;
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
     let at = state.clock.now();
     let (user, payment, key) = (auth.user, PaymentId(state.clock.ids().next(at)), guard.key);
     let begin = Record::BeginWithdrawal(BeginWithdrawal { user, payment, amount, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
     let withdrawal = async move { payment_result(persistence.write(begin, deadline).await) };
-    match run_to_completion(&state, &guard, withdrawal).await {
-        Ok(payment) => Ok(HttpResponse::Created().json(payment)),
-        Err(error) => refused(&state, &guard, error).await,
-    }
+    let result = run_to_completion(&state, &guard, withdrawal).await;
+    payment_response(&state, &guard, AnswerKind::Created, result).await
 }

@@ -1,4 +1,4 @@
-//! What payment providers tell on their own. Their signature says who they are; the charges checks it.
+//! The call of payment providers: notices about charges. The module [`crate::charges`] checks the signature.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
@@ -8,7 +8,7 @@ use super::error::Problem;
 use super::state::State;
 use crate::payment::signature::HEADER;
 
-/// What a payment provider tells, signed as its own documentation says.
+/// Receives a notice of a payment provider, signed as the provider's documentation says.
 #[utoipa::path(
     post, path = "/api/v1/webhooks/payments/{provider}", tag = "webhooks", operation_id = "tell_payment",
     params(("provider" = String, Path, example = "sandbox"), ("Stripe-Signature" = Option<String>, Header)),
@@ -26,7 +26,7 @@ pub async fn notice(
     provider: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    // As it came: every byte was signed.
+    // The bytes as they came, because the signature covers every byte.
     let body = bytes(payload).await?;
     let signature = request.headers().get(HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
     state.charges.notice(&provider, signature, &body).await?;

@@ -1,21 +1,21 @@
-//! The admins' word on withdrawals. That the caller is an admin was made sure of before.
+//! The calls by which admins approve or reject withdrawals. Does not check that the caller is an admin: the
+//! router's middleware does.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::auth_user::AuthUser;
 use super::error::Problem;
-use super::idempotency::{self, KeyHeader};
-use super::payments::run_to_completion;
+use super::idempotency::KeyHeader;
 use super::query::path_id;
+use super::replay::{payment_response, run_to_completion};
 use super::state::State;
-use super::tickets::refused;
 use crate::actors::draws::payment_result;
 use crate::db::read::payments;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::{Payment, PaymentKind};
-use crate::domain::record::{EndWithdrawal, Record, WithdrawalDecision};
+use crate::domain::record::{AnswerKind, EndWithdrawal, Record, WithdrawalDecision};
 
-/// Lets a withdrawal go out.
+/// Approves a withdrawal: its money is paid out.
 #[utoipa::path(
     post, path = "/api/v1/admin/withdrawals/{id}/approve", tag = "admin", operation_id = "approve_withdrawal",
     params(("id" = Uuid, Path), KeyHeader),
@@ -30,7 +30,7 @@ pub async fn approve(
     end(&state, &request, WithdrawalDecision::Approved, auth).await
 }
 
-/// Puts a withdrawal back into its wallet.
+/// Rejects a withdrawal: its money goes back into the wallet.
 #[utoipa::path(
     post, path = "/api/v1/admin/withdrawals/{id}/reject", tag = "admin", operation_id = "reject_withdrawal",
     params(("id" = Uuid, Path), KeyHeader),
@@ -55,14 +55,12 @@ async fn end(
     let found = payments::owned(&state.db, state.currency, id).await?;
     let found = found.filter(|found| found.payment.kind == PaymentKind::Withdrawal);
     let user = found.ok_or_else(|| Problem::not_found("withdrawal"))?.user_id;
-    // The path says it all; there is no body.
-    let guard = idempotency::acquire(state, request, auth.user, &())?;
+    // There is no body: the path says which withdrawal, and which decision.
+    let guard = state.keys.acquire(request, auth.user, &())?;
     let (by, at, key) = (auth.user, state.clock.now(), guard.key);
     let end = Record::EndWithdrawal(EndWithdrawal { user, payment: id, verdict, by, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
     let ending = async move { payment_result(persistence.write(end, deadline).await) };
-    match run_to_completion(state, &guard, ending).await {
-        Ok(payment) => Ok(HttpResponse::Ok().json(payment)),
-        Err(error) => refused(state, &guard, error).await,
-    }
+    let result = run_to_completion(state, &guard, ending).await;
+    payment_response(state, &guard, AnswerKind::Changed, result).await
 }

@@ -1,5 +1,5 @@
-//! Floor 1: the payment providers, who move money between cards and the house. Knows no draw and no
-//! ledger: what a charge means for a payment is decided elsewhere.
+//! Layer 1: the payment providers, which charge cards. Knows no draw and no ledger: what a charge means for a
+//! payment is decided in the domain.
 
 mod sandbox;
 pub mod signature;
@@ -19,20 +19,20 @@ pub use sandbox::{Sandbox, SandboxError};
 pub use signature::{SignatureError, Signing};
 pub use stripe::Stripe;
 
-/// A card, as the provider's own form on the client's side has named it. Never shown and never stored.
+/// A token for a card, made by the provider's form in the client. Never logged and never stored.
 #[derive(Clone)]
 pub struct CardToken(String);
 
-/// The longest token that is looked at.
+/// The longest token that is accepted.
 const MAX_TOKEN: usize = 255;
 
-/// Why a token was not taken.
+/// The token is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("must be a card token of the payment provider")]
 pub struct CardTokenError;
 
 impl CardToken {
-    /// Visible ASCII, at most 255 characters; whether there is such a card only the provider knows.
+    /// Visible ASCII, at most 255 characters. Only the provider knows whether the card exists.
     pub fn parse(text: &str) -> Result<CardToken, CardTokenError> {
         let legal = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         if legal { Ok(CardToken(text.to_owned())) } else { Err(CardTokenError) }
@@ -43,12 +43,12 @@ impl CardToken {
     }
 }
 
-/// Which charge: a payment that was declined may be charged again, and that is another one, which begins later.
-/// It is the idempotency key towards the provider, and comes back with all that the provider says of it.
+/// The name of a charge. A payment that was declined may be charged again; the second charge begins later and has
+/// another name. The name is the idempotency key at the provider, and every answer and webhook contains it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ChargeName {
     pub payment: PaymentId,
-    /// When its payment was last updated as the charge began.
+    /// When the charge began: the payment's `updated_at` at that time.
     pub begun: Timestamp,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for ChargeName {
     }
 }
 
-/// An amount to take from a card.
+/// An order to charge a card.
 pub struct ChargeOrder {
     pub name: ChargeName,
     pub amount: Money,
@@ -66,19 +66,19 @@ pub struct ChargeOrder {
     pub card: CardToken,
 }
 
-/// What a provider tells of a charge on its own.
+/// A provider's notice about a charge, from a webhook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProviderNotice {
     pub name: ChargeName,
     pub charge: Charge,
 }
 
-/// The failure code where a provider gives none that may be shown.
+/// The failure code if the provider gives none that may be shown.
 const DECLINED: &str = "card_declined";
-/// The longest failure code that is handed on.
+/// The longest failure code that is passed on.
 const MAX_CODE: usize = 64;
 
-/// A provider's failure code, as the payer may see it.
+/// A provider's failure code, if the payer may see it.
 fn failure_code(code: Option<&str>) -> String {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     code.filter(|code| (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(legal))
@@ -86,7 +86,7 @@ fn failure_code(code: Option<&str>) -> String {
         .to_owned()
 }
 
-/// Why nothing was learned from a webhook's message.
+/// Why a webhook's message was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum NoticeError {
     #[error(transparent)]
@@ -95,26 +95,27 @@ pub enum NoticeError {
     Malformed(#[from] serde_json::Error),
 }
 
-/// The provider could not be asked, or gave no answer that says anything. For the log; holds no secret.
+/// The provider could not be reached, or its answer could not be used. The text is for the log and holds no
+/// secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the payment provider does not answer: {0}")]
 pub struct ProviderUnavailable(pub String);
 
-/// One who takes money from cards.
+/// A payment provider: charges cards.
 pub trait Provider: Send + Sync {
-    /// As it stands in the address of its webhooks.
+    /// The name in the path of its webhooks.
     fn name(&self) -> &'static str;
 
-    /// Whether this may be a card of theirs at all.
+    /// Whether this can be a card token of this provider.
     fn knows(&self, card: &CardToken) -> bool;
 
-    /// Takes the amount, or says why not, or that it will tell later. What it does not know the end of, it calls
-    /// processing: [`Provider::ask`] finds out.
+    /// Charges the card: it is paid, declined, or still processing. If the result is not known (a timeout), it is
+    /// processing too; [`Provider::ask`] finds it out later.
     fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge>;
 
-    /// What became of a charge that was ordered, by whichever process; none if it never heard of it.
+    /// The result of a charge that was ordered by any process. `None` if the provider does not know the charge.
     fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>>;
 
-    /// Reads what was sent to its webhook; none if that is about nothing of ours.
+    /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;
 }

@@ -1,5 +1,5 @@
-//! The sandbox provider: no money moves, and the token says how a charge ends. It remembers its charges in a file
-//! of its own, as a provider elsewhere would: a service that was killed may ask what became of them.
+//! The sandbox provider, for tests and demos: no money moves, and the card token says how a charge ends. It stores
+//! its charges in a file, as a real provider would, so that a service that was killed can ask for their results.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,10 +20,11 @@ use crate::domain::record::Charge;
 
 /// The file's name in the data directory.
 const FILE: &str = "sandbox_charges";
-/// Charges in the file, some 80 bytes each; then it becomes the old one, and the old one is forgotten.
+/// Charges in a file, about 80 bytes each. A full file is renamed to the old one, and the old one before it is
+/// lost.
 const MAX_CHARGES: usize = 50_000;
 
-/// Why there is no sandbox.
+/// The sandbox could not start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot keep the sandbox's charges in {}: {cause}", path.display())]
 pub struct SandboxError {
@@ -31,14 +32,14 @@ pub struct SandboxError {
     cause: io::Error,
 }
 
-/// The provider for trying things out.
+/// The sandbox provider.
 pub struct Sandbox {
     memory: Mutex<ChargeFile>,
     signing: Signing,
 }
 
 impl Sandbox {
-    /// Goes on with the charges that are kept in `data_dir`. Blocks on files.
+    /// Opens the sandbox with the charges that are stored in `data_dir`. Blocks on files.
     pub fn open(data_dir: &Path, signing: Signing) -> Result<Sandbox, SandboxError> {
         let path = data_dir.join(FILE);
         let memory = ChargeFile::open(&path).map_err(|cause| SandboxError { path, cause })?;
@@ -82,7 +83,7 @@ impl Provider for Sandbox {
         tracing::debug!(charge = %order.name, amount = %order.amount, currency = %order.currency, outcome, "a sandbox charge");
         let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).keep(order.name, outcome);
         let charge = kept.map(|()| charge(outcome)).unwrap_or_else(|error| {
-            tracing::error!(%error, "the sandbox cannot keep a charge, and takes nothing");
+            tracing::error!(%error, "the sandbox cannot store a charge, and declines it");
             Charge::Declined("processing_error".to_owned())
         });
         future::ready(charge).boxed()
@@ -104,7 +105,8 @@ impl Provider for Sandbox {
     }
 }
 
-/// A message of the sandbox, as a tester writes it: `begun` is the payment's `updated_at` while it is processing.
+/// A webhook message of the sandbox, which the tester writes. `begun` is the payment's `updated_at` while it is
+/// processing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Notice {
@@ -121,7 +123,7 @@ enum NoticeStatus {
     Failed,
 }
 
-/// The charges there were: a line each in a file, and the file before it.
+/// The stored charges: one line for each in a file, and the file before it.
 struct ChargeFile {
     path: PathBuf,
     file: File,
@@ -163,7 +165,7 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The charges of a file, if there is one. What is no line of ours is passed over.
+/// The charges of a file, if it exists. Lines that cannot be read are skipped.
 fn read(path: &Path) -> io::Result<HashMap<ChargeName, String>> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),

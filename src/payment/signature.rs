@@ -1,25 +1,25 @@
-//! Signatures of webhooks, as Stripe makes them: `t=TIME,v1=HEX`, where the hex is an HMAC-SHA256 over the time,
-//! a full stop and the body as it was sent. Knows no provider and no clock.
+//! Signatures of webhooks, in Stripe's format: `t=TIME,v1=HEX`. HEX is an HMAC-SHA256 over the time, a full stop
+//! and the body as it was sent. Knows no provider and no clock.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// The header that carries it.
+/// The header of the signature.
 pub const HEADER: &str = "Stripe-Signature";
 
-/// How far a signature's time may be from ours: who has overheard a message cannot repeat it for ever.
+/// How far a signature's time may be from the service's. After that a recorded message cannot be sent again.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
-/// The longest header that is looked at; while a secret is changed, there are a few signatures in one.
+/// The longest header that is accepted. While a provider changes its secret, a header holds several signatures.
 const MAX_HEADER: usize = 1024;
 
-/// Why a message is not taken for its provider's. Which part is wrong helps nobody but a forger.
+/// The signature is not valid. It does not say which part is wrong, because that helps only a forger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the signature is missing, wrong or too old")]
 pub struct SignatureError;
 
-/// What one secret signs.
+/// Checks signatures with one secret.
 #[derive(Clone)]
 pub struct Signing(SecretString);
 
@@ -28,13 +28,13 @@ impl Signing {
         Signing(secret)
     }
 
-    /// Checks that this body was signed with the secret, about now.
+    /// Checks that this body was signed with the secret, and not too long ago.
     pub fn check(&self, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
         let signature = Signature::parse(header).ok_or(SignatureError)?;
         let at = Timestamp::from_second(signature.at).map_err(|_| SignatureError)?;
         let recent = now.duration_since(at).abs() <= TOLERANCE;
         let mac = self.mac(signature.at, body);
-        // `verify_slice` takes the same time wherever they differ.
+        // `verify_slice` takes the same time for every difference.
         let signed = signature.v1.iter().any(|v1| mac.clone().verify_slice(v1).is_ok());
         if signed && recent { Ok(()) } else { Err(SignatureError) }
     }
@@ -48,7 +48,7 @@ impl Signing {
     }
 }
 
-/// A header taken apart.
+/// The parsed header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Signature {
     /// Seconds since 1970, as they were signed.
@@ -57,7 +57,7 @@ struct Signature {
 }
 
 impl Signature {
-    /// Exactly one time and at least one signature; other schemes than v1 are passed over.
+    /// Exactly one time and at least one signature. Other schemes than v1 are skipped.
     fn parse(header: &str) -> Option<Signature> {
         if header.len() > MAX_HEADER {
             return None;
@@ -76,7 +76,7 @@ impl Signature {
     }
 }
 
-/// Digits alone, and no leading zero: the text is what was signed, and must be what the number prints.
+/// Only digits, without a leading zero: the text was signed, so it must equal the printed number.
 fn whole(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| *number >= 0 && number.to_string() == text)
 }

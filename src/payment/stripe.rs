@@ -1,6 +1,6 @@
-//! Stripe: card charges as PaymentIntents that are made and confirmed in one call. Whoever asks for the same charge
-//! again sends the same Idempotency-Key, so that it is made once; its name stands in the intent's metadata, by
-//! which webhooks name it, and by which it is found again when nobody knows what became of it.
+//! Stripe: a card charge is a PaymentIntent that is created and confirmed in one call. Every try for a charge
+//! sends the same Idempotency-Key, so that the charge is made once. The charge's name is in the intent's metadata:
+//! webhooks contain it, and the intent is found by it when the result is not known.
 
 use std::time::Duration;
 
@@ -19,24 +19,25 @@ use super::{
 use crate::domain::record::Charge;
 use crate::tls;
 
-/// The version whose shapes are read here.
+/// The API version that this file reads.
 const VERSION: &str = "2024-06-20";
-/// How long a connection may take, and an answer.
+/// How long connecting and an answer may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// How often the same charge is sent while nobody knows whether it arrived, and how long after.
+/// How often a charge is sent while it is not known whether it arrived, and the pause between.
 const TRIES: usize = 2;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How much before and after a charge began, by our clock, its intent may have been made, by theirs.
+/// The intent of a charge was created, by Stripe's clock, at most this long before and after the charge began by
+/// the service's clock.
 const EARLIEST: SignedDuration = SignedDuration::from_mins(5);
 const LATEST: SignedDuration = SignedDuration::from_mins(10);
-/// Intents on one page of a list, and pages that are looked through for one.
+/// Intents on one page of a list, and pages that are searched for one intent.
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
-/// The largest answer that is read, in bytes: a page of intents.
+/// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// The provider by that name.
+/// The provider Stripe.
 pub struct Stripe {
     http: Client,
     url: String,
@@ -45,7 +46,7 @@ pub struct Stripe {
 }
 
 impl Stripe {
-    /// `url` is where its API is, without a path; `key` the account's secret key.
+    /// `url` is the address of the API, without a path; `key` is the account's secret key.
     pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
         let http = tls::http_client()
             .connect_timeout(CONNECT_WAIT)
@@ -82,7 +83,7 @@ impl Stripe {
                     return Charge::Declined("provider_unavailable".to_owned());
                 }
                 Err(StripeFailure::NotSent(why) | StripeFailure::Unknown(why)) => {
-                    tracing::warn!(charge = %name, why, tries, "it is not known what became of a charge");
+                    tracing::warn!(charge = %name, why, tries, "the result of a charge is not known");
                     if tries == TRIES {
                         return Charge::Processing;
                     }
@@ -93,7 +94,8 @@ impl Stripe {
         }
     }
 
-    /// What an intent says. One that would want more of the card's holder is called off: there is nobody to ask.
+    /// The result of an intent. One that needs an action of the card's holder is cancelled: the holder is not
+    /// online.
     async fn outcome(&self, intent: Intent) -> Charge {
         match intent.status.as_str() {
             "succeeded" => Charge::Paid,
@@ -106,15 +108,15 @@ impl Stripe {
                     Ok(intent) if intent.status == "canceled" => {
                         Charge::Declined("authentication_required".to_owned())
                     }
-                    // It is asked again later.
+                    // Reconciliation asks again later.
                     _ => Charge::Processing,
                 }
             }
         }
     }
 
-    /// Looks through the intents of the time for the one of this name. A list, and not Stripe's search, which may
-    /// lag behind.
+    /// Searches the intents of the time for the one with this name. It reads a list, because Stripe's search API
+    /// may lag behind.
     async fn find(&self, name: ChargeName) -> Result<Option<Intent>, ProviderUnavailable> {
         let (from, to) = ((name.begun - EARLIEST).as_second(), (name.begun + LATEST).as_second());
         let mut after: Option<String> = None;
@@ -199,7 +201,7 @@ struct EventData {
     object: serde_json::Value,
 }
 
-/// What is looked at of a PaymentIntent.
+/// The fields of a PaymentIntent that are read.
 #[derive(Deserialize)]
 struct Intent {
     id: String,
@@ -210,7 +212,7 @@ struct Intent {
 }
 
 impl Intent {
-    /// The charge it was made for, if it was made here.
+    /// The charge it belongs to, if this service created it.
     fn name(&self) -> Option<ChargeName> {
         ChargeName::deserialize(&self.metadata).ok()
     }
@@ -233,16 +235,16 @@ struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// What the payer is told: the bank's reason, where it gives one.
+    /// The code for the payer: the bank's reason, if there is one.
     fn failure(&self) -> String {
         let reason = self.decline_code.as_deref().filter(|code| *code != "generic_decline");
         failure_code(reason.or(self.code.as_deref()))
     }
 }
 
-/// Why a call gave nothing.
+/// Why a call failed.
 enum StripeFailure {
-    /// It was judged and refused, for this reason: nothing was done.
+    /// Stripe refused it for this reason: nothing was done.
     Refused(String),
     /// There was no connection: nothing was done.
     NotSent(String),
@@ -261,7 +263,7 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeF
     while let Some(chunk) = answer.chunk().await.map_err(failure)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {
-            return Err(StripeFailure::Unknown("it answers too much".to_owned()));
+            return Err(StripeFailure::Unknown("the answer is too large".to_owned()));
         }
     }
     if status == StatusCode::OK {
@@ -276,13 +278,13 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeF
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
             let code = error.and_then(|error| error.code).unwrap_or_default();
             tracing::warn!(%status, code, "the payment provider refused a request");
-            // Of what we send, only the card and the amount are the payer's.
+            // Only the card and the amount come from the payer; an error in another field is not the payer's.
             let reason =
                 if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
             Err(StripeFailure::Refused(reason))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            tracing::error!(%status, "the payment provider does not let us in");
+            tracing::error!(%status, "the payment provider refuses the service's key, or its rate limit is reached");
             Err(StripeFailure::Refused("provider_unavailable".to_owned()))
         }
         status => Err(StripeFailure::Unknown(format!("it answered {status}"))),

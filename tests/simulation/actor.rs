@@ -1,44 +1,35 @@
-//! The actor of one draw, as `actors::draw` and its steps have it, message for message; only its waits are
-//! the history's. Decides nothing itself: the domain's `Draw` does.
-
-use std::collections::VecDeque;
+//! Drives the machine of one draw, as the service's draw actor does: does what it wants done, in the world of the
+//! history. Decides nothing; only a payout, which the service reads and pays in a task of its own, is played here.
 
 use jiff::Timestamp;
-use lottery::domain::draw::{Allowed, Draw, Due, Step as Move, Stopping, Times};
+use lottery::domain::draw::{
+    Draw, DrawAction, DrawAnswer, DrawMachine, DrawSnapshot, StepError, StepKind, StepOutcome, StepWrite,
+    WriteResult,
+};
 use lottery::domain::id::DrawId;
-use lottery::domain::lottery::DrawStatus;
 use lottery::domain::payout::{PayStep, Payout, Progress, Window};
-use lottery::domain::record::{Outcome, Record, Refusal};
+use lottery::domain::record::{Record, Refusal};
 use uuid::Uuid;
 
 use crate::coverage::Seen;
+use crate::model;
 use crate::process::{
-    Answer, Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Reply, SaleError, StepError, Waiting,
-    Word, WriteRequest,
+    Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Waiter, Waiting, Word, WriteRequest,
 };
 use crate::store::{Output, Step};
 
-/// A step that was asked for, by an admin or by the clock.
-struct Asked {
-    step: Move,
-    reason: String,
-    admin: Option<usize>,
-}
-
-enum UnderWay {
-    Stopping(Asked),
-    Writing(Asked),
-    Rescheduling(Times, usize),
-}
+type Actions = Vec<DrawAction<Waiter>>;
 
 pub struct Actor {
     pub generation: u64,
-    pub draw: Draw,
-    /// It gives up: its memory was not the truth.
+    machine: DrawMachine<Waiter>,
+    /// It has given up.
     pub lost: bool,
     pub timer: Option<Timestamp>,
-    asked: VecDeque<Asked>,
-    under_way: Option<UnderWay>,
+    /// The draw as it was last published.
+    pub published: Option<DrawSnapshot>,
+    /// Orders that were submitted and have no result yet.
+    pub orders_in_flight: usize,
     paying: Option<PayingOut>,
 }
 
@@ -51,261 +42,202 @@ struct PayingOut {
 
 impl Actor {
     pub fn new(draw: Draw, generation: u64) -> Actor {
-        Actor { generation, draw, lost: false, timer: None, asked: VecDeque::new(), under_way: None, paying: None }
-    }
-
-    /// A settlement or refund that a crash has interrupted goes on.
-    pub fn start(&mut self, around: &mut Around<'_>) {
-        let step = match self.draw.status() {
-            DrawStatus::Settling => Some(Move::Conduct),
-            DrawStatus::Cancelling => Some(Move::Cancel),
-            _ => None,
-        };
-        if let Some(step) = step {
-            self.asked.push_back(Asked { step, reason: String::new(), admin: None });
-            self.advance(around);
+        Actor {
+            generation,
+            machine: DrawMachine::new(draw, model::ORDERS_IN_FLIGHT),
+            lost: false,
+            timer: None,
+            published: None,
+            orders_in_flight: 0,
+            paying: None,
         }
-        self.tick(around);
     }
 
-    fn me(&self) -> (DrawId, u64) {
-        (self.draw.id(), self.generation)
+    pub fn draw(&self) -> &Draw {
+        self.machine.draw()
     }
 
     pub fn is_idle(&self) -> bool {
-        self.under_way.is_none() && self.asked.is_empty()
+        self.machine.is_idle()
     }
 
-    fn submit(&self, record: Record, deadline: Option<u64>, waiting: Waiting, around: &mut Around<'_>) {
-        let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: false };
-        // What has no deadline must become true.
-        if around.queue.len() >= QUEUE && deadline.is_some() {
-            around.coverage.saw(Seen::QueueFull);
-            let answer = Answer { record: submit.record, result: Err(Refusal::Overloaded), waiting };
-            around.inbox.push_back(Mail { to: self.me(), what: Word::Answers(vec![answer]) });
-        } else {
-            around.queue.push_back(Queued::Record(submit));
-        }
+    fn me(&self) -> (DrawId, u64) {
+        (self.draw().id(), self.generation)
     }
 
-    pub fn message(&mut self, message: Message, around: &mut Around<'_>) {
-        let now = around.now;
-        match message {
-            Message::Order { ask, deadline, waiting } => {
-                let ids = &mut *around.ids;
-                let id = || {
-                    *ids += 1;
-                    Uuid::from_u128(u128::from(*ids))
-                };
-                match self.draw.order(ask, now, id, around.dice.rng()) {
-                    Ok(order) => self.submit(Record::Order(order), Some(deadline), waiting, around),
-                    Err(refusal) => around.answer(waiting, Err(SaleError::Order(refusal))),
-                }
-            }
-            Message::Pay { user, payment, key, deadline, waiting } => {
-                match self.draw.pay(user, payment, now, key) {
-                    Some(pay) => self.submit(Record::Pay(pay), Some(deadline), waiting, around),
-                    None => around.answer(waiting, Err(SaleError::NotPayable)),
-                }
-            }
-            Message::BeginCharge { user, payment, key, deadline, waiting } => {
-                match self.draw.begin_charge(user, payment, now, key) {
-                    Some(begin) => self.submit(Record::BeginCharge(begin), Some(deadline), waiting, around),
-                    None => around.answer(waiting, Err(SaleError::NotPayable)),
-                }
-            }
-            Message::EndCharge { end, waiting } => {
-                let end = self.draw.end_charge(end);
-                self.submit(Record::EndCharge(end), None, waiting, around);
-            }
-            Message::GiveBack { user, payment, ticket, deadline, waiting } => {
-                match self.draw.give_back(user, payment, ticket, now) {
-                    Some(it) => self.submit(Record::GiveBack(it), Some(deadline), waiting, around),
-                    None => around.answer(waiting, Err(SaleError::NotReserved)),
-                }
-            }
-            Message::Step { step, admin } => {
-                if self.draw.never_again(step, now).is_some() {
-                    around.effects.push(Effect::Admin(admin, false));
-                } else {
-                    self.asked.push_back(Asked { step, reason: "asked for".to_owned(), admin: Some(admin) });
-                    self.advance(around);
-                }
-            }
-            Message::Reschedule { times, admin } => {
-                if self.under_way.is_some() || !self.draw.may_be_rescheduled(now) {
-                    around.effects.push(Effect::Admin(admin, false));
-                } else {
-                    self.under_way = Some(UnderWay::Rescheduling(times, admin));
-                    self.write(Step::Reschedule(times), around);
-                }
-            }
-            Message::AddToPool { count } => {
-                if self.draw.takes_pool_tickets() {
-                    let (actor, fence) = (self.me(), self.draw.fence());
-                    around.pools.push(PoolJob { actor, fence, count });
-                }
-            }
-        }
-    }
-
-    /// What lay in the mailbox.
-    pub fn mail(&mut self, word: Word, around: &mut Around<'_>) {
-        match word {
-            Word::Answers(answers) => self.answered(answers, around),
-            Word::Step(Ok(output)) => self.stepped(output, around),
-            Word::Step(Err(error)) => {
-                if error == StepError::Unavailable {
-                    around.coverage.saw(Seen::StepAway);
-                }
-                if let Some(
-                    UnderWay::Writing(Asked { admin: Some(admin), .. }) | UnderWay::Rescheduling(_, admin),
-                ) = self.under_way.take()
-                {
-                    around.effects.push(Effect::Admin(admin, false));
-                }
-                self.lost = true;
-            }
-            Word::Pool(Some(tickets)) => self.draw.add_to_pool(tickets),
-            Word::Pool(None) => {}
-        }
-    }
-
-    fn answered(&mut self, answers: Vec<Answer>, around: &mut Around<'_>) {
-        for Answer { record, result, waiting } in answers {
-            self.draw.answered(&record, &result);
-            self.lost |= contradicts(&record, &result);
-            around.tell(waiting, record, result);
-        }
-        if !self.lost {
-            self.go_on_stopping(around);
-            self.tick(around);
-        }
+    pub fn start(&mut self, around: &mut Around<'_>) {
+        self.drive(around, DrawMachine::start);
     }
 
     /// The clock has come to where the timer was set.
     pub fn wake(&mut self, around: &mut Around<'_>) {
         self.timer = None;
-        self.tick(around);
+        self.drive(around, DrawMachine::wake);
     }
 
-    fn tick(&mut self, around: &mut Around<'_>) {
-        let now = around.now;
-        while let Some(due) = self.draw.due(now) {
-            match due {
-                Due::Expire(records) => {
-                    for record in records {
-                        self.submit(Record::Expire(record), None, Waiting::Nobody, around);
-                    }
+    pub fn message(&mut self, Message { request, waiter }: Message, around: &mut Around<'_>) {
+        let mut actions = Actions::new();
+        let ids = &mut *around.ids;
+        let id = || {
+            *ids += 1;
+            Uuid::from_u128(u128::from(*ids))
+        };
+        self.machine.request(request, waiter, around.now, id, around.dice.rng(), &mut actions);
+        let overloaded = DrawAnswer::Sale(Err(Refusal::Overloaded.into()));
+        if actions.iter().any(|action| matches!(action, DrawAction::Answer(_, answer) if *answer == overloaded)) {
+            around.coverage.saw(Seen::InFlightFull);
+        }
+        self.act(actions, around);
+    }
+
+    /// What lay in the mailbox.
+    pub fn mail(&mut self, word: Word, around: &mut Around<'_>) {
+        match word {
+            Word::Results(results) => {
+                let is_order = |result: &&WriteResult<Waiter>| matches!(result.record, Record::Order(_));
+                self.orders_in_flight -= results.iter().filter(is_order).count();
+                let mut actions = Actions::new();
+                self.machine.written(results, around.now, &mut actions);
+                if actions.iter().any(ends_sale) {
+                    around.coverage.saw(Seen::Barrier);
                 }
-                Due::Step(step) => {
-                    self.ask_by_clock(step, "");
-                    break;
+                self.act(actions, around);
+            }
+            Word::Step(Ok(output)) => self.stepped(output, around),
+            Word::Step(Err(error)) => {
+                if error == StepError::Unavailable {
+                    around.coverage.saw(Seen::StepAway);
                 }
-                Due::CancelUnopened => {
+                self.step_written(Err(error), around);
+            }
+            Word::Pool(result, waiter) => {
+                self.drive(around, |machine, _, actions| machine.pool_written(result, waiter, actions));
+            }
+        }
+    }
+
+    fn drive(
+        &mut self,
+        around: &mut Around<'_>,
+        input: impl FnOnce(&mut DrawMachine<Waiter>, Timestamp, &mut Actions),
+    ) {
+        let mut actions = Actions::new();
+        input(&mut self.machine, around.now, &mut actions);
+        self.act(actions, around);
+    }
+
+    fn step_written(&mut self, result: Result<StepOutcome, StepError>, around: &mut Around<'_>) {
+        self.drive(around, |machine, now, actions| machine.step_written(result, now, actions));
+    }
+
+    fn act(&mut self, actions: Actions, around: &mut Around<'_>) {
+        for action in actions {
+            assert!(!self.lost, "a machine that has given up wants nothing more: {action:?}");
+            match action {
+                DrawAction::Submit { record, waiter } => self.submit(record, waiter, around),
+                DrawAction::Write(step) => self.begin(step, around),
+                DrawAction::MakePool(order, waiter) => {
+                    around.pools.push(PoolJob { actor: self.me(), order, waiter });
+                }
+                DrawAction::Answer(waiter, answer) => {
+                    around.effects.push(Effect::Answer(waiter.who, Box::new(answer)));
+                }
+                DrawAction::SetTimer(at) => self.timer = at,
+                DrawAction::Publish => self.published = Some(self.draw().view()),
+                DrawAction::Over => around.effects.push(Effect::Over(self.draw().id())),
+                DrawAction::Fault(fault) => panic!("draw {}: {fault}", self.draw().id()),
+                DrawAction::GiveUp(_) => self.lost = true,
+            }
+        }
+    }
+
+    fn submit(&mut self, record: Record, waiter: Option<Waiter>, around: &mut Around<'_>) {
+        self.orders_in_flight += usize::from(matches!(record, Record::Order(_)));
+        let deadline = waiter.and_then(|waiter| waiter.deadline);
+        // What has no deadline must become true.
+        if around.queue.len() >= QUEUE && deadline.is_some() {
+            around.coverage.saw(Seen::QueueFull);
+            let refused = WriteResult { record, result: Err(Refusal::Overloaded), waiter };
+            around.inbox.push_back(Mail { to: self.me(), what: Word::Results(vec![refused]) });
+        } else {
+            let waiting = waiter.map_or(Waiting::Nobody, |waiter| waiter.who);
+            let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: false };
+            around.queue.push_back(Queued::Record(submit));
+        }
+    }
+
+    fn begin(&mut self, StepWrite { kind, at, audit, .. }: StepWrite, around: &mut Around<'_>) {
+        let step = match kind {
+            StepKind::Open => Step::Open,
+            StepKind::Reschedule(times) => Step::Reschedule(times),
+            StepKind::Seal => Step::Seal,
+            StepKind::BeginCancel { reason } => {
+                if audit.is_none() {
                     around.coverage.saw(Seen::CancelledUnopened);
-                    self.ask_by_clock(Move::Cancel, "its sale was not opened before the cut-off");
-                    break;
                 }
+                Step::BeginCancel { reason }
             }
-        }
-        self.timer = self.draw.next_due().filter(|next| *next > now);
-        self.advance(around);
-    }
-
-    fn ask_by_clock(&mut self, step: Move, reason: &str) {
-        if self.under_way.is_none() {
-            self.asked.push_front(Asked { step, reason: reason.to_owned(), admin: None });
-        }
-    }
-
-    fn advance(&mut self, around: &mut Around<'_>) {
-        while self.under_way.is_none() {
-            let Some(asked) = self.asked.pop_front() else { return };
-            match self.draw.allows(asked.step, around.now) {
-                Allowed::No => around.admin(asked.admin, false),
-                Allowed::Already => around.admin(asked.admin, true),
-                Allowed::Yes | Allowed::UnderWay => self.begin(asked, around),
+            StepKind::Conduct => {
+                Step::Conduct { pick: self.draw().rules().game.random_pick(around.dice.rng()), at }
             }
-        }
-    }
-
-    fn begin(&mut self, asked: Asked, around: &mut Around<'_>) {
-        match (asked.step, self.draw.status()) {
-            (Move::Open, _) => {
-                self.under_way = Some(UnderWay::Writing(asked));
-                self.write(Step::Open, around);
+            StepKind::Settle { .. } => return self.settle(around),
+            StepKind::Refund { .. } => {
+                let progress = around.store.progress(self.draw().id(), Payout::Refunds);
+                return self.pay_out(Payout::Refunds, progress, around);
             }
-            (Move::Conduct, _) => self.conduct(asked, around),
-            (Move::Cancel, DrawStatus::Cancelling) => {
-                self.under_way = Some(UnderWay::Writing(asked));
-                self.refund(around);
-            }
-            (Move::Close | Move::Cancel, _) => {
-                self.under_way = Some(UnderWay::Stopping(asked));
-                self.go_on_stopping(around);
-            }
-        }
+        };
+        self.write(step, around);
     }
 
     fn write(&self, step: Step, around: &mut Around<'_>) {
-        around.queue.push_back(Queued::Step(Job { actor: self.me(), fence: self.draw.fence(), step }));
+        around.queue.push_back(Queued::Step(Job { actor: self.me(), fence: self.draw().fence(), step }));
     }
 
-    fn go_on_stopping(&mut self, around: &mut Around<'_>) {
-        if !matches!(self.under_way, Some(UnderWay::Stopping(_))) {
-            return;
-        }
-        match self.draw.stop(around.now) {
-            Stopping::Expire(records) => {
-                for record in records {
-                    self.submit(Record::Expire(record), None, Waiting::Nobody, around);
-                }
+    /// A transaction was committed: a long step goes on, and the end of a step goes to the machine.
+    fn stepped(&mut self, output: Output, around: &mut Around<'_>) {
+        let outcome = match output {
+            Output::Opened => StepOutcome::Opened,
+            Output::Rescheduled => {
+                around.coverage.saw(Seen::Rescheduled);
+                StepOutcome::Rescheduled
             }
-            Stopping::Wait => around.coverage.saw(Seen::Barrier),
-            Stopping::Done => {
-                if let Some(UnderWay::Stopping(asked)) = self.under_way.take() {
-                    let cancels = asked.step == Move::Cancel;
-                    let step =
-                        if cancels { Step::BeginCancel { reason: asked.reason.clone() } } else { Step::Seal };
-                    self.under_way = Some(UnderWay::Writing(asked));
-                    self.write(step, around);
-                }
+            Output::Sealed(epoch) => {
+                around.coverage.saw(Seen::Sealed);
+                StepOutcome::Sealed { epoch }
             }
-        }
-    }
-
-    /// Draws the numbers, unless a crash came after they were drawn, and settles.
-    fn conduct(&mut self, asked: Asked, around: &mut Around<'_>) {
-        let winning = self.draw.view().winning;
-        self.under_way = Some(UnderWay::Writing(asked));
-        match winning {
-            Some(_) => self.settle(around),
-            None => {
-                let pick = self.draw.rules().game.random_pick(around.dice.rng());
-                self.write(Step::Conduct { pick, at: around.now }, around);
+            Output::Cancelling(epoch) => StepOutcome::Cancelling { epoch },
+            Output::Conducted(winning) => StepOutcome::Conducted(winning),
+            Output::PrizesFixed => return self.settle(around),
+            Output::Paid { payout, all: false } => {
+                let prizes = payout == Payout::Prizes;
+                around.coverage.saw(if prizes { Seen::StepsOfSettlement } else { Seen::StepsOfRefund });
+                return self.pay_on(around);
             }
-        }
+            Output::Paid { payout: Payout::Prizes, all: true } => {
+                around.coverage.saw(Seen::Completed);
+                StepOutcome::Settled
+            }
+            Output::Paid { payout: Payout::Refunds, all: true } => {
+                around.coverage.saw(Seen::Cancelled);
+                StepOutcome::Refunded
+            }
+        };
+        self.step_written(Ok(outcome), around);
     }
 
     /// Every ticket is counted, unless a crash came after that, and the winners are paid.
     fn settle(&mut self, around: &mut Around<'_>) {
-        let draw = self.draw.id();
+        let draw = self.draw().id();
         if around.store.is_counted(draw) {
             return self.pay_out(Payout::Prizes, around.store.progress(draw, Payout::Prizes), around);
         }
-        let (winning, at) = (self.draw.view().winning.unwrap(), around.now);
+        let (winning, at) = (self.draw().winning().expect("a settling draw has its numbers"), around.now);
         self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
-    }
-
-    fn refund(&mut self, around: &mut Around<'_>) {
-        let progress = around.store.progress(self.draw.id(), Payout::Refunds);
-        self.pay_out(Payout::Refunds, progress, around);
     }
 
     /// Begins a window, or takes up the one under way.
     fn pay_out(&mut self, payout: Payout, progress: Progress, around: &mut Around<'_>) {
-        let (draw, sold) = (self.draw.id(), self.draw.view().sold);
+        let (draw, sold) = (self.draw().id(), self.draw().sold());
         let end = match (progress.window, payout) {
             (Some(part), _) => part.end,
             (None, Payout::Prizes) => sold.min(progress.done + around.dice.between(1, 20)),
@@ -327,7 +259,7 @@ impl Actor {
     fn pay(&mut self, mut paying: PayingOut, around: &mut Around<'_>) {
         let limit = around.dice.between(1, 7).unsigned_abs() as usize;
         let (credits, after) = paying.window.take(limit);
-        let (fence, payout, before, at) = (self.draw.fence(), paying.payout, paying.progress, around.now);
+        let (fence, payout, before, at) = (self.draw().fence(), paying.payout, paying.progress, around.now);
         self.write(Step::Pay(PayStep { fence, payout, credits: credits.to_vec(), before, after, at }), around);
         paying.progress = after;
         self.paying = Some(paying);
@@ -341,110 +273,9 @@ impl Actor {
             None => self.pay_out(paying.payout, paying.progress, around),
         }
     }
-
-    /// A step was committed: the draw hears of it, and the next one follows.
-    fn stepped(&mut self, output: Output, around: &mut Around<'_>) {
-        match output {
-            Output::Opened => {
-                self.draw.opened();
-                self.finish(around);
-            }
-            Output::Rescheduled => {
-                if let Some(UnderWay::Rescheduling(times, admin)) = self.under_way.take() {
-                    self.draw.rescheduled(times);
-                    around.coverage.saw(Seen::Rescheduled);
-                    around.admin(Some(admin), true);
-                }
-                self.tick(around);
-            }
-            Output::Sealed(epoch) => {
-                around.coverage.saw(Seen::Sealed);
-                self.draw.sealed(epoch);
-                self.finish(around);
-            }
-            Output::Cancelling(epoch) => {
-                self.draw.cancelling(self.reason(), epoch);
-                self.refund(around);
-            }
-            Output::Conducted(winning) => {
-                self.draw.conducted(winning);
-                self.settle(around);
-            }
-            Output::PrizesFixed => self.settle(around),
-            Output::Paid { payout, all: false } => {
-                let prizes = payout == Payout::Prizes;
-                around.coverage.saw(if prizes { Seen::StepsOfSettlement } else { Seen::StepsOfRefund });
-                self.pay_on(around);
-            }
-            Output::Paid { payout: Payout::Prizes, all: true } => {
-                around.coverage.saw(Seen::Completed);
-                self.draw.completed();
-                self.finish(around);
-            }
-            Output::Paid { payout: Payout::Refunds, all: true } => {
-                around.coverage.saw(Seen::Cancelled);
-                self.draw.cancelled();
-                self.finish(around);
-            }
-        }
-    }
-
-    fn reason(&self) -> String {
-        match &self.under_way {
-            Some(UnderWay::Writing(asked)) => asked.reason.clone(),
-            _ => String::new(),
-        }
-    }
-
-    fn finish(&mut self, around: &mut Around<'_>) {
-        if let Some(UnderWay::Writing(asked)) = self.under_way.take() {
-            around.admin(asked.admin, true);
-        }
-        if self.draw.status().is_over() {
-            around.effects.push(Effect::ExpectedState(self.draw.id()));
-        }
-        self.tick(around);
-    }
 }
 
-/// A refusal that a draw with a true memory never meets.
-fn contradicts(record: &Record, result: &Result<Outcome, Refusal>) -> bool {
-    match (record, result) {
-        (_, Err(Refusal::StaleEpoch)) => true,
-        (Record::EndCharge(_), Err(Refusal::NotPayable)) => false,
-        (_, Err(Refusal::NotPayable)) => true,
-        (Record::Expire(_), Err(_)) => true,
-        (Record::Order(order), Err(Refusal::Rejected)) => order.takes_from_pool(),
-        _ => false,
-    }
-}
-
-impl Around<'_> {
-    fn answer(&mut self, waiting: Waiting, result: Result<Reply, SaleError>) {
-        self.effects.push(Effect::Answer(waiting, Box::new(result)));
-    }
-
-    fn admin(&mut self, admin: Option<usize>, taken: bool) {
-        self.effects.extend(admin.map(|admin| Effect::Admin(admin, taken)));
-    }
-
-    /// Tells the one who waits what became of the record.
-    pub fn tell(&mut self, waiting: Waiting, record: Record, result: Result<Outcome, Refusal>) {
-        self.effects.extend(told(waiting, record, result));
-    }
-}
-
-/// What the one who waits for a record is told.
-pub fn told(waiting: Waiting, record: Record, result: Result<Outcome, Refusal>) -> Option<Effect> {
-    let reply = match (record, result) {
-        (_, _) if waiting == Waiting::Nobody => return None,
-        (Record::Order(order), Ok(Outcome::Ordered { first_number })) => {
-            Ok(Reply::PlacedOrder(order, first_number))
-        }
-        (_, Ok(Outcome::Payment(payment))) => Ok(Reply::Payment(payment)),
-        (_, Ok(Outcome::Released)) => Ok(Reply::Released),
-        (_, Err(refused)) => Err(SaleError::Refused(refused)),
-        (record, Ok(accepted)) => panic!("{accepted:?} is no answer to {record:?}"),
-    };
-    Some(Effect::Answer(waiting, Box::new(reply)))
+/// Whether the list is sealed, or the draw cancelled.
+fn ends_sale(action: &DrawAction<Waiter>) -> bool {
+    matches!(action, DrawAction::Write(step) if matches!(step.kind, StepKind::Seal | StepKind::BeginCancel { .. }))
 }

@@ -42,6 +42,18 @@ pub enum OfStep {
     },
 }
 
+/// What happens to new pool tickets, which are written beside the sale.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfPool {
+    Nothing,
+    /// The connection dies before COMMIT: nothing is written.
+    Lost,
+    /// The connection dies at COMMIT, and nobody asks whether it was committed.
+    Unknown {
+        committed: bool,
+    },
+}
+
 /// How often things go wrong, in a thousand.
 #[derive(Clone, Copy, Debug)]
 pub struct Temper {
@@ -69,6 +81,16 @@ impl Temper {
             1 => OfBatch::Unknown(fate),
             2 => OfBatch::Refusal,
             _ => OfBatch::Crash(fate),
+        }
+    }
+
+    pub fn of_pool(self, dice: &mut Dice) -> OfPool {
+        if !dice.chance(self.transaction) {
+            return OfPool::Nothing;
+        }
+        match dice.below(3) {
+            0 => OfPool::Lost,
+            _ => OfPool::Unknown { committed: dice.chance(500) },
         }
     }
 

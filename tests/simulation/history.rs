@@ -2,14 +2,14 @@
 //! rest, with faults still at first, and everything that was asked is asked once more.
 
 use jiff::SignedDuration;
-use lottery::domain::draw::{Step as Move, Times};
-use lottery::domain::id::DrawId;
+use lottery::domain::draw::{DrawRequest, Step, Times};
+use lottery::domain::id::{DrawId, UserId};
 use lottery::domain::lottery::DrawStatus;
 
 use crate::coverage::{Coverage, Seen};
 use crate::facts::{Line, OrderRequest, What};
 use crate::faults::Temper;
-use crate::process::Message;
+use crate::process::{Message, Waiter, Waiting};
 use crate::store::{self, id, mask};
 use crate::world::{PLAYERS, Stage, World};
 
@@ -82,6 +82,14 @@ enum Act {
     Process,
 }
 
+/// The admin of all steps.
+const ADMIN: UserId = UserId(0);
+
+/// One who waits for as long as it takes.
+fn waits(who: Waiting) -> Waiter {
+    Waiter { who, deadline: None }
+}
+
 /// Plays the history of this seed to its end; panics where an invariant does not hold.
 pub fn play(seed: u64, log: &mut Option<Vec<String>>) -> Coverage {
     let mut history = History::new(seed, log.is_some());
@@ -147,7 +155,7 @@ impl History {
         while self.something_to_do() {}
         for draw in self.world.processes[0].live() {
             if self.world.dice.chance(850) {
-                self.ask_for(0, draw, Move::Open, DrawStatus::Open);
+                self.ask_for(0, draw, Step::Open, DrawStatus::Open);
             }
         }
         while self.something_to_do() {}
@@ -382,23 +390,24 @@ impl History {
         let draws = self.draws();
         let draw = self.world.dice.one_of(&draws).unwrap();
         let (step, least) = match self.world.dice.weighted(&[4, 2, 3, 2, 3]) {
-            0 => (Move::Open, DrawStatus::Open),
-            1 => (Move::Close, DrawStatus::Closed),
-            2 => (Move::Conduct, DrawStatus::Completed),
-            3 => (Move::Cancel, DrawStatus::Cancelled),
+            0 => (Step::Open, DrawStatus::Open),
+            1 => (Step::Close, DrawStatus::Closed),
+            2 => (Step::Conduct, DrawStatus::Completed),
+            3 => (Step::Cancel, DrawStatus::Cancelled),
             _ => return self.reschedule(p, draw),
         };
         self.ask_for(p, draw, step, least);
     }
 
-    fn ask_for(&mut self, p: usize, draw: DrawId, step: Move, least: DrawStatus) {
-        if matches!(step, Move::Close | Move::Cancel) {
+    fn ask_for(&mut self, p: usize, draw: DrawId, step: Step, least: DrawStatus) {
+        if matches!(step, Step::Close | Step::Cancel) {
             self.world.model.end_asked(draw.0);
         }
         self.world.admins.push((draw, least));
         let admin = self.world.admins.len() - 1;
         self.world.say(|| format!("admin {admin} asks draw {draw} for {step:?}"));
-        self.world.route(p, draw, Message::Step { step, admin });
+        let request = DrawRequest::Step { step, reason: "asked for".to_owned(), by: ADMIN };
+        self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
     }
 
     fn reschedule(&mut self, p: usize, draw: DrawId) {
@@ -410,7 +419,8 @@ impl History {
             let admin = self.world.admins.len() - 1;
             let times = Times { sales_open_at: opens, sales_close_at, draw_at };
             self.world.say(|| format!("admin {admin} asks draw {draw} for other times"));
-            self.world.route(p, draw, Message::Reschedule { times, admin });
+            let request = DrawRequest::Reschedule { times, by: ADMIN };
+            self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
         }
     }
 
@@ -421,7 +431,8 @@ impl History {
         let draws = self.draws();
         let draw = self.world.dice.one_of(&draws).unwrap();
         let count = self.world.dice.below(4);
-        self.world.route(p, draw, Message::AddToPool { count });
+        let request = DrawRequest::AddToPool { count, key: None, by: None };
+        self.world.route(p, draw, Message { request, waiter: waits(Waiting::Nobody) });
     }
 
     /// Until nothing is left to do and every draw is over. Faults go on for a while.

@@ -100,6 +100,9 @@ pub struct Model {
     given_back: HashSet<Id>,
 }
 
+/// Orders of one draw that may be on their way to the database at a time.
+pub const ORDERS_IN_FLIGHT: usize = 6;
+
 const CLEARING: i64 = 0;
 const RESERVE: i64 = 8;
 const REVENUE: i64 = 16;
@@ -151,6 +154,11 @@ impl Model {
     /// An admin asked to close or cancel: reservations may end before their time.
     pub fn end_asked(&mut self, draw: i64) {
         self.draw_mut(draw).end_asked = true;
+    }
+
+    /// So many orders of this draw are on their way from one actor.
+    pub fn in_flight(&self, draw: i64, orders: usize) {
+        assert!(orders <= ORDERS_IN_FLIGHT, "{orders} orders of draw {draw} are on their way");
     }
 
     /// The provider took this much from a card.

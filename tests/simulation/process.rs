@@ -4,11 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use lottery::domain::draw::{OrderRefusal, OrderRequest, Step as Move, Times};
-use lottery::domain::game::Pick;
-use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
-use lottery::domain::payment::Payment;
-use lottery::domain::record::{EndCharge, Fence, Key, KeyId, Order, Outcome, Record, Refusal};
+use lottery::domain::draw::{DrawAnswer, DrawRequest, NewPool, PoolError, PoolOrder, StepError, WriteResult};
+use lottery::domain::id::DrawId;
+use lottery::domain::record::{Fence, KeyId, Outcome, Record, Refusal};
 use lottery::domain::writer_cache::WriterCache;
 
 use crate::actor::Actor;
@@ -19,32 +17,30 @@ use crate::store::{Mark, Output, Step, Store, Write};
 /// Records that may wait for the writer.
 pub const QUEUE: usize = 12;
 
-/// Who waits for what becomes of a record.
+/// Who waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
     /// A client's request, by its place in the world's list.
     Request(usize),
     /// One who charges a card, likewise.
     Charge(usize),
+    /// An admin who asked for a step, likewise.
+    Admin(usize),
     Nobody,
 }
 
-/// What the one who waits is told.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    PlacedOrder(Order, Option<i64>),
-    Payment(Payment),
-    Released,
+/// Who waits for the answer to a request of a draw.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Waiter {
+    pub who: Waiting,
+    /// The step of the history at which it is too late to take the record up.
+    pub deadline: Option<u64>,
 }
 
-/// As `actors::draws::SaleError`.
-#[derive(Clone, Debug)]
-pub enum SaleError {
-    Order(OrderRefusal),
-    NotPayable,
-    NotReserved,
-    Refused(Refusal),
-    Unknown,
+/// A request on its way to a draw.
+pub struct Message {
+    pub request: DrawRequest,
+    pub waiter: Waiter,
 }
 
 pub struct WriteRequest {
@@ -100,12 +96,6 @@ pub struct Batch {
     pub check_keys: bool,
 }
 
-pub struct Answer {
-    pub record: Record,
-    pub result: Result<Outcome, Refusal>,
-    pub waiting: Waiting,
-}
-
 /// What lies in an actor's mailbox.
 pub struct Mail {
     pub to: (DrawId, u64),
@@ -113,42 +103,22 @@ pub struct Mail {
 }
 
 pub enum Word {
-    Answers(Vec<Answer>),
+    Results(Vec<WriteResult<Waiter>>),
     Step(Result<Output, StepError>),
-    Pool(Option<Vec<(PoolTicketId, Pick)>>),
-}
-
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum StepError {
-    StaleEpoch,
-    Unavailable,
-}
-
-/// What a draw is asked.
-pub enum Message {
-    Order { ask: OrderRequest, deadline: u64, waiting: Waiting },
-    Pay { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
-    BeginCharge { user: UserId, payment: PaymentId, key: Option<Key>, deadline: u64, waiting: Waiting },
-    EndCharge { end: EndCharge, waiting: Waiting },
-    GiveBack { user: UserId, payment: PaymentId, ticket: TicketId, deadline: u64, waiting: Waiting },
-    Step { step: Move, admin: usize },
-    Reschedule { times: Times, admin: usize },
-    AddToPool { count: usize },
+    Pool(Result<NewPool, PoolError>, Waiter),
 }
 
 /// What an actor does to the world outside its process.
 pub enum Effect {
-    Answer(Waiting, Box<Result<Reply, SaleError>>),
-    /// An admin's step, and whether it was taken.
-    Admin(usize, bool),
-    ExpectedState(DrawId),
+    Answer(Waiting, Box<DrawAnswer>),
+    Over(DrawId),
 }
 
 /// Pool tickets being made beside the sale.
 pub struct PoolJob {
     pub actor: (DrawId, u64),
-    pub fence: Fence,
-    pub count: usize,
+    pub order: PoolOrder,
+    pub waiter: Waiter,
 }
 
 pub enum Entry {

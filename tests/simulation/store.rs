@@ -19,7 +19,7 @@ use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
-use lottery::domain::record::{Fence, KeyId, StoredAnswer};
+use lottery::domain::record::{AnswerKind, Fence, KeyId, StoredAnswer};
 use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
 use uuid::Uuid;
 
@@ -69,14 +69,14 @@ pub struct KeyRow {
     pub request: Uuid,
     pub payment: PaymentId,
     pub answer: Option<String>,
-    pub status: i16,
+    pub kind: AnswerKind,
 }
 
 impl KeyRow {
     pub fn kept(&self) -> StoredAnswer {
         StoredAnswer {
             request: self.request,
-            status: self.status,
+            kind: self.kind,
             payment: Some(self.payment),
             answer: self.answer.clone(),
         }
@@ -217,7 +217,7 @@ impl Store {
         self.write_ledger(ledger);
         for new in firsts.into_iter().chain(ends) {
             let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
-            let row = KeyRow { request: new.key.request, payment: new.payment, answer, status: new.status };
+            let row = KeyRow { request: new.key.request, payment: new.payment, answer, kind: new.kind };
             match self.keys.get_mut(&new.key.id) {
                 Some(old) if old.request == row.request => old.answer = row.answer,
                 Some(_) => {}

@@ -269,6 +269,7 @@ impl World {
         };
         act(actor, &mut around);
         let lost = actor.lost;
+        self.model.in_flight(draw.0, actor.orders_in_flight);
         if lost {
             self.coverage.saw(Seen::Contradiction);
             self.lose_actor(p, draw);
@@ -279,9 +280,8 @@ impl World {
     fn take_effect(&mut self, p: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Answer(waiting, result) => self.answer(p, waiting, *result),
-                Effect::Admin(admin, taken) => self.admin_hears(admin, taken),
-                Effect::ExpectedState(draw) => drop(self.processes[p].draws.remove(&draw)),
+                Effect::Answer(waiting, answer) => self.answer(p, waiting, *answer),
+                Effect::Over(draw) => drop(self.processes[p].draws.remove(&draw)),
             }
         }
     }
@@ -304,13 +304,15 @@ impl World {
     pub fn compare_with_reload(&mut self, p: usize, draw: DrawId) {
         let process = &self.processes[p];
         let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
-        let owns = actor.draw.fence().epoch == self.store.draws[&draw].epoch;
+        let owns = actor.draw().fence().epoch == self.store.draws[&draw].epoch;
         if !owns || !actor.is_idle() || !process.at_rest((draw, actor.generation)) {
             return;
         }
-        let (memory, loaded) = (actor.draw.parts(), self.store.load(draw));
+        let (memory, loaded) = (actor.draw().parts(), self.store.load(draw));
         let mut memory = memory.clone();
-        let next = (actor.draw.next_due(), Draw::new(loaded.clone()).next_due());
+        let reloaded = Draw::new(loaded.clone());
+        assert_eq!(actor.published, Some(reloaded.view()), "what is published of draw {draw} is what is stored");
+        let next = (actor.draw().next_due(), reloaded.next_due());
         let plain = self.even_out(&mut memory, &loaded);
         assert_eq!(memory, loaded, "a reload rebuilds the memory of draw {draw}");
         assert!(!plain || next.0 == next.1, "a reload looks at the clock at another time: {next:?}");

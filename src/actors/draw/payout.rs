@@ -11,10 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::Deps;
-use crate::actors::persistence::{FixPrizes, StepError};
+use crate::actors::persistence::FixPrizes;
 use crate::db::read::payout::{self, TicketRange};
 use crate::db::{DbError, describe};
-use crate::domain::draw::WinningPick;
+use crate::domain::draw::{StepError, WinningPick};
 use crate::domain::game::Pick;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;

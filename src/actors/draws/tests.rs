@@ -6,16 +6,18 @@ use jiff::Timestamp;
 use private_postgres::PostgresServer;
 
 use super::*;
+use crate::actors::messages::PanicActor;
 use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user};
 use crate::clock::Ids;
 use crate::db::{migrate, private_server_options};
-use crate::domain::draw::LineRequest;
+use crate::domain::draw::OrderRefusal;
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
+use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::record::{BeginDeposit, EndDeposit};
+use crate::domain::record::{BeginDeposit, Charge, EndDeposit};
 use crate::domain::user::{Email, Role, Username};
 
 fn rules() -> Rules {
@@ -91,7 +93,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     // One order is on its way when it happens: it comes true, and its buyer hears so.
     let under_way = draws.order(lost, ann, any(), true, None, None);
     let panic = async {
-        draws.registry.do_send(DrawMessage { draw: lost, message: DrawRequest::Panic });
+        draws.registry.do_send(PanicActor(lost));
     };
     let (under_way, ()) = tokio::join!(biased; under_way, panic);
     assert_eq!(under_way.unwrap().first_number, Some(1));

@@ -10,48 +10,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::transaction::{StepError, StepTransaction, Writer};
+use super::transaction::{StepTransaction, Writer};
 use super::{WriteLimits, WriterMetrics};
-use crate::actors::draws::Waiting;
-use crate::domain::record::{Outcome, Record, Refusal};
+use crate::actors::messages::{DrawAnswer, ReplyTo, WriteRequest, WriteResults};
+use crate::domain::draw::{StepError, WriteResult};
+use crate::domain::record::{Outcome, Refusal};
 
 /// How often the queue is searched for records whose deadline has passed while a transaction hangs.
 const SWEEP: Duration = Duration::from_millis(100);
-
-/// What became of a record.
-#[derive(Debug)]
-pub struct Answer {
-    pub record: Record,
-    pub result: Result<Outcome, Refusal>,
-    pub waiting: Waiting,
-}
-
-/// What became of a draw's records, in the order they were handed on.
-#[derive(Message, Debug)]
-#[rtype(result = "()")]
-pub struct WriteResults(pub Vec<Answer>);
-
-/// Who is to be told. The draw hears it first, and then tells the one who waits.
-pub enum ReplyTo {
-    Draw(Recipient<WriteResults>, Waiting),
-    One(oneshot::Sender<Result<Outcome, Refusal>>),
-}
-
-/// A record to write.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct WriteRequest {
-    pub record: Record,
-    pub deadline: Option<Instant>,
-    pub reply: ReplyTo,
-}
-
-impl WriteRequest {
-    /// Whether it is too late to take it up.
-    pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
 
 /// Records, and what became of each.
 pub type BatchResults = Vec<(WriteRequest, Result<Outcome, Refusal>)>;
@@ -197,29 +163,31 @@ impl WriterMetrics {
     }
 }
 
-/// Tells everybody, draw by draw in one message each.
+/// Sends each result to its receiver: to each draw's actor one message with all of its results.
 fn deliver(answers: BatchResults) {
-    let mut by_draw: Vec<(Recipient<WriteResults>, Vec<Answer>)> = Vec::new();
+    let mut by_draw: Vec<(Recipient<WriteResults>, WriteResults)> = Vec::new();
     for (request, result) in answers {
-        match request.reply {
+        match request.reply_to {
             ReplyTo::One(reply) => drop(reply.send(result)),
-            ReplyTo::Draw(draw, waiting) => {
-                let answer = Answer { record: request.record, result, waiting };
-                match by_draw.iter_mut().find(|(cache, _)| *cache == draw) {
-                    Some((_, answers)) => answers.push(answer),
-                    None => by_draw.push((draw, vec![answer])),
+            ReplyTo::Draw(draw, waiter) => {
+                let result = WriteResult { record: request.record, result, waiter };
+                match by_draw.iter_mut().find(|(actor, _)| *actor == draw) {
+                    Some((_, results)) => results.0.push(result),
+                    None => by_draw.push((draw, WriteResults(vec![result]))),
                 }
             }
         }
     }
-    for (draw, answers) in by_draw {
+    for (draw, results) in by_draw {
         if draw.connected() {
-            draw.do_send(WriteResults(answers));
-        } else {
-            // The draw's actor is gone and its successor reads the truth from the database; those who
-            // wait are told it from here.
-            for Answer { record, result, waiting } in answers {
-                waiting.answer(record, result);
+            draw.do_send(results);
+            continue;
+        }
+        // The draw's actor is gone, and its successor reads the truth from the database: the clients are
+        // answered from here.
+        for WriteResult { record, result, waiter } in results.0 {
+            if let Some(reply) = waiter {
+                reply.send(DrawAnswer::of_record(record, result));
             }
         }
     }

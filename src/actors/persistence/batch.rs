@@ -6,9 +6,10 @@ use std::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use super::actor::{BatchResults, WriteRequest};
+use super::actor::BatchResults;
 use super::transaction::{Mark, TransactionFailure, Writer};
 use super::write::sales;
+use crate::actors::messages::WriteRequest;
 use crate::db;
 use crate::domain::record::{Outcome, Refusal};
 use crate::domain::writer_cache::PrefetchResult;

@@ -1,5 +1,7 @@
-//! Writes that stand apart from the sale: people, sessions, new draws and pools. Each is a transaction of
-//! its own on a connection of the pool, beside the batches and not between them.
+//! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
+//! sessions and passwords, new draws and their pools, audit entries of admins that change nothing else, and
+//! housekeeping. Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or
+//! a payment, so none has to be in the order of the batches.
 
 use std::time::Duration;
 
@@ -21,54 +23,54 @@ use crate::domain::lottery::Rules;
 use crate::domain::record::{Fence, Key};
 use crate::domain::user::{Email, Name, Role, UserStatus, Username};
 
-/// Which of the two names somebody else bears already.
+/// The name that another user has already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DuplicateName {
     Username,
     Email,
 }
 
-/// What became of a refresh token that was shown.
+/// The result of a refresh.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenRotation {
-    /// It is spent, and the new one is good.
+    /// The old token is used up, and the new one is valid.
     New(UserId, SessionId),
-    /// It had been spent before: somebody else has it too, and its whole family has ended (RFC 9700,
-    /// section 4.14.2).
+    /// The token was used before, so somebody else may have it too. Its session has ended, with all its tokens
+    /// (RFC 9700, section 4.14.2).
     Reused(SessionId),
-    /// Unknown, expired, or of a session that has ended.
+    /// The token is unknown or expired, or its session has ended.
     Invalid,
 }
 
-/// What became of new pool tickets.
+/// The result of adding pool tickets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolWrite {
-    /// They are for sale; with a key, so many were when they were written.
+    /// The tickets are for sale. With an idempotency key: how many were for sale when they were written.
     Written { available: Option<i64> },
-    /// The epoch has passed.
+    /// The draw has a newer epoch.
     StaleEpoch,
     /// An earlier call was answered under this key.
     KeyTaken,
 }
 
-/// Why a person has no other standing.
+/// Why a user was not changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserChangeRefusal {
     NoSuchUser,
-    /// Nobody would be left to make another one.
+    /// Without this admin, nobody could make another user an admin.
     LastAdmin,
 }
 
-/// How long one of these transactions may take before its caller is told that its outcome is not cache.
-/// Pools are large and have a longer wait of their own.
+/// The time limit for one of these transactions; after it the outcome is unknown. Adding pool tickets has a longer
+/// limit of its own (`POOL_WAIT`).
 const DIRECT_WAIT: Duration = Duration::from_secs(10);
 
-/// Commits, and tells apart what was refused from what nobody knows.
+/// Commits. An error says whether the transaction was refused or its outcome is unknown.
 async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
     tx.commit().await.map_err(|error| if is_transient(&error) { DbError::Unknown(error) } else { error.into() })
 }
 
-/// A transaction of its own, within its time.
+/// Runs a transaction within the time limit.
 async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, DbError>) -> Result<T, DbError> {
     let all = async {
         let mut client = db.client().await?;
@@ -80,7 +82,7 @@ async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, Db
     tokio::time::timeout(DIRECT_WAIT, all).await.unwrap_or(Err(DbError::WriteTimeout(DIRECT_WAIT)))
 }
 
-/// Writes a person with a wallet, in a transaction of its own.
+/// Writes a user with a wallet.
 pub async fn insert_user(
     db: &Db,
     (username, email, name): (&Username, &Email, Option<&Name>),
@@ -93,7 +95,7 @@ pub async fn insert_user(
         Some(row) => {
             let made = user(&row)?;
             if role == Role::Admin {
-                // Only the command line makes them.
+                // Only the command line creates admins, so the entry has no actor.
                 let (subject, detail) = (Subject::User(made.id), json!({"username": username.as_str()}));
                 let audit = AuditEntry { actor: None, action: Action::CreateAdmin, subject, detail, at };
                 audit::record(db, Some(&audit)).await?;
@@ -107,7 +109,7 @@ pub async fn insert_user(
 }
 
 impl Persistence {
-    /// Writes a player; an admin is made from the command line alone.
+    /// Writes a player. Admins are created only by the command line.
     pub async fn register(
         &self,
         names: (&Username, &Email, Option<&Name>),
@@ -117,19 +119,19 @@ impl Persistence {
         insert_user(&self.db, names, password_hash, Role::Player, at).await
     }
 
-    /// Drops up to `most` idempotency keys from before that time; returns how many there were.
+    /// Deletes up to `most` idempotency keys from before that time. Returns how many.
     pub async fn drop_keys(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
         transaction(&self.db, async |db| Ok(keys::drop_older(db, before, most).await?)).await
     }
 
-    /// Drops up to `most` refresh tokens that expired before that time, and the sessions that have none left;
-    /// returns how many tokens there were.
+    /// Deletes up to `most` refresh tokens that expired before that time, and the sessions without tokens. Returns
+    /// how many tokens.
     pub async fn drop_expired(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
         transaction(&self.db, async |db| Ok(users::drop_expired(db, before, most).await?)).await
     }
 
-    /// Begins a session with its first refresh token, given by its hash; false if the password, given by the
-    /// hash that it was compared with, has been changed since.
+    /// Begins a session with its first refresh token, given by its hash. False if the user's password hash is not
+    /// `password_hash` any more: the password was changed after it was checked.
     pub async fn begin_session(
         &self,
         session: SessionId,
@@ -143,7 +145,7 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(begin(db).await?)).await
     }
 
-    /// Spends a refresh token for a new one. A spent one ends its session.
+    /// Exchanges a refresh token for a new one. A token that was used before ends its session.
     pub async fn rotate(
         &self,
         old: &[u8; 32],
@@ -167,8 +169,8 @@ impl Persistence {
         .await
     }
 
-    /// Gives a user another password, both by their hashes; every session but this one ends. Says which did;
-    /// none at all if the old password was changed meanwhile.
+    /// Changes a password, given by the old and the new hash. All other sessions end; returns them. `None` if the
+    /// old password was changed meanwhile.
     pub async fn change_password(
         &self,
         user: UserId,
@@ -185,7 +187,7 @@ impl Persistence {
         .await
     }
 
-    /// Gives a person another status or role.
+    /// Changes the status or the role of a user.
     pub async fn change_user(
         &self,
         id: UserId,
@@ -196,7 +198,7 @@ impl Persistence {
     ) -> Result<Result<User, UserChangeRefusal>, DbError> {
         transaction(&self.db, async |db| {
             let weakens = status == Some(UserStatus::Blocked) || role == Some(Role::Player);
-            // Always before the person, so that no two wait for each other.
+            // Locked always before the user, so that there is no deadlock.
             let admins = if weakens { users::lock_active_admins(db).await? } else { Vec::new() };
             let Some(row) = users::lock(db, id).await? else { return Ok(Err(UserChangeRefusal::NoSuchUser)) };
             let before = user(&row)?;
@@ -219,8 +221,7 @@ impl Persistence {
         .await
     }
 
-    /// Lets whoever has this token, given by its hash, set a person's password; false if there is no such
-    /// person.
+    /// Stores a token for a password reset, given by its hash. False if the user does not exist.
     pub async fn allow_reset(
         &self,
         id: UserId,
@@ -241,8 +242,8 @@ impl Persistence {
         .await
     }
 
-    /// Spends such a token for another password, by its hash; every session of its owner ends. Who that
-    /// is, and which these were, if the token was good.
+    /// Sets a new password, by its hash, with a reset token. All sessions of the user end. Returns the user and
+    /// the sessions, if the token was valid.
     pub async fn reset_password(
         &self,
         token: &[u8; 32],
@@ -257,7 +258,7 @@ impl Persistence {
         .await
     }
 
-    /// Ends the session of a refresh token, if there is one; says which.
+    /// Ends the session of a refresh token, if there is one. Returns it.
     pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<Option<SessionId>, DbError> {
         transaction(&self.db, async |db| match users::lock_token(db, token).await? {
             Some(found) => {
@@ -269,7 +270,7 @@ impl Persistence {
         .await
     }
 
-    /// Makes sure that the configured lotteries are cache.
+    /// Makes sure that the configured lotteries have their rows.
     pub async fn ensure_lotteries(&self, lotteries: impl Iterator<Item = &LotteryId>) -> Result<(), DbError> {
         transaction(&self.db, async |db| {
             for lottery in lotteries {
@@ -280,7 +281,7 @@ impl Persistence {
         .await
     }
 
-    /// Makes a draw, scheduled.
+    /// Creates a draw. Its status is scheduled.
     pub async fn create_draw(
         &self,
         rules: &Rules,
@@ -299,12 +300,12 @@ impl Persistence {
         .await
     }
 
-    /// Writes down what an admin did that changes nothing else here.
+    /// Writes an audit entry for an action that changes nothing in the database, such as an export.
     pub async fn record(&self, audit: &AuditEntry) -> Result<(), DbError> {
         transaction(&self.db, async |db| Ok(audit::record(db, Some(audit)).await?)).await
     }
 
-    /// Makes a draw that a schedule wants, unless it was made before.
+    /// Creates a draw that a schedule plans, unless it was created before.
     pub async fn create_planned_draw(
         &self,
         rules: &Rules,
@@ -324,13 +325,13 @@ impl Persistence {
         .await
     }
 
-    /// Takes a draw over for a newly loaded actor; returns the new epoch. Committed before the draw is
-    /// read: a transaction of the lost actor either ended before, or is refused.
+    /// Takes a draw over for a newly loaded actor. Returns the new epoch. It is committed before the draw is read:
+    /// a transaction of the lost actor was committed before that, or is refused.
     pub async fn take_over(&self, draw: DrawId) -> Result<Option<i64>, DbError> {
         transaction(&self.db, async |db| Ok(draws::take_over(db, draw).await?)).await
     }
 
-    /// Writes new pool tickets of a draw, all or none; with a key, the answer with them.
+    /// Writes new pool tickets of a draw, all or none. With a key, stores the answer in the same transaction.
     pub async fn add_to_pool(
         &self,
         fence: Fence,
@@ -350,7 +351,7 @@ impl Persistence {
         let mut available = None;
         if let Some(key) = key {
             let tickets_available = draws::count_for_sale(tx.client(), fence.draw).await?;
-            // Two numbers always have a JSON text.
+            // This cannot fail: it is two numbers.
             let answer = serde_json::json!({"created": tickets.len(), "tickets_available": tickets_available});
             if !draws::keep_answer(tx.client(), key, &answer.to_string(), at).await? {
                 return Ok(PoolWrite::KeyTaken);

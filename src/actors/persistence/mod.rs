@@ -1,8 +1,10 @@
 //! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
 //! order they came, and tells what became of each. It decides nothing; `domain::state` judges.
 //!
-//! Whatever has queued while the last transaction ran is the next batch: there is no delay timer, so a
-//! lone buyer waits for nobody, and a rush makes the batches large by itself.
+//! The records that queue while a transaction runs are the next batch. There is no delay timer: a single buyer
+//! does not wait, and under load the batches become large.
+//!
+//! All changes of balances, tickets and payments go through the actor. `direct.rs` has the other writes.
 
 mod actor;
 mod batch;
@@ -16,17 +18,18 @@ use actix::{Actor, Addr, Recipient};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
+use crate::actors::messages::{ReplyTo, WriteRequest};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{Db, Target};
+use crate::domain::draw::StepError;
 use crate::domain::money::Currency;
 use crate::domain::record::{Outcome, Record, Refusal};
 
 use actor::{PersistenceActor, StepJob};
 use transaction::Writer;
 
-pub use actor::{Answer, ReplyTo, WriteRequest, WriteResults};
 pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user};
-pub use transaction::{StepError, StepTransaction};
+pub use transaction::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::settle::{Conduct, FixPrizes};
 
@@ -55,14 +58,14 @@ pub struct WriterMetrics {
 }
 
 impl WriterMetrics {
-    /// For whoever does not look.
+    /// Metrics that are not recorded.
     pub fn none() -> WriterMetrics {
         let (batch, commit) = (Histogram::noop(), Histogram::noop());
         WriterMetrics { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
     }
 }
 
-/// The way to the persistence actor.
+/// The handle to the persistence actor.
 #[derive(Clone)]
 pub struct Persistence {
     actor: Addr<PersistenceActor>,
@@ -102,8 +105,8 @@ impl Persistence {
 
     /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
     /// (what must become true whenever the database can) waits for as long as it takes.
-    pub fn submit(&self, record: Record, deadline: Option<Instant>, reply: ReplyTo) {
-        self.records.do_send(WriteRequest { record, deadline, reply });
+    pub fn submit(&self, record: Record, deadline: Option<Instant>, reply_to: ReplyTo) {
+        self.records.do_send(WriteRequest { record, deadline, reply_to });
     }
 
     /// Hands a record on and waits for what became of it.

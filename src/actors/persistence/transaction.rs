@@ -15,6 +15,7 @@ use super::write::payout;
 use super::write::sales::{self, BatchStatements};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{self, Target};
+use crate::domain::draw::StepError;
 use crate::domain::money::Currency;
 use crate::domain::writer_cache::{Invalidation, WriterCache};
 
@@ -24,19 +25,6 @@ const RETRY: Duration = Duration::from_millis(100);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long a step is tried again while the database is connect_error.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Why a step was not taken. It had no effect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StepError {
-    #[error("the draw has been taken over by a newer epoch")]
-    StaleEpoch,
-    /// It was connect_error for longer than a step waits for it.
-    #[error("the database is connect_error")]
-    Unavailable,
-    /// Logged where it happened.
-    #[error("the database did not take the step")]
-    Failed,
-}
 
 /// Why a step's statements ended early.
 #[derive(Debug, thiserror::Error)]

@@ -4,26 +4,20 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Row;
-use utoipa::ToSchema;
 
 use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::UserId;
 
 /// One admin action, with the fields that the API returns.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-#[schema(as = AuditEntry, example = json!({
-    "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
-}))]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AuditRow {
     pub id: i64,
     pub at: Timestamp,
     /// `None`: the action came from the command line.
-    #[schema(required)]
     pub actor_id: Option<UserId>,
     pub action: String,
     pub subject: String,
-    #[schema(value_type = Object)]
     pub detail: Value,
 }
 

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, RowStream};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::db::DbError;
@@ -20,8 +19,7 @@ use crate::domain::money::Currency;
 const ROW_WAIT: Duration = Duration::from_secs(600);
 
 /// The exports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExportTable {
     Draws,
     Tickets,

@@ -4,7 +4,19 @@ use tokio_postgres::Row;
 
 use crate::db::{Db, DbError};
 use crate::domain::id::PaymentId;
-use crate::domain::record::{KeyId, StoredAnswer};
+use crate::domain::record::{AnswerKind, KeyId, StoredAnswer};
+
+/// How `idempotency_keys.status` stores the kind of an answer: as the HTTP status that it is sent with.
+const CREATED: i16 = 201;
+const CHANGED: i16 = 200;
+
+/// The stored form of a kind.
+pub fn kind_code(kind: AnswerKind) -> i16 {
+    match kind {
+        AnswerKind::Created => CREATED,
+        AnswerKind::Changed => CHANGED,
+    }
+}
 
 /// The answer stored under this key.
 pub async fn one(db: &Db, key: KeyId) -> Result<Option<StoredAnswer>, DbError> {
@@ -17,7 +29,7 @@ pub async fn one(db: &Db, key: KeyId) -> Result<Option<StoredAnswer>, DbError> {
 pub fn kept(row: &Row) -> StoredAnswer {
     StoredAnswer {
         request: row.get("request"),
-        status: row.get("status"),
+        kind: if row.get::<_, i16>("status") == CREATED { AnswerKind::Created } else { AnswerKind::Changed },
         payment: row.get::<_, Option<_>>("payment_id").map(PaymentId),
         answer: row.get("answer"),
     }

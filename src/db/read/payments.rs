@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, PageRows};
@@ -74,7 +73,7 @@ pub async fn list(
 }
 
 /// A payment with its payer's id.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct OwnedPayment {
     #[serde(flatten)]
     pub payment: Payment,

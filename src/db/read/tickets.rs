@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use tokio_postgres::Row;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, PageRows};
@@ -50,7 +49,7 @@ pub async fn list(
 }
 
 /// A ticket with its owner's id.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct OwnedTicket {
     #[serde(flatten)]
     pub ticket: Ticket,

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
-use utoipa::ToSchema;
 
 use super::{Page, PageRows};
 use crate::db::{Db, DbError};
@@ -11,16 +10,11 @@ use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, UserStatus};
 
 /// A user, with the fields that the API returns.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-#[schema(example = json!({
-    "id": 42, "username": "ann", "email": "ann@example.com", "name": null, "role": "player", "status": "active",
-    "created_at": "2030-05-01T12:00:00Z"
-}))]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct User {
     pub id: UserId,
     pub username: String,
     pub email: String,
-    #[schema(required)]
     pub name: Option<String>,
     pub role: Role,
     pub status: UserStatus,

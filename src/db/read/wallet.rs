@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, PageRows};
@@ -20,18 +19,13 @@ pub async fn balance(db: &Db, user: UserId) -> Result<Money, DbError> {
 }
 
 /// A transfer as the wallet's owner sees it.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-#[schema(as = Transfer, example = json!({
-    "id": 1, "kind": "deposit", "amount": 100000, "balance_after": 100000,
-    "reference": "01980000-0000-7000-8000-000000000001", "created_at": "2030-05-01T12:00:00Z"
-}))]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct WalletTransfer {
     pub id: i64,
     pub kind: String,
     /// What the transfer added to the wallet; negative if it took money out.
     pub amount: Money,
     pub balance_after: Money,
-    #[schema(required)]
     pub reference: Option<Uuid>,
     pub created_at: Timestamp,
 }

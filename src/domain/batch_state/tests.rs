@@ -37,8 +37,12 @@ fn books() -> BatchState {
         (AccountId::wallet(BOB), Money::ZERO),
         (AccountId::escrow(DRAW), Money::ZERO),
     ];
-    let kept =
-        StoredAnswer { request: Uuid::from_u128(1), status: 201, payment: Some(PaymentId(id(99))), answer: None };
+    let kept = StoredAnswer {
+        request: Uuid::from_u128(1),
+        kind: AnswerKind::Created,
+        payment: Some(PaymentId(id(99))),
+        answer: None,
+    };
     BatchState {
         currency: "RUB".parse().unwrap(),
         ledger: Ledger::new(accounts),
@@ -202,7 +206,7 @@ fn a_key_used_twice_in_one_batch_has_one_effect() {
         Err(Refusal::Replay(kept)) => kept,
         other => panic!("{other:?}"),
     };
-    assert_eq!((kept.payment, kept.status), (Some(PaymentId(id(1_000))), 201));
+    assert_eq!((kept.payment, kept.kind), (Some(PaymentId(id(1_000))), AnswerKind::Created));
     assert_eq!(books.apply(&Record::Order(other)), Err(Refusal::KeyReused));
     assert_eq!(books.ledger.made().len(), 1);
 }

@@ -1,8 +1,13 @@
 //! One draw: its pool, its reservations and the steps of its life. Decides and remembers; it neither
-//! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it what became of
-//! that: until then whatever the record invalidates is held and can go to nobody else.
+//! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it the result:
+//! until then the tickets of the record are held, and nobody else can have them. [`DrawMachine`] adds the
+//! requests that wait for a draw, and the order of its steps.
 
+mod action;
+mod machine;
+mod request;
 mod sale;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +24,11 @@ use super::pool::Pool;
 use super::prize::fund;
 use super::record::{Expire, Fence, KeyId};
 
+pub use action::{DrawAction, DrawFault, GiveUpReason, NewPool, PoolOrder, StepKind, StepOutcome, StepWrite};
+pub use machine::DrawMachine;
+pub use request::{
+    DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
+};
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
 
 /// When a draw moves by itself. In order, and `draw_at` not before the sale's end.
@@ -200,6 +210,21 @@ impl Draw {
         self.out
     }
 
+    /// Paid tickets.
+    pub fn sold(&self) -> i64 {
+        self.it.sold
+    }
+
+    /// Pool tickets for sale.
+    pub fn available(&self) -> i64 {
+        if self.stopped { 0 } else { self.it.pool.len() as i64 }
+    }
+
+    /// The winning numbers, once they are drawn.
+    pub fn winning(&self) -> Option<WinningPick> {
+        self.it.winning
+    }
+
     /// As the outside sees it now.
     pub fn view(&self) -> DrawSnapshot {
         let it = &self.it;
@@ -212,7 +237,7 @@ impl Draw {
             fund_share: it.rules.fund_share,
             times: it.times,
             sold: it.sold,
-            available: if self.stopped { 0 } else { it.pool.len() as i64 },
+            available: self.available(),
             winning: it.winning,
             cancel_reason: it.cancel_reason.clone(),
         }

@@ -26,6 +26,19 @@ pub enum LineRequest {
     FromPool,
 }
 
+impl LineRequest {
+    fn origin(&self) -> Origin {
+        match self {
+            LineRequest::Numbers(_) => Origin::Chosen,
+            LineRequest::QuickPick => Origin::QuickPick,
+            LineRequest::PoolTicket(_) | LineRequest::FromPool => Origin::Pool,
+        }
+    }
+}
+
+/// The numbers of a line, and the pool ticket they come from.
+type LinePick = (Pick, Option<PoolTicketId>);
+
 /// What a player asks for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OrderRequest {
@@ -85,13 +98,11 @@ impl Draw {
         let mut picks = self.own_picks(&ask.lines, rng)?;
         self.take_from_pool(&ask.lines, &mut picks)?;
 
-        // Taken: from here on nothing may refuse it but the database.
+        // From here on nothing may refuse it but the database.
         let payment = PaymentId(id());
-        let lines = picks.into_iter().flatten().map(|taken| Line {
-            ticket: TicketId(id()),
-            pick: taken.pick,
-            origin: taken.origin,
-            pool_ticket: taken.pool_ticket,
+        let lines = ask.lines.iter().zip(picks).filter_map(|(asked, pick)| {
+            let (pick, pool_ticket) = pick?;
+            Some(Line { ticket: TicketId(id()), pick, origin: asked.origin(), pool_ticket })
         });
         let lines = lines.collect();
         let reserved_until = ask.reserve.map(|time| (now + time).min(self.it.times.sales_close_at));
@@ -101,16 +112,14 @@ impl Draw {
     }
 
     /// The lines that take nothing from the pool; the others stay open.
-    fn own_picks(&self, lines: &[LineRequest], rng: &mut impl Rng) -> Result<Vec<Option<Taken>>, OrderRefusal> {
+    fn own_picks(&self, lines: &[LineRequest], rng: &mut impl Rng) -> Result<Vec<Option<LinePick>>, OrderRefusal> {
         let game = self.it.rules.game;
         let own = |(line, ask): (usize, &LineRequest)| match ask {
             LineRequest::Numbers(numbers) => match game.pick(numbers) {
-                Ok(pick) => Ok(Some(Taken { pick, origin: Origin::Chosen, pool_ticket: None })),
+                Ok(pick) => Ok(Some((pick, None))),
                 Err(error) => Err(OrderRefusal::InvalidPick { line, error }),
             },
-            LineRequest::QuickPick => {
-                Ok(Some(Taken { pick: game.random_pick(rng), origin: Origin::QuickPick, pool_ticket: None }))
-            }
+            LineRequest::QuickPick => Ok(Some((game.random_pick(rng), None))),
             LineRequest::PoolTicket(_) | LineRequest::FromPool => Ok(None),
         };
         lines.iter().enumerate().map(own).collect()
@@ -118,12 +127,16 @@ impl Draw {
 
     /// The lines from the pool: those that name a ticket first, so that "any" never takes what another
     /// line names. What was taken goes back when one line cannot be served.
-    fn take_from_pool(&mut self, lines: &[LineRequest], taken: &mut [Option<Taken>]) -> Result<(), OrderRefusal> {
+    fn take_from_pool(
+        &mut self,
+        lines: &[LineRequest],
+        picks: &mut [Option<LinePick>],
+    ) -> Result<(), OrderRefusal> {
         let mut refusal = None;
         for (line, ask) in lines.iter().enumerate() {
             let LineRequest::PoolTicket(id) = ask else { continue };
             match self.it.pool.take(*id) {
-                Some(pick) => taken[line] = Some(Taken::from_pool(*id, pick)),
+                Some(pick) => picks[line] = Some((pick, Some(*id))),
                 None => refusal = refusal.or(Some(OrderRefusal::TicketUnavailable { line })),
             }
         }
@@ -132,12 +145,12 @@ impl Draw {
                 continue;
             }
             match self.it.pool.take_any() {
-                Some((id, pick)) => taken[line] = Some(Taken::from_pool(id, pick)),
+                Some((id, pick)) => picks[line] = Some((pick, Some(id))),
                 None => refusal = refusal.or(Some(OrderRefusal::PoolEmpty)),
             }
         }
         let Some(refusal) = refusal else { return Ok(()) };
-        for Taken { pick, pool_ticket, .. } in taken.iter().flatten() {
+        for (pick, pool_ticket) in picks.iter().flatten() {
             if let Some(id) = pool_ticket {
                 self.it.pool.put(*id, *pick);
             }
@@ -216,6 +229,32 @@ impl Draw {
         returning.returning = true;
         self.out += 1;
         Some(GiveBack { fence, user, payment, ticket, price, at: now })
+    }
+
+    /// Whether this record is on its way: it was decided here, and its result is not known yet.
+    pub fn awaits(&self, record: &Record) -> bool {
+        let is = |payment, state| self.it.reservations.get(payment).is_some_and(|held| held.state == state);
+        match record {
+            Record::Order(_) => self.out > 0,
+            Record::Pay(it) => is(&it.payment, ReservationState::Paying),
+            Record::BeginCharge(it) => is(&it.payment, ReservationState::Paying),
+            Record::EndCharge(it) => match (&it.held, &it.charge) {
+                // Not counted: it is written in any case, and changes nothing here.
+                (None, _) => true,
+                (Some(_), Charge::Processing) => self.out > 0,
+                (Some(_), Charge::Paid | Charge::Declined(_)) => is(&it.payment, ReservationState::Paying),
+            },
+            Record::GiveBack(it) => {
+                self.it.reservations.get(&it.payment).is_some_and(|held| {
+                    held.tickets.iter().any(|ticket| ticket.id == it.ticket && ticket.returning)
+                })
+            }
+            Record::Expire(it) => is(&it.payment, ReservationState::Expiring),
+            Record::BeginDeposit(_)
+            | Record::EndDeposit(_)
+            | Record::BeginWithdrawal(_)
+            | Record::EndWithdrawal(_) => false,
+        }
     }
 
     /// What became of a record: tickets are confirmed, let go, or put back.
@@ -335,18 +374,5 @@ impl Draw {
         let Some(held) = self.it.reservations.remove(&payment) else { return };
         self.due.remove(&(held.until, payment));
         self.add_to_pool(held.tickets.into_iter().filter_map(|ticket| ticket.pool));
-    }
-}
-
-/// What one line took.
-struct Taken {
-    pick: Pick,
-    origin: Origin,
-    pool_ticket: Option<PoolTicketId>,
-}
-
-impl Taken {
-    fn from_pool(id: PoolTicketId, pick: Pick) -> Taken {
-        Taken { pick, origin: Origin::Pool, pool_ticket: Some(id) }
     }
 }

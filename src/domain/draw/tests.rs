@@ -21,10 +21,10 @@ use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refu
 
 const PRICE: Money = Money::new(100);
 /// The sale ends so many seconds after the beginning.
-const CLOSE: i64 = 3_600;
+pub(super) const CLOSE: i64 = 3_600;
 const DRAW: DrawId = DrawId(7);
 
-fn second(at: i64) -> Timestamp {
+pub(super) fn second(at: i64) -> Timestamp {
     Timestamp::from_second(1_900_000_000 + at).unwrap()
 }
 
@@ -32,11 +32,11 @@ fn game() -> Game {
     Game::new(5, 36).unwrap()
 }
 
-fn pool_id(number: u8) -> PoolTicketId {
+pub(super) fn pool_id(number: u8) -> PoolTicketId {
     PoolTicketId(Uuid::from_u128(number.into()))
 }
 
-fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
+pub(super) fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
     let mut pool = Pool::default();
     for number in numbers {
         pool.put(pool_id(number), game().unrank(number.into()));
@@ -44,7 +44,7 @@ fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
     pool
 }
 
-fn parts(status: DrawStatus, pool: Pool) -> DrawState {
+pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
     let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
@@ -79,7 +79,7 @@ fn order(draw: &mut Draw, lines: Vec<LineRequest>, at: i64) -> Result<Order, Ord
     draw.order(ask, second(at), id, &mut StdRng::seed_from_u64(1))
 }
 
-fn good() -> LineRequest {
+pub(super) fn good() -> LineRequest {
     LineRequest::Numbers(vec![1, 7, 13, 22, 36])
 }
 
@@ -87,7 +87,7 @@ fn bad() -> LineRequest {
     LineRequest::Numbers(vec![1, 7, 13, 22, 37])
 }
 
-fn named(number: u8) -> LineRequest {
+pub(super) fn named(number: u8) -> LineRequest {
     LineRequest::PoolTicket(pool_id(number))
 }
 

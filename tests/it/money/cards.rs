@@ -1,6 +1,6 @@
 //! Cards: deposits and invoices, and what a provider says late.
 
-use lottery::actors::draws::SaleError;
+use lottery::actors::messages::SaleError;
 use lottery::domain::id::{DrawId, PaymentId};
 use lottery::domain::payment::Payment;
 use lottery::domain::record::Charge;
@@ -17,7 +17,7 @@ async fn provider_tells(
 ) -> Result<Payment, SaleError> {
     let begun = self::payment(who, payment).await["updated_at"].as_str().unwrap().parse().unwrap();
     let payment = PaymentId(payment.parse().unwrap());
-    world.app().state.draws.end_charge(DrawId(draw), who.id, payment, begun, charge, None).await
+    world.app().state.charges.end_charge(DrawId(draw), who.id, payment, begun, charge, None).await
 }
 
 #[actix_web::test]

@@ -2,13 +2,16 @@
 //! it takes. The provider may also answer later, again and again, to whichever process lives then.
 
 use jiff::Timestamp;
+use lottery::domain::draw::{DrawRequest, SaleError};
 use lottery::domain::id::{DrawId, PaymentId, UserId};
 use lottery::domain::money::Money;
-use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Record, Refusal};
+use lottery::domain::record::{
+    BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Outcome, Record, Refusal,
+};
 
 use super::World;
 use crate::coverage::Seen;
-use crate::process::{Message, Reply, SaleError, Waiting};
+use crate::process::{Message, Waiter, Waiting};
 use crate::store::id;
 
 /// How far a charge has come.
@@ -53,8 +56,8 @@ impl World {
         let row = &self.store.payments[&payment];
         let (user, draw) = (row.user, row.draw.unwrap());
         let charge = self.new_charge(p, Some(request), Some(draw), user, payment, key);
-        let waiting = Waiting::Charge(charge);
-        self.route(p, draw, Message::BeginCharge { user, payment, key, deadline, waiting });
+        let waiter = Waiter { who: Waiting::Charge(charge), deadline: Some(deadline) };
+        self.route(p, draw, Message { request: DrawRequest::BeginCharge { user, payment, key }, waiter });
     }
 
     pub(super) fn begin_deposit(
@@ -149,7 +152,8 @@ impl World {
         match it.draw {
             Some(draw) => {
                 let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
-                self.route(p, draw, Message::EndCharge { end, waiting });
+                let waiter = Waiter { who: waiting, deadline: None };
+                self.route(p, draw, Message { request: DrawRequest::EndCharge(end), waiter });
             }
             None => {
                 let end = EndDeposit { user, payment, charge: said, at, key };
@@ -158,18 +162,23 @@ impl World {
         }
     }
 
-    pub(super) fn charge_answered(&mut self, p: usize, charge: usize, result: Result<Reply, SaleError>) {
+    pub(super) fn charge_answered(
+        &mut self,
+        p: usize,
+        charge: usize,
+        result: Result<(Record, Outcome), SaleError>,
+    ) {
         let it = &mut self.charges[charge];
         let payment = id(it.payment.0);
         match (it.stage.clone(), result) {
-            (Stage::Beginning, Ok(Reply::Payment(payment))) => {
+            (Stage::Beginning, Ok((_, Outcome::Payment(payment)))) => {
                 it.begun = payment.updated_at;
                 it.stage = Stage::AtProvider;
             }
             (Stage::Beginning, Err(error)) => {
                 it.stage = Stage::Done;
                 let request = it.request;
-                if matches!(error, SaleError::Unknown) {
+                if matches!(error, SaleError::OutcomeUnknown) {
                     self.lose_charge(payment);
                 }
                 if let Some(request) = request {
@@ -178,9 +187,12 @@ impl World {
             }
             (
                 Stage::Told(said),
-                Err(error @ (SaleError::Unknown | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded))),
+                Err(
+                    error @ (SaleError::OutcomeUnknown
+                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
+                ),
             ) => {
-                it.unsure |= matches!(error, SaleError::Unknown);
+                it.unsure |= matches!(error, SaleError::OutcomeUnknown);
                 it.stage = Stage::Telling(said);
             }
             (Stage::Told(said), Err(SaleError::NotReserved)) => {
@@ -194,7 +206,7 @@ impl World {
                 // It may be an earlier try of this very charge that has ended it.
                 let refused = matches!(result, Err(SaleError::Refused(Refusal::NotPayable)));
                 if refused && it.unsure && it.key.is_none() {
-                    result = Err(SaleError::Unknown);
+                    result = Err(SaleError::OutcomeUnknown);
                 }
                 if let Some(request) = it.request {
                     self.answer_request(request, result);

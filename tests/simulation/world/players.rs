@@ -2,18 +2,18 @@
 //! found again for a key that was used before.
 
 use jiff::SignedDuration;
-use lottery::domain::draw::{LineRequest, OrderRefusal, OrderRequest};
+use lottery::domain::draw::{DrawAnswer, DrawRequest, LineRequest, OrderRefusal, OrderRequest, SaleError};
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::payment::{Method, Payment};
-use lottery::domain::record::{Key, KeyId, Order, Refusal, StoredAnswer};
+use lottery::domain::record::{Key, KeyId, Order, Outcome, Record, Refusal, StoredAnswer};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::World;
 use crate::coverage::Seen;
 use crate::facts::{Id, Line, No, OrderedTicket, Paid, PlacedOrder, Told, What};
-use crate::process::{Message, Reply, SaleError, Waiting};
+use crate::process::{Message, Waiter, Waiting};
 use crate::store::{id, mask, second};
 
 /// How long an unpaid ticket is held, in seconds.
@@ -69,18 +69,19 @@ impl World {
             }
             self.requests[request].working = Some(key.id);
         }
-        let (deadline, waiting) = (self.deadline(), Waiting::Request(request));
+        let deadline = self.deadline();
+        let waiter = Waiter { who: Waiting::Request(request), deadline: Some(deadline) };
         match it.what {
             What::Order { draw, lines, reserve } => {
                 let lines = lines.iter().map(ask_line).collect();
                 let reserve = reserve.then_some(SignedDuration::from_secs(RESERVATION));
-                let ask = OrderRequest { user, lines, reserve, key };
-                self.route(p, DrawId(draw), Message::Order { ask, deadline, waiting });
+                let request = DrawRequest::Order(OrderRequest { user, lines, reserve, key });
+                self.route(p, DrawId(draw), Message { request, waiter });
             }
             What::Wallet { payment } => {
                 let payment = PaymentId(uuid(payment));
                 let draw = self.store.payments[&payment].draw.unwrap();
-                self.route(p, draw, Message::Pay { user, payment, key, deadline, waiting });
+                self.route(p, draw, Message { request: DrawRequest::Pay { user, payment, key }, waiter });
             }
             What::Card { payment } => {
                 // Before a card is charged the key must be known to be new.
@@ -99,7 +100,8 @@ impl World {
                     return;
                 }
                 let draw = row.draw;
-                self.route(p, draw, Message::GiveBack { user, payment, ticket, deadline, waiting });
+                let request = DrawRequest::GiveBack { user, payment, ticket };
+                self.route(p, draw, Message { request, waiter });
             }
         }
     }
@@ -153,36 +155,39 @@ impl World {
     fn is_returning(&self, payment: PaymentId) -> bool {
         let live = self.processes.iter().flat_map(|process| process.draws.values());
         live.filter_map(|entry| match entry {
-            crate::process::Entry::Live(actor) => actor.draw.parts().reservations.get(&payment),
+            crate::process::Entry::Live(actor) => actor.draw().parts().reservations.get(&payment),
             crate::process::Entry::Loading { .. } => None,
         })
         .any(|held| held.tickets.iter().any(|ticket| ticket.returning))
     }
 
     /// What became of something that somebody waits for.
-    pub(super) fn answer(&mut self, p: usize, waiting: Waiting, result: Result<Reply, SaleError>) {
-        match waiting {
-            Waiting::Request(request) => self.answer_request(request, result),
-            Waiting::Charge(charge) => self.charge_answered(p, charge, result),
-            Waiting::Nobody => {}
+    pub(super) fn answer(&mut self, p: usize, waiting: Waiting, answer: DrawAnswer) {
+        match (waiting, answer) {
+            (Waiting::Request(request), DrawAnswer::Sale(result)) => self.answer_request(request, result),
+            (Waiting::Charge(charge), DrawAnswer::Sale(result)) => self.charge_answered(p, charge, result),
+            (Waiting::Admin(admin), DrawAnswer::Step(result)) => self.admin_hears(admin, result.is_ok()),
+            (Waiting::Nobody, _) => {}
+            (waiting, answer) => panic!("{waiting:?} is answered with {answer:?}"),
         }
     }
 
-    pub(super) fn answer_request(&mut self, request: usize, result: Result<Reply, SaleError>) {
+    pub(super) fn answer_request(&mut self, request: usize, result: Result<(Record, Outcome), SaleError>) {
         if !self.requests[request].open {
             return;
         }
         match result {
-            Ok(Reply::PlacedOrder(order, first_number)) => {
+            Ok((Record::Order(order), Outcome::Ordered { first_number })) => {
                 self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));
             }
-            Ok(Reply::Payment(payment)) => self.hears(request, Told::Payment(paid(&payment))),
-            Ok(Reply::Released) => self.hears(request, Told::Released),
+            Ok((_, Outcome::Payment(payment))) => self.hears(request, Told::Payment(paid(&payment))),
+            Ok((Record::GiveBack(_), Outcome::Released)) => self.hears(request, Told::Released),
+            Ok((record, outcome)) => panic!("{outcome:?} is no answer to {record:?}"),
             Err(SaleError::Refused(Refusal::Replay(kept))) => {
                 let told = self.replay(request, kept);
                 self.hears(request, told);
             }
-            Err(SaleError::Unknown) => self.hears(request, Told::Unknown),
+            Err(SaleError::OutcomeUnknown) => self.hears(request, Told::Unknown),
             // A refusal stands only when the key has no earlier success.
             Err(error) => {
                 if matches!(error, SaleError::Order(OrderRefusal::OnItsWay)) {
@@ -318,6 +323,6 @@ fn no(error: &SaleError) -> No {
         SaleError::Refused(Refusal::KeyReused) => No::KeyReused,
         SaleError::Refused(Refusal::Overloaded | Refusal::StaleEpoch) => No::Overloaded,
         SaleError::Refused(Refusal::Rejected | Refusal::Replay(_) | Refusal::Ended(_)) => No::Broken,
-        SaleError::Unknown => unreachable!("not known is no no"),
+        SaleError::NoSuchDraw | SaleError::OutcomeUnknown => unreachable!("no refusal of a draw that is there"),
     }
 }

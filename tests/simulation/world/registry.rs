@@ -1,15 +1,18 @@
 //! Processes and their registries: which actor a message goes to, how a draw is loaded, and everything that
 //! makes actors and processes disappear.
 
-use lottery::domain::draw::{Draw, DrawState, OrderRefusal};
+use lottery::domain::draw::{
+    Draw, DrawAbsent, DrawAnswer, DrawState, NewPool, PoolError, SaleError, StepRefusal, WriteResult,
+};
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::record::Refusal;
 
 use super::World;
-use crate::actor::{Actor, told};
+use crate::actor::Actor;
 use crate::coverage::Seen;
-use crate::process::{Answer, Effect, Entry, Mail, Message, Process, Queued, SaleError, Waiting, Word};
+use crate::faults::OfPool;
+use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Queued, Waiter, Word};
 
 impl World {
     /// A process starts, and takes over every draw that is not over.
@@ -69,14 +72,14 @@ impl World {
             let messages = std::mem::take(messages);
             *epoch = None;
             self.coverage.saw(Seen::Unreachable);
-            self.answer_absent(p, messages, None);
+            self.answer_absent(p, messages, DrawAbsent::Unreachable);
             return;
         }
         match *epoch {
             None if row.status.is_over() => {
                 let (status, messages) = (row.status, std::mem::take(messages));
                 self.processes[p].draws.remove(&draw);
-                self.answer_absent(p, messages, Some(status));
+                self.answer_absent(p, messages, DrawAbsent::Over(status));
             }
             None => {
                 *epoch = Some(self.store.take_over(draw));
@@ -95,7 +98,7 @@ impl World {
                 let (status, messages) = (row.status, std::mem::take(messages));
                 if status.is_over() {
                     self.processes[p].draws.remove(&draw);
-                    self.answer_absent(p, messages, Some(status));
+                    self.answer_absent(p, messages, DrawAbsent::Over(status));
                     return;
                 }
                 self.say(|| format!("process {name} has loaded draw {draw}"));
@@ -117,27 +120,10 @@ impl World {
         self.with_actor(p, draw, |actor, around| actor.start(around));
     }
 
-    /// Answers for a draw that has no actor: it is over, or could not be loaded.
-    fn answer_absent(&mut self, p: usize, messages: Vec<Message>, over: Option<DrawStatus>) {
-        let sale = |error: SaleError| if over.is_some() { error } else { SaleError::Refused(Refusal::Overloaded) };
-        for message in messages {
-            match message {
-                Message::Order { waiting, .. } => {
-                    self.answer(p, waiting, Err(sale(SaleError::Order(OrderRefusal::NotOpen))));
-                }
-                Message::Pay { waiting, .. } | Message::BeginCharge { waiting, .. } => {
-                    self.answer(p, waiting, Err(sale(SaleError::NotPayable)));
-                }
-                Message::EndCharge { waiting, .. } | Message::GiveBack { waiting, .. } => {
-                    self.answer(p, waiting, Err(sale(SaleError::NotReserved)));
-                }
-                Message::Step { admin, .. } => {
-                    let asked = self.admins[admin].1;
-                    self.admin_hears(admin, over == Some(asked) && over > Some(DrawStatus::Closed));
-                }
-                Message::Reschedule { admin, .. } => self.admin_hears(admin, false),
-                Message::AddToPool { .. } => {}
-            }
+    /// Answers for a draw that has no actor.
+    fn answer_absent(&mut self, p: usize, messages: Vec<Message>, absent: DrawAbsent) {
+        for Message { request, waiter } in messages {
+            self.answer(p, waiter.who, request.answer_absent(absent));
         }
     }
 
@@ -153,12 +139,10 @@ impl World {
         process.inbox.extend(kept);
         self.say(|| format!("process {name} loses its actor of draw {draw}"));
         for mail in lost {
-            let Word::Answers(answers) = mail.what else { continue };
-            for Answer { waiting, .. } in answers {
-                if waiting != Waiting::Nobody {
-                    self.coverage.saw(Seen::AnswersLost);
-                    self.answer(p, waiting, Err(SaleError::Unknown));
-                }
+            let Word::Results(results) = mail.what else { continue };
+            for waiter in results.into_iter().filter_map(|result| result.waiter) {
+                self.coverage.saw(Seen::AnswersLost);
+                self.answer(p, waiter.who, DrawAnswer::Sale(Err(SaleError::OutcomeUnknown)));
             }
         }
     }
@@ -186,9 +170,13 @@ impl World {
     pub(super) fn post(&mut self, p: usize, to: (DrawId, u64), what: Word) {
         if self.processes[p].is_live(to) {
             self.processes[p].inbox.push_back(Mail { to, what });
-        } else if let Word::Answers(answers) = what {
-            let effects: Vec<Effect> =
-                answers.into_iter().filter_map(|it| told(it.waiting, it.record, it.result)).collect();
+        } else if let Word::Results(results) = what {
+            let answer = |WriteResult { record, result, waiter }| {
+                waiter.map(|waiter: Waiter| {
+                    Effect::Answer(waiter.who, Box::new(DrawAnswer::of_record(record, result)))
+                })
+            };
+            let effects = results.into_iter().filter_map(answer).collect();
             self.take_effect(p, effects);
         }
     }
@@ -200,16 +188,24 @@ impl World {
         else {
             return;
         };
-        let job = self.processes[p].pools.swap_remove(place);
-        if !self.processes[p].is_live(job.actor) && self.dice.chance(500) {
+        let PoolJob { actor, order, waiter } = self.processes[p].pools.swap_remove(place);
+        if !self.processes[p].is_live(actor) && self.dice.chance(500) {
             return; // It went with its actor.
         }
-        let tickets = self.new_pool(job.actor.0, job.count);
-        let written = self.store.add_to_pool(job.fence, &tickets);
-        self.coverage.saw(if written { Seen::PoolMade } else { Seen::PoolStale });
-        self.say(|| format!("a pool of {} for draw {}: {written}", tickets.len(), job.actor.0));
+        let tickets = self.new_pool(actor.0, order.count);
+        let fault = self.temper.of_pool(&mut self.dice);
+        let sent = !matches!(fault, OfPool::Lost | OfPool::Unknown { committed: false });
+        let written = sent && self.store.add_to_pool(order.fence, &tickets);
+        self.say(|| format!("a pool of {} for draw {}: {fault:?}, {written}", tickets.len(), actor.0));
         self.committed(Some(p));
-        self.post(p, job.actor, Word::Pool(written.then_some(tickets)));
+        let (seen, result) = match fault {
+            OfPool::Lost => (Seen::PoolLost, Err(StepRefusal::Unavailable.into())),
+            OfPool::Unknown { .. } => (Seen::PoolUnknown, Err(PoolError::OutcomeUnknown)),
+            OfPool::Nothing if written => (Seen::PoolMade, Ok(NewPool { tickets, available: None })),
+            OfPool::Nothing => (Seen::PoolStale, Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into())),
+        };
+        self.coverage.saw(seen);
+        self.post(p, actor, Word::Pool(result, waiter));
     }
 
     /// Answers the records whose deadline has passed in the queue.

@@ -1,6 +1,7 @@
 //! What moves wallets beside the draws: withdrawals, on which some admin has his word, now and then again and
 //! again; and payments that another program of the house writes, of which no writer's memory knows.
 
+use lottery::domain::draw::DrawAnswer;
 use lottery::domain::id::{PaymentId, UserId};
 use lottery::domain::money::Money;
 use lottery::domain::payment::PaymentKind;
@@ -11,7 +12,7 @@ use lottery::domain::writer_cache::WriterCache;
 
 use super::{PLAYERS, World};
 use crate::coverage::Seen;
-use crate::process::{QUEUE, Queued, SaleError, Waiting, WriteRequest};
+use crate::process::{QUEUE, Queued, Waiting, WriteRequest};
 use crate::store::{Mark, Write, currency, id};
 
 impl World {
@@ -20,7 +21,7 @@ impl World {
         let queue = &mut self.processes[p].queue;
         if queue.len() >= QUEUE && deadline.is_some() {
             self.coverage.saw(Seen::QueueFull);
-            self.answer(p, waiting, Err(SaleError::Refused(Refusal::Overloaded)));
+            self.answer(p, waiting, DrawAnswer::Sale(Err(Refusal::Overloaded.into())));
         } else {
             queue.push_back(Queued::Record(WriteRequest { record, deadline, actor: None, waiting, bad: false }));
         }

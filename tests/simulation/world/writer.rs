@@ -2,15 +2,15 @@
 //! wrong what can go wrong with a transaction. Its memory is the real one; what it decides of it, and the
 //! database's answers, are followed line for line.
 
+use lottery::domain::draw::{DrawAnswer, StepError, WriteResult};
 use lottery::domain::id::{DrawId, PaymentId};
 use lottery::domain::record::{BeginCharge, Charge, EndCharge, Outcome, Pay, Record, Refusal, WithdrawalDecision};
 use lottery::domain::writer_cache::{Invalidation, PrefetchResult};
 
 use super::World;
-use crate::actor::told;
 use crate::coverage::Seen;
 use crate::faults::{Fate, OfBatch, OfStep};
-use crate::process::{Answer, Batch, Job, Queued, StepError, Waiting, Word, WriteRequest, Writer};
+use crate::process::{Batch, Effect, Job, Queued, Waiter, Waiting, Word, WriteRequest, Writer};
 use crate::store::{self, BatchFailure, Mark, Output, Write, currency};
 
 type RecordResult = (WriteRequest, Result<Outcome, Refusal>);
@@ -325,7 +325,7 @@ impl World {
         match waiting {
             Waiting::Request(request) => Some(request),
             Waiting::Charge(charge) => self.charges[charge].request,
-            Waiting::Nobody => None,
+            Waiting::Admin(_) | Waiting::Nobody => None,
         }
     }
 
@@ -399,26 +399,27 @@ impl World {
 
     /// Tells everybody, draw by draw in one piece of mail each.
     pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Vec<RecordResult>) {
-        let mut by_draw: Vec<((DrawId, u64), Vec<Answer>)> = Vec::new();
+        let mut by_draw: Vec<((DrawId, u64), Vec<WriteResult<Waiter>>)> = Vec::new();
         let mut direct = Vec::new();
-        for (WriteRequest { record, actor, waiting, .. }, result) in outcomes {
+        for (WriteRequest { record, deadline, actor, waiting, .. }, result) in outcomes {
             if result == Err(Refusal::Overloaded) {
                 self.coverage.saw(Seen::Overloaded);
                 self.saw_pay(&record, true);
             }
             let Some(actor) = actor else {
-                direct.extend(told(waiting, record, result));
+                direct.push(Effect::Answer(waiting, Box::new(DrawAnswer::of_record(record, result))));
                 continue;
             };
-            let answer = Answer { record, result, waiting };
-            match by_draw.iter_mut().find(|(cache, _)| *cache == actor) {
-                Some((_, answers)) => answers.push(answer),
-                None => by_draw.push((actor, vec![answer])),
+            let waiter = (waiting != Waiting::Nobody).then_some(Waiter { who: waiting, deadline });
+            let result = WriteResult { record, result, waiter };
+            match by_draw.iter_mut().find(|(to, _)| *to == actor) {
+                Some((_, results)) => results.push(result),
+                None => by_draw.push((actor, vec![result])),
             }
         }
         self.take_effect(p, direct);
-        for (actor, answers) in by_draw {
-            self.post(p, actor, Word::Answers(answers));
+        for (actor, results) in by_draw {
+            self.post(p, actor, Word::Results(results));
         }
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{audit, ledger};
 use crate::actors::persistence::transaction::WriterConnection;
-use crate::db::read::keys::kept;
+use crate::db::read::keys::{kept, kind_code};
 use crate::domain::audit::AuditEntry;
 use crate::domain::batch_state::Prefetch;
 use crate::domain::batch_state::{BatchState, DrawSales, NewKey, NewTicket, PaymentRow};
@@ -451,7 +451,7 @@ impl KeyColumns {
             columns.payments.push(row.payment.0);
             // A payment is plain fields: it always has a JSON text.
             columns.answers.push(row.answer.as_ref().and_then(|answer| serde_json::to_string(answer).ok()));
-            columns.statuses.push(row.status);
+            columns.statuses.push(kind_code(row.kind));
             columns.times.push(row.at);
         }
         columns

@@ -1,0 +1,140 @@
+//! The messages between the handle [`Draws`](super::draws::Draws), the draw registry, the draw actors and the
+//! persistence actor. They import this file, not each other. Decides nothing.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Message, Recipient};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::domain::draw::WriteResult;
+use crate::domain::id::DrawId;
+use crate::domain::record::{Order, Outcome, Record, Refusal};
+
+pub use crate::domain::draw::{
+    DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepRefusal,
+};
+
+/// Keeps the idempotency key of a request locked until the work for it ends, also when its client has gone.
+pub type WorkGuard = Option<Arc<dyn Any + Send + Sync>>;
+
+/// Carries the answer to the client, and what is held until then: a permit of the orders in flight, and the
+/// lock of the idempotency key.
+pub struct Reply {
+    to: oneshot::Sender<DrawAnswer>,
+    deadline: Option<Instant>,
+    permit: Option<OwnedSemaphorePermit>,
+    guard: WorkGuard,
+}
+
+impl Reply {
+    /// A reply, and where its answer arrives. `deadline`: when the record must have been taken up.
+    pub fn new(
+        deadline: Option<Instant>,
+        permit: Option<OwnedSemaphorePermit>,
+        guard: WorkGuard,
+    ) -> (Reply, oneshot::Receiver<DrawAnswer>) {
+        let (to, answer) = oneshot::channel();
+        (Reply { to, deadline, permit, guard }, answer)
+    }
+
+    /// When a record for this request must have been taken up. None: it is written whenever the database can.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Answers the client, which may have gone.
+    pub fn send(self, answer: DrawAnswer) {
+        let Reply { to, permit, guard, .. } = self;
+        // First, so that a client that has its answer finds its key unlocked.
+        drop((permit, guard));
+        let _ = to.send(answer);
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// A request to a draw: to the registry, which passes it on to the draw's actor.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct DrawMessage {
+    pub draw: DrawId,
+    pub request: DrawRequest,
+    pub reply: Reply,
+}
+
+impl DrawMessage {
+    /// Answers for a draw that has no actor.
+    pub fn answer_absent(self, absent: DrawAbsent) {
+        let answer = self.request.answer_absent(absent);
+        self.reply.send(answer);
+    }
+}
+
+/// To the registry: load this draw, if it has no actor. Answered when it has one, or is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LoadDraw(pub DrawId);
+
+/// To the registry: a draw's actor has ended, or is about to.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum DrawActorEnded {
+    /// The draw is over.
+    Over(DrawId),
+    /// The actor panicked, or gave up.
+    Lost(DrawId),
+}
+
+/// To a draw's actor: the draw is over, and no message follows this one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopActor;
+
+/// To the registry, and on to the draw's actor: panic, as a bug would make it.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PanicActor(pub DrawId);
+
+/// To the persistence actor: write this record.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WriteRequest {
+    pub record: Record,
+    pub deadline: Option<Instant>,
+    pub reply_to: ReplyTo,
+}
+
+impl WriteRequest {
+    /// Whether its deadline has passed: it must not be written any more.
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// Where the result of a record goes.
+pub enum ReplyTo {
+    /// To the draw's actor that decided it, which then answers the client, if one waits.
+    Draw(Recipient<WriteResults>, Option<Reply>),
+    /// To the one who wrote it without a draw.
+    One(oneshot::Sender<Result<Outcome, Refusal>>),
+}
+
+/// To a draw's actor: the results of its records, in the order it handed them on.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct WriteResults(pub Vec<WriteResult<Reply>>);
+
+/// An order that was placed. Paid at once, its tickets bear the numbers from the first on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlacedOrder {
+    pub order: Order,
+    pub first_number: Option<i64>,
+}

@@ -1,0 +1,549 @@
+//! The machine's tests: a test for each rule, from the requests that it refuses to the results after which it
+//! gives up.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+use crate::domain::draw::tests::{CLOSE, good, named, parts, pool, pool_id, second};
+use crate::domain::draw::{
+    DrawState, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome, StepWrite, WinningPick,
+};
+use crate::domain::id::{PaymentId, TicketId};
+use crate::domain::money::Money;
+use crate::domain::payment::{Payment, PaymentKind, PaymentStatus};
+use crate::domain::pool::Pool;
+use crate::domain::record::{Charge, EndCharge};
+
+const ADMIN: UserId = UserId(9);
+const BUYER: UserId = UserId(1);
+const IN_FLIGHT: usize = 3;
+
+type Action = DrawAction<u32>;
+
+/// A machine whose waiters are numbers.
+struct Driver {
+    machine: DrawMachine<u32>,
+    now: Timestamp,
+    ids: u128,
+    rng: StdRng,
+}
+
+impl Driver {
+    fn over(state: DrawState) -> Driver {
+        let machine = DrawMachine::new(Draw::new(state), IN_FLIGHT);
+        Driver { machine, now: second(0), ids: 1_000, rng: StdRng::seed_from_u64(1) }
+    }
+
+    /// A draw in this state with the pool tickets 1, 2 and 3.
+    fn new(status: DrawStatus) -> Driver {
+        Driver::over(parts(status, pool([1, 2, 3])))
+    }
+
+    fn input(&mut self, input: impl FnOnce(&mut DrawMachine<u32>, Timestamp, &mut Vec<Action>)) -> Vec<Action> {
+        let mut actions = Vec::new();
+        input(&mut self.machine, self.now, &mut actions);
+        actions
+    }
+
+    fn request(&mut self, waiter: u32, request: DrawRequest) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let ids = &mut self.ids;
+        let id = || {
+            *ids += 1;
+            Uuid::from_u128(*ids)
+        };
+        self.machine.request(request, waiter, self.now, id, &mut self.rng, &mut actions);
+        actions
+    }
+
+    fn order(&mut self, waiter: u32, line: LineRequest, reserve: bool) -> Vec<Action> {
+        let reserve = reserve.then_some(jiff::SignedDuration::from_mins(5));
+        self.request(
+            waiter,
+            DrawRequest::Order(OrderRequest { user: BUYER, lines: vec![line], reserve, key: None }),
+        )
+    }
+
+    fn step(&mut self, waiter: u32, step: Step) -> Vec<Action> {
+        self.request(waiter, DrawRequest::Step { step, reason: "why".to_owned(), by: ADMIN })
+    }
+
+    fn written(&mut self, record: Record, result: Result<Outcome, Refusal>, waiter: Option<u32>) -> Vec<Action> {
+        let results = vec![WriteResult { record, result, waiter }];
+        self.input(|machine, now, actions| machine.written(results, now, actions))
+    }
+
+    fn step_written(&mut self, result: Result<StepOutcome, StepError>) -> Vec<Action> {
+        self.input(|machine, now, actions| machine.step_written(result, now, actions))
+    }
+
+    fn pool_written(&mut self, result: Result<NewPool, PoolError>) -> Vec<Action> {
+        self.input(|machine, _, actions| machine.pool_written(result, 7, actions))
+    }
+
+    fn wake(&mut self) -> Vec<Action> {
+        self.input(DrawMachine::wake)
+    }
+
+    /// A reservation that was written, with its ticket.
+    fn reserve(&mut self, line: LineRequest) -> (PaymentId, TicketId) {
+        let record = submitted(self.order(1, line, true));
+        let Record::Order(order) = &record else { panic!("no order: {record:?}") };
+        let made = (order.payment, order.lines[0].ticket);
+        self.written(record, ORDERED, Some(1));
+        made
+    }
+}
+
+const ORDERED: Result<Outcome, Refusal> = Ok(Outcome::Ordered { first_number: None });
+
+/// The one record that these actions submit.
+fn submitted(actions: Vec<Action>) -> Record {
+    let mut records = actions.into_iter().filter_map(|action| match action {
+        DrawAction::Submit { record, .. } => Some(record),
+        _ => None,
+    });
+    let record = records.next().expect("a record is submitted");
+    assert_eq!(records.next(), None, "only one");
+    record
+}
+
+/// The step that these actions write.
+fn step_of(actions: &[Action]) -> &StepWrite {
+    let mut steps = actions.iter().filter_map(|action| match action {
+        DrawAction::Write(step) => Some(step),
+        _ => None,
+    });
+    steps.next().expect("a step is written")
+}
+
+fn writes_nothing(actions: &[Action]) -> bool {
+    !actions.iter().any(|action| matches!(action, DrawAction::Write(_)))
+}
+
+fn sets_timer(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, DrawAction::SetTimer(_)))
+}
+
+fn gives_up(actions: &[Action]) -> Option<GiveUpReason> {
+    match actions.last() {
+        Some(DrawAction::GiveUp(reason)) => Some(*reason),
+        _ => {
+            assert!(!actions.iter().any(|action| matches!(action, DrawAction::GiveUp(_))), "it is the last");
+            None
+        }
+    }
+}
+
+fn sale(waiter: u32, error: SaleError) -> Action {
+    DrawAction::Answer(waiter, DrawAnswer::Sale(Err(error)))
+}
+
+fn told(waiter: u32, result: Result<(), StepRefusal>) -> Action {
+    DrawAction::Answer(waiter, DrawAnswer::Step(result))
+}
+
+fn payment(id: PaymentId, status: PaymentStatus) -> Result<Outcome, Refusal> {
+    Ok(Outcome::Payment(Payment {
+        id,
+        kind: PaymentKind::Purchase,
+        status,
+        amount: Money::new(100),
+        currency: "RUB".parse().unwrap(),
+        method: None,
+        ticket_ids: Vec::new(),
+        failure_code: None,
+        created_at: second(0),
+        updated_at: second(0),
+    }))
+}
+
+fn end_charge(payment: PaymentId) -> DrawRequest {
+    let (charge, begun, at) = (Charge::Paid, second(0), second(0));
+    DrawRequest::EndCharge(EndCharge { held: None, user: BUYER, payment, begun, charge, at, key: None })
+}
+
+fn winning() -> WinningPick {
+    WinningPick { pick: parts(DrawStatus::Open, Pool::default()).rules.game.unrank(0), jackpot: Money::ZERO }
+}
+
+#[test]
+fn orders_beyond_the_limit_in_flight_are_refused_and_take_nothing() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let reserved = it.reserve(good());
+    let first = submitted(it.order(1, good(), false));
+    for _ in 1..IN_FLIGHT {
+        submitted(it.order(1, good(), false));
+    }
+    let overloaded = SaleError::Refused(Refusal::Overloaded);
+    assert_eq!(it.order(2, named(1), false), [sale(2, overloaded)]);
+    assert_eq!(it.machine.draw.parts().pool, pool([1, 2, 3]));
+    // Only orders are: what is reserved may be paid.
+    submitted(it.request(3, DrawRequest::Pay { user: BUYER, payment: reserved.0, key: None }));
+    it.written(first, ORDERED, Some(1));
+    assert_eq!(it.order(5, good(), false).len(), 1, "still three");
+}
+
+#[test]
+fn a_place_in_flight_is_free_again_with_its_result() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let records: Vec<_> = (0..IN_FLIGHT).map(|_| submitted(it.order(1, good(), false))).collect();
+    for record in records {
+        assert_eq!(it.order(2, good(), false), [sale(2, SaleError::Refused(Refusal::Overloaded))]);
+        it.written(record, Err(Refusal::InsufficientFunds), Some(1));
+        submitted(it.order(2, good(), false));
+    }
+}
+
+#[test]
+fn what_the_draw_refuses_is_answered_and_not_written() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    let (payment, ticket) = (PaymentId(Uuid::nil()), TicketId(Uuid::nil()));
+    assert_eq!(it.order(1, good(), false), [sale(1, OrderRefusal::NotOpen.into())]);
+    for (request, error) in [
+        (DrawRequest::Pay { user: BUYER, payment, key: None }, SaleError::NotPayable),
+        (DrawRequest::BeginCharge { user: BUYER, payment, key: None }, SaleError::NotPayable),
+        (DrawRequest::GiveBack { user: BUYER, payment, ticket }, SaleError::NotReserved),
+    ] {
+        assert_eq!(it.request(2, request), [sale(2, error)]);
+    }
+    // Money that was taken is written, whatever the draw holds for it.
+    assert!(matches!(submitted(it.request(3, end_charge(payment))), Record::EndCharge(end) if end.held.is_none()));
+}
+
+#[test]
+fn a_result_is_published_before_its_answer() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let record = submitted(it.order(4, good(), false));
+    let outcome = Outcome::Ordered { first_number: Some(1) };
+    let actions = it.written(record.clone(), Ok(outcome.clone()), Some(4));
+    assert_eq!(actions[0], DrawAction::Publish);
+    assert_eq!(actions[1], DrawAction::Answer(4, DrawAnswer::Sale(Ok((record, outcome)))));
+    assert_eq!(it.machine.draw.view().sold, 1);
+}
+
+#[test]
+fn a_refusal_that_a_true_memory_never_meets_makes_it_give_up_after_the_answer() {
+    use GiveUpReason::{ExpiryRefused, PoolTicketTaken, ReservationLost, StaleEpoch};
+    type Decide = fn(&mut Driver) -> Record;
+    let order: Decide = |it| submitted(it.order(5, good(), false));
+    let pooled: Decide = |it| submitted(it.order(5, named(2), false));
+    let pay: Decide = |it| {
+        let (payment, _) = it.reserve(good());
+        submitted(it.request(5, DrawRequest::Pay { user: BUYER, payment, key: None }))
+    };
+    let end: Decide = |it| submitted(it.request(5, end_charge(PaymentId(Uuid::nil()))));
+    let expire: Decide = |it| {
+        it.reserve(good());
+        it.now = second(301);
+        submitted(it.wake())
+    };
+    for (decide, refusal, reason) in [
+        (order, Refusal::StaleEpoch, Some(StaleEpoch)),
+        (order, Refusal::Rejected, None),
+        (order, Refusal::InsufficientFunds, None),
+        (order, Refusal::Overloaded, None),
+        (pooled, Refusal::Rejected, Some(PoolTicketTaken)),
+        (pooled, Refusal::Overloaded, None),
+        (pay, Refusal::NotPayable, Some(ReservationLost)),
+        (pay, Refusal::InsufficientFunds, None),
+        (end, Refusal::NotPayable, None),
+        (end, Refusal::StaleEpoch, Some(StaleEpoch)),
+        (expire, Refusal::Rejected, Some(ExpiryRefused)),
+    ] {
+        let mut it = Driver::new(DrawStatus::Open);
+        let record = decide(&mut it);
+        let actions = it.written(record.clone(), Err(refusal.clone()), Some(5));
+        assert_eq!(gives_up(&actions), reason, "{refusal:?} for {record:?}");
+        assert!(actions.contains(&sale(5, SaleError::Refused(refusal))));
+    }
+}
+
+#[test]
+fn an_outcome_of_another_kind_is_a_fault_and_its_waiter_hears_unknown() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let (wrong, right) = (submitted(it.order(1, good(), false)), submitted(it.order(2, good(), false)));
+    let results = vec![
+        WriteResult { record: wrong.clone(), result: Ok(Outcome::Released), waiter: Some(1) },
+        WriteResult { record: right.clone(), result: ORDERED, waiter: Some(2) },
+    ];
+    let actions = it.input(|machine, now, actions| machine.written(results, now, actions));
+    let fault = DrawFault::WrongOutcome(Box::new((wrong, Outcome::Released)));
+    assert_eq!(
+        actions,
+        [
+            DrawAction::Publish,
+            sale(1, SaleError::OutcomeUnknown),
+            DrawAction::Answer(2, DrawAnswer::of_record(right, ORDERED)),
+            DrawAction::Fault(fault),
+            DrawAction::GiveUp(GiveUpReason::Fault),
+        ]
+    );
+}
+
+#[test]
+fn a_result_of_a_record_that_is_not_on_its_way_is_a_fault() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let record = submitted(it.order(1, good(), false));
+    assert_eq!(gives_up(&it.written(record.clone(), ORDERED, Some(1))), None);
+    let again = it.written(record.clone(), ORDERED, None);
+    assert!(again.contains(&DrawAction::Fault(DrawFault::RecordNotAwaited(Box::new(record)))));
+    assert_eq!(gives_up(&again), Some(GiveUpReason::Fault));
+
+    // Also while others are: a payment that nothing was held for, a giving back that nobody asked for.
+    for (request, outcome) in [
+        ((|payment, _| DrawRequest::Pay { user: BUYER, payment, key: None }) as fn(_, _) -> _, true),
+        (|payment, ticket| DrawRequest::GiveBack { user: BUYER, payment, ticket }, false),
+    ] {
+        let mut it = Driver::new(DrawStatus::Open);
+        let (id, ticket) = it.reserve(good());
+        submitted(it.order(1, good(), false));
+        let record = submitted(it.request(2, request(id, ticket)));
+        let result = || if outcome { payment(id, PaymentStatus::Paid) } else { Ok(Outcome::Released) };
+        assert_eq!(gives_up(&it.written(record.clone(), result(), None)), None);
+        assert_eq!(gives_up(&it.written(record, result(), None)), Some(GiveUpReason::Fault));
+    }
+}
+
+#[test]
+fn a_result_of_a_step_that_is_not_being_written_is_a_fault() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let result = Ok(StepOutcome::Sealed { epoch: 2 });
+    let actions = it.step_written(result);
+    let fault = DrawAction::Fault(DrawFault::StepNotAwaited(result));
+    assert_eq!(actions, [fault, DrawAction::GiveUp(GiveUpReason::Fault)]);
+
+    let mut it = Driver::new(DrawStatus::Open);
+    assert_eq!(step_of(&it.step(1, Step::Close)).kind, StepKind::Seal);
+    assert_eq!(gives_up(&it.step_written(Ok(StepOutcome::Opened))), Some(GiveUpReason::Fault));
+
+    let mut it = Driver::new(DrawStatus::Open);
+    let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
+    it.request(1, DrawRequest::Reschedule { times, by: ADMIN });
+    assert_eq!(gives_up(&it.step_written(Ok(StepOutcome::Opened))), Some(GiveUpReason::Fault));
+}
+
+#[test]
+fn a_step_is_written_then_published_then_answered() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    let actions = it.step(1, Step::Open);
+    let [DrawAction::Write(step)] = &actions[..] else { panic!("only that: {actions:?}") };
+    assert_eq!((&step.kind, step.fence, step.at), (&StepKind::Open, it.machine.draw.fence(), it.now));
+    let audit = step.audit.as_ref().expect("an admin did it");
+    assert_eq!((audit.actor, audit.action), (Some(ADMIN), audit::Action::OpenDraw));
+    assert_eq!(it.machine.draw.status(), DrawStatus::Scheduled, "not before it is written");
+    let actions = it.step_written(Ok(StepOutcome::Opened));
+    let timer = DrawAction::SetTimer(Some(second(CLOSE)));
+    assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), timer]);
+    assert_eq!(it.machine.draw.status(), DrawStatus::Open);
+}
+
+#[test]
+fn steps_are_taken_one_at_a_time_in_the_order_they_were_asked_for() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    it.step(1, Step::Open);
+    assert_eq!(it.step(2, Step::Open), []);
+    assert_eq!(it.step(3, Step::Conduct), []);
+    assert_eq!(it.step(4, Step::Close), []);
+    let actions = it.step_written(Ok(StepOutcome::Opened));
+    let refused = Err(StepRefusal::InvalidTransition(DrawStatus::Open));
+    let answers = actions.iter().filter(|action| matches!(action, DrawAction::Answer(..)));
+    assert!(answers.eq(&[told(1, Ok(())), told(2, Ok(())), told(3, refused)]));
+    assert_eq!(step_of(&actions).kind, StepKind::Seal);
+}
+
+#[test]
+fn a_step_that_can_never_be_taken_again_is_refused_while_another_is_written() {
+    let mut it =
+        Driver::over(DrawState { winning: Some(winning()), ..parts(DrawStatus::Settling, Pool::default()) });
+    it.input(DrawMachine::start);
+    let refused = Err(StepRefusal::InvalidTransition(DrawStatus::Settling));
+    assert_eq!(it.step(1, Step::Cancel), [told(1, refused)]);
+    assert_eq!(it.step(2, Step::Conduct), [], "that one waits for its end");
+}
+
+#[test]
+fn the_end_of_a_sale_lets_go_of_reservations_and_waits_for_what_is_on_its_way() {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.reserve(named(1));
+    let order = submitted(it.order(2, named(2), false));
+    let actions = it.step(3, Step::Close);
+    assert!(writes_nothing(&actions));
+    let expiry = submitted(actions);
+    assert!(matches!(expiry, Record::Expire(_)));
+    assert_eq!(it.order(4, good(), false), [sale(4, OrderRefusal::NotOpen.into())]);
+    assert!(writes_nothing(&it.written(expiry, Ok(Outcome::Released), None)));
+    let actions = it.written(order, Ok(Outcome::Ordered { first_number: Some(1) }), Some(2));
+    assert_eq!(step_of(&actions).kind, StepKind::Seal);
+    let actions = it.step_written(Ok(StepOutcome::Sealed { epoch: 2 }));
+    assert!(actions.contains(&told(3, Ok(()))));
+    assert_eq!((it.machine.draw.status(), it.machine.draw.fence().epoch), (DrawStatus::Closed, 2));
+}
+
+#[test]
+fn a_draw_is_conducted_then_settled_and_is_over() {
+    let mut it = Driver::new(DrawStatus::Closed);
+    assert_eq!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Conduct);
+    let actions = it.step_written(Ok(StepOutcome::Conducted(winning())));
+    assert_eq!(actions[0], DrawAction::Publish, "the numbers are shown before the prizes are paid");
+    let settle = step_of(&actions);
+    assert_eq!(settle.kind, StepKind::Settle { winning: winning(), sold: 0 });
+    assert_eq!(settle.audit, None, "it stands in the log already");
+    let actions = it.step_written(Ok(StepOutcome::Settled));
+    assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), DrawAction::Over]);
+}
+
+#[test]
+fn a_draw_is_cancelled_with_its_reason_then_refunded_and_is_over() {
+    for status in [DrawStatus::Scheduled, DrawStatus::Open, DrawStatus::Closed] {
+        let mut it = Driver::new(status);
+        let kind = StepKind::BeginCancel { reason: "why".to_owned() };
+        assert_eq!(step_of(&it.step(1, Step::Cancel)).kind, kind);
+        let actions = it.step_written(Ok(StepOutcome::Cancelling { epoch: 5 }));
+        assert_eq!(step_of(&actions).kind, StepKind::Refund { sold: 0 });
+        assert_eq!(it.machine.draw.view().cancel_reason.as_deref(), Some("why"));
+        let actions = it.step_written(Ok(StepOutcome::Refunded));
+        assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), DrawAction::Over]);
+    }
+}
+
+#[test]
+fn a_step_that_was_not_written_is_refused_and_makes_it_give_up() {
+    for error in [StepError::StaleEpoch, StepError::Unavailable, StepError::Failed] {
+        let mut it = Driver::new(DrawStatus::Scheduled);
+        it.step(1, Step::Open);
+        let gives_up = DrawAction::GiveUp(GiveUpReason::StepFailed(error));
+        assert_eq!(it.step_written(Err(error)), [told(1, Err(error.into())), gives_up]);
+
+        let mut it = Driver::new(DrawStatus::Open);
+        let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
+        it.request(2, DrawRequest::Reschedule { times, by: ADMIN });
+        let gives_up = DrawAction::GiveUp(GiveUpReason::StepFailed(error));
+        assert_eq!(it.step_written(Err(error)), [told(2, Err(error.into())), gives_up]);
+    }
+}
+
+#[test]
+fn what_a_crash_has_interrupted_goes_on_at_the_start() {
+    let settling = DrawState { winning: Some(winning()), sold: 4, ..parts(DrawStatus::Settling, Pool::default()) };
+    let actions = Driver::over(settling).input(DrawMachine::start);
+    assert_eq!(actions[0], DrawAction::Publish);
+    assert_eq!(step_of(&actions).kind, StepKind::Settle { winning: winning(), sold: 4 });
+    let cancelling = DrawState { sold: 4, ..parts(DrawStatus::Cancelling, Pool::default()) };
+    let actions = Driver::over(cancelling).input(DrawMachine::start);
+    assert_eq!(step_of(&actions).kind, StepKind::Refund { sold: 4 });
+    let actions = Driver::new(DrawStatus::Open).input(DrawMachine::start);
+    assert_eq!(actions, [DrawAction::Publish, DrawAction::SetTimer(Some(second(CLOSE)))]);
+}
+
+#[test]
+fn other_times_are_written_and_the_timer_follows_them() {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.input(DrawMachine::start);
+    let times = Times { sales_open_at: None, sales_close_at: second(50), draw_at: second(60) };
+    let actions = it.request(1, DrawRequest::Reschedule { times, by: ADMIN });
+    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times));
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled));
+    let timer = DrawAction::SetTimer(Some(second(50)));
+    assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), timer]);
+    assert_eq!(it.machine.draw.view().times, times);
+}
+
+#[test]
+fn other_times_are_refused_while_a_step_is_under_way_and_after_the_cut_off() {
+    let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
+    let refused = |waiter, status| told(waiter, Err(StepRefusal::InvalidTransition(status)));
+    let mut it = Driver::new(DrawStatus::Open);
+    it.step(1, Step::Close);
+    assert_eq!(it.request(2, DrawRequest::Reschedule { times, by: ADMIN }), [refused(2, DrawStatus::Open)]);
+    let mut it = Driver::new(DrawStatus::Open);
+    it.now = second(CLOSE);
+    assert_eq!(it.request(3, DrawRequest::Reschedule { times, by: ADMIN }), [refused(3, DrawStatus::Open)]);
+}
+
+#[test]
+fn new_pool_tickets_are_for_sale_when_they_are_written() {
+    let mut it = Driver::over(parts(DrawStatus::Open, Pool::default()));
+    let actions = it.request(7, DrawRequest::AddToPool { count: 2, key: None, by: Some(ADMIN) });
+    let [DrawAction::MakePool(order, 7)] = &actions[..] else { panic!("only that: {actions:?}") };
+    assert_eq!((order.count, order.fence), (2, it.machine.draw.fence()));
+    assert_eq!(order.audit.as_ref().map(|audit| audit.action), Some(audit::Action::AddToPool));
+    let game = it.machine.draw.rules().game;
+    let tickets = [1, 2].map(|number| (pool_id(number), game.unrank(number.into()))).to_vec();
+    let actions = it.pool_written(Ok(NewPool { tickets, available: None }));
+    let created = PoolCreated { created: 2, tickets_available: 2 };
+    assert_eq!(actions, [DrawAction::Publish, DrawAction::Answer(7, DrawAnswer::Pool(Ok(created)))]);
+    submitted(it.order(8, named(2), false));
+}
+
+#[test]
+fn no_pool_tickets_are_made_once_the_sale_has_ended() {
+    let mut it = Driver::new(DrawStatus::Closed);
+    let refused = PoolError::Step(StepRefusal::InvalidTransition(DrawStatus::Closed));
+    let actions = it.request(7, DrawRequest::AddToPool { count: 2, key: None, by: None });
+    assert_eq!(actions, [DrawAction::Answer(7, DrawAnswer::Pool(Err(refused)))]);
+}
+
+#[test]
+fn it_gives_up_when_it_is_not_known_which_pool_tickets_were_written() {
+    let unknown = Some(GiveUpReason::PoolUnknown);
+    for (error, reason) in [
+        (PoolError::OutcomeUnknown, unknown),
+        (PoolError::Step(StepRefusal::Failed), unknown),
+        (PoolError::Step(StepRefusal::Unavailable), None),
+        (PoolError::Step(StepRefusal::InvalidTransition(DrawStatus::Closed)), None),
+        (PoolError::TooFewLeft { left: 1 }, None),
+        (PoolError::KeyTaken, None),
+    ] {
+        let mut it = Driver::new(DrawStatus::Open);
+        let actions = it.pool_written(Err(error.clone()));
+        assert_eq!(actions[0], DrawAction::Answer(7, DrawAnswer::Pool(Err(error.clone()))));
+        assert_eq!(gives_up(&actions), reason, "{error:?}");
+    }
+}
+
+#[test]
+fn the_timer_is_set_for_the_next_time_and_only_when_that_changes() {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.input(DrawMachine::start);
+    let record = submitted(it.order(1, good(), true));
+    let actions = it.written(record, ORDERED, Some(1));
+    assert_eq!(actions.last(), Some(&DrawAction::SetTimer(Some(second(300)))), "the reservation's end");
+    let record = submitted(it.order(1, good(), false));
+    let actions = it.written(record, ORDERED, Some(1));
+    assert!(!sets_timer(&actions));
+    it.now = second(300);
+    let actions = it.wake();
+    assert_eq!(actions.last(), Some(&DrawAction::SetTimer(Some(second(CLOSE)))), "the cut-off");
+    assert!(matches!(submitted(actions), Record::Expire(_)));
+}
+
+#[test]
+fn at_the_cut_off_the_clock_closes_the_sale_before_any_step_that_waits() {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.input(DrawMachine::start);
+    it.now = second(CLOSE);
+    let actions = it.wake();
+    let seal = step_of(&actions);
+    assert_eq!((&seal.kind, &seal.audit), (&StepKind::Seal, &None));
+    assert!(!sets_timer(&actions), "what is due already waits for its result");
+
+    // An admin's step that waits behind another one comes after the clock's.
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    it.step(1, Step::Open);
+    it.step(2, Step::Cancel);
+    it.now = second(CLOSE);
+    let actions = it.step_written(Ok(StepOutcome::Opened));
+    assert_eq!(step_of(&actions).kind, StepKind::Seal);
+}
+
+#[test]
+fn a_draw_that_nobody_opened_is_cancelled_at_its_cut_off() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    it.now = second(CLOSE);
+    let actions = it.wake();
+    let step = step_of(&actions);
+    let reason = "its sale was not opened before the cut-off".to_owned();
+    assert_eq!((&step.kind, &step.audit), (&StepKind::BeginCancel { reason }, &None));
+}

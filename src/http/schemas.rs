@@ -1,0 +1,257 @@
+//! OpenAPI schemas of what the layers below return and the handlers send as it is. The schemas stand here because
+//! the domain, the database and the actors know nothing of HTTP. That a schema fits its type is held by the tests,
+//! which compare every answer they get with the document.
+
+#![allow(dead_code, reason = "the structs here are only described, never made")]
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+use uuid::Uuid;
+
+use crate::db::read::audit::AuditRow;
+use crate::db::read::export::ExportTable;
+use crate::db::read::payments::OwnedPayment;
+use crate::db::read::tickets::OwnedTicket;
+use crate::db::read::users::User;
+use crate::db::read::wallet::WalletTransfer;
+use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
+use crate::domain::lottery::DrawStatus;
+use crate::domain::money::{Currency, Money, Share};
+use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
+use crate::domain::ticket::{Origin, Ticket, TicketStatus};
+use crate::domain::user::{Role, UserStatus};
+use crate::export::ExportFormat;
+
+/// `Type "Name": schema;` gives a type a schema under that name.
+macro_rules! scalar_schemas {
+    ($($target:ident $name:literal: $schema:expr;)*) => {$(
+        impl PartialSchema for $target {
+            fn schema() -> RefOr<Schema> {
+                $schema.into()
+            }
+        }
+
+        impl ToSchema for $target {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
+    )*};
+}
+
+/// `Type: Shape;` gives a type the schema that is derived for a struct of this file.
+macro_rules! derived_schemas {
+    ($($target:ident: $shape:ident;)*) => {$(
+        impl PartialSchema for $target {
+            fn schema() -> RefOr<Schema> {
+                $shape::schema()
+            }
+        }
+
+        impl ToSchema for $target {
+            fn name() -> Cow<'static, str> {
+                $shape::name()
+            }
+
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $shape::schemas(schemas);
+            }
+        }
+    )*};
+}
+
+scalar_schemas! {
+    UserId "UserId": integer("A user, player or admin.");
+    DrawId "DrawId": integer("One draw of one lottery.");
+    TicketId "TicketId": uuid("A ticket that somebody ordered. UUIDv7.");
+    PoolTicketId "PoolTicketId": uuid("A pool ticket. Its sale creates a ticket with an id of its own. UUIDv7.");
+    PaymentId "PaymentId": uuid("A payment. UUIDv7; the tickets it pays for have the ids that follow.");
+    Money "Money": integer("Minor units.");
+    Share "Share": integer("Basis points.")
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+        .minimum(Some(0))
+        .maximum(Some(Share::WHOLE));
+    Role "Role": one_of("What a user may do.", Role::ALL.map(Role::as_str));
+    UserStatus "Status": one_of("Whether a user may log in and make calls.", UserStatus::ALL.map(UserStatus::as_str));
+    DrawStatus "DrawStatus": one_of(
+        "The status of a draw, in the order of its life.", DrawStatus::ALL.map(DrawStatus::as_str)
+    );
+    Origin "Origin": one_of("Where a ticket's numbers came from.", Origin::ALL.map(Origin::as_str));
+    TicketStatus "TicketStatus": one_of(
+        "The status of a ticket. Won, lost and refunded follow from its draw.",
+        TicketStatus::ALL.map(TicketStatus::as_str)
+    );
+    PaymentKind "PaymentKind": one_of("What a payment is for.", PaymentKind::ALL.map(PaymentKind::as_str));
+    PaymentStatus "PaymentStatus": one_of("The status of a payment.", PaymentStatus::ALL.map(PaymentStatus::as_str));
+    Method "Method": one_of("What a payment is made with.", Method::ALL.map(Method::as_str));
+    ExportTable "ExportTable": one_of("What can be exported.", ExportTable::ALL.map(ExportTable::as_str));
+    ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
+}
+
+derived_schemas! {
+    LotteryId: LotteryIdSchema;
+    Currency: CurrencySchema;
+    Ticket: TicketSchema;
+    OwnedTicket: OwnedTicketSchema;
+    Payment: PaymentSchema;
+    OwnedPayment: OwnedPaymentSchema;
+    WalletTransfer: WalletTransferSchema;
+    User: UserSchema;
+    AuditRow: AuditRowSchema;
+}
+
+fn scalar(kind: Type, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind).description(Some(description))
+}
+
+fn integer(description: &str) -> ObjectBuilder {
+    scalar(Type::Integer, description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+}
+
+fn text(description: &str) -> ObjectBuilder {
+    scalar(Type::String, description)
+}
+
+fn uuid(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+}
+
+fn one_of<const N: usize>(description: &str, names: [&'static str; N]) -> ObjectBuilder {
+    text(description).enum_values(Some(names))
+}
+
+/// The name of a lottery in the configuration and in addresses, such as `5of36`.
+#[derive(ToSchema)]
+#[schema(as = LotteryId, example = "5of36")]
+struct LotteryIdSchema(String);
+
+/// As in ISO 4217.
+#[derive(ToSchema)]
+#[schema(as = Currency, pattern = "^[A-Z]{3}$", example = "RUB")]
+struct CurrencySchema(String);
+
+/// A ticket.
+#[derive(ToSchema)]
+#[schema(as = Ticket, example = json!({
+    "id": "01980000-0000-7000-8000-000000000002", "draw_id": 7, "lottery": "5of36", "number": 1,
+    "numbers": [1, 7, 13, 22, 36], "origin": "chosen", "pool_ticket_id": null, "status": "paid", "price": 5000,
+    "reserved_until": null, "matches": null, "prize": null, "created_at": "2030-05-01T12:00:00Z"
+}))]
+struct TicketSchema {
+    id: TicketId,
+    draw_id: DrawId,
+    lottery: LotteryId,
+    /// The ticket's number among the paid tickets of its draw, from 1 on without a gap. Null until it is paid.
+    #[schema(required)]
+    number: Option<i64>,
+    numbers: Vec<i32>,
+    origin: Origin,
+    #[schema(required)]
+    pool_ticket_id: Option<PoolTicketId>,
+    status: TicketStatus,
+    price: Money,
+    #[schema(required)]
+    reserved_until: Option<Timestamp>,
+    /// How many winning numbers it has. Null until the numbers are drawn, and if the ticket was not paid.
+    #[schema(required)]
+    matches: Option<i16>,
+    /// Its prize, zero if it lost. Null until the draw is completed.
+    #[schema(required)]
+    prize: Option<Money>,
+    created_at: Timestamp,
+}
+
+/// A ticket with its owner.
+#[derive(serde::Serialize, ToSchema)]
+#[schema(as = OwnedTicket)]
+struct OwnedTicketSchema {
+    #[serde(flatten)]
+    ticket: Ticket,
+    user_id: UserId,
+}
+
+/// A payment.
+#[derive(ToSchema)]
+#[schema(as = Payment, example = json!({
+    "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",
+    "method": "wallet", "ticket_ids": ["01980000-0000-7000-8000-000000000002"], "failure_code": null,
+    "created_at": "2030-05-01T12:00:00Z", "updated_at": "2030-05-01T12:00:00Z"
+}))]
+struct PaymentSchema {
+    id: PaymentId,
+    kind: PaymentKind,
+    status: PaymentStatus,
+    amount: Money,
+    currency: Currency,
+    #[schema(required)]
+    method: Option<Method>,
+    ticket_ids: Vec<TicketId>,
+    #[schema(required)]
+    failure_code: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// A payment with its payer.
+#[derive(serde::Serialize, ToSchema)]
+#[schema(as = OwnedPayment)]
+struct OwnedPaymentSchema {
+    #[serde(flatten)]
+    payment: Payment,
+    user_id: UserId,
+}
+
+/// A transfer into the wallet or out of it.
+#[derive(ToSchema)]
+#[schema(as = Transfer, example = json!({
+    "id": 1, "kind": "deposit", "amount": 100000, "balance_after": 100000,
+    "reference": "01980000-0000-7000-8000-000000000001", "created_at": "2030-05-01T12:00:00Z"
+}))]
+struct WalletTransferSchema {
+    id: i64,
+    kind: String,
+    /// The change of the balance: negative if money left the wallet.
+    amount: Money,
+    balance_after: Money,
+    #[schema(required)]
+    reference: Option<Uuid>,
+    created_at: Timestamp,
+}
+
+/// A user.
+#[derive(ToSchema)]
+#[schema(as = User, example = json!({
+    "id": 42, "username": "ann", "email": "ann@example.com", "name": null, "role": "player", "status": "active",
+    "created_at": "2030-05-01T12:00:00Z"
+}))]
+struct UserSchema {
+    id: UserId,
+    username: String,
+    email: String,
+    #[schema(required)]
+    name: Option<String>,
+    role: Role,
+    status: UserStatus,
+    created_at: Timestamp,
+}
+
+/// One action of an admin.
+#[derive(ToSchema)]
+#[schema(as = AuditEntry, example = json!({
+    "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
+}))]
+struct AuditRowSchema {
+    id: i64,
+    at: Timestamp,
+    /// Null: the action was done at the command line.
+    #[schema(required)]
+    actor_id: Option<UserId>,
+    action: String,
+    subject: String,
+    #[schema(value_type = Object)]
+    detail: serde_json::Value,
+}
