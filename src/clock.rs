@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_ascend_even_when_the_clock_stands_or_goes_back() {
+    fn ids_ascend_even_when_the_clock_stands_still_or_goes_back() {
         let ids = Ids::new();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let mut made: Vec<Uuid> = (0..10_000).map(|_| ids.next(now)).collect();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_comes_between_ids_in_a_row() {
+    fn no_other_id_comes_between_ids_in_a_row() {
         let (ids, now) = (Ids::new(), Timestamp::from_second(1_800_000_000).unwrap());
         let rows = || (0..1_000).map(|_| ids.in_a_row(now)).map(|mut id| [id(), id(), id()]).collect::<Vec<_>>();
         let mut all = std::thread::scope(|threads| {

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_for_people() {
+    fn a_pretty_event_is_one_line() {
         let line = logged("info", LogFormat::Pretty);
         assert_eq!(line.lines().count(), 1, "{line}");
         assert!(line.contains("INFO") && line.contains("opened draw=7"), "{line}");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn or_one_object() {
+    fn a_json_event_is_one_object() {
         let line = logged("info", LogFormat::Json);
         assert_eq!(line.lines().count(), 1, "{line}");
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_wins_over_the_setting() {
+    fn the_environment_variable_overrides_the_setting() {
         assert_eq!(choose("info", Some("lottery=trace")).unwrap().to_string(), "lottery=trace");
         assert_eq!(choose("info", Some("  ")).unwrap().to_string(), "info");
         assert_eq!(choose("warn,lottery::http=debug", None).unwrap().to_string(), "lottery::http=debug,warn");
     }
 
     #[test]
-    fn a_bad_filter_is_named() {
+    fn an_error_names_the_key_of_an_invalid_filter() {
         for (configured, variable, key) in [
             ("lottery=loud", None, "log.level: "),
             ("", None, "log.level: "),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_read() {
+    fn log_formats_are_parsed() {
         assert_eq!(LogFormat::try_from("json".to_owned()), Ok(LogFormat::Json));
         assert_eq!(LogFormat::try_from("pretty".to_owned()), Ok(LogFormat::Pretty));
         assert!(LogFormat::try_from("xml".to_owned()).is_err());

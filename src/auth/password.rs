@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_right_password_and_no_other() {
+    async fn only_the_right_password_is_accepted() {
         let hasher = Hasher::new(0, 8);
         let stored = hasher.hash(password("correct horse")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -215,20 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_has_no_password_not_even_the_dummy_s() {
+    fn an_unknown_user_has_no_password_not_even_that_of_the_dummy() {
         let dummy = hash("correct horse").unwrap();
         assert!(verify("correct horse", Some(&dummy), &DUMMY).unwrap());
         assert!(!verify("correct horse", None, &dummy).unwrap());
     }
 
     #[tokio::test]
-    async fn a_login_of_nobody_is_wrong_and_no_error() {
+    async fn a_log_in_of_an_unknown_user_is_wrong_and_not_an_error() {
         assert!(!Hasher::new(1, 1).verify("correct horse".into(), None).await.unwrap());
     }
 
     /// What the time depends on: algorithm, version, parameters, and the lengths of salt and output.
     #[test]
-    fn the_dummy_costs_what_a_true_hash_costs() {
+    fn the_dummy_costs_as_much_as_a_real_hash() {
         let (dummy, real) = (PasswordHash::new(&DUMMY).unwrap(), hash("correct horse").unwrap());
         let real = PasswordHash::new(&real).unwrap();
         assert_eq!(dummy.algorithm, real.algorithm);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_candidate_is_wrong_even_where_it_would_match() {
+    fn an_overlong_candidate_is_wrong_even_if_it_would_match() {
         let long = "x".repeat(MAX_CHARS + 1);
         let stored = hash(&long).unwrap();
         assert!(!verify(&long, Some(&stored), &DUMMY).unwrap());
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_they_are_turned_away() {
+    async fn jobs_beyond_the_queue_are_refused() {
         let hasher = Hasher::new(1, 1);
         let (first, job) = until_told();
         let mut running = pin!(hasher.run(job));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_stops_waiting_gives_the_place_back() {
+    async fn a_caller_that_stops_waiting_frees_its_place() {
         let hasher = Hasher::new(1, 1);
         let (_first, job) = until_told();
         assert!(at_once(pin!(hasher.run(job))).await.is_none());
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_that_began_keeps_its_thread_until_it_ends() {
+    async fn a_running_hash_keeps_its_thread_until_it_ends() {
         let hasher = Hasher::new(1, 1);
         let (first, job) = until_told();
         let mut hung_up = Box::pin(hasher.run(job));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_gives_its_thread_back() {
+    async fn a_panic_frees_its_thread() {
         let hasher = Hasher::new(1, 0);
         assert!(matches!(hasher.run(|| panic!("told to")).await, Err(HashError::CutShort(_))));
         hasher.run(|| ()).await.unwrap();

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_and_for_its_owner_alone() {
+    fn a_secret_is_created_once_and_readable_only_by_its_owner() {
         let home = tempfile::tempdir().unwrap();
         let data_dir = home.path().join("not/yet/there");
         let first = secret(&data_dir);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_race_get_the_same() {
+    fn concurrent_creators_get_the_same_secret() {
         let home = tempfile::tempdir().unwrap();
         let start = Barrier::new(16);
         let secrets: Vec<String> = thread::scope(|scope| {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_there_is_used_as_it_is() {
+    fn an_existing_secret_is_used_unchanged() {
         let home = tempfile::tempdir().unwrap();
         let own = "my own secret, long enough for HS256";
         fs::write(home.path().join(FILE), format!("{own}\n")).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_useless_one_is_an_error_and_stays() {
+    fn an_invalid_secret_is_an_error_and_is_not_replaced() {
         for content in [&b""[..], b"hunter2 hunter2 hunter2 hunter2\n", &[0xff; 64]] {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE);

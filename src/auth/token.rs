@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn says_who_and_nothing_else() {
+    fn a_token_names_its_user_and_session_and_nothing_else() {
         let token = tokens().issue(CLAIMS.user, CLAIMS.session, at(1000));
         assert_eq!(tokens().verify(&token, at(1000)), Ok(CLAIMS));
         let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_until_its_last_second() {
+    fn a_token_is_valid_until_its_last_second() {
         let issued = at(1000) + jiff::SignedDuration::from_millis(700);
         let token = tokens().issue(CLAIMS.user, CLAIMS.session, issued);
         assert_eq!(tokens().verify(&token, at(1900) - jiff::SignedDuration::from_nanos(1)), Ok(CLAIMS));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn is_verified_each_time_it_is_sent() {
+    fn a_token_is_verified_each_time_it_is_sent() {
         let tokens = tokens();
         let token = tokens.issue(CLAIMS.user, CLAIMS.session, at(1000));
         for _ in 0..2 {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_only_what_we_signed() {
+    fn only_tokens_signed_with_the_secret_are_accepted() {
         assert_eq!(tokens().verify(&forge(&good_claims(), SECRET), at(1000)), Ok(CLAIMS));
         let mut refused = vec![
             ("HS384", forge_with::<Hmac<Sha384>>("HS384", &good_claims(), SECRET)),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn every_claim_is_needed() {
+    fn every_claim_is_required() {
         for claim in ["sub", "sid", "iat", "exp"] {
             let mut claims = good_claims();
             claims.as_object_mut().unwrap().remove(claim);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_read_back() {
+    fn a_refresh_token_is_parsed_from_its_text() {
         let mut rng = StdRng::seed_from_u64(1);
         let (one, two) = (OpaqueToken::generate(&mut rng), OpaqueToken::generate(&mut rng));
         assert_ne!(one.hash(), two.hash());
@@ -293,14 +293,14 @@ mod tests {
 
     /// SHA-256 of 32 zero bytes.
     #[test]
-    fn its_hash_is_sha_256() {
+    fn the_hash_of_a_refresh_token_is_sha_256() {
         let token = OpaqueToken::parse(&"A".repeat(43)).unwrap();
         let hex: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");
     }
 
     #[test]
-    fn what_is_no_refresh_token() {
+    fn other_text_is_not_a_refresh_token() {
         let other_bits = format!("{}B", "A".repeat(42));
         let padded = format!("{}=", "A".repeat(43));
         for text in
@@ -312,7 +312,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_sent_is_nobodys_token(
+        fn arbitrary_text_is_not_a_valid_token(
             text in "\\PC*|[A-Za-z0-9_-]{0,60}(\\.[A-Za-z0-9_-]{0,60}){0,3}", header in "[{}\":,algHS256none]{0,40}"
         ) {
             let made = format!("{}.{}.x", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&text));

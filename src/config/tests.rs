@@ -28,7 +28,7 @@ fn minutes(n: u64) -> Duration {
 }
 
 #[test]
-fn the_shipped_file() {
+fn the_shipped_file_has_the_documented_defaults() {
     let config = Config::from_sources(None, &Variables::new()).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port, config.server.workers), ("127.0.0.1", 8080, 0));
     assert_eq!(config.data_dir, PathBuf::from("data"));
@@ -57,7 +57,7 @@ fn a_file_needs_only_what_differs() {
 }
 
 #[test]
-fn lotteries_of_ones_own_replace_the_shipped() {
+fn configured_lotteries_replace_the_shipped_ones() {
     let mine =
         "{id: mini, name: Mini, pick: 2, of: 10, price: 50, fund_share: 0, prizes: [{matches: 2, share: 10000}]}";
     let config = good(&format!("lotteries:\n  - {mine}\n"), &[]);
@@ -72,7 +72,7 @@ fn lotteries_of_ones_own_replace_the_shipped() {
 /// Each key with a value that is not its default, and where that value shows. The last assertion
 /// keeps the list complete.
 #[test]
-fn every_key_has_its_variable() {
+fn every_key_has_an_environment_variable() {
     let lotteries = "[{id: mini, name: M, pick: 2, of: 10, price: 50, fund_share: 0, prizes: []}]";
     let keys = [
         ("server.host", "0.0.0.0", r#"host: "0.0.0.0""#),
@@ -163,7 +163,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn the_plain_database_url_is_the_weaker() {
+fn the_prefixed_variable_overrides_database_url() {
     let url = |file: &str, variables: &[(&str, &str)]| {
         let secret = [("LOTTERY__AUTH__JWT_SECRET", SECRET)];
         let config = good(file, &[variables, &secret].concat());
@@ -179,7 +179,7 @@ fn the_plain_database_url_is_the_weaker() {
 }
 
 #[test]
-fn unknown_keys_are_named() {
+fn errors_name_unknown_keys() {
     let lottery = "lotteries: [{id: a, name: A, pick: 1, of: 2, price: 1, fund_share: 0, prizes: [], odds: 3}]";
     let cases = [
         ("tickets: {reservatoin: 5m}", "tickets.reservatoin: there is no such setting, in mine.yaml"),
@@ -201,7 +201,7 @@ fn unknown_keys_are_named() {
 }
 
 #[test]
-fn bad_values_name_their_key() {
+fn errors_name_the_key_of_an_invalid_value() {
     let cases = [
         ("tickets: {reservation: soon}", r#"tickets.reservation: "soon" is no duration such as 30s, 5m or 30d"#),
         ("tickets: {reservation: 5}", r#"tickets.reservation: "5" is no duration"#),
@@ -251,7 +251,7 @@ fn bad_values_name_their_key() {
 }
 
 #[test]
-fn lotteries_have_ranges() {
+fn lottery_values_outside_their_ranges_are_refused() {
     let base = [("id", "a"), ("name", "A"), ("pick", "5"), ("of", "36"), ("price", "100"), ("fund_share", "5000")];
     let with = |name: &str, value: &str, prizes: &str| {
         let fields: Vec<String> = base
@@ -298,7 +298,7 @@ fn lotteries_have_ranges() {
 }
 
 #[test]
-fn a_database_of_ones_own_demands_a_secret() {
+fn a_configured_database_requires_a_signing_secret() {
     let error = refusal("", &[("DATABASE_URL", URL)]);
     assert!(error.starts_with("auth.jwt_secret: must be set along with database.url"), "{error}");
     let error = refusal("", &[("DATABASE_URL", "lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
@@ -319,7 +319,7 @@ fn a_database_of_ones_own_demands_a_secret() {
 }
 
 #[test]
-fn secrets_do_not_show() {
+fn secrets_appear_in_neither_debug_output_nor_errors() {
     let config = good("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET), STRIPE[0], STRIPE[1]]);
     let shown = format!("{config:?}");
     assert!(!shown.contains("opensesame") && !shown.contains(SECRET), "{shown}");
@@ -330,7 +330,7 @@ fn secrets_do_not_show() {
 }
 
 #[test]
-fn a_named_file_must_be_there() {
+fn a_named_file_that_is_missing_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("mine.yaml");
     let error = Config::load(Some(&path)).unwrap_err().to_string();
@@ -339,7 +339,7 @@ fn a_named_file_must_be_there() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_written_is_a_configuration_or_an_error_that_shows_no_secret(
+    fn any_file_is_a_configuration_or_an_error_that_shows_no_secret(
         any in "\\PC{0,80}",
         lines in proptest::collection::vec("(server|auth|lotteries|  port|  jwt_secret|- id| +)(: |:)?[-\\[{&*!|>'\"#%@0-9a-z,: ]{0,12}", 0..6)
     ) {

@@ -247,7 +247,7 @@ mod tests {
     struct Refused(#[from] Kind);
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_of_an_error_is_described_once() {
         let refused = Refused(Kind(io::Error::other("no such table")));
         assert_eq!(describe(&refused), "the database refused: the driver's kind: no such table");
     }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_be_a_formula_is_text_and_a_number_stays_one() {
+    fn formulas_become_text_and_numbers_stay_numbers() {
         let mut rows = CsvRows::new();
         rows.head(&["a".to_owned(), "b".to_owned()]).unwrap();
         for (words, number) in [("=1+1", -5), ("+7", 7), ("-x", 0), ("@x", 0), ("\tx", 0), ("\rx", 0)] {

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_law_has_a_name_of_its_own() {
+    fn every_law_has_its_own_name() {
         let names: std::collections::BTreeSet<&str> = LAWS.iter().map(|statement| law(statement)).collect();
         assert_eq!(names.len(), LAWS.len());
         assert!(LAWS.iter().all(|statement| statement.starts_with("-- ")));
