@@ -42,11 +42,15 @@ pub struct Buyers {
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// Registers all players and logs them in. It takes seconds, since passwords are hashed slowly by design.
+pub async fn register(world: &World) -> Vec<Player> {
+    let register = async |n| Player::new(world.service().player(&format!("player{n}")).await, world);
+    join_all((0..PLAYERS).map(register)).await
+}
+
 impl Buyers {
-    /// Registers them; they begin at once, on these draws.
-    pub async fn start(world: &World, draws: &[i64], seed: u64) -> Buyers {
-        let register = async |n| Player::new(world.service().player(&format!("player{n}")).await, world);
-        let players = join_all((0..PLAYERS).map(register)).await;
+    /// The players begin at once to buy tickets of these draws.
+    pub fn start(players: Vec<Player>, draws: &[i64], seed: u64) -> Buyers {
         let shared = Rc::new(Shared {
             players,
             journal: RefCell::default(),
@@ -124,10 +128,10 @@ impl Buyers {
 }
 
 impl Shared {
-    async fn send(&self, call: &Call, patience: Duration) -> Result<Outcome, String> {
+    async fn send(&self, call: &Call, timeout: Duration) -> Result<Outcome, String> {
         self.requests.set(self.requests.get() + 1);
         let method = if matches!(call.action, Action::Return { .. }) { Method::DELETE } else { Method::POST };
-        self.players[call.who].send(method, &call.path, call.key.as_deref(), &call.body, patience).await
+        self.players[call.who].send(method, &call.path, call.key.as_deref(), &call.body, timeout).await
     }
 }
 
@@ -176,9 +180,9 @@ impl Buyer {
         let call = Call { who: self.who, user, action, path, body, key, outcomes: Vec::new() };
         let at = self.shared.journal.borrow_mut().begin(call.clone());
         loop {
-            let hasty = self.rng.random_bool(0.03);
-            let patience = if hasty { Duration::from_millis(self.rng.random_range(2..300)) } else { LONG };
-            let outcome = self.shared.send(&call, patience).await;
+            let impatient = self.rng.random_bool(0.03);
+            let timeout = if impatient { Duration::from_millis(self.rng.random_range(2..300)) } else { LONG };
+            let outcome = self.shared.send(&call, timeout).await;
             let outcome = outcome.unwrap_or_else(|wrong| {
                 self.shared.journal.borrow_mut().wrong.push(wrong);
                 Outcome::NoAnswer

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::audit::audit;
-use crate::buyers::Buyers;
+use crate::buyers::{Buyers, register};
 use crate::common::process::is_alive;
 use crate::common::wait::{TIMEOUT, until};
 use crate::figures::Figures;
@@ -69,7 +69,7 @@ async fn a_full_disk_loses_nothing_and_the_service_recovers_when_there_is_space_
     let mut world = World::in_directory(disk.path()).await;
     let admin = Admin::new(&world).await;
     let draw = admin.open_draw().await;
-    let mut buyers = Buyers::start(&world, &[draw], 0).await;
+    let mut buyers = Buyers::start(register(&world).await, &[draw], 0);
     buyers.until_bought(100, &world).await;
     let sql = world.sql().await;
 

@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::admin::{Admin, LARGE_POOL};
 use crate::audit::{audit, prizes};
-use crate::buyers::Buyers;
+use crate::buyers::{self, Buyers};
 use crate::common::wait::TIMEOUT;
 use crate::faults::Fault;
 use crate::figures::Figures;
@@ -29,11 +29,13 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     let mut rng = StdRng::seed_from_u64(seed);
     let mut world = World::new().await;
     let admin = Admin::new(&world).await;
+    // Before the draws, of which one is on sale for a few seconds only.
+    let players = buyers::register(&world).await;
     let (to_settle, to_cancel) = (admin.open_draw().await, admin.open_draw().await);
     // A draw that ends by its own times while faults are injected.
     let by_clock = admin.open_draw_for(SignedDuration::from_secs(if thorough { 15 } else { 3 })).await;
     let to_pool = admin.create_draw().await;
-    let mut buyers = Buyers::start(&world, &[to_settle, to_cancel, by_clock], seed).await;
+    let mut buyers = Buyers::start(players, &[to_settle, to_cancel, by_clock], seed);
 
     for round in 0..rounds {
         buyers.until_bought(rng.random_range(50..400), &world).await;
