@@ -73,7 +73,8 @@ impl World {
     pub async fn start(&mut self) {
         let service = self.program.start().await;
         // The service runs the server; this joins it.
-        let joined = PostgresServer::start_or_join(&db::private_server_options(self.program.data())).await.unwrap();
+        let joined =
+            PostgresServer::start_or_join(&db::private_server_options(self.program.data())).await.unwrap();
         self.database = joined.connection();
         self.address.send_replace(service.address.clone());
         self.service = Some(service);
