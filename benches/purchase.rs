@@ -1,10 +1,10 @@
-//! Purchases a second, floor by floor: the actors before a persistence that keeps nothing; the whole service over
-//! HTTP, durable; and, in the same run, the same rows written naively, one transaction a purchase. One hot draw,
-//! one quick pick an order, paid from the wallet, by 256 players.
+//! Purchases per second, layer by layer: the actors before a persistence that writes nothing; the whole service over
+//! HTTP, durable; and, in the same run, the same rows in one transaction for each purchase. All of one draw, one quick
+//! pick in each order, paid from the wallet, by 256 players.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "a measurement")]
 
-mod house;
+mod world;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,15 +29,15 @@ use lottery::domain::money::Money;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
-use self::house::{Connection, House, PRICE, USERS, open_draw};
+use self::world::{Connection, PRICE, USERS, World, open_draw};
 
-/// Records judged over the same books before they begin anew, as a batch's do.
+/// Records that are applied to one batch state before the next begins, as in a batch of the writer.
 const BATCH: usize = 512;
 
-/// Judges records as the writer does, one at a time, and keeps nothing.
+/// Applies records as the writer does, one at a time, and writes nothing.
 struct InMemory(BatchState);
 
-/// The books of the hot draw, in which everybody is rich.
+/// The batch state of the draw, with rich wallets.
 fn batch_state(draws: HashMap<DrawId, DrawSales>) -> BatchState {
     let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000_000)));
     let escrows = draws.keys().map(|draw| (AccountId::escrow(*draw), Money::ZERO));
@@ -74,8 +74,8 @@ impl Handler<WriteRequest> for InMemory {
 
 /// The registry and a draw's actor on this thread, over a persistence in memory. The draw itself is loaded from
 /// the database.
-async fn actors(house: &House) -> (Draws, DrawId) {
-    let (clock, snapshots, database) = (Clock::system(), DrawSnapshots::default(), house.server.connection());
+async fn actors(world: &World) -> (Draws, DrawId) {
+    let (clock, snapshots, database) = (Clock::system(), DrawSnapshots::default(), world.server.connection());
     let db = Db::new(&database, 2).unwrap();
     let limits = WriteLimits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
     let currency = "RUB".parse().unwrap();
@@ -89,7 +89,7 @@ async fn actors(house: &House) -> (Draws, DrawId) {
     (draws, draw)
 }
 
-/// So many at a time until all are done: how long it took.
+/// Runs `all` units of work on this many workers; returns how long it took.
 async fn spread<F: Future<Output = ()>>(all: u64, at_a_time: u64, worker: impl Fn(u64, u64) -> F) -> Duration {
     let share = |n| all / at_a_time + u64::from(n < all % at_a_time);
     let started = Instant::now();
@@ -97,16 +97,16 @@ async fn spread<F: Future<Output = ()>>(all: u64, at_a_time: u64, worker: impl F
     started.elapsed()
 }
 
-/// The rows of a purchase in one transaction, as one would write them without thinking of the others: both
-/// sides of the double entry, the count of the draw, the payment, the ticket, the transfer.
+/// Writes the rows of a purchase in a transaction of its own: both sides of the double entry, the draw's count of
+/// tickets, the payment, the ticket, the transfer.
 struct Naive {
     db: Client,
     statements: [Statement; 6],
 }
 
 impl Naive {
-    async fn new(house: &House) -> Naive {
-        let db = connect(house.server.connection()).await.unwrap();
+    async fn new(world: &World) -> Naive {
+        let db = connect(world.server.connection()).await.unwrap();
         let sql = [
             "UPDATE accounts SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance",
             "UPDATE accounts SET balance = balance + $2 WHERE id = $1",
@@ -139,9 +139,10 @@ impl Naive {
     }
 }
 
-/// The head of a purchase by each player, up to where a key or the body follows.
-fn requests(house: &House, draw: DrawId) -> Vec<String> {
-    let (state, now) = (&house.app.state, Clock::system().now());
+/// The head of a purchase by each player, before the optional key and the body. The tokens are issued here: hundreds of
+/// log-ins would take longer than the measurement.
+fn requests(world: &World, draw: DrawId) -> Vec<String> {
+    let (state, now) = (&world.app.state, Clock::system().now());
     let request = |user| {
         let token = state.tokens.issue(UserId(user), SessionId(Uuid::nil()), now);
         format!(
@@ -157,17 +158,17 @@ const BODY: &str = r#"{"tickets":[{"quick_pick":true}],"payment":"wallet"}"#;
 
 fn purchases(criterion: &mut Criterion) {
     let system = System::new();
-    let house = system.block_on(House::open());
-    let (in_memory, memory_draw) = system.block_on(actors(&house));
-    let (clock, state) = (Clock::system(), &house.app.state);
+    let world = system.block_on(World::new());
+    let (in_memory, memory_draw) = system.block_on(actors(&world));
+    let (clock, state) = (Clock::system(), &world.app.state);
     let draw = system.block_on(open_draw(&state.draws, &clock));
-    let requests = requests(&house, draw);
+    let requests = requests(&world, draw);
 
     let mut group = criterion.benchmark_group("purchase");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(1));
     group.warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
 
-    group.bench_function("registry and actor, nothing kept", |bencher| {
+    group.bench_function("registry and actor, nothing written", |bencher| {
         bencher.iter_custom(|count| {
             system.block_on(spread(count, 256, async |n, share| {
                 let user = UserId(n as i64 + 1);
@@ -183,7 +184,7 @@ fn purchases(criterion: &mut Criterion) {
         let keys = if keyed { ", with keys" } else { "" };
         let name = format!("over HTTP, durable, {at_a_time} connections{keys}");
         let mut connections: Vec<_> = (0..at_a_time)
-            .map(|_| tokio::sync::Mutex::new(system.block_on(Connection::open(house.app.address))))
+            .map(|_| tokio::sync::Mutex::new(system.block_on(Connection::open(world.app.address))))
             .collect();
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|count| {
@@ -205,7 +206,7 @@ fn purchases(criterion: &mut Criterion) {
 
     let ids = Ids::new();
     for at_a_time in [4, 16] {
-        let naive: Vec<Naive> = (0..at_a_time).map(|_| system.block_on(Naive::new(&house))).collect();
+        let naive: Vec<Naive> = (0..at_a_time).map(|_| system.block_on(Naive::new(&world))).collect();
         let draw = system.block_on(open_draw(&state.draws, &clock));
         group.bench_function(format!("naive, a transaction each, {at_a_time} connections"), |bencher| {
             bencher.iter_custom(|count| {
@@ -221,7 +222,7 @@ fn purchases(criterion: &mut Criterion) {
     }
     group.finish();
     drop(in_memory);
-    system.block_on(house.close());
+    system.block_on(world.close());
 }
 
 criterion_group!(benches, purchases);

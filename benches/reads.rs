@@ -1,11 +1,11 @@
-//! The list of draws that everybody polls, over HTTP, and in the same run a handler that answers a constant body
-//! of the same size: what the service adds to what HTTP costs anyway.
+//! The list of draws, which every client polls, over HTTP, and in the same run a handler that answers a constant body
+//! of the same size: the difference is the cost of the service.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "a measurement")]
 
-#[path = "house/mod.rs"]
-#[allow(dead_code, reason = "it has a player's parts too")]
-mod house;
+#[path = "world/mod.rs"]
+#[allow(dead_code, reason = "the bench of purchases uses the rest")]
+mod world;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use futures_util::future::join_all;
 use lottery::clock::Clock;
 
-use self::house::{Connection, House, open_draw};
+use self::world::{Connection, World, open_draw};
 
 const CONNECTIONS: u64 = 64;
 const REQUEST: &[u8] = b"GET /api/v1/draws HTTP/1.1\r\nHost: lottery\r\n\r\n";
 
-/// A server that answers everything with so many bytes.
+/// A server that answers every request with this many bytes.
 fn constant(size: usize) -> SocketAddr {
     let body = web::Bytes::from(vec![b'x'; size]);
     let app = move || {
@@ -54,24 +54,24 @@ async fn ask(address: SocketAddr, count: u64) -> Duration {
 
 fn reads(criterion: &mut Criterion) {
     let system = System::new();
-    let house = system.block_on(House::open());
+    let world = system.block_on(World::new());
     let size = system.block_on(async {
         for _ in 0..50 {
-            open_draw(&house.app.state.draws, &Clock::system()).await;
+            open_draw(&world.app.state.draws, &Clock::system()).await;
         }
         let http = lottery::tls::http_client().build().unwrap();
-        let answer = http.get(format!("http://{}/api/v1/draws", house.app.address)).send().await.unwrap();
+        let answer = http.get(format!("http://{}/api/v1/draws", world.app.address)).send().await.unwrap();
         answer.bytes().await.unwrap().len()
     });
     let constant = system.block_on(async { constant(size) });
 
     let mut group = criterion.benchmark_group("read");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(1));
-    for (name, address) in [("GET /draws", house.app.address), ("a constant body of the same size", constant)] {
+    for (name, address) in [("GET /draws", world.app.address), ("a constant body of the same size", constant)] {
         group.bench_function(name, |bencher| bencher.iter_custom(|count| system.block_on(ask(address, count))));
     }
     group.finish();
-    system.block_on(house.close());
+    system.block_on(world.close());
 }
 
 criterion_group!(benches, reads);

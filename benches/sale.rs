@@ -1,5 +1,5 @@
-//! The sale's decisions alone, with no actor and no database: how many tickets a second the domain could
-//! sell if nothing else took time. The rooms below and above it have benches of their own.
+//! The domain's decisions alone, without actors and database: how many tickets per second the domain could sell if
+//! nothing else took time. The other layers have their own benches.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 
 /// Records in one transaction.
 const BATCH: usize = 512;
-/// Buyers, each with a wallet of its own.
+/// Buyers, each with its own wallet.
 const USERS: i64 = 256;
 const DRAW: DrawId = DrawId(1);
 

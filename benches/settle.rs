@@ -1,9 +1,12 @@
-//! Settling a draw of a million tickets over a real Postgres, durable: from the drawing of the numbers to the
-//! last winner's credit. The server is started here, and each turn begins with the same filled database.
+//! Settling a draw of a million tickets on a real Postgres, durable: from the drawing of the numbers to the last
+//! winner's credit. Each iteration begins with a copy of the same filled database.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 #[path = "../tests/big/fill.rs"]
 mod fill;
+#[path = "../tests/common/postgres.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod postgres;
 
 use std::time::{Duration, Instant};
 
@@ -16,15 +19,16 @@ use lottery::db::{connect, migrate, private_server_options};
 use lottery::domain::draw::Step;
 use lottery::domain::id::{DrawId, UserId};
 use private_postgres::PostgresServer;
-use tokio_postgres::config::Host;
+
+use self::postgres::connection_string;
 
 const TICKETS: i64 = 1_000_000;
 const USERS: i64 = 10_000;
-/// One of them: the steps want to be somebody's.
+/// The user who takes the steps.
 const ADMIN: UserId = UserId(1);
 const DRAW: DrawId = DrawId(fill::DRAW);
 
-/// A server with a database in which everything is sold, called `lottery`.
+/// A server whose database `lottery` has all tickets sold.
 async fn filled(directory: &std::path::Path) -> PostgresServer {
     let server = PostgresServer::start(&private_server_options(directory)).await.unwrap();
     migrate(server.connection()).await.unwrap();
@@ -34,15 +38,13 @@ async fn filled(directory: &std::path::Path) -> PostgresServer {
     server
 }
 
-/// One draw settled, in a copy of the filled database.
+/// Settles the draw in a copy of the filled database.
 async fn settle(server: &PostgresServer, config: &mut Config) -> Duration {
-    let mut database = server.connection();
-    let root = connect(&*database.dbname("postgres")).await.unwrap();
+    let root = connect(postgres::database(&server.connection(), "postgres")).await.unwrap();
     for sql in ["DROP DATABASE IF EXISTS copy", "CREATE DATABASE copy TEMPLATE lottery", "CHECKPOINT"] {
         root.batch_execute(sql).await.unwrap();
     }
-    let Host::Unix(socket) = &database.get_hosts()[0] else { unreachable!() };
-    config.database.url = Some(format!("host='{}' user=lottery dbname=copy", socket.display()).into());
+    config.database.url = Some(connection_string(&postgres::database(&server.connection(), "copy")).into());
     let app = App::start(config, Clock::system()).await.unwrap();
     assert!(app.state.draws.step(DRAW, Step::Close, String::new(), ADMIN).await.unwrap());
     #[allow(clippy::disallowed_methods, reason = "a measurement")]

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_named() {
+    fn an_error_names_the_key_of_an_invalid_filter() {
         for (configured, variable, key) in [
             ("lottery=loud", None, "log.level: "),
             ("", None, "log.level: "),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_read() {
+    fn log_formats_are_parsed() {
         assert_eq!(LogFormat::try_from("json".to_owned()), Ok(LogFormat::Json));
         assert_eq!(LogFormat::try_from("pretty".to_owned()), Ok(LogFormat::Pretty));
         assert!(LogFormat::try_from("xml".to_owned()).is_err());

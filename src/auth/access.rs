@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_shows_at_once() {
+    fn a_change_applies_at_once() {
         let cache = AccessCache::new();
         for access in [ACTIVE, BLOCKED, ADMIN] {
             assert_eq!(load(&cache, ANN, access), access);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_grows_beyond_its_limit() {
+    fn the_cache_never_grows_beyond_its_limit() {
         let cache = AccessCache::with_limit(100);
         for id in -1000..1000 {
             assert_eq!(load(&cache, UserId(id), ACTIVE), ACTIVE);

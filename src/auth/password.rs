@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_right_password_and_no_other() {
+    async fn only_the_right_password_is_accepted() {
         let hasher = Hasher::new(0, 8);
         let stored = hasher.hash(password("correct horse")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_that_began_keeps_its_thread_until_it_ends() {
+    async fn a_running_hash_keeps_its_thread_until_it_ends() {
         let hasher = Hasher::new(1, 1);
         let (first, job) = blocking_job();
         let mut hung_up = Box::pin(hasher.run(job));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_gives_its_thread_back() {
+    async fn a_panic_frees_its_thread() {
         let hasher = Hasher::new(1, 0);
         assert!(matches!(hasher.run(|| panic!("told to")).await, Err(HashError::CutShort(_))));
         hasher.run(|| ()).await.unwrap();

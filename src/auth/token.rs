@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn is_verified_each_time_it_is_sent() {
+    fn a_token_is_verified_each_time_it_is_sent() {
         let tokens = tokens();
         let token = tokens.issue(CLAIMS.user, CLAIMS.session, at(1000));
         for _ in 0..2 {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_only_what_we_signed() {
+    fn only_tokens_signed_with_the_secret_are_accepted() {
         assert_eq!(tokens().verify(&forge(&good_claims(), SECRET), at(1000)), Ok(CLAIMS));
         let mut refused = vec![
             ("HS384", forge_with::<Hmac<Sha384>>("HS384", &good_claims(), SECRET)),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_claim_is_needed() {
+    fn every_claim_is_required() {
         for claim in ["sub", "sid", "iat", "exp"] {
             let mut claims = good_claims();
             claims.as_object_mut().unwrap().remove(claim);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_read_back() {
+    fn a_refresh_token_is_parsed_from_its_text() {
         let mut rng = StdRng::seed_from_u64(1);
         let (one, two) = (OpaqueToken::generate(&mut rng), OpaqueToken::generate(&mut rng));
         assert_ne!(one.hash(), two.hash());
@@ -294,7 +294,7 @@ mod tests {
 
     /// SHA-256 of 32 zero bytes.
     #[test]
-    fn its_hash_is_sha_256() {
+    fn the_hash_of_a_refresh_token_is_sha_256() {
         let token = OpaqueToken::parse(&"A".repeat(43)).unwrap();
         let hex: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");

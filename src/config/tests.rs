@@ -28,7 +28,7 @@ fn minutes(n: u64) -> Duration {
 }
 
 #[test]
-fn the_shipped_file() {
+fn the_shipped_file_has_the_documented_defaults() {
     let config = Config::from_sources(None, &Variables::new()).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port, config.server.workers), ("127.0.0.1", 8080, 0));
     assert_eq!(config.data_dir, PathBuf::from("data"));
@@ -72,7 +72,7 @@ fn configured_lotteries_replace_the_defaults() {
 /// Each key, with a value that is not its default, and the text in which that value must appear. The last
 /// assertion checks that the list is complete.
 #[test]
-fn every_key_has_its_variable() {
+fn every_key_has_an_environment_variable() {
     let lotteries = "[{id: mini, name: M, pick: 2, of: 10, price: 50, fund_share: 0, prizes: []}]";
     let keys = [
         ("server.host", "0.0.0.0", r#"host: "0.0.0.0""#),
@@ -179,7 +179,7 @@ fn lottery_database_url_overrides_database_url() {
 }
 
 #[test]
-fn unknown_keys_are_named() {
+fn errors_name_unknown_keys() {
     let lottery = "lotteries: [{id: a, name: A, pick: 1, of: 2, price: 1, fund_share: 0, prizes: [], odds: 3}]";
     let cases = [
         ("tickets: {reservatoin: 5m}", "tickets.reservatoin: there is no such setting, in mine.yaml"),
@@ -201,7 +201,7 @@ fn unknown_keys_are_named() {
 }
 
 #[test]
-fn bad_values_name_their_key() {
+fn errors_name_the_key_of_an_invalid_value() {
     let cases = [
         (
             "tickets: {reservation: soon}",
@@ -254,7 +254,7 @@ fn bad_values_name_their_key() {
 }
 
 #[test]
-fn lotteries_have_ranges() {
+fn lottery_values_outside_their_ranges_are_refused() {
     let base = [("id", "a"), ("name", "A"), ("pick", "5"), ("of", "36"), ("price", "100"), ("fund_share", "5000")];
     let with = |name: &str, value: &str, prizes: &str| {
         let fields: Vec<String> = base
@@ -322,7 +322,7 @@ fn an_external_database_requires_a_secret() {
 }
 
 #[test]
-fn secrets_do_not_show() {
+fn secrets_appear_in_neither_debug_output_nor_errors() {
     let config = good("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET), STRIPE[0], STRIPE[1]]);
     let shown = format!("{config:?}");
     assert!(!shown.contains("opensesame") && !shown.contains(SECRET), "{shown}");
@@ -333,7 +333,7 @@ fn secrets_do_not_show() {
 }
 
 #[test]
-fn a_named_file_must_be_there() {
+fn a_named_file_that_is_missing_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("mine.yaml");
     let error = Config::load(Some(&path)).unwrap_err().to_string();

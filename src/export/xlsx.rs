@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_sheet_is_followed_by_another() {
+    fn a_full_sheet_is_followed_by_another_sheet() {
         let mut sheets = Sheets::new(vec!["n".to_owned(), "text".to_owned()], 3).unwrap();
         for number in 0..5 {
             sheets.row(&[Cell::Number(number), Cell::Text("=1+1".to_owned())]).unwrap();

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_remembers_what_became_of_a_charge_longer_than_its_process() {
+    async fn the_outcome_of_a_charge_is_known_after_a_restart() {
         let home = tempfile::tempdir().unwrap();
         let open = || Sandbox::open(home.path(), Signing::new("secret".into())).unwrap();
         let sandbox = open();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_what_is_older_than_the_last_two_files() {
+    fn charges_older_than_the_last_two_files_are_forgotten() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE);
         let mut memory = ChargeFile::open(&path).unwrap();

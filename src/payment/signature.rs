@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_the_published_one() {
+    fn the_signature_is_the_one_of_the_published_scheme() {
         // By another program: printf '%s' '1900000000.{"id":"evt_1"}' | openssl dgst -sha256 -hmac whsec_test
         let known = "07bfe3263a269f453f7d5a37b2a4cd1da8d9ce73d114dc03a02eb54dd6fba09d";
         assert_eq!(v1("whsec_test", 1_900_000_000, BODY), known);
     }
 
     #[test]
-    fn what_is_taken_and_what_is_not() {
+    fn only_fresh_and_valid_signatures_are_accepted() {
         let at = now().as_second();
         let (good, other) = (v1("ours", at, BODY), v1("theirs", at, BODY));
         let old = |seconds: i64| format!("t={},v1={}", at - seconds, v1("ours", at - seconds, BODY));
@@ -156,12 +156,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_sent_nothing_panics_and_nothing_is_taken(header in "[tv01=,a-f]{0,80}|\\PC*", body: Vec<u8>) {
+        fn arbitrary_headers_neither_panic_nor_are_accepted(header in "[tv01=,a-f]{0,80}|\\PC*", body: Vec<u8>) {
             prop_assert!(signing("ours").check(&header, &body, now()).is_err());
         }
 
         #[test]
-        fn what_was_signed_is_taken_and_every_changed_byte_is_not(
+        fn a_signed_body_is_accepted_and_refused_after_any_change(
             body in prop::collection::vec(any::<u8>(), 1..200), place: prop::sample::Index, change in 1_u8..
         ) {
             let at = now().as_second();

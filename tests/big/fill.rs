@@ -1,26 +1,26 @@
-//! Makes a draw with very many tickets by SQL, as if they had been sold one after the other: payments,
-//! tickets, transfers, balances and the pool all agree. A part of it can be made at a time. Knows the schema,
-//! and nothing of the service.
+//! Fills a database by SQL with a draw of very many tickets, as if they had been sold one after the other: payments,
+//! tickets, transfers, balances and the pool are consistent. It can be filled in parts. Knows the schema, and nothing
+//! of the service.
 
 use tokio_postgres::Client;
 
-/// What a ticket costs, and what everybody brought.
+/// The price of a ticket, and what every player deposited.
 pub const PRICE: i64 = 10_000;
-const BROUGHT: i64 = 1_000_000_000;
-/// The draw, and the accounts that belong to it.
+const DEPOSITED: i64 = 1_000_000_000;
+/// The id of the draw.
 pub const DRAW: i64 = 1;
-/// Tickets in one part: some seconds of work.
+/// Tickets in one part, which takes some seconds.
 const PART: i64 = 500_000;
 
-/// Makes the people and the draw, 6 of 45 and open, unless they are there; then sells up to so many tickets,
-/// or stops after so many parts. Says how many are sold.
+/// Creates the players and the open draw of 6 of 45, unless they exist; then sells tickets up to this number, or stops
+/// after this number of parts. Returns how many are sold.
 pub async fn fill(db: &Client, tickets: i64, users: i64, parts: usize) -> i64 {
-    // The planner knows nothing yet of what was made a moment ago: no join may be a loop over all of it.
+    // The planner has no statistics of the new rows, and must not choose nested loops over all of them.
     let session = "SET synchronous_commit = off; SET jit = off; SET enable_nestloop = off";
     db.batch_execute(session).await.unwrap();
     let there = "SELECT count(*) FROM draws";
     if db.query_one(there, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        db.batch_execute(&people_and_draw(users)).await.unwrap();
+        db.batch_execute(&players_and_draw(users)).await.unwrap();
     }
     let mut sold = sold(db).await;
     for _ in 0..parts {
@@ -40,11 +40,11 @@ pub async fn sold(db: &Client) -> i64 {
     db.query_opt(&sql, &[]).await.unwrap().map_or(0, |row| row.get(0))
 }
 
-/// Balances as the transfers say; then the tables rest as they would after a long sale.
+/// Sets the balances to the sums of the transfers; then vacuums the tables, as autovacuum does during a long sale.
 pub async fn finish(db: &Client) {
     let sql = format!(
         "BEGIN;
-         UPDATE accounts a SET balance = {BROUGHT} - {PRICE} * bought.tickets
+         UPDATE accounts a SET balance = {DEPOSITED} - {PRICE} * bought.tickets
          FROM (SELECT user_id, count(*) AS tickets FROM tickets GROUP BY 1) bought
          WHERE a.id = bought.user_id * 8 + 1;
          UPDATE accounts SET balance = {PRICE} * (SELECT sold FROM draw_sales WHERE draw_id = {DRAW})
@@ -57,18 +57,18 @@ pub async fn finish(db: &Client) {
     }
 }
 
-fn people_and_draw(users: i64) -> String {
+fn players_and_draw(users: i64) -> String {
     format!(
         "BEGIN;
          INSERT INTO users (username, email, password_hash, created_at)
          SELECT 'player' || n, 'player' || n || '@example.com', 'nobody''s', '2030-01-01'
          FROM generate_series(1, {users}) n;
-         INSERT INTO accounts (id, kind, user_id, balance) SELECT id * 8 + 1, 'wallet', id, {BROUGHT} FROM users;
+         INSERT INTO accounts (id, kind, user_id, balance) SELECT id * 8 + 1, 'wallet', id, {DEPOSITED} FROM users;
          INSERT INTO payments (id, user_id, kind, status, amount, method, created_at, updated_at)
-         SELECT gen_random_uuid(), id, 'deposit', 'paid', {BROUGHT}, 'card', created_at, created_at FROM users;
+         SELECT gen_random_uuid(), id, 'deposit', 'paid', {DEPOSITED}, 'card', created_at, created_at FROM users;
          INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
          SELECT user_id, 0, user_id * 8 + 1, amount, 'deposit', id, amount, created_at FROM payments;
-         UPDATE accounts SET balance = -{BROUGHT}::bigint * {users} WHERE kind = 'clearing';
+         UPDATE accounts SET balance = -{DEPOSITED}::bigint * {users} WHERE kind = 'clearing';
          INSERT INTO lotteries (id, last_draw) VALUES ('6of45', 1);
          INSERT INTO accounts (id, kind, lottery) SELECT seq * 8 + 4, 'jackpot', seq FROM lotteries;
          INSERT INTO draws (lottery, number, status, pick, of, price, fund_share, sales_close_at, draw_at, created_at)
@@ -82,8 +82,8 @@ fn people_and_draw(users: i64) -> String {
     )
 }
 
-/// Sells these numbers, each in a payment of its own, to all the people by turns. One in ten was made in
-/// advance; of those, one in five is still for sale.
+/// Sells these ticket numbers, each in its own payment, to all players in turn. For each tenth a pool ticket is made;
+/// one in five of those is not sold.
 fn sell(from: i64, to: i64) -> String {
     let number = "(1::bigint << floor(random() * 45)::int)";
     let six = [number; 6].join(" | ");
@@ -115,7 +115,7 @@ fn sell(from: i64, to: i64) -> String {
          FROM part LEFT JOIN pool_tickets pool ON pool.draw_id = {DRAW} AND pool.id = made AND n % 50 <> 0
          ORDER BY n;
          INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
-         SELECT user_id, user_id * 8 + 1, {DRAW} * 8 + 3, {PRICE}, 'purchase', payment, {BROUGHT} - {PRICE} * turn,
+         SELECT user_id, user_id * 8 + 1, {DRAW} * 8 + 3, {PRICE}, 'purchase', payment, {DEPOSITED} - {PRICE} * turn,
                 at
          FROM part ORDER BY n;
          UPDATE draw_sales SET sold = {to} WHERE draw_id = {DRAW};

@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::*;
 
 #[actix_web::test]
-async fn a_draw_is_rescheduled_before_its_cut_off_and_keeps_to_the_new_times() {
+async fn a_draw_is_rescheduled_before_its_cut_off_and_follows_the_new_times() {
     let mut world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100_000).await;
@@ -23,7 +23,7 @@ async fn a_draw_is_rescheduled_before_its_cut_off_and_keeps_to_the_new_times() {
     ann.send(ann.request(Method::PATCH, &path).json(&json!({}))).await.refused(403, "forbidden");
     ann.buy_quick(draw, 1).await;
     world.restart().await;
-    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    let (admin, ann) = (world.reconnect(&admin), world.reconnect(&ann));
 
     world.advance(SignedDuration::from_mins(10));
     world.until_draw_is(draw, "closed").await;
@@ -36,7 +36,7 @@ async fn a_draw_is_rescheduled_before_its_cut_off_and_keeps_to_the_new_times() {
     admin.send(over).await.refused(409, "invalid_transition");
     let unknown = admin.request(Method::PATCH, "/admin/draws/999").json(&json!({}));
     admin.send(unknown).await.refused(404, "not_found");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -72,13 +72,14 @@ async fn an_admin_sees_every_ticket_and_every_payment_with_its_owner() {
 #[actix_web::test]
 async fn a_changed_password_ends_every_other_session() {
     let world = World::new().await;
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     let (old, new) = ("correct horse", "battery staple");
     let body = json!({"username": "ann", "email": "ann@example.com", "password": old});
-    anybody.post("/auth/register", body).await.expect(201);
-    let login = async |password| anybody.post("/auth/login", json!({"login": "ann", "password": password})).await;
+    anonymous.post("/auth/register", body).await.expect(201);
+    let login =
+        async |password| anonymous.post("/auth/login", json!({"login": "ann", "password": password})).await;
     let (here, there) = (login(old).await.expect(200), login(old).await.expect(200));
-    let mut ann = world.anybody();
+    let mut ann = world.anonymous();
     ann.token = here["access_token"].as_str().map(str::to_owned);
     let change = async |current, new| {
         ann.post("/me/password", json!({"current_password": current, "new_password": new})).await
@@ -91,10 +92,10 @@ async fn a_changed_password_ends_every_other_session() {
     login(old).await.refused(401, "invalid_credentials");
     login(new).await.expect(200);
     let refresh = async |pair: &serde_json::Value| {
-        anybody.post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
+        anonymous.post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
     };
     refresh(&there).await.refused(401, "unauthorized");
-    anybody.bearing(there["access_token"].as_str().unwrap()).get("/me").await.refused(401, "unauthorized");
+    anonymous.with_token(there["access_token"].as_str().unwrap()).get("/me").await.refused(401, "unauthorized");
     refresh(&here).await.expect(200);
     ann.get("/me").await.expect(200);
 }

@@ -1,32 +1,32 @@
-//! The audit log: every admin action leaves its row with the action itself, and no row ever goes.
+//! The audit log: every admin action writes its entry in its own transaction, and no entry can be deleted.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Person, World};
+use crate::world::*;
 
-/// What was done since the admin came to be, oldest first: action, subject and detail.
-async fn deeds(admin: &Person) -> Vec<(String, String, Value)> {
+/// The actions of this admin, oldest first: action, subject and detail.
+async fn actions(admin: &User) -> Vec<(String, String, Value)> {
     let mut rows = admin.all("/admin/audit-log").await;
     rows.reverse();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let deeds = rows.iter().filter(|row| row["actor_id"] == admin.id.0);
-    deeds.map(|row| (text(&row["action"]), text(&row["subject"]), row["detail"].clone())).collect()
+    let actions = rows.iter().filter(|row| row["actor_id"] == admin.id.0);
+    actions.map(|row| (text(&row["action"]), text(&row["subject"]), row["detail"].clone())).collect()
 }
 
-async fn patch(who: &Person, path: &str, body: Value) -> crate::world::Answer {
+async fn patch(who: &User, path: &str, body: Value) -> Answer {
     who.send(who.request(Method::PATCH, path).json(&body)).await
 }
 
 #[actix_web::test]
-async fn every_action_of_an_admin_is_written_down_once() {
+async fn every_admin_action_is_logged_once() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.player("ann").await);
     let draw = admin.open_draw(&world, 3).await;
     let path = format!("/admin/draws/{draw}");
     let close = world.minutes(30);
     patch(&admin, &path, json!({"sales_close_at": close})).await.expect(200);
-    // DuplicateName already, refused, or not there: nobody did anything.
+    // Repeated, refused, or of an unknown draw: these change nothing.
     admin.step(draw, "open").await.expect(200);
     admin.step(draw, "conduct").await.refused(409, "invalid_transition");
     admin.step(999, "open").await.refused(404, "not_found");
@@ -51,7 +51,7 @@ async fn every_action_of_an_admin_is_written_down_once() {
     admin.get("/admin/export/winners?format=ndjson").await;
 
     let (draw, other) = (format!("draw:{draw}"), format!("draw:{other}"));
-    let done = deeds(&admin).await;
+    let done = actions(&admin).await;
     let names: Vec<(&str, &str)> = done.iter().map(|(action, subject, _)| (&**action, &**subject)).collect();
     let user = format!("user:{}", ann.id);
     assert_eq!(
@@ -76,11 +76,11 @@ async fn every_action_of_an_admin_is_written_down_once() {
     assert_eq!(done[10].2, json!({"user_id": bob.id, "amount": 300}));
     assert_eq!((&done[8].2["from"]["status"], &done[8].2["to"]["status"]), (&json!("active"), &json!("blocked")));
 
-    // What the clock does is nobody's deed, and the command line has no name.
+    // Steps of the clock are not logged, and entries of the command line have no actor.
     let draw = admin.open_draw(&world, 0).await;
     world.advance(jiff::SignedDuration::from_hours(3));
     world.until_draw_is(draw, "completed").await;
-    assert_eq!(deeds(&admin).await.len(), done.len() + 2);
+    assert_eq!(actions(&admin).await.len(), done.len() + 2);
     let first = &admin.all("/admin/audit-log?limit=3").await[done.len() + 2];
     assert_eq!((&first["action"], &first["actor_id"]), (&json!("admin.create"), &Value::Null));
     assert_eq!(first["at"], "2030-05-01T12:00:00Z");
@@ -89,7 +89,7 @@ async fn every_action_of_an_admin_is_written_down_once() {
 }
 
 #[actix_web::test]
-async fn no_action_without_its_row() {
+async fn an_admin_action_fails_if_its_audit_entry_cannot_be_written() {
     let mut world = World::new().await;
     let (admin, ann) = (world.admin().await, world.player("ann").await);
     let (scheduled, open) = (admin.schedule(&world).await, admin.open_draw(&world, 2).await);
@@ -112,26 +112,25 @@ async fn no_action_without_its_row() {
     ] {
         answer.refused(500, "internal_error");
     }
-    // The draws that failed are loaded anew.
-    world
-        .until("it is rescheduled or refused", async || {
-            patch(&admin, &format!("/admin/draws/{scheduled}"), later.clone()).await.is(500, "internal_error")
-        })
-        .await;
-    world.until("it is cancelled or refused", async || admin.cancel(open).await.is(500, "internal_error")).await;
+    // The draws whose write failed are loaded again.
+    until("it is rescheduled or refused", async || {
+        patch(&admin, &format!("/admin/draws/{scheduled}"), later.clone()).await.is(500, "internal_error")
+    })
+    .await;
+    until("it is cancelled or refused", async || admin.cancel(open).await.is(500, "internal_error")).await;
     ann.get("/me").await.expect(200);
     assert_eq!(world.count("SELECT count(*) FROM password_resets").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
 
     sql.batch_execute("ALTER TABLE audit_log DROP CONSTRAINT full_up").await.unwrap();
     world.restart().await;
-    let admin = world.again(&admin);
+    let admin = world.reconnect(&admin);
     assert_eq!(admin.get("/draws").await.expect(200), before);
     admin.step(closed, "conduct").await.expect(200);
 }
 
 #[actix_web::test]
-async fn the_database_refuses_to_forget() {
+async fn the_audit_log_can_be_neither_changed_nor_deleted() {
     let world = World::new().await;
     let admin = world.admin().await;
     admin.schedule(&world).await;
@@ -140,5 +139,5 @@ async fn the_database_refuses_to_forget() {
         let error = sql.batch_execute(attempt).await.unwrap_err();
         assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::RESTRICT_VIOLATION), "{attempt}");
     }
-    assert_eq!(deeds(&admin).await.len(), 1);
+    assert_eq!(actions(&admin).await.len(), 1);
 }

@@ -1,6 +1,6 @@
-//! Registration, log-in, refresh and log-out over HTTP; who may do what, and how often.
+//! Registration, log-in, refresh and log-out over HTTP; who may do what.
 
-mod often;
+mod rate_limits;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,41 +16,36 @@ use serde_json::{Value, json};
 use sha2::{Sha256, Sha512};
 use std::pin::pin;
 
-use crate::world::{Answer, Person, World};
-
-const PASSWORD: &str = "correct horse battery";
-
-fn registration(name: &str) -> Value {
-    json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD})
-}
+use crate::common::PASSWORD;
+use crate::world::*;
 
 async fn register(world: &World, name: &str) -> Value {
-    world.anybody().post("/auth/register", registration(name)).await.expect(201)
+    world.anonymous().post("/auth/register", registration(name)).await.expect(201)
 }
 
 async fn log_in(world: &World, login: &str, password: &str) -> Answer {
-    world.anybody().post("/auth/login", json!({"login": login, "password": password})).await
+    world.anonymous().post("/auth/login", json!({"login": login, "password": password})).await
 }
 
-/// A pair of tokens of somebody who has registered just now.
+/// Registers a user and logs in; returns the pair of tokens.
 async fn session(world: &World, name: &str) -> Value {
     register(world, name).await;
     log_in(world, name, PASSWORD).await.expect(200)
 }
 
 async fn refresh(world: &World, pair: &Value) -> Answer {
-    world.anybody().post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
+    world.anonymous().post("/auth/refresh", json!({"refresh_token": pair["refresh_token"]})).await
 }
 
 async fn log_out(world: &World, pair: &Value) -> Answer {
-    world.anybody().post("/auth/logout", json!({"refresh_token": pair["refresh_token"]})).await
+    world.anonymous().post("/auth/logout", json!({"refresh_token": pair["refresh_token"]})).await
 }
 
-fn bearer(world: &World, pair: &Value) -> Person {
-    world.anybody().bearing(pair["access_token"].as_str().unwrap())
+fn bearer(world: &World, pair: &Value) -> User {
+    world.anonymous().with_token(pair["access_token"].as_str().unwrap())
 }
 
-/// The fields that a refusal complains of.
+/// The fields that a refusal names.
 fn fields(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
 }
@@ -58,11 +53,11 @@ fn fields(problem: &Value) -> Vec<&str> {
 // Registration.
 
 #[actix_web::test]
-async fn who_registers_is_a_player_with_an_empty_wallet() {
+async fn a_registered_user_is_a_player_with_an_empty_wallet() {
     let world = World::new().await;
     let mut body = registration("Ann_b.c-9");
     body["name"] = json!("  Ann  ");
-    let user = world.anybody().post("/auth/register", body).await.expect(201);
+    let user = world.anonymous().post("/auth/register", body).await.expect(201);
     assert_eq!(
         user,
         json!({
@@ -77,9 +72,8 @@ async fn who_registers_is_a_player_with_an_empty_wallet() {
     assert_eq!(register(&world, "bob").await["name"], Value::Null);
 }
 
-/// A line of the issue: what a service like this gets wrong.
 #[actix_web::test]
-async fn anyone_registering_as_admin() {
+async fn nobody_can_register_as_an_admin() {
     let world = World::new().await;
     for (field, value) in [
         ("role", json!("admin")),
@@ -89,18 +83,18 @@ async fn anyone_registering_as_admin() {
     ] {
         let mut body = registration("mallory");
         body[field] = value;
-        let problem = world.anybody().post("/auth/register", body).await.refused(422, "validation_failed");
+        let problem = world.anonymous().post("/auth/register", body).await.refused(422, "validation_failed");
         assert_eq!(fields(&problem), [field]);
     }
     assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
-    // Whatever the name, it is a player's.
+    // The name does not matter: the account is a player's.
     assert_eq!(register(&world, "admin").await["role"], "player");
     let pair = log_in(&world, "admin", PASSWORD).await.expect(200);
     bearer(&world, &pair).post("/admin/draws", json!({})).await.refused(403, "forbidden");
 }
 
 #[actix_web::test]
-async fn a_registration_is_refused_with_the_name_of_each_field() {
+async fn a_refused_registration_names_each_invalid_field() {
     let world = World::new().await;
     let long = "x".repeat(129);
     for (field, value) in [
@@ -121,29 +115,30 @@ async fn a_registration_is_refused_with_the_name_of_each_field() {
     ] {
         let mut body = registration("ann");
         body[field] = value;
-        let problem = world.anybody().post("/auth/register", body.clone()).await.refused(422, "validation_failed");
+        let problem =
+            world.anonymous().post("/auth/register", body.clone()).await.refused(422, "validation_failed");
         assert_eq!(fields(&problem), [field], "{body}");
     }
     for field in ["username", "email", "password"] {
         let mut body = registration("ann");
         body.as_object_mut().unwrap().remove(field);
-        let problem = world.anybody().post("/auth/register", body).await.refused(422, "validation_failed");
+        let problem = world.anonymous().post("/auth/register", body).await.refused(422, "validation_failed");
         assert_eq!(fields(&problem), [field]);
     }
     let all_wrong = json!({"username": "a", "email": "b", "password": "c", "name": ""});
-    let problem = world.anybody().post("/auth/register", all_wrong).await.refused(422, "validation_failed");
+    let problem = world.anonymous().post("/auth/register", all_wrong).await.refused(422, "validation_failed");
     assert_eq!(fields(&problem), ["username", "email", "password", "name"]);
     assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
 }
 
 #[actix_web::test]
-async fn names_are_taken_whatever_their_case() {
+async fn usernames_and_email_addresses_are_unique_whatever_their_case() {
     let world = World::new().await;
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     register(&world, "ann").await;
     let as_who = |username: &str, email: &str| {
         let body = json!({"username": username, "email": email, "password": PASSWORD});
-        anybody.post("/auth/register", body)
+        anonymous.post("/auth/register", body)
     };
     as_who("ANN", "other@example.com").await.refused(409, "username_taken");
     as_who("ann", "ann@example.com").await.refused(409, "username_taken");
@@ -152,13 +147,13 @@ async fn names_are_taken_whatever_their_case() {
 }
 
 #[actix_web::test]
-async fn of_those_who_want_a_name_at_once_one_gets_it() {
+async fn of_concurrent_registrations_of_one_name_one_succeeds() {
     let world = World::new().await;
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     let racers = (0..8).map(|i| {
         let username = if i % 2 == 0 { "ann" } else { "ANN" };
         let body = json!({"username": username, "email": format!("{i}@example.com"), "password": PASSWORD});
-        anybody.post("/auth/register", body)
+        anonymous.post("/auth/register", body)
     });
     let answers = join_all(racers).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
@@ -169,7 +164,7 @@ async fn of_those_who_want_a_name_at_once_one_gets_it() {
 // Log-in.
 
 #[actix_web::test]
-async fn one_logs_in_by_username_or_address() {
+async fn users_log_in_by_username_or_email_address() {
     let world = World::new().await;
     let user = register(&world, "ann").await;
     for login in ["ann", "ANN", "ann@example.com", "Ann@Example.COM"] {
@@ -180,13 +175,12 @@ async fn one_logs_in_by_username_or_address() {
     }
 }
 
-/// A line of the issue.
 #[actix_web::test]
-async fn a_password_that_is_never_compared() {
+async fn only_the_right_password_logs_in() {
     let world = World::new().await;
     register(&world, "ann").await;
     let bobs = json!({"username": "bob", "email": "bob@example.com", "password": "bob's own password"});
-    world.anybody().post("/auth/register", bobs).await.expect(201);
+    world.anonymous().post("/auth/register", bobs).await.expect(201);
     let long = PASSWORD.repeat(100);
     for wrong in ["", "wrong horse battery", "bob's own password", "Correct horse battery", &PASSWORD[1..], &long]
     {
@@ -215,7 +209,7 @@ async fn an_unknown_user_is_answered_like_a_wrong_password() {
 // Access tokens.
 
 #[actix_web::test]
-async fn an_access_token_ends_when_its_time_is_up() {
+async fn an_access_token_expires() {
     let world = World::with(|config| config.auth.access_token = Duration::from_secs(900)).await;
     let pair = session(&world, "ann").await;
     assert_eq!(pair["expires_in"], 900);
@@ -229,7 +223,7 @@ async fn an_access_token_ends_when_its_time_is_up() {
     bearer(&world, &renewed).get("/me").await.expect(200);
 }
 
-fn claims(world: &World, user: &Person) -> Value {
+fn claims(world: &World, user: &User) -> Value {
     let now = world.clock.now().as_second();
     json!({"sub": user.id.0.to_string(), "sid": uuid::Uuid::nil(), "iat": now, "exp": now + 900})
 }
@@ -246,20 +240,20 @@ fn signed(claims: &Value, secret: &str) -> String {
     signed_with::<Hmac<Sha256>>("HS256", claims, secret)
 }
 
-/// The secret of the tests' worlds.
+/// The signing secret of this world.
 fn own_secret(world: &World) -> String {
     use secrecy::ExposeSecret;
     world.config.auth.jwt_secret.as_ref().unwrap().expose_secret().to_owned()
 }
 
 #[actix_web::test]
-async fn only_a_token_that_we_signed_is_believed() {
+async fn only_tokens_that_the_service_signed_are_accepted() {
     let world = World::new().await;
     let (ann, admin) = (world.player("ann").await, world.admin().await);
     let own = own_secret(&world);
     let (as_ann, as_admin) = (claims(&world, &ann), claims(&world, &admin));
-    // The forger's own trick is good: what makes the others fail is the signature alone.
-    ann.bearing(&signed(&as_ann, &own)).get("/me").await.expect(200);
+    // The test signs correctly: the tokens below are refused only because of their flaws.
+    ann.with_token(&signed(&as_ann, &own)).get("/me").await.expect(200);
 
     let token = ann.token.clone().unwrap();
     let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
@@ -281,21 +275,21 @@ async fn only_a_token_that_we_signed_is_believed() {
         ("nothing", String::new()),
         ("a long one", "a".repeat(5_000)),
     ] {
-        let answer = ann.bearing(&forged).get("/me").await;
+        let answer = ann.with_token(&forged).get("/me").await;
         assert!(answer.is(401, "unauthorized"), "{what}: {}", answer.text);
         assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
     }
-    world.anybody().get("/me").await.refused(401, "unauthorized");
-    let basic = world.anybody();
+    world.anonymous().get("/me").await.refused(401, "unauthorized");
+    let basic = world.anonymous();
     basic
         .send(basic.request(Method::GET, "/me").basic_auth("ann", Some(PASSWORD)))
         .await
         .refused(401, "unauthorized");
 }
 
-/// A line of the issue. What the service makes for itself when it is given no secret, `command` shows.
+/// The secret that the service creates when none is configured is tested in `command`.
 #[actix_web::test]
-async fn a_hard_coded_signing_secret() {
+async fn tokens_are_not_signed_with_a_hard_coded_secret() {
     let world = World::new().await;
     let other = World::with(|config| {
         config.auth.jwt_secret = Some("what the other service signs with, nobody knows".into());
@@ -304,20 +298,20 @@ async fn a_hard_coded_signing_secret() {
     let (here, there) = (world.player("ann").await, other.player("ann").await);
     assert_eq!(here.id, there.id, "the same claims");
     there.get("/me").await.expect(200);
-    there.bearing(here.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
-    here.bearing(there.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
+    there.with_token(here.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
+    here.with_token(there.token.as_ref().unwrap()).get("/me").await.refused(401, "unauthorized");
     for known in
         ["", "secret", "changeme", "lottery", "your-256-bit-secret", &"\0".repeat(32), &own_secret(&world)]
     {
         let forged = signed(&claims(&other, &there), known);
-        there.bearing(&forged).get("/me").await.refused(401, "unauthorized");
+        there.with_token(&forged).get("/me").await.refused(401, "unauthorized");
     }
 }
 
 // Refresh tokens.
 
 #[actix_web::test]
-async fn a_refresh_token_is_spent_by_its_use() {
+async fn a_refresh_token_is_replaced_by_its_use() {
     let world = World::new().await;
     let first = session(&world, "ann").await;
     let second = refresh(&world, &first).await.expect(200);
@@ -329,7 +323,7 @@ async fn a_refresh_token_is_spent_by_its_use() {
 }
 
 #[actix_web::test]
-async fn a_spent_refresh_token_used_again_ends_its_whole_family() {
+async fn a_refresh_token_that_is_used_twice_ends_its_session() {
     let world = World::new().await;
     let first = session(&world, "ann").await;
     let elsewhere = log_in(&world, "ann", PASSWORD).await.expect(200);
@@ -346,14 +340,14 @@ async fn a_spent_refresh_token_used_again_ends_its_whole_family() {
 }
 
 #[actix_web::test]
-async fn of_two_refreshes_at_once_at_most_one_succeeds() {
+async fn of_concurrent_refreshes_at_most_one_succeeds() {
     let world = World::new().await;
     let pair = session(&world, "ann").await;
     let answers = join_all((0..6).map(|_| refresh(&world, &pair))).await;
     let winners: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
     assert!(winners.len() <= 1, "{} pairs of one token", winners.len());
     assert_eq!(answers.iter().filter(|answer| answer.is(401, "unauthorized")).count(), 6 - winners.len());
-    // One of the two was a thief: nobody keeps the session.
+    // One of the two clients stole the token: neither keeps the session.
     for winner in winners {
         refresh(&world, &winner.body).await.refused(401, "unauthorized");
     }
@@ -370,7 +364,7 @@ async fn log_out_ends_this_session_and_no_other() {
     refresh(&world, &there).await.expect(200);
     assert_eq!(log_out(&world, &here).await.status, 204, "as often as one likes");
 
-    // Nor is there anything left for the access token to do, in this run of the service or in the next.
+    // The session's access token is refused too, before and after a restart.
     bearer(&world, &here).get("/me").await.refused(401, "unauthorized");
     bearer(&world, &there).get("/me").await.expect(200);
     world.restart().await;
@@ -379,7 +373,7 @@ async fn log_out_ends_this_session_and_no_other() {
 }
 
 #[actix_web::test]
-async fn a_refresh_token_ends_when_its_time_is_up() {
+async fn a_refresh_token_expires() {
     let world = World::with(|config| config.auth.refresh_token = Duration::from_secs(48 * 3600)).await;
     let (early, late) = (session(&world, "ann").await, session(&world, "bob").await);
     world.advance(SignedDuration::from_secs(48 * 3600 - 1));
@@ -390,12 +384,12 @@ async fn a_refresh_token_ends_when_its_time_is_up() {
 }
 
 #[actix_web::test]
-async fn a_log_in_with_a_password_that_is_changed_meanwhile_is_refused() {
+async fn a_log_in_is_refused_if_the_password_is_changed_meanwhile() {
     let world = World::new().await;
     let ann = bearer(&world, &session(&world, "ann").await);
     let change = json!({"current_password": PASSWORD, "new_password": "battery staple"});
     for late in [log_in(&world, "ann", PASSWORD).boxed_local(), ann.post("/me/password", change).boxed_local()] {
-        // Another's change has been written, and is not committed yet: the old password is still read.
+        // A concurrent change is written and not committed yet: the old password is still read.
         let other = world.sql().await;
         other.batch_execute("BEGIN; UPDATE users SET password_hash = password_hash || 'x'").await.unwrap();
         let commit = async {
@@ -411,7 +405,7 @@ async fn a_log_in_with_a_password_that_is_changed_meanwhile_is_refused() {
 }
 
 #[actix_web::test]
-async fn log_ins_that_are_over_are_not_kept_for_ever() {
+async fn expired_sessions_are_deleted() {
     let world = World::with(|config| config.auth.refresh_token = Duration::from_secs(10 * 3600)).await;
     let over = session(&world, "ann").await;
     let (sessions, tokens) = ("SELECT count(*) FROM sessions", "SELECT count(*) FROM refresh_tokens");
@@ -421,34 +415,34 @@ async fn log_ins_that_are_over_are_not_kept_for_ever() {
         world.advance(SignedDuration::from_hours(8));
         used = refresh(&world, &used).await.expect(200);
     }
-    world.until("two expired a day ago", async || world.count(tokens).await == 5).await;
+    until("two expired a day ago", async || world.count(tokens).await == 5).await;
     assert_eq!(world.count(sessions).await, 1, "the one that is used");
     refresh(&world, &over).await.refused(401, "unauthorized");
     refresh(&world, &used).await.expect(200);
 }
 
 #[actix_web::test]
-async fn what_is_no_refresh_token_is_refused() {
+async fn invalid_refresh_tokens_are_refused() {
     let world = World::new().await;
     let pair = session(&world, "ann").await;
     for token in [json!(""), json!("nonsense"), json!("A".repeat(43)), pair["access_token"].clone()] {
         let body = json!({"refresh_token": token});
-        world.anybody().post("/auth/refresh", body).await.refused(401, "unauthorized");
+        world.anonymous().post("/auth/refresh", body).await.refused(401, "unauthorized");
     }
-    // Nor is it an access token.
-    let confused = world.anybody().bearing(pair["refresh_token"].as_str().unwrap());
+    // A refresh token is not an access token.
+    let confused = world.anonymous().with_token(pair["refresh_token"].as_str().unwrap());
     confused.get("/me").await.refused(401, "unauthorized");
     let hashes = world.sql().await.query("SELECT encode(hash, 'escape') FROM refresh_tokens", &[]).await.unwrap();
     assert!(hashes.iter().all(|row| row.get::<_, String>(0) != pair["refresh_token"]), "stored as it is");
 }
 
 #[actix_web::test]
-async fn a_blocked_account_does_nothing() {
+async fn a_blocked_account_can_do_nothing() {
     let world = World::new().await;
     let pair = session(&world, "ann").await;
     world.sql().await.execute("UPDATE users SET status = 'blocked'", &[]).await.unwrap();
     log_in(&world, "ann", PASSWORD).await.refused(403, "account_blocked");
-    // Only who knows the password learns of it.
+    // Only a client with the right password learns that the account is blocked.
     log_in(&world, "ann", "wrong horse battery").await.refused(401, "invalid_credentials");
     let ann = bearer(&world, &pair);
     ann.get("/me").await.refused(403, "account_blocked");
@@ -458,10 +452,10 @@ async fn a_blocked_account_does_nothing() {
     assert_eq!(world.count("SELECT count(*) FROM payments").await, 0);
 }
 
-// Who may do what.
+// Access.
 
-/// Everything an admin may do, asked for by somebody who may not.
-async fn try_all(world: &World, who: &Person, [scheduled, open, closed]: [i64; 3], status: u16, code: &str) {
+/// Every admin action, requested by a user who may not.
+async fn try_all(world: &World, who: &User, [scheduled, open, closed]: [i64; 3], status: u16, code: &str) {
     let new = json!({"lottery": "5of36", "sales_close_at": world.minutes(60)});
     who.post("/admin/draws", new).await.refused(status, code);
     who.pool(open, 3).await.refused(status, code);
@@ -473,9 +467,8 @@ async fn try_all(world: &World, who: &Person, [scheduled, open, closed]: [i64; 3
     }
 }
 
-/// A line of the issue.
 #[actix_web::test]
-async fn an_admin_action_that_runs_and_then_answers_403() {
+async fn a_forbidden_admin_action_has_no_effect() {
     let world = World::new().await;
     let admin = world.admin().await;
     let draws = [admin.schedule(&world).await, admin.open_draw(&world, 5).await, admin.open_draw(&world, 0).await];
@@ -483,9 +476,9 @@ async fn an_admin_action_that_runs_and_then_answers_403() {
     let before = admin.get("/draws").await.expect(200);
 
     try_all(&world, &world.player("ann").await, draws, 403, "forbidden").await;
-    try_all(&world, &world.anybody(), draws, 401, "unauthorized").await;
+    try_all(&world, &world.anonymous(), draws, 401, "unauthorized").await;
 
-    // Each draw takes what it is told in order: what was told before these would have happened by now.
+    // Each draw handles messages in order: the forbidden actions would have happened before these.
     admin.pool(draws[0], 1).await.expect(201);
     admin.step(draws[1], "open").await.expect(200);
     admin.step(draws[2], "close").await.expect(200);
@@ -496,9 +489,9 @@ async fn an_admin_action_that_runs_and_then_answers_403() {
 }
 
 #[actix_web::test]
-async fn under_admin_401_and_403_come_before_404() {
+async fn below_admin_401_and_403_come_before_404() {
     let world = World::new().await;
-    let (anybody, ann, admin) = (world.anybody(), world.player("ann").await, world.admin().await);
+    let (anonymous, ann, admin) = (world.anonymous(), world.player("ann").await, world.admin().await);
     for path in [
         "/admin",
         "/admin/",
@@ -508,28 +501,28 @@ async fn under_admin_401_and_403_come_before_404() {
         "/admin/draws/x/open",
     ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
-            let ask = async |who: &Person| who.send(who.request(method.clone(), path)).await;
-            ask(&anybody).await.refused(401, "unauthorized");
+            let ask = async |who: &User| who.send(who.request(method.clone(), path)).await;
+            ask(&anonymous).await.refused(401, "unauthorized");
             ask(&ann).await.refused(403, "forbidden");
             let answer = ask(&admin).await;
             assert!(answer.is(404, "not_found") || answer.is(405, "method_not_allowed"), "{}", answer.text);
         }
     }
-    // A body that is wrong tells a stranger nothing either.
+    // An invalid body does not change these answers.
     ann.post("/admin/draws", json!({"nonsense": 1})).await.refused(403, "forbidden");
-    anybody.post("/admin/draws/9/pool", json!({"count": -1})).await.refused(401, "unauthorized");
+    anonymous.post("/admin/draws/9/pool", json!({"count": -1})).await.refused(401, "unauthorized");
 }
 
 #[actix_web::test]
-async fn what_is_one_s_own_needs_a_login() {
+async fn a_users_own_data_needs_a_log_in() {
     let world = World::new().await;
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     for path in ["/me", "/tickets", "/tickets/1", "/payments", "/payments/1", "/wallet", "/wallet/transfers"] {
-        anybody.get(path).await.refused(401, "unauthorized");
+        anonymous.get(path).await.refused(401, "unauthorized");
     }
-    anybody.order(1, json!([{"quick_pick": true}]), "later").await.refused(401, "unauthorized");
-    anybody.pay("1", json!({"method": "wallet"})).await.refused(401, "unauthorized");
-    anybody.delete("/tickets/1").await.refused(401, "unauthorized");
+    anonymous.order(1, json!([{"quick_pick": true}]), "later").await.refused(401, "unauthorized");
+    anonymous.pay("1", wallet()).await.refused(401, "unauthorized");
+    anonymous.delete("/tickets/1").await.refused(401, "unauthorized");
     let deposit = json!({"amount": 1, "token": "tok_visa"});
-    anybody.post("/wallet/deposits", deposit).await.refused(401, "unauthorized");
+    anonymous.post("/wallet/deposits", deposit).await.refused(401, "unauthorized");
 }

@@ -1,7 +1,7 @@
 //! The contract of the REST interface: errors, bodies, shapes, pages.
 
+mod creation;
 mod lists;
-mod made;
 mod shapes;
 
 use std::collections::BTreeSet;
@@ -13,27 +13,27 @@ use lottery::config::{LotteryConfig, PaysConfig, PrizeConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World, client};
+use crate::world::*;
 
-/// What should be refused at once has no business taking longer.
+/// The limit of a request that must be refused at once.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
-/// The fields that a refusal complains of.
+/// The fields that a refusal names.
 fn fields(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
 }
 
-/// This answer complains of this field alone, and says why.
+/// This answer names this field alone, and says why.
 #[track_caller]
-fn complains_of(answer: Answer, field: &str) {
+fn names_only(answer: Answer, field: &str) {
     let text = answer.text.clone();
     let problem = answer.refused(422, "validation_failed");
     assert_eq!(fields(&problem), [field], "{text}");
     assert!(!problem["errors"][0]["message"].as_str().unwrap().is_empty(), "{text}");
 }
 
-/// A body as it stands, of this type or of none.
-async fn send(who: &Person, path: &str, content_type: Option<&str>, body: impl Into<Vec<u8>>) -> Answer {
+/// Posts this text as the body, with this content type or none.
+async fn send(who: &User, path: &str, content_type: Option<&str>, body: impl Into<Vec<u8>>) -> Answer {
     let request = who.request(Method::POST, path).body(body.into());
     who.send(match content_type {
         Some(content_type) => request.header("content-type", content_type),
@@ -42,14 +42,14 @@ async fn send(who: &Person, path: &str, content_type: Option<&str>, body: impl I
     .await
 }
 
-async fn send_json(who: &Person, path: &str, body: impl Into<Vec<u8>>) -> Answer {
+async fn send_json(who: &User, path: &str, body: impl Into<Vec<u8>>) -> Answer {
     send(who, path, Some("application/json"), body).await
 }
 
 // Bodies.
 
 #[actix_web::test]
-async fn what_is_no_json_is_400() {
+async fn a_body_that_is_not_json_is_400() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     for body in [
@@ -62,7 +62,7 @@ async fn what_is_no_json_is_400() {
         "{\"amount\": NaN, \"token\": \"tok_visa\"}",
         "{\"amount\": 1, \"token\": \"tok_visa\"} and more",
         "{\"amount\": 1, \"token\": \"tok_visa\"",
-        // Of the wrong type too, but that is not for us to say before it is JSON at all.
+        // The type of the field is wrong too, but invalid JSON is reported first.
         "{\"amount\": \"1\", \"token\": ",
         "amount=1&token=tok_visa",
     ] {
@@ -76,7 +76,7 @@ async fn what_is_no_json_is_400() {
 }
 
 #[actix_web::test]
-async fn json_that_says_something_else_is_422_and_names_the_field() {
+async fn json_of_another_shape_is_422_and_names_the_field() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     for (body, field) in [
@@ -107,19 +107,19 @@ async fn json_that_says_something_else_is_422_and_names_the_field() {
     ] {
         let answer = send_json(&ann, "/wallet/deposits", body).await;
         assert_eq!(answer.status, 422, "{body}: {}", answer.text);
-        complains_of(answer, field);
+        names_only(answer, field);
     }
     assert_eq!(ann.balance().await, 0);
     assert_eq!(world.count("SELECT count(*) FROM payments").await, 0);
 }
 
 #[actix_web::test]
-async fn the_field_is_named_however_deep() {
+async fn nested_fields_are_named_by_their_path() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 1_000_000).await);
     let draw = admin.open_draw(&world, 1).await;
     let (order, pay) = (format!("/draws/{draw}/tickets"), format!("/payments/{}/pay", uuid::Uuid::nil()));
-    let lines = |count| json!({"tickets": vec![json!({"quick_pick": true}); count]});
+    let lines = |count| json!({"tickets": vec![quick_pick(); count]});
     for (path, body, field) in [
         (&order, json!({}), "tickets"),
         (&order, json!({"tickets": {}}), "tickets"),
@@ -144,11 +144,11 @@ async fn the_field_is_named_however_deep() {
     ] {
         let answer = ann.post(path, body.clone()).await;
         assert_eq!(answer.status, 422, "{body}: {}", answer.text);
-        complains_of(answer, field);
+        names_only(answer, field);
     }
     let cancel = format!("/admin/draws/{draw}/cancel");
     for reason in [json!(""), json!("  "), json!("a\0b"), json!("x".repeat(501)), json!(null)] {
-        complains_of(admin.post(&cancel, json!({"reason": reason})).await, "reason");
+        names_only(admin.post(&cancel, json!({"reason": reason})).await, "reason");
     }
     assert_eq!(world.count("SELECT count(*) FROM tickets").await, 0);
 }
@@ -161,7 +161,9 @@ async fn a_body_over_64_kib_is_413() {
     let padded = |size: usize| format!("{deposit}{}", " ".repeat(size - deposit.len()));
     send_json(&ann, "/wallet/deposits", padded(64 * 1024)).await.expect(201);
     send_json(&ann, "/wallet/deposits", padded(64 * 1024 + 1)).await.refused(413, "payload_too_large");
-    send_json(&world.anybody(), "/auth/login", "[".repeat(64 * 1024 + 1)).await.refused(413, "payload_too_large");
+    send_json(&world.anonymous(), "/auth/login", "[".repeat(64 * 1024 + 1))
+        .await
+        .refused(413, "payload_too_large");
     assert_eq!(ann.balance().await, 100);
 }
 
@@ -185,7 +187,7 @@ async fn a_body_of_another_type_is_415() {
 // Addresses and methods.
 
 #[actix_web::test]
-async fn what_is_not_there_is_404() {
+async fn unknown_ids_and_paths_are_404() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 1_000_000).await);
     let nil = uuid::Uuid::nil();
@@ -206,7 +208,7 @@ async fn what_is_not_there_is_404() {
     for id in ["1", "-1", "x", "99999999999999999999"] {
         let lines = json!({"tickets": [{"quick_pick": true}]});
         ann.post(&format!("/draws/{id}/tickets"), lines).await.refused(404, "not_found");
-        ann.pay(id, json!({"method": "wallet"})).await.refused(404, "not_found");
+        ann.pay(id, wallet()).await.refused(404, "not_found");
         ann.delete(&format!("/tickets/{id}")).await.refused(404, "not_found");
         for step in ["open", "close", "conduct"] {
             admin
@@ -217,12 +219,12 @@ async fn what_is_not_there_is_404() {
         admin.post(&format!("/admin/draws/{id}/cancel"), json!({"reason": "why"})).await.refused(404, "not_found");
         admin.post(&format!("/admin/draws/{id}/pool"), json!({"count": 1})).await.refused(404, "not_found");
     }
-    ann.pay(&nil.to_string(), json!({"method": "wallet"})).await.refused(404, "not_found");
+    ann.pay(&nil.to_string(), wallet()).await.refused(404, "not_found");
     ann.delete(&format!("/tickets/{nil}")).await.refused(404, "not_found");
 }
 
 #[actix_web::test]
-async fn another_method_is_405() {
+async fn a_method_that_a_path_does_not_have_is_405() {
     let world = World::new().await;
     let admin = world.admin().await;
     for (method, path) in [
@@ -252,16 +254,16 @@ async fn another_method_is_405() {
 }
 
 #[actix_web::test]
-async fn every_answer_is_named_and_every_refusal_is_a_problem() {
+async fn every_answer_has_a_request_id_and_every_refusal_is_a_problem() {
     let world = World::new().await;
-    let (admin, ann, anybody) = (world.admin().await, world.player("ann").await, world.anybody());
-    let outside = |path: &str| anybody.send(client().get(format!("http://{}{path}", world.app().address)));
+    let (admin, ann, anonymous) = (world.admin().await, world.player("ann").await, world.anonymous());
+    let outside = |path: &str| anonymous.send(http_client().get(format!("http://{}{path}", world.app().address)));
     let answers = [
         ann.get("/me").await,
         ann.get("/draws").await,
         ann.delete("/tickets/1").await,
-        anybody.get("/wallet").await,
-        anybody.get("/admin/nothing").await,
+        anonymous.get("/wallet").await,
+        anonymous.get("/admin/nothing").await,
         ann.get("/admin/nothing").await,
         admin.get("/admin/nothing").await,
         admin.get("/admin/draws").await,
@@ -281,7 +283,7 @@ async fn every_answer_is_named_and_every_refusal_is_a_problem() {
 }
 
 #[actix_web::test]
-async fn nothing_internal_shows() {
+async fn an_internal_error_shows_no_details() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     world.sql().await.batch_execute("ALTER TABLE accounts RENAME TO gone").await.unwrap();
@@ -295,7 +297,7 @@ async fn nothing_internal_shows() {
 // Codes.
 
 #[actix_web::test]
-async fn each_conflict_has_a_code_of_its_own() {
+async fn each_conflict_has_its_own_code() {
     let world = World::new().await;
     let (admin, ann, poor) =
         (world.admin().await, world.rich_player("ann", 1_000_000).await, world.player("poor").await);
@@ -309,8 +311,8 @@ async fn each_conflict_has_a_code_of_its_own() {
     let this = json!([{"pool_ticket_id": ticket["pool_ticket_id"]}]);
     poor.order(draw, this, "later").await.refused(409, "ticket_unavailable");
 
-    ann.pay(payment, json!({"method": "wallet"})).await.expect(200);
-    ann.pay(payment, json!({"method": "wallet"})).await.refused(409, "payment_not_payable");
+    ann.pay(payment, wallet()).await.expect(200);
+    ann.pay(payment, wallet()).await.refused(409, "payment_not_payable");
     ann.delete(&format!("/tickets/{}", ticket["id"].as_str().unwrap())).await.refused(409, "ticket_not_reserved");
     ann.get(&format!("/draws/{draw}/results")).await.refused(409, "draw_not_completed");
 
@@ -319,11 +321,11 @@ async fn each_conflict_has_a_code_of_its_own() {
     for refused in [admin.cancel(draw).await, admin.step(draw, "open").await, admin.pool(draw, 1).await] {
         refused.refused(409, "invalid_transition");
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_account_buys_so_often_a_second() {
+async fn purchases_are_limited_for_each_account_and_second() {
     let world = World::with(|config| {
         config.limits.enabled = true;
         config.limits.purchases_per_second = NonZeroU32::new(2).unwrap();

@@ -1,22 +1,20 @@
-//! The OpenAPI document, the catalogue for Insomnia and the route table say the same; and no answer that any
-//! test gets is one that the document does not know.
+//! The OpenAPI document, the catalogue for Insomnia and the route table agree. (`common::openapi` holds every answer
+//! that a test gets against the document.)
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::{env, fs};
 
 use serde_json::{Value, json};
 
+use crate::common::openapi::{DOCUMENT, resolve};
 use crate::matrix;
-use crate::world::World;
+use crate::world::*;
 
 /// The catalogue, generated from the document.
 const CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/insomnia.json");
 const RENEW: &str = "RENEW_CATALOGUE=1 cargo test --test it -- documented";
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(lottery::http::document);
-
-/// Every call of the document: its method, its path, and what is said of it.
+/// Every call of the document: its method, its path, and its description.
 fn calls() -> impl Iterator<Item = (String, &'static str, &'static Value)> {
     DOCUMENT["paths"].as_object().unwrap().iter().flat_map(|(path, calls)| {
         let calls = calls.as_object().unwrap().iter();
@@ -24,42 +22,10 @@ fn calls() -> impl Iterator<Item = (String, &'static str, &'static Value)> {
     })
 }
 
-/// What a reference leads to; anything else is itself.
-#[track_caller]
-fn resolved(value: &Value) -> &Value {
-    match value["$ref"].as_str() {
-        Some(to) => DOCUMENT.pointer(to.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{to} is nowhere")),
-        None => value,
-    }
-}
-
-/// An answer must be one that the document knows. Addresses and methods that are not in it are answered as such.
-#[track_caller]
-pub fn check(method: &str, path: &str, status: u16, body: &Value) {
-    let path = path.split('?').next().unwrap();
-    let parts: Vec<&str> = path.split('/').collect();
-    let fits = |pattern: &str| {
-        let mut both = parts.iter().zip(pattern.split('/'));
-        pattern.split('/').count() == parts.len()
-            && both.all(|(part, known)| *part == known || known.starts_with('{'))
-    };
-    let paths = DOCUMENT["paths"].as_object().unwrap().iter().filter(|(pattern, _)| fits(pattern));
-    let calls = paths.filter_map(|(pattern, calls)| Some((pattern, calls.get(method.to_lowercase())?)));
-    // What is named wins over what may be anything.
-    let Some((pattern, call)) = calls.min_by_key(|(pattern, _)| pattern.matches('{').count()) else { return };
-    let response = call["responses"].get(status.to_string());
-    let response = resolved(response.unwrap_or_else(|| panic!("{method} {pattern} answers {status}: {body}")));
-    if status >= 400 {
-        let codes = &response["content"]["application/problem+json"]["schema"]["properties"]["code"]["enum"];
-        let known = codes.as_array().is_some_and(|codes| codes.contains(&body["code"]));
-        assert!(known, "{method} {pattern} answers {status} {}, of {codes}", body["code"]);
-    }
-}
-
 #[test]
 fn the_document_has_every_route_and_no_other() {
     let documented: BTreeSet<_> = calls().map(|(method, path, _)| (method, path.to_owned())).collect();
-    // The page that shows the document is none of its calls.
+    // The page that shows the document is not part of it.
     let routes: BTreeSet<_> =
         matrix::table().into_iter().filter(|(_, path)| !path.starts_with("/api/docs")).collect();
     let (new, gone): (Vec<_>, Vec<_>) =
@@ -68,7 +34,7 @@ fn the_document_has_every_route_and_no_other() {
 }
 
 #[test]
-fn every_call_is_told_in_full() {
+fn every_call_is_fully_described() {
     assert!(DOCUMENT["openapi"].as_str().unwrap().starts_with("3.1."));
     let tags: BTreeSet<_> =
         DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| tag["name"].clone()).map(text).collect();
@@ -85,7 +51,7 @@ fn every_call_is_told_in_full() {
         assert_eq!(parameters.filter(|parameter| parameter["in"] == "path").count(), named, "{what}");
         let mut good = false;
         for (status, response) in call["responses"].as_object().unwrap() {
-            let response = resolved(response);
+            let response = resolve(response);
             good |= status.starts_with('2');
             assert!(response["description"].is_string(), "{what}: {status}");
             let problem = &response["content"]["application/problem+json"]["examples"];
@@ -105,7 +71,7 @@ fn text(value: Value) -> String {
 }
 
 fn every_reference_leads_somewhere(value: &Value) {
-    resolved(value);
+    resolve(value);
     match value {
         Value::Array(items) => items.iter().for_each(every_reference_leads_somewhere),
         Value::Object(fields) => fields.values().for_each(every_reference_leads_somewhere),
@@ -116,11 +82,11 @@ fn every_reference_leads_somewhere(value: &Value) {
 /// The example of a call's body, if it has a body.
 fn example_body(call: &'static Value) -> Option<&'static Value> {
     let content = &call.get("requestBody")?["content"]["application/json"];
-    Some(content.get("example").unwrap_or(&resolved(&content["schema"])["example"]))
+    Some(content.get("example").unwrap_or(&resolve(&content["schema"])["example"]))
 }
 
 #[test]
-fn the_catalogue_is_made_of_the_document() {
+fn the_insomnia_catalogue_is_generated_from_the_document() {
     let catalogue = format!("{:#}\n", catalogue());
     if env::var_os("RENEW_CATALOGUE").is_some() {
         fs::write(CATALOGUE, &catalogue).unwrap();
@@ -129,7 +95,8 @@ fn the_catalogue_is_made_of_the_document() {
     assert!(kept == catalogue, "docs/insomnia.json is not what the document says; renew it: {RENEW}");
 }
 
-/// Every call for Insomnia (its export format 4): a folder a noun, what differs from house to house in the environment.
+/// Every call in Insomnia's export format 4: one folder for each noun; what differs between installations is in the
+/// environment.
 fn catalogue() -> Value {
     let made = |kind: &str, id: &str, parent: &str, name: &str| json!({"_type": kind, "_id": id, "parentId": parent, "name": name, "created": 0, "modified": 0});
     let with = |mut resource: Value, more: Value| {
@@ -184,9 +151,9 @@ fn catalogue() -> Value {
 }
 
 #[actix_web::test]
-async fn the_page_and_all_it_loads_come_from_here() {
+async fn the_documentation_page_loads_nothing_from_another_server() {
     let world = World::new().await;
-    let outside = world.outside();
+    let outside = world.anonymous().without_base_path();
     let document = outside.get("/api/openapi.json").await;
     assert_eq!(document.headers["content-type"], "application/json");
     assert_eq!(document.expect(200), *DOCUMENT);
@@ -210,7 +177,7 @@ async fn the_page_and_all_it_loads_come_from_here() {
         assert_eq!(file.status(), 200, "{path}");
         let kind = file.headers()["content-type"].to_str().unwrap().to_owned();
         scripts += u32::from(kind.contains("javascript"));
-        // Told not to guess, a browser believes this.
+        // `nosniff` makes browsers rely on this header.
         assert!(["text/css", "text/javascript", "image/png"].contains(&kind.as_str()), "{path}: {kind}");
         if path.ends_with("initializer.js") {
             let text = file.text().await.unwrap();

@@ -1,4 +1,4 @@
-//! A draw's life: by hand and by the clock, all at once, across restarts, and never back again.
+//! The life of a draw: moved by admins and by the clock, concurrently, across restarts, and never backwards.
 
 mod interrupted;
 
@@ -6,20 +6,20 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World};
+use crate::world::*;
 
 const STEPS: [&str; 4] = ["open", "close", "conduct", "cancel"];
 
-async fn draw(person: &Person, draw: i64) -> Value {
+async fn draw(person: &User, draw: i64) -> Value {
     person.get(&format!("/draws/{draw}")).await.expect(200)
 }
 
-async fn results(person: &Person, draw: i64) -> Answer {
+async fn results(person: &User, draw: i64) -> Answer {
     person.get(&format!("/draws/{draw}/results")).await
 }
 
 /// Any of the four steps.
-async fn step(admin: &Person, draw: i64, step: &str) -> Answer {
+async fn step(admin: &User, draw: i64, step: &str) -> Answer {
     if step == "cancel" { admin.cancel(draw).await } else { admin.step(draw, step).await }
 }
 
@@ -27,12 +27,12 @@ fn minutes(minutes: i64) -> SignedDuration {
     SignedDuration::from_mins(minutes)
 }
 
-/// Paid tickets, by many orders at once.
-async fn buy_many(buyer: &Person, draw: i64, orders: usize, lines: usize) {
+/// Buys tickets by concurrent orders.
+async fn buy_many(buyer: &User, draw: i64, orders: usize, lines: usize) {
     join_all((0..orders).map(|_| buyer.buy_quick(draw, lines))).await;
 }
 
-/// A lock that another connection holds: whoever needs these rows waits until it is dropped.
+/// Locks these rows until the returned connection is dropped.
 async fn lock(world: &World, sql: &str) -> tokio_postgres::Client {
     let other = world.sql().await;
     other.batch_execute("BEGIN").await.unwrap();
@@ -41,7 +41,7 @@ async fn lock(world: &World, sql: &str) -> tokio_postgres::Client {
 }
 
 #[actix_web::test]
-async fn a_draw_lives_by_hand_and_each_step_twice_is_once() {
+async fn admins_move_a_draw_and_a_repeated_step_changes_nothing() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -65,11 +65,11 @@ async fn a_draw_lives_by_hand_and_each_step_twice_is_once() {
     assert_eq!(result["tiers"].as_array().unwrap().len(), 4, "winners or not");
     assert_eq!(admin.schedule(&world).await, id + 1);
     assert_eq!(draw(&ann, id + 1).await["number"], 2, "they count within the lottery");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn steps_that_the_state_does_not_allow_change_nothing() {
+async fn illegal_steps_change_nothing() {
     let world = World::new().await;
     let admin = world.admin().await;
     for (life, allowed) in [
@@ -97,7 +97,7 @@ async fn steps_that_the_state_does_not_allow_change_nothing() {
 }
 
 #[actix_web::test]
-async fn a_draw_lives_by_its_own_times() {
+async fn a_draw_moves_by_its_own_times() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -116,11 +116,11 @@ async fn a_draw_lives_by_its_own_times() {
     world.advance(minutes(60));
     world.until_draw_is(id, "completed").await;
     assert_eq!(results(&ann, id).await.expect(200)["tickets_sold"], 3);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_card_that_never_answers_does_not_stop_the_clock() {
+async fn a_card_that_never_answers_does_not_delay_the_draw() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.player("ann").await;
@@ -132,16 +132,14 @@ async fn a_card_that_never_answers_does_not_stop_the_clock() {
     let other = ann.reserve(id).await["tickets"][0]["id"].as_str().unwrap().to_owned();
     world.advance(minutes(6));
     let path = format!("/tickets/{other}");
-    world
-        .until("a later reservation runs out", || async { ann.get(&path).await.body["status"] == "expired" })
-        .await;
+    until("a later reservation runs out", || async { ann.get(&path).await.body["status"] == "expired" }).await;
     assert_eq!(draw(&ann, id).await["tickets_available"], 1, "the slow card's ticket is held");
     world.advance(minutes(60));
     world.until_draw_is(id, "closed").await;
 }
 
 #[actix_web::test]
-async fn however_often_it_is_conducted_there_is_one_result() {
+async fn a_draw_that_is_conducted_many_times_has_one_result() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 10_000_000).await;
@@ -155,7 +153,7 @@ async fn however_often_it_is_conducted_there_is_one_result() {
         assert_eq!(results(&ann, id).await.expect(200)["winning_numbers"], drawn[0]);
         assert_eq!(world.count(&format!("SELECT count(*) FROM draw_results WHERE draw_id = {id}")).await, 1);
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -168,31 +166,29 @@ async fn no_ticket_is_bought_once_the_sale_has_ended_or_the_numbers_are_known() 
     let pooled = ann.get(&format!("/draws/{id}/pool")).await.expect(200)["items"][0].clone();
     for name in ["close", "conduct"] {
         admin.step(id, name).await.expect(200);
-        for line in
-            [json!({"quick_pick": true}), json!({"from_pool": true}), json!({"pool_ticket_id": pooled["id"]})]
-        {
+        for line in [quick_pick(), from_pool(), json!({"pool_ticket_id": pooled["id"]})] {
             for payment in ["wallet", "later"] {
                 ann.order(id, json!([line]), payment).await.refused(409, "draw_not_open");
             }
         }
-        ann.pay(&late, json!({"method": "wallet"})).await.refused(409, "payment_not_payable");
-        ann.pay(&late, json!({"method": "card", "token": "tok_visa"})).await.refused(409, "payment_not_payable");
+        ann.pay(&late, wallet()).await.refused(409, "payment_not_payable");
+        ann.pay(&late, card(GOOD_CARD)).await.refused(409, "payment_not_payable");
         assert_eq!(ann.get(&format!("/draws/{id}/pool")).await.expect(200)["items"], json!([]));
     }
     assert_eq!(ann.balance().await, 1_000_000);
     assert_eq!(world.count("SELECT count(*) FROM tickets WHERE status = 'paid'").await, 0);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn in_a_race_with_the_close_every_ticket_sold_is_sealed_and_none_after() {
+async fn in_a_race_with_the_close_every_sold_ticket_is_sealed_and_none_is_sold_later() {
     let world = World::new().await;
     let admin = world.admin().await;
     let buyers = join_all((0..8).map(async |n| world.rich_player(&format!("buyer{n}"), 1_000_000).await)).await;
     for by_clock in [false, true] {
         let id = admin.open_draw(&world, 30).await;
         let lines = [json!([{"from_pool": true}]), json!([{"quick_pick": true}, {"quick_pick": true}])];
-        let buy_until_closed = async |buyer: &Person| {
+        let buy_until_closed = async |buyer: &User| {
             let mut sold = 0;
             for turn in 0.. {
                 let answer = buyer.order(id, lines[turn % 2].clone(), "wallet").await;
@@ -208,11 +204,10 @@ async fn in_a_race_with_the_close_every_ticket_sold_is_sealed_and_none_after() {
             sold
         };
         let close = async {
-            world
-                .until("the sale is in full swing", async || {
-                    draw(&admin, id).await["tickets_sold"].as_i64() > Some(40)
-                })
-                .await;
+            until("the sale is in full swing", async || {
+                draw(&admin, id).await["tickets_sold"].as_i64() > Some(40)
+            })
+            .await;
             if by_clock {
                 world.advance(minutes(60));
                 world.until_draw_is(id, "closed").await;
@@ -225,11 +220,11 @@ async fn in_a_race_with_the_close_every_ticket_sold_is_sealed_and_none_after() {
         let sealed = world.count(&format!("SELECT tickets FROM draw_seals WHERE draw_id = {id}")).await;
         assert_eq!((sealed, draw(&admin, id).await["tickets_sold"].as_i64().unwrap()), (sold, sold));
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn what_is_unpaid_at_the_close_expires() {
+async fn unpaid_reservations_expire_at_the_close() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100_000).await;
@@ -247,7 +242,7 @@ async fn what_is_unpaid_at_the_close_expires() {
     assert_eq!(payment.expect(200)["status"], "expired");
     let closed = draw(&ann, id).await;
     assert_eq!((&closed["tickets_sold"], &closed["tickets_available"]), (&json!(1), &json!(0)));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -274,13 +269,13 @@ async fn times_missed_while_the_service_was_down_are_caught_up() {
     for (id, status) in [(unopened, "completed"), (forgotten, "cancelled"), (sold, "completed"), (open, "open")] {
         world.until_draw_is(id, status).await;
     }
-    let ann = world.again(&ann);
+    let ann = world.reconnect(&ann);
     assert_eq!(results(&ann, unopened).await.expect(200)["tickets_sold"], 0);
     assert_eq!(results(&ann, sold).await.expect(200)["tickets_sold"], 5);
     assert!(draw(&ann, forgotten).await["cancel_reason"].is_string());
-    world.until("it is for sale again", async || draw(&ann, open).await["tickets_available"] == 1).await;
+    until("it is for sale again", async || draw(&ann, open).await["tickets_available"] == 1).await;
     ann.reserve(open).await;
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -297,9 +292,9 @@ async fn a_draw_that_nobody_opened_is_cancelled_at_its_cut_off() {
     admin.step(id, "open").await.refused(409, "invalid_transition");
 }
 
-/// What the outside can see of a draw and of a player.
-async fn everything(world: &World, who: &Person, id: i64) -> Vec<Value> {
-    let who = world.again(who);
+/// What the API shows of a draw and of a player.
+async fn everything(world: &World, who: &User, id: i64) -> Vec<Value> {
+    let who = world.reconnect(who);
     let mut seen = vec![draw(&who, id).await];
     for list in ["/tickets", "/payments", "/wallet/transfers", &format!("/draws/{id}/pool")] {
         seen.push(who.all(list).await.into());
@@ -326,19 +321,19 @@ async fn a_restart_rebuilds_the_same_draw() {
     world.restart().await;
     assert_eq!(everything(&world, &ann, id).await, before);
 
-    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    let (admin, ann) = (world.reconnect(&admin), world.reconnect(&ann));
     let to_pay = to_pay["payment"]["id"].as_str().unwrap();
-    assert_eq!(ann.pay(to_pay, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
-    ann.pay(&charged, json!({"method": "wallet"})).await.refused(409, "payment_not_payable");
-    ann.order(id, json!(vec![json!({"from_pool": true}); 4]), "later").await.refused(409, "pool_empty");
+    assert_eq!(ann.pay(to_pay, wallet()).await.expect(200)["status"], "paid");
+    ann.pay(&charged, wallet()).await.refused(409, "payment_not_payable");
+    ann.order(id, json!(vec![from_pool(); 4]), "later").await.refused(409, "pool_empty");
     world.advance(minutes(6));
-    world.until("the reservation ran out", async || draw(&ann, id).await["tickets_available"] == 4).await;
+    until("the reservation ran out", async || draw(&ann, id).await["tickets_available"] == 4).await;
     assert_eq!(admin.conduct(id).await["tickets_sold"], 8);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn the_jackpot_goes_to_whichever_draw_is_conducted_first() {
+async fn the_jackpot_goes_to_the_draw_that_is_conducted_first() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100_000_000).await;
@@ -363,11 +358,11 @@ async fn the_jackpot_goes_to_whichever_draw_is_conducted_first() {
     admin.cancel(older).await.expect(200);
     let next = admin.open_draw(&world, 0).await;
     assert_eq!(fund(next).await, rollover, "cancelling never touches it");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn the_database_too_refuses_what_must_not_happen() {
+async fn the_database_itself_refuses_illegal_rows() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -413,11 +408,11 @@ async fn the_database_too_refuses_what_must_not_happen() {
         assert_eq!(refusal.code().map(|code| code.code()), Some(state), "{statement}: {refusal:?}");
     }
     assert_eq!(results(&ann, over).await.expect(200), result);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn cancelling_refunds_every_payer_once_and_frees_what_was_held() {
+async fn cancelling_refunds_every_payer_once_and_releases_reservations() {
     let world = World::new().await;
     let admin = world.admin().await;
     let players = join_all(["ann", "bob", "cid"].map(async |name| world.rich_player(name, 200_000).await)).await;
@@ -428,7 +423,7 @@ async fn cancelling_refunds_every_payer_once_and_frees_what_was_held() {
             player.order(id, json!([{"from_pool": true}]), "wallet").await.expect(201);
         }
         let paid = players[0].reserve(id).await["payment"]["id"].as_str().unwrap().to_owned();
-        players[0].pay(&paid, json!({"method": "card", "token": "tok_visa"})).await.expect(200);
+        players[0].pay(&paid, card(GOOD_CARD)).await.expect(200);
         let unpaid = players[1].reserve(id).await;
         if close_first {
             admin.step(id, "close").await.expect(200);
@@ -445,14 +440,14 @@ async fn cancelling_refunds_every_payer_once_and_frees_what_was_held() {
         assert_eq!(payment["status"], "refunded");
         results(&admin, id).await.refused(409, "draw_not_completed");
     }
-    // Whatever was paid by card is refunded to the wallet.
-    let balances = join_all(players.iter().map(Person::balance)).await;
+    // A payment by card is refunded to the wallet.
+    let balances = join_all(players.iter().map(User::balance)).await;
     assert_eq!(balances, [220_000, 200_000, 200_000]);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_pool_is_made_while_the_draw_may_sell_and_never_after() {
+async fn a_pool_is_created_only_before_the_sale_ends() {
     let world = World::new().await;
     let admin = world.admin().await;
     let id = admin.schedule(&world).await;
@@ -476,7 +471,7 @@ async fn a_pool_is_made_while_the_draw_may_sell_and_never_after() {
 }
 
 #[actix_web::test]
-async fn a_pool_that_is_being_made_while_the_sale_ends_is_whole_or_not_there() {
+async fn a_pool_that_is_created_while_the_sale_ends_is_complete_or_absent() {
     let world = World::new().await;
     let admin = world.admin().await;
     for _ in 0..3 {

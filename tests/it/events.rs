@@ -1,4 +1,4 @@
-//! Live events over real HTTP: what watchers hear, in which order, and what they cost the sale.
+//! Live events over real HTTP: which events watchers receive, in which order, and that they do not slow down the sale.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::world::{Person, World};
+use crate::world::*;
 
-/// An event that has not come by then never will.
+/// The limit of a wait for an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Somebody who watches.
+/// A client of the event stream.
 struct Watcher {
     response: Response,
     text: String,
@@ -23,7 +23,7 @@ struct Watcher {
 type Event = (Option<u32>, String, Value);
 
 impl Watcher {
-    async fn of(person: &Person, draw: i64, last: Option<u32>) -> Watcher {
+    async fn of(person: &User, draw: i64, last: Option<u32>) -> Watcher {
         let mut request = person.request(Method::GET, &format!("/draws/{draw}/events"));
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
@@ -67,17 +67,17 @@ impl Watcher {
 }
 
 #[actix_web::test]
-async fn everybody_hears_the_sale_and_every_number_and_nothing_twice() {
+async fn every_watcher_receives_the_sales_and_every_number_once() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100_000).await;
     let draw = admin.open_draw(&world, 5).await;
-    let anybody = world.anybody();
-    let mut watchers = join_all((0..300).map(|_| Watcher::of(&anybody, draw, None))).await;
-    // Connected, and never reads a byte.
-    let mut deaf = TcpStream::connect(world.app().address).await.unwrap();
+    let anonymous = world.anonymous();
+    let mut watchers = join_all((0..300).map(|_| Watcher::of(&anonymous, draw, None))).await;
+    // A client that is connected and reads nothing.
+    let mut idle = TcpStream::connect(world.app().address).await.unwrap();
     let request = format!("GET /api/v1/draws/{draw}/events HTTP/1.1\r\nHost: here\r\n\r\n");
-    deaf.write_all(request.as_bytes()).await.unwrap();
+    idle.write_all(request.as_bytes()).await.unwrap();
 
     let first = &mut watchers[0];
     assert_eq!(first.next().await, Some((Some(1), "status".to_owned(), json!({"status": "open"}))));
@@ -102,20 +102,20 @@ async fn everybody_hears_the_sale_and_every_number_and_nothing_twice() {
         assert_eq!(story[1..], expected, "they first hear that it is open");
     }
 
-    // Whoever comes again hears what is left, and is sent away when nothing is.
-    assert_eq!(Watcher::of(&anybody, draw, Some(7)).await.story().await, expected[6..]);
-    let again = anybody.request(Method::GET, &format!("/draws/{draw}/events")).header("Last-Event-ID", 100);
+    // A client that reconnects receives the missed events, and 204 when there are none.
+    assert_eq!(Watcher::of(&anonymous, draw, Some(7)).await.story().await, expected[6..]);
+    let again = anonymous.request(Method::GET, &format!("/draws/{draw}/events")).header("Last-Event-ID", 100);
     assert_eq!(again.send().await.unwrap().status(), 204);
-    anybody.get("/draws/99/events").await.refused(404, "not_found");
-    drop(deaf);
+    anonymous.get("/draws/99/events").await.refused(404, "not_found");
+    drop(idle);
 }
 
 #[actix_web::test]
-async fn watchers_hold_no_stop_up() {
+async fn watchers_do_not_delay_a_stop() {
     let mut world = World::with(|config| config.server.shutdown_timeout = Duration::from_secs(3600)).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 0).await;
-    let mut watcher = Watcher::of(&world.anybody(), draw, None).await;
+    let mut watcher = Watcher::of(&world.anonymous(), draw, None).await;
     assert_eq!(watcher.next().await.unwrap().1, "status");
     world.stop().await;
     assert_eq!(watcher.story().await, []);

@@ -8,22 +8,22 @@ use lottery::domain::id::DrawId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::world::{Person, World};
+use crate::world::*;
 
-async fn export(person: &Person, path: &str) -> Response {
+async fn export(person: &User, path: &str) -> Response {
     let response = person.request(Method::GET, &format!("/admin/export/{path}")).send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     response
 }
 
 /// The rows of an export, in its order.
-async fn rows(admin: &Person, table: &str, draw: Option<i64>) -> Vec<Value> {
+async fn rows(admin: &User, table: &str, draw: Option<i64>) -> Vec<Value> {
     let of = draw.map(|draw| format!("&draw_id={draw}")).unwrap_or_default();
     let text = export(admin, &format!("{table}?format=ndjson{of}")).await.text().await.unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A row without these of its columns.
+/// A row without these columns.
 fn without(mut row: Value, columns: &[&str]) -> Value {
     columns.iter().for_each(|column| drop(row.as_object_mut().unwrap().remove(*column).unwrap()));
     row
@@ -34,7 +34,7 @@ fn sum(rows: &[Value], column: &str) -> i64 {
 }
 
 #[actix_web::test]
-async fn every_row_is_what_the_lists_show() {
+async fn an_export_has_the_same_rows_as_the_lists() {
     let world = World::new().await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 5_000_000).await, world.rich_player("bob", 100_000).await);
@@ -87,12 +87,12 @@ async fn every_row_is_what_the_lists_show() {
 }
 
 #[actix_web::test]
-async fn a_spreadsheet_opens_it_and_calculates_nothing() {
+async fn a_spreadsheet_reads_an_export_and_evaluates_no_formula() {
     let world = World::new().await;
     let admin = world.admin().await;
     let body = json!({"username": "eve", "email": "+eve@example.com", "password": "correct horse battery",
         "name": "=HYPERLINK(\"http://example.com\",\"Ива́н, näive\")"});
-    world.anybody().post("/auth/register", body).await.expect(201);
+    world.anonymous().post("/auth/register", body).await.expect(201);
 
     let response = export(&admin, "users").await;
     assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
@@ -116,7 +116,7 @@ async fn a_spreadsheet_opens_it_and_calculates_nothing() {
 }
 
 #[actix_web::test]
-async fn what_is_sold_meanwhile_is_not_in_it() {
+async fn tickets_sold_during_an_export_are_not_in_it() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -138,11 +138,11 @@ async fn what_is_sold_meanwhile_is_not_in_it() {
 }
 
 #[actix_web::test]
-async fn refusals_and_the_limit_of_exports_at_once() {
+async fn invalid_exports_and_too_many_concurrent_ones_are_refused() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.player("ann").await;
-    world.anybody().get("/admin/export/tickets").await.refused(401, "unauthorized");
+    world.anonymous().get("/admin/export/tickets").await.refused(401, "unauthorized");
     ann.get("/admin/export/nothing").await.refused(403, "forbidden");
     admin.get("/admin/export/sessions").await.refused(404, "not_found");
     admin.get("/admin/export/tickets?format=pdf").await.refused(422, "validation_failed");
@@ -150,7 +150,7 @@ async fn refusals_and_the_limit_of_exports_at_once() {
     admin.get("/admin/export/tickets?draw=1").await.refused(422, "validation_failed");
     admin.get("/admin/export/tickets?draw_id=99").await.refused(404, "not_found");
 
-    // Four that wait for the table take every place there is.
+    // Four exports that wait for the locked table use every place.
     let sql = world.sql().await;
     sql.batch_execute("BEGIN; LOCK TABLE tickets IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let waiting: Vec<_> = (0..4)
@@ -161,7 +161,7 @@ async fn refusals_and_the_limit_of_exports_at_once() {
         .collect();
     let waits = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    world.until("all of them wait", || async { world.count(waits).await == 4 }).await;
+    until("all of them wait", || async { world.count(waits).await == 4 }).await;
     let refused = admin.get("/admin/export/tickets").await;
     assert_eq!(refused.headers["retry-after"], "1");
     refused.refused(503, "overloaded");
@@ -169,11 +169,10 @@ async fn refusals_and_the_limit_of_exports_at_once() {
     for text in join_all(waiting).await {
         assert!(text.unwrap().starts_with("id,user_id,"));
     }
-    // A place is given back when its answer has been read, or a moment later.
-    world
-        .until("there is a place again", || async {
-            let request = admin.request(Method::GET, "/admin/export/tickets");
-            request.send().await.unwrap().status() == 200
-        })
-        .await;
+    // A place is free again a moment after its answer was read.
+    until("there is a place again", || async {
+        let request = admin.request(Method::GET, "/admin/export/tickets");
+        request.send().await.unwrap().status() == 200
+    })
+    .await;
 }

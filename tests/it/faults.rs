@@ -1,7 +1,7 @@
-//! What breaks: connections, commits, locks, the server itself. Whatever a client was told stays true, what
-//! nobody was told is found out, and the service heals by itself.
+//! Faults of the database: connections, commits, locks, the server itself. What a client was answered stays true,
+//! unknown outcomes are resolved, and the service recovers by itself.
 
-mod away;
+mod unavailable;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,38 +15,30 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::world::{Answer, Person, World};
+use crate::common::postgres::END_OTHER_SESSIONS;
+use crate::world::*;
 
-const PRICE: i64 = 10_000;
-/// Ends every session of this database but its own.
-const KILL_ALL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()";
-
-fn impatient(config: &mut lottery::config::Config) {
+fn short_deadline(config: &mut lottery::config::Config) {
     config.persistence.deadline = Duration::from_millis(300);
 }
 
 /// Orders one ticket in the background, paid from the wallet.
-fn order(who: &Person, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
+fn order(who: &User, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
     let (who, key) = (who.clone(), key.to_owned());
     let body = json!({"tickets": [line], "payment": "wallet"});
     actix_web::rt::spawn(async move { who.post_keyed(&format!("/draws/{draw}/tickets"), &key, body).await })
 }
 
-fn quick() -> Value {
-    json!({"quick_pick": true})
-}
-
-/// An order whose transaction has begun and waits for a held row.
-async fn order_that_waits(world: &World, who: &Person, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
+/// An order whose transaction has begun and waits for a locked row.
+async fn order_that_waits(world: &World, who: &User, draw: i64, line: Value, key: &str) -> JoinHandle<Answer> {
     let waiting = order(who, draw, line, key);
     world.until_writer_waits().await;
     waiting
 }
 
-/// Orders with the same key until it is done; in between only 503 may be heard, or that an earlier try is
-/// still on its way.
-async fn insist(who: &Person, draw: i64, line: Value, key: &str) -> Value {
+/// Orders with the same key until it succeeds; the only other answers may be 503, and that an earlier try is still
+/// under way.
+async fn order_until_done(who: &User, draw: i64, line: Value, key: &str) -> Value {
     loop {
         let answer = order(who, draw, line.clone(), key).await.unwrap();
         let passes = [(503, "overloaded"), (503, "outcome_unknown"), (409, "idempotency_in_progress")];
@@ -69,17 +61,17 @@ async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
     let draw = admin.open_draw(&world, 60).await;
     let buyers = join_all((0..6).map(async |n| world.rich_player(&format!("buyer{n}"), 10_000_000).await)).await;
     let orders = 40;
-    let buy = async |buyer: &Person| {
+    let buy = async |buyer: &User| {
         for n in 0..orders {
-            let line = if n % 4 == 0 { json!({"from_pool": true}) } else { quick() };
-            insist(buyer, draw, line, &format!("order-{n}")).await;
+            let line = if n % 4 == 0 { from_pool() } else { quick_pick() };
+            order_until_done(buyer, draw, line, &format!("order-{n}")).await;
         }
     };
     let buying = join_all(buyers.iter().map(buy));
     let killing = async {
         let sql = world.sql().await;
         for _ in 0..30 {
-            sql.batch_execute(KILL_ALL).await.unwrap();
+            sql.batch_execute(END_OTHER_SESSIONS).await.unwrap();
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
@@ -87,14 +79,14 @@ async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
     assert_eq!(paid(&world, draw).await, 6 * orders);
     for buyer in &buyers {
         assert_eq!(buyer.balance().await, 10_000_000 - orders * PRICE);
-        let first = insist(buyer, draw, json!({"from_pool": true}), "order-0").await;
+        let first = order_until_done(buyer, draw, from_pool(), "order-0").await;
         assert_eq!(first["tickets"][0]["origin"], "pool", "the first answer again");
     }
     assert_eq!(admin.conduct(draw).await["tickets_sold"], 6 * orders);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-/// COMMIT takes its time: what a ticket needs at the end of its transaction is a short sleep.
+/// Makes COMMIT slow: a deferred trigger on tickets sleeps for a moment.
 async fn slow_commits(sql: &Client) {
     sql.batch_execute(
         "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
@@ -106,17 +98,18 @@ async fn slow_commits(sql: &Client) {
     .unwrap();
 }
 
-/// The session that commits, waiting for this: a statement that is all of its batch is a transaction of its own.
-async fn committing(world: &World, sql: &Client, event: &str) -> i32 {
+/// Waits until a session that commits waits for this event; returns its process id. The only statement of a batch is
+/// a transaction of its own.
+async fn committing(sql: &Client, event: &str) -> i32 {
     let find =
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND (query = 'COMMIT' OR query LIKE '-- sales::write(%')
         AND state = 'active' AND wait_event = $1";
-    world.until("something commits", async || !sql.query(find, &[&event]).await.unwrap().is_empty()).await;
+    until("something commits", async || !sql.query(find, &[&event]).await.unwrap().is_empty()).await;
     sql.query(find, &[&event]).await.unwrap()[0].get(0)
 }
 
 #[actix_web::test]
-async fn a_connection_killed_at_commit_is_asked_after_and_the_order_written_once() {
+async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
     let world = World::new().await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 5).await;
@@ -124,18 +117,18 @@ async fn a_connection_killed_at_commit_is_asked_after_and_the_order_written_once
     let sql = world.sql().await;
     slow_commits(&sql).await;
     for n in 0..5 {
-        let buying = order(&ann, draw, json!({"from_pool": true}), &format!("order-{n}"));
-        let pid = committing(&world, &sql, "PgSleep").await;
+        let buying = order(&ann, draw, from_pool(), &format!("order-{n}"));
+        let pid = committing(&sql, "PgSleep").await;
         sql.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
         let bought = buying.await.unwrap().expect(201);
         assert_eq!(bought["tickets"][0]["number"], n + 1);
     }
     assert_eq!((paid(&world, draw).await, ann.balance().await), (5, 1_000_000 - 5 * PRICE));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-/// A server of one's own, to be ill-treated; with this, writes reach the disk only when they must.
-async fn server_of_its_own() -> (tempfile::TempDir, PostgresServer) {
+/// A server for this test alone, which may crash. With this setting commits reach the disk as late as possible.
+async fn own_server() -> (tempfile::TempDir, PostgresServer) {
     let directory = tempfile::Builder::new().prefix("lottery-faults-").tempdir().unwrap();
     let mut options = private_server_options(directory.path());
     options.settings.push(("wal_writer_delay".to_owned(), "10s".to_owned()));
@@ -156,28 +149,28 @@ async fn processes(sql: &Client) -> Vec<Pid> {
 
 async fn kill_9(sql: &Client) {
     for pid in processes(sql).await {
-        // It may be gone already.
+        // It may have ended already.
         let _ = kill(pid, Signal::SIGKILL);
     }
 }
 
 #[actix_web::test]
-async fn a_commit_that_a_crash_of_the_server_took_back_is_not_taken_for_another_ones() {
-    let (_directory, server) = server_of_its_own().await;
+async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
+    let (_directory, server) = own_server().await;
     let mut world = World::on(server.connection(), |_| {}).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
     slow_commits(&sql).await;
-    // What comes after it makes all before durable.
+    // A durable commit: what was written before it is durable, too.
     ann.buy(draw, &[1, 2, 3, 4, 5]).await;
 
-    let buying = order(&ann, draw, quick(), "order");
-    committing(&world, &sql, "PgSleep").await;
+    let buying = order(&ann, draw, quick_pick(), "order");
+    committing(&sql, "PgSleep").await;
     kill_9(&sql).await;
-    // The next to write gets the transaction id that the crash took back.
-    world.until("the server is back", async || connect(&world.database).await.is_ok()).await;
+    // The next transaction gets the id of the one that the crash undid.
+    until("the server is back", async || connect(&world.database).await.is_ok()).await;
     world.sql().await.batch_execute("CREATE TABLE another ()").await.unwrap();
 
     let bought = buying.await.unwrap().expect(201);
@@ -185,47 +178,47 @@ async fn a_commit_that_a_crash_of_the_server_took_back_is_not_taken_for_another_
     assert_eq!(ann.get(&format!("/tickets/{ticket}")).await.expect(200)["status"], "paid");
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     admin.conduct(draw).await;
-    world.check_books().await;
+    world.check_invariants().await;
     world.stop().await;
     server.stop().await.unwrap();
 }
 
 #[actix_web::test]
-async fn a_commit_that_nobody_could_hear_of_is_not_repeated() {
-    let (_directory, server) = server_of_its_own().await;
+async fn a_commit_whose_answer_was_lost_is_not_repeated() {
+    let (_directory, server) = own_server().await;
     let mut world = World::on(server.connection(), |_| {}).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
-    // A standby that never comes: each COMMIT is durable here, and then waits.
+    // A standby that never connects: each COMMIT is durable here, and then waits for it.
     let standby = async |name: &str| {
         sql.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await.unwrap();
         sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     };
     sql.batch_execute("SET synchronous_commit = local").await.unwrap();
     standby("nobody").await;
-    let buying = order(&ann, draw, json!({"from_pool": true}), "order");
-    let pid = committing(&world, &sql, "SyncRep").await;
+    let buying = order(&ann, draw, from_pool(), "order");
+    let pid = committing(&sql, "SyncRep").await;
     sql.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
     standby("").await;
     let bought = buying.await.unwrap().expect(201);
     assert_eq!(bought["tickets"][0]["number"], 1);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
     assert_eq!(admin.conduct(draw).await["tickets_sold"], 1);
-    world.check_books().await;
+    world.check_invariants().await;
     world.stop().await;
     server.stop().await.unwrap();
 }
 
 #[actix_web::test]
-async fn a_bad_record_fails_alone_and_its_neighbours_are_served() {
+async fn a_bad_record_fails_alone_and_the_rest_of_its_batch_succeeds() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let draw = admin.open_draw(&world, 4).await;
     let pool = ann.all(&format!("/draws/{draw}/pool")).await;
-    // Whoever buys the last one, which "any" takes first, breaks the rule of one holder.
+    // The last ticket, which an order of "any" takes first, has a holder already: the order breaks a constraint.
     let bad = pool[3]["id"].as_str().unwrap();
     let sql = world.sql().await;
     sql.batch_execute(&format!(
@@ -235,36 +228,35 @@ async fn a_bad_record_fails_alone_and_its_neighbours_are_served() {
     .await
     .unwrap();
 
-    let held = world.hold(draw).await;
-    let mut orders = vec![order_that_waits(&world, &ann, draw, quick(), "first").await];
-    for (n, line) in [quick(), json!({"from_pool": true}), json!({"pool_ticket_id": pool[0]["id"]}), quick()]
-        .into_iter()
-        .enumerate()
+    let lock = world.lock_draw(draw).await;
+    let mut orders = vec![order_that_waits(&world, &ann, draw, quick_pick(), "first").await];
+    for (n, line) in
+        [quick_pick(), from_pool(), json!({"pool_ticket_id": pool[0]["id"]}), quick_pick()].into_iter().enumerate()
     {
         orders.push(order(&ann, draw, line, &format!("order-{n}")));
     }
-    world.until("all are on their way", async || orders_in_flight(&world) == 5).await;
-    held.let_go().await;
+    until("all are on their way", async || orders_in_flight(&world) == 5).await;
+    lock.release().await;
     let statuses: Vec<u16> = join_all(orders).await.into_iter().map(|it| it.unwrap().status).collect();
     assert_eq!(statuses, [201, 201, 500, 201, 201]);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (4, 1_000_000 - 4 * PRICE));
 
-    // The draw has looked into the database meanwhile, and offers it to nobody else.
+    // The draw has reloaded from the database meanwhile, and does not offer the ticket again.
     for n in 0..2 {
-        insist(&ann, draw, json!({"from_pool": true}), &format!("after-{n}")).await;
+        order_until_done(&ann, draw, from_pool(), &format!("after-{n}")).await;
     }
     ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(409, "pool_empty");
     sql.batch_execute("DELETE FROM tickets WHERE draw_id = 0").await.unwrap();
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-/// How many orders more would be let in.
+/// The number of orders under way.
 fn orders_in_flight(world: &World) -> usize {
     world.app().state.draws.orders_in_flight()
 }
 
 #[actix_web::test]
-async fn a_draw_that_was_taken_over_refuses_and_loads_itself_anew() {
+async fn a_draw_with_a_stale_epoch_refuses_orders_and_reloads() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -278,20 +270,18 @@ async fn a_draw_that_was_taken_over_refuses_and_loads_itself_anew() {
     refused.refused(503, "overloaded");
     assert_eq!((paid(&world, draw).await, ann.balance().await), (0, 1_000_000));
 
-    insist(&ann, draw, json!({"from_pool": true}), "again").await;
+    order_until_done(&ann, draw, from_pool(), "again").await;
     let payment = reserved["payment"]["id"].as_str().unwrap();
-    assert_eq!(ann.pay(payment, json!({"method": "wallet"})).await.expect(200)["status"], "paid");
+    assert_eq!(ann.pay(payment, wallet()).await.expect(200)["status"], "paid");
     sql.batch_execute(&bump).await.unwrap();
     admin.step(draw, "close").await.refused(503, "overloaded");
-    world
-        .until("it is closed all the same", async || admin.step(draw, "close").await.body["status"] == "closed")
-        .await;
+    until("it is closed all the same", async || admin.step(draw, "close").await.body["status"] == "closed").await;
     assert_eq!(admin.conduct(draw).await["tickets_sold"], 2);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_admin_who_waits_behind_the_clock_does_not_stop_it() {
+async fn an_admin_who_waits_for_a_step_of_the_clock_does_not_block_it() {
     let world = World::new().await;
     let admin = world.admin().await;
     let body = json!({
@@ -299,8 +289,8 @@ async fn an_admin_who_waits_behind_the_clock_does_not_stop_it() {
         "draw_at": world.minutes(120),
     });
     let draw = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
-    // Its whole sale passes while it cannot be opened.
-    let held = world.hold(draw).await;
+    // Its whole sale time passes while it cannot be opened.
+    let lock = world.lock_draw(draw).await;
     world.advance(jiff::SignedDuration::from_mins(90));
     world.until_writer_waits().await;
     let asks = admin.clone();
@@ -308,66 +298,66 @@ async fn an_admin_who_waits_behind_the_clock_does_not_stop_it() {
     for _ in 0..3 {
         admin.order(draw, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
     }
-    held.let_go().await;
+    lock.release().await;
     // The clock closes it first, and then it can be conducted.
     assert_eq!(conducting.await.unwrap().expect(200)["status"], "completed");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn past_its_deadline_an_order_is_not_taken_and_one_that_has_begun_is_unknown() {
-    let world = World::with(impatient).await;
+async fn past_its_deadline_a_queued_order_is_refused_and_one_under_way_is_unknown() {
+    let world = World::with(short_deadline).await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
     let draw = admin.open_draw(&world, 2).await;
     let pool = ann.all(&format!("/draws/{draw}/pool")).await;
     let line = json!({"pool_ticket_id": pool[0]["id"]});
 
-    let held = world.hold(draw).await;
+    let lock = world.lock_draw(draw).await;
     let begun = order_that_waits(&world, &ann, draw, line.clone(), "begun").await;
     let queued = order(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await.unwrap();
     assert!(queued.headers.contains_key("retry-after"));
     queued.refused(503, "overloaded");
     begun.await.unwrap().refused(503, "outcome_unknown");
-    // It stays hers until the outcome is known; what was not taken is free again.
+    // The ticket stays reserved for her until the outcome is known; the other is free again.
     bob.order(draw, json!([line]), "later").await.refused(409, "ticket_unavailable");
-    // She who asks again is not told that somebody else has it: nothing would have been taken then.
+    // Her retry is not answered `ticket_unavailable`, which would mean that nothing was taken.
     order(&ann, draw, line.clone(), "begun").await.unwrap().refused(409, "idempotency_in_progress");
     assert_eq!(paid(&world, draw).await, 0);
-    held.let_go().await;
+    lock.release().await;
 
-    let replayed = insist(&ann, draw, line, "begun").await;
+    let replayed = order_until_done(&ann, draw, line, "begun").await;
     assert_eq!(replayed["tickets"][0]["pool_ticket_id"], pool[0]["id"]);
     assert_eq!(paid(&world, draw).await, 1);
     assert_eq!((ann.balance().await, bob.balance().await), (1_000_000 - PRICE, 1_000_000));
-    insist(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await;
-    world.check_books().await;
+    order_until_done(&bob, draw, json!({"pool_ticket_id": pool[1]["id"]}), "queued").await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn more_orders_than_places_are_refused_at_once() {
+async fn orders_beyond_the_in_flight_limit_are_refused_at_once() {
     let world = World::with(|config| config.limits.orders_in_flight = 2).await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let (draw, other) = (admin.open_draw(&world, 0).await, admin.open_draw(&world, 0).await);
-    let held = world.hold(draw).await;
-    let first = order_that_waits(&world, &ann, draw, quick(), "first").await;
-    let second = order(&ann, draw, quick(), "second");
-    // As many again are for other draws.
-    world.until("both have their places", async || orders_in_flight(&world) == 2).await;
-    let third = order(&ann, draw, quick(), "third").await.unwrap();
+    let lock = world.lock_draw(draw).await;
+    let first = order_that_waits(&world, &ann, draw, quick_pick(), "first").await;
+    let second = order(&ann, draw, quick_pick(), "second");
+    // Each draw has its own limit.
+    until("both have their places", async || orders_in_flight(&world) == 2).await;
+    let third = order(&ann, draw, quick_pick(), "third").await.unwrap();
     assert!(third.headers.contains_key("retry-after"));
     third.refused(503, "overloaded");
     assert!(!first.is_finished() && !second.is_finished(), "it waited for nobody");
-    let elsewhere = order(&ann, other, quick(), "elsewhere");
-    world.until("another draw has places", async || orders_in_flight(&world) == 3).await;
-    held.let_go().await;
+    let elsewhere = order(&ann, other, quick_pick(), "elsewhere");
+    until("another draw has places", async || orders_in_flight(&world) == 3).await;
+    lock.release().await;
     first.await.unwrap().expect(201);
     second.await.unwrap().expect(201);
     elsewhere.await.unwrap().expect(201);
-    insist(&ann, draw, quick(), "third").await;
+    order_until_done(&ann, draw, quick_pick(), "third").await;
     assert_eq!((paid(&world, draw).await, orders_in_flight(&world)), (3, 0));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -376,20 +366,20 @@ async fn a_client_that_hangs_up_is_charged_once_and_finds_its_ticket() {
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let draw = admin.open_draw(&world, 1).await;
-    let held = world.hold(draw).await;
-    let gone = order_that_waits(&world, &ann, draw, json!({"from_pool": true}), "gone").await;
+    let lock = world.lock_draw(draw).await;
+    let gone = order_that_waits(&world, &ann, draw, from_pool(), "gone").await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    held.let_go().await;
-    world.until("it came true", async || paid(&world, draw).await == 1).await;
-    let found = insist(&ann, draw, json!({"from_pool": true}), "gone").await;
+    lock.release().await;
+    until("it came true", async || paid(&world, draw).await == 1).await;
+    let found = order_until_done(&ann, draw, from_pool(), "gone").await;
     assert_eq!(ann.all("/tickets").await[0]["id"], found["tickets"][0]["id"]);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_pool_whose_making_is_cut_off_is_made_when_it_is_asked_for_again() {
+async fn a_pool_whose_creation_was_interrupted_is_created_by_a_retry() {
     let world = World::new().await;
     let admin = world.admin().await;
     let draw = admin.schedule(&world).await;
@@ -400,10 +390,10 @@ async fn a_pool_whose_making_is_cut_off_is_made_when_it_is_asked_for_again() {
         async move { admin.pool(draw, 50).await }
     });
     world.until_writer_waits().await;
-    sql.batch_execute(KILL_ALL).await.unwrap();
+    sql.batch_execute(END_OTHER_SESSIONS).await.unwrap();
     making.await.unwrap().refused(503, "overloaded");
     sql.batch_execute("ROLLBACK").await.unwrap();
-    // A connection that was killed while it was idle may still be met, once.
+    // The first retry may still get an idle connection that was killed.
     let made = loop {
         let answer = admin.pool(draw, 50).await;
         if !answer.is(503, "overloaded") {

@@ -1,5 +1,9 @@
-//! The tests on a real Postgres and over real HTTP, one file a noun. `world` has their vocabulary.
+//! The tests on a real Postgres and over real HTTP, one file for each noun of the API. `world` has what they share.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "the other test binaries use the rest")]
+mod common;
 
 mod admin;
 mod audit;
@@ -17,9 +21,10 @@ mod money;
 mod operations;
 mod schedule;
 mod server;
-mod signed;
+
 mod smoke;
 mod tickets;
 mod tls;
 mod users;
+mod webhook;
 mod world;

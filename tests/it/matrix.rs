@@ -1,33 +1,32 @@
-//! Who may call what: every route of the table, asked for by everybody there is. A route without a row here
-//! fails the test.
+//! Who may call what: every route is called by every kind of user. A route without a row here fails the test.
 
 use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::documented;
-use crate::world::{Person, World, client};
+use crate::common::openapi;
+use crate::world::*;
 
-/// Where the routes stand.
+/// The source file with the route table.
 const TABLE: &str = include_str!("../../src/http/mod.rs");
 
-/// Whom a route is for.
+/// The users whom a route admits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum For {
     Anybody,
-    /// Whoever is logged in and not blocked.
+    /// Every user who is logged in and not blocked.
     Active,
-    /// The same, and for all others what it leads to is not there.
+    /// The owner of the object; it is not found for all others.
     Owner,
     Admin,
-    /// Whoever signs as the payment provider does.
+    /// A client that signs as the payment provider does.
     Provider,
 }
 
 use For::{Active, Admin, Anybody, Owner, Provider};
 
-/// Every route there is. Those that change something which later rows need stand last.
+/// Every route. Routes that change what other rows need are last.
 const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/health/live"),
     (Anybody, "GET", "/health/ready"),
@@ -80,11 +79,11 @@ const ROWS: &[(For, &str, &str)] = &[
     (Admin, "POST", "/api/v1/admin/draws/{id}/cancel"),
 ];
 
-/// The route table as it is written: scopes, and within them `resource("/path", "GET, POST")`.
+/// Parses the route table: scopes, and within them `resource("/path", "GET, POST")`.
 pub fn table() -> BTreeSet<(String, String)> {
     let (mut scope, mut routes) = (String::new(), BTreeSet::new());
     for piece in TABLE.split("pub fn routes").nth(1).unwrap().split(['(', ';']).map(str::trim) {
-        // What stands before a bracket says what is in it.
+        // The text before a bracket tells its kind.
         let quoted: Vec<&str> = piece.split('"').skip(1).step_by(2).collect();
         match quoted[..] {
             ["/api/v1"] => "/api/v1".clone_into(&mut scope),
@@ -99,36 +98,36 @@ pub fn table() -> BTreeSet<(String, String)> {
     routes
 }
 
-/// Whether a route is for those alone who are logged in.
+/// Whether a route admits only logged-in users.
 pub fn asks_for_a_token(method: &str, path: &str) -> bool {
     let (meant, ..) = ROWS.iter().find(|row| (row.1, row.2) == (method, path)).unwrap();
     !matches!(meant, Anybody | Provider)
 }
 
-/// The status and the code that somebody is answered with.
-async fn ask(world: &World, who: &Person, method: &str, path: &str, body: &Value) -> (u16, String) {
+/// The status and the code of a user's answer.
+async fn ask(world: &World, who: &User, method: &str, path: &str, body: &Value) -> (u16, String) {
     let url = format!("http://{}{path}", world.app().address);
-    let request = client().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+    let request = http_client().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
     let request = if method == "GET" { request } else { request.json(body) };
     let request = who.token.iter().fold(request, |request, token| request.bearer_auth(token));
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    // What is no problem may have no end.
+    // The body of a success may be endless.
     let mut body = if status < 400 { Value::Null } else { response.json::<Value>().await.unwrap() };
-    documented::check(method, path, status, &body);
+    openapi::check(method, path, status, &body);
     let code = body["code"].take();
     (status, code.as_str().unwrap_or_default().to_owned())
 }
 
 #[actix_web::test]
-async fn every_route_is_for_whom_it_is_meant() {
+async fn every_route_admits_only_those_it_is_meant_for() {
     let rows: BTreeSet<_> = ROWS.iter().map(|(_, method, path)| (method.to_string(), path.to_string())).collect();
     let table = table();
     let (new, gone): (Vec<_>, Vec<_>) = (table.difference(&rows).collect(), rows.difference(&table).collect());
     assert!(new.is_empty() && gone.is_empty(), "without a row: {new:?}; rows without a route: {gone:?}");
 
     let world = World::new().await;
-    let (admin, nobody) = (world.admin().await, world.anybody());
+    let (admin, nobody) = (world.admin().await, world.anonymous());
     let (player, other) = (world.rich_player("ann", 100_000).await, world.rich_player("bob", 100_000).await);
     let blocked = world.rich_player("eve", 100_000).await;
     let block = admin.request(Method::PATCH, &format!("/admin/users/{}", blocked.id));
@@ -152,12 +151,12 @@ async fn every_route_is_for_whom_it_is_meant() {
         };
         let path = pattern.replace("{id}", &id).replace("{provider}", "sandbox").replace("{table}", "draws");
         let path = path.replace("{file}", "index.html");
-        let body = if pattern.ends_with("/pay") { json!({"method": "wallet"}) } else { json!({}) };
+        let body = if pattern.ends_with("/pay") { wallet() } else { json!({}) };
         let unauthorized = (401, "unauthorized".to_owned());
         let forbidden = (403, "forbidden".to_owned());
         let account_blocked = (403, "account_blocked".to_owned());
         let not_found = (404, "not_found".to_owned());
-        // Whoever must not, first: what they did all the same, the others would notice.
+        // Users who are refused come first: if a refused call has an effect, the later ones notice it.
         for (name, who) in
             [("nobody", &nobody), ("blocked", &blocked), ("other", &other), ("admin", &admin), ("player", &player)]
         {
@@ -179,5 +178,5 @@ async fn every_route_is_for_whom_it_is_meant() {
             }
         }
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }

@@ -1,4 +1,4 @@
-//! Wallets, payments, refunds: what must never happen to money.
+//! Wallets, payments, refunds: money is never lost, created or paid twice.
 
 mod cards;
 mod prizes;
@@ -10,27 +10,7 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World};
-
-/// Of a ticket of 5 of 36.
-const PRICE: i64 = 10_000;
-
-fn id(thing: &Value) -> &str {
-    thing["id"].as_str().unwrap()
-}
-
-fn wallet() -> Value {
-    json!({"method": "wallet"})
-}
-
-fn card(token: &str) -> Value {
-    json!({"method": "card", "token": token})
-}
-
-/// How many were answered so; no code is a success.
-fn count(answers: &[Answer], status: u16, code: Option<&str>) -> usize {
-    answers.iter().filter(|it| it.status == status && it.body["code"].as_str() == code).count()
-}
+use crate::world::*;
 
 /// The field names of an object, in alphabetical order.
 fn fields(object: &Value) -> Vec<&str> {
@@ -39,25 +19,17 @@ fn fields(object: &Value) -> Vec<&str> {
     names
 }
 
-/// A world with an open draw of 5 of 36 and ten tickets in its pool.
-async fn on_sale() -> (World, Person, i64) {
-    let world = World::new().await;
-    let admin = world.admin().await;
-    let draw = admin.open_draw(&world, 10).await;
-    (world, admin, draw)
-}
-
-async fn payment(who: &Person, id: &str) -> Value {
+async fn payment(who: &User, id: &str) -> Value {
     who.get(&format!("/payments/{id}")).await.expect(200)
 }
 
-async fn ticket(who: &Person, id: &str) -> Value {
+async fn ticket(who: &User, id: &str) -> Value {
     who.get(&format!("/tickets/{id}")).await.expect(200)
 }
 
 #[actix_web::test]
-async fn one_invoice_paid_eight_times_at_once_is_charged_once() {
-    let (world, _, draw) = on_sale().await;
+async fn eight_concurrent_payments_of_one_reservation_charge_once() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", 20 * PRICE).await;
     let invoice = ann.reserve(draw).await;
 
@@ -69,12 +41,12 @@ async fn one_invoice_paid_eight_times_at_once_is_charged_once() {
     pay().await.refused(409, "payment_not_payable");
     assert_eq!(ann.balance().await, 19 * PRICE);
     assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["number"], 1);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn parallel_purchases_never_drive_a_wallet_below_zero() {
-    let (world, _, draw) = on_sale().await;
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", 3 * PRICE + PRICE / 2).await;
 
     let order = || ann.order(draw, json!([{"quick_pick": true}]), "wallet");
@@ -85,12 +57,12 @@ async fn parallel_purchases_never_drive_a_wallet_below_zero() {
     assert_eq!(ann.balance().await, PRICE / 2);
     assert_eq!(ann.all("/tickets").await.len(), 3, "a refusal takes nothing and leaves nothing");
     assert_eq!(ann.all("/payments").await.len(), 3 + 1, "the purchases and the deposit");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn parallel_payments_never_drive_a_wallet_below_zero() {
-    let (world, _, draw) = on_sale().await;
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", 4 * PRICE - 1).await;
     let invoices = join_all((0..10).map(|_| ann.reserve(draw))).await;
 
@@ -105,12 +77,12 @@ async fn parallel_payments_never_drive_a_wallet_below_zero() {
     ann.deposit(1).await;
     assert_eq!(ann.pay(unpaid, wallet()).await.expect(200)["status"], "paid");
     assert_eq!(ann.balance().await, 0);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_wallet_that_pays_for_half_an_order_pays_for_nothing() {
-    let (world, _, draw) = on_sale().await;
+async fn a_wallet_that_covers_half_an_order_pays_for_nothing() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", 2 * PRICE).await;
     let three = json!([{"quick_pick": true}, {"from_pool": true}, {"numbers": [1, 2, 3, 4, 5]}]);
     let pool = ann.all(&format!("/draws/{draw}/pool")).await;
@@ -120,33 +92,33 @@ async fn a_wallet_that_pays_for_half_an_order_pays_for_nothing() {
     assert_eq!(ann.balance().await, 2 * PRICE);
     assert_eq!(ann.all("/tickets").await.len(), 0);
     assert_eq!(ann.all(&format!("/draws/{draw}/pool")).await, pool);
-    let all = vec![json!({"from_pool": true}); pool.len()];
+    let all = vec![from_pool(); pool.len()];
     ann.order(draw, json!(all), "later").await.expect(201);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn somebody_elses_invoice_is_not_there_to_be_paid_or_seen() {
-    let (world, _, draw) = on_sale().await;
+async fn the_payment_of_another_user_can_be_neither_paid_nor_seen() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", PRICE).await;
     let bob = world.rich_player("bob", PRICE).await;
     let invoice = ann.reserve(draw).await;
     let payment = id(&invoice["payment"]);
 
     bob.pay(payment, wallet()).await.refused(404, "not_found");
-    bob.pay(payment, card("tok_visa")).await.refused(404, "not_found");
+    bob.pay(payment, card(GOOD_CARD)).await.refused(404, "not_found");
     bob.get(&format!("/payments/{payment}")).await.refused(404, "not_found");
     bob.pay("0190e0a0-0000-7000-8000-000000000000", wallet()).await.refused(404, "not_found");
     bob.pay("nonsense", wallet()).await.refused(404, "not_found");
 
     assert_eq!((ann.balance().await, bob.balance().await), (PRICE, PRICE));
     assert_eq!(ann.pay(payment, wallet()).await.expect(200)["status"], "paid");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_payment_is_made_with_a_wallet_or_a_card_that_the_provider_knows() {
-    let (world, _, draw) = on_sale().await;
+async fn only_the_wallet_or_a_known_card_token_can_pay() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", PRICE).await;
     let invoice = ann.reserve(draw).await;
     for body in [
@@ -164,14 +136,14 @@ async fn a_payment_is_made_with_a_wallet_or_a_card_that_the_provider_knows() {
     let deposit = ann.deposit(5).await;
     ann.pay(id(&deposit), wallet()).await.refused(409, "payment_not_payable");
     assert_eq!(payment(&ann, id(&invoice["payment"])).await["status"], "pending");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 // Refunds.
 
 #[actix_web::test]
-async fn cancelling_refunds_every_payer_exactly_once_and_not_only_the_caller() {
-    let (mut world, admin, draw) = on_sale().await;
+async fn cancelling_refunds_every_payer_exactly_once() {
+    let (mut world, admin, draw) = World::on_sale(10).await;
     let two = json!([{"quick_pick": true}, {"from_pool": true}]);
     admin.deposit(PRICE).await;
     admin.buy_quick(draw, 1).await;
@@ -180,7 +152,7 @@ async fn cancelling_refunds_every_payer_exactly_once_and_not_only_the_caller() {
     ann.order(draw, two.clone(), "wallet").await.expect(201);
     let bob = world.player("bob").await;
     let by_card = bob.order(draw, two.clone(), "later").await.expect(201);
-    bob.pay(id(&by_card["payment"]), card("tok_visa")).await.expect(200);
+    bob.pay(id(&by_card["payment"]), card(GOOD_CARD)).await.expect(200);
     let cid = world.rich_player("cid", PRICE).await;
     let smaller = cid.order(draw, two, "later").await.expect(201);
     cid.delete(&format!("/tickets/{}", id(&smaller["tickets"][0]))).await.expect(204);
@@ -194,9 +166,9 @@ async fn cancelling_refunds_every_payer_exactly_once_and_not_only_the_caller() {
     world.until_draw_is(draw, "cancelled").await;
     admin.cancel(draw).await.expect(200);
     world.restart().await;
-    world.again(&admin).cancel(draw).await.expect(200);
+    world.reconnect(&admin).cancel(draw).await.expect(200);
     for (who, balance, paid) in [(&admin, 1, 1), (&ann, 10, 2), (&bob, 2, 1), (&cid, 1, 1), (&dan, 1, 0)] {
-        let who = world.again(who);
+        let who = world.reconnect(who);
         assert_eq!(who.balance().await, balance * PRICE, "{}", who.name);
         let transfers = who.all("/wallet/transfers").await;
         assert_eq!(transfers.iter().filter(|it| it["kind"] == "refund").count(), paid, "{}", who.name);
@@ -208,17 +180,17 @@ async fn cancelling_refunds_every_payer_exactly_once_and_not_only_the_caller() {
             assert_eq!(ticket["status"], status, "{}: {ticket}", who.name);
         }
     }
-    let dan = world.again(&dan);
+    let dan = world.reconnect(&dan);
     assert_eq!(payment(&dan, id(&unpaid["payment"])).await["status"], "expired");
     dan.pay(id(&unpaid["payment"]), wallet()).await.refused(409, "payment_not_payable");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-// What is shown.
+// Lists and details.
 
 #[actix_web::test]
-async fn a_wallet_lists_its_transfers_newest_first_with_what_each_left() {
-    let (world, admin, draw) = on_sale().await;
+async fn a_wallet_lists_its_transfers_newest_first_with_the_balance_after_each() {
+    let (world, admin, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     assert_eq!(ann.all("/wallet/transfers").await.len(), 0);
     let first = ann.deposit(3 * PRICE).await;
@@ -247,12 +219,12 @@ async fn a_wallet_lists_its_transfers_newest_first_with_what_each_left() {
     assert_eq!(ann.get("/wallet").await.expect(200), json!({"balance": 3 * PRICE + 7, "currency": "RUB"}));
     let bob = world.player("bob").await;
     assert_eq!(bob.all("/wallet/transfers").await.len(), 0, "one's own only");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_payment_tells_its_life() {
-    let (world, _, draw) = on_sale().await;
+async fn a_payment_shows_each_of_its_states() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", 5 * PRICE).await;
     world.advance(SignedDuration::from_secs(10));
     let lines = json!([{"quick_pick": true}, {"quick_pick": true}]);
@@ -298,12 +270,12 @@ async fn a_payment_tells_its_life() {
     assert_eq!(listed.len(), 3, "newest first, the deposit last");
     assert_eq!(listed[..2], [at_once["payment"].clone(), paid]);
     assert_eq!(listed[2]["kind"], "deposit");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-/// Ids were once not given out in a row: a deposit could come between a payment and its tickets.
+/// The ids of older payments and tickets are not consecutive: a deposit can be between them.
 #[actix_web::test]
-async fn a_page_that_begins_between_a_payment_and_its_tickets_lists_it() {
+async fn a_page_that_begins_between_a_payment_and_its_tickets_lists_the_payment() {
     let world = World::new().await;
     let draw = world.admin().await.open_draw(&world, 0).await;
     let ann = world.rich_player("ann", 10 * PRICE).await;

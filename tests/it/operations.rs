@@ -1,5 +1,4 @@
-//! What those who run the service rely on: its numbers, its headers, who is believed about an address, what
-//! becomes of slow clients.
+//! What operators rely on: metrics, headers, the client addresses of trusted proxies, limits for slow clients.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,16 +9,16 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{Answer, World, client};
+use crate::world::*;
 
 async fn numbers(world: &World) -> String {
-    let answer = client().get(format!("http://{}/metrics", world.app().address)).send().await.unwrap();
+    let answer = http_client().get(format!("http://{}/metrics", world.app().address)).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     answer.text().await.unwrap()
 }
 
 #[actix_web::test]
-async fn the_numbers_are_those_of_what_happened() {
+async fn the_metrics_count_what_happened() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
@@ -27,8 +26,8 @@ async fn the_numbers_are_those_of_what_happened() {
     admin.schedule(&world).await;
     ann.buy_quick(draw, 3).await;
     ann.buy_quick(draw, 1).await;
-    for (pool, body) in [(2, json!({"method": "wallet"})), (1, json!({"method": "card", "token": "tok_visa"}))] {
-        let lines = json!(vec![json!({"from_pool": true}); pool]);
+    for (pool, body) in [(2, wallet()), (1, card(GOOD_CARD))] {
+        let lines = json!(vec![from_pool(); pool]);
         let reserved = ann.order(draw, lines, "later").await.expect(201);
         ann.pay(reserved["payment"]["id"].as_str().unwrap(), body).await.expect(200);
     }
@@ -59,7 +58,7 @@ async fn the_numbers_are_those_of_what_happened() {
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }
-    // A deposit and a charge are two records each, and nobody was in a hurry.
+    // A deposit and a charge are two records each. No request was concurrent, so each batch has one record.
     for count in ["lottery_batch_records_count", "lottery_commit_seconds_count"] {
         assert!(text.lines().any(|it| it == format!("{count} 10")), "{count} is not 10 in\n{text}");
     }
@@ -67,15 +66,15 @@ async fn the_numbers_are_those_of_what_happened() {
     assert!(!text.contains("quantile"), "buckets, so that they can be summed over services");
 }
 
-/// One who registers from behind these proxies.
+/// Registers with a header of a proxy.
 async fn register(world: &World, name: &str, header: &str, value: &str) -> Answer {
     let body = json!({"username": name, "email": format!("{name}@example.com"), "password": "correct horse"});
-    let anybody = world.anybody();
-    anybody.send(anybody.request(Method::POST, "/auth/register").header(header, value).json(&body)).await
+    let anonymous = world.anonymous();
+    anonymous.send(anonymous.request(Method::POST, "/auth/register").header(header, value).json(&body)).await
 }
 
 #[actix_web::test]
-async fn an_address_is_the_client_s_and_only_trusted_proxies_name_it() {
+async fn only_trusted_proxies_may_name_the_address_of_a_client() {
     let once = |config: &mut Config| {
         config.limits.enabled = true;
         config.limits.registrations_per_hour = NonZeroU32::MIN;
@@ -98,9 +97,9 @@ async fn an_address_is_the_client_s_and_only_trusted_proxies_name_it() {
 }
 
 #[actix_web::test]
-async fn every_answer_keeps_browsers_careful() {
+async fn every_answer_has_the_security_headers() {
     let world = World::new().await;
-    let (ann, outside) = (world.player("ann").await, world.outside());
+    let (ann, outside) = (world.player("ann").await, world.anonymous().without_base_path());
     for answer in [
         ann.get("/me").await,
         ann.get("/draws").await,
@@ -123,7 +122,7 @@ async fn every_answer_keeps_browsers_careful() {
 }
 
 #[actix_web::test]
-async fn head_is_get_without_its_body() {
+async fn head_is_answered_like_get_without_the_body() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     for path in ["/me", "/draws", "/wallet", "/tickets/x"] {
@@ -134,14 +133,14 @@ async fn head_is_get_without_its_body() {
         }
     }
     assert_eq!(ann.send(ann.request(Method::HEAD, "/wallet/deposits")).await.status, 405);
-    assert_eq!(world.anybody().send(world.anybody().request(Method::HEAD, "/me")).await.status, 401);
+    assert_eq!(world.anonymous().send(world.anonymous().request(Method::HEAD, "/me")).await.status, 401);
 }
 
 #[actix_web::test]
-async fn pages_of_other_origins_may_call_only_when_they_are_named() {
+async fn only_configured_origins_may_call_from_a_browser() {
     let shop = "https://shop.example";
     let ask = async |world: &World, method: Method, origin: &str| {
-        let request = client().request(method, format!("http://{}/api/v1/draws", world.app().address));
+        let request = http_client().request(method, format!("http://{}/api/v1/draws", world.app().address));
         let wants = ("access-control-request-method", "access-control-request-headers");
         let request = request.header("origin", origin).header(wants.0, "GET");
         request.header(wants.1, "authorization, idempotency-key").send().await.unwrap()
@@ -164,10 +163,10 @@ async fn pages_of_other_origins_may_call_only_when_they_are_named() {
     }
 }
 
-/// What a connection hears after it has sent this, until the service ends it.
+/// What a connection receives after it has sent this, until the service closes it.
 async fn sent(world: &World, bytes: &[u8]) -> String {
     let mut connection = TcpStream::connect(world.app().address).await.unwrap();
-    // The service may end it in the middle.
+    // The service may close it while this is sent.
     let _ = connection.write_all(bytes).await;
     let mut heard = Vec::new();
     let ended = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut heard)).await;

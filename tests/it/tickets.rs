@@ -1,6 +1,6 @@
-//! Tickets: ordered, reserved, expired, given back.
+//! Tickets: ordered, reserved, expired, returned.
 
-mod own;
+mod listing;
 mod pool;
 mod reservations;
 
@@ -10,52 +10,28 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World};
+use crate::world::*;
 
-/// Of a ticket of 5 of 36.
-const PRICE: i64 = 10_000;
-
-fn id(thing: &Value) -> &str {
-    thing["id"].as_str().unwrap()
-}
-
-fn wallet() -> Value {
-    json!({"method": "wallet"})
-}
-
-/// So many lines that take any ticket of the pool.
+/// This many lines that take any ticket of the pool.
 fn any(count: usize) -> Value {
-    json!(vec![json!({"from_pool": true}); count])
+    json!(vec![from_pool(); count])
 }
 
-/// How many were answered so; no code is a success.
-fn count(answers: &[Answer], status: u16, code: Option<&str>) -> usize {
-    answers.iter().filter(|it| it.status == status && it.body["code"].as_str() == code).count()
-}
-
-/// A world with an open draw of 5 of 36 and so many tickets in its pool.
-async fn on_sale(pool: usize) -> (World, Person, i64) {
-    let world = World::new().await;
-    let admin = world.admin().await;
-    let draw = admin.open_draw(&world, pool).await;
-    (world, admin, draw)
-}
-
-async fn ticket(who: &Person, id: &str) -> Value {
+async fn ticket(who: &User, id: &str) -> Value {
     who.get(&format!("/tickets/{id}")).await.expect(200)
 }
 
-async fn payment(who: &Person, id: &str) -> Value {
+async fn payment(who: &User, id: &str) -> Value {
     who.get(&format!("/payments/{id}")).await.expect(200)
 }
 
-async fn give_back(who: &Person, ticket: &Value) -> Answer {
+async fn return_ticket(who: &User, ticket: &Value) -> Answer {
     who.delete(&format!("/tickets/{}", id(ticket))).await
 }
 
-/// The pool tickets for sale, as anybody sees them.
+/// The pool tickets for sale.
 async fn pool(world: &World, draw: i64) -> Vec<Value> {
-    world.anybody().all(&format!("/draws/{draw}/pool?limit=200")).await
+    world.anonymous().all(&format!("/draws/{draw}/pool?limit=200")).await
 }
 
 /// The pool tickets for sale by their ids.
@@ -63,31 +39,31 @@ async fn pool_ids(world: &World, draw: i64) -> HashSet<String> {
     pool(world, draw).await.iter().map(|ticket| id(ticket).to_owned()).collect()
 }
 
-async fn until_expired(world: &World, who: &Person, reserved: &Value) {
+async fn until_expired(who: &User, reserved: &Value) {
     let gone = || async { ticket(who, id(&reserved["tickets"][0])).await["status"] == "expired" };
-    world.until("the reservation expires", gone).await;
+    until("the reservation expires", gone).await;
 }
 
-/// Waits until the draw counts so many pool tickets for sale.
+/// Waits until the draw has this many pool tickets for sale.
 async fn until_available(world: &World, draw: i64, count: i64) {
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     let path = format!("/draws/{draw}");
-    let counted = || async { anybody.get(&path).await.expect(200)["tickets_available"] == count };
-    world.until(&format!("{count} tickets are for sale"), counted).await;
+    let counted = || async { anonymous.get(&path).await.expect(200)["tickets_available"] == count };
+    until(&format!("{count} tickets are for sale"), counted).await;
 }
 
 fn numbers(ticket: &Value) -> Vec<i64> {
     ticket["numbers"].as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// Whether these are so many different numbers of 1 to `of`, ascending.
+/// Whether these are this many different numbers of 1 to `of`, ascending.
 fn is_legal(numbers: &[i64], pick: usize, of: i64) -> bool {
     numbers.len() == pick && numbers.is_sorted_by(|a, b| a < b) && numbers[0] >= 1 && numbers[pick - 1] <= of
 }
 
 #[actix_web::test]
 async fn chosen_numbers_in_any_order_come_back_ascending() {
-    let (world, _, draw) = on_sale(0).await;
+    let (world, _, draw) = World::on_sale(0).await;
     let ann = world.rich_player("ann", 5 * PRICE).await;
     let orders = [[36, 22, 13, 7, 1], [1, 2, 3, 4, 5], [32, 33, 34, 35, 36], [7, 1, 36, 2, 8]];
     for mut chosen in orders {
@@ -100,12 +76,12 @@ async fn chosen_numbers_in_any_order_come_back_ascending() {
     }
     let again = ann.buy(draw, &[1, 7, 13, 22, 36]).await;
     assert_eq!(again["tickets"][0]["number"], 5, "any number of tickets may bear the same numbers");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_order_tells_all_of_its_tickets() {
-    let (world, _, draw) = on_sale(1).await;
+async fn an_order_is_answered_with_all_its_tickets() {
+    let (world, _, draw) = World::on_sale(1).await;
     let ann = world.rich_player("ann", 2 * PRICE).await;
     let premade = pool(&world, draw).await.remove(0);
     let lines = json!([{"numbers": [5, 4, 3, 2, 1]}, {"pool_ticket_id": premade["id"]}]);
@@ -132,12 +108,12 @@ async fn an_order_tells_all_of_its_tickets() {
     expected["number"] = json!(2);
     expected["reserved_until"] = Value::Null;
     assert_eq!(ticket(&ann, id(pooled)).await, expected);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_illegal_pick_is_refused_with_the_name_of_its_line() {
-    let (world, _, draw) = on_sale(3).await;
+async fn a_refused_pick_names_its_line() {
+    let (world, _, draw) = World::on_sale(3).await;
     let ann = world.rich_player("ann", 5 * PRICE).await;
     for wrong in [
         "[]",
@@ -175,10 +151,10 @@ async fn an_illegal_pick_is_refused_with_the_name_of_its_line() {
 }
 
 #[actix_web::test]
-async fn an_order_has_1_to_100_lines_and_each_says_one_thing() {
-    let (world, _, draw) = on_sale(3).await;
+async fn an_order_has_1_to_100_lines_of_one_kind_each() {
+    let (world, _, draw) = World::on_sale(3).await;
     let ann = world.rich_player("ann", 200 * PRICE).await;
-    let quick = json!({"quick_pick": true});
+    let quick = quick_pick();
     for (lines, field) in [
         (json!([]), "tickets"),
         (json!(vec![quick.clone(); 101]), "tickets"),
@@ -189,7 +165,7 @@ async fn an_order_has_1_to_100_lines_and_each_says_one_thing() {
         (json!([{"quick_pick": true, "numbers": [1, 2, 3, 4, 5]}]), "tickets[0]"),
         (json!([{"pool_ticket_id": "no id"}]), "tickets[0].pool_ticket_id"),
         (json!([{"price": 1, "quick_pick": true}]), "tickets[0].price"),
-        (json!({"quick_pick": true}), "tickets"),
+        (quick_pick(), "tickets"),
     ] {
         let refusal = ann.order(draw, lines.clone(), "wallet").await.refused(422, "validation_failed");
         assert_eq!(refusal["errors"][0]["field"], field, "{lines}: {refusal}");
@@ -204,12 +180,12 @@ async fn an_order_has_1_to_100_lines_and_each_says_one_thing() {
     assert!(tickets.iter().all(|ticket| is_legal(&numbers(ticket), 5, 36)), "quick picks are legal");
     assert!(tickets.iter().any(|ticket| numbers(ticket) != numbers(&tickets[0])), "and not all the same");
     assert_eq!(most["payment"]["amount"], 100 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_order_is_all_its_lines_or_none() {
-    let (world, _, draw) = on_sale(4).await;
+async fn an_order_takes_all_its_lines_or_none() {
+    let (world, _, draw) = World::on_sale(4).await;
     let (ann, bob) = (world.rich_player("ann", 9 * PRICE).await, world.player("bob").await);
     let before = pool(&world, draw).await;
     let gone = bob.order(draw, json!([{"pool_ticket_id": before[1]["id"]}]), "later").await.expect(201);
@@ -239,12 +215,12 @@ async fn an_order_is_all_its_lines_or_none() {
     let lines = json!([{"from_pool": true}, {"from_pool": true}, {"pool_ticket_id": free}]);
     ann.order(draw, lines, "wallet").await.expect(201);
     assert_eq!(pool(&world, draw).await.len(), 0, "what was refused was still there to be sold");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn only_an_open_draw_sells() {
-    let (world, admin, over) = on_sale(0).await;
+    let (world, admin, over) = World::on_sale(0).await;
     let ann = world.rich_player("ann", 9 * PRICE).await;
     let reserved = ann.order(over, json!([{"quick_pick": true}]), "later").await.expect(201);
     let refused = async |draw: i64| {
@@ -256,7 +232,7 @@ async fn only_an_open_draw_sells() {
     refused(over).await;
     let bill = id(&reserved["payment"]);
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
-    ann.pay(bill, json!({"method": "card", "token": "tok_visa"})).await.refused(409, "payment_not_payable");
+    ann.pay(bill, card(GOOD_CARD)).await.refused(409, "payment_not_payable");
     admin.step(over, "conduct").await.expect(200);
     refused(over).await;
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
@@ -271,25 +247,25 @@ async fn only_an_open_draw_sells() {
         ann.post(&path, json!({"tickets": [{"quick_pick": true}]})).await.refused(404, "not_found");
     }
     assert_eq!(ann.balance().await, 9 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn no_ticket_is_bought_after_the_cut_off_even_before_the_list_is_sealed() {
-    let (world, admin, draw) = on_sale(0).await;
+    let (world, admin, draw) = World::on_sale(0).await;
     let ann = world.rich_player("ann", 9 * PRICE).await;
     world.advance(SignedDuration::from_mins(58));
     let reserved = ann.order(draw, json!([{"quick_pick": true}]), "later").await.expect(201);
-    let held = world.hold(draw).await;
+    let lock = world.lock_draw(draw).await;
 
     world.advance(SignedDuration::from_mins(2));
     ann.order(draw, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
     ann.pay(id(&reserved["payment"]), wallet()).await.refused(409, "payment_not_payable");
     assert_eq!(world.count("SELECT count(*) FROM draw_seals").await, 0, "only the server's clock counts");
 
-    held.let_go().await;
+    lock.release().await;
     world.until_draw_is(draw, "closed").await;
     assert_eq!(admin.get(&format!("/draws/{draw}")).await.expect(200)["tickets_sold"], 0);
     assert_eq!(ann.balance().await, 9 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }

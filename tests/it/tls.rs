@@ -1,4 +1,4 @@
-//! The way to a database that speaks TLS: whom it believes, and that every connection takes it.
+//! TLS to the database: which certificates are accepted, and that every connection is encrypted.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -9,12 +9,12 @@ use private_postgres::{PostgresOptions, PostgresServer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::world::World;
+use crate::world::*;
 
 /// The name in the server's certificate.
 const NAME: &str = "db.test";
 
-/// An authority, and what it says of itself.
+/// A certificate authority, and its own certificate.
 fn authority() -> (Issuer<'static, KeyPair>, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -23,7 +23,7 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
-/// A server that speaks TLS over TCP, at an address of this machine that no other test has.
+/// A server that speaks TLS over TCP, at a loopback address that no other test uses.
 struct Encrypted {
     directory: TempDir,
     server: PostgresServer,
@@ -44,7 +44,8 @@ impl Encrypted {
         encrypted
     }
 
-    /// Has the server certified by an authority, whose own certificate is `right.pem`; `wrong.pem` is another's.
+    /// Gives the server a certificate of an authority, whose own certificate is `right.pem`; `wrong.pem` is another
+    /// authority's.
     async fn certify(&self) {
         let sql = connect(self.server.connection()).await.unwrap();
         let cluster: String = sql.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
@@ -63,7 +64,7 @@ impl Encrypted {
         fs::write(self.path("empty.pem"), "").unwrap();
         sql.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
         sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        // A reload is done when the first session begins that knows of it.
+        // The reload is complete when a new session sees it.
         while connect(self.server.connection())
             .await
             .unwrap()
@@ -85,7 +86,7 @@ impl Encrypted {
         format!("host={host} hostaddr={} user=lottery dbname=lottery sslmode={mode}", self.address)
     }
 
-    /// Whether the connection is encrypted; or why there is none.
+    /// Whether the connection is encrypted; an error says why there is none.
     async fn tried(&self, host: &str, mode: &str, authorities: &str) -> Result<bool, String> {
         let config = self.url(host, mode).parse().unwrap();
         let path = self.path(authorities);
@@ -97,7 +98,7 @@ impl Encrypted {
 }
 
 #[actix_web::test]
-async fn the_database_is_believed_by_its_certificate_and_every_connection_is_encrypted() {
+async fn the_certificate_of_the_database_is_verified_and_every_connection_is_encrypted() {
     let encrypted = Encrypted::start().await;
     assert_eq!(encrypted.tried(NAME, "disable", "right.pem").await, Ok(false));
     assert_eq!(encrypted.tried(NAME, "prefer", "wrong.pem").await, Ok(true), "it believes anybody");
@@ -111,7 +112,7 @@ async fn the_database_is_believed_by_its_certificate_and_every_connection_is_enc
         let error = encrypted.tried(host, "require", authorities).await.unwrap_err();
         assert!(error.contains(why), "{host}, {authorities}: {error}");
     }
-    // Without a word about whom to believe, nobody is; the system does not know this authority.
+    // Without a configured authority the system's are used, which do not include this one.
     let config: tokio_postgres::Config = encrypted.url(NAME, "require").parse().unwrap();
     assert!(connect(&config).await.is_err());
     assert!(connect(Target::new(config, None).unwrap()).await.is_err());

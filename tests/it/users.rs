@@ -1,18 +1,19 @@
-//! What admins see and change of people: the list and its search, blocking, roles, passwords set anew.
+//! What admins see and change of users: the list and its search, blocking, roles, password resets.
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Person, World};
+use crate::common::postgres::SESSIONS_WAITING_FOR_LOCKS;
+use crate::world::*;
 
-async fn patch(who: &Person, user: &Person, body: Value) -> Answer {
+async fn patch(who: &User, user: &User, body: Value) -> Answer {
     who.send(who.request(Method::PATCH, &format!("/admin/users/{}", user.id)).json(&body)).await
 }
 
 #[actix_web::test]
-async fn people_are_found_by_any_part_of_their_names() {
+async fn users_are_found_by_any_part_of_their_names() {
     let world = World::new().await;
     let admin = world.admin().await;
     for name in ["ann", "Joanna", "bob", "under_score", "underXscore"] {
@@ -46,7 +47,7 @@ async fn people_are_found_by_any_part_of_their_names() {
 }
 
 #[actix_web::test]
-async fn a_user_is_shown_with_what_the_wallet_holds() {
+async fn a_user_is_shown_with_the_balance_of_the_wallet() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 12_300).await);
     let mut shown = admin.get(&format!("/admin/users/{}", ann.id)).await.expect(200);
@@ -62,7 +63,7 @@ async fn a_user_is_shown_with_what_the_wallet_holds() {
 }
 
 #[actix_web::test]
-async fn who_is_blocked_or_no_admin_any_more_feels_it_with_the_next_request() {
+async fn a_new_status_or_role_applies_to_the_next_request() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 100_000).await);
     let draw = admin.open_draw(&world, 0).await;
@@ -91,18 +92,18 @@ async fn who_is_blocked_or_no_admin_any_more_feels_it_with_the_next_request() {
 }
 
 #[actix_web::test]
-async fn somebody_always_stays_an_admin() {
+async fn the_last_active_admin_can_be_neither_blocked_nor_demoted() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.player("ann").await);
     for body in [json!({"role": "player"}), json!({"status": "blocked"})] {
         patch(&admin, &admin, body).await.refused(409, "last_admin");
     }
-    // One who is blocked cannot make another one.
+    // A blocked admin does not count as one.
     patch(&admin, &ann, json!({"role": "admin", "status": "blocked"})).await.expect(200);
     patch(&admin, &admin, json!({"role": "player"})).await.refused(409, "last_admin");
     patch(&admin, &ann, json!({"status": "active"})).await.expect(200);
     for round in 0..10 {
-        // Each demotes the other, at once. Who was demoted first may not even ask any more.
+        // Each demotes the other at the same time. The admin who is demoted first is refused.
         let (one, two) = tokio::join!(
             patch(&admin, &ann, json!({"role": "player"})),
             patch(&ann, &admin, json!({"status": "blocked"})),
@@ -116,16 +117,14 @@ async fn somebody_always_stays_an_admin() {
             patch(left, fallen, json!({"role": "admin", "status": "active"})).await.expect(200);
         }
     }
-    // The same when the second begins before the first has ended.
+    // The same when both requests wait for the same rows.
     let sql = world.sql().await;
     sql.batch_execute("BEGIN; UPDATE users SET name = 'x' WHERE role = 'admin'").await.unwrap();
     let (one, two, ()) = tokio::join!(
         patch(&admin, &ann, json!({"role": "player"})),
         patch(&admin, &admin, json!({"role": "player"})),
         async {
-            let waiting = "SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            world.until("both wait", async || world.count(waiting).await == 2).await;
+            until("both wait", async || world.count(SESSIONS_WAITING_FOR_LOCKS).await == 2).await;
             sql.batch_execute("COMMIT").await.unwrap();
         },
     );
@@ -135,13 +134,14 @@ async fn somebody_always_stays_an_admin() {
 }
 
 #[actix_web::test]
-async fn a_password_is_set_anew_once_and_every_session_ends() {
+async fn a_password_reset_works_once_and_ends_every_session() {
     let world = World::new().await;
-    let (admin, anybody) = (world.admin().await, world.anybody());
+    let (admin, anonymous) = (world.admin().await, world.anonymous());
     let (old, new) = ("correct horse", "battery staple");
     let body = json!({"username": "ann", "email": "ann@example.com", "password": old});
-    let ann = anybody.post("/auth/register", body).await.expect(201)["id"].as_i64().unwrap();
-    let login = async |password| anybody.post("/auth/login", json!({"login": "ann", "password": password})).await;
+    let ann = anonymous.post("/auth/register", body).await.expect(201)["id"].as_i64().unwrap();
+    let login =
+        async |password| anonymous.post("/auth/login", json!({"login": "ann", "password": password})).await;
     let sessions = [login(old).await.expect(200), login(old).await.expect(200)];
     let path = format!("/admin/users/{ann}/password-reset");
     let token = async || {
@@ -149,7 +149,7 @@ async fn a_password_is_set_anew_once_and_every_session_ends() {
         answer["token"].as_str().unwrap().to_owned()
     };
     let reset = async |token: &str, password: &str| {
-        anybody.post("/auth/password-reset", json!({"token": token, "new_password": password})).await
+        anonymous.post("/auth/password-reset", json!({"token": token, "new_password": password})).await
     };
 
     let (first, second) = (token().await, token().await);
@@ -167,8 +167,12 @@ async fn a_password_is_set_anew_once_and_every_session_ends() {
     login(new).await.expect(200);
     for session in sessions {
         let body = json!({"refresh_token": session["refresh_token"]});
-        anybody.post("/auth/refresh", body).await.refused(401, "unauthorized");
-        anybody.bearing(session["access_token"].as_str().unwrap()).get("/me").await.refused(401, "unauthorized");
+        anonymous.post("/auth/refresh", body).await.refused(401, "unauthorized");
+        anonymous
+            .with_token(session["access_token"].as_str().unwrap())
+            .get("/me")
+            .await
+            .refused(401, "unauthorized");
     }
 
     let late = token().await;

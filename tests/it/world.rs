@@ -1,56 +1,46 @@
-//! A world to test in: the whole service in this process, with a database and a clock of its own, spoken
-//! to over real HTTP. Its verbs read like the game.
+//! A world to test in: the whole service in this process, with a database and a clock of its own, whose users
+//! speak real HTTP.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lottery::actors::persistence::insert_user;
 use lottery::app::App;
+use lottery::auth::Password;
 use lottery::clock::Clock;
 use lottery::config::Config;
 use lottery::db::read::check;
 use lottery::db::{self, Db};
-use lottery::domain::id::{SessionId, UserId};
 use lottery::domain::user::{Email, Role, Username};
-use reqwest::{Client, Method, RequestBuilder};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
-use crate::{documented, server};
+use crate::common::PASSWORD;
+pub use crate::common::body::*;
+pub use crate::common::client::{Answer, User, count, http_client};
+use crate::common::postgres::{self, END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
+pub use crate::common::wait::until;
+use crate::server;
 
-/// A condition that has not come true by then never will.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Nobody's password: those who must log in register for real.
-const NO_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
-
-/// A service of its own.
+/// The service in this process, with its clock and database.
 pub struct World {
     pub clock: Clock,
     pub config: Config,
     pub database: tokio_postgres::Config,
     app: Option<App>,
-    /// What the service keeps beside its database.
+    /// The service's `data_dir`.
     _data: TempDir,
 }
 
-/// What payment providers sign with in every world.
+/// The secret with which the payment provider signs its webhooks.
 pub const WEBHOOK_SECRET: &str = "a secret of the tests' payment provider";
-
-/// Who speaks plain HTTP need not read the system's certificates.
-pub fn client() -> Client {
-    lottery::tls::http_client().tls_certs_only([]).build().unwrap()
-}
 
 /// The defaults, without rate limits, on any free port.
 fn defaults(database: &tokio_postgres::Config) -> Config {
     let nothing = tempfile::NamedTempFile::new().unwrap();
     let mut config = Config::load(Some(nothing.path())).unwrap();
-    let host = match &database.get_hosts()[0] {
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-    };
-    let (user, name) = (database.get_user().unwrap(), database.get_dbname().unwrap());
-    config.database.url = Some(format!("host='{host}' user={user} dbname={name}").into());
+    config.database.url = Some(postgres::connection_string(database).into());
     config.auth.jwt_secret = Some("a secret of the tests, long enough to sign with".into());
     config.payments.webhook_secret = Some(WEBHOOK_SECRET.into());
     config.server.port = 0;
@@ -58,13 +48,13 @@ fn defaults(database: &tokio_postgres::Config) -> Config {
     config.limits.enabled = false;
     // Many worlds share one server.
     config.database.pool_size = 4;
-    // Tests move the clock by hours; a token that ends meanwhile is a test of its own.
+    // Tests move the clock by hours. Tests of the token's life set it themselves.
     config.auth.access_token = Duration::from_secs(24 * 3600);
     config
 }
 
 impl World {
-    /// A new world, at noon of a day in 2030.
+    /// A new world, at noon (UTC) of a day in 2030.
     pub async fn new() -> World {
         World::with(|_| {}).await
     }
@@ -89,7 +79,7 @@ impl World {
         self.app.as_ref().expect("the service runs")
     }
 
-    /// Stops the service in good order; the database stays.
+    /// Stops the service gracefully; the database stays.
     pub async fn stop(&mut self) {
         self.app.take().expect("the service runs").stop().await.unwrap();
     }
@@ -108,12 +98,12 @@ impl World {
         self.clock.advance(by);
     }
 
-    /// A time so many minutes from now.
+    /// The time this many minutes from now.
     pub fn minutes(&self, minutes: i64) -> Timestamp {
         self.clock.now() + SignedDuration::from_mins(minutes)
     }
 
-    /// A connection to look into the database, or to spoil it.
+    /// A connection with which a test reads the database, or corrupts it.
     pub async fn sql(&self) -> tokio_postgres::Client {
         db::connect(&self.database).await.unwrap()
     }
@@ -123,102 +113,83 @@ impl World {
         self.sql().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Nobody: no token.
-    pub fn anybody(&self) -> Person {
-        let base = format!("http://{}/api/v1", self.app().address);
-        Person { id: UserId(0), name: String::new(), token: None, base, http: client() }
+    /// A user without a token.
+    pub fn anonymous(&self) -> User {
+        User::at(&self.app().address.to_string())
     }
 
-    /// Nobody, who asks for what stands outside the base path.
-    pub fn outside(&self) -> Person {
-        Person { base: format!("http://{}", self.app().address), ..self.anybody() }
+    /// A new player with an empty wallet, registered and logged in over HTTP.
+    pub async fn player(&self, name: &str) -> User {
+        self.anonymous().register(name).await
     }
 
-    /// A player with an empty wallet.
-    pub async fn player(&self, name: &str) -> Person {
-        self.person(name, Role::Player).await
-    }
-
-    /// A player with so much in the wallet.
-    pub async fn rich_player(&self, name: &str, amount: i64) -> Person {
+    /// The same with this amount in the wallet.
+    pub async fn rich_player(&self, name: &str, amount: i64) -> User {
         let player = self.player(name).await;
         player.deposit(amount).await;
         player
     }
 
-    pub async fn admin(&self) -> Person {
-        self.person("the.admin", Role::Admin).await
-    }
-
-    async fn person(&self, name: &str, role: Role) -> Person {
-        let state = &self.app().state;
+    /// The first admin, logged in over HTTP. Nobody can register as an admin: the row is written as
+    /// `lottery admin create` writes it, with a hash that is computed once for all worlds.
+    pub async fn admin(&self) -> User {
+        static HASH: OnceCell<String> = OnceCell::const_new();
+        let hasher = &self.app().state.hasher;
+        let hash = HASH.get_or_init(async || hasher.hash(Password::parse(PASSWORD).unwrap()).await.unwrap()).await;
         let db = Db::new(&self.database, 1).unwrap();
-        let username = Username::parse(name).unwrap();
-        let email = Email::parse(&format!("{name}@example.com")).unwrap();
+        let (username, email) =
+            (Username::parse("the.admin").unwrap(), Email::parse("the.admin@example.com").unwrap());
         let now = self.clock.now();
-        let user = insert_user(&db, (&username, &email, None), NO_HASH, role, now).await.unwrap().unwrap();
-        let token = state.tokens.issue(user.id, SessionId(self.clock.ids().next(now)), now);
-        Person { id: user.id, name: name.to_owned(), token: Some(token), ..self.anybody() }
+        insert_user(&db, (&username, &email, None), hash, Role::Admin, now).await.unwrap().unwrap();
+        self.anonymous().log_in("the.admin", PASSWORD).await
     }
 
-    /// The same person after a restart, at the service's new address.
-    pub fn again(&self, person: &Person) -> Person {
-        Person { id: person.id, name: person.name.clone(), token: person.token.clone(), ..self.anybody() }
+    /// The same user after a restart, at the service's new address.
+    pub fn reconnect(&self, user: &User) -> User {
+        user.moved_to(&self.app().address.to_string())
     }
 
-    /// Waits until something is so.
-    pub async fn until<F: Future<Output = bool>>(&self, what: &str, mut is_so: impl FnMut() -> F) {
-        let waiting = async {
-            while !is_so().await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never came true: {what}"));
+    /// A new world with an admin and a draw of 5 of 36 on sale, with this many tickets in its pool.
+    pub async fn on_sale(pool: usize) -> (World, User, i64) {
+        let world = World::new().await;
+        let admin = world.admin().await;
+        let draw = admin.open_draw(&world, pool).await;
+        (world, admin, draw)
     }
 
-    /// Keeps the writer off a draw until it is let go: what is asked of the draw meanwhile is decided,
-    /// and waits to be written.
-    pub async fn hold(&self, draw: i64) -> Held {
+    /// Locks a draw's row, so that the writer waits: what is asked of the draw meanwhile is decided, and waits to
+    /// be written.
+    pub async fn lock_draw(&self, draw: i64) -> DrawLock {
         let sql = self.sql().await;
         sql.batch_execute("BEGIN").await.unwrap();
         sql.execute("SELECT FROM draw_sales WHERE draw_id = $1 FOR UPDATE", &[&draw]).await.unwrap();
-        Held(sql)
+        DrawLock(sql)
     }
 
-    /// Waits until the writer, or whoever else writes, stands before what is held.
+    /// Waits until a session of the service waits for a lock.
     pub async fn until_writer_waits(&self) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        self.until("the writer waits", || async { self.count(waiting).await > 0 }).await;
+        until("the writer waits for a lock", || async { self.count(SESSIONS_WAITING_FOR_LOCKS).await > 0 }).await;
     }
 
     /// Waits until a draw has this status.
     pub async fn until_draw_is(&self, draw: i64, status: &str) {
-        let anybody = self.anybody();
-        let path = format!("/draws/{draw}");
-        self.until(&format!("draw {draw} is {status}"), || async {
-            anybody.get(&path).await.body["status"] == status
-        })
-        .await;
+        let (user, path) = (self.anonymous(), format!("/draws/{draw}"));
+        until(&format!("draw {draw} is {status}"), async || user.get(&path).await.body["status"] == status).await;
     }
 
-    /// The laws that the whole database keeps; panics with what is broken.
-    pub async fn check_books(&self) {
+    /// Runs `lottery check` on the database; panics with the rules that are broken.
+    pub async fn check_invariants(&self) {
         let broken = check::check(&self.sql().await, |_| {}).await.unwrap().violations;
         assert!(broken.is_empty(), "{broken:#?}");
     }
 }
 
-/// A test that ends leaves its service behind, and many would hold more connections than there are: the
-/// server ends them. Whatever goes wrong with that is no failure of the test.
+/// Ends the connections of a service that the test did not stop, since many of those would use up what the server
+/// allows. An error here does not fail the test.
 impl Drop for World {
     fn drop(&mut self) {
         let database = self.database.clone();
-        let end = async move {
-            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE datname = current_database() AND pid <> pg_backend_pid()";
-            db::connect(&database).await.ok()?.batch_execute(sql).await.ok()
-        };
+        let end = async move { db::connect(&database).await.ok()?.batch_execute(END_OTHER_SESSIONS).await.ok() };
         let ended = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(2), end).await }).ok()?
@@ -227,174 +198,28 @@ impl Drop for World {
     }
 }
 
-/// A draw that is kept from the writer.
-pub struct Held(tokio_postgres::Client);
+/// The lock of a draw's row.
+pub struct DrawLock(tokio_postgres::Client);
 
-impl Held {
-    pub async fn let_go(self) {
+impl DrawLock {
+    pub async fn release(self) {
         self.0.batch_execute("ROLLBACK").await.unwrap();
     }
 }
 
-/// Somebody who speaks to the service.
-#[derive(Clone)]
-pub struct Person {
-    pub id: UserId,
-    pub name: String,
-    pub token: Option<String>,
-    base: String,
-    http: Client,
-}
-
-/// What the service answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    /// As it came.
-    pub text: String,
-    /// Null if it was empty.
-    pub body: Value,
-}
-
-impl Answer {
-    /// The body of a success of this status.
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.text);
-        self.body
-    }
-
-    /// A refusal must have this status and code, and the shape of every problem.
-    #[track_caller]
-    pub fn refused(self, status: u16, code: &str) -> Value {
-        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
-        assert_eq!(self.headers["content-type"], "application/problem+json");
-        assert_eq!(self.body["status"], status);
-        assert!(
-            self.body["type"].is_string() && self.body["title"].is_string() && self.body["detail"].is_string()
-        );
-        self.body
-    }
-
-    pub fn is(&self, status: u16, code: &str) -> bool {
-        self.status == status && self.body["code"] == code
-    }
-}
-
-impl Person {
-    /// Nobody, who speaks to the service at this address, in whichever process it runs.
-    pub fn at(address: &str) -> Person {
-        let base = format!("http://{address}/api/v1");
-        Person { id: UserId(0), name: String::new(), token: None, base, http: client() }
-    }
-
-    /// The bearer of this token.
-    pub fn bearing(&self, token: &str) -> Person {
-        Person { token: Some(token.to_owned()), ..self.clone() }
-    }
-
-    /// What all addresses begin with.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let request = request.build().unwrap();
-        let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let response = self.http.execute(request).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        assert!(headers.contains_key("x-request-id"), "every answer carries X-Request-Id");
-        let text = response.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-        documented::check(method.as_str(), &path, status, &body);
-        Answer { status, headers, text, body }
-    }
-
-    pub async fn get(&self, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path)).await
-    }
-
-    /// Every item of a list, page by page.
-    pub async fn all(&self, path: &str) -> Vec<Value> {
-        let (mut items, mut next) = (Vec::new(), path.to_owned());
-        loop {
-            let page = self.get(&next).await.expect(200);
-            items.extend(page["items"].as_array().unwrap().iter().cloned());
-            let Some(cursor) = page["next_cursor"].as_str() else { return items };
-            let and = if path.contains('?') { '&' } else { '?' };
-            next = format!("{path}{and}cursor={cursor}");
-        }
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(Method::DELETE, path)).await
-    }
-
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(self.request(Method::POST, path).json(&body)).await
-    }
-
-    /// With an Idempotency-Key.
-    pub async fn post_keyed(&self, path: &str, key: &str, body: Value) -> Answer {
-        self.send(self.request(Method::POST, path).header("Idempotency-Key", key).json(&body)).await
-    }
-
-    /// Money from the sandbox's good card.
-    pub async fn deposit(&self, amount: i64) -> Value {
-        let payment =
-            self.post("/wallet/deposits", json!({"amount": amount, "token": "tok_visa"})).await.expect(201);
-        assert_eq!(payment["status"], "paid");
-        payment
-    }
-
-    pub async fn balance(&self) -> i64 {
-        self.get("/wallet").await.expect(200)["balance"].as_i64().unwrap()
-    }
-
-    /// Orders these lines, `wallet` or `later`.
-    pub async fn order(&self, draw: i64, lines: Value, payment: &str) -> Answer {
-        self.post(&format!("/draws/{draw}/tickets"), json!({"tickets": lines, "payment": payment})).await
-    }
-
-    /// Buys one ticket with these numbers, paid from the wallet.
-    pub async fn buy(&self, draw: i64, numbers: &[u8]) -> Value {
-        self.order(draw, json!([{"numbers": numbers}]), "wallet").await.expect(201)
-    }
-
-    /// Buys so many quick picks, paid from the wallet.
-    pub async fn buy_quick(&self, draw: i64, count: usize) -> Value {
-        self.order(draw, json!(vec![json!({"quick_pick": true}); count]), "wallet").await.expect(201)
-    }
-
-    /// Reserves one ticket of the pool.
-    pub async fn reserve(&self, draw: i64) -> Value {
-        self.order(draw, json!([{"from_pool": true}]), "later").await.expect(201)
-    }
-
-    pub async fn pay(&self, payment: &str, body: Value) -> Answer {
-        self.post(&format!("/payments/{payment}/pay"), body).await
-    }
-
-    // What admins do.
-
+/// Draws whose times are told by the world's clock.
+impl User {
     /// A draw of 5 of 36 that closes in an hour and is drawn in two, not open yet.
     pub async fn schedule(&self, world: &World) -> i64 {
-        let body = json!({
-            "lottery": "5of36", "sales_close_at": world.minutes(60), "draw_at": world.minutes(120),
-        });
-        self.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap()
+        self.schedule_of(world, "5of36").await
     }
 
-    /// The same, open, with so many tickets in the pool.
+    async fn schedule_of(&self, world: &World, lottery: &str) -> i64 {
+        let (close, draw) = (world.minutes(60), world.minutes(120));
+        self.create_draw(json!({"lottery": lottery, "sales_close_at": close, "draw_at": draw})).await
+    }
+
+    /// The same, open, with this many tickets in the pool.
     pub async fn open_draw(&self, world: &World, pool: usize) -> i64 {
         let draw = self.schedule(world).await;
         if pool > 0 {
@@ -406,29 +231,8 @@ impl Person {
 
     /// A draw of this lottery on sale for an hour, without a pool.
     pub async fn open_draw_of(&self, world: &World, lottery: &str) -> i64 {
-        let body = json!({"lottery": lottery, "sales_close_at": world.minutes(60), "draw_at": world.minutes(120)});
-        let draw = self.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
+        let draw = self.schedule_of(world, lottery).await;
         self.step(draw, "open").await.expect(200);
         draw
-    }
-
-    pub async fn pool(&self, draw: i64, count: usize) -> Answer {
-        self.post(&format!("/admin/draws/{draw}/pool"), json!({"count": count})).await
-    }
-
-    /// `open`, `close` or `conduct`.
-    pub async fn step(&self, draw: i64, step: &str) -> Answer {
-        self.send(self.request(Method::POST, &format!("/admin/draws/{draw}/{step}"))).await
-    }
-
-    pub async fn cancel(&self, draw: i64) -> Answer {
-        self.post(&format!("/admin/draws/{draw}/cancel"), json!({"reason": "the drum is broken"})).await
-    }
-
-    /// Closes and conducts; returns the result.
-    pub async fn conduct(&self, draw: i64) -> Value {
-        self.step(draw, "close").await.expect(200);
-        self.step(draw, "conduct").await.expect(200);
-        self.get(&format!("/draws/{draw}/results")).await.expect(200)
     }
 }

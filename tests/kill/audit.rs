@@ -1,6 +1,5 @@
-//! The audit: holds the journal against the database, row by row. Everything answered must be there once,
-//! as it was answered; everything refused must not be there; and whatever else is there must be something
-//! that nobody heard of, once.
+//! The audit: compares the journal with the database, row by row. Everything answered must be there once, as it was
+//! answered; nothing refused may be there; and every other row must belong to a call without an answer, once.
 
 mod rows;
 
@@ -15,12 +14,12 @@ use tokio_postgres::Client;
 
 use self::rows::{Payment, Rows, Ticket};
 use crate::figures::Figures;
-use crate::journal::{Call, Fate, Journal, Line, What};
+use crate::journal::{Action, Call, Expected, Journal, Line};
 
 /// Findings that are shown; the others are counted.
 const SHOWN: usize = 25;
 
-/// What an order without a key can be told by, when nobody heard which payment it became.
+/// Identifies an order without a key whose payment is unknown: user, draw, whether paid, and lines.
 type Shape = (i64, i64, bool, Vec<Line>);
 
 /// The journal and the database side by side.
@@ -28,29 +27,31 @@ pub struct Audit<'a> {
     journal: &'a Journal,
     db: Rows,
     found: Vec<String>,
-    /// Payments that a call has claimed as its own, and which.
+    /// The payments that belong to a call, and the call's index.
     claimed: HashMap<String, usize>,
-    /// What was asked of each order's reservation later.
+    /// The later calls that concern an order's reservation, by the order's index.
     later: BTreeMap<usize, Vec<&'a Call>>,
 }
 
-/// Holds the journal against the database; panics with what does not fit. Nobody may be in the middle of
-/// anything.
+/// Compares the journal with the database; panics with what does not match. No call may be under way. Returns how
+/// many calls without an answer were carried out.
 pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> usize {
     let mut later: BTreeMap<usize, Vec<&Call>> = BTreeMap::new();
     for call in &journal.calls {
-        if let What::Pay { order, .. } | What::GiveBack { order, .. } = call.what {
+        if let Action::Pay { order, .. } | Action::Return { order, .. } = call.action {
             later.entry(order).or_default().push(call);
         }
     }
     let mut audit =
         Audit { journal, db: Rows::read(sql).await, found: Vec::new(), claimed: HashMap::new(), later };
-    audit.found.extend(journal.wrong.iter().map(|answer| format!("an answer that may not be: {answer}")));
+    audit.found.extend(
+        journal.wrong.iter().map(|answer| format!("an answer that the contract does not allow: {answer}")),
+    );
     audit
         .found
         .extend(check::check(sql, |_| {}).await.unwrap().violations.iter().map(|law| format!("UNBALANCED {law}")));
     audit.calls();
-    let surprises = audit.the_rest();
+    let surprises = audit.unclaimed();
     audit.keys();
     if !audit.found.is_empty() {
         let shown: Vec<&str> = audit.found.iter().map(String::as_str).take(SHOWN).collect();
@@ -68,11 +69,11 @@ impl Audit<'_> {
 
     fn calls(&mut self) {
         for (at, call) in self.journal.calls.iter().enumerate() {
-            match (&call.what, call.fate()) {
-                (What::Order { .. }, Fate::Done { body, .. }) => self.ordered(at, body),
-                (What::Order { .. } | What::Deposit { .. }, Fate::Unknown) => self.claim_by_key(at),
-                (What::Deposit { amount }, Fate::Done { body, .. }) => self.deposited(at, *amount, body),
-                (What::Pay { payment, .. }, Fate::Done { body, .. }) => self.paid(at, payment, body),
+            match (&call.action, call.expected()) {
+                (Action::Order { .. }, Expected::Done { body, .. }) => self.ordered(at, body),
+                (Action::Order { .. } | Action::Deposit { .. }, Expected::Unknown) => self.claim_by_key(at),
+                (Action::Deposit { amount }, Expected::Done { body, .. }) => self.deposited(at, *amount, body),
+                (Action::Pay { payment, .. }, Expected::Done { body, .. }) => self.paid(at, payment, body),
                 _ => {}
             }
         }
@@ -84,7 +85,7 @@ impl Audit<'_> {
         }
     }
 
-    /// What nobody heard of is found by its key, if it came true.
+    /// Finds the payment of a call without an answer by its key, if it was carried out.
     fn claim_by_key(&mut self, at: usize) {
         let call = &self.journal.calls[at];
         let Some(key) = &call.key else { return };
@@ -93,10 +94,10 @@ impl Audit<'_> {
         }
     }
 
-    /// An order that was answered: its payment and its tickets are there as they were answered.
+    /// An answered order: its payment and its tickets are there as they were answered.
     fn ordered(&mut self, at: usize, body: &Value) {
         let call = &self.journal.calls[at];
-        let What::Order { draw, paid, lines } = &call.what else { return };
+        let Action::Order { draw, paid, lines } = &call.action else { return };
         let id = text(&body["payment"], "id");
         self.claim(at, id);
         let Some(payment) = self.db.payments.get(id).cloned() else {
@@ -105,7 +106,7 @@ impl Audit<'_> {
         let tickets = self.db.tickets.get(id).cloned().unwrap_or_default();
         let answered = body["tickets"].as_array().map(Vec::as_slice).unwrap_or_default();
         if payment.user != call.user || payment.draw != Some(*draw) || payment.lines as usize != lines.len() {
-            self.finds(at, &format!("another's payment: {payment:?}"));
+            self.finds(at, &format!("a payment of another user or draw: {payment:?}"));
         }
         if answered.len() != lines.len() || tickets.len() != lines.len() {
             self.finds(at, &format!("LOST or DOUBLE tickets: {} are there", tickets.len()));
@@ -128,36 +129,36 @@ impl Audit<'_> {
         }
     }
 
-    /// What may have become of a reservation, by all that was asked of it later.
+    /// Checks a reservation's state against the later calls that concern it.
     fn reservation(&mut self, at: usize, payment: &Payment, tickets: &[Ticket]) {
         let later = self.later.remove(&at).unwrap_or_default();
-        let pays = || later.iter().filter(|call| matches!(call.what, What::Pay { .. }));
+        let pays = || later.iter().filter(|call| matches!(call.action, Action::Pay { .. }));
         let heard = |status| pays().any(|call| call.success().is_some_and(|body| body["status"] == status));
-        let unheard = pays().any(|call| matches!(call.fate(), Fate::Unknown)) || heard("processing");
+        let unanswered = pays().any(|call| matches!(call.expected(), Expected::Unknown)) || heard("processing");
         match payment.status.as_str() {
-            // A card that was charged when the sale had ended: its money is in the wallet.
-            end @ ("paid" | "refunded") if !heard(end) && !unheard => {
+            // `refunded`: the card was charged after the sale had ended, and the money is in the wallet.
+            end @ ("paid" | "refunded") if !heard(end) && !unanswered => {
                 self.finds(at, &format!("DOUBLE a reservation that nobody has paid: {payment:?}"));
             }
-            "processing" if !unheard => self.finds(at, "DOUBLE a card is charged that nobody gave"),
+            "processing" if !unanswered => self.finds(at, "DOUBLE a card is charged that nobody sent"),
             end if heard("paid") && end != "paid" || heard("refunded") && end != "refunded" => {
                 self.finds(at, &format!("LOST a paid reservation: {payment:?}"));
             }
             "paid" | "pending" | "expired" | "processing" | "refunded" => {}
-            _ => self.finds(at, &format!("no such end: {payment:?}")),
+            _ => self.finds(at, &format!("an unknown status: {payment:?}")),
         }
         for ticket in tickets {
             let back = later
                 .iter()
-                .find(|call| matches!(&call.what, What::GiveBack { ticket: it, .. } if *it == ticket.id));
-            let fate = back.map(|call| call.fate());
+                .find(|call| matches!(&call.action, Action::Return { ticket: it, .. } if *it == ticket.id));
+            let fate = back.map(|call| call.expected());
             let status = ticket.status.as_str();
             let fits = match fate {
-                Some(Fate::Done { .. }) => matches!(status, "returned" | "expired"),
-                Some(Fate::Unknown) => true,
-                Some(Fate::Refused) | None => status != "returned",
+                Some(Expected::Done { .. }) => matches!(status, "returned" | "expired"),
+                Some(Expected::Unknown) => true,
+                Some(Expected::Refused) | None => status != "returned",
             };
-            // A ticket that was given back is no part of what was paid; every other is.
+            // A returned ticket is not part of the payment; every other ticket is.
             let paid = payment.status == "paid" && !matches!(status, "returned" | "paid");
             if !fits || paid {
                 self.finds(at, &format!("a ticket of a {} payment, {fate:?}: {ticket:?}", payment.status));
@@ -165,7 +166,7 @@ impl Audit<'_> {
         }
     }
 
-    /// A payment of a reservation that was answered: as it was answered, or as it went on from there.
+    /// An answered payment of a reservation: its row is as it was answered, or in a later state.
     fn paid(&mut self, at: usize, id: &str, body: &Value) {
         let Some(payment) = self.db.payments.get(id).cloned() else {
             return self.finds(at, "LOST a payment that was answered");
@@ -193,53 +194,52 @@ impl Audit<'_> {
         };
         let user = self.journal.calls[at].user;
         let known = ["paid", "failed", "processing"].contains(&payment.status.as_str());
-        // Only what was still being charged may have gone on since.
+        // Only a charge that was still processing may have changed since.
         let moved = payment.status != text(body, "status") && body["status"] != "processing";
         if payment.kind != "deposit" || payment.user != user || payment.amount != amount || !known || moved {
             self.finds(at, &format!("LOST a deposit is not as it was answered: {payment:?}"));
         }
     }
 
-    /// Every other payment must be something without a key that nobody heard of. Returns how many of those
-    /// have come true.
-    fn the_rest(&mut self) -> usize {
-        let mut unheard: HashMap<Shape, usize> = HashMap::new();
-        let mut brought: HashMap<(i64, i64), usize> = HashMap::new();
+    /// Every other payment must belong to a call without a key and without an answer. Returns how many there are.
+    fn unclaimed(&mut self) -> usize {
+        let mut unanswered: HashMap<Shape, usize> = HashMap::new();
+        let mut deposits: HashMap<(i64, i64), usize> = HashMap::new();
         for call in self.journal.calls.iter().filter(|it| it.key.is_none()) {
-            match (&call.what, call.fate()) {
-                (What::Order { draw, paid, lines }, Fate::Unknown) => {
+            match (&call.action, call.expected()) {
+                (Action::Order { draw, paid, lines }, Expected::Unknown) => {
                     let mut lines = lines.clone();
                     lines.sort();
-                    *unheard.entry((call.user, *draw, *paid, lines)).or_default() += 1;
+                    *unanswered.entry((call.user, *draw, *paid, lines)).or_default() += 1;
                 }
-                (What::Deposit { amount }, Fate::Unknown) => {
-                    *brought.entry((call.user, *amount)).or_default() += 1;
+                (Action::Deposit { amount }, Expected::Unknown) => {
+                    *deposits.entry((call.user, *amount)).or_default() += 1;
                 }
                 _ => {}
             }
         }
-        let mut true_all_the_same = 0;
+        let mut done = 0;
         for (id, payment) in &self.db.payments {
             if self.claimed.contains_key(id) {
                 continue;
             }
             let tickets = self.db.tickets.get(id).map(Vec::as_slice).unwrap_or_default();
             let explained = match payment.draw {
-                None => take(&mut brought, |(user, amount)| *user == payment.user && *amount == payment.amount),
-                Some(draw) => take(&mut unheard, |(user, of, paid, lines)| {
+                None => take(&mut deposits, |(user, amount)| *user == payment.user && *amount == payment.amount),
+                Some(draw) => take(&mut unanswered, |(user, of, paid, lines)| {
                     (*user, *of, *paid) == (payment.user, draw, !payment.reserved) && fit(lines, tickets)
                 }),
             };
             if explained {
-                true_all_the_same += 1;
+                done += 1;
             } else {
                 self.found.push(format!("DOUBLE nobody asked for payment {id}: {payment:?}, {tickets:?}"));
             }
         }
-        true_all_the_same
+        done
     }
 
-    /// A key stands for its own success and for nothing else.
+    /// Every key refers to its own success and to nothing else.
     fn keys(&mut self) {
         let mut asked = HashSet::new();
         for (at, call) in self.journal.calls.iter().enumerate() {
@@ -247,26 +247,25 @@ impl Audit<'_> {
             let place = KeyId::of(UserId(call.user), key);
             let kept = self.db.keys.get(&place).cloned();
             asked.insert(place);
-            match (call.fate(), kept) {
-                (Fate::Done { body, .. }, Some(kept)) => {
+            match (call.expected(), kept) {
+                (Expected::Done { body, .. }, Some(kept)) => {
                     let payment = if body["payment"].is_object() { &body["payment"] } else { body };
                     if text(payment, "id") != kept {
-                        self.finds(at, &format!("its key stands for payment {kept}"));
+                        self.finds(at, &format!("its key refers to payment {kept}"));
                     }
                 }
-                (Fate::Done { .. }, None) => self.finds(at, "LOST the key of what was answered"),
-                (Fate::Refused, Some(kept)) => {
+                (Expected::Done { .. }, None) => self.finds(at, "LOST the key of what was answered"),
+                (Expected::Refused, Some(kept)) => {
                     self.finds(at, &format!("DOUBLE it was refused and is there as payment {kept}"));
                 }
                 _ => {}
             }
         }
-        let strangers = self.db.keys.keys().filter(|place| !asked.contains(*place));
-        self.found.extend(strangers.map(|place| format!("nobody used the key {place:?}")));
+        let unused = self.db.keys.keys().filter(|place| !asked.contains(*place));
+        self.found.extend(unused.map(|place| format!("nobody used the key {place:?}")));
     }
 
-    /// Every winner of a completed draw, counted once more by the numbers that were published: how many
-    /// were paid.
+    /// Counts the winners of a completed draw again, by the published numbers; each must have been paid once.
     pub fn prizes(rows: &Rows, draw: i64, result: &Value) -> Result<usize, String> {
         let game = Game::new(5, 36).unwrap();
         let numbers: Vec<i64> = serde_json::from_value(result["winning_numbers"].clone()).unwrap();
@@ -287,8 +286,8 @@ impl Audit<'_> {
     }
 }
 
-/// The prizes of a completed draw by its published result; panics with whoever was not paid. Returns how
-/// many were.
+/// Checks the prizes of a completed draw against its published result; panics with a winner who was not paid.
+/// Returns how many were.
 pub async fn prizes(sql: &Client, draw: i64, result: &Value) -> usize {
     Audit::prizes(&Rows::read(sql).await, draw, result).unwrap_or_else(|finding| panic!("{finding}"))
 }
@@ -297,7 +296,7 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// Whether a ticket's row is what was answered, and what was asked for.
+/// Whether a ticket's row is what was answered and what was ordered.
 fn same(ticket: &Ticket, answer: &Value, line: &Line, paid: bool) -> bool {
     let numbers: Vec<i64> = serde_json::from_value(answer["numbers"].clone()).unwrap_or_default();
     let mask = Game::new(5, 36).unwrap().pick(&numbers).map(|pick| pick.mask());
@@ -317,7 +316,7 @@ fn same(ticket: &Ticket, answer: &Value, line: &Line, paid: bool) -> bool {
         && answer["pool_ticket_id"].as_str() == ticket.pool.as_deref()
 }
 
-/// Whether these tickets may have come of these lines.
+/// Whether these tickets can be the result of these lines.
 fn fit(lines: &[Line], tickets: &[Ticket]) -> bool {
     let game = Game::new(5, 36).unwrap();
     let mut left: Vec<&Ticket> = tickets.iter().collect();
@@ -325,7 +324,7 @@ fn fit(lines: &[Line], tickets: &[Ticket]) -> bool {
         let at = left.iter().position(|ticket| is(ticket));
         at.map(|at| left.swap_remove(at)).is_some()
     };
-    // What names its ticket first, so that "any" takes only what is left.
+    // Lines that name their ticket come first, so that "any of the pool" matches only what is left.
     let (any, named): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(|line| **line == Line::FromPool);
     let all = named.into_iter().chain(any).all(|line| match line {
         Line::Numbers(numbers) => {
@@ -339,7 +338,7 @@ fn fit(lines: &[Line], tickets: &[Ticket]) -> bool {
     all && left.is_empty()
 }
 
-/// Takes one of those away that fit, if there is one.
+/// Removes one of those that match, if there is one.
 fn take<K: Clone + Eq + std::hash::Hash>(left: &mut HashMap<K, usize>, fits: impl Fn(&K) -> bool) -> bool {
     let Some(found) = left.iter().find(|(key, count)| **count > 0 && fits(key)).map(|(key, _)| key.clone()) else {
         return false;

@@ -1,6 +1,5 @@
-//! The disk full: a house on a small disk of its own, which is filled in the middle of the rush. First the
-//! tables cannot grow, then the log of the writes cannot, which ends Postgres altogether (PANIC) and keeps
-//! it from starting. Part of the long runs. Prefetch root, who may mount; anybody else is told so and skips it.
+//! A full disk: a world on a small disk of its own, which is filled under load. First the tables cannot grow, then
+//! the write-ahead log cannot, which ends Postgres (PANIC) and keeps it from starting.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,34 +11,32 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
+use crate::admin::Admin;
 use crate::audit::audit;
-use crate::crowd::Crowd;
+use crate::buyers::{Buyers, register};
+use crate::common::process::is_alive;
+use crate::common::wait::{TIMEOUT, until};
 use crate::figures::Figures;
-use crate::house::{House, PATIENCE, lives};
-use crate::journal::{Heard, Journal};
-use crate::life::Admin;
-use crate::{FEW, rounds};
+use crate::journal::{Journal, Outcome};
+use crate::world::World;
 
-/// Room for a new cluster and a rush, and soon filled.
+/// Enough for a new cluster and some load, and soon filled.
 const SIZE: &str = "size=224m,mode=0755";
-/// It stays full for longer than a first start is ever tried.
+/// The disk stays full for longer than the service retries the first start of its Postgres.
 const LONG: Duration = Duration::from_secs(75);
 
-/// A small disk; it goes with this value.
+/// A small disk; unmounted when this value is dropped.
 struct Disk(TempDir);
 
 impl Disk {
-    /// None where it may not be mounted, and why.
-    fn mount() -> Result<Disk, String> {
+    fn mount() -> Disk {
         let point = tempfile::Builder::new().prefix("lottery-disk-").tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", SIZE, "lottery-disk"]).arg(point.path());
-        let output = mount.output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(Disk(point))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
+        let output = mount.output().expect("`mount` is installed");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "a tmpfs must be mounted, which needs root: {}", error.trim());
+        Disk(point)
     }
 
     fn path(&self) -> &Path {
@@ -60,68 +57,53 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // It goes when the last one who uses it is gone.
+        // `-l`: it is unmounted when its last user has ended.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 
+#[ignore = "it takes two minutes and needs root, who may mount a tmpfs: cargo test --test kill -- --ignored"]
 #[actix_web::test]
-async fn a_full_disk_loses_nothing_and_when_there_is_space_again_all_goes_on() {
-    if rounds() <= FEW {
-        return println!("skipped: a full disk belongs to the long runs, KILL_ROUNDS=24");
-    }
-    let disk = match Disk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return println!("skipped: no disk can be mounted here: {why}"),
-    };
-    let mut house = House::open_in(disk.path()).await;
-    let admin = Admin::new(&house).await;
+async fn a_full_disk_loses_nothing_and_the_service_recovers_when_there_is_space_again() {
+    let disk = Disk::mount();
+    let mut world = World::in_directory(disk.path()).await;
+    let admin = Admin::new(&world).await;
     let draw = admin.open_draw().await;
-    let mut crowd = Crowd::gather(&house, &[draw], 0).await;
-    crowd.buys(100, &house).await;
-    let sql = house.sql().await;
+    let mut buyers = Buyers::start(register(&world).await, &[draw], 0);
+    buyers.until_bought(100, &world).await;
+    let sql = world.sql().await;
 
     disk.fill();
-    // Soon the next write needs a new segment of the log, for which there is no space, and Postgres ends. (It
+    // The next write needs a new segment of the write-ahead log, for which there is no space, and Postgres ends. (It
     // cannot even log that.)
-    let postmaster = house.postmaster();
+    let postmaster = world.postmaster();
     let next_segment = "SELECT pg_logical_emit_message(false, 'disk', 'full'); SELECT pg_switch_wal()";
     let emptying = async {
         while !sql.is_closed() {
-            // What a checkpoint gave free is taken again.
+            // A checkpoint frees space, which is filled again.
             disk.fill();
             let _ = sql.batch_execute(next_segment).await;
         }
     };
-    tokio::time::timeout(PATIENCE, emptying).await.expect("there is an end to the log");
-    until(&house, "Postgres ends, and cannot recover", || !lives(postmaster)).await;
+    tokio::time::timeout(TIMEOUT, emptying).await.expect("there is an end to the log");
+    until("Postgres ends, and cannot recover", async || !is_alive(postmaster)).await;
     let overloaded = |journal: &Journal| {
-        let heard = journal.calls.iter().flat_map(|call| &call.heard);
-        heard.filter(|heard| matches!(heard, Heard::NotTaken("overloaded"))).count()
+        let outcome = journal.calls.iter().flat_map(|call| &call.outcomes);
+        outcome.filter(|outcome| matches!(outcome, Outcome::NotTaken("overloaded"))).count()
     };
-    let before = crowd.glimpse(overloaded);
-    until(&house, "they are told that nothing was taken", || crowd.glimpse(overloaded) > before + 10).await;
+    let before = buyers.read_journal(overloaded);
+    until("orders are refused as overloaded", async || buyers.read_journal(overloaded) > before + 10).await;
     tokio::time::sleep(LONG).await;
-    assert!(house.runs(), "the service has ended:\n{}", house.log());
+    assert!(world.is_running(), "the service has ended:\n{}", world.log());
 
     disk.free();
-    crowd.buys(100, &house).await;
+    buyers.until_bought(100, &world).await;
     let mut rng = StdRng::seed_from_u64(0);
-    admin.insist(draw, "close", 0, &mut house, &mut rng).await;
-    admin.insist(draw, "conduct", 0, &mut house, &mut rng).await;
-    crowd.go_home().await;
-    let sql = house.sql().await;
-    crowd.meanwhile(async |journal| audit(journal, &sql, &mut Figures::default()).await).await;
+    admin.step_under_faults(draw, "close", 0, &mut world, &mut rng).await;
+    admin.step_under_faults(draw, "conduct", 0, &mut world, &mut rng).await;
+    buyers.finish().await;
+    let sql = world.sql().await;
+    buyers.while_paused(async |journal| audit(journal, &sql, &mut Figures::default()).await).await;
     drop(sql);
-    house.close().await;
-}
-
-async fn until(house: &House, what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.unwrap_or_else(|_| panic!("never: {what}\n{}", house.log()));
+    world.close().await;
 }

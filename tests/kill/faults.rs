@@ -1,4 +1,4 @@
-//! What goes wrong with a house, and how it is done.
+//! The faults, and how each is injected.
 
 use std::time::Duration;
 
@@ -8,39 +8,40 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio_postgres::Client;
 
-use crate::house::{House, lives};
+use crate::common::process::is_alive;
+use crate::world::World;
 
-/// How often it is looked whether the writer is at its COMMIT, before it is killed wherever it is.
+/// How often to look whether the writer is at its COMMIT before it is killed wherever it is.
 const LOOKS: i32 = 5_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// `kill -9` of the service; a new one is started.
     KillService,
-    /// SIGTERM to the service in the middle of the rush; a new one is started.
+    /// SIGTERM to the service under load; a new one is started.
     StopService,
-    /// `kill -9` of the postmaster: the service sees to it.
+    /// `kill -9` of the postmaster: the service starts a new one.
     KillPostmaster,
-    /// `kill -9` of the writer's backend, at COMMIT if it can be met there: Postgres takes all other
-    /// backends down with it and recovers.
+    /// `kill -9` of the writer's backend, at COMMIT if it is seen there: Postgres ends all other backends too and
+    /// recovers.
     KillWriter,
-    /// The writer's connection ends, at COMMIT if it can be met there, and no other.
+    /// The writer's connection ends, at COMMIT if it is seen there; no other connection ends.
     EndWriter,
-    /// Power fails: the service and every process of Postgres at once.
+    /// Power failure: `kill -9` of the service and every process of Postgres at once.
     KillAll,
-    /// The database stands still for a moment.
+    /// The database is frozen for a moment.
     Freeze,
-    /// So long that orders whose transaction had begun are told that their outcome is unknown.
+    /// The database is frozen for so long that orders under way are answered `outcome_unknown`.
     FreezeLong,
-    /// It stands still, the service is killed, and the new one finds it so.
+    /// The database is frozen, the service is killed, and the new one finds the frozen processes.
     FreezeAndKill,
-    /// It stands still, and only then the postmaster dies: its children cannot notice.
+    /// The database is frozen, then its postmaster is killed: the frozen children cannot notice.
     FreezeAndOrphan,
 }
 
 use Fault::*;
 
-/// Out of a hundred. One that takes long is rare.
+/// How many of a hundred faults are of this kind. Those that take long are rare.
 const MIX: [(Fault, u32); 10] = [
     (KillService, 24),
     (KillPostmaster, 18),
@@ -54,7 +55,7 @@ const MIX: [(Fault, u32); 10] = [
     (FreezeLong, 1),
 ];
 
-/// Those of a short run: each process dies once, and the database is away once.
+/// The faults of a short run: each process is killed once, and the database is unavailable once.
 const FEW: [Fault; 4] = [KillService, KillWriter, Freeze, KillPostmaster];
 
 impl Fault {
@@ -73,81 +74,81 @@ impl Fault {
         FEW[round % FEW.len()]
     }
 
-    /// One of those that may fall into the end of a draw.
+    /// One of the faults that are injected while a draw ends.
     pub fn quick(rng: &mut StdRng) -> Fault {
         [KillService, KillPostmaster, KillWriter, EndWriter, KillAll][rng.random_range(0..5)]
     }
 
-    /// Does it; when this returns, a service runs again, and heals whatever is left to heal by itself.
-    pub async fn befall(self, house: &mut House, rng: &mut StdRng) {
+    /// Injects the fault; when this returns, a service runs again and recovers by itself.
+    pub async fn inject(self, world: &mut World, rng: &mut StdRng) {
         let mut name = format!("{self:?}");
         match self {
             KillService => {
-                house.kill_service().await;
-                house.start().await;
+                world.kill_service().await;
+                world.start().await;
             }
             StopService => {
-                house.stop().await;
-                house.start().await;
+                world.stop().await;
+                world.start().await;
             }
             KillPostmaster => {
-                // One that answers: the file may still name the one that fell before.
-                drop(house.sql().await);
-                let postmaster = house.postmaster();
+                // Wait for a postmaster that answers: the file may still name the one that was killed before.
+                drop(world.sql().await);
+                let postmaster = world.postmaster();
                 kill(postmaster, Signal::SIGKILL).unwrap();
-                gone(postmaster).await;
+                until_ended(postmaster).await;
             }
             KillWriter => {
-                let sql = house.sql().await;
+                let sql = world.sql().await;
                 if let Some((writer, at_commit)) = writer(&sql, false).await {
-                    // It may be gone by itself.
+                    // It may have ended by itself.
                     let _ = kill(writer, Signal::SIGKILL);
-                    gone(writer).await;
+                    until_ended(writer).await;
                     name.push_str(if at_commit { " at COMMIT" } else { "" });
                 }
             }
             EndWriter => {
-                let sql = house.sql().await;
+                let sql = world.sql().await;
                 if let Some((_, at_commit)) = writer(&sql, true).await {
                     name.push_str(if at_commit { " at COMMIT" } else { "" });
                 }
             }
             KillAll => {
-                house.kill_postgres().await;
-                house.kill_service().await;
-                house.start().await;
+                world.kill_postgres().await;
+                world.kill_service().await;
+                world.start().await;
             }
             Freeze => {
-                house.freeze().await;
+                world.freeze().await;
                 tokio::time::sleep(Duration::from_millis(rng.random_range(100..2_500))).await;
-                house.thaw();
+                world.resume();
             }
             FreezeLong => {
-                house.freeze().await;
+                world.freeze().await;
                 tokio::time::sleep(Duration::from_secs(8)).await;
-                house.thaw();
+                world.resume();
             }
             FreezeAndKill => {
-                house.freeze().await;
-                house.kill_service().await;
-                let left = house.leave_frozen();
-                house.start().await;
-                assert!(!left.iter().any(|pid| lives(*pid)), "what stood still was left there");
+                world.freeze().await;
+                world.kill_service().await;
+                let left = world.leave_frozen();
+                world.start().await;
+                assert!(!left.iter().any(|pid| is_alive(*pid)), "frozen processes were left behind");
             }
             FreezeAndOrphan => {
-                house.freeze().await;
-                let left = house.leave_frozen();
+                world.freeze().await;
+                let left = world.leave_frozen();
                 kill(left[0], Signal::SIGKILL).unwrap();
-                gone(left[0]).await;
+                until_ended(left[0]).await;
             }
         }
-        assert!(house.runs(), "the service has ended:\n{}", house.log());
-        *house.befallen.entry(name).or_default() += 1;
+        assert!(world.is_running(), "the service has ended:\n{}", world.log());
+        *world.injected.entry(name).or_default() += 1;
     }
 }
 
-/// Looks for a session at its COMMIT, from inside the server: from outside it has long gone on. A batch's one
-/// statement commits by itself: it is there when it waits for the log.
+/// Looks for a session at its COMMIT from inside the server, because a look from outside comes too late. A batch of
+/// one statement commits implicitly: it is at COMMIT when it waits for the write-ahead log.
 const AT_COMMIT: &str = "CREATE FUNCTION pg_temp.at_commit(looks int, terminate bool) RETURNS int
     LANGUAGE plpgsql AS $$
     DECLARE found int;
@@ -164,9 +165,9 @@ const AT_COMMIT: &str = "CREATE FUNCTION pg_temp.at_commit(looks int, terminate 
         RETURN NULL;
     END $$";
 
-/// The backend of the service's writer, and whether it was met at COMMIT; terminated, if that is wanted.
+/// The backend of the service's writer, and whether it was seen at COMMIT. Terminates it, if asked to.
 async fn writer(sql: &Client, terminate: bool) -> Option<(Pid, bool)> {
-    // Whatever ends the server meanwhile has done the work.
+    // An error means that the server ended meanwhile, which is a fault as well.
     sql.batch_execute(AT_COMMIT).await.ok()?;
     let row = sql.query_one("SELECT pg_temp.at_commit($1, $2)", &[&LOOKS, &terminate]).await.ok()?;
     if let Some(pid) = row.get::<_, Option<i32>>(0) {
@@ -178,8 +179,8 @@ async fn writer(sql: &Client, terminate: bool) -> Option<(Pid, bool)> {
     Some((Pid::from_raw(row.get(0)), false))
 }
 
-async fn gone(pid: Pid) {
-    while lives(pid) {
+async fn until_ended(pid: Pid) {
+    while is_alive(pid) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

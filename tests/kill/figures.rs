@@ -1,4 +1,4 @@
-//! What a run has reached, in numbers.
+//! The counts of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,25 +6,25 @@ use std::fmt;
 #[derive(Default)]
 pub struct Figures {
     pub rounds: usize,
-    /// How often each thing was done to the house, in the rounds and in the ends of the draws.
+    /// How often each fault was injected, in the rounds and while the draws ended.
     pub faults: BTreeMap<String, usize>,
-    /// Requests sent, repeated ones each time.
+    /// Requests sent; a repeated request counts each time.
     pub requests: usize,
-    /// What was asked for, however often it had to be said.
+    /// Actions, however often their requests had to be sent.
     pub calls: usize,
     /// Purchases answered 2xx, and the tickets in them.
     pub purchases: usize,
     pub tickets: usize,
     /// Requests that were never answered, or whose answer was `outcome_unknown`.
-    pub unheard: usize,
+    pub unanswered: usize,
     /// 503 `overloaded`.
     pub overloaded: usize,
-    /// Calls whose outcome was found out by asking again with the same key.
-    pub found_out: usize,
-    /// Calls without a key that nobody ever heard of; and how many of them had come true.
+    /// Calls whose outcome was resolved by a retry with the same key.
+    pub resolved: usize,
+    /// Calls without a key that were never answered; and how many of them were carried out.
     pub unknown: usize,
-    pub unknown_and_true: usize,
-    /// Keyed answers that were asked for again and compared.
+    pub unknown_but_done: usize,
+    /// Answers under a key that were replayed and compared.
     pub replays: usize,
     pub draws_settled: usize,
     pub draws_cancelled: usize,
@@ -47,8 +47,8 @@ impl fmt::Display for Figures {
         writeln!(f, "purchases acknowledged {}, with {} tickets", self.purchases, self.tickets)?;
         writeln!(
             f,
-            "requests unheard of {}, overloaded {}; found out by their key {}; without a key {}, of which {} were true",
-            self.unheard, self.overloaded, self.found_out, self.unknown, self.unknown_and_true
+            "requests unanswered {}, overloaded {}; resolved by their key {}; without a key {}, of which {} were done",
+            self.unanswered, self.overloaded, self.resolved, self.unknown, self.unknown_but_done
         )?;
         writeln!(f, "replays compared {}, audits {}", self.replays, self.audits)?;
         writeln!(
@@ -56,7 +56,7 @@ impl fmt::Display for Figures {
             "draws settled {} with {} prizes, cancelled {} with {} refunds",
             self.draws_settled, self.prizes, self.draws_cancelled, self.refunds
         )?;
-        // A run that found any of these has failed before it came here.
+        // A run that finds any of these fails before this line.
         write!(f, "lost 0, double 0, unbalanced 0")
     }
 }

@@ -1,19 +1,19 @@
-//! The journal: what everybody asked for, and what they heard, in the order it happened. Says what must
-//! follow from it; looks into no database.
+//! The journal: every request and its outcomes, in the order they happened. Says what the database must hold
+//! because of them; reads no database.
 
 use serde_json::Value;
 
-/// What a client hears when it sends a request once.
+/// What a client knows after it has sent a request once.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum Outcome {
     /// 2xx.
     Success { status: u16, body: Value },
     /// 4xx: this had no effect, and no earlier try under the same key had one.
     Refusal(String),
     /// This try had no effect: overloaded, not even connected, or the first with this key still runs.
     NotTaken(&'static str),
-    /// No answer, or one that the outcome is not known.
-    Nothing,
+    /// No answer, or `outcome_unknown`.
+    NoAnswer,
 }
 
 /// One line of an order.
@@ -26,7 +26,7 @@ pub enum Line {
 }
 
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum Action {
     /// Tickets, paid from the wallet at once or reserved.
     Order {
         draw: i64,
@@ -40,7 +40,7 @@ pub enum What {
         card: bool,
     },
     /// One ticket of the reservation that this call made.
-    GiveBack {
+    Return {
         order: usize,
         ticket: String,
     },
@@ -49,23 +49,23 @@ pub enum What {
     },
 }
 
-/// Something that somebody wanted, however often it had to be said.
+/// One action of one buyer, however often its request had to be sent.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Whose, in the crowd.
+    /// The index of the buyer.
     pub who: usize,
-    /// Whose, in the database.
+    /// The id of the user.
     pub user: i64,
-    pub what: What,
+    pub action: Action,
     pub path: String,
     pub body: Value,
     pub key: Option<String>,
-    pub heard: Vec<Heard>,
+    pub outcomes: Vec<Outcome>,
 }
 
-/// What must have become of a call.
+/// What the database must hold of a call.
 #[derive(Clone, Copy, Debug)]
-pub enum Fate<'a> {
+pub enum Expected<'a> {
     /// It is there once, as this answer says.
     Done { status: u16, body: &'a Value },
     /// It is not there at all.
@@ -75,32 +75,32 @@ pub enum Fate<'a> {
 }
 
 impl Call {
-    pub fn fate(&self) -> Fate<'_> {
-        let mut unheard = false;
+    pub fn expected(&self) -> Expected<'_> {
+        let mut unanswered = false;
         let mut refused = false;
-        for heard in &self.heard {
-            match heard {
-                Heard::Success { status, body } => return Fate::Done { status: *status, body },
-                Heard::Refusal(_) => refused = true,
-                Heard::Nothing => unheard = true,
-                Heard::NotTaken(_) => {}
+        for outcome in &self.outcomes {
+            match outcome {
+                Outcome::Success { status, body } => return Expected::Done { status: *status, body },
+                Outcome::Refusal(_) => refused = true,
+                Outcome::NoAnswer => unanswered = true,
+                Outcome::NotTaken(_) => {}
             }
         }
-        // A card that was being charged when the service died stays `processing`, which can be paid by
-        // nobody else: that refusal says nothing of the charge itself.
-        let charge = matches!(self.what, What::Pay { card: true, .. });
-        if unheard && (charge || !refused) { Fate::Unknown } else { Fate::Refused }
+        // The payment of a card that was being charged when the service was killed stays `processing`, and nobody
+        // can pay it again: that refusal says nothing about the charge itself.
+        let charge = matches!(self.action, Action::Pay { card: true, .. });
+        if unanswered && (charge || !refused) { Expected::Unknown } else { Expected::Refused }
     }
 
-    /// Whether some try was not heard of.
-    pub fn was_unheard(&self) -> bool {
-        self.heard.iter().any(|heard| matches!(heard, Heard::Nothing))
+    /// Whether some try had no answer.
+    pub fn had_no_answer(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::NoAnswer))
     }
 
     /// The body of the success, if there was one.
     pub fn success(&self) -> Option<&Value> {
-        match self.fate() {
-            Fate::Done { body, .. } => Some(body),
+        match self.expected() {
+            Expected::Done { body, .. } => Some(body),
             _ => None,
         }
     }
@@ -109,30 +109,30 @@ impl Call {
 #[derive(Default)]
 pub struct Journal {
     pub calls: Vec<Call>,
-    /// Answers that the contract does not know.
+    /// Answers that the contract does not allow.
     pub wrong: Vec<String>,
 }
 
 impl Journal {
-    /// Notes what somebody is about to ask for.
+    /// Records a call before it is sent.
     pub fn begin(&mut self, call: Call) -> usize {
         self.calls.push(call);
         self.calls.len() - 1
     }
 
-    pub fn hear(&mut self, call: usize, heard: Heard) {
-        self.calls[call].heard.push(heard);
+    pub fn record(&mut self, call: usize, outcome: Outcome) {
+        self.calls[call].outcomes.push(outcome);
     }
 
-    /// The calls with a key that were heard of: their answers can be asked for again.
+    /// The calls with a key that succeeded: their answers can be replayed.
     pub fn kept(&self) -> Vec<usize> {
         let kept = |call: &Call| call.key.is_some() && call.success().is_some();
         (0..self.calls.len()).filter(|at| kept(&self.calls[*at])).collect()
     }
 
-    /// The calls with a key whose outcome can still be found out.
+    /// The calls with a key whose outcome is unknown and can be resolved by a retry.
     pub fn open(&self) -> Vec<usize> {
-        let open = |call: &Call| call.key.is_some() && matches!(call.fate(), Fate::Unknown);
+        let open = |call: &Call| call.key.is_some() && matches!(call.expected(), Expected::Unknown);
         (0..self.calls.len()).filter(|at| open(&self.calls[*at])).collect()
     }
 }

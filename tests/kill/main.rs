@@ -1,29 +1,33 @@
 //! Kill rounds: the real program with its private Postgres, under load from many clients, while one or the
-//! other is killed or frozen at random moments. Everything that was asked and heard is kept in a journal, and
-//! the journal is held against the database: what was answered is there exactly once, what was refused is not
-//! there at all, and of what nobody heard of, the truth is found out.
+//! other is killed or frozen at random moments. Every request and its outcome is kept in a journal, and the journal
+//! is compared with the database: what was answered is there exactly once, what was refused is not there at all, and
+//! unknown outcomes are resolved.
 //!
-//! `cargo test --test kill` plays a few rounds. `KILL_ROUNDS=100` plays so many, and `KILL_SEED=…` those of
-//! an earlier run: the same faults after the same number of purchases, though the machine's own timing is
-//! never quite the same.
+//! `cargo test --test kill` plays a few rounds, `KILL_ROUNDS=100` that many. `KILL_SEED=…` repeats the faults of an
+//! earlier run after the same number of purchases, though the timing is never quite the same. The test of a full disk
+//! is run by `-- --ignored`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "the other test binaries use the rest")]
+mod common;
+
+mod admin;
 mod audit;
-mod crowd;
+mod buyers;
 mod disk;
 mod faults;
 mod figures;
-mod house;
 mod journal;
-mod life;
 mod player;
 mod series;
+mod world;
 
 use figures::Figures;
 
 /// Rounds of a plain `cargo test`.
 const FEW: usize = 4;
-/// Rounds in one house: then its draws are ended and a new house begins, so that an audit stays quick.
+/// Rounds in one world: then its draws are ended and a new world begins, so that audits stay quick.
 const SERIES: usize = 12;
 
 /// A number from the environment.
@@ -37,7 +41,7 @@ fn rounds() -> usize {
 }
 
 #[actix_web::test]
-async fn whatever_is_killed_what_was_answered_is_there_once() {
+async fn every_answered_request_is_carried_out_exactly_once_whatever_is_killed() {
     let rounds = rounds();
     let seed = number("KILL_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("KILL_SEED={seed}, {rounds} rounds");

@@ -1,5 +1,5 @@
-//! A series: one house, its crowd, and so many rounds of faults; then the ends of its draws, with faults in
-//! the middle of those too, and the last audit.
+//! A series: one world, its buyers, and a number of rounds of faults; then its draws are ended, with faults in the
+//! middle of that too, and audited for the last time.
 
 use std::time::Duration;
 
@@ -10,122 +10,131 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tokio_postgres::Client;
 
+use crate::admin::{Admin, LARGE_POOL};
 use crate::audit::{audit, prizes};
-use crate::crowd::Crowd;
+use crate::buyers::{self, Buyers};
+use crate::common::wait::TIMEOUT;
 use crate::faults::Fault;
 use crate::figures::Figures;
-use crate::house::{House, PATIENCE};
-use crate::journal::{Fate, Heard, Journal, What};
-use crate::life::{Admin, LARGE_POOL};
+use crate::journal::{Action, Expected, Journal, Outcome};
+use crate::world::World;
 
 /// Rounds between two audits of a thorough run.
 const AUDIT_EVERY: usize = 4;
-/// Kept answers that are asked for again at each audit, and at the end.
+/// Successes that are replayed at each audit, and at the end.
 const REPLAYS: usize = 30;
 const REPLAYS_AT_THE_END: usize = 300;
 
 pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figures) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut house = House::open().await;
-    let admin = Admin::new(&house).await;
+    let mut world = World::new().await;
+    let admin = Admin::new(&world).await;
+    // Before the draws, of which one is on sale for a few seconds only.
+    let players = buyers::register(&world).await;
     let (to_settle, to_cancel) = (admin.open_draw().await, admin.open_draw().await);
-    // One that the clock ends, in the middle of everything.
+    // A draw that ends by its own times while faults are injected.
     let by_clock = admin.open_draw_for(SignedDuration::from_secs(if thorough { 15 } else { 3 })).await;
-    let to_fill = admin.make_draw().await;
-    let mut crowd = Crowd::gather(&house, &[to_settle, to_cancel, by_clock], seed).await;
+    let to_pool = admin.create_draw().await;
+    let mut buyers = Buyers::start(players, &[to_settle, to_cancel, by_clock], seed);
 
     for round in 0..rounds {
-        crowd.buys(rng.random_range(50..400), &house).await;
+        buyers.until_bought(rng.random_range(50..400), &world).await;
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..40))).await;
         let fault = if thorough { Fault::any(&mut rng) } else { Fault::of_few(round) };
-        fault.befall(&mut house, &mut rng).await;
-        // It is healed when the crowd can buy again.
-        crowd.buys(30, &house).await;
+        fault.inject(&mut world, &mut rng).await;
+        // The service has recovered when the buyers can buy again.
+        buyers.until_bought(30, &world).await;
         figures.rounds += 1;
         if round % AUDIT_EVERY == AUDIT_EVERY - 1 {
-            look(&crowd, &admin, &[to_settle, to_cancel], &house, &mut rng, figures).await;
+            audit_while_paused(&buyers, &admin, &[to_settle, to_cancel], &world, &mut rng, figures).await;
         }
     }
 
     let faults = if thorough { 2 } else { 1 };
-    let made = admin.insist_on_pool(to_fill, faults, &mut house, &mut rng).await;
-    admin.insist(to_settle, "close", faults, &mut house, &mut rng).await;
-    let numbers = admin.insist(to_settle, "conduct", faults, &mut house, &mut rng).await;
+    let made = admin.create_pool_under_faults(to_pool, faults, &mut world, &mut rng).await;
+    admin.step_under_faults(to_settle, "close", faults, &mut world, &mut rng).await;
+    let numbers = admin.step_under_faults(to_settle, "conduct", faults, &mut world, &mut rng).await;
     let result = admin.result(to_settle).await;
     assert!(numbers.iter().all(|it| *it == result["winning_numbers"]), "{numbers:?} {result}");
-    admin.insist(to_cancel, "cancel", faults, &mut house, &mut rng).await;
-    crowd.go_home().await;
+    admin.step_under_faults(to_cancel, "cancel", faults, &mut world, &mut rng).await;
+    buyers.finish().await;
 
-    crowd.meanwhile(async |journal| find_out(&crowd, journal, figures).await).await;
-    look(&crowd, &admin, &[], &house, &mut rng, figures).await;
-    // Once more, after a stop in good order: nothing was true only in memory.
-    house.stop().await;
-    house.start().await;
-    admin.insist(to_settle, "conduct", 0, &mut house, &mut rng).await;
+    buyers.while_paused(async |journal| resolve_unknown(&buyers, journal, figures).await).await;
+    audit_while_paused(&buyers, &admin, &[], &world, &mut rng, figures).await;
+    // The same after a graceful stop: nothing was true only in memory.
+    world.stop().await;
+    world.start().await;
+    admin.step_under_faults(to_settle, "conduct", 0, &mut world, &mut rng).await;
     assert_eq!(admin.result(to_settle).await, result, "one result only");
     let result_by_clock = admin.result(by_clock).await;
-    assert_eq!(admin.insist_on_pool(to_fill, 0, &mut house, &mut rng).await, made);
-    let sql = house.sql().await;
-    assert_eq!(pool(&sql, to_fill).await, LARGE_POOL, "{made}");
+    assert_eq!(admin.create_pool_under_faults(to_pool, 0, &mut world, &mut rng).await, made);
+    let sql = world.sql().await;
+    assert_eq!(pool(&sql, to_pool).await, LARGE_POOL, "{made}");
     for (draw, result) in [(to_settle, &result), (by_clock, &result_by_clock)] {
         figures.prizes += prizes(&sql, draw, result).await;
         figures.draws_settled += 1;
     }
     figures.refunds += refunds(&sql).await;
     figures.draws_cancelled += 1;
-    crowd.meanwhile(async |journal| last_look(&crowd, journal, &sql, &mut rng, figures).await).await;
-    figures.requests += crowd.requests();
-    for (fault, count) in &house.befallen {
+    buyers.while_paused(async |journal| last_audit(&buyers, journal, &sql, &mut rng, figures).await).await;
+    figures.requests += buyers.requests();
+    for (fault, count) in &world.injected {
         *figures.faults.entry(fault.clone()).or_default() += count;
     }
     drop(sql);
-    house.close().await;
+    world.close().await;
 }
 
-/// Holds the journal against the database while nobody is in the middle of anything, and what the service
-/// remembers of its draws against what it would load.
-async fn look(
-    crowd: &Crowd,
+/// Compares the journal with the database while no call is under way, and the draws in the service's memory with
+/// those in the database.
+async fn audit_while_paused(
+    buyers: &Buyers,
     admin: &Admin,
     draws: &[i64],
-    house: &House,
+    world: &World,
     rng: &mut StdRng,
     figures: &mut Figures,
 ) {
     let looking = async |journal: &mut Journal| {
-        let sql = house.sql().await;
+        let sql = world.sql().await;
         audit(journal, &sql, figures).await;
-        replay(crowd, journal, REPLAYS, rng, figures).await;
+        replay(buyers, journal, REPLAYS, rng, figures).await;
         for draw in draws {
-            remembers(admin, *draw, &sql).await;
+            until_memory_matches(admin, *draw, &sql).await;
         }
     };
-    crowd.meanwhile(looking).await;
+    buyers.while_paused(looking).await;
 }
 
-/// Whatever has a key is asked until an answer is heard.
-async fn find_out(crowd: &Crowd, journal: &mut Journal, figures: &mut Figures) {
+/// Repeats every call with a key and without an answer until there is one.
+async fn resolve_unknown(buyers: &Buyers, journal: &mut Journal, figures: &mut Figures) {
     for at in journal.open() {
-        let heard = crowd.ask_again(&journal.calls[at]).await;
-        journal.hear(at, heard);
+        let outcome = buyers.repeat(&journal.calls[at]).await;
+        journal.record(at, outcome);
     }
-    let unheard = |call: &&crate::journal::Call| call.key.is_some() && call.was_unheard();
-    figures.found_out += journal.calls.iter().filter(unheard).count();
+    let unanswered = |call: &&crate::journal::Call| call.key.is_some() && call.had_no_answer();
+    figures.resolved += journal.calls.iter().filter(unanswered).count();
 }
 
-async fn last_look(crowd: &Crowd, journal: &mut Journal, sql: &Client, rng: &mut StdRng, figures: &mut Figures) {
-    replay(crowd, journal, REPLAYS_AT_THE_END, rng, figures).await;
-    figures.unknown_and_true += audit(journal, sql, figures).await;
+async fn last_audit(
+    buyers: &Buyers,
+    journal: &mut Journal,
+    sql: &Client,
+    rng: &mut StdRng,
+    figures: &mut Figures,
+) {
+    replay(buyers, journal, REPLAYS_AT_THE_END, rng, figures).await;
+    figures.unknown_but_done += audit(journal, sql, figures).await;
     figures.calls += journal.calls.len();
     for call in &journal.calls {
-        let unknown = matches!(call.fate(), Fate::Unknown) && call.key.is_none();
+        let unknown = matches!(call.expected(), Expected::Unknown) && call.key.is_none();
         figures.unknown += usize::from(unknown);
-        figures.unheard += call.heard.iter().filter(|heard| matches!(heard, Heard::Nothing)).count();
-        let overloaded = |heard: &&Heard| matches!(heard, Heard::NotTaken("overloaded"));
-        figures.overloaded += call.heard.iter().filter(overloaded).count();
-        let bought = match (&call.what, call.success()) {
-            (What::Order { paid: true, .. }, Some(body)) => Some(&body["payment"]),
-            (What::Pay { .. }, Some(body)) if body["status"] == "paid" => Some(body),
+        figures.unanswered += call.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::NoAnswer)).count();
+        let overloaded = |outcome: &&Outcome| matches!(outcome, Outcome::NotTaken("overloaded"));
+        figures.overloaded += call.outcomes.iter().filter(overloaded).count();
+        let bought = match (&call.action, call.success()) {
+            (Action::Order { paid: true, .. }, Some(body)) => Some(&body["payment"]),
+            (Action::Pay { .. }, Some(body)) if body["status"] == "paid" => Some(body),
             _ => None,
         };
         if let Some(payment) = bought {
@@ -135,24 +144,24 @@ async fn last_look(crowd: &Crowd, journal: &mut Journal, sql: &Client, rng: &mut
     }
 }
 
-/// Asks again for some of the kept answers: they are as they were.
-async fn replay(crowd: &Crowd, journal: &Journal, count: usize, rng: &mut StdRng, figures: &mut Figures) {
+/// Replays some of the successes: the answers are the same.
+async fn replay(buyers: &Buyers, journal: &Journal, count: usize, rng: &mut StdRng, figures: &mut Figures) {
     let kept = journal.kept();
     for at in kept.sample(rng, count.min(kept.len())) {
         let call = &journal.calls[*at];
-        let Fate::Done { status, body } = call.fate() else { continue };
-        match crowd.ask_again(call).await {
-            Heard::Success { status: again, body: same } if again == status && same == *body => {}
-            // What was still being charged may have gone on.
-            Heard::Success { body: same, .. } if body["status"] == "processing" && same["id"] == body["id"] => {}
+        let Expected::Done { status, body } = call.expected() else { continue };
+        match buyers.repeat(call).await {
+            Outcome::Success { status: again, body: same } if again == status && same == *body => {}
+            // A charge that was processing may have ended since.
+            Outcome::Success { body: same, .. } if body["status"] == "processing" && same["id"] == body["id"] => {}
             other => panic!("a replay that differs: {other:?} of {call:?}"),
         }
         figures.replays += 1;
     }
 }
 
-/// What the draw's actor remembers is what the database says, as soon as what ran out is let go.
-async fn remembers(admin: &Admin, draw: i64, sql: &Client) {
+/// The draw actor's state equals the database's, as soon as expired reservations are released.
+async fn until_memory_matches(admin: &Admin, draw: i64, sql: &Client) {
     let statement =
         "SELECT s.sold, (SELECT count(*) FROM pool_tickets p WHERE p.draw_id = s.draw_id AND NOT EXISTS (
         SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid')))
@@ -168,8 +177,8 @@ async fn remembers(admin: &Admin, draw: i64, sql: &Client) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let same = tokio::time::timeout(PATIENCE / 3, comparing).await;
-    assert!(same.is_ok(), "draw {draw} remembers what is not so");
+    let same = tokio::time::timeout(TIMEOUT / 3, comparing).await;
+    assert!(same.is_ok(), "draw {draw} is not in memory what it is in the database");
 }
 
 async fn refunds(sql: &Client) -> usize {

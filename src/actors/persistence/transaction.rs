@@ -23,7 +23,7 @@ use crate::domain::writer_cache::{Invalidation, WriterCache};
 const RETRY: Duration = Duration::from_millis(100);
 /// How long one try to connect may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long a step is tried again while the database is connect_error.
+/// How long a step is tried again while the database is unavailable.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a step's statements ended early.
@@ -191,7 +191,7 @@ impl Writer {
                 Ok(last) => return last == mark.number,
                 Err(error) => {
                     let error = db::describe(&error);
-                    tracing::warn!(error, ?mark, "the outcome of a transaction is not cache yet");
+                    tracing::warn!(error, ?mark, "the outcome of a transaction is not known yet");
                     self.disconnect();
                     self.rest().await;
                 }

@@ -1,13 +1,12 @@
-//! `lottery check` finds what is planted by hand, law by law, and nothing where all is well.
+//! `lottery check` finds a planted corruption of each law, and nothing in a sound database.
 
 use lottery::db::read::check;
 use serde_json::json;
 
-use super::{Home, SECRET, said, url};
-use crate::world::World;
+use super::*;
 
-/// A law, and SQL that breaks it as nobody but the database's owner can. Draw 1 is completed, with winners; 2
-/// was cancelled; 3 is on sale with paid and reserved tickets from its pool.
+/// A law, and SQL that breaks it, which only the database's owner can run. Draw 1 is completed, with winners; draw 2
+/// was cancelled; draw 3 is on sale with paid and reserved tickets from its pool.
 const PLANTED: &[(&str, &str)] = &[
     ("all balances sum to zero", "UPDATE accounts SET balance = balance + 1 WHERE kind = 'revenue'"),
     (
@@ -105,13 +104,13 @@ const PLANTED: &[(&str, &str)] = &[
 ];
 
 #[actix_web::test]
-async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
+async fn check_finds_each_planted_corruption_and_nothing_in_a_sound_database() {
     let mut world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 5_000_000).await;
     let draw = admin.open_draw(&world, 0).await;
     for key in ["one", "two"] {
-        let lines = json!(vec![json!({"quick_pick": true}); 100]);
+        let lines = json!(vec![quick_pick(); 100]);
         let body = json!({"tickets": lines, "payment": "wallet"});
         ann.post_keyed(&format!("/draws/{draw}/tickets"), key, body).await.expect(201);
     }
@@ -122,7 +121,7 @@ async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
     admin.conduct(draw).await;
     admin.cancel(cancelled).await.expect(200);
 
-    // Each of them in a transaction that is taken back. No trigger and no foreign key stands in the owner's way.
+    // Each corruption is planted in a transaction that is rolled back, without triggers and foreign keys.
     let sql = world.sql().await;
     for (law, spoil) in PLANTED {
         sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
@@ -131,22 +130,22 @@ async fn check_finds_each_corruption_planted_by_hand_and_nothing_else() {
         sql.batch_execute("ROLLBACK").await.unwrap();
     }
 
-    // The program, beside the running service and after it; and when something is off for good.
-    let home = Home::new().with("DATABASE_URL", &url(&world.database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
-    let (code, out, _) = said(&home.run(&["check"]).await);
+    // The command, beside the running service and after its stop; then with a corruption that is committed.
+    let program = program_on(&world.database);
+    let (code, out, _) = printed(&program.run(&["check"]).await);
     assert_eq!(code, Some(0), "{out}");
     assert!(out.contains("3 draws, 205 tickets") && out.contains("every law holds"), "{out}");
     world.stop().await;
-    assert_eq!(said(&home.run(&["check"]).await), (Some(0), out, String::new()));
+    assert_eq!(printed(&program.run(&["check"]).await), (Some(0), out, String::new()));
     sql.batch_execute("UPDATE transfers SET amount = amount + 1 WHERE kind = 'purchase'").await.unwrap();
-    let (code, out, error) = said(&home.run(&["check"]).await);
+    let (code, out, error) = printed(&program.run(&["check"]).await);
     assert_eq!(code, Some(1), "{out}");
     assert!(error.starts_with("lottery: ") && error.contains("laws are broken"), "{error}");
     assert!(out.contains("BROKEN: every balance equals its transfers\n    {\"id\":"), "{out}");
 
-    // A database that was never the service's: whoever mistook it is told what is missing there.
+    // Another database: the error says what is missing there.
     let mut elsewhere = world.database.clone();
-    let home = Home::new().with("DATABASE_URL", &url(elsewhere.dbname("postgres")));
-    let refused = home.with("LOTTERY__AUTH__JWT_SECRET", SECRET).refused(&["check"]).await;
+    let program = program_on(elsewhere.dbname("postgres"));
+    let refused = refusal(&program, &["check"]).await;
     assert!(refused.contains("relation") && refused.contains("does not exist"), "{refused}");
 }

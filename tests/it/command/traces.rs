@@ -1,4 +1,4 @@
-//! Traces: a collector hears of requests and batches, and no secret; without one there is nothing to hear.
+//! Traces: a collector receives requests and batches, and no secret.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use actix_web::{App, HttpRequest, HttpServer, web};
 
 use super::*;
 
-/// A collector that takes what it is sent as it is: names and words stand in protobuf as they are.
+/// A collector that keeps the raw bodies: protobuf contains names and texts unchanged.
 struct Collector {
     address: String,
     heard: Arc<Mutex<Vec<u8>>>,
@@ -39,13 +39,13 @@ impl Collector {
 }
 
 #[actix_web::test]
-async fn a_collector_hears_of_requests_and_batches_and_of_no_secret() {
+async fn traces_contain_requests_and_batches_and_no_secret() {
     let collector = Collector::start();
     for variable in ["LOTTERY__TELEMETRY__OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
         collector.heard.lock().unwrap().clear();
-        let home = Home::with_database().await.with(variable, &collector.address);
-        let service = home.serve().await;
-        let secrets = log::walk(&service, &home).await;
+        let program = program_with_database().await.with(variable, &collector.address);
+        let service = program.start().await;
+        let secrets = log::walk(&service, &program).await;
         let log = service.stop().await;
         assert!(!log.iter().any(|line| line.contains("DEBUG")), "the log is as quiet as it was asked to be");
         for what in ["lottery", "/api/v1/auth/login", "/tickets", "batch", "answered"] {

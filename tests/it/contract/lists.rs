@@ -3,8 +3,8 @@
 use super::shapes::shaped;
 use super::*;
 
-/// Every list there is, with a row or more in each: ann's own, and the pool of this draw.
-async fn lists(world: &World) -> (Person, Vec<String>) {
+/// Every list, with at least one row in each: ann's own lists, and the pool of this draw.
+async fn lists(world: &World) -> (User, Vec<String>) {
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 1_000_000).await);
     let draw = admin.open_draw(world, 3).await;
     ann.buy_quick(draw, 2).await;
@@ -21,7 +21,7 @@ async fn a_page_has_1_to_200_rows() {
         for limit in ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"] {
             let answer = ann.get(&format!("{list}?limit={limit}")).await;
             assert_eq!(answer.status, 422, "{list}?limit={limit}: {}", answer.text);
-            complains_of(answer, "limit");
+            names_only(answer, "limit");
         }
         let one = ann.get(&format!("{list}?limit=1")).await.expect(200);
         assert_eq!(one["items"].as_array().unwrap().len(), 1, "{list}");
@@ -52,21 +52,21 @@ async fn a_page_has_50_rows_by_default() {
 }
 
 #[actix_web::test]
-async fn a_cursor_is_one_that_a_page_gave_and_a_parameter_one_that_is_known() {
+async fn invented_cursors_and_unknown_parameters_are_refused() {
     let world = World::new().await;
     let (ann, lists) = lists(&world).await;
     for list in &lists {
         for cursor in ["", "x", "!!!", "bm9uc2Vuc2U", "%FF", "MQ%3D%3D"] {
             let answer = ann.get(&format!("{list}?cursor={cursor}")).await;
             assert_eq!(answer.status, 422, "{list}?cursor={cursor}: {}", answer.text);
-            complains_of(answer, "cursor");
+            names_only(answer, "cursor");
         }
-        complains_of(ann.get(&format!("{list}?page=2")).await, "page");
+        names_only(ann.get(&format!("{list}?page=2")).await, "page");
     }
 }
 
-/// The ids of a whole list, in pages of so many; between one page and the next, something happens.
-async fn leaf_through(who: &Person, list: &str, limit: usize, mut meanwhile: impl AsyncFnMut()) -> Vec<Value> {
+/// The ids of a whole list, read in pages of this size; `between` runs after each page.
+async fn leaf_through(who: &User, list: &str, limit: usize, mut meanwhile: impl AsyncFnMut()) -> Vec<Value> {
     let (mut ids, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = who.get(&format!("{list}?limit={limit}{cursor}")).await.expect(200);
@@ -81,11 +81,11 @@ async fn leaf_through(who: &Person, list: &str, limit: usize, mut meanwhile: imp
     }
 }
 
-async fn ids(who: &Person, list: &str) -> Vec<Value> {
+async fn ids(who: &User, list: &str) -> Vec<Value> {
     leaf_through(who, list, 200, async || {}).await
 }
 
-/// Ids hold the time in milliseconds: what happens later is later.
+/// Ids contain the time in milliseconds: a moment later they are greater.
 fn tick(world: &World) {
     world.advance(SignedDuration::from_millis(1));
 }
@@ -129,10 +129,10 @@ async fn new_rows_never_shift_or_repeat_a_page() {
     }
 }
 
-/// Purchases of several tickets, reservations that were given back, deposits between them: every page size
-/// meets each payment once, in the order they were made, and another's never.
+/// Purchases of several tickets, returned reservations, deposits between them: with every page size each payment is
+/// listed once, in the order of creation, and no other user's.
 #[actix_web::test]
-async fn a_list_of_payments_mixes_what_has_tickets_with_what_has_none() {
+async fn a_list_of_payments_has_those_with_and_those_without_tickets() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 10_000_000).await);
     let (draw, bob) = (admin.open_draw(&world, 0).await, world.rich_player("bob", 10_000_000).await);
@@ -143,8 +143,8 @@ async fn a_list_of_payments_mixes_what_has_tickets_with_what_has_none() {
         bob.buy_quick(draw, 2).await;
         made.insert(0, ann.deposit(1).await["id"].clone());
         let reserved = ann.order(draw, three.clone(), "later").await.expect(201);
-        let given_back = reserved["tickets"][1]["id"].as_str().unwrap();
-        ann.delete(&format!("/tickets/{given_back}")).await.expect(204);
+        let returned = reserved["tickets"][1]["id"].as_str().unwrap();
+        ann.delete(&format!("/tickets/{returned}")).await.expect(204);
         made.insert(0, reserved["payment"]["id"].clone());
     }
     for limit in [1, 2, 4, 200] {
@@ -154,7 +154,7 @@ async fn a_list_of_payments_mixes_what_has_tickets_with_what_has_none() {
 }
 
 #[actix_web::test]
-async fn neither_sales_nor_new_tickets_shift_the_pool() {
+async fn sales_and_new_tickets_do_not_shift_the_pages_of_the_pool() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.rich_player("ann", 10_000_000).await);
     let draw = admin.open_draw(&world, 9).await;
@@ -163,7 +163,7 @@ async fn neither_sales_nor_new_tickets_shift_the_pool() {
     assert_eq!(before.len(), 9);
     let mut first = before.iter();
     let sale = async || {
-        // A ticket of a page already seen goes, and a new one comes.
+        // A ticket of an earlier page is sold, and a new one is created.
         let lines = json!([{"pool_ticket_id": first.next().unwrap()}]);
         ann.order(draw, lines, "wallet").await.expect(201);
         tick(&world);
@@ -215,7 +215,7 @@ async fn a_filter_may_be_given_several_times() {
         ("/tickets?draw_id=1&draw_id=", "draw_id"),
         ("/tickets?user_id=1", "user_id"),
     ] {
-        complains_of(ann.get(path).await, field);
+        names_only(ann.get(path).await, field);
     }
 }
 
@@ -234,7 +234,7 @@ async fn draws_are_listed_alike_from_memory_and_from_the_database() {
     }
     live.reverse();
     let lists = ["/draws", "/draws?limit=2", "/draws?status=open", "/draws?status=completed&status=cancelled"];
-    let shown = async |who: &Person| {
+    let shown = async |who: &User| {
         let mut shown = Vec::new();
         for list in lists {
             shown.push(who.get(list).await.expect(200));
@@ -247,12 +247,12 @@ async fn draws_are_listed_alike_from_memory_and_from_the_database() {
     let open = admin.get("/draws?status=open").await.expect(200);
     let open: Vec<Value> = open["items"].as_array().unwrap().iter().map(|draw| draw["id"].clone()).collect();
     assert_eq!(open, live);
-    // After a restart what is over comes from the rows.
+    // After a restart completed draws are read from the database.
     world.restart().await;
-    let admin = world.again(&admin);
+    let admin = world.reconnect(&admin);
     assert_eq!(shown(&admin).await, before);
 
-    // What was answered once is not answered for ever.
+    // A cached answer does not stay for ever.
     let draw = live[0].as_i64().unwrap();
     let ann = world.rich_player("ann", 1_000_000).await;
     for sold in 1..4 {

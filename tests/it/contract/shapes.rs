@@ -1,4 +1,4 @@
-//! What everything looks like: exactly the fields of the contract, money whole, times in UTC.
+//! The shapes of answers: exactly the fields of the contract, whole amounts of money, times in UTC.
 
 use super::*;
 
@@ -18,7 +18,7 @@ pub fn shaped(value: &Value, fields: &str) {
     assert_eq!(has, fields.split_whitespace().collect(), "{value}");
 }
 
-/// Money is whole, times are in UTC, wherever they stand.
+/// Money is an integer and times are in UTC in every nested field.
 #[track_caller]
 pub fn whole(value: &Value) {
     match value {
@@ -48,14 +48,14 @@ fn choose(n: u64, k: u64) -> u64 {
 }
 
 #[actix_web::test]
-async fn the_lotteries_are_as_promised() {
+async fn the_lotteries_are_those_of_the_contract() {
     let world = World::new().await;
-    let anybody = world.anybody();
-    let list = anybody.get("/lotteries").await.expect(200);
+    let anonymous = world.anonymous();
+    let list = anonymous.get("/lotteries").await.expect(200);
     for (index, (id, pick, of, combinations)) in
         [("5of36", 5, 36, 376_992_u64), ("6of45", 6, 45, 8_145_060)].into_iter().enumerate()
     {
-        let lottery = anybody.get(&format!("/lotteries/{id}")).await.expect(200);
+        let lottery = anonymous.get(&format!("/lotteries/{id}")).await.expect(200);
         assert_eq!(lottery, list["items"][index]);
         shaped(&lottery, LOTTERY);
         whole(&lottery);
@@ -82,11 +82,11 @@ async fn the_lotteries_are_as_promised() {
         pays.sort_unstable();
         assert_eq!(pays, (2..=pick).collect::<Vec<_>>(), "from 2 matches on");
     }
-    anybody.get("/lotteries/5OF36").await.refused(404, "not_found");
+    anonymous.get("/lotteries/5OF36").await.refused(404, "not_found");
 }
 
 #[actix_web::test]
-async fn everything_has_exactly_the_fields_of_the_contract() {
+async fn every_answer_has_exactly_the_fields_of_the_contract() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.player("ann").await);
 
@@ -158,7 +158,7 @@ async fn everything_has_exactly_the_fields_of_the_contract() {
     let live = ann.get(&format!("/draws/{id}")).await.expect(200);
     assert_eq!(live["tickets_available"], 5);
 
-    // Each is the same wherever it is read.
+    // Each object is the same in every answer that contains it.
     for (path, thing) in [
         (format!("/payments/{}", payment["id"].as_str().unwrap()), payment),
         (format!("/tickets/{}", tickets[2]["id"].as_str().unwrap()), &tickets[2]),

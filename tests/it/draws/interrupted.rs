@@ -1,4 +1,4 @@
-//! Settlements and refunds that a stop comes in the middle of.
+//! Settlements and refunds that a stop interrupts.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::*;
 
 /// Sells more than the first step of a settlement or refund pays (200 credits, by their owners), the last of
 /// it to bob; returns the draw, closed.
-async fn sold_to_ann_and_then_to_bob(world: &World, admin: &Person) -> (i64, [Person; 2]) {
+async fn sold_to_ann_and_then_to_bob(world: &World, admin: &User) -> (i64, [User; 2]) {
     let people = [world.rich_player("ann", 100_000_000).await, world.rich_player("bob", 100_000_000).await];
     let id = admin.open_draw(world, 0).await;
     buy_many(&people[0], id, 22, 100).await;
@@ -24,7 +24,7 @@ fn soon(config: &mut lottery::config::Config) {
 }
 
 #[actix_web::test]
-async fn a_settlement_that_was_interrupted_goes_on_and_pays_nobody_twice() {
+async fn an_interrupted_settlement_goes_on_and_pays_nobody_twice() {
     let mut world = World::with(soon).await;
     let admin = world.admin().await;
     let (id, [ann, bob]) = sold_to_ann_and_then_to_bob(&world, &admin).await;
@@ -33,7 +33,7 @@ async fn a_settlement_that_was_interrupted_goes_on_and_pays_nobody_twice() {
     world.advance(minutes(120));
     world.until_draw_is(id, "settling").await;
     let prizes = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
-    world.until("ann is paid", async || world.count(prizes).await > 0).await;
+    until("ann is paid", async || world.count(prizes).await > 0).await;
 
     let settling = draw(&ann, id).await;
     assert_eq!(settling["winning_numbers"].as_array().unwrap().len(), 5, "they show from settling on");
@@ -51,16 +51,16 @@ async fn a_settlement_that_was_interrupted_goes_on_and_pays_nobody_twice() {
     world.start().await;
 
     world.until_draw_is(id, "completed").await;
-    let result = results(&world.again(&ann), id).await.expect(200);
+    let result = results(&world.reconnect(&ann), id).await.expect(200);
     assert_eq!(result["winning_numbers"], settling["winning_numbers"]);
     let winners: i64 =
         result["tiers"].as_array().unwrap().iter().map(|tier| tier["winners"].as_i64().unwrap()).sum();
     assert_eq!(world.count(prizes).await, winners);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_cancellation_that_was_interrupted_goes_on_and_refunds_nobody_twice() {
+async fn an_interrupted_cancellation_goes_on_and_refunds_nobody_twice() {
     let mut world = World::with(soon).await;
     let admin = world.admin().await;
     let (id, [ann, bob]) = sold_to_ann_and_then_to_bob(&world, &admin).await;
@@ -75,7 +75,7 @@ async fn a_cancellation_that_was_interrupted_goes_on_and_refunds_nobody_twice() 
     });
     world.until_draw_is(id, "cancelling").await;
     let refunds = "SELECT count(*) FROM transfers WHERE kind = 'refund'";
-    world.until("ann has it back", async || world.count(refunds).await > 0).await;
+    until("ann has it back", async || world.count(refunds).await > 0).await;
     step(&admin, id, "conduct").await.refused(409, "invalid_transition");
     asked.abort();
     world.stop().await;
@@ -90,14 +90,14 @@ async fn a_cancellation_that_was_interrupted_goes_on_and_refunds_nobody_twice() 
 
     world.until_draw_is(id, "cancelled").await;
     assert_eq!(world.count(refunds).await, 228);
-    let (ann, bob) = (world.again(&ann), world.again(&bob));
+    let (ann, bob) = (world.reconnect(&ann), world.reconnect(&bob));
     assert_eq!((ann.balance().await, bob.balance().await), (100_000_000, 100_000_000));
     assert_eq!(draw(&ann, id).await["cancel_reason"], "rain");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn wherever_the_service_stops_a_settlement_ends_the_same() {
+async fn a_settlement_has_the_same_result_wherever_the_service_stops() {
     let mut world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000_000).await;
@@ -109,16 +109,16 @@ async fn wherever_the_service_stops_a_settlement_ends_the_same() {
     for pause in [1, 5, 10, 20, 40] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         world.restart().await;
-        let now = draw(&world.anybody(), id).await["winning_numbers"].clone();
+        let now = draw(&world.anonymous(), id).await["winning_numbers"].clone();
         assert!(drawn.is_null() || now == drawn, "the numbers stay");
         drawn = now;
     }
     world.until_draw_is(id, "completed").await;
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_window_of_refunds_never_ends_in_the_middle_of_a_payment() {
+async fn a_step_of_refunds_never_ends_in_the_middle_of_a_payment() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100_000_000).await;

@@ -1,9 +1,9 @@
-//! How long a key is remembered: over an upgrade too.
+//! How long a key is stored, also after an upgrade.
 
 use super::*;
 
 #[actix_web::test]
-async fn a_key_is_forgotten_at_its_age_and_not_before() {
+async fn a_key_is_deleted_at_its_age_and_not_before() {
     let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
     let world = World::with(|config| {
         config.persistence.keys_kept = hours(48);
@@ -22,18 +22,18 @@ async fn a_key_is_forgotten_at_its_age_and_not_before() {
     assert_eq!(keys().await, 2);
 
     world.advance(SignedDuration::from_hours(2));
-    world.until("the old key is dropped", async || keys().await == 1).await;
+    until("the old key is dropped", async || keys().await == 1).await;
     let young = ann.post_keyed("/wallet/deposits", "young", json!({"amount": 1, "token": "tok_visa"})).await;
     assert_eq!(young.headers["idempotency-replayed"], "true");
-    // The old one stands for nothing any more.
+    // The old key is free again.
     ann.post_keyed(&tickets(draw), "old", quick("wallet")).await.refused(409, "draw_not_open");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 /// V7 made digests of the keys that were kept as text: it does so once more here, with a key as it was kept before.
 #[actix_web::test]
 async fn a_key_that_was_kept_as_text_replays_after_the_upgrade() {
-    let (mut world, _, draw) = on_sale().await;
+    let (mut world, _, draw) = World::on_sale(20).await;
     let ann = world.rich_player("ann", 10 * PRICE).await;
     let key = "a-key-of-long-ago";
     let asked = ask(&ann, &tickets(draw), key, quick("wallet")).await;
@@ -58,5 +58,5 @@ async fn a_key_that_was_kept_as_text_replays_after_the_upgrade() {
     sql.batch_execute(&format!("CREATE TABLE short_keys{keys}")).await.unwrap();
 
     world.start().await;
-    asked.is_replayed(&world.again(&ann)).await;
+    asked.is_replayed(&world.reconnect(&ann)).await;
 }

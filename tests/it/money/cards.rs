@@ -1,4 +1,4 @@
-//! Cards: deposits and invoices, and what a provider says late.
+//! Cards: deposits and payments of reservations, and late answers of a provider.
 
 use lottery::actors::messages::SaleError;
 use lottery::domain::id::{DrawId, PaymentId};
@@ -7,11 +7,11 @@ use lottery::domain::record::Charge;
 
 use super::*;
 
-/// The provider tells the end of a charge that it has taken its time over.
+/// The provider ends a charge that was processing.
 async fn provider_tells(
     world: &World,
     draw: i64,
-    who: &Person,
+    who: &User,
     payment: &str,
     charge: Charge,
 ) -> Result<Payment, SaleError> {
@@ -21,7 +21,7 @@ async fn provider_tells(
 }
 
 #[actix_web::test]
-async fn a_deposit_ends_as_its_card_says() {
+async fn a_deposit_succeeds_fails_or_waits_as_its_card_says() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     for (token, status, failure, balance) in [
@@ -38,7 +38,7 @@ async fn a_deposit_ends_as_its_card_says() {
         assert_eq!(payment(&ann, id(&made)).await, made);
         assert_eq!(ann.balance().await, balance, "{token}");
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -66,12 +66,12 @@ async fn a_deposit_is_a_whole_amount_within_bounds() {
     ann.deposit(1).await;
     ann.deposit(most).await;
     assert_eq!(ann.balance().await, most + 1);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_declined_card_leaves_the_invoice_to_be_paid_with_a_good_one() {
-    let (world, _, draw) = on_sale().await;
+async fn after_a_declined_card_the_payment_can_be_paid_with_a_good_one() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let invoice = ann.reserve(draw).await;
     let pay = |token| ann.pay(id(&invoice["payment"]), card(token));
@@ -89,16 +89,16 @@ async fn a_declined_card_leaves_the_invoice_to_be_paid_with_a_good_one() {
     assert_eq!(payment(&ann, id(&paid)).await, paid);
     assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["status"], "paid");
     assert_eq!(ann.balance().await, 0, "a card is not the wallet");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn parallel_card_payments_of_one_invoice_charge_the_card_once() {
-    let (world, _, draw) = on_sale().await;
+async fn parallel_card_payments_of_one_reservation_charge_the_card_once() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", PRICE).await;
     let invoice = ann.reserve(draw).await;
     let payment = id(&invoice["payment"]);
-    let bodies = [card("tok_visa"), wallet()].into_iter().cycle().take(8);
+    let bodies = [card(GOOD_CARD), wallet()].into_iter().cycle().take(8);
 
     let answers = join_all(bodies.map(|body| ann.pay(payment, body))).await;
 
@@ -109,28 +109,28 @@ async fn parallel_card_payments_of_one_invoice_charge_the_card_once() {
     let paid = answers.iter().find(|it| it.status == 200).unwrap();
     let left = if paid.body["method"] == "card" { PRICE } else { 0 };
     assert_eq!(ann.balance().await, left);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn a_slow_card_holds_its_tickets_until_the_cut_off_and_money_that_comes_later_goes_to_the_wallet() {
-    let (world, admin, draw) = on_sale().await;
+    let (world, admin, draw) = World::on_sale(10).await;
     let ann = world.rich_player("ann", PRICE).await;
     let slow = ann.reserve(draw).await;
     let (bill, seat) = (id(&slow["payment"]), id(&slow["tickets"][0]));
 
-    let processing = ann.pay(bill, card("tok_async")).await.expect(200);
+    let processing = ann.pay(bill, card(SLOW_CARD)).await.expect(200);
     assert_eq!((&processing["status"], &processing["method"]), (&json!("processing"), &json!("card")));
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
-    ann.pay(bill, card("tok_visa")).await.refused(409, "payment_not_payable");
+    ann.pay(bill, card(GOOD_CARD)).await.refused(409, "payment_not_payable");
     ann.delete(&format!("/tickets/{seat}")).await.refused(409, "ticket_not_reserved");
 
-    // Its own time runs out with the first of these; the second must still end on its own.
+    // The reservation's time ends with the first of these; the second must still be decided by the card.
     for _ in 0..2 {
         let unpaid = ann.reserve(draw).await;
         world.advance(SignedDuration::from_mins(5));
         let gone = || async { ticket(&ann, id(&unpaid["tickets"][0])).await["status"] == "expired" };
-        world.until("an unpaid reservation beside it expires", gone).await;
+        until("an unpaid reservation beside it expires", gone).await;
         assert_eq!(ticket(&ann, seat).await["status"], "reserved", "held while the card is charged");
         assert_eq!(payment(&ann, bill).await["status"], "processing");
     }
@@ -149,20 +149,20 @@ async fn a_slow_card_holds_its_tickets_until_the_cut_off_and_money_that_comes_la
     admin.step(draw, "conduct").await.expect(200);
     assert!(provider_tells(&world, draw, &ann, bill, Charge::Paid).await.is_err(), "told of a draw that is over");
     assert_eq!(ann.balance().await, 2 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn a_slow_card_pays_before_the_cut_off_also_after_a_restart() {
-    let (mut world, _, draw) = on_sale().await;
+    let (mut world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
     for invoice in [&good, &bad] {
-        ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+        ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
     }
     world.advance(SignedDuration::from_mins(20));
     world.restart().await;
-    let ann = world.again(&ann);
+    let ann = world.reconnect(&ann);
 
     let paid = provider_tells(&world, draw, &ann, id(&good["payment"]), Charge::Paid).await.unwrap();
     let declined = Charge::Declined("card_declined".to_owned());
@@ -172,19 +172,19 @@ async fn a_slow_card_pays_before_the_cut_off_also_after_a_restart() {
     assert_eq!(ticket(&ann, id(&good["tickets"][0])).await["number"], 1);
     assert_eq!(ann.balance().await, 0, "the ticket is paid, the wallet is not");
     let gone = || async { ticket(&ann, id(&bad["tickets"][0])).await["status"] == "expired" };
-    world.until("a declined reservation whose time is up expires", gone).await;
+    until("a declined reservation whose time is up expires", gone).await;
     let expired = payment(&ann, id(&bad["payment"])).await;
     assert_eq!((&expired["status"], &expired["failure_code"]), (&json!("expired"), &json!("card_declined")));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn money_for_a_draw_that_was_cancelled_meanwhile_goes_to_the_wallet() {
-    let (world, admin, draw) = on_sale().await;
+    let (world, admin, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
     for invoice in [&good, &bad] {
-        ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+        ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
     }
     admin.cancel(draw).await.expect(200);
     assert_eq!(ann.balance().await, 0, "nothing came in yet, so nothing goes back");
@@ -201,5 +201,5 @@ async fn money_for_a_draw_that_was_cancelled_meanwhile_goes_to_the_wallet() {
     assert_eq!(ann.balance().await, PRICE);
     assert_eq!(payment(&ann, id(&good["payment"])).await["status"], "refunded");
     assert_eq!(payment(&ann, id(&bad["payment"])).await["status"], "expired");
-    world.check_books().await;
+    world.check_invariants().await;
 }

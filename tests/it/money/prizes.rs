@@ -1,10 +1,10 @@
-//! Prizes, worked out by hand: every winner, the reserve, the jackpot.
+//! Prizes that are calculated by hand: every winner, the reserve, the jackpot.
 
 use lottery::config::{Config, LotteryConfig, PaysConfig, PrizeConfig};
 
 use super::*;
 
-/// A lottery of few combinations, whose prizes can be worked out by hand.
+/// A lottery of few combinations, whose prizes can be calculated by hand.
 fn with_lottery(
     config: &mut Config,
     (pick, of): (u8, u8),
@@ -19,7 +19,7 @@ fn with_lottery(
 
 /// Three players with all six combinations of 2 of 4: whatever is drawn, one of them holds the ticket
 /// with both numbers and the one with none, and each of the others two tickets with one.
-async fn three_who_hold_everything(world: &World, draw: i64) -> [Person; 3] {
+async fn three_who_hold_everything(world: &World, draw: i64) -> [User; 3] {
     let mut players = Vec::new();
     for (name, [one, other]) in [("ann", [[1, 2], [3, 4]]), ("bob", [[1, 3], [2, 4]]), ("cid", [[1, 4], [2, 3]])] {
         let player = world.rich_player(name, 1_000).await;
@@ -36,7 +36,7 @@ fn hits(ticket: &Value, winning: &Value) -> usize {
 }
 
 #[actix_web::test]
-async fn every_winner_is_credited_and_every_loser_knows() {
+async fn every_winner_is_credited_and_every_losing_ticket_says_so() {
     let shares = [(2, PaysConfig::Share(6_000)), (1, PaysConfig::Share(4_000))];
     let world = World::with(|config| with_lottery(config, (2, 4), 101, 5_000, &shares)).await;
     let admin = world.admin().await;
@@ -78,7 +78,7 @@ async fn every_winner_is_credited_and_every_loser_knows() {
     assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'revenue'").await, 303);
     let next = admin.open_draw_of(&world, "tiny").await;
     assert_eq!(admin.get(&format!("/draws/{next}")).await.expect(200)["prize_fund"], 2);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -100,16 +100,16 @@ async fn fixed_prizes_that_exceed_the_fund_are_paid_from_the_reserve() {
             {"matches": 1, "winners": 4, "prize": 100, "total": 400},
         ])
     );
-    let mut balances = join_all(players.iter().map(Person::balance)).await;
+    let mut balances = join_all(players.iter().map(User::balance)).await;
     balances.sort_unstable();
     assert_eq!(balances, [1_000 - 20, 1_000 - 20 + 200, 1_000 - 20 + 200]);
     assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'reserve'").await, -394);
     assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'revenue'").await, 54);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_jackpot_nobody_won_rolls_over_to_whichever_draw_is_conducted_next() {
+async fn an_unwon_jackpot_rolls_over_to_the_draw_that_is_conducted_next() {
     // Ten numbers of 63: nobody will see it won.
     let prizes = [(10, PaysConfig::Share(10_000))];
     let mut world = World::with(|config| with_lottery(config, (10, 63), 100, 5_000, &prizes)).await;
@@ -123,10 +123,10 @@ async fn a_jackpot_nobody_won_rolls_over_to_whichever_draw_is_conducted_next() {
     for (draw, tickets) in [(first, 3), (second, 2), (called_off, 5)] {
         ann.buy_quick(draw, tickets).await;
     }
-    let fund_is = async |admin: &Person, draw: i64, fund: i64| {
+    let fund_is = async |admin: &User, draw: i64, fund: i64| {
         let path = format!("/draws/{draw}");
         let shown = || async { admin.get(&path).await.expect(200)["prize_fund"] == fund };
-        world.until(&format!("the fund of draw {draw} is {fund}"), shown).await;
+        until(&format!("the fund of draw {draw} is {fund}"), shown).await;
     };
     for (draw, fund) in [(first, 150), (second, 100), (last, 0)] {
         fund_is(&admin, draw, fund).await;
@@ -146,9 +146,9 @@ async fn a_jackpot_nobody_won_rolls_over_to_whichever_draw_is_conducted_next() {
     fund_is(&admin, last, 250).await;
 
     world.restart().await;
-    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    let (admin, ann) = (world.reconnect(&admin), world.reconnect(&ann));
     assert_eq!(admin.get(&format!("/draws/{last}")).await.expect(200)["prize_fund"], 250);
     assert_eq!(admin.conduct(last).await["rollover"], 250, "a draw without a ticket passes it on");
     assert_eq!(ann.balance().await, 10_000 - 500);
-    world.check_books().await;
+    world.check_invariants().await;
 }

@@ -1,5 +1,4 @@
-//! The real provider against a stand-in that speaks its few calls over HTTP, remembers what it took, and loses
-//! answers.
+//! The Stripe provider against a fake of its API, which keeps the charges that it took and can lose answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,28 +9,28 @@ use lottery::config::ProviderKind;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::signed::{send, signature};
-use crate::world::WEBHOOK_SECRET;
+use crate::webhook::{send, signature};
+use crate::world::*;
 
 const KEY: &str = "sk_test_of_the_stand_in";
 
-/// What the stand-in has done.
+/// The state of the fake.
 #[derive(Default)]
 struct BatchState {
     intents: Vec<Value>,
     /// The answers kept under idempotency keys.
     answers: HashMap<String, (u16, Value)>,
-    /// Calls whose answer never left.
+    /// Calls whose answer was lost.
     lost: usize,
-    /// Whoever asks hears that it is broken.
+    /// Every call is answered with an internal error.
     broken: bool,
-    /// Holds the answers to charges of `pm_held` back.
+    /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
 }
 
 type Shared = Data<Mutex<BatchState>>;
 
-/// An address that answers as Stripe does.
+/// Starts the fake; returns its address.
 struct StandIn {
     books: Shared,
     url: String,
@@ -61,13 +60,13 @@ impl StandIn {
         look(&mut self.books.lock().unwrap())
     }
 
-    /// So much left cards.
+    /// The amount that was taken from cards.
     fn taken(&self) -> i64 {
         let paid = |intent: &&Value| intent["status"] == "succeeded";
         self.with(|books| books.intents.iter().filter(paid).map(|it| it["amount"].as_i64().unwrap()).sum())
     }
 
-    /// The intent of a payment that was the last to be made.
+    /// The last intent that was created for a payment.
     fn intent(&self, payment: &Value) -> Value {
         let of = |intent: &&Value| intent["metadata"]["payment"] == payment["id"];
         self.with(|books| books.intents.iter().rfind(of).unwrap().clone())
@@ -148,7 +147,7 @@ async fn list(books: Shared, query: Query<HashMap<String, String>>) -> HttpRespo
     }
     let number = |name: &str| query[name].parse::<i64>().unwrap();
     assert!(number("created[gte]") < number("created[lte]"));
-    // Newest first, and one on a page: whoever seeks must turn the pages.
+    // Newest first, and one on each page: the provider has to read several pages.
     let mut newest = books.intents.iter().rev();
     if let Some(after) = query.get("starting_after") {
         newest.find(|intent| intent["id"] == *after);
@@ -176,18 +175,18 @@ async fn world() -> (World, Arc<StandIn>) {
     (world, stand_in)
 }
 
-async fn deposit(who: &Person, amount: i64, token: &str) -> Value {
+async fn deposit(who: &User, amount: i64, token: &str) -> Value {
     who.post("/wallet/deposits", json!({"amount": amount, "token": token})).await.expect(201)
 }
 
 async fn event(world: &World, kind: &str, object: &Value) -> Answer {
     let body = json!({"id": "evt_1", "object": "event", "type": kind, "data": {"object": object}}).to_string();
     let signature = signature(WEBHOOK_SECRET, world.clock.now().as_second(), &body);
-    send("stripe", Some(&signature), &body, &world.anybody()).await
+    send("stripe", Some(&signature), &body, &world.anonymous()).await
 }
 
 #[actix_web::test]
-async fn a_card_is_charged_and_its_answer_is_the_payments() {
+async fn the_answer_of_stripe_becomes_the_status_of_the_payment() {
     let (world, stripe) = world().await;
     let ann = world.player("ann").await;
     for (token, status, failure) in [
@@ -206,11 +205,11 @@ async fn a_card_is_charged_and_its_answer_is_the_payments() {
     let left = stripe.with(|books| books.intents.iter().filter(|it| it["status"] == "requires_action").count());
     assert_eq!(left, 0, "what nobody will finish is called off");
     assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn an_answer_that_was_lost_is_asked_for_again_and_the_card_is_charged_once() {
+async fn a_lost_answer_is_requested_again_and_the_card_is_charged_once() {
     let (mut world, stripe) = world().await;
     let ann = world.player("ann").await;
     assert_eq!(deposit(&ann, 500, "pm_lost_once").await["status"], "paid");
@@ -219,19 +218,19 @@ async fn an_answer_that_was_lost_is_asked_for_again_and_the_card_is_charged_once
     let lost = deposit(&ann, 70, "pm_lost").await;
     assert_eq!(lost["status"], "processing", "nobody knows");
     world.restart().await;
-    let ann = world.again(&ann);
+    let ann = world.reconnect(&ann);
     world.advance(SignedDuration::from_mins(20));
     assert_eq!(payment(&ann, id(&lost)).await["status"], "processing", "and it cannot be asked");
     stripe.with(|books| books.broken = false);
     world.advance(SignedDuration::from_mins(1));
     let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
-    world.until("it is found among others", is_paid).await;
+    until("it is found among others", is_paid).await;
     assert_eq!((ann.balance().await, stripe.taken()), (570, 570));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_webhook_that_comes_before_the_answer_waits_until_the_answer_is_heard() {
+async fn a_webhook_that_arrives_before_the_answer_waits_for_the_answer() {
     let (world, stripe) = world().await;
     let ann = world.player("ann").await;
     let deposit = || {
@@ -239,7 +238,7 @@ async fn a_webhook_that_comes_before_the_answer_waits_until_the_answer_is_heard(
         async move { ann.post_keyed("/wallet/deposits", "fund", body).await }
     };
     let asked = actix_web::rt::spawn(deposit());
-    world.until("the card is charged", || async { stripe.taken() == 500 }).await;
+    until("the card is charged", || async { stripe.taken() == 500 }).await;
     let intent = stripe.with(|books| books.intents[0].clone());
     let told = event(&world, "payment_intent.succeeded", &intent);
     tokio::pin!(told);
@@ -252,11 +251,11 @@ async fn a_webhook_that_comes_before_the_answer_waits_until_the_answer_is_heard(
     told.await.expect(200);
     assert_eq!(deposit().await.expect(201), paid, "and its key has the answer");
     assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_provider_that_is_not_there_took_nothing() {
+async fn an_unreachable_provider_charges_nothing() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
@@ -269,11 +268,11 @@ async fn a_provider_that_is_not_there_took_nothing() {
     let ann = world.player("ann").await;
     let made = deposit(&ann, 500, "pm_visa").await;
     assert_eq!((&made["status"], &made["failure_code"]), (&json!("failed"), &json!("provider_unavailable")));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn its_webhooks_end_charges_by_the_metadata_and_a_second_try_is_another_charge() {
+async fn webhooks_of_stripe_find_the_charge_by_its_metadata_and_a_second_try_is_another_charge() {
     let (world, stripe) = world().await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 1).await;
@@ -300,6 +299,6 @@ async fn its_webhooks_end_charges_by_the_metadata_and_a_second_try_is_another_ch
     }
     assert_eq!(payment(&ann, id(&bill)).await["status"], "paid");
     assert_eq!(ann.balance().await, 500);
-    send("stripe", Some("t=1,v1=00"), "{}", &world.anybody()).await.refused(401, "unauthorized");
-    world.check_books().await;
+    send("stripe", Some("t=1,v1=00"), "{}", &world.anonymous()).await.refused(401, "unauthorized");
+    world.check_invariants().await;
 }

@@ -1,40 +1,40 @@
-//! What a payment provider tells on its own, or when it is asked: believed if it is signed, and true once.
+//! Webhooks and queries of a payment provider: accepted if they are signed, and applied once.
 
 use lottery::domain::id::PaymentId;
 use lottery::domain::money::Money;
 use lottery::domain::record::{BeginDeposit, Record};
 
 use super::*;
-use crate::signed::{notice, send, signature};
-use crate::world::WEBHOOK_SECRET;
+use crate::webhook::{notice, send, signature};
+use crate::world::*;
 
-/// The sandbox says this, signed.
+/// Sends a signed webhook of the sandbox.
 async fn tells(world: &World, body: &str) -> Answer {
     let signature = signature(WEBHOOK_SECRET, world.clock.now().as_second(), body);
-    send("sandbox", Some(&signature), body, &world.anybody()).await
+    send("sandbox", Some(&signature), body, &world.anonymous()).await
 }
 
 async fn told(world: &World, payment: &Value, status: &str) {
     assert_eq!(tells(world, &notice(payment, status)).await.expect(200), json!({"received": true}));
 }
 
-async fn deposit_slowly(who: &Person, amount: i64) -> Value {
+async fn deposit_slowly(who: &User, amount: i64) -> Value {
     let made = who.post("/wallet/deposits", json!({"amount": amount, "token": "tok_async"})).await.expect(201);
     assert_eq!(made["status"], "processing");
     made
 }
 
-async fn status(who: &Person, of: &Value) -> Value {
+async fn status(who: &User, of: &Value) -> Value {
     payment(who, id(of)).await["status"].clone()
 }
 
 #[actix_web::test]
-async fn a_webhook_settles_what_was_processing_once() {
-    let (world, _, draw) = on_sale().await;
+async fn a_webhook_settles_a_processing_payment_once() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (deposit_slowly(&ann, 500).await, deposit_slowly(&ann, 70).await);
     let invoice = ann.reserve(draw).await;
-    let bill = ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+    let bill = ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
 
     for _ in 0..2 {
         told(&world, &good, "paid").await;
@@ -51,28 +51,28 @@ async fn a_webhook_settles_what_was_processing_once() {
     assert_eq!((&failed["status"], &failed["failure_code"]), (&json!("failed"), &json!("card_declined")));
     assert_eq!(ann.balance().await, 500);
     assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["number"], 1);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn many_webhooks_at_once_pay_once() {
-    let (world, _, draw) = on_sale().await;
+async fn concurrent_webhooks_pay_once() {
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let deposit = deposit_slowly(&ann, 500).await;
     let invoice = ann.reserve(draw).await;
-    let bill = ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200);
+    let bill = ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
     join_all((0..12).map(|n| told(&world, if n % 2 == 0 { &deposit } else { &bill }, "paid"))).await;
     assert_eq!((status(&ann, &deposit).await, status(&ann, &bill).await), (json!("paid"), json!("paid")));
     assert_eq!(ann.balance().await, 500);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn only_what_is_signed_is_believed() {
+async fn only_signed_webhooks_are_accepted() {
     let world = World::new().await;
     let ann = world.player("ann").await;
     let deposit = deposit_slowly(&ann, 500).await;
-    let (body, now, anybody) = (notice(&deposit, "paid"), world.clock.now().as_second(), world.anybody());
+    let (body, now, anonymous) = (notice(&deposit, "paid"), world.clock.now().as_second(), world.anonymous());
     let good = signature(WEBHOOK_SECRET, now, &body);
     for forged in [
         None,
@@ -82,25 +82,25 @@ async fn only_what_is_signed_is_believed() {
         Some(signature(WEBHOOK_SECRET, now - 301, &body)),
         Some(good.replace("v1", "v0")),
     ] {
-        send("sandbox", forged.as_deref(), &body, &anybody).await.refused(401, "unauthorized");
+        send("sandbox", forged.as_deref(), &body, &anonymous).await.refused(401, "unauthorized");
     }
     for other in ["stripe", "nobody", "Sandbox"] {
-        send(other, Some(&good), &body, &anybody).await.refused(404, "not_found");
+        send(other, Some(&good), &body, &anonymous).await.refused(404, "not_found");
     }
-    anybody.get("/webhooks/payments/sandbox").await.refused(405, "method_not_allowed");
+    anonymous.get("/webhooks/payments/sandbox").await.refused(405, "method_not_allowed");
     let long = " ".repeat(65 * 1024);
     tells(&world, &long).await.refused(413, "payload_too_large");
     tells(&world, "{").await.refused(400, "malformed_json");
     tells(&world, "{}").await.refused(422, "validation_failed");
     tells(&world, &body.replace("paid", "lost")).await.refused(422, "validation_failed");
     assert_eq!(status(&ann, &deposit).await, "processing");
-    send("sandbox", Some(&good), &body, &anybody).await.expect(200);
+    send("sandbox", Some(&good), &body, &anonymous).await.expect(200);
     assert_eq!(status(&ann, &deposit).await, "paid");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn what_a_webhook_names_must_be_a_charge_under_way() {
+async fn a_webhook_must_name_a_charge_that_is_processing() {
     let world = World::new().await;
     let ann = world.rich_player("ann", 500).await;
     let withdrawal = ann.post("/wallet/withdrawals", json!({"amount": 200})).await.expect(201);
@@ -115,15 +115,15 @@ async fn what_a_webhook_names_must_be_a_charge_under_way() {
     assert_eq!(status(&ann, &withdrawal).await, "processing");
     assert_eq!(status(&ann, &deposit).await, "processing");
     assert_eq!(ann.balance().await, 300);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn a_late_webhook_of_one_charge_does_not_end_the_next() {
-    let (world, _, draw) = on_sale().await;
+    let (world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let invoice = ann.reserve(draw).await;
-    let pay = || async { ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200) };
+    let pay = || async { ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200) };
     let first = pay().await;
     told(&world, &first, "failed").await;
     assert_eq!(status(&ann, &first).await, "pending");
@@ -135,17 +135,17 @@ async fn a_late_webhook_of_one_charge_does_not_end_the_next() {
     assert_eq!(status(&ann, &first).await, "processing", "the second is under way");
     told(&world, &second, "paid").await;
     assert_eq!(status(&ann, &first).await, "paid");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn money_that_arrives_after_the_cut_off_is_in_the_wallet() {
-    let (mut world, admin, draw) = on_sale().await;
+async fn money_that_arrives_after_the_cut_off_is_credited_to_the_wallet() {
+    let (mut world, admin, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
     let pay = |invoice: Value| {
         let ann = &ann;
-        async move { ann.pay(id(&invoice["payment"]), card("tok_async")).await.expect(200) }
+        async move { ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200) }
     };
     let (good, bad) = (pay(good).await, pay(bad).await);
     admin.conduct(draw).await;
@@ -156,18 +156,18 @@ async fn money_that_arrives_after_the_cut_off_is_in_the_wallet() {
         told(&world, &bad, "failed").await;
     }
 
-    let ann = world.again(&ann);
+    let ann = world.reconnect(&ann);
     assert_eq!(ann.balance().await, PRICE);
     assert_eq!((status(&ann, &good).await, status(&ann, &bad).await), (json!("refunded"), json!("expired")));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_charge_that_never_reached_its_provider_is_ended_in_time() {
-    let (mut world, _, draw) = on_sale().await;
+async fn a_charge_that_never_reached_its_provider_is_ended_after_a_while() {
+    let (mut world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (user, at) = (ann.id, world.clock.now());
-    // What a crash between two lines would leave.
+    // The state that a crash between two writes would leave.
     let payment = PaymentId(world.clock.ids().next(at));
     let begin = BeginDeposit { user, payment, amount: Money::new(500), at, key: None };
     let state = &world.app().state;
@@ -180,15 +180,15 @@ async fn a_charge_that_never_reached_its_provider_is_ended_in_time() {
     let (deposit, bill) = (json!({"id": payment}), json!({"id": bill}));
 
     world.restart().await;
-    let ann = world.again(&ann);
+    let ann = world.reconnect(&ann);
     world.advance(SignedDuration::from_mins(9));
     assert_eq!(status(&ann, &deposit).await, "processing", "it may be on its way");
     world.advance(SignedDuration::from_mins(1));
-    world.until("the deposit has failed", || async { status(&ann, &deposit).await == "failed" }).await;
-    world.until("the invoice has expired", || async { status(&ann, &bill).await == "expired" }).await;
+    until("the deposit has failed", || async { status(&ann, &deposit).await == "failed" }).await;
+    until("the invoice has expired", || async { status(&ann, &bill).await == "expired" }).await;
     assert_eq!(super::payment(&ann, id(&deposit)).await["failure_code"], "not_charged");
     assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["status"], "expired");
     assert_eq!(status(&ann, &slow).await, "processing", "of this one the provider knows");
     assert_eq!(ann.balance().await, 0);
-    world.check_books().await;
+    world.check_invariants().await;
 }

@@ -1,18 +1,18 @@
-//! Money on its way out of a wallet: set aside, and then paid out or given back by an admin's word.
+//! Withdrawals: the money is held, and then paid out or given back as an admin decides.
 
 use super::*;
 
-async fn withdraw(who: &Person, amount: i64) -> Answer {
+async fn withdraw(who: &User, amount: i64) -> Answer {
     who.post("/wallet/withdrawals", json!({"amount": amount})).await
 }
 
-async fn end(admin: &Person, withdrawal: &str, verdict: &str) -> Answer {
+async fn end(admin: &User, withdrawal: &str, verdict: &str) -> Answer {
     let path = format!("/admin/withdrawals/{withdrawal}/{verdict}");
     admin.send(admin.request(reqwest::Method::POST, &path)).await
 }
 
 #[actix_web::test]
-async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_once() {
+async fn an_admin_approves_or_rejects_a_withdrawal_once() {
     let mut world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000).await;
@@ -29,9 +29,9 @@ async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_onc
     );
     assert_eq!(payment(&ann, id(&good)).await, good);
     assert_eq!(ann.balance().await, 100, "set aside in the same step");
-    world.check_books().await;
+    world.check_invariants().await;
     world.restart().await;
-    let (admin, ann) = (world.again(&admin), world.again(&ann));
+    let (admin, ann) = (world.reconnect(&admin), world.reconnect(&ann));
     world.advance(SignedDuration::from_secs(5));
 
     let approved = end(&admin, id(&good), "approve").await.expect(200);
@@ -46,7 +46,7 @@ async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_onc
     end(&admin, id(&good), "reject").await.refused(409, "invalid_transition");
     end(&admin, id(&bad), "approve").await.refused(409, "invalid_transition");
 
-    // With a key an admin's word is kept as any other success; a refusal, and who says it first with a key, are not.
+    // An admin's decision under a key is stored like any other success; a refusal is not.
     let keyed = |withdrawal: &Value, verdict: &str, key: &'static str| {
         let path = format!("/admin/withdrawals/{}/{verdict}", id(withdrawal));
         admin.send(admin.request(reqwest::Method::POST, &path).header("Idempotency-Key", key))
@@ -78,11 +78,11 @@ async fn an_admin_lets_a_withdrawal_pass_or_gives_the_money_back_and_says_so_onc
     let of_all = admin.all("/admin/payments?kind=withdrawal").await;
     assert_eq!(of_all.len(), 2);
     assert_eq!(of_all[0]["user_id"], ann.id.0);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_withdrawal_takes_only_what_is_there_and_only_once() {
+async fn a_withdrawal_takes_no_more_than_the_balance_and_takes_it_once() {
     let world = World::new().await;
     let ann = world.rich_player("ann", 1_000).await;
 
@@ -111,11 +111,11 @@ async fn a_withdrawal_takes_only_what_is_there_and_only_once() {
     assert_eq!(count(&answers, 201, None), 2, "exactly what the wallet can pay");
     assert_eq!(count(&answers, 402, Some("insufficient_funds")), 4);
     assert_eq!(ann.balance().await, 100);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn of_two_admins_who_disagree_one_is_heard() {
+async fn if_two_admins_disagree_on_a_withdrawal_one_decision_counts() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000).await;
@@ -128,11 +128,11 @@ async fn of_two_admins_who_disagree_one_is_heard() {
     assert_eq!(count(&answers, 409, Some("invalid_transition")), 4);
     let paid = payment(&ann, id(&withdrawal)).await["status"] == "paid";
     assert_eq!(ann.balance().await, if paid { 0 } else { 1_000 });
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn only_admins_end_withdrawals_and_only_withdrawals() {
+async fn only_admins_decide_withdrawals_and_only_withdrawals_are_decided() {
     let world = World::new().await;
     let admin = world.admin().await;
     let ann = world.player("ann").await;
@@ -140,12 +140,12 @@ async fn only_admins_end_withdrawals_and_only_withdrawals() {
     let withdrawal = withdraw(&ann, 100).await.expect(201);
     for verdict in ["approve", "reject"] {
         end(&ann, id(&withdrawal), verdict).await.refused(403, "forbidden");
-        end(&world.anybody(), id(&withdrawal), verdict).await.refused(401, "unauthorized");
+        end(&world.anonymous(), id(&withdrawal), verdict).await.refused(401, "unauthorized");
         end(&admin, id(&deposit), verdict).await.refused(404, "not_found");
         end(&admin, "0190e0a0-0000-7000-8000-000000000000", verdict).await.refused(404, "not_found");
         end(&admin, "nonsense", verdict).await.refused(404, "not_found");
     }
-    world.anybody().post("/wallet/withdrawals", json!({"amount": 1})).await.refused(401, "unauthorized");
+    world.anonymous().post("/wallet/withdrawals", json!({"amount": 1})).await.refused(401, "unauthorized");
     assert_eq!(payment(&ann, id(&withdrawal)).await["status"], "processing");
-    world.check_books().await;
+    world.check_invariants().await;
 }

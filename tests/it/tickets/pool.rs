@@ -1,4 +1,4 @@
-//! The pool: made in advance, sold once.
+//! The pool: tickets made in advance, each sold once.
 
 use lottery::config::{Config, LotteryConfig, PaysConfig, PrizeConfig};
 
@@ -12,8 +12,8 @@ fn tiny(config: &mut Config) {
 }
 
 #[actix_web::test]
-async fn one_premade_ticket_is_never_sold_to_two_buyers_at_once() {
-    let (world, _, draw) = on_sale(8).await;
+async fn one_pool_ticket_is_never_sold_to_two_buyers() {
+    let (world, _, draw) = World::on_sale(8).await;
     let mut buyers = Vec::new();
     for number in 0..12 {
         buyers.push(world.rich_player(&format!("buyer{number}"), 8 * PRICE).await);
@@ -30,12 +30,12 @@ async fn one_premade_ticket_is_never_sold_to_two_buyers_at_once() {
         assert_eq!(sold.body["tickets"][0]["numbers"], premade["numbers"]);
     }
     assert_eq!(world.count("SELECT sum(balance)::bigint FROM accounts WHERE kind = 'escrow'").await, 4 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn a_pool_is_sold_to_its_last_ticket_and_not_one_more() {
-    let (world, _, draw) = on_sale(30).await;
+    let (world, _, draw) = World::on_sale(30).await;
     let mut buyers = Vec::new();
     for number in 0..8 {
         buyers.push(world.rich_player(&format!("buyer{number}"), 5 * PRICE).await);
@@ -51,12 +51,12 @@ async fn a_pool_is_sold_to_its_last_ticket_and_not_one_more() {
     assert_eq!(sold.map(str::to_owned).collect::<HashSet<_>>(), premade, "every one, and no two alike");
     assert_eq!(pool(&world, draw).await.len(), 0);
     buyers[0].order(draw, any(1), "later").await.refused(409, "pool_empty");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_ticket_whose_buyer_cannot_pay_goes_to_the_next() {
-    let (world, _, draw) = on_sale(1).await;
+async fn a_ticket_whose_buyer_cannot_pay_is_sold_to_the_next_buyer() {
+    let (world, _, draw) = World::on_sale(1).await;
     let (poor, rich) = (world.rich_player("poor", PRICE - 1).await, world.rich_player("rich", PRICE).await);
     let lines = json!([{"pool_ticket_id": pool(&world, draw).await[0]["id"]}]);
 
@@ -64,12 +64,12 @@ async fn a_ticket_whose_buyer_cannot_pay_goes_to_the_next() {
     rich.order(draw, lines, "wallet").await.expect(201);
 
     assert_eq!((poor.balance().await, rich.balance().await), (PRICE - 1, 0));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn generated_combinations_cover_the_whole_range_and_never_repeat() {
-    let (world, admin, draw) = on_sale(700).await;
+    let (world, admin, draw) = World::on_sale(700).await;
     admin.pool(draw, 300).await.expect(201);
 
     let premade = pool(&world, draw).await;
@@ -84,7 +84,7 @@ async fn generated_combinations_cover_the_whole_range_and_never_repeat() {
 }
 
 #[actix_web::test]
-async fn a_small_lottery_is_pooled_to_its_last_combination() {
+async fn the_pool_of_a_small_lottery_can_hold_every_combination() {
     let world = World::with(tiny).await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 100).await;
@@ -105,12 +105,12 @@ async fn a_small_lottery_is_pooled_to_its_last_combination() {
     let held: HashSet<Vec<i64>> = ann.all("/tickets").await.iter().map(numbers).collect();
     let every = [[1, 2], [1, 3], [1, 4], [2, 3], [2, 4], [3, 4]];
     assert_eq!(held, every.map(Vec::from).into(), "every combination once");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn the_pool_shows_only_what_is_for_sale() {
-    let (world, admin, draw) = on_sale(5).await;
+async fn the_pool_lists_only_tickets_for_sale() {
+    let (world, admin, draw) = World::on_sale(5).await;
     let ann = world.rich_player("ann", 9 * PRICE).await;
     let all = pool(&world, draw).await;
     assert!(all.iter().all(|it| it.as_object().unwrap().len() == 3 && it["price"] == PRICE));
@@ -120,14 +120,14 @@ async fn the_pool_shows_only_what_is_for_sale() {
     let reserved = ann.order(draw, name(2), "later").await.expect(201);
     ann.buy(draw, numbers(&all[4]).iter().map(|it| *it as u8).collect::<Vec<_>>().as_slice()).await;
 
-    let shown = world.anybody().all(&format!("/draws/{draw}/pool?limit=1")).await;
+    let shown = world.anonymous().all(&format!("/draws/{draw}/pool?limit=1")).await;
     assert_eq!(shown, [&all[1], &all[3], &all[4]].map(Value::clone), "a chosen pick takes nothing from it");
     until_available(&world, draw, 3).await;
-    give_back(&ann, &reserved["tickets"][0]).await.expect(204);
+    return_ticket(&ann, &reserved["tickets"][0]).await.expect(204);
     assert_eq!(pool(&world, draw).await.len(), 4);
     until_available(&world, draw, 4).await;
     admin.step(draw, "close").await.expect(200);
     assert_eq!(pool(&world, draw).await.len(), 0, "nothing is for sale any more");
     until_available(&world, draw, 0).await;
-    world.anybody().get("/draws/999999/pool").await.refused(404, "not_found");
+    world.anonymous().get("/draws/999999/pool").await.refused(404, "not_found");
 }

@@ -1,4 +1,4 @@
-//! Reservations: paid in time, run out, or given back.
+//! Reservations: paid in time, expired, or returned.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 
 #[actix_web::test]
-async fn a_reservation_runs_out_by_the_clock_and_its_ticket_is_sold_to_another() {
-    let (world, _, draw) = on_sale(1).await;
+async fn a_reservation_expires_and_its_ticket_is_sold_to_another_user() {
+    let (world, _, draw) = World::on_sale(1).await;
     let (ann, bob) = (world.player("ann").await, world.rich_player("bob", PRICE).await);
     let reserved = ann.reserve(draw).await;
     let premade = &reserved["tickets"][0]["pool_ticket_id"];
@@ -17,7 +17,7 @@ async fn a_reservation_runs_out_by_the_clock_and_its_ticket_is_sold_to_another()
     bob.order(draw, any(1), "wallet").await.refused(409, "pool_empty");
     assert_eq!(ticket(&ann, id(&reserved["tickets"][0])).await["status"], "reserved");
     world.advance(SignedDuration::from_millis(1));
-    until_expired(&world, &ann, &reserved).await;
+    until_expired(&ann, &reserved).await;
 
     assert_eq!(payment(&ann, id(&reserved["payment"])).await["status"], "expired");
     assert_eq!(pool(&world, draw).await[0]["id"], *premade);
@@ -25,12 +25,12 @@ async fn a_reservation_runs_out_by_the_clock_and_its_ticket_is_sold_to_another()
     let bought = bob.order(draw, json!([{"pool_ticket_id": premade}]), "wallet").await.expect(201);
     assert_eq!(bought["tickets"][0]["numbers"], reserved["tickets"][0]["numbers"]);
     ann.pay(id(&reserved["payment"]), wallet()).await.refused(409, "payment_not_payable");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn a_reservation_never_outlasts_the_sale() {
-    let (world, _, draw) = on_sale(2).await;
+    let (world, _, draw) = World::on_sale(2).await;
     let ann = world.player("ann").await;
     world.advance(SignedDuration::from_mins(57));
 
@@ -41,48 +41,48 @@ async fn a_reservation_never_outlasts_the_sale() {
     world.until_draw_is(draw, "closed").await;
     assert_eq!(ticket(&ann, id(&reserved["tickets"][0])).await["status"], "expired");
     assert_eq!(payment(&ann, id(&reserved["payment"])).await["status"], "expired");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
 async fn an_expired_reservation_cannot_be_paid_even_before_its_expiry_is_written() {
-    let (world, _, draw) = on_sale(2).await;
+    let (world, _, draw) = World::on_sale(2).await;
     let ann = world.rich_player("ann", PRICE).await;
     let reserved = ann.reserve(draw).await;
     let bill = id(&reserved["payment"]);
-    let held = world.hold(draw).await;
+    let lock = world.lock_draw(draw).await;
 
     world.advance(SignedDuration::from_mins(5));
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
-    ann.pay(bill, json!({"method": "card", "token": "tok_visa"})).await.refused(409, "payment_not_payable");
+    ann.pay(bill, card(GOOD_CARD)).await.refused(409, "payment_not_payable");
     assert_eq!(payment(&ann, bill).await["status"], "pending", "the expiry is not written yet");
 
-    held.let_go().await;
-    until_expired(&world, &ann, &reserved).await;
+    lock.release().await;
+    until_expired(&ann, &reserved).await;
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
     assert_eq!(ann.balance().await, PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_payment_begun_in_time_holds_though_the_time_runs_out_before_it_is_written() {
-    let (world, _, draw) = on_sale(2).await;
+async fn a_payment_begun_in_time_succeeds_though_the_reservation_expires_before_it_is_written() {
+    let (world, _, draw) = World::on_sale(2).await;
     let (ann, bob) = (world.rich_player("ann", PRICE).await, world.player("bob").await);
     let (paying, waiting) = (ann.reserve(draw).await, bob.reserve(draw).await);
-    let held = world.hold(draw).await;
+    let lock = world.lock_draw(draw).await;
 
     let pay = ann.pay(id(&paying["payment"]), wallet());
     let then = async {
         world.until_writer_waits().await;
         world.advance(SignedDuration::from_mins(5));
-        held.let_go().await;
-        until_expired(&world, &bob, &waiting).await;
+        lock.release().await;
+        until_expired(&bob, &waiting).await;
     };
     let (paid, ()) = tokio::join!(pay, then);
 
     assert_eq!(paid.expect(200)["status"], "paid");
     assert_eq!(ticket(&ann, id(&paying["tickets"][0])).await["status"], "paid");
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
@@ -95,7 +95,7 @@ async fn of_expiry_and_payment_of_a_reservation_exactly_one_wins() {
     let mut paid = 0;
     for round in 0..2 * (EACH + 1) {
         let reserved = join_all((0..EACH).map(|_| ann.reserve(draw))).await;
-        // The time is up before the first payment is answered, or after so many.
+        // The reservations expire before the first payment is answered, or after this many.
         let in_time = round % (EACH + 1);
         let answered = Cell::new(0);
         let pay = join_all(reserved.iter().map(async |it| {
@@ -113,7 +113,7 @@ async fn of_expiry_and_payment_of_a_reservation_exactly_one_wins() {
         let (answers, ()) = tokio::join!(pay, time_is_up);
 
         let decided = || async { ann.all("/tickets?status=reserved").await.is_empty() };
-        world.until("each is paid or expired", decided).await;
+        until("each is paid or expired", decided).await;
         let free = pool_ids(&world, draw).await;
         let mut won = 0;
         for (answer, reserved) in answers.iter().zip(&reserved) {
@@ -128,31 +128,31 @@ async fn of_expiry_and_payment_of_a_reservation_exactly_one_wins() {
         assert!(won >= in_time, "what was answered in time stays");
         paid += won as i64;
         assert_eq!(ann.balance().await, (1_000 - paid) * PRICE, "charged for what was paid and no more");
-        // What was sold is made good, so that each round starts with as many.
+        // Sold tickets are replaced, so that each round starts with the same number.
         until_available(&world, draw, (EACH - won) as i64).await;
         if won > 0 {
             admin.pool(draw, won).await.expect(201);
         }
     }
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-// Giving back.
+// Returning tickets.
 
 #[actix_web::test]
-async fn a_reserved_ticket_can_be_given_back_once() {
-    let (world, _, draw) = on_sale(3).await;
+async fn a_reserved_ticket_can_be_returned_once() {
+    let (world, _, draw) = World::on_sale(3).await;
     let (ann, bob) = (world.rich_player("ann", 5 * PRICE).await, world.player("bob").await);
     let ordered = ann.order(draw, any(3), "later").await.expect(201);
     let [first, second, third] = &ordered["tickets"].as_array().unwrap()[..] else { panic!("{ordered}") };
     let bill = id(&ordered["payment"]);
     bob.order(draw, any(1), "later").await.refused(409, "pool_empty");
 
-    give_back(&bob, first).await.refused(404, "not_found");
-    let given = give_back(&ann, first).await;
+    return_ticket(&bob, first).await.refused(404, "not_found");
+    let given = return_ticket(&ann, first).await;
     assert_eq!((given.status, given.text.as_str()), (204, ""));
 
-    give_back(&ann, first).await.refused(409, "ticket_not_reserved");
+    return_ticket(&ann, first).await.refused(409, "ticket_not_reserved");
     assert_eq!(ticket(&ann, id(first)).await["status"], "expired");
     let lowered = payment(&ann, bill).await;
     assert_eq!((&lowered["status"], &lowered["amount"]), (&json!("pending"), &json!(2 * PRICE)));
@@ -160,22 +160,22 @@ async fn a_reserved_ticket_can_be_given_back_once() {
     assert_eq!(pool_ids(&world, draw).await, [first["pool_ticket_id"].as_str().unwrap().to_owned()].into());
     bob.order(draw, any(1), "later").await.expect(201);
 
-    give_back(&ann, second).await.expect(204);
-    give_back(&ann, third).await.expect(204);
+    return_ticket(&ann, second).await.expect(204);
+    return_ticket(&ann, third).await.expect(204);
     assert_eq!(payment(&ann, bill).await["status"], "expired", "the last one expires it");
     ann.pay(bill, wallet()).await.refused(409, "payment_not_payable");
     assert_eq!(pool(&world, draw).await.len(), 2);
     assert_eq!(ann.balance().await, 5 * PRICE);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn a_lowered_payment_takes_what_is_left_of_it_and_no_more() {
-    let (world, _, draw) = on_sale(0).await;
+async fn a_payment_lowered_by_a_returned_ticket_takes_only_the_rest() {
+    let (world, _, draw) = World::on_sale(0).await;
     let ann = world.rich_player("ann", 5 * PRICE).await;
-    let quick = json!({"quick_pick": true});
+    let quick = quick_pick();
     let ordered = ann.order(draw, json!([quick, quick, quick]), "later").await.expect(201);
-    give_back(&ann, &ordered["tickets"][0]).await.expect(204);
+    return_ticket(&ann, &ordered["tickets"][0]).await.expect(204);
 
     let paid = ann.pay(id(&ordered["payment"]), wallet()).await.expect(200);
 
@@ -187,19 +187,19 @@ async fn a_lowered_payment_takes_what_is_left_of_it_and_no_more() {
         assert_eq!(ticket(&ann, id(left)).await["number"], number);
     }
     assert_eq!(ann.balance().await, 3 * PRICE);
-    give_back(&ann, left[0]).await.refused(409, "ticket_not_reserved");
+    return_ticket(&ann, left[0]).await.refused(409, "ticket_not_reserved");
     assert_eq!(ann.all("/tickets?status=paid").await.len(), 2);
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
 #[actix_web::test]
-async fn tickets_given_back_all_at_once_and_while_they_are_paid_come_out_even() {
-    let (world, _, draw) = on_sale(15).await;
+async fn tickets_returned_while_they_are_paid_are_either_paid_or_returned() {
+    let (world, _, draw) = World::on_sale(15).await;
     let ann = world.rich_player("ann", 100 * PRICE).await;
     for _ in 0..5 {
         let ordered = ann.order(draw, any(3), "later").await.expect(201);
         let tickets = ordered["tickets"].as_array().unwrap();
-        let backs = join_all(tickets.iter().chain([&tickets[0]]).map(|ticket| give_back(&ann, ticket)));
+        let backs = join_all(tickets.iter().chain([&tickets[0]]).map(|ticket| return_ticket(&ann, ticket)));
         let pay = ann.pay(id(&ordered["payment"]), wallet());
 
         let (backs, paid) = tokio::join!(backs, pay);
@@ -213,10 +213,10 @@ async fn tickets_given_back_all_at_once_and_while_they_are_paid_come_out_even() 
         } else {
             paid.refused(409, "payment_not_payable");
         }
-        // What a payment that came in between has left reserved.
+        // Return what a concurrent payment has left reserved.
         for ticket in ann.all("/tickets?status=reserved").await {
-            give_back(&ann, &ticket).await.expect(204);
+            return_ticket(&ann, &ticket).await.expect(204);
         }
-        world.check_books().await;
+        world.check_invariants().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the database holds, as an audit needs it. Reads everything at once, of one moment.
+//! The rows that an audit compares, read from one snapshot of the database.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ pub struct Payment {
     pub method: Option<String>,
     pub draw: Option<i64>,
     pub lines: i16,
-    /// Not paid in the same step.
+    /// Whether the tickets were reserved first and paid later.
     pub reserved: bool,
 }
 
@@ -31,11 +31,11 @@ pub struct Ticket {
 
 pub struct Rows {
     pub payments: HashMap<String, Payment>,
-    /// By their payment.
+    /// By the id of their payment.
     pub tickets: HashMap<String, Vec<Ticket>>,
-    /// The payment that a user's key stands for.
+    /// The payment that a user's key refers to.
     pub keys: HashMap<KeyId, String>,
-    /// By their ticket: how many, and how much in all.
+    /// By ticket: how many transfers, and their sum.
     pub prizes: HashMap<String, (i64, i64)>,
 }
 

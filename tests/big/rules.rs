@@ -1,11 +1,11 @@
-//! What must be true once a big draw is over, asked of the database in its own words: winners are counted
-//! anew, from the numbers of the tickets, by another way than the service's.
+//! What must be true of a settled or cancelled big draw, checked by SQL: winners are counted from the numbers of the
+//! tickets, independently of the service's code.
 
 use tokio_postgres::Client;
 
 use crate::fill::DRAW;
 
-/// Each finds the rows that break a law.
+/// Rules of every database, each with a query for the rows that break it.
 const ALWAYS: &[(&str, &str)] = &[
     ("all balances sum to zero", "SELECT sum(balance) FROM accounts HAVING sum(balance) <> 0"),
     (
@@ -28,21 +28,21 @@ const ALWAYS: &[(&str, &str)] = &[
 /// Matches of a ticket, by the text of its bits.
 const MATCHES: &str = "length(replace((t.pick & r.pick)::bit(64)::text, '0', ''))";
 
-/// Panics with what does not hold.
+/// Panics with the rows that break the rule.
 async fn nothing_breaks(db: &Client, law: &str, sql: &str) {
     let broken = db.query(&format!("{sql} LIMIT 5"), &[]).await.unwrap();
     assert!(broken.is_empty(), "{law}: {broken:?}");
 }
 
 async fn always(db: &Client) {
-    // Sorts and joins of all rows there are.
+    // The queries sort and join all rows.
     db.batch_execute("SET work_mem = '256MB'; SET jit = off").await.unwrap();
     for (law, sql) in ALWAYS {
         nothing_breaks(db, law, sql).await;
     }
 }
 
-/// A settled draw: every winner of every tier was paid once, and nobody else. Returns how many.
+/// Of a settled draw every winner of every tier was paid once, and nobody else. Returns how many winners there are.
 pub async fn settled(db: &Client) -> i64 {
     always(db).await;
     let tiers = format!(
@@ -68,7 +68,7 @@ pub async fn settled(db: &Client) -> i64 {
     db.query_one(&winners, &[]).await.unwrap().get(0)
 }
 
-/// A cancelled draw: every payment of it was refunded once, and nothing else.
+/// Of a cancelled draw every payment was refunded once, and nothing else.
 pub async fn cancelled(db: &Client) {
     always(db).await;
     let refunds = format!(

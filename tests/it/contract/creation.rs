@@ -1,25 +1,24 @@
-//! What admins make: draws and pools, and what is refused of them.
+//! Draws and pools that admins create, and the requests that are refused.
 
 use super::shapes::whole;
 use super::*;
 
-/// A lottery so small that its pool is soon complete.
+/// A lottery so small that its pool can hold every combination.
 fn small() -> LotteryConfig {
     let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share(10_000) }];
     let (id, name) = ("2of5".to_owned(), "2 of 5".to_owned());
     LotteryConfig { id, name, pick: 2, of: 5, price: 100, fund_share: 5_000, prizes }
 }
 
-/// Asks for so many pool tickets, and hears at once.
-async fn pool(admin: &Person, draw: i64, count: &str) -> Answer {
+/// Asks for this many pool tickets; the answer must come at once.
+async fn pool(admin: &User, draw: i64, count: &str) -> Answer {
     let body = format!("{{\"count\": {count}}}");
     let path = format!("/admin/draws/{draw}/pool");
     tokio::time::timeout(AT_ONCE, send_json(admin, &path, body)).await.expect("an answer at once")
 }
 
-/// A line of the issue.
 #[actix_web::test]
-async fn a_negative_or_huge_count_that_panics_or_never_returns() {
+async fn a_pool_of_a_negative_or_huge_size_is_refused_at_once() {
     let world = World::with(|config| config.lotteries.push(small())).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 0).await;
@@ -42,18 +41,18 @@ async fn a_negative_or_huge_count_that_panics_or_never_returns() {
     ] {
         let answer = pool(&admin, draw, count).await;
         assert_eq!(answer.status, 422, "{count}: {}", answer.text);
-        complains_of(answer, "count");
+        names_only(answer, "count");
     }
     assert_eq!(admin.get(&format!("/draws/{draw}")).await.expect(200)["tickets_available"], 0);
 
     let body = json!({"lottery": "2of5", "sales_close_at": world.minutes(60)});
     let tiny = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
-    complains_of(pool(&admin, tiny, "11").await, "count");
+    names_only(pool(&admin, tiny, "11").await, "count");
     assert_eq!(pool(&admin, tiny, "4").await.expect(201), json!({"created": 4, "tickets_available": 4}));
-    complains_of(pool(&admin, tiny, "7").await, "count");
+    names_only(pool(&admin, tiny, "7").await, "count");
     assert_eq!(pool(&admin, tiny, "6").await.expect(201), json!({"created": 6, "tickets_available": 10}));
-    complains_of(pool(&admin, tiny, "1").await, "count");
-    // Every combination there is, each once.
+    names_only(pool(&admin, tiny, "1").await, "count");
+    // Every combination, each once.
     let all = admin.get(&format!("/draws/{tiny}/pool")).await.expect(200);
     let numbers: BTreeSet<String> =
         all["items"].as_array().unwrap().iter().map(|ticket| ticket["numbers"].to_string()).collect();
@@ -61,7 +60,7 @@ async fn a_negative_or_huge_count_that_panics_or_never_returns() {
 }
 
 #[actix_web::test]
-async fn a_draw_s_times_and_price_must_make_sense() {
+async fn inconsistent_times_and_prices_of_a_draw_are_refused() {
     let world = World::new().await;
     let admin = world.admin().await;
     let (past, now, soon, late) = (world.minutes(-1), world.minutes(0), world.minutes(30), world.minutes(60));
@@ -91,7 +90,7 @@ async fn a_draw_s_times_and_price_must_make_sense() {
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let answer = admin.post("/admin/draws", body).await;
         assert_eq!(answer.status, 422, "{change}: {}", answer.text);
-        complains_of(answer, field);
+        names_only(answer, field);
     }
     let all_wrong = json!({"lottery": "7of77", "price": 0, "sales_open_at": now, "sales_close_at": past});
     let problem = admin.post("/admin/draws", all_wrong).await.refused(422, "validation_failed");
@@ -100,7 +99,7 @@ async fn a_draw_s_times_and_price_must_make_sense() {
 }
 
 #[actix_web::test]
-async fn a_draw_is_made_as_it_was_asked_for() {
+async fn a_draw_is_created_as_requested() {
     let world = World::new().await;
     let admin = world.admin().await;
     let body = json!({

@@ -1,11 +1,11 @@
-//! The database away for a while: it takes no connections, or it stands still in the middle of everything.
-//! Nobody waits for longer than the contract says, and all goes on by itself.
+//! The database is unavailable for a while: it accepts no connections, or it is frozen. No client waits for longer
+//! than the contract says, and the service recovers by itself.
 
 use super::*;
 
 #[actix_web::test]
-async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
-    let world = World::with(impatient).await;
+async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterwards() {
+    let world = World::with(short_deadline).await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let draw = admin.open_draw(&world, 2).await;
@@ -24,22 +24,22 @@ async fn while_the_database_is_away_nothing_is_taken_and_then_all_goes_on() {
         ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
     }
     assert_eq!(ann.get("/wallet").await.status, 503);
-    world.outside().get("/health/ready").await.refused(503, "overloaded");
-    world.outside().get("/health/live").await.expect(200);
-    // What the clock asks for meanwhile waits.
+    world.anonymous().without_base_path().get("/health/ready").await.refused(503, "overloaded");
+    world.anonymous().without_base_path().get("/health/live").await.expect(200);
+    // What is due meanwhile waits.
     world.advance(jiff::SignedDuration::from_mins(6));
     allow(true).await;
     let path = format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap());
-    world.until("the reservation ran out", async || ann.get(&path).await.body["status"] == "expired").await;
+    until("the reservation ran out", async || ann.get(&path).await.body["status"] == "expired").await;
     for n in 0..2 {
-        insist(&ann, draw, json!({"from_pool": true}), &format!("order-{n}")).await;
+        order_until_done(&ann, draw, from_pool(), &format!("order-{n}")).await;
     }
-    world.outside().get("/health/ready").await.expect(200);
+    world.anonymous().without_base_path().get("/health/ready").await.expect(200);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
-    world.check_books().await;
+    world.check_invariants().await;
 }
 
-/// A server that stands still, for as long as this lives.
+/// A server whose processes are stopped until this value is dropped.
 struct Frozen(Vec<Pid>);
 
 impl Frozen {
@@ -51,7 +51,7 @@ impl Frozen {
 
     fn tell(&self, signal: Signal) {
         for pid in &self.0 {
-            // It may be gone.
+            // It may have ended.
             let _ = kill(*pid, signal);
         }
     }
@@ -63,11 +63,11 @@ impl Drop for Frozen {
     }
 }
 
-/// No connection breaks, and nothing answers.
+/// No connection is closed, and nothing answers.
 #[actix_web::test]
-async fn while_the_database_stands_still_nobody_waits_for_ever_and_then_all_goes_on() {
-    let (_directory, server) = server_of_its_own().await;
-    let mut world = World::on(server.connection(), impatient).await;
+async fn no_request_waits_for_ever_while_the_database_is_frozen() {
+    let (_directory, server) = own_server().await;
+    let mut world = World::on(server.connection(), short_deadline).await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
     let draw = admin.open_draw(&world, 2).await;
@@ -75,22 +75,22 @@ async fn while_the_database_stands_still_nobody_waits_for_ever_and_then_all_goes
     let sql = world.sql().await;
 
     let frozen = Frozen::of(&sql).await;
-    // The writer is free, so its transaction begins; the others wait behind it.
-    let begun = order(&ann, draw, json!({"from_pool": true}), "begun");
-    world.until("it has begun", async || orders_in_flight(&world) == 1).await;
-    let queued = order(&bob, draw, quick(), "queued");
+    // The writer is idle, so the transaction of this order begins; the others wait behind it.
+    let begun = order(&ann, draw, from_pool(), "begun");
+    until("it has begun", async || orders_in_flight(&world) == 1).await;
+    let queued = order(&bob, draw, quick_pick(), "queued");
     let deposit = json!({"amount": 700, "token": "tok_visa"});
     let deposit = bob.post_keyed("/wallet/deposits", "deposit", deposit);
     let payment = reserved["payment"]["id"].as_str().unwrap();
     let person = json!({"username": "eve", "email": "eve@example.com", "password": "correct horse battery"});
-    let anybody = world.anybody();
+    let anonymous = world.anonymous();
     let meanwhile = async {
         tokio::join!(
             queued,
             deposit,
             ann.get("/wallet"),
-            bob.pay(payment, json!({"method": "card", "token": "tok_visa"})),
-            anybody.post("/auth/register", person),
+            bob.pay(payment, card(GOOD_CARD)),
+            anonymous.post("/auth/register", person),
         )
     };
     let waiting = tokio::time::timeout(Duration::from_secs(30), meanwhile);
@@ -103,34 +103,34 @@ async fn while_the_database_stands_still_nobody_waits_for_ever_and_then_all_goes
     begun.await.unwrap().refused(503, "outcome_unknown");
     drop(frozen);
 
-    insist(&ann, draw, json!({"from_pool": true}), "begun").await;
-    insist(&bob, draw, quick(), "queued").await;
-    bob.pay(payment, json!({"method": "card", "token": "tok_visa"})).await.expect(200);
+    order_until_done(&ann, draw, from_pool(), "begun").await;
+    order_until_done(&bob, draw, quick_pick(), "queued").await;
+    bob.pay(payment, card(GOOD_CARD)).await.expect(200);
     assert_eq!((ann.balance().await, bob.balance().await), (1_000_000 - PRICE, 1_000_000 - PRICE));
     assert_eq!(admin.conduct(draw).await["tickets_sold"], 3);
-    world.check_books().await;
+    world.check_invariants().await;
     world.stop().await;
     server.stop().await.unwrap();
 }
 
-/// A card's charge is longer than a wait: it goes on when nobody waits any more, and has its end.
+/// A charge may take longer than its client waits: it goes on without the client until it is completed.
 #[actix_web::test]
-async fn a_charge_that_nobody_waits_for_any_more_comes_to_its_end() {
-    let world = World::with(impatient).await;
+async fn a_charge_is_completed_after_its_client_stopped_waiting() {
+    let world = World::with(short_deadline).await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.player("bob").await);
     let draw = admin.open_draw(&world, 2).await;
     let reserved = ann.reserve(draw).await;
     let pay = format!("/payments/{}/pay", reserved["payment"]["id"].as_str().unwrap());
-    let card = json!({"method": "card", "token": "tok_visa"});
+    let card = card(GOOD_CARD);
     let deposit = json!({"amount": 700, "token": "tok_visa"});
 
-    let held = world.hold(draw).await;
+    let lock = world.lock_draw(draw).await;
     let unknown = ann.post_keyed(&pay, "pay", card.clone()).await;
     unknown.refused(503, "outcome_unknown");
     ann.post_keyed(&pay, "pay", card.clone()).await.refused(409, "idempotency_in_progress");
-    held.let_go().await;
-    world.until("it is paid", async || paid(&world, draw).await == 1).await;
+    lock.release().await;
+    until("it is paid", async || paid(&world, draw).await == 1).await;
 
     let sql = world.sql().await;
     sql.batch_execute("BEGIN; LOCK TABLE payments IN SHARE MODE").await.unwrap();
@@ -138,19 +138,18 @@ async fn a_charge_that_nobody_waits_for_any_more_comes_to_its_end() {
     let again = bob.post_keyed("/wallet/deposits", "deposit", deposit.clone()).await;
     again.refused(409, "idempotency_in_progress");
     sql.batch_execute("ROLLBACK").await.unwrap();
-    world.until("it is there", async || bob.balance().await == 700).await;
+    until("it is there", async || bob.balance().await == 700).await;
 
     for (who, path, key, body) in
         [(&ann, pay.as_str(), "pay", card), (&bob, "/wallet/deposits", "deposit", deposit)]
     {
-        world
-            .until("its key is free", async || {
-                let answer = who.post_keyed(path, key, body.clone()).await;
-                assert!(answer.status < 300 || answer.is(409, "idempotency_in_progress"), "{}", answer.text);
-                answer.body["status"] == "paid" && answer.headers.contains_key("idempotency-replayed")
-            })
-            .await;
+        until("its key is free", async || {
+            let answer = who.post_keyed(path, key, body.clone()).await;
+            assert!(answer.status < 300 || answer.is(409, "idempotency_in_progress"), "{}", answer.text);
+            answer.body["status"] == "paid" && answer.headers.contains_key("idempotency-replayed")
+        })
+        .await;
     }
     assert_eq!((ann.balance().await, bob.balance().await), (1_000_000, 700));
-    world.check_books().await;
+    world.check_invariants().await;
 }

@@ -1,5 +1,9 @@
-//! What the benches measure in: a Postgres of their own, the service on it with a hot draw and rich players, and
-//! a client that costs little. Measures nothing itself.
+//! The setup of the benches: a private Postgres, the service on it with a draw on sale and rich players, and an HTTP
+//! client that needs little processor time. Measures nothing itself.
+
+#[path = "../../tests/common/postgres.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod postgres;
 
 use std::net::SocketAddr;
 
@@ -19,29 +23,29 @@ use private_postgres::PostgresServer;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_postgres::config::Host;
 
-/// Players, each with a wallet of its own.
+use self::postgres::connection_string;
+
+/// Players, each with its own wallet.
 pub const USERS: i64 = 256;
-/// What a ticket costs.
+/// The price of a ticket.
 pub const PRICE: i64 = 10_000;
 
-/// A Postgres of its own, with the service on it.
-pub struct House {
+/// A private Postgres and the service on it.
+pub struct World {
     pub server: PostgresServer,
     pub app: App,
     _directory: TempDir,
 }
 
-impl House {
-    pub async fn open() -> House {
+impl World {
+    pub async fn new() -> World {
         let directory = tempfile::Builder::new().prefix("lottery-bench-").tempdir().unwrap();
         let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
         let nothing = tempfile::NamedTempFile::new().unwrap();
         let mut config = Config::load(Some(nothing.path())).unwrap();
         let database = server.connection();
-        let Host::Unix(socket) = &database.get_hosts()[0] else { unreachable!("the server has a socket") };
-        config.database.url = Some(format!("host='{}' user=lottery dbname=lottery", socket.display()).into());
+        config.database.url = Some(connection_string(&database).into());
         config.auth.jwt_secret = Some("a secret of the benches, long enough to sign with".into());
         config.server.port = 0;
         config.limits.enabled = false;
@@ -54,7 +58,7 @@ impl House {
              SELECT id * 8 + 1, 'wallet', id, 1000000000000 FROM users"
         );
         connect(&database).await.unwrap().batch_execute(&people).await.unwrap();
-        House { server, app, _directory: directory }
+        World { server, app, _directory: directory }
     }
 
     pub async fn close(self) {
@@ -63,7 +67,7 @@ impl House {
     }
 }
 
-/// A new draw on sale, for as long as anything is measured.
+/// A new draw that is on sale longer than any measurement.
 pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     let game = Game::new(5, 36).unwrap();
     let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
@@ -81,7 +85,7 @@ pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     draw
 }
 
-/// A connection that is kept: sends a request, and reads its answer to the end.
+/// A connection that is kept open: sends a request, and reads the whole answer.
 pub struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
@@ -99,7 +103,7 @@ impl Connection {
         self.stream.write_all(request).await.unwrap();
         self.read.clear();
         loop {
-            assert!(self.stream.read_buf(&mut self.read).await.unwrap() > 0, "the service hung up");
+            assert!(self.stream.read_buf(&mut self.read).await.unwrap() > 0, "the service closed the connection");
             if let Some(length) = answer_length(&self.read)
                 && self.read.len() >= length
             {
@@ -109,7 +113,7 @@ impl Connection {
     }
 }
 
-/// How long the answer is, head and body, once its head is there.
+/// The length of the answer, head and body, once its head was received.
 fn answer_length(read: &[u8]) -> Option<usize> {
     let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&read[..head]).unwrap();

@@ -1,8 +1,8 @@
-//! How often one may log in and register, and what a rush of passwords does to the others.
+//! Limits of log-ins and registrations, and the effect of many concurrent log-ins on other requests.
 
 use super::*;
 
-/// A world with rate limits, all of them wide but for those that the test sets.
+/// A world with rate limits, all of them high except those that the test sets.
 async fn limited(change: impl FnOnce(&mut Config)) -> World {
     World::with(|config| {
         config.limits.enabled = true;
@@ -18,7 +18,7 @@ fn times(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap()
 }
 
-/// So long a refused one is told to wait.
+/// How long a refused client is told to wait.
 fn retry_after(answer: Answer) -> SignedDuration {
     let seconds = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
     answer.refused(429, "rate_limited");
@@ -27,7 +27,7 @@ fn retry_after(answer: Answer) -> SignedDuration {
 }
 
 #[actix_web::test]
-async fn an_address_logs_in_so_often_a_minute() {
+async fn log_ins_are_limited_for_each_address_and_minute() {
     let world = limited(|config| config.limits.logins_per_minute = times(3)).await;
     register(&world, "ann").await;
     for login in ["nobody", "ann", "bob"] {
@@ -42,14 +42,14 @@ async fn an_address_logs_in_so_often_a_minute() {
 }
 
 #[actix_web::test]
-async fn an_account_may_fail_so_often_by_whichever_name() {
+async fn failed_log_ins_are_limited_for_each_account_under_all_its_names() {
     let world = limited(|config| config.limits.login_failures = times(3)).await;
     register(&world, "ann").await;
     register(&world, "bob").await;
     for login in ["ann", "Ann@example.com", "ANN"] {
         log_in(&world, login, "wrong horse battery").await.refused(401, "invalid_credentials");
     }
-    // Now not even the right one is told from the wrong ones.
+    // From now on the right password is refused as well.
     for (login, password) in [("ann", "wrong horse battery"), ("ann", PASSWORD), ("ann@example.com", PASSWORD)] {
         retry_after(log_in(&world, login, password).await);
     }
@@ -61,7 +61,7 @@ async fn an_account_may_fail_so_often_by_whichever_name() {
 }
 
 #[actix_web::test]
-async fn an_unknown_account_fails_as_often_as_a_known_one() {
+async fn failed_log_ins_of_an_unknown_account_are_limited_too() {
     let world = limited(|config| config.limits.login_failures = times(2)).await;
     for _ in 0..2 {
         log_in(&world, "nobody", PASSWORD).await.refused(401, "invalid_credentials");
@@ -70,7 +70,7 @@ async fn an_unknown_account_fails_as_often_as_a_known_one() {
 }
 
 #[actix_web::test]
-async fn guesses_made_at_once_are_counted_too() {
+async fn concurrent_guesses_of_a_password_are_all_counted() {
     let world = limited(|config| config.limits.login_failures = times(5)).await;
     register(&world, "ann").await;
     let answers = join_all((0..20).map(|_| log_in(&world, "ann", "wrong horse battery"))).await;
@@ -79,7 +79,7 @@ async fn guesses_made_at_once_are_counted_too() {
 }
 
 #[actix_web::test]
-async fn who_knows_the_password_may_log_in_often_at_once() {
+async fn concurrent_log_ins_with_the_right_password_are_not_limited() {
     let world = limited(|config| config.limits.login_failures = times(2)).await;
     register(&world, "ann").await;
     let answers = join_all((0..8).map(|_| log_in(&world, "ann", PASSWORD))).await;
@@ -87,13 +87,13 @@ async fn who_knows_the_password_may_log_in_often_at_once() {
 }
 
 #[actix_web::test]
-async fn an_address_registers_so_often_an_hour() {
+async fn registrations_are_limited_for_each_address_and_hour() {
     let world = limited(|config| config.limits.registrations_per_hour = times(2)).await;
-    // What could not have registered does not count.
-    world.anybody().post("/auth/register", json!({})).await.refused(422, "validation_failed");
+    // An invalid registration does not count.
+    world.anonymous().post("/auth/register", json!({})).await.refused(422, "validation_failed");
     register(&world, "ann").await;
     register(&world, "bob").await;
-    let wait = retry_after(world.anybody().post("/auth/register", registration("eve")).await);
+    let wait = retry_after(world.anonymous().post("/auth/register", registration("eve")).await);
     assert!(wait <= SignedDuration::from_secs(3601), "{wait}");
     assert_eq!(world.count("SELECT count(*) FROM users").await, 2);
     world.advance(wait);
@@ -101,7 +101,7 @@ async fn an_address_registers_so_often_an_hour() {
 }
 
 #[actix_web::test]
-async fn a_hundred_logins_at_once_do_not_stop_the_sale() {
+async fn a_hundred_concurrent_log_ins_do_not_stop_the_sale() {
     let world = World::with(|config| config.auth.hash_threads = 1).await;
     register(&world, "ann").await;
     let (admin, bob) = (world.admin().await, world.rich_player("bob", 100_000_000).await);
@@ -122,11 +122,11 @@ async fn a_hundred_logins_at_once_do_not_stop_the_sale() {
 }
 
 #[actix_web::test]
-async fn logins_beyond_the_queue_are_turned_away_and_nobody_else() {
+async fn log_ins_beyond_the_hash_queue_are_refused_and_nothing_else_is() {
     let world = World::with(|config| (config.auth.hash_threads, config.auth.hash_queue) = (1, 1)).await;
     register(&world, "ann").await;
     let (bob, hasher) = (world.rich_player("bob", 100).await, &world.app().state.hasher);
-    // One is next and does not take its turn, another waits behind it: no place is left.
+    // One job holds the thread without running, another waits behind it: no place is left.
     let first = hasher.verify("x".into(), None);
     let mut next = Box::pin(hasher.verify("x".into(), None));
     let mut behind = Box::pin(hasher.verify("x".into(), None));
@@ -140,7 +140,7 @@ async fn logins_beyond_the_queue_are_turned_away_and_nobody_else() {
         assert_eq!(answer.headers["retry-after"], "1");
         answer.refused(503, "overloaded");
     }
-    world.anybody().post("/auth/register", registration("eve")).await.refused(503, "overloaded");
+    world.anonymous().post("/auth/register", registration("eve")).await.refused(503, "overloaded");
     assert_eq!(bob.balance().await, 100);
 
     drop((next, behind));

@@ -1,15 +1,11 @@
-//! The crowd: many who buy, reserve, pay, give back and bring money, all at once and each one thing after
-//! the other. What they ask and hear goes into the journal.
+//! Many players who buy, reserve, pay, return tickets and deposit, all at the same time and each one request after
+//! the other. Requests and outcomes go into the journal.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lottery::actors::persistence::insert_user;
-use lottery::auth::Tokens;
-use lottery::clock::Clock;
-use lottery::domain::id::SessionId;
-use lottery::domain::user::{Email, Role, Username};
+use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
@@ -17,36 +13,23 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 
-use crate::house::{House, PATIENCE, SECRET};
-use crate::journal::{Call, Heard, Journal, Line, What};
+use crate::common::body;
+use crate::common::wait::TIMEOUT;
+use crate::journal::{Action, Call, Journal, Line, Outcome};
 use crate::player::{PAUSE, Player};
+use crate::world::World;
 
 pub const PLAYERS: usize = 32;
-/// Most wait for as long as any answer may take; a few hang up early.
+/// Most requests wait for as long as any answer may take; a few hang up early.
 const LONG: Duration = Duration::from_secs(30);
-/// Nobody's password: tokens are signed here.
-const NO_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
-
-/// Somebody new, whose token outlives the run.
-pub async fn person(house: &House, name: &str, role: Role) -> Player {
-    let clock = Clock::system();
-    let username = Username::parse(name).unwrap();
-    let email = Email::parse(&format!("{name}@example.com")).unwrap();
-    let made = insert_user(&house.db(), (&username, &email, None), NO_HASH, role, clock.now()).await;
-    let user = made.unwrap().unwrap().id;
-    let tokens = Tokens::new(&SECRET.into(), Duration::from_secs(24 * 3600));
-    let token = tokens.issue(user, SessionId(clock.ids().next(clock.now())), clock.now());
-    Player::new(user.0, token, house.address())
-}
-
-/// What all of them share.
+/// What all buyers share.
 struct Shared {
     players: Vec<Player>,
     journal: RefCell<Journal>,
-    /// The draws they buy of.
+    /// The draws whose tickets they buy.
     draws: Vec<i64>,
-    /// Held by each for as long as one call takes: whoever takes it alone finds nobody in the middle of
-    /// anything.
+    /// Each buyer holds it for reading while one call lasts: who holds it for writing knows that no call is under
+    /// way.
     gate: RwLock<()>,
     over: Cell<bool>,
     /// Purchases answered 2xx.
@@ -54,18 +37,20 @@ struct Shared {
     requests: Cell<usize>,
 }
 
-pub struct Crowd {
+pub struct Buyers {
     shared: Rc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Crowd {
-    /// They begin at once, on these draws.
-    pub async fn gather(house: &House, draws: &[i64], seed: u64) -> Crowd {
-        let mut players = Vec::new();
-        for n in 0..PLAYERS {
-            players.push(person(house, &format!("player{n}"), Role::Player).await);
-        }
+/// Registers all players and logs them in. It takes seconds, since passwords are hashed slowly by design.
+pub async fn register(world: &World) -> Vec<Player> {
+    let register = async |n| Player::new(world.service().player(&format!("player{n}")).await, world);
+    join_all((0..PLAYERS).map(register)).await
+}
+
+impl Buyers {
+    /// The players begin at once to buy tickets of these draws.
+    pub fn start(players: Vec<Player>, draws: &[i64], seed: u64) -> Buyers {
         let shared = Rc::new(Shared {
             players,
             journal: RefCell::default(),
@@ -87,54 +72,54 @@ impl Crowd {
             actix_web::rt::spawn(buyer.play())
         };
         let tasks = (0..PLAYERS).map(task).collect();
-        Crowd { shared, tasks }
+        Buyers { shared, tasks }
     }
 
-    /// Waits until so many more purchases were answered 2xx.
-    pub async fn buys(&self, more: usize, house: &House) {
+    /// Waits until this many more purchases were answered 2xx.
+    pub async fn until_bought(&self, more: usize, world: &World) {
         let mut bought = self.shared.bought.subscribe();
         let goal = *bought.borrow() + more;
         let waiting = bought.wait_for(|bought| *bought >= goal);
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("nobody can buy any more:\n{}", house.log());
+        if tokio::time::timeout(TIMEOUT, waiting).await.is_err() {
+            panic!("nobody can buy any more:\n{}", world.log());
         }
     }
 
-    /// Holds everybody up between two calls, for as long as this is done.
-    pub async fn meanwhile<T>(&self, work: impl AsyncFnOnce(&mut Journal) -> T) -> T {
+    /// Pauses everybody between two calls while `work` runs.
+    pub async fn while_paused<T>(&self, work: impl AsyncFnOnce(&mut Journal) -> T) -> T {
         let _alone = self.shared.gate.write().await;
-        // Nobody else looks into it while the gate is taken.
+        // No buyer uses it while the gate is held for writing.
         let mut journal = self.shared.journal.take();
         let done = work(&mut journal).await;
         self.shared.journal.replace(journal);
         done
     }
 
-    /// Looks into the journal while everybody goes on.
-    pub fn glimpse<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
+    /// Reads the journal while everybody goes on.
+    pub fn read_journal<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
         look(&self.shared.journal.borrow())
     }
 
-    /// Everybody goes home; those who wait for an answer under a key ask until they have it.
-    pub async fn go_home(&mut self) {
+    /// Ends all buyers; those who wait for an answer under a key ask until they have it.
+    pub async fn finish(&mut self) {
         self.shared.over.set(true);
         for task in self.tasks.drain(..) {
-            tokio::time::timeout(PATIENCE, task).await.expect("everybody goes home in time").unwrap();
+            tokio::time::timeout(TIMEOUT, task).await.expect("the buyers end in time").unwrap();
         }
     }
 
-    /// Asks once more for what was said under a key.
-    pub async fn ask_again(&self, call: &Call) -> Heard {
+    /// Repeats a call under its key until there is an answer.
+    pub async fn repeat(&self, call: &Call) -> Outcome {
         let asking = async {
             loop {
                 match self.shared.send(call, LONG).await {
-                    Ok(Heard::Nothing | Heard::NotTaken(_)) => tokio::time::sleep(PAUSE).await,
-                    Ok(heard) => return heard,
+                    Ok(Outcome::NoAnswer | Outcome::NotTaken(_)) => tokio::time::sleep(PAUSE).await,
+                    Ok(outcome) => return outcome,
                     Err(wrong) => panic!("{wrong}"),
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, asking).await.expect("an answer in time")
+        tokio::time::timeout(TIMEOUT, asking).await.expect("an answer in time")
     }
 
     pub fn requests(&self) -> usize {
@@ -143,14 +128,14 @@ impl Crowd {
 }
 
 impl Shared {
-    async fn send(&self, call: &Call, patience: Duration) -> Result<Heard, String> {
+    async fn send(&self, call: &Call, timeout: Duration) -> Result<Outcome, String> {
         self.requests.set(self.requests.get() + 1);
-        let method = if matches!(call.what, What::GiveBack { .. }) { Method::DELETE } else { Method::POST };
-        self.players[call.who].send(method, &call.path, call.key.as_deref(), &call.body, patience).await
+        let method = if matches!(call.action, Action::Return { .. }) { Method::DELETE } else { Method::POST };
+        self.players[call.who].send(method, &call.path, call.key.as_deref(), &call.body, timeout).await
     }
 }
 
-/// A reservation that was heard of.
+/// A reservation that was answered.
 struct Reserved {
     order: usize,
     payment: String,
@@ -163,7 +148,7 @@ struct Buyer {
     rng: StdRng,
     keys: usize,
     reserved: Vec<Reserved>,
-    /// Pool tickets that were for sale a while ago.
+    /// Pool tickets that were for sale when the pool was last read.
     seen: Vec<String>,
 }
 
@@ -171,53 +156,53 @@ impl Buyer {
     async fn play(mut self) {
         let shared = self.shared.clone();
         while !shared.over.get() {
-            let _at_play = shared.gate.read().await;
+            let _playing = shared.gate.read().await;
             match self.rng.random_range(0..100) {
                 _ if self.keys == 0 => self.deposit().await,
                 0..62 => self.order(true).await,
                 62..78 => self.order(false).await,
                 78..89 => self.pay().await,
-                89..95 => self.give_back().await,
+                89..95 => self.return_ticket().await,
                 _ => self.deposit().await,
             }
         }
     }
 
-    /// Says it until there is an answer, if it has a key; else once. Returns the call's place in the
-    /// journal, and the success, if that was the answer.
-    async fn say(&mut self, what: What, path: String, body: Value) -> (usize, Option<Value>) {
-        let keyed = !matches!(what, What::GiveBack { .. }) && self.rng.random_bool(0.75);
+    /// Sends a request: with a key until there is an answer, without one once. Returns the call's index in the
+    /// journal, and the body of a success.
+    async fn request(&mut self, action: Action, path: String, body: Value) -> (usize, Option<Value>) {
+        let keyed = !matches!(action, Action::Return { .. }) && self.rng.random_bool(0.75);
         let key = keyed.then(|| {
             self.keys += 1;
             format!("key-{}", self.keys)
         });
-        let user = self.shared.players[self.who].user;
-        let call = Call { who: self.who, user, what, path, body, key, heard: Vec::new() };
+        let user = self.shared.players[self.who].id();
+        let call = Call { who: self.who, user, action, path, body, key, outcomes: Vec::new() };
         let at = self.shared.journal.borrow_mut().begin(call.clone());
         loop {
-            let hasty = self.rng.random_bool(0.03);
-            let patience = if hasty { Duration::from_millis(self.rng.random_range(2..300)) } else { LONG };
-            let heard = self.shared.send(&call, patience).await;
-            let heard = heard.unwrap_or_else(|wrong| {
+            let impatient = self.rng.random_bool(0.03);
+            let timeout = if impatient { Duration::from_millis(self.rng.random_range(2..300)) } else { LONG };
+            let outcome = self.shared.send(&call, timeout).await;
+            let outcome = outcome.unwrap_or_else(|wrong| {
                 self.shared.journal.borrow_mut().wrong.push(wrong);
-                Heard::Nothing
+                Outcome::NoAnswer
             });
-            self.shared.journal.borrow_mut().hear(at, heard.clone());
-            match heard {
-                Heard::Success { body, .. } => return (at, Some(body)),
-                Heard::Refusal(_) => return (at, None),
-                Heard::Nothing if call.key.is_none() => return (at, None),
-                // Some lose patience; what became of it is found out in the end.
-                Heard::NotTaken("overloaded") if self.rng.random_bool(0.3) => return (at, None),
-                Heard::NotTaken("overloaded") => tokio::time::sleep(4 * PAUSE).await,
-                Heard::Nothing | Heard::NotTaken(_) => tokio::time::sleep(PAUSE).await,
+            self.shared.journal.borrow_mut().record(at, outcome.clone());
+            match outcome {
+                Outcome::Success { body, .. } => return (at, Some(body)),
+                Outcome::Refusal(_) => return (at, None),
+                Outcome::NoAnswer if call.key.is_none() => return (at, None),
+                // Some give up; the outcome is resolved in the end.
+                Outcome::NotTaken("overloaded") if self.rng.random_bool(0.3) => return (at, None),
+                Outcome::NotTaken("overloaded") => tokio::time::sleep(4 * PAUSE).await,
+                Outcome::NoAnswer | Outcome::NotTaken(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
 
     fn last_refusal(&self, call: usize) -> String {
-        match self.shared.journal.borrow().calls[call].heard.last() {
-            Some(Heard::Refusal(code)) => code.clone(),
+        match self.shared.journal.borrow().calls[call].outcomes.last() {
+            Some(Outcome::Refusal(code)) => code.clone(),
             _ => String::new(),
         }
     }
@@ -244,7 +229,7 @@ impl Buyer {
             && count == 1
             && let Some(ticket) = self.seen.pop()
         {
-            // Another may be quicker, and it may be the other draw's.
+            // Another buyer may take it first, and it may belong to the other draw.
             lines = vec![Line::Pool(ticket)];
         }
         let body = json!({
@@ -252,7 +237,7 @@ impl Buyer {
             "payment": if paid { "wallet" } else { "later" },
         });
         let path = format!("/draws/{draw}/tickets");
-        let (call, success) = self.say(What::Order { draw, paid, lines }, path, body).await;
+        let (call, success) = self.request(Action::Order { draw, paid, lines }, path, body).await;
         match success {
             Some(_) if paid => self.bought(),
             Some(body) => {
@@ -263,7 +248,7 @@ impl Buyer {
             }
             None => match self.last_refusal(call).as_str() {
                 "insufficient_funds" => self.deposit().await,
-                // The rush for a draw that is over need not be as hot.
+                // Nothing can be bought of this draw any more: no need to hurry.
                 "draw_not_open" => tokio::time::sleep(PAUSE).await,
                 _ => {}
             },
@@ -291,26 +276,31 @@ impl Buyer {
     async fn pay(&mut self) {
         let Some(reserved) = self.reserved.pop() else { return self.order(true).await };
         let card = self.rng.random_bool(0.5);
-        let token = if self.rng.random_bool(0.2) { "tok_declined" } else { "tok_visa" };
-        let body = if card { json!({"method": "card", "token": token}) } else { json!({"method": "wallet"}) };
+        let token = self.card(0.2);
+        let body = if card { body::card(token) } else { body::wallet() };
         let path = format!("/payments/{}/pay", reserved.payment);
-        let what = What::Pay { order: reserved.order, payment: reserved.payment.clone(), card };
-        let (call, success) = self.say(what, path, body).await;
+        let action = Action::Pay { order: reserved.order, payment: reserved.payment.clone(), card };
+        let (call, success) = self.request(action, path, body).await;
         match success {
             Some(payment) if payment["status"] == "paid" => self.bought(),
-            // Declined: to be tried again, until its time is up.
+            // Declined: it can be paid until the reservation expires.
             Some(_) => self.reserved.push(reserved),
             None if self.last_refusal(call) == "insufficient_funds" => self.reserved.push(reserved),
             None => {}
         }
     }
 
-    async fn give_back(&mut self) {
+    /// A card that is declined with this probability.
+    fn card(&mut self, declined: f64) -> &'static str {
+        if self.rng.random_bool(declined) { body::DECLINED_CARD } else { body::GOOD_CARD }
+    }
+
+    async fn return_ticket(&mut self) {
         let Some(mut reserved) = self.reserved.pop() else { return self.order(false).await };
         let at = self.rng.random_range(0..reserved.tickets.len());
         let ticket = reserved.tickets.swap_remove(at);
         let path = format!("/tickets/{ticket}");
-        self.say(What::GiveBack { order: reserved.order, ticket }, path, Value::Null).await;
+        self.request(Action::Return { order: reserved.order, ticket }, path, Value::Null).await;
         if !reserved.tickets.is_empty() {
             self.reserved.push(reserved);
         }
@@ -318,17 +308,17 @@ impl Buyer {
 
     async fn deposit(&mut self) {
         let amount = self.rng.random_range(1..=100) * 10_000;
-        let token = if self.rng.random_bool(0.1) { "tok_declined" } else { "tok_visa" };
-        let body = json!({"amount": amount, "token": token});
-        self.say(What::Deposit { amount }, "/wallet/deposits".to_owned(), body).await;
+        let token = self.card(0.1);
+        let body = body::deposit(amount, token);
+        self.request(Action::Deposit { amount }, "/wallet/deposits".to_owned(), body).await;
     }
 }
 
 fn line_body(line: &Line) -> Value {
     match line {
-        Line::QuickPick => json!({"quick_pick": true}),
+        Line::QuickPick => body::quick_pick(),
         Line::Numbers(numbers) => json!({"numbers": numbers}),
         Line::Pool(id) => json!({"pool_ticket_id": id}),
-        Line::FromPool => json!({"from_pool": true}),
+        Line::FromPool => body::from_pool(),
     }
 }

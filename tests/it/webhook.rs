@@ -1,11 +1,11 @@
-//! What a payment provider sends to its webhook, with its signature.
+//! Signed webhooks, as a payment provider sends them.
 
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::world::{Answer, Person};
+use crate::world::*;
 
 /// The header that signs this body at this second.
 pub fn signature(secret: &str, at: i64, body: &str) -> String {
@@ -16,7 +16,7 @@ pub fn signature(secret: &str, at: i64, body: &str) -> String {
 }
 
 /// Sends a body with a signature, or none.
-pub async fn send(provider: &str, signature: Option<&str>, body: &str, to: &Person) -> Answer {
+pub async fn send(provider: &str, signature: Option<&str>, body: &str, to: &User) -> Answer {
     let mut request = to.request(Method::POST, &format!("/webhooks/payments/{provider}"));
     if let Some(signature) = signature {
         request = request.header("Stripe-Signature", signature);
@@ -24,7 +24,7 @@ pub async fn send(provider: &str, signature: Option<&str>, body: &str, to: &Pers
     to.send(request.body(body.to_owned())).await
 }
 
-/// What the sandbox says of the charge that this payment, as it was answered, is processing.
+/// The sandbox's webhook about the charge of this payment.
 pub fn notice(payment: &Value, status: &str) -> String {
     json!({"payment": payment["id"], "begun": payment["updated_at"], "status": status}).to_string()
 }

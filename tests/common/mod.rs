@@ -1,0 +1,12 @@
+//! What the test binaries share: a private Postgres, the service as a process, a client that speaks HTTP with it,
+//! and waiting for a condition. Holds no test, and nothing that only one binary needs.
+
+pub mod body;
+pub mod client;
+pub mod openapi;
+pub mod postgres;
+pub mod process;
+pub mod wait;
+
+/// The password of every user whose password is not the subject of the test.
+pub const PASSWORD: &str = "correct horse battery";
