@@ -2,6 +2,7 @@
 //! Every statement that reads stands in [`read`]; every one that writes, in the persistence actor's room.
 
 pub mod read;
+mod schema;
 mod tls;
 
 use std::path::PathBuf;
@@ -14,11 +15,8 @@ use private_postgres::PostgresOptions;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+pub use schema::migrate;
 pub use tls::{Target, TlsError};
-
-mod migrations {
-    refinery::embed_migrations!("migrations");
-}
 
 /// How long a read waits for a connection before it fails.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -26,8 +24,6 @@ const POOL_WAIT: Duration = Duration::from_secs(5);
 /// does not even break its connections, keeps nobody for longer.
 const READ_WAIT: Duration = Duration::from_secs(5);
 const LONG_READ_WAIT: Duration = Duration::from_secs(600);
-/// Names the lock that lets one process migrate at a time.
-const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 
 /// The name of the private server's database and of its owner.
 const PRIVATE_NAME: &str = "lottery";
@@ -48,6 +44,18 @@ pub enum DbError {
     Postgres(#[from] tokio_postgres::Error),
     #[error("migrations: {0}")]
     Migration(#[from] refinery::Error),
+    /// An unreleased version of the service applied other migrations than this version has.
+    #[error(
+        "this database was made by an earlier, unreleased version of the service (schema V{found}) and cannot be \
+         upgraded. Nothing in it was changed. Export what you need with that version, then start on an empty \
+         database (database.url) or in another data_dir"
+    )]
+    UnreleasedSchema { found: i32 },
+    #[error(
+        "this database was made by a newer version of the service (its schema is V{found}, this version knows \
+         V{known}). Nothing in it was changed. Start that version of the service, or a newer one"
+    )]
+    NewerSchema { found: i32, known: i32 },
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The connection died at COMMIT: it may have been written, or not.
@@ -220,16 +228,6 @@ pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client
         }
     });
     Ok(client)
-}
-
-/// Brings the schema up to date; returns how many migrations it applied. Safe to call from several
-/// processes at once.
-pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
-    let mut client = connect(target).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-    // The lock goes with the connection.
-    let report = migrations::migrations::runner().run_async(&mut client).await?;
-    Ok(report.applied_migrations().len())
 }
 
 #[cfg(test)]
