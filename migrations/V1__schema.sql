@@ -303,6 +303,16 @@ CREATE TABLE writers (
     closed boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
+-- A batch updates rows of writers, draw_sales and accounts only where they are as the writer's cache has them. Where
+-- they are not, this function fails the batch: the SQLSTATE tells the writer to read them again.
+CREATE FUNCTION require_current_cache(is_current boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF is_current IS NOT TRUE THEN
+        RAISE EXCEPTION 'the writer''s cache was outdated: the mark, a draw or a balance was not as expected'
+            USING ERRCODE = 'LT001';
+    END IF;
+END $$;
+
 -- Views ----------------------------------------------------------------------------------------
 
 -- A ticket as the API shows it. Of a draw that is being cancelled, these tickets are refunded: all up to the cursor,

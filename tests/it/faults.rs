@@ -2,6 +2,7 @@
 //! nobody was told is found out, and the service heals by itself.
 
 mod away;
+mod cache;
 
 use std::path::Path;
 use std::time::Duration;
