@@ -3,6 +3,7 @@
 //! transaction, are in the persistence actor's module.
 
 pub mod read;
+mod schema;
 mod tls;
 
 use std::path::PathBuf;
@@ -15,11 +16,8 @@ use private_postgres::PostgresOptions;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+pub use schema::migrate;
 pub use tls::{Target, TlsError};
-
-mod migrations {
-    refinery::embed_migrations!("migrations");
-}
 
 /// How long a read waits for a connection before it fails.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -27,8 +25,6 @@ const POOL_WAIT: Duration = Duration::from_secs(5);
 /// that hangs and keeps its connections open would keep clients waiting for ever.
 const READ_WAIT: Duration = Duration::from_secs(5);
 const LONG_READ_WAIT: Duration = Duration::from_secs(600);
-/// The advisory lock that allows only one process at a time to migrate.
-const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 
 /// The name of the private server's database and of its owner.
 const PRIVATE_NAME: &str = "lottery";
@@ -49,6 +45,18 @@ pub enum DbError {
     Postgres(#[from] tokio_postgres::Error),
     #[error("migrations: {0}")]
     Migration(#[from] refinery::Error),
+    /// An unreleased version of the service applied other migrations than this version has.
+    #[error(
+        "this database was made by an earlier, unreleased version of the service (schema V{found}) and cannot be \
+         upgraded. Nothing in it was changed. Export what you need with that version, then start on an empty \
+         database (database.url) or in another data_dir"
+    )]
+    UnreleasedSchema { found: i32 },
+    #[error(
+        "this database was made by a newer version of the service (its schema is V{found}, this version knows \
+         V{known}). Nothing in it was changed. Start that version of the service, or a newer one"
+    )]
+    NewerSchema { found: i32, known: i32 },
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The connection was lost at COMMIT: the transaction may be committed or not.
@@ -221,15 +229,6 @@ pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client
         }
     });
     Ok(client)
-}
-
-/// Applies the migrations that are missing; returns how many. Several processes may call it at the same time.
-pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
-    let mut client = connect(target).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-    // The lock is released when the connection closes.
-    let report = migrations::migrations::runner().run_async(&mut client).await?;
-    Ok(report.applied_migrations().len())
 }
 
 #[cfg(test)]

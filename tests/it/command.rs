@@ -5,6 +5,7 @@ mod check;
 mod export;
 mod health;
 mod log;
+mod schema;
 mod traces;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Faults of the database: connections, commits, locks, the server itself. What a client was answered stays true,
 //! unknown outcomes are resolved, and the service recovers by itself.
 
+mod cache;
 mod unavailable;
 
 use std::path::Path;

@@ -114,7 +114,7 @@ impl BatchFailure {
     fn of(error: Error, mark: Mark, check_keys: bool, results: Results) -> BatchFailure {
         let constraint = error.as_db_error().and_then(|error| error.constraint());
         match error.code() {
-            Some(state) if *state == SqlState::DIVISION_BY_ZERO => BatchFailure::Outdated,
+            Some(state) if state.code() == sales::CACHE_OUTDATED => BatchFailure::Outdated,
             Some(state)
                 if *state == SqlState::UNIQUE_VIOLATION
                     && constraint == Some("idempotency_keys_pkey")

@@ -2,12 +2,22 @@
 
 use tokio_postgres::{Client, Error};
 
+use super::params::Params;
 use crate::domain::audit::AuditEntry;
 
-/// The audit_entries of a batch, column by column.
+/// The audit entries of a batch.
 pub const RECORD_ALL: &str = "-- audit::record_all(times, actors, actions, subjects, details)
     INSERT INTO audit_log (at, actor_id, action, subject, detail)
     SELECT * FROM unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[])";
+
+pub fn record_all_params(entries: &[AuditEntry]) -> Params<'_> {
+    Params::with_capacity(5)
+        .column(entries.iter().map(|entry| entry.at))
+        .column(entries.iter().map(|entry| entry.actor.map(|actor| actor.0)))
+        .column(entries.iter().map(|entry| entry.action.as_str()))
+        .column(entries.iter().map(|entry| entry.subject.to_string()))
+        .column(entries.iter().map(|entry| &entry.detail))
+}
 
 /// Writes down what an admin did, in the transaction that makes it true. What the clock did is not recorded.
 pub async fn record(db: &Client, audit: Option<&AuditEntry>) -> Result<(), Error> {

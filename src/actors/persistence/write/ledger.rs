@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use tokio_postgres::{Client, Error, Row};
-use uuid::Uuid;
 
+use super::params::Params;
 use crate::actors::persistence::transaction::StepFailure;
 use crate::domain::ledger::{AccountId, Ledger, LedgerError, Posting};
 use crate::domain::money::Money;
@@ -46,58 +45,39 @@ pub async fn write(db: &Client, ledger: &Ledger) -> Result<(), Error> {
     if ledger.made().is_empty() {
         return Ok(());
     }
-    let (ids, balances) = balance_columns(ledger);
-    db.execute(UPDATE_BALANCES, &[&ids, &balances]).await?;
-    let t = TransferColumns::of(ledger.made());
-    let columns = t.params();
-    db.execute(INSERT_TRANSFERS, &columns).await?;
+    balance_params(ledger).execute(db, UPDATE_BALANCES).await?;
+    transfer_params(Params::with_capacity(8), ledger.made()).execute(db, INSERT_TRANSFERS).await?;
     Ok(())
 }
 
-/// The changed balances, column by column.
-pub fn balance_columns(ledger: &Ledger) -> (Vec<i64>, Vec<i64>) {
-    ledger.changed().into_iter().map(|(id, balance)| (id.0, balance.minor())).unzip()
+/// The changed balances, for [`UPDATE_BALANCES`].
+pub fn balance_params(ledger: &Ledger) -> Params<'static> {
+    let changed = ledger.changed();
+    Params::with_capacity(2)
+        .column(changed.iter().map(|(id, _)| id.0))
+        .column(changed.iter().map(|(_, balance)| balance.minor()))
 }
 
-/// Transfers, column by column, as `unnest` takes them.
-#[derive(Default)]
-pub struct TransferColumns {
-    users: Vec<i64>,
-    debits: Vec<i64>,
-    credits: Vec<i64>,
-    amounts: Vec<i64>,
-    kinds: Vec<&'static str>,
-    references: Vec<Option<Uuid>>,
-    balances: Vec<Option<i64>>,
-    times: Vec<Timestamp>,
+/// The columns of transfers, in the order of [`INSERT_TRANSFERS`]; a batch has other parameters before them.
+pub fn transfer_params<'a>(params: Params<'a>, made: &[Posting]) -> Params<'a> {
+    params
+        .column(made.iter().map(|it| it.wallet.map_or(0, |(user, _)| user.0)))
+        .column(made.iter().map(|it| it.transfer.debit.0))
+        .column(made.iter().map(|it| it.transfer.credit.0))
+        .column(made.iter().map(|it| it.transfer.amount.minor()))
+        .column(made.iter().map(|it| it.transfer.kind.as_str()))
+        .column(made.iter().map(|it| it.transfer.reference))
+        .column(made.iter().map(|it| it.wallet.map(|(_, balance)| balance.minor())))
+        .column(made.iter().map(|it| it.transfer.at))
 }
 
-impl TransferColumns {
-    pub fn of(made: &[Posting]) -> TransferColumns {
-        let mut columns = TransferColumns::default();
-        for Posting { transfer, wallet } in made {
-            columns.users.push(wallet.map_or(0, |(user, _)| user.0));
-            columns.debits.push(transfer.debit.0);
-            columns.credits.push(transfer.credit.0);
-            columns.amounts.push(transfer.amount.minor());
-            columns.kinds.push(transfer.kind.as_str());
-            columns.references.push(transfer.reference);
-            columns.balances.push(wallet.map(|(_, balance)| balance.minor()));
-            columns.times.push(transfer.at);
-        }
-        columns
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub fn params(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 8] {
-        [
-            &self.users,
-            &self.debits,
-            &self.credits,
-            &self.amounts,
-            &self.kinds,
-            &self.references,
-            &self.balances,
-            &self.times,
-        ]
+    #[test]
+    fn each_statement_uses_all_its_parameters_in_order() {
+        balance_params(&Ledger::default()).assert_fit(UPDATE_BALANCES);
+        transfer_params(Params::default(), &[]).assert_fit(INSERT_TRANSFERS);
     }
 }

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod draws;
 pub mod keys;
 pub mod ledger;
+mod params;
 pub mod payout;
 pub mod sales;
 pub mod settle;

@@ -5,12 +5,13 @@
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
-use uuid::Uuid;
 
 use super::draws::{set_status, sold};
 use super::ledger;
+use super::params::Params;
 use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
 use crate::db::read::payout::progress;
+use crate::domain::id::DrawId;
 use crate::domain::ledger::Ledger;
 use crate::domain::payout::{PayStep, PayStepError, Payout, Progress};
 use crate::domain::writer_cache::Invalidation;
@@ -48,12 +49,25 @@ impl Stored {
             "-- payout::find({table})
             SELECT cursor, window_end, paid_user, paid_reference FROM {table} WHERE draw_id = $1 FOR UPDATE"
         );
-        let advance = format!(
-            "-- payout::advance({table})
-            UPDATE {table} SET cursor = $2, window_end = $3, paid_user = $4, paid_reference = $5 WHERE draw_id = $1"
-        );
-        Ok(Stored { find: db.prepare(&find).await?, advance: db.prepare(&advance).await? })
+        Ok(Stored { find: db.prepare(&find).await?, advance: db.prepare(&advance(payout)).await? })
     }
+}
+
+fn advance(payout: Payout) -> String {
+    format!(
+        "-- payout::advance(cursor, window_end, user, reference, draw)
+        UPDATE {} SET cursor = $1, window_end = $2, paid_user = $3, paid_reference = $4 WHERE draw_id = $5",
+        table(payout)
+    )
+}
+
+fn advance_params(draw: DrawId, to: Progress) -> Params<'static> {
+    Params::with_capacity(5)
+        .value(to.done)
+        .value(to.window.map(|it| it.end))
+        .value(to.window.map(|it| it.user.0))
+        .value(to.window.map(|it| it.reference))
+        .value(draw.0)
 }
 
 impl PayoutStatements {
@@ -123,19 +137,26 @@ impl PayStep {
     /// Writes balances, transfers and progress, in one round trip.
     async fn write(&self, session: &WriterConnection, ledger: &Ledger) -> Result<(), Error> {
         let (db, s) = (&session.client, &session.payout);
-        let (ids, balances) = ledger::balance_columns(ledger);
-        let transfers = ledger::TransferColumns::of(ledger.made());
-        let part = self.after.window;
-        let (end, user): (Option<i64>, Option<i64>) = (part.map(|it| it.end), part.map(|it| it.user.0));
-        let reference: Option<Uuid> = part.map(|it| it.reference);
-        let (wallets, transfers): ([Param<'_>; 2], _) = ([&ids, &balances], transfers.params());
-        let progress: [Param<'_>; 5] = [&self.fence.draw.0, &self.after.done, &end, &user, &reference];
+        let balances = ledger::balance_params(ledger);
+        let transfers = ledger::transfer_params(Params::with_capacity(8), ledger.made());
         try_join!(
             biased;
-            db.execute(&s.update_balances, &wallets),
-            db.execute(&s.insert_transfers, &transfers),
-            db.execute(&s.stored(self.payout).advance, &progress),
+            balances.execute(db, &s.update_balances),
+            transfers.execute(db, &s.insert_transfers),
+            advance_params(self.fence.draw, self.after).execute(db, &s.stored(self.payout).advance),
         )?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_progress_is_written_with_all_its_parameters_in_order() {
+        for payout in [Payout::Prizes, Payout::Refunds] {
+            advance_params(DrawId(1), Progress::default()).assert_fit(&advance(payout));
+        }
     }
 }

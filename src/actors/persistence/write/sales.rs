@@ -1,87 +1,172 @@
 //! What a batch reads and writes: a constant number of statements whatever its size, prepared once and
 //! sent together. Judges nothing.
 
-use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
-use jiff::Timestamp;
-use serde_json::Value;
-use tokio::try_join;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, Statement};
-use uuid::Uuid;
+use std::collections::BTreeMap;
 
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
+use tokio::try_join;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::params::Params;
 use super::{audit, ledger};
 use crate::actors::persistence::transaction::WriterConnection;
 use crate::db::read::keys::{kept, kind_code};
-use crate::domain::audit::AuditEntry;
-use crate::domain::batch_state::Prefetch;
-use crate::domain::batch_state::{BatchState, DrawSales, NewKey, NewTicket, PaymentRow};
-use crate::domain::id::{DrawId, PaymentId, UserId};
-use crate::domain::ledger::AccountId;
+use crate::domain::batch_state::{
+    BatchState, Changes, DrawSales, NewKey, NewTicket, PaymentRow, Prefetch, Release,
+};
+use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
+use crate::domain::ledger::{AccountId, Posting};
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::record::KeyId;
 use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
-type Param<'a> = &'a (dyn ToSql + Sync);
+/// The SQLSTATE of a batch that was written over another state than the writer's cache had: the mark, a draw or a
+/// balance. The function `require_current_cache` raises it (migrations/V1__schema.sql).
+pub const CACHE_OUTDATED: &str = "LT001";
 
-// A closed row takes no mark: its connection was given up, and nothing of it may come true any more.
-const MARK: &str = "-- sales::mark(writer, mark)
-    UPDATE writers SET mark = $2 WHERE id = $1 AND NOT closed";
+// A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any more.
+const MARK: &str = "-- sales::mark(mark, writer)
+    UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed";
+
+fn mark_params(writer: i64, mark: i64) -> Params<'static> {
+    Params::with_capacity(2).value(mark).value(writer)
+}
 
 const PREFETCH: &str = "-- sales::prefetch(draws, accounts)
     SELECT true AS is_draw, draw_id AS id, epoch AS a, sold AS b FROM draw_sales WHERE draw_id = ANY($1)
     UNION ALL SELECT false, id, balance, 0 FROM accounts WHERE id = ANY($2)";
+
+fn prefetch_params(missing: &Prefetch) -> Params<'_> {
+    Params::with_capacity(2)
+        .column(missing.draws.iter().map(|id| id.0))
+        .column(missing.accounts.iter().map(|id| id.0))
+}
 
 const LOCK_PAYMENTS: &str = "-- sales::lock_payments(ids)
     SELECT id, user_id, kind, status, amount, method, failure_code, draw_id, lines, reserved_until, created_at,
            updated_at
     FROM payments WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 
+fn lock_payments_params(missing: &Prefetch) -> Params<'_> {
+    Params::with_capacity(1).column(missing.payments.iter().map(|id| id.0))
+}
+
 // LATERAL keeps the plan on the index, whatever the table's size was when it was made.
 const FIND_KEYS: &str = "-- sales::find_keys(ids)
     SELECT k.* FROM unnest($1::uuid[]) AS n (id),
     LATERAL (SELECT id, request, status, payment_id, answer FROM idempotency_keys i WHERE i.id = n.id LIMIT 1) k";
 
-// One statement for all that an ordinary purchase writes. `unnest` stands in the select list: there its
-// arrays are walked side by side, while in FROM each would first be copied into a table of its own.
+fn find_keys_params(missing: &Prefetch) -> Params<'_> {
+    Params::with_capacity(1).column(missing.keys.iter().map(|key| key.0))
+}
+
+// Everything that an ordinary purchase writes, in one statement. `unnest` is in the select list: there Postgres reads
+// its arrays side by side, while in FROM it would first copy each into a table of its own.
 //
-// DrawSales and balances are written over what the writer remembered, and over nothing else; so is the mark.
-// Where that is not what stands there, the last line divides by zero, and the COMMIT behind it is a rollback.
-const WRITE: &str = "-- sales::write(writer, draws, accounts, payments, tickets, transfers, keys)
+// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them. If one of them updates fewer
+// rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
+const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept, transferred)
     WITH marked AS (
-        UPDATE writers SET mark = $40 WHERE id = $39 AND NOT closed RETURNING 1
+        UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed RETURNING 1
     ), sold AS (
         UPDATE draw_sales s SET sold = n.sold
-        FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS sold, unnest($41::bigint[]) AS epoch,
-                     unnest($42::bigint[]) AS before) n
+        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS sold, unnest($5::bigint[]) AS epoch,
+                     unnest($6::bigint[]) AS before) n
         WHERE s.draw_id = n.id AND s.epoch = n.epoch AND s.sold = n.before RETURNING 1
     ), moved AS (
         UPDATE accounts a SET balance = n.balance
-        FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS balance, unnest($43::bigint[]) AS before) n
+        FROM (SELECT unnest($7::bigint[]) AS id, unnest($8::bigint[]) AS balance, unnest($9::bigint[]) AS before) n
         WHERE a.id = n.id AND a.balance = n.before RETURNING 1
     ), ordered AS (
         INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines,
                               reserved_until, created_at, updated_at)
-        SELECT unnest($5::uuid[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::text[]),
-               unnest($9::bigint[]), unnest($10::text[]), unnest($11::text[]), unnest($12::bigint[]),
-               unnest($13::smallint[]), unnest($14::timestamptz[]), unnest($15::timestamptz[]),
-               unnest($16::timestamptz[])
+        SELECT unnest($10::uuid[]), unnest($11::bigint[]), unnest($12::text[]), unnest($13::text[]),
+               unnest($14::bigint[]), unnest($15::text[]), unnest($16::text[]), unnest($17::bigint[]),
+               unnest($18::smallint[]), unnest($19::timestamptz[]), unnest($20::timestamptz[]),
+               unnest($21::timestamptz[])
     ), issued AS (
         INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
-        SELECT unnest($17::bigint[]), unnest($18::uuid[]), unnest($19::uuid[]), unnest($20::bigint[]),
-               unnest($21::bigint[]), unnest($22::bigint[]), unnest($23::text[]), unnest($24::uuid[]),
-               unnest($25::text[])
+        SELECT unnest($22::bigint[]), unnest($23::uuid[]), unnest($24::uuid[]), unnest($25::bigint[]),
+               unnest($26::bigint[]), unnest($27::bigint[]), unnest($28::text[]), unnest($29::uuid[]),
+               unnest($30::text[])
     ), kept AS (
         INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
-        SELECT unnest($26::uuid[]), unnest($27::uuid[]), unnest($28::uuid[]), unnest($29::smallint[]),
-               unnest($30::timestamptz[]), unnest($44::text[])
+        SELECT unnest($31::uuid[]), unnest($32::uuid[]), unnest($33::uuid[]), unnest($34::smallint[]),
+               unnest($35::timestamptz[]), unnest($36::text[])
     ), transferred AS (
         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
-        SELECT unnest($31::bigint[]), unnest($32::bigint[]), unnest($33::bigint[]), unnest($34::bigint[]),
-               unnest($35::text[]), unnest($36::uuid[]), unnest($37::bigint[]), unnest($38::timestamptz[])
+        SELECT unnest($37::bigint[]), unnest($38::bigint[]), unnest($39::bigint[]), unnest($40::bigint[]),
+               unnest($41::text[]), unnest($42::uuid[]), unnest($43::bigint[]), unnest($44::timestamptz[])
     )
-    SELECT 1 / (EXISTS (SELECT FROM marked) AND (SELECT count(*) FROM sold) = cardinality($1::bigint[])
-                AND (SELECT count(*) FROM moved) = cardinality($3::bigint[]))::int";
+    SELECT require_current_cache(EXISTS (SELECT FROM marked)
+                                 AND (SELECT count(*) FROM sold) = cardinality($3::bigint[])
+                                 AND (SELECT count(*) FROM moved) = cardinality($7::bigint[]))";
+
+fn write_params<'a>(
+    (writer, mark): (i64, i64),
+    expected: &'a ExpectedState,
+    changes: &'a Changes,
+    first_keys: &[&'a NewKey],
+    postings: &'a [Posting],
+) -> Params<'a> {
+    let (draws, accounts) = (&expected.draws, &expected.accounts);
+    let marked = Params::with_capacity(44).value(mark).value(writer);
+    let sold = marked
+        .column(draws.iter().map(|(id, _, _)| id.0))
+        .column(draws.iter().map(|(_, _, sales)| sales.sold))
+        .column(draws.iter().map(|(_, _, sales)| sales.epoch))
+        .column(draws.iter().map(|(_, before, _)| *before));
+    let moved = sold
+        .column(accounts.iter().map(|(id, _, _)| id.0))
+        .column(accounts.iter().map(|(_, _, balance)| balance.minor()))
+        .column(accounts.iter().map(|(_, before, _)| before.map(Money::minor)));
+    let ordered = ordered_params(moved, &changes.new_payments);
+    let issued = issued_params(ordered, &changes.new_tickets);
+    let kept = key_params(issued, first_keys);
+    ledger::transfer_params(kept, postings)
+}
+
+fn ordered_params<'a>(params: Params<'a>, payments: &'a BTreeMap<PaymentId, PaymentRow>) -> Params<'a> {
+    params
+        .column(payments.keys().map(|id| id.0))
+        .column(payments.values().map(|row| row.user.0))
+        .column(payments.values().map(|row| row.kind.as_str()))
+        .column(payments.values().map(|row| row.status.as_str()))
+        .column(payments.values().map(|row| row.amount.minor()))
+        .column(payments.values().map(|row| row.method.map(Method::as_str)))
+        .column(payments.values().map(|row| row.failure_code.as_deref()))
+        .column(payments.values().map(|row| row.draw.map(|draw| draw.0)))
+        .column(payments.values().map(|row| row.lines))
+        .column(payments.values().map(|row| row.reserved_until))
+        .column(payments.values().map(|row| row.created_at))
+        .column(payments.values().map(|row| row.updated_at))
+}
+
+fn issued_params<'a>(params: Params<'a>, tickets: &'a [NewTicket]) -> Params<'a> {
+    params
+        .column(tickets.iter().map(|row| row.user.0))
+        .column(tickets.iter().map(|row| row.line.ticket.0))
+        .column(tickets.iter().map(|row| row.payment.0))
+        .column(tickets.iter().map(|row| row.draw.0))
+        .column(tickets.iter().map(|row| row.number))
+        .column(tickets.iter().map(|row| row.line.pick.mask()))
+        .column(tickets.iter().map(|row| row.line.origin.as_str()))
+        .column(tickets.iter().map(|row| row.line.pool_ticket.map(|id| id.0)))
+        .column(tickets.iter().map(|row| if row.number.is_some() { "paid" } else { "reserved" }))
+}
+
+/// The columns of keys, for `kept` in [`WRITE`] and for [`KEEP_ENDS`].
+fn key_params<'a>(params: Params<'a>, keys: &[&'a NewKey]) -> Params<'a> {
+    params
+        .column(keys.iter().map(|row| row.key.id.0))
+        .column(keys.iter().map(|row| row.key.request))
+        .column(keys.iter().map(|row| row.payment.0))
+        .column(keys.iter().map(|row| kind_code(row.kind)))
+        .column(keys.iter().map(|row| row.at))
+        // A payment is plain fields: it always has a JSON text.
+        .column(keys.iter().map(|row| serde_json::to_string(row.answer.as_ref()?).ok()))
+}
 
 const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts, methods, failures, updated)
     UPDATE payments p SET status = n.status, amount = n.amount, method = n.method, failure_code = n.failure_code,
@@ -90,23 +175,51 @@ const UPDATE_PAYMENTS: &str = "-- sales::update_payments(ids, statuses, amounts,
          AS n (id, status, amount, method, failure_code, updated_at)
     WHERE p.id = n.id";
 
+fn update_payments_params(payments: &BTreeMap<PaymentId, PaymentRow>) -> Params<'_> {
+    Params::with_capacity(6)
+        .column(payments.keys().map(|id| id.0))
+        .column(payments.values().map(|row| row.status.as_str()))
+        .column(payments.values().map(|row| row.amount.minor()))
+        .column(payments.values().map(|row| row.method.map(Method::as_str)))
+        .column(payments.values().map(|row| row.failure_code.as_deref()))
+        .column(payments.values().map(|row| row.updated_at))
+}
+
 // The nested loop over the key is written out, for the same reason as LATERAL above.
 const PAY_TICKETS: &str = "-- sales::pay_tickets(users, ids, numbers)
     UPDATE tickets t SET status = 'paid', number = n.number
     FROM unnest($1::bigint[], $2::uuid[], $3::bigint[]) AS n (user_id, id, number)
     WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
 
+fn pay_tickets_params<'a>(tickets: &[(UserId, TicketId, i64)]) -> Params<'a> {
+    Params::with_capacity(3)
+        .column(tickets.iter().map(|(user, _, _)| user.0))
+        .column(tickets.iter().map(|(_, id, _)| id.0))
+        .column(tickets.iter().map(|(_, _, number)| *number))
+}
+
 const RELEASE_TICKETS: &str = "-- sales::release_tickets(users, ids, statuses)
     UPDATE tickets t SET status = n.status
     FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS n (user_id, id, status)
     WHERE t.user_id = n.user_id AND t.id = n.id AND t.status = 'reserved'";
 
-// What a charge ended as. A deposit keeps its key when it begins and its answer when it ends.
+fn release_tickets_params<'a>(tickets: &[(UserId, TicketId, Release)]) -> Params<'a> {
+    Params::with_capacity(3)
+        .column(tickets.iter().map(|(user, _, _)| user.0))
+        .column(tickets.iter().map(|(_, id, _)| id.0))
+        .column(tickets.iter().map(|(_, _, release)| release.as_str()))
+}
+
+// The outcome of a charge. A deposit keeps its key when it begins and its answer when it ends.
 const KEEP_ENDS: &str = "-- sales::keep_ends(ids, requests, payments, statuses, times, answers)
     INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::timestamptz[], $6::text[])
     ON CONFLICT (id) DO UPDATE SET answer = EXCLUDED.answer
     WHERE idempotency_keys.request = EXCLUDED.request";
+
+fn keep_ends_params<'a>(ended_keys: &[&'a NewKey]) -> Params<'a> {
+    key_params(Params::with_capacity(6), ended_keys)
+}
 
 /// Every plan is a nested loop over a key, and generic.
 const SESSION: &str = "-- sales::session()
@@ -164,24 +277,21 @@ pub async fn close_writer(db: &Client, writer: i64) -> Result<i64, Error> {
 
 /// Marks the transaction of a step. False if the connection's row was closed meanwhile.
 pub async fn mark(session: &WriterConnection, mark: i64) -> Result<bool, Error> {
-    Ok(session.client.execute(&session.statements.mark, &[&session.writer, &mark]).await? == 1)
+    let params = mark_params(session.writer, mark);
+    Ok(params.execute(&session.client, &session.statements.mark).await? == 1)
 }
 
 /// Begins a transaction and reads what is missing, in one round trip.
 pub async fn begin(session: &WriterConnection, missing: &Prefetch) -> Result<PrefetchResult, Error> {
     let (db, s) = (&session.client, &session.statements);
-    let draw_ids: Vec<i64> = missing.draws.iter().map(|id| id.0).collect();
-    let account_ids: Vec<i64> = missing.accounts.iter().map(|id| id.0).collect();
-    let payment_ids: Vec<Uuid> = missing.payments.iter().map(|id| id.0).collect();
-    let keys: Vec<Uuid> = missing.keys.iter().map(|key| key.0).collect();
-    let nothing_new = draw_ids.is_empty() && account_ids.is_empty();
+    let nothing_new = missing.draws.is_empty() && missing.accounts.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
-        some(db, &s.prefetch, nothing_new, [&draw_ids, &account_ids]),
-        some(db, &s.lock_payments, payment_ids.is_empty(), [&payment_ids]),
-        some(db, &s.find_keys, keys.is_empty(), [&keys]),
+        some(db, &s.prefetch, nothing_new, prefetch_params(missing)),
+        some(db, &s.lock_payments, missing.payments.is_empty(), lock_payments_params(missing)),
+        some(db, &s.find_keys, missing.keys.is_empty(), find_keys_params(missing)),
     )?;
     let mut found = PrefetchResult {
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
@@ -200,16 +310,12 @@ pub async fn begin(session: &WriterConnection, missing: &Prefetch) -> Result<Pre
 }
 
 /// The rows of a statement that is not sent when it has nothing to ask for.
-async fn some<const N: usize>(
-    db: &Client,
-    statement: &Statement,
-    nothing: bool,
-    params: [Param<'_>; N],
-) -> Result<Vec<Row>, Error> {
-    if nothing { Ok(Vec::new()) } else { db.query(statement, &params).await }
+async fn some(db: &Client, statement: &Statement, nothing: bool, params: Params<'_>) -> Result<Vec<Row>, Error> {
+    if nothing { Ok(Vec::new()) } else { params.query(db, statement).await }
 }
 
-/// Writes what the state say over what was cache, and commits, in one round trip; `begun`: after BEGIN.
+/// Writes the changes of a batch over the expected state and commits, in one round trip. `begun`: BEGIN was sent
+/// already, because something had to be read first.
 pub async fn finish(
     session: &WriterConnection,
     state: &BatchState,
@@ -219,51 +325,35 @@ pub async fn finish(
 ) -> Result<(), Error> {
     let (db, s) = (&session.client, &session.statements);
     let changes = &state.changes;
-    let (draw_ids, sold_before, sales) = columns3(&expected.draws, |it| (it.0.0, it.1, it.2));
-    let (epochs, sold): (Vec<i64>, Vec<i64>) = sales.into_iter().map(|it| (it.epoch, it.sold)).unzip();
-    let (account_ids, balances_before, balances) =
-        columns3(&expected.accounts, |it| (it.0.0, it.1.map(Money::minor), it.2.minor()));
-    let transfers = ledger::TransferColumns::of(state.ledger.made());
-    let new_payments = PaymentColumns::of(&changes.new_payments);
-    let changed_payments = PaymentColumns::of(&changes.changed_payments);
-    let tickets = TicketColumns::of(&changes.new_tickets);
-    let (paid_users, paid_ids, paid_numbers) = columns3(&changes.paid_tickets, |it| (it.0.0, it.1.0, it.2));
-    let (free_users, free_ids, free_as) =
-        columns3(&changes.released_tickets, |it| (it.0.0, it.1.0, it.2.as_str()));
-    let (keys, ends): (Vec<&NewKey>, Vec<&NewKey>) = changes.new_keys.iter().partition(|key| key.first);
-    let (keys, ends) = (KeyColumns::of(&keys), KeyColumns::of(&ends));
-
-    let mut write: Vec<Param<'_>> = vec![&draw_ids, &sold, &account_ids, &balances];
-    write.extend(new_payments.all());
-    write.extend(tickets.all());
-    write.extend(keys.plain());
-    write.extend(transfers.params());
-    let rest: [Param<'_>; 6] = [&session.writer, &mark, &epochs, &sold_before, &balances_before, &keys.answers];
-    write.extend(rest);
-    let changed = &changed_payments;
-    let (changed_params, ended_params) = (changed.changing(), ends.with_answers());
-    let paid: [Param<'_>; 3] = [&paid_users, &paid_ids, &paid_numbers];
-    let free: [Param<'_>; 3] = [&free_users, &free_ids, &free_as];
-    let audit_entries = AuditColumns::of(&changes.audit_entries);
-    let audit_params = audit_entries.all();
-    let rare: [(&Statement, bool, &[Param<'_>]); 5] = [
-        (&s.update_payments, changed.ids.is_empty(), &changed_params),
-        (&s.pay_tickets, paid_ids.is_empty(), &paid),
-        (&s.release_tickets, free_ids.is_empty(), &free),
-        (&s.keep_ends, ends.ids.is_empty(), &ended_params),
-        (&s.record_audit, changes.audit_entries.is_empty(), &audit_params),
+    let (first_keys, ended_keys): (Vec<&NewKey>, Vec<&NewKey>) =
+        changes.new_keys.iter().partition(|key| key.first);
+    let write = write_params((session.writer, mark), expected, changes, &first_keys, state.ledger.made());
+    let rare = [
+        (
+            &s.update_payments,
+            changes.changed_payments.is_empty(),
+            update_payments_params(&changes.changed_payments),
+        ),
+        (&s.pay_tickets, changes.paid_tickets.is_empty(), pay_tickets_params(&changes.paid_tickets)),
+        (
+            &s.release_tickets,
+            changes.released_tickets.is_empty(),
+            release_tickets_params(&changes.released_tickets),
+        ),
+        (&s.keep_ends, ended_keys.is_empty(), keep_ends_params(&ended_keys)),
+        (&s.record_audit, changes.audit_entries.is_empty(), audit::record_all_params(&changes.audit_entries)),
     ];
     let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
     if !begun && rare.is_empty() {
         // Alone, a statement is a transaction of its own.
-        return db.execute(&s.write, &write).await.map(drop);
+        return write.execute(db, &s.write).await.map(drop);
     }
     let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::with_capacity(rare.len() + 3);
     if !begun {
         sent.push(db.batch_execute("BEGIN").map_ok(|()| 0).boxed());
     }
-    sent.push(db.execute(&s.write, &write).boxed());
-    sent.extend(rare.into_iter().map(|(statement, _, params)| db.execute(statement, params).boxed()));
+    sent.push(write.execute(db, &s.write).boxed());
+    sent.extend(rare.into_iter().map(|(statement, _, params)| params.execute(db, statement).boxed()));
     // A refused statement turns this COMMIT into a rollback.
     sent.push(db.batch_execute("COMMIT").map_ok(|()| 0).boxed());
     try_join_all(sent).await.map(drop)
@@ -285,185 +375,29 @@ fn payment(row: &Row) -> Option<PaymentRow> {
     })
 }
 
-fn columns3<T, A, B, C>(rows: &[T], split: impl Fn(&T) -> (A, B, C)) -> (Vec<A>, Vec<B>, Vec<C>) {
-    let mut columns =
-        (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-    for row in rows {
-        let (a, b, c) = split(row);
-        columns.0.push(a);
-        columns.1.push(b);
-        columns.2.push(c);
-    }
-    columns
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Payments, column by column.
-#[derive(Default)]
-struct PaymentColumns<'a> {
-    ids: Vec<Uuid>,
-    users: Vec<i64>,
-    kinds: Vec<&'static str>,
-    statuses: Vec<&'static str>,
-    amounts: Vec<i64>,
-    methods: Vec<Option<&'static str>>,
-    failures: Vec<Option<&'a str>>,
-    draws: Vec<Option<i64>>,
-    lines: Vec<Option<i16>>,
-    reserved: Vec<Option<Timestamp>>,
-    created: Vec<Timestamp>,
-    updated: Vec<Timestamp>,
-}
-
-impl<'a> PaymentColumns<'a> {
-    fn of(rows: impl IntoIterator<Item = (&'a PaymentId, &'a PaymentRow)>) -> PaymentColumns<'a> {
-        let mut columns = PaymentColumns::default();
-        for (id, row) in rows {
-            columns.ids.push(id.0);
-            columns.users.push(row.user.0);
-            columns.kinds.push(row.kind.as_str());
-            columns.statuses.push(row.status.as_str());
-            columns.amounts.push(row.amount.minor());
-            columns.methods.push(row.method.map(Method::as_str));
-            columns.failures.push(row.failure_code.as_deref());
-            columns.draws.push(row.draw.map(|draw| draw.0));
-            columns.lines.push(row.lines);
-            columns.reserved.push(row.reserved_until);
-            columns.created.push(row.created_at);
-            columns.updated.push(row.updated_at);
+    #[test]
+    fn each_statement_of_a_batch_uses_all_its_parameters_in_order() {
+        let missing = Prefetch::default();
+        let expected = ExpectedState { draws: Vec::new(), accounts: Vec::new() };
+        let changes = Changes::default();
+        let statements = [
+            (MARK, mark_params(1, 1)),
+            (PREFETCH, prefetch_params(&missing)),
+            (LOCK_PAYMENTS, lock_payments_params(&missing)),
+            (FIND_KEYS, find_keys_params(&missing)),
+            (WRITE, write_params((1, 1), &expected, &changes, &[], &[])),
+            (UPDATE_PAYMENTS, update_payments_params(&changes.changed_payments)),
+            (PAY_TICKETS, pay_tickets_params(&changes.paid_tickets)),
+            (RELEASE_TICKETS, release_tickets_params(&changes.released_tickets)),
+            (KEEP_ENDS, keep_ends_params(&[])),
+            (audit::RECORD_ALL, audit::record_all_params(&changes.audit_entries)),
+        ];
+        for (sql, params) in statements {
+            params.assert_fit(sql);
         }
-        columns
-    }
-
-    fn all(&self) -> Vec<Param<'_>> {
-        vec![
-            &self.ids,
-            &self.users,
-            &self.kinds,
-            &self.statuses,
-            &self.amounts,
-            &self.methods,
-            &self.failures,
-            &self.draws,
-            &self.lines,
-            &self.reserved,
-            &self.created,
-            &self.updated,
-        ]
-    }
-
-    /// The columns that change after a payment was made.
-    fn changing(&self) -> Vec<Param<'_>> {
-        vec![&self.ids, &self.statuses, &self.amounts, &self.methods, &self.failures, &self.updated]
-    }
-}
-
-/// New tickets, column by column.
-#[derive(Default)]
-struct TicketColumns {
-    users: Vec<i64>,
-    ids: Vec<Uuid>,
-    payments: Vec<Uuid>,
-    draws: Vec<i64>,
-    numbers: Vec<Option<i64>>,
-    picks: Vec<i64>,
-    origins: Vec<&'static str>,
-    pool: Vec<Option<Uuid>>,
-    statuses: Vec<&'static str>,
-}
-
-impl TicketColumns {
-    fn of(rows: &[NewTicket]) -> TicketColumns {
-        let mut columns = TicketColumns::default();
-        for row in rows {
-            columns.users.push(row.user.0);
-            columns.ids.push(row.line.ticket.0);
-            columns.payments.push(row.payment.0);
-            columns.draws.push(row.draw.0);
-            columns.numbers.push(row.number);
-            columns.picks.push(row.line.pick.mask());
-            columns.origins.push(row.line.origin.as_str());
-            columns.pool.push(row.line.pool_ticket.map(|id| id.0));
-            columns.statuses.push(if row.number.is_some() { "paid" } else { "reserved" });
-        }
-        columns
-    }
-
-    fn all(&self) -> Vec<Param<'_>> {
-        vec![
-            &self.users,
-            &self.ids,
-            &self.payments,
-            &self.draws,
-            &self.numbers,
-            &self.picks,
-            &self.origins,
-            &self.pool,
-            &self.statuses,
-        ]
-    }
-}
-
-/// What admins did, column by column.
-#[derive(Default)]
-struct AuditColumns<'a> {
-    times: Vec<Timestamp>,
-    actors: Vec<Option<i64>>,
-    actions: Vec<&'static str>,
-    subjects: Vec<String>,
-    details: Vec<&'a Value>,
-}
-
-impl<'a> AuditColumns<'a> {
-    fn of(rows: &'a [AuditEntry]) -> AuditColumns<'a> {
-        let mut columns = AuditColumns::default();
-        for row in rows {
-            columns.times.push(row.at);
-            columns.actors.push(row.actor.map(|actor| actor.0));
-            columns.actions.push(row.action.as_str());
-            columns.subjects.push(row.subject.to_string());
-            columns.details.push(&row.detail);
-        }
-        columns
-    }
-
-    fn all(&self) -> Vec<Param<'_>> {
-        vec![&self.times, &self.actors, &self.actions, &self.subjects, &self.details]
-    }
-}
-
-/// Successes to keep, column by column.
-#[derive(Default)]
-struct KeyColumns {
-    ids: Vec<Uuid>,
-    requests: Vec<Uuid>,
-    payments: Vec<Uuid>,
-    answers: Vec<Option<String>>,
-    statuses: Vec<i16>,
-    times: Vec<Timestamp>,
-}
-
-impl KeyColumns {
-    fn of(rows: &[&NewKey]) -> KeyColumns {
-        let mut columns = KeyColumns::default();
-        for row in rows {
-            columns.ids.push(row.key.id.0);
-            columns.requests.push(row.key.request);
-            columns.payments.push(row.payment.0);
-            // A payment is plain fields: it always has a JSON text.
-            columns.answers.push(row.answer.as_ref().and_then(|answer| serde_json::to_string(answer).ok()));
-            columns.statuses.push(kind_code(row.kind));
-            columns.times.push(row.at);
-        }
-        columns
-    }
-
-    fn plain(&self) -> Vec<Param<'_>> {
-        vec![&self.ids, &self.requests, &self.payments, &self.statuses, &self.times]
-    }
-
-    fn with_answers(&self) -> Vec<Param<'_>> {
-        let mut columns = self.plain();
-        columns.push(&self.answers);
-        columns
     }
 }

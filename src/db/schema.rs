@@ -1,0 +1,103 @@
+//! The schema of the database: the migrations of this version, and which databases they may be applied to.
+
+use refinery::Migration;
+use tokio_postgres::Client;
+
+use super::{DbError, Target, connect};
+
+mod migrations {
+    refinery::embed_migrations!("migrations");
+}
+
+/// The advisory lock that lets one process migrate at a time.
+const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
+
+/// Brings the schema up to date; returns how many migrations it applied. Several processes may call it at the
+/// same time. It changes nothing in a database whose schema is not an earlier state of this version's.
+pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
+    let mut client = connect(target).await?;
+    // Postgres releases the lock when the connection ends.
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    let runner = migrations::migrations::runner();
+    check_history(&applied(&client).await?, runner.get_migrations())?;
+    let report = runner.run_async(&mut client).await?;
+    Ok(report.applied_migrations().len())
+}
+
+/// A migration in the database's history. The checksum covers its name, its version and its SQL.
+#[derive(Debug)]
+struct Applied {
+    version: i32,
+    checksum: String,
+}
+
+/// The migrations that the database has, in order. refinery's own query for them creates the table of the history
+/// first, so this one asks whether it exists.
+async fn applied(db: &Client) -> Result<Vec<Applied>, DbError> {
+    let exists = "-- schema::applied()
+        SELECT to_regclass('refinery_schema_history') IS NOT NULL";
+    if !db.query_one(exists, &[]).await?.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let history = "-- schema::applied()
+        SELECT version, coalesce(checksum, '') AS checksum FROM refinery_schema_history ORDER BY version";
+    let rows = db.query(history, &[]).await?;
+    Ok(rows.iter().map(|row| Applied { version: row.get("version"), checksum: row.get("checksum") }).collect())
+}
+
+/// Refuses a database that has other migrations than this version. The unreleased versions of the service had other
+/// migrations under the same numbers. A newer version has the same migrations and more.
+fn check_history(applied: &[Applied], known: &[Migration]) -> Result<(), DbError> {
+    let Some(found) = applied.iter().map(|migration| migration.version).max() else { return Ok(()) };
+    let newest = known.iter().map(Migration::version).max().unwrap_or(0);
+    let is_known = |applied: &Applied| {
+        let same = |known: &&Migration| known.version() == applied.version;
+        known.iter().find(same).is_some_and(|known| known.checksum().to_string() == applied.checksum)
+    };
+    if !applied.iter().filter(|migration| migration.version <= newest).all(is_known) {
+        return Err(DbError::UnreleasedSchema { found });
+    }
+    if found > newest {
+        return Err(DbError::NewerSchema { found, known: newest });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migrations(files: &[(&str, &str)]) -> Vec<Migration> {
+        files.iter().map(|(name, sql)| Migration::unapplied(name, sql).unwrap()).collect()
+    }
+
+    fn history(of: &[Migration]) -> Vec<Applied> {
+        of.iter().map(|it| Applied { version: it.version(), checksum: it.checksum().to_string() }).collect()
+    }
+
+    #[test]
+    fn an_empty_database_and_an_earlier_state_of_this_version_are_accepted() {
+        let known = migrations(&[("V1__schema", "SELECT 1"), ("V2__more", "SELECT 2")]);
+        for applied in 0..=2 {
+            assert!(check_history(&history(&known[..applied]), &known).is_ok(), "{applied}");
+        }
+    }
+
+    #[test]
+    fn the_same_version_with_another_text_is_refused() {
+        let known = migrations(&[("V1__schema", "SELECT 1"), ("V2__more", "SELECT 2")]);
+        let unreleased = migrations(&[("V1__schema", "SELECT 0"), ("V2__hot_tables", ""), ("V3__payouts", "")]);
+        for applied in 1..=3 {
+            let refused = check_history(&history(&unreleased[..applied]), &known);
+            let Err(DbError::UnreleasedSchema { found }) = refused else { panic!("{refused:?}") };
+            assert_eq!(found, applied as i32);
+        }
+    }
+
+    #[test]
+    fn more_migrations_than_this_version_has_are_refused_as_newer() {
+        let newer = migrations(&[("V1__schema", "SELECT 1"), ("V2__more", "SELECT 2"), ("V3__later", "SELECT 3")]);
+        let refused = check_history(&history(&newer), &newer[..2]);
+        assert!(matches!(refused, Err(DbError::NewerSchema { found: 3, known: 2 })), "{refused:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! A database whose schema is of another version of the service is refused, and nothing in it changes.
+
+use lottery::db::{connect, migrate, private_server_options};
+use private_postgres::PostgresServer;
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+
+use super::{SECRET, printed, refusal};
+use crate::common::postgres::url;
+use crate::common::process::Program;
+use crate::server;
+
+/// The migrations of an unreleased version, in short.
+const UNRELEASED: &[(&str, &str)] = &[
+    ("V1__schema", "CREATE TABLE users (id bigint PRIMARY KEY, username text)"),
+    ("V2__hot_tables", "CREATE TABLE tickets (id uuid, status text CHECK (status <> ''))"),
+    ("V3__payouts", "ALTER TABLE tickets DROP CONSTRAINT tickets_status_check"),
+];
+
+const UNRELEASED_REFUSED: &str = "lottery: this database was made by an earlier, unreleased version of the service \
+    (schema V3) and cannot be upgraded. Nothing in it was changed. Export what you need with that version, then \
+    start on an empty database (database.url) or in another data_dir\n";
+
+const NEWER_REFUSED: &str = "lottery: this database was made by a newer version of the service (its schema is V2, \
+    this version knows V1). Nothing in it was changed. Start that version of the service, or a newer one\n";
+
+#[actix_web::test]
+async fn a_database_of_an_unreleased_version_is_refused_and_not_changed() {
+    let database = empty_database().await;
+    let mut db = connect(&database).await.unwrap();
+    apply(&mut db, UNRELEASED).await;
+    db.batch_execute("INSERT INTO users VALUES (7, 'ann')").await.unwrap();
+    let before = contents(&db).await;
+
+    let program = Program::new().with("DATABASE_URL", &url(&database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
+    assert_refused(&program, UNRELEASED_REFUSED).await;
+    assert_eq!(contents(&db).await, before);
+    assert_eq!(advisory_locks(&db).await, 0);
+}
+
+#[actix_web::test]
+async fn a_private_database_of_an_unreleased_version_is_refused_and_not_changed() {
+    let program = Program::new();
+    let options = private_server_options(program.data());
+    let server = PostgresServer::start(&options).await.unwrap();
+    let mut db = connect(server.connection()).await.unwrap();
+    apply(&mut db, UNRELEASED).await;
+    db.batch_execute("INSERT INTO users VALUES (7, 'ann')").await.unwrap();
+    let before = contents(&db).await;
+    drop(db);
+    server.stop().await.unwrap();
+
+    assert_refused(&program, UNRELEASED_REFUSED).await;
+    let server = PostgresServer::start(&options).await.unwrap();
+    assert_eq!(contents(&connect(server.connection()).await.unwrap()).await, before);
+    server.stop().await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
+    let database = empty_database().await;
+    assert_eq!(migrate(&database).await.unwrap(), 1);
+    let mut db = connect(&database).await.unwrap();
+    let newer = [
+        ("V1__schema", include_str!("../../../migrations/V1__schema.sql")),
+        ("V2__later", "CREATE TABLE later (id bigint)"),
+    ];
+    apply(&mut db, &newer).await;
+    let before = contents(&db).await;
+
+    let program = Program::new().with("DATABASE_URL", &url(&database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
+    assert_refused(&program, NEWER_REFUSED).await;
+    assert_eq!(contents(&db).await, before);
+}
+
+/// Each command that migrates refuses, with this sentence alone.
+async fn assert_refused(program: &Program, sentence: &str) {
+    assert_eq!(refusal(program, &["migrate"]).await, sentence);
+    assert_eq!(refusal(program, &["serve"]).await, sentence);
+    let admin = program.create_admin("root", "root@example.com", "correct horse battery").await;
+    assert_eq!(printed(&admin), (Some(1), String::new(), sentence.to_owned()));
+}
+
+async fn empty_database() -> tokio_postgres::Config {
+    let mut database = server::database().await;
+    let name = format!("{}_empty", database.get_dbname().unwrap());
+    let db = connect(&database).await.unwrap();
+    db.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+    database.dbname(&name);
+    database
+}
+
+/// Migrates as a version of the service with these migrations does.
+async fn apply(db: &mut Client, migrations: &[(&str, &str)]) {
+    let migrations: Vec<_> =
+        migrations.iter().map(|(name, sql)| Migration::unapplied(name, sql).unwrap()).collect();
+    Runner::new(&migrations).run_async(db).await.unwrap();
+}
+
+/// Every row of every table and of the catalog of tables, with the transaction that wrote it.
+async fn contents(db: &Client) -> Vec<String> {
+    let tables = "SELECT oid::regclass::text FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1";
+    let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(tables.len() > 2, "{tables:?}");
+    let catalog = ["pg_class", "pg_attribute", "pg_proc", "pg_constraint"];
+    let mut contents = Vec::new();
+    for table in tables.iter().map(String::as_str).chain(catalog) {
+        // Autovacuum updates pg_class in place, with the same transaction.
+        let rows = match table {
+            "pg_class" => "SELECT xmin, relname FROM pg_class ORDER BY oid".to_owned(),
+            _ => format!("SELECT xmin, t::text FROM {table} t ORDER BY 2"),
+        };
+        let rows = format!("SELECT concat_ws(' ', r.*) FROM ({rows}) r");
+        let rows = db.query(&rows, &[]).await.unwrap();
+        contents.extend(rows.iter().map(|row| format!("{table}: {}", row.get::<_, String>(0))));
+    }
+    contents
+}
+
+async fn advisory_locks(db: &Client) -> i64 {
+    let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    db.query_one(sql, &[]).await.unwrap().get(0)
+}
