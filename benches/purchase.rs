@@ -21,11 +21,12 @@ use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics};
 use lottery::actors::snapshots::DrawSnapshots;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
-use lottery::domain::batch_state::{BatchState, Changes, DrawSales};
+use lottery::domain::batch_state::BatchState;
 use lottery::domain::draw::{LineRequest, WriteResult};
 use lottery::domain::id::{DrawId, SessionId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::money::Money;
+use lottery::domain::rows::{Changes, DrawSales};
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 

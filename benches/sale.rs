@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
 use lottery::clock::Ids;
-use lottery::domain::batch_state::{BatchState, Changes, DrawSales};
+use lottery::domain::batch_state::BatchState;
 use lottery::domain::draw::{Draw, DrawState, LineRequest, OrderRequest, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, UserId};
@@ -17,6 +17,7 @@ use lottery::domain::money::{Money, Share};
 use lottery::domain::pool::Pool;
 use lottery::domain::prize::{Award, PrizeTable, Tier};
 use lottery::domain::record::Record;
+use lottery::domain::rows::{Changes, DrawSales};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

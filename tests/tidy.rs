@@ -248,10 +248,7 @@ fn files_import_each_other_in_one_direction() {
 }
 
 /// Names that several types have. Add one only with its reason.
-const SHARED_NAMES: [&str; 1] = [
-    // Private aliases of the same type.
-    "Param",
-];
+const SHARED_NAMES: [&str; 0] = [];
 
 /// The name that a line defines a type under. Associated types (`type Error = …` in an `impl`) define none.
 fn defined_type(line: &str) -> Option<&str> {

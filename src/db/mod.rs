@@ -2,6 +2,8 @@
 //! statements that only read are in [`read`]. The statements that write, and those that read within a write
 //! transaction, are in the persistence actor's module.
 
+mod connect;
+mod error;
 pub mod read;
 mod schema;
 mod tls;
@@ -10,12 +12,14 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use futures_util::TryStreamExt;
 use private_postgres::PostgresOptions;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+pub use connect::connect;
+pub use error::{DbError, describe, is_transient};
 pub use schema::migrate;
 pub use tls::{Target, TlsError};
 
@@ -34,82 +38,6 @@ const MIN_MAJOR: u32 = 14;
 /// The options of the private Postgres in a data directory.
 pub fn private_server_options(data_dir: impl Into<PathBuf>) -> PostgresOptions {
     PostgresOptions { min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
-}
-
-/// Why a database operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DbError {
-    #[error("no connection to the database: {0}")]
-    Pool(#[from] PoolError),
-    #[error("the database refused: {0}")]
-    Postgres(#[from] tokio_postgres::Error),
-    #[error("migrations: {0}")]
-    Migration(#[from] refinery::Error),
-    /// An unreleased version of the service applied other migrations than this version has.
-    #[error(
-        "this database was made by an earlier, unreleased version of the service (schema V{found}) and cannot be \
-         upgraded. Nothing in it was changed. Export what you need with that version, then start on an empty \
-         database (database.url) or in another data_dir"
-    )]
-    UnreleasedSchema { found: i32 },
-    #[error(
-        "this database was made by a newer version of the service (its schema is V{found}, this version knows \
-         V{known}). Nothing in it was changed. Start that version of the service, or a newer one"
-    )]
-    NewerSchema { found: i32, known: i32 },
-    #[error("the pool could not be built: {0}")]
-    Build(#[from] deadpool_postgres::BuildError),
-    /// The connection was lost at COMMIT: the transaction may be committed or not.
-    #[error("the outcome of a transaction is unknown: {0}")]
-    Unknown(tokio_postgres::Error),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    /// No answer to a write: it may be committed or not.
-    #[error("no answer to a write within {0:?}")]
-    WriteTimeout(Duration),
-    /// A row that this version of the service did not write.
-    #[error("the database contains invalid data: {0}")]
-    Corrupt(&'static str),
-}
-
-impl DbError {
-    /// Whether the same operation may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            DbError::Pool(PoolError::Timeout(_)) | DbError::Timeout(_) => true,
-            DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_transient(error),
-            _ => false,
-        }
-    }
-}
-
-/// An error with all its causes in one line, because the driver's own text names only the kind of error. A
-/// cause whose text is already in the line is not added.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let cause_text = error.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Whether the connection or the server failed, so that the same statement may succeed later: no answer at
-/// all, or one of the SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57 (intervention) and
-/// 58 (system); see PostgreSQL, appendix A.
-pub fn is_transient(error: &tokio_postgres::Error) -> bool {
-    let unanswered = || {
-        let source = std::error::Error::source(error);
-        error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
-    };
-    match error.code() {
-        None => unanswered(),
-        Some(state) => ["08", "40", "53", "57", "58"].iter().any(|class| state.code().starts_with(class)),
-    }
 }
 
 /// The connection pool for reads.
@@ -215,39 +143,5 @@ impl Db {
                 Err(DbError::Timeout(wait))
             }
         }
-    }
-}
-
-/// Opens a connection outside the pool. A task serves it until the client is dropped.
-pub async fn connect(target: impl Into<Target>) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let Target { config, tls } = target.into();
-    let (client, connection) = config.connect(tls).await?;
-    tokio::spawn(async move {
-        // The user of the client gets the error as well; here it only ends the task.
-        if let Err(error) = connection.await {
-            tracing::debug!(error = describe(&error), "a database connection ended");
-        }
-    });
-    Ok(client)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("the driver's kind")]
-    struct Kind(#[source] io::Error);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("the database refused: {0}")]
-    struct Refused(#[from] Kind);
-
-    #[test]
-    fn each_cause_is_in_the_text_once() {
-        let refused = Refused(Kind(io::Error::other("no such table")));
-        assert_eq!(describe(&refused), "the database refused: the driver's kind: no such table");
     }
 }

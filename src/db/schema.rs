@@ -3,7 +3,9 @@
 use refinery::Migration;
 use tokio_postgres::Client;
 
-use super::{DbError, Target, connect};
+use super::connect::connect;
+use super::error::DbError;
+use super::tls::Target;
 
 mod migrations {
     refinery::embed_migrations!("migrations");

@@ -5,7 +5,7 @@
 //! The draw actor has decided a record from its memory. The last decision is made here, from what the
 //! database has: the wallet's balance, the payment's status, the draw's epoch and the stored keys.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -18,189 +18,13 @@ use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
     AnswerKind, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
-    Fence, GiveBack, HeldTickets, Key, KeyId, Line, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
+    Fence, GiveBack, HeldTickets, Key, KeyId, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
     WithdrawalDecision,
 };
+use super::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
 
 /// The failure code of a withdrawal that an admin rejected.
 const REJECTED: &str = "rejected";
-
-/// What a batch must lock and read before its records can be applied. Sorted, so that all transactions lock
-/// in the same order.
-#[derive(Clone, Default, PartialEq, Debug)]
-pub struct Prefetch {
-    pub accounts: BTreeSet<AccountId>,
-    pub draws: BTreeSet<DrawId>,
-    pub payments: BTreeSet<PaymentId>,
-    pub keys: BTreeSet<KeyId>,
-}
-
-impl Prefetch {
-    pub fn is_empty(&self) -> bool {
-        self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
-    }
-
-    /// All that these records need.
-    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Prefetch {
-        let mut prefetch = Prefetch::default();
-        for record in records {
-            prefetch.add(record);
-        }
-        prefetch
-    }
-
-    fn add(&mut self, record: &Record) {
-        if let Some(fence) = record.fence() {
-            self.draws.insert(fence.draw);
-        }
-        match record {
-            Record::Order(order) => {
-                self.keys.extend(order.key.map(|key| key.id));
-                if order.reserved_until.is_none() {
-                    self.accounts.insert(AccountId::wallet(order.user));
-                    self.accounts.insert(AccountId::escrow(order.fence.draw));
-                }
-            }
-            Record::Pay(pay) => {
-                self.keys.extend(pay.key.map(|key| key.id));
-                self.payments.insert(pay.payment);
-                self.accounts.insert(AccountId::wallet(pay.user));
-                self.accounts.insert(AccountId::escrow(pay.fence.draw));
-            }
-            Record::GiveBack(it) => drop(self.payments.insert(it.payment)),
-            Record::Expire(it) => drop(self.payments.insert(it.payment)),
-            Record::BeginCharge(it) => {
-                self.keys.extend(it.key.map(|key| key.id));
-                self.payments.insert(it.payment);
-            }
-            Record::EndCharge(it) => {
-                self.payments.insert(it.payment);
-                self.accounts.insert(AccountId::CLEARING);
-                self.accounts.insert(AccountId::wallet(it.user));
-                self.accounts.extend(it.held.iter().map(|held| AccountId::escrow(held.fence.draw)));
-            }
-            Record::BeginDeposit(it) => {
-                self.keys.extend(it.key.map(|key| key.id));
-            }
-            Record::EndDeposit(it) => {
-                self.payments.insert(it.payment);
-                self.accounts.insert(AccountId::CLEARING);
-                self.accounts.insert(AccountId::wallet(it.user));
-            }
-            Record::BeginWithdrawal(it) => {
-                self.keys.extend(it.key.map(|key| key.id));
-                self.accounts.insert(AccountId::wallet(it.user));
-                self.accounts.insert(AccountId::held(it.user));
-            }
-            Record::EndWithdrawal(it) => {
-                self.keys.extend(it.key.map(|key| key.id));
-                self.payments.insert(it.payment);
-                self.accounts.insert(AccountId::CLEARING);
-                self.accounts.insert(AccountId::wallet(it.user));
-                self.accounts.insert(AccountId::held(it.user));
-            }
-        }
-    }
-}
-
-/// The state of a draw that each sale reads and changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DrawSales {
-    pub epoch: i64,
-    /// The number of paid tickets; the next ticket's number is one more.
-    pub sold: i64,
-}
-
-/// A payment as its row stores it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PaymentRow {
-    pub user: UserId,
-    pub kind: PaymentKind,
-    pub status: PaymentStatus,
-    pub amount: Money,
-    pub method: Option<Method>,
-    pub failure_code: Option<String>,
-    pub draw: Option<DrawId>,
-    /// The number of tickets that were ordered first.
-    pub lines: Option<i16>,
-    pub reserved_until: Option<Timestamp>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-impl PaymentRow {
-    /// A payment for money that is moving from a card into the wallet, or out of the wallet.
-    fn processing(user: UserId, kind: PaymentKind, amount: Money, at: Timestamp) -> PaymentRow {
-        PaymentRow {
-            user,
-            kind,
-            status: PaymentStatus::Processing,
-            amount,
-            method: (kind == PaymentKind::Deposit).then_some(Method::Card),
-            failure_code: None,
-            draw: None,
-            lines: None,
-            reserved_until: None,
-            created_at: at,
-            updated_at: at,
-        }
-    }
-}
-
-/// A new ticket's row.
-#[derive(Clone, PartialEq, Debug)]
-pub struct NewTicket {
-    pub user: UserId,
-    pub payment: PaymentId,
-    pub draw: DrawId,
-    pub line: Line,
-    /// `None` while the ticket is reserved.
-    pub number: Option<i64>,
-}
-
-/// Why a reserved ticket was released without being paid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Release {
-    Expired,
-    Returned,
-}
-
-impl Release {
-    /// As the database writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Release::Expired => "expired",
-            Release::Returned => "returned",
-        }
-    }
-}
-
-/// A successful answer to store under its key.
-#[derive(Clone, PartialEq, Debug)]
-pub struct NewKey {
-    pub key: Key,
-    pub kind: AnswerKind,
-    pub payment: PaymentId,
-    /// `None`: the answer is rebuilt from the payment's rows.
-    pub answer: Option<Payment>,
-    /// Whether the key must not exist yet. If not, this is the end of work whose beginning may have stored
-    /// the key, and the new answer replaces the stored one.
-    pub first: bool,
-    pub at: Timestamp,
-}
-
-/// The rows that follow from the accepted records, apart from the ledger's.
-#[derive(Default, Debug)]
-pub struct Changes {
-    pub new_payments: BTreeMap<PaymentId, PaymentRow>,
-    pub changed_payments: BTreeMap<PaymentId, PaymentRow>,
-    pub new_tickets: Vec<NewTicket>,
-    pub paid_tickets: Vec<(UserId, TicketId, i64)>,
-    pub released_tickets: Vec<(UserId, TicketId, Release)>,
-    pub new_keys: Vec<NewKey>,
-    /// Audit entries of the admins' decisions in this batch.
-    pub audit_entries: Vec<AuditEntry>,
-}
 
 /// The state of one batch.
 #[derive(Debug)]

@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 
-use super::batch_state::{BatchState, Changes, DrawSales, PaymentRow, Prefetch};
+use super::batch_state::BatchState;
 use super::id::{DrawId, PaymentId};
 use super::ledger::{AccountId, Ledger};
 use super::money::{Currency, Money};
+use super::prefetch::Prefetch;
 use super::record::{KeyId, Record, StoredAnswer};
+use super::rows::{Changes, DrawSales, PaymentRow};
 
 /// The cache is emptied before a batch if it has this many accounts and draws or more, of about 50 bytes
 /// each.

@@ -8,8 +8,7 @@ mod steps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use lottery::domain::batch_state::Prefetch;
-use lottery::domain::batch_state::{BatchState, Changes, DrawSales, PaymentRow};
+use lottery::domain::batch_state::BatchState;
 use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -19,7 +18,9 @@ use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
+use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{AnswerKind, Fence, KeyId, StoredAnswer};
+use lottery::domain::rows::{Changes, DrawSales, PaymentRow};
 use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
 use uuid::Uuid;
 

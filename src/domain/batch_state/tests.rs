@@ -2,9 +2,13 @@
 //! transaction on each other. That no money appears or is lost, whatever the order, is shown by the draw's
 //! tests.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::domain::game::Game;
 use crate::domain::id::{LotteryId, PoolTicketId};
+use crate::domain::prefetch::Prefetch;
+use crate::domain::record::Line;
 use crate::domain::ticket::Origin;
 
 const DRAW: DrawId = DrawId(7);

@@ -10,14 +10,16 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::batch_state::{BatchState, Changes, DrawSales, PaymentRow, Prefetch, Release};
+use crate::domain::batch_state::BatchState;
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::ledger::{AccountId, Ledger};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentStatus;
+use crate::domain::prefetch::Prefetch;
 use crate::domain::prize::{Award, PrizeTable, Tier};
 use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refusal};
+use crate::domain::rows::{Changes, DrawSales, PaymentRow, Release};
 
 const PRICE: Money = Money::new(100);
 /// The sale ends so many seconds after the beginning.

@@ -143,8 +143,7 @@ impl World {
         if locks.peek().is_none() {
             return false;
         }
-        let needed =
-            lottery::domain::batch_state::Prefetch::of(batch.iter().map(|submit| &submit.record)).payments;
+        let needed = lottery::domain::prefetch::Prefetch::of(batch.iter().map(|submit| &submit.record)).payments;
         locks.any(|write| needed.iter().any(|payment| write.state.payments.contains_key(payment)))
     }
 

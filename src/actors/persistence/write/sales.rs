@@ -11,14 +11,14 @@ use super::params::Params;
 use super::{audit, ledger};
 use crate::actors::persistence::transaction::WriterConnection;
 use crate::db::read::keys::{kept, kind_code};
-use crate::domain::batch_state::{
-    BatchState, Changes, DrawSales, NewKey, NewTicket, PaymentRow, Prefetch, Release,
-};
+use crate::domain::batch_state::BatchState;
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::ledger::{AccountId, Posting};
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
+use crate::domain::prefetch::Prefetch;
 use crate::domain::record::KeyId;
+use crate::domain::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
 use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
 /// The SQLSTATE of a batch that was written over another state than the writer's cache had: the mark, a draw or a
