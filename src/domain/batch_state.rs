@@ -27,7 +27,7 @@ use super::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
 const REJECTED: &str = "rejected";
 
 /// The state of one batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchState {
     pub currency: Currency,
     pub ledger: Ledger,

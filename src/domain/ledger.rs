@@ -120,7 +120,7 @@ pub enum LedgerError {
 }
 
 /// A few accounts, loaded for one transaction, and the transfers between them.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Ledger {
     balances: HashMap<AccountId, Money>,
     made: Vec<Posting>,

@@ -19,4 +19,5 @@ pub mod rows;
 pub mod schedule;
 pub mod ticket;
 pub mod user;
+pub mod writer;
 pub mod writer_cache;

@@ -97,7 +97,7 @@ pub struct NewKey {
 }
 
 /// The rows that follow from the accepted records, apart from the ledger's.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Changes {
     pub new_payments: BTreeMap<PaymentId, PaymentRow>,
     pub changed_payments: BTreeMap<PaymentId, PaymentRow>,

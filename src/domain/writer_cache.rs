@@ -52,7 +52,7 @@ pub struct BatchPlan {
 
 /// What a batch writes to draws and accounts, and the state that must be in the database for the batch to be
 /// written. `None`: the row does not exist yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ExpectedState {
     /// Every draw of the batch, changed or not, because the batch depends on its epoch; with the number of
     /// paid tickets that is expected before the batch.
@@ -144,6 +144,10 @@ impl WriterCache {
                 }
             }
         }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.draws.is_empty()
     }
 
     pub fn forget(&mut self) {

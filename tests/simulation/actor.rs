@@ -1,6 +1,8 @@
 //! Drives the machine of one draw, as the service's draw actor does: does what it wants done, in the world of the
 //! history. Decides nothing; only a payout, which the service reads and pays in a task of its own, is played here.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use lottery::domain::draw::{
     Draw, DrawAction, DrawAnswer, DrawMachine, DrawSnapshot, StepError, StepKind, StepOutcome, StepWrite,
@@ -13,9 +15,7 @@ use uuid::Uuid;
 
 use crate::coverage::Seen;
 use crate::model;
-use crate::process::{
-    Around, Effect, Job, Mail, Message, PoolJob, QUEUE, Queued, Waiter, Waiting, Word, WriteRequest,
-};
+use crate::process::{Around, Effect, Job, Mail, Message, PoolJob, Waiter, Waiting, Word, WriteRequest};
 use crate::store::{Output, Step};
 
 type Actions = Vec<DrawAction<Waiter>>;
@@ -154,15 +154,12 @@ impl Actor {
     fn submit(&mut self, record: Record, waiter: Option<Waiter>, around: &mut Around<'_>) {
         self.orders_in_flight += usize::from(matches!(record, Record::Order(_)));
         let deadline = waiter.and_then(|waiter| waiter.deadline);
-        // What has no deadline must become true.
-        if around.queue.len() >= QUEUE && deadline.is_some() {
+        let waiting = waiter.map_or(Waiting::Nobody, |waiter| waiter.who);
+        let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: Cell::new(false) };
+        if let Err(submit) = around.queue.push(submit) {
             around.coverage.saw(Seen::QueueFull);
-            let refused = WriteResult { record, result: Err(Refusal::Overloaded), waiter };
+            let refused = WriteResult { record: submit.record, result: Err(Refusal::Overloaded), waiter };
             around.inbox.push_back(Mail { to: self.me(), what: Word::Results(vec![refused]) });
-        } else {
-            let waiting = waiter.map_or(Waiting::Nobody, |waiter| waiter.who);
-            let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: false };
-            around.queue.push_back(Queued::Record(submit));
         }
     }
 
@@ -190,7 +187,7 @@ impl Actor {
     }
 
     fn write(&self, step: Step, around: &mut Around<'_>) {
-        around.queue.push_back(Queued::Step(Job { actor: self.me(), fence: self.draw().fence(), step }));
+        around.queue.push_step(Job { actor: self.me(), fence: self.draw().fence(), step });
     }
 
     /// A transaction was committed: a long step goes on, and the end of a step goes to the machine.

@@ -9,7 +9,7 @@ use lottery::domain::lottery::DrawStatus;
 use crate::coverage::{Coverage, Seen};
 use crate::facts::{Line, OrderRequest, What};
 use crate::faults::Temper;
-use crate::process::{Message, Waiter, Waiting};
+use crate::process::{Message, Waiter, Waiting, WriterJob};
 use crate::store::{self, id, mask};
 use crate::world::{PLAYERS, Stage, World};
 
@@ -273,9 +273,11 @@ impl History {
             }
             Act::PayAside => self.world.pay_aside(),
             Act::Disconnect => {
-                let process = &mut self.world.processes[p];
-                let idle = matches!(process.writer, crate::process::Writer::Idle);
-                return idle && process.session.take().is_some();
+                let writer = &mut self.world.processes[p].writer;
+                if !matches!(writer.job, WriterJob::Idle) || writer.state.connection().is_none() {
+                    return false;
+                }
+                writer.state.lost();
             }
             Act::Process => match self.world.processes.len() {
                 1 if self.world.dice.chance(500) => self.world.start_process(),

@@ -1,18 +1,19 @@
 //! One process of the service: its draws' actors, the persistence actor's queue with the writer behind it,
 //! and what lies in the actors' mailboxes. All of it is gone when the process is killed. Knows no table.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use lottery::domain::draw::{DrawAnswer, DrawRequest, NewPool, PoolError, PoolOrder, StepError, WriteResult};
 use lottery::domain::id::DrawId;
-use lottery::domain::record::{Fence, KeyId, Outcome, Record, Refusal};
-use lottery::domain::writer_cache::WriterCache;
+use lottery::domain::record::{Fence, KeyId, Record};
+use lottery::domain::writer::{BatchRecord, BatchRun, ConnectionState, QueuedWork, StepRun, WriteQueue};
 
 use crate::actor::Actor;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
-use crate::store::{Mark, Output, Step, Store, Write};
+use crate::store::{Output, Step, Store};
 
 /// Records that may wait for the writer.
 pub const QUEUE: usize = 12;
@@ -51,7 +52,19 @@ pub struct WriteRequest {
     pub actor: Option<(DrawId, u64)>,
     pub waiting: Waiting,
     /// The database will not take it.
-    pub bad: bool,
+    pub bad: Cell<bool>,
+}
+
+impl BatchRecord for WriteRequest {
+    type Time = u64;
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
 }
 
 /// A transaction of a draw's life, asked for by this actor.
@@ -61,39 +74,27 @@ pub struct Job {
     pub step: Step,
 }
 
-pub enum Queued {
-    Record(WriteRequest),
-    Step(Job),
-}
-
-/// An open connection to the database.
-pub struct Session {
-    pub writer: usize,
-    pub marks: i64,
-}
-
-/// What the writer is in the middle of.
-pub enum Writer {
+/// What the writer is in the middle of: the machines of `domain::writer`, as production has them.
+#[derive(Default)]
+pub enum WriterJob {
+    #[default]
     Idle,
-    /// What was rolled back, and is tried again, less what is too late by then.
-    Trying(Vec<WriteRequest>),
-    /// It has begun, and waits for a lock.
-    Waiting(Vec<WriteRequest>),
-    /// What it needs is read and locked, and it is judged: next it is written.
-    Begun(Box<Batch>),
-    /// The connection died at COMMIT: the database is asked.
-    Asking(Vec<WriteRequest>, Vec<Result<Outcome, Refusal>>, Mark),
-    TryingStep(Job),
-    AskingOfStep(Job, Mark, Option<Output>),
+    Batch(BatchRun<WriteRequest>),
+    /// What it returns is known once it is committed.
+    Step(Job, StepRun<Option<Output>, u64>),
 }
 
-/// A batch that was judged.
-pub struct Batch {
-    pub records: Vec<WriteRequest>,
-    pub results: Vec<Result<Outcome, Refusal>>,
-    pub write: Write,
-    /// All its keys were looked up.
-    pub check_keys: bool,
+/// The writer with its connection, of which the machines alone know the state.
+#[derive(Default)]
+pub struct Writer {
+    pub state: ConnectionState<()>,
+    pub job: WriterJob,
+    /// The database is away for longer than a step waits for it.
+    pub away: bool,
+    /// The last try met a key that it had taken for new.
+    pub key_existed: bool,
+    /// A transaction has begun, and waits for a lock.
+    pub waits_for_lock: bool,
 }
 
 /// What lies in an actor's mailbox.
@@ -133,15 +134,8 @@ pub enum Entry {
 pub struct Process {
     pub name: u64,
     pub draws: BTreeMap<DrawId, Entry>,
-    pub queue: VecDeque<Queued>,
+    pub queue: WriteQueue<WriteRequest, Job>,
     pub writer: Writer,
-    /// The records of a batch that was refused: each goes alone, before the queue.
-    pub alone: VecDeque<WriteRequest>,
-    pub session: Option<Session>,
-    /// The writer's memory: the real one.
-    pub cache: WriterCache,
-    /// The last try met a key that it had taken for new.
-    pub key_existed: bool,
     /// Somebody else has written since the memory was empty.
     pub disturbed: bool,
     pub inbox: VecDeque<Mail>,
@@ -157,7 +151,7 @@ pub struct Around<'a> {
     pub store: &'a Store,
     pub dice: &'a mut Dice,
     pub ids: &'a mut u64,
-    pub queue: &'a mut VecDeque<Queued>,
+    pub queue: &'a mut WriteQueue<WriteRequest, Job>,
     pub inbox: &'a mut VecDeque<Mail>,
     pub pools: &'a mut Vec<PoolJob>,
     pub effects: &'a mut Vec<Effect>,
@@ -169,12 +163,8 @@ impl Process {
         Process {
             name,
             draws: BTreeMap::new(),
-            queue: VecDeque::new(),
-            writer: Writer::Idle,
-            alone: VecDeque::new(),
-            session: None,
-            cache: WriterCache::default(),
-            key_existed: false,
+            queue: WriteQueue::new(QUEUE),
+            writer: Writer::default(),
             disturbed: false,
             inbox: VecDeque::new(),
             pools: Vec::new(),
@@ -196,50 +186,22 @@ impl Process {
     }
 
     pub fn has_work_for_writer(&self) -> bool {
-        !self.queue.is_empty() || !self.alone.is_empty() || !matches!(self.writer, Writer::Idle)
-    }
-
-    /// The records that the writer has in hand.
-    fn in_hand(&self) -> impl Iterator<Item = &WriteRequest> {
-        let batch: &[WriteRequest] = match &self.writer {
-            Writer::Trying(batch) | Writer::Waiting(batch) | Writer::Asking(batch, ..) => batch,
-            Writer::Begun(batch) => &batch.records,
-            Writer::Idle | Writer::TryingStep(_) | Writer::AskingOfStep(..) => &[],
-        };
-        batch.iter().chain(&self.alone)
-    }
-
-    /// A mark for the next transaction, on a new connection if there is none.
-    pub fn next_mark(&mut self, store: &mut Store) -> Mark {
-        let session = self.session.get_or_insert_with(|| Session { writer: store.new_writer(), marks: 0 });
-        session.marks += 1;
-        Mark { writer: session.writer, number: session.marks }
-    }
-
-    pub fn forget(&mut self) {
-        self.cache.forget();
-        self.disturbed = false;
-    }
-
-    /// Gives the connection up: what it was in the middle of is rolled back.
-    pub fn disconnect(&mut self) {
-        self.session = None;
-        self.forget();
+        !self.queue.is_empty() || !matches!(self.writer.job, WriterJob::Idle)
     }
 
     /// Whether nothing of this actor is on its way anywhere.
     pub fn at_rest(&self, actor: (DrawId, u64)) -> bool {
-        let queued = self.queue.iter().any(|queued| match queued {
-            Queued::Record(submit) => submit.actor == Some(actor),
-            Queued::Step(job) => job.actor == actor,
+        let queued = self.queue.iter().any(|work| match work {
+            QueuedWork::Record(submit) => submit.actor == Some(actor),
+            QueuedWork::Step(job) => job.actor == actor,
         });
-        let asking = match &self.writer {
-            Writer::TryingStep(job) | Writer::AskingOfStep(job, ..) => job.actor == actor,
-            _ => false,
+        let in_hand = match &self.writer.job {
+            WriterJob::Idle => false,
+            WriterJob::Batch(run) => run.unanswered().any(|submit| submit.actor == Some(actor)),
+            WriterJob::Step(job, _) => job.actor == actor,
         };
-        let in_hand = self.in_hand().any(|submit| submit.actor == Some(actor));
         let mail = self.inbox.iter().any(|mail| mail.to == actor);
         let pools = self.pools.iter().any(|job| job.actor == actor);
-        !(queued || asking || in_hand || mail || pools)
+        !(queued || in_hand || mail || pools)
     }
 }

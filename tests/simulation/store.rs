@@ -8,7 +8,6 @@ mod steps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use lottery::domain::batch_state::BatchState;
 use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -21,6 +20,7 @@ use lottery::domain::pool::Pool;
 use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{AnswerKind, Fence, KeyId, StoredAnswer};
 use lottery::domain::rows::{Changes, DrawSales, PaymentRow};
+use lottery::domain::writer::{BatchWrite, Mark, TransactionEnd};
 use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
 use uuid::Uuid;
 
@@ -91,31 +91,6 @@ struct WriterRow {
     closed: bool,
 }
 
-/// By which it can be asked whether a transaction was committed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
-    pub writer: usize,
-    pub number: i64,
-}
-
-/// What a batch sends with its COMMIT: what it writes, and over what.
-pub struct Write {
-    pub mark: Mark,
-    pub state: BatchState,
-    pub expected: ExpectedState,
-}
-
-/// Why the database rolled a batch back.
-#[derive(Debug)]
-pub enum BatchFailure {
-    /// Its connection is closed, or what it would write over is not there.
-    Outdated,
-    /// A key that is inserted plainly is there.
-    KeyExists,
-    /// It cannot be taken as one.
-    Refused,
-}
-
 #[derive(Default)]
 pub struct Store {
     pub accounts: BTreeMap<AccountId, Money>,
@@ -147,21 +122,25 @@ impl Store {
     }
 
     /// A row for a new connection.
-    pub fn new_writer(&mut self) -> usize {
+    pub fn new_writer(&mut self) -> i64 {
         self.writers.push(WriterRow::default());
-        self.writers.len() - 1
+        self.writers.len() as i64 - 1
+    }
+
+    fn writer_mut(&mut self, writer: i64) -> &mut WriterRow {
+        &mut self.writers[usize::try_from(writer).unwrap()]
     }
 
     /// Closes a lost connection's row and says its last mark.
-    pub fn close_writer(&mut self, writer: usize) -> i64 {
-        let row = &mut self.writers[writer];
+    pub fn close_writer(&mut self, writer: i64) -> i64 {
+        let row = self.writer_mut(writer);
         row.closed = true;
         row.mark
     }
 
     /// Marks a transaction, on a connection that is not closed.
     fn mark(&mut self, mark: Mark) {
-        let row = &mut self.writers[mark.writer];
+        let row = self.writer_mut(mark.writer);
         assert!(!row.closed, "a transaction on a closed connection");
         row.mark = mark.number;
     }
@@ -192,22 +171,25 @@ impl Store {
             .all(|(id, before, _)| before.is_some() && self.accounts.get(id) == before.as_ref())
     }
 
-    /// The rows, and COMMIT: the statements of `write::sales::finish`, in their order.
-    pub fn write(&mut self, Write { mark, state, expected }: &Write) -> Result<(), BatchFailure> {
+    /// The rows, and COMMIT: the statements of `write::sales::write`, in their order.
+    ///
+    /// # Errors
+    /// Why it is rolled back.
+    pub fn write(&mut self, BatchWrite { mark, state, expected, .. }: &BatchWrite) -> Result<(), TransactionEnd> {
         let (ledger, changes) = (&state.ledger, &state.changes);
-        if self.writers[mark.writer].closed || !self.is_as_remembered(expected) {
-            return Err(BatchFailure::Outdated);
+        if self.writer_mut(mark.writer).closed || !self.is_as_remembered(expected) {
+            return Err(TransactionEnd::Outdated);
         }
         let (firsts, ends): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.first);
         let mut keys = HashSet::new();
         let twice = !firsts.iter().all(|new| keys.insert(new.key.id));
         if twice || firsts.iter().any(|new| self.keys.contains_key(&new.key.id)) {
-            return Err(BatchFailure::KeyExists);
+            return Err(TransactionEnd::KeyExists);
         }
         let mut keys = HashSet::new();
         if !ends.iter().all(|new| keys.insert(new.key.id)) {
             // ON CONFLICT DO UPDATE cannot affect a row a second time.
-            return Err(BatchFailure::Refused);
+            return Err(TransactionEnd::Refused);
         }
         self.mark(*mark);
         for (draw, sold) in expected.draws.iter().map(|(id, _, now)| (*id, now.sold)).collect::<BTreeMap<_, _>>() {

@@ -1,7 +1,6 @@
-//! The persistence actor's queue: what waits for the next transaction, in order and within its limits.
-//! Knows no SQL.
+//! The persistence actor: queues records and steps, gives the writer one transaction after the other, and
+//! delivers the results. Knows no SQL.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -10,17 +9,28 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::transaction::{StepTransaction, Writer};
+use super::step::StepTransaction;
+use super::writer::Writer;
 use super::{WriteLimits, WriterMetrics};
 use crate::actors::messages::{DrawAnswer, ReplyTo, WriteRequest, WriteResults};
 use crate::domain::draw::{StepError, WriteResult};
-use crate::domain::record::{Outcome, Refusal};
+use crate::domain::record::{Outcome, Record, Refusal};
+use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue};
 
 /// How often the queue is searched for records whose deadline has passed while a transaction hangs.
 const SWEEP: Duration = Duration::from_millis(100);
 
-/// Records, and what became of each.
-pub type BatchResults = Vec<(WriteRequest, Result<Outcome, Refusal>)>;
+impl BatchRecord for WriteRequest {
+    type Time = Instant;
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
 
 type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
@@ -56,115 +66,79 @@ impl StepJob {
     }
 }
 
-#[allow(clippy::large_enum_variant, reason = "nearly all are records: a box would cost each an allocation")]
-enum Queued {
-    Record(WriteRequest),
-    StepTransaction(Job),
-}
-
 /// The actor.
 pub struct PersistenceActor {
-    /// Away while a transaction runs.
+    /// None while a transaction runs.
     writer: Option<Writer>,
-    queue: VecDeque<Queued>,
+    queue: WriteQueue<WriteRequest, Job>,
     limits: WriteLimits,
     meters: WriterMetrics,
 }
 
 impl PersistenceActor {
     pub fn new(writer: Writer, limits: WriteLimits, meters: WriterMetrics) -> PersistenceActor {
-        PersistenceActor { writer: Some(writer), queue: VecDeque::new(), limits, meters }
+        PersistenceActor { writer: Some(writer), queue: WriteQueue::new(limits.queue), limits, meters }
     }
 
     /// Starts the next transaction if none runs and anything waits.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.queue.is_empty() {
-            return;
-        }
         let Some(mut writer) = self.writer.take() else { return };
-        match self.queue.pop_front() {
-            Some(Queued::StepTransaction(job)) => {
+        match self.queue.pop(self.limits.batch) {
+            Some(Work::Step(job)) => {
                 let run = async move {
                     job(&mut writer).await;
-                    (writer, Vec::new())
+                    writer
                 };
                 ctx.spawn(run.into_actor(self).map(PersistenceActor::ran));
             }
-            Some(Queued::Record(first)) => {
-                let batch = self.gather(first);
+            Some(Work::Batch(batch)) => {
                 let span = tracing::debug_span!("batch", records = batch.len());
-                let meters = self.meters.clone();
-                let run = async move {
-                    #[allow(clippy::disallowed_methods, reason = "how long it takes, not the draw's time")]
-                    let started = Instant::now();
-                    let answers = writer.batch(batch).await;
-                    meters.commit.record(started.elapsed());
-                    meters.measure(&answers);
-                    (writer, answers)
-                };
+                let run = write(writer, batch, self.meters.clone());
                 ctx.spawn(run.instrument(span).into_actor(self).map(PersistenceActor::ran));
             }
             None => self.writer = Some(writer),
         }
     }
 
-    /// The records that wait before the next step, up to the batch's limit.
-    fn gather(&mut self, first: WriteRequest) -> Vec<WriteRequest> {
-        let mut batch = vec![first];
-        while batch.len() < self.limits.batch {
-            match self.queue.pop_front() {
-                Some(Queued::Record(request)) => batch.push(request),
-                Some(step @ Queued::StepTransaction(_)) => {
-                    self.queue.push_front(step);
-                    break;
-                }
-                None => break,
-            }
-        }
-        batch
-    }
-
-    fn ran(
-        (writer, answers): (Writer, BatchResults),
-        actor: &mut PersistenceActor,
-        ctx: &mut Context<PersistenceActor>,
-    ) {
+    fn ran(writer: Writer, actor: &mut PersistenceActor, ctx: &mut Context<PersistenceActor>) {
         actor.writer = Some(writer);
-        deliver(answers);
         actor.pump(ctx);
     }
 
     /// Answers the records whose deadline has passed in the queue: nothing of them was taken.
     fn sweep(&mut self, now: Instant) {
-        let late = |queued: &Queued| matches!(queued, Queued::Record(request) if request.is_late(now));
-        if !self.queue.iter().any(late) {
-            return;
-        }
-        let mut answers = Vec::new();
-        for queued in std::mem::take(&mut self.queue) {
-            match queued {
-                Queued::Record(request) if request.is_late(now) => {
-                    answers.push((request, Err(Refusal::Overloaded)))
-                }
-                other => self.queue.push_back(other),
-            }
-        }
-        deliver(answers);
+        let late = self.queue.drop_late(now);
+        deliver(late.into_iter().map(|request| (request, Err(Refusal::Overloaded))).collect());
     }
 }
 
+/// Writes a batch and delivers the results, those of late records before the others.
+async fn write(mut writer: Writer, batch: Vec<WriteRequest>, meters: WriterMetrics) -> Writer {
+    #[allow(clippy::disallowed_methods, reason = "how long it takes, not the draw's time")]
+    let started = Instant::now();
+    meters.batch.record(batch.len() as f64);
+    let mut run = writer.begin_batch(batch);
+    while let Some(answers) = writer.next_answers(&mut run).await {
+        if run.unanswered().next().is_none() {
+            meters.commit.record(started.elapsed());
+        }
+        meters.count_sold(&answers);
+        deliver(answers);
+    }
+    writer
+}
+
 impl WriterMetrics {
-    fn measure(&self, batch: &BatchResults) {
-        let accepted = |(request, result): &(WriteRequest, Result<Outcome, Refusal>)| {
+    fn count_sold(&self, answers: &Answers<WriteRequest>) {
+        let sold = |(request, result): &(WriteRequest, Result<Outcome, Refusal>)| {
             result.as_ref().map_or(0, |accepted| request.record.sells(accepted))
         };
-        self.batch.record(batch.len() as f64);
-        self.sold.increment(batch.iter().map(accepted).sum::<usize>() as u64);
+        self.sold.increment(answers.iter().map(sold).sum::<usize>() as u64);
     }
 }
 
 /// Sends each result to its receiver: to each draw's actor one message with all of its results.
-fn deliver(answers: BatchResults) {
+fn deliver(answers: Answers<WriteRequest>) {
     let mut by_draw: Vec<(Recipient<WriteResults>, WriteResults)> = Vec::new();
     for (request, result) in answers {
         match request.reply_to {
@@ -197,7 +171,7 @@ impl Actor for PersistenceActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // Bounded by the orders in flight and by the queue's limit below; the mailbox itself only passes on.
+        // Bounded by the orders in flight and by the queue's limit; the mailbox itself only passes on.
         ctx.set_mailbox_capacity(self.limits.queue);
         ctx.run_interval(SWEEP, |actor, _| {
             #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
@@ -211,13 +185,10 @@ impl Handler<WriteRequest> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, request: WriteRequest, ctx: &mut Context<Self>) {
-        // What has no deadline must become true and is bounded by what it came from.
-        if self.queue.len() >= self.limits.queue && request.deadline.is_some() {
-            deliver(vec![(request, Err(Refusal::Overloaded))]);
-            return;
+        match self.queue.push(request) {
+            Ok(()) => self.pump(ctx),
+            Err(request) => deliver(vec![(request, Err(Refusal::Overloaded))]),
         }
-        self.queue.push_back(Queued::Record(request));
-        self.pump(ctx);
     }
 }
 
@@ -225,7 +196,7 @@ impl Handler<StepJob> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, job: StepJob, ctx: &mut Context<Self>) {
-        self.queue.push_back(Queued::StepTransaction(job.0));
+        self.queue.push_step(job.0);
         self.pump(ctx);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio_postgres::Client;
 
 use super::Persistence;
-use super::transaction::StepFailure;
+use super::step::StepFailure;
 use super::write::users::{self, NewToken, NewUser};
 use super::write::{audit, draws, keys};
 use crate::db::read::users::{User, user};

@@ -1,5 +1,6 @@
 //! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
-//! order they came, and tells what became of each. It decides nothing; `domain::state` judges.
+//! order they came, and tells what became of each. It decides nothing: `domain::writer` does, and carries out
+//! here what it asks for.
 //!
 //! The records that queue while a transaction runs are the next batch. There is no delay timer: a single buyer
 //! does not wait, and under load the batches become large.
@@ -7,10 +8,12 @@
 //! All changes of balances, tickets and payments go through the actor. `direct.rs` has the other writes.
 
 mod actor;
-mod batch;
+mod connection;
 mod direct;
-mod transaction;
+mod failure;
+mod step;
 mod write;
+mod writer;
 
 use std::time::{Duration, Instant};
 
@@ -26,10 +29,10 @@ use crate::domain::money::Currency;
 use crate::domain::record::{Outcome, Record, Refusal};
 
 use actor::{PersistenceActor, StepJob};
-use transaction::Writer;
+use writer::Writer;
 
 pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user};
-pub use transaction::StepTransaction;
+pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::settle::{Conduct, FixPrizes};
 

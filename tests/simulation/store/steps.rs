@@ -12,9 +12,10 @@ use lottery::domain::lottery::DrawStatus;
 use lottery::domain::money::Money;
 use lottery::domain::payout::{PayStep, Payout, Progress};
 use lottery::domain::record::Fence;
+use lottery::domain::writer::Mark;
 use lottery::domain::writer_cache::Invalidation;
 
-use super::{Cancellation, JACKPOT, Mark, ResultRow, Store, mask};
+use super::{Cancellation, JACKPOT, ResultRow, Store, mask};
 use crate::facts::{Fact, Prizes};
 
 /// A transaction of its own. Run again after a failure it does the same.
@@ -30,7 +31,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What of the writer's memory it may change, as `persistence::Step` has it.
+    /// What of the writer's memory it may change, as the steps of production say it.
     pub fn invalidates(&self) -> Invalidation {
         match self {
             Step::Pay(pay) => Invalidation::Balances(pay.accounts()),

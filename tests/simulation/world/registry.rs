@@ -12,7 +12,7 @@ use super::World;
 use crate::actor::Actor;
 use crate::coverage::Seen;
 use crate::faults::OfPool;
-use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Queued, Waiter, Word};
+use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Waiter, Word};
 
 impl World {
     /// A process starts, and takes over every draw that is not over.
@@ -210,16 +210,8 @@ impl World {
 
     /// Answers the records whose deadline has passed in the queue.
     pub fn sweep(&mut self, p: usize) {
-        let step = self.step;
-        let mut late = Vec::new();
-        for queued in std::mem::take(&mut self.processes[p].queue) {
-            match queued {
-                Queued::Record(submit) if submit.deadline.is_some_and(|deadline| deadline <= step) => {
-                    late.push((submit, Err(Refusal::Overloaded)));
-                }
-                other => self.processes[p].queue.push_back(other),
-            }
-        }
+        let late = self.processes[p].queue.drop_late(self.step);
+        let late = late.into_iter().map(|submit| (submit, Err(Refusal::Overloaded))).collect();
         self.deliver_outcomes(p, late);
     }
 }

@@ -1,6 +1,8 @@
 //! What moves wallets beside the draws: withdrawals, on which some admin has his word, now and then again and
 //! again; and payments that another program of the house writes, of which no writer's memory knows.
 
+use std::cell::Cell;
+
 use lottery::domain::draw::DrawAnswer;
 use lottery::domain::id::{PaymentId, UserId};
 use lottery::domain::money::Money;
@@ -8,22 +10,21 @@ use lottery::domain::payment::PaymentKind;
 use lottery::domain::record::{
     BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, Refusal, WithdrawalDecision,
 };
+use lottery::domain::writer::{BatchWrite, Mark};
 use lottery::domain::writer_cache::WriterCache;
 
 use super::{PLAYERS, World};
 use crate::coverage::Seen;
-use crate::process::{QUEUE, Queued, Waiting, WriteRequest};
-use crate::store::{Mark, Write, currency, id};
+use crate::process::{Waiting, WriteRequest};
+use crate::store::{currency, id};
 
 impl World {
     /// Hands a record on beside the draws.
     pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
-        let queue = &mut self.processes[p].queue;
-        if queue.len() >= QUEUE && deadline.is_some() {
+        let request = WriteRequest { record, deadline, actor: None, waiting, bad: Cell::new(false) };
+        if self.processes[p].queue.push(request).is_err() {
             self.coverage.saw(Seen::QueueFull);
             self.answer(p, waiting, DrawAnswer::Sale(Err(Refusal::Overloaded.into())));
-        } else {
-            queue.push_back(Queued::Record(WriteRequest { record, deadline, actor: None, waiting, bad: false }));
         }
     }
 
@@ -81,7 +82,7 @@ impl World {
         let taken = state.apply(&record).is_ok();
         let (expected, mark) = (cache.expected(&state), Mark { writer: self.store.new_writer(), number: 1 });
         self.store
-            .write(&Write { mark, state, expected })
+            .write(&BatchWrite { mark, begun: true, state, expected })
             .expect("nothing comes between its reading and its writing");
         self.say(|| format!("aside: {record:?}: {taken}"));
         self.committed(None);

@@ -1,214 +1,283 @@
-//! The persistence actor's writer: takes the next batch or step, as `actors::persistence` does, and lets go
-//! wrong what can go wrong with a transaction. Its memory is the real one; what it decides of it, and the
-//! database's answers, are followed line for line.
+//! The world around the writer: carries out what the machines of `domain::writer` ask for, as
+//! `actors::persistence::writer` does, and lets go wrong what can go wrong with a connection. Decides nothing about
+//! records, retries and the cache.
+
+use std::mem;
 
 use lottery::domain::draw::{DrawAnswer, StepError, WriteResult};
 use lottery::domain::id::{DrawId, PaymentId};
+use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{BeginCharge, Charge, EndCharge, Outcome, Pay, Record, Refusal, WithdrawalDecision};
-use lottery::domain::writer_cache::{Invalidation, PrefetchResult};
+use lottery::domain::writer::{
+    Answers, BatchAction, BatchRecord, BatchRun, BatchWrite, ConnectionAction, ConnectionState, Decision, Mark,
+    PrefetchFailure, StepAction, StepEnd, StepRun, TransactionEnd, Work,
+};
 
 use super::World;
 use crate::coverage::Seen;
 use crate::faults::{Fate, OfBatch, OfStep};
-use crate::process::{Batch, Effect, Job, Queued, Waiter, Waiting, Word, WriteRequest, Writer};
-use crate::store::{self, BatchFailure, Mark, Output, Write, currency};
-
-type RecordResult = (WriteRequest, Result<Outcome, Refusal>);
+use crate::process::{Effect, Job, Waiter, Waiting, Word, WriteRequest, Writer, WriterJob};
+use crate::store::{self, Output, currency};
 
 /// How many in a thousand batches that had to read first are slow about it.
 const SLOW: usize = 300;
 /// How many in a thousand late transactions never reach the server.
 const NEVER: usize = 200;
+/// How many things may happen while a step is tried again.
+const STEP_PATIENCE: u64 = 1_000;
 
 /// A batch that lies in the socket of a lost connection. What it has locked stays locked until it ends.
 pub struct Late {
     records: Vec<(Record, Waiting)>,
     results: Vec<Result<Outcome, Refusal>>,
-    write: Write,
+    write: BatchWrite,
+}
+
+/// What comes after the writer has done something.
+#[derive(PartialEq)]
+enum Then {
+    /// It goes on when its turn comes again.
+    Later,
+    Done,
+    /// The process is killed.
+    Kill,
 }
 
 impl World {
     /// The writer's next transaction, or the next thing it does about the one in hand.
     pub fn write(&mut self, p: usize) {
-        match std::mem::replace(&mut self.processes[p].writer, Writer::Idle) {
-            Writer::Idle => self.next(p),
-            Writer::Trying(batch) => self.begin_batch(p, batch),
-            Writer::Waiting(batch) => self.try_batch(p, batch),
-            Writer::Begun(batch) => self.finish_batch(p, *batch),
-            Writer::Asking(batch, results, mark) => {
-                if self.was_committed(mark) {
-                    self.coverage.saw(Seen::UnknownCommitted);
-                    self.deliver_outcomes(p, batch.into_iter().zip(results).collect());
-                } else {
-                    self.coverage.saw(Seen::UnknownLost);
-                    self.begin_batch(p, batch);
-                }
-            }
-            Writer::TryingStep(job) => self.write_step(p, job),
-            Writer::AskingOfStep(job, mark, output) => match self.was_committed(mark) {
-                true => self.stepped(p, job, Ok(output.expect("what was committed has something to say"))),
-                false => self.write_step(p, job),
-            },
+        // It is put back before anybody can look for it: nothing in between needs it.
+        let mut writer = mem::take(&mut self.processes[p].writer);
+        if matches!(writer.job, WriterJob::Idle) {
+            writer.job = self.next_job(p);
         }
+        let Writer { state, job, away, key_existed, waits_for_lock } = &mut writer;
+        let then = match job {
+            WriterJob::Idle => Then::Done,
+            WriterJob::Batch(run) => self.run_batch(p, state, run, (key_existed, waits_for_lock)),
+            WriterJob::Step(job, run) => self.run_step(p, state, (job, run), away),
+        };
+        if then == Then::Done {
+            match mem::take(job) {
+                WriterJob::Step(job, run) => {
+                    let result = run.into_result().expect("a run that is done has its result");
+                    let result = result.map(|output| output.expect("what was committed returns something"));
+                    self.stepped(p, job, result);
+                }
+                WriterJob::Batch(run) => assert_eq!(run.unanswered().count(), 0, "every record has its answer"),
+                WriterJob::Idle => {}
+            }
+        }
+        self.processes[p].writer = writer;
+        if then == Then::Kill {
+            self.kill(p);
+        }
+    }
+
+    fn next_job(&mut self, p: usize) -> WriterJob {
+        let limit = 1 + self.dice.below(6);
+        match self.processes[p].queue.pop(limit) {
+            Some(Work::Step(job)) => {
+                let run = StepRun::new(job.step.invalidates(), self.step + STEP_PATIENCE);
+                WriterJob::Step(job, run)
+            }
+            Some(Work::Batch(records)) => WriterJob::Batch(BatchRun::new(records, currency())),
+            None => WriterJob::Idle,
+        }
+    }
+
+    /// False if time must pass first.
+    fn make_ready(&mut self, p: usize, state: &mut ConnectionState<()>, action: ConnectionAction) -> bool {
+        match action {
+            ConnectionAction::Rest => {
+                state.rested();
+                false
+            }
+            ConnectionAction::Connect if self.dice.chance(self.temper.load) => {
+                self.coverage.saw(Seen::ConnectFailed);
+                state.connect_failed();
+                true
+            }
+            ConnectionAction::Connect => {
+                assert!(state.is_cache_empty(), "the cache of a lost connection is not used over another one");
+                self.processes[p].disturbed = false;
+                state.connected((), self.store.new_writer());
+                true
+            }
+        }
+    }
+
+    fn run_batch(
+        &mut self,
+        p: usize,
+        state: &mut ConnectionState<()>,
+        run: &mut BatchRun<WriteRequest>,
+        (key_existed, waits_for_lock): (&mut bool, &mut bool),
+    ) -> Then {
+        loop {
+            let is_cache_empty = state.is_cache_empty();
+            match run.next(state, self.step) {
+                BatchAction::Connection(action) => {
+                    if !self.make_ready(p, state, action) {
+                        return Then::Later;
+                    }
+                }
+                BatchAction::Prefetch((), missing) => {
+                    let begins = !mem::take(waits_for_lock);
+                    if self.is_locked(missing) {
+                        *waits_for_lock = true;
+                        self.coverage.saw(Seen::LockWaited);
+                    } else if self.dice.chance(self.temper.load) {
+                        self.coverage.saw(Seen::PrefetchLost);
+                        run.prefetched(state, Err(PrefetchFailure::Lost));
+                        return Then::Later;
+                    } else {
+                        if is_cache_empty {
+                            self.processes[p].disturbed = false;
+                        }
+                        let found = self.store.read(missing);
+                        run.prefetched(state, Ok(found));
+                    }
+                    if begins {
+                        self.nothing_late_begins(run.records());
+                    }
+                    if *waits_for_lock || self.dice.chance(SLOW) {
+                        return Then::Later;
+                    }
+                }
+                BatchAction::Write((), write) => {
+                    if !write.begun {
+                        self.nothing_late_begins(run.records());
+                    }
+                    if let Some(then) = self.send_batch(p, state, run, key_existed) {
+                        return then;
+                    }
+                }
+                BatchAction::CloseRow((), row) => {
+                    let unanswered = run.unanswered().count();
+                    let last = self.close_row(row);
+                    run.row_closed(state, last);
+                    if last.is_none() {
+                        return Then::Later;
+                    }
+                    let committed = run.unanswered().count() < unanswered;
+                    self.coverage.saw(if committed { Seen::UnknownCommitted } else { Seen::UnknownLost });
+                }
+                BatchAction::Answer => {
+                    let answers = run.take_answers();
+                    self.deliver_outcomes(p, answers);
+                }
+                BatchAction::Done => return Then::Done,
+            }
+        }
+    }
+
+    /// Whoever was told that nothing was taken must be right.
+    fn nothing_late_begins(&self, records: &[WriteRequest]) {
+        let late = records.iter().filter(|submit| submit.is_late(self.step)).count();
+        assert_eq!(late, 0, "a transaction begins with records whose deadline has passed");
     }
 
     /// Asks the database; from then on what the lost connection still has on its way fails.
-    fn was_committed(&mut self, mark: Mark) -> bool {
-        let committed = self.store.close_writer(mark.writer) == mark.number;
-        self.say(|| format!("{mark:?} was committed: {committed}"));
-        committed
+    fn close_row(&mut self, row: i64) -> Option<i64> {
+        if self.dice.chance(self.temper.load) {
+            self.coverage.saw(Seen::AskedInVain);
+            return None;
+        }
+        let last = self.store.close_writer(row);
+        self.say(|| format!("the row {row} is closed, its last mark is {last}"));
+        Some(last)
     }
 
-    /// The records of a refused batch come first, each alone.
-    fn next(&mut self, p: usize) {
-        if let Some(one) = self.processes[p].alone.pop_front() {
-            return self.begin_batch(p, vec![one]);
-        }
-        match self.processes[p].queue.pop_front() {
-            Some(Queued::Step(job)) => self.write_step(p, job),
-            Some(Queued::Record(first)) => {
-                let batch = self.gather(p, first);
-                self.begin_batch(p, batch);
-            }
-            None => {}
-        }
-    }
-
-    /// The records that wait before the next step, up to the batch's limit.
-    fn gather(&mut self, p: usize, first: WriteRequest) -> Vec<WriteRequest> {
-        let limit = 1 + self.dice.below(6);
-        let mut batch = vec![first];
-        while batch.len() < limit {
-            match self.processes[p].queue.pop_front() {
-                Some(Queued::Record(submit)) => batch.push(submit),
-                Some(step) => {
-                    self.processes[p].queue.push_front(step);
-                    break;
-                }
-                None => break,
-            }
-        }
-        batch
-    }
-
-    /// Drops what nobody can wait for any longer.
-    fn begin_batch(&mut self, p: usize, batch: Vec<WriteRequest>) {
-        let step = self.step;
-        let (late, todo): (Vec<WriteRequest>, Vec<WriteRequest>) =
-            batch.into_iter().partition(|submit| submit.deadline.is_some_and(|deadline| deadline <= step));
-        self.deliver_outcomes(p, late.into_iter().map(|submit| (submit, Err(Refusal::Overloaded))).collect());
-        if todo.is_empty() {
-            return;
-        }
-        if todo.len() > 1 {
-            self.coverage.saw(Seen::BatchOfMany);
-        }
-        self.try_batch(p, todo);
-    }
-
-    /// Reads what is not remembered, and judges.
-    fn try_batch(&mut self, p: usize, todo: Vec<WriteRequest>) {
-        if self.is_locked(&todo) {
-            self.coverage.saw(Seen::LockWaited);
-            self.processes[p].writer = Writer::Waiting(todo);
-            return;
-        }
-        let process = &mut self.processes[p];
-        let mark = process.next_mark(&mut self.store);
-        let plan = process.cache.plan(todo.iter().map(|submit| &submit.record));
-        let begun = !plan.missing.is_empty();
-        let found = if begun { self.store.read(&plan.missing) } else { PrefetchResult::default() };
-        let mut state = process.cache.open(&plan, found, currency());
-        let results = todo.iter().map(|submit| state.apply(&submit.record)).collect();
-        let expected = process.cache.expected(&state);
-        let batch =
-            Batch { records: todo, results, write: Write { mark, state, expected }, check_keys: plan.check_keys };
-        if begun && self.dice.chance(SLOW) {
-            self.processes[p].writer = Writer::Begun(Box::new(batch));
-        } else {
-            if !begun {
-                self.coverage.saw(Seen::FromMemory);
-            }
-            self.finish_batch(p, batch);
-        }
-    }
-
-    /// Whether one of the payments that these records need is locked by somebody's transaction.
-    fn is_locked(&self, batch: &[WriteRequest]) -> bool {
-        let begun = self.processes.iter().filter_map(|process| match &process.writer {
-            Writer::Begun(batch) => Some(&batch.write),
+    /// Whether one of the payments that a batch must read is locked by somebody's transaction.
+    fn is_locked(&self, missing: &Prefetch) -> bool {
+        let begun = self.processes.iter().filter_map(|process| match &process.writer.job {
+            WriterJob::Batch(run) => run.executed().map(|(write, _)| write),
             _ => None,
         });
-        let mut locks = begun.chain(self.late.iter().map(|late| &late.write)).peekable();
-        if locks.peek().is_none() {
-            return false;
-        }
-        let needed = lottery::domain::prefetch::Prefetch::of(batch.iter().map(|submit| &submit.record)).payments;
-        locks.any(|write| needed.iter().any(|payment| write.state.payments.contains_key(payment)))
+        let mut locks = begun.chain(self.late.iter().map(|late| &late.write));
+        locks.any(|write| missing.payments.iter().any(|payment| write.state.payments.contains_key(payment)))
     }
 
-    /// What was judged is sent, with its COMMIT.
-    fn finish_batch(&mut self, p: usize, mut batch: Batch) {
+    /// A batch is sent, with its COMMIT. `None`: its answers can be delivered at once.
+    fn send_batch(
+        &mut self,
+        p: usize,
+        state: &mut ConnectionState<()>,
+        run: &mut BatchRun<WriteRequest>,
+        key_existed: &mut bool,
+    ) -> Option<Then> {
+        let (write, _) = run.executed().expect("a batch is sent when it was executed");
+        if !write.begun {
+            self.coverage.saw(Seen::FromMemory);
+        }
+        if run.records().len() > 1 {
+            self.coverage.saw(Seen::BatchOfMany);
+        }
         let fault = self.temper.of_batch(&mut self.dice);
         let name = self.processes[p].name;
-        self.say(|| format!("process {name} writes {} records: {fault:?}", batch.records.len()));
-        match fault {
-            OfBatch::Nothing => self.write_batch(p, batch),
-            OfBatch::Lost => {
-                self.coverage.saw(Seen::BatchLost);
-                self.processes[p].disconnect();
-                self.processes[p].writer = Writer::Trying(batch.records);
-            }
-            OfBatch::Unknown(fate) => {
-                self.processes[p].disconnect();
-                let Batch { records, results, write, .. } = batch;
-                let mark = write.mark;
-                self.befall(fate, &records, &results, write);
-                self.processes[p].writer = Writer::Asking(records, results, mark);
-            }
+        self.say(|| format!("process {name} writes {} records: {fault:?}", run.records().len()));
+        let end = match fault {
+            OfBatch::Nothing => self.answered(p, run),
             OfBatch::Refusal => {
-                let may_fail = |submit: &&mut WriteRequest| {
-                    !matches!(
-                        submit.record,
-                        Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_)
-                    )
-                };
-                let mut able: Vec<&mut WriteRequest> = batch.records.iter_mut().filter(may_fail).collect();
-                if !able.is_empty() {
-                    let place = self.dice.below(able.len());
-                    able[place].bad = true;
-                }
-                self.write_batch(p, batch);
+                self.spoil_one(run.records());
+                self.answered(p, run)
+            }
+            OfBatch::Lost => TransactionEnd::Lost,
+            OfBatch::Unknown(fate) => {
+                self.befall(fate, run);
+                TransactionEnd::Unknown
             }
             OfBatch::Crash(fate) => {
-                let Batch { records, results, write, .. } = batch;
-                self.befall(fate, &records, &results, write);
+                self.befall(fate, run);
                 let committed = fate == Fate::Committed;
                 self.coverage.saw(if committed { Seen::CrashAfterCommit } else { Seen::CrashBeforeCommit });
-                self.processes[p].writer = Writer::Trying(records);
-                self.kill(p);
+                return Some(Then::Kill);
             }
+        };
+        let met_before = mem::take(key_existed);
+        match run.ended(state, end) {
+            Decision::Answer | Decision::Reject => return None,
+            Decision::AskDatabase => {}
+            Decision::TryAgain => self.coverage.saw(Seen::BatchLost),
+            Decision::Split => self.coverage.saw(Seen::BatchRefused),
+            Decision::ReadAnew => {
+                assert!(self.processes[p].disturbed, "the cache went wrong though nobody else has written");
+                self.coverage.saw(Seen::Outdated);
+            }
+            Decision::CheckKeys => {
+                assert!(!met_before, "a key that was met is taken for new again");
+                *key_existed = true;
+                self.coverage.saw(Seen::KeyMet);
+            }
+        }
+        Some(Then::Later)
+    }
+
+    /// The database will not take one of these.
+    fn spoil_one(&mut self, records: &[WriteRequest]) {
+        let may_fail = |submit: &&WriteRequest| {
+            !matches!(submit.record, Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_))
+        };
+        let able: Vec<&WriteRequest> = records.iter().filter(may_fail).collect();
+        if !able.is_empty() {
+            able[self.dice.below(able.len())].bad.set(true);
         }
     }
 
     /// What becomes of a COMMIT whose answer nobody hears.
-    fn befall(
-        &mut self,
-        fate: Fate,
-        records: &[WriteRequest],
-        results: &[Result<Outcome, Refusal>],
-        write: Write,
-    ) {
+    fn befall(&mut self, fate: Fate, run: &BatchRun<WriteRequest>) {
         match fate {
             // Refusal or not: nobody hears it.
-            Fate::Committed if records.iter().all(|submit| !submit.bad) => {
-                let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
-                let _ = self.execute(None, sent, results, &write);
+            Fate::Committed if run.records().iter().all(|submit| !submit.bad.get()) => {
+                let _ = self.execute_run(None, run);
             }
             Fate::Committed | Fate::Lost => {}
             Fate::Late => {
-                let records = records.iter().map(|submit| (submit.record.clone(), submit.waiting)).collect();
-                self.late.push(Late { records, results: results.to_vec(), write });
+                let (write, results) = run.executed().expect("a batch is sent when it was executed");
+                let records = run.records().iter();
+                let records = records.map(|submit| (submit.record.clone(), submit.waiting)).collect();
+                self.late.push(Late { records, results: results.to_vec(), write: write.clone() });
             }
         }
     }
@@ -225,14 +294,31 @@ impl World {
         self.coverage.saw(if written.is_ok() { Seen::LateCommitted } else { Seen::LateRefused });
     }
 
+    /// The database executes the batch, and its answer is heard.
+    fn answered(&mut self, p: usize, run: &BatchRun<WriteRequest>) -> TransactionEnd {
+        if run.records().iter().any(|submit| submit.bad.get()) {
+            return TransactionEnd::Refused;
+        }
+        match self.execute_run(Some(p), run) {
+            Ok(()) => TransactionEnd::Committed,
+            Err(end) => end,
+        }
+    }
+
+    fn execute_run(&mut self, by: Option<usize>, run: &BatchRun<WriteRequest>) -> Result<(), TransactionEnd> {
+        let (write, results) = run.executed().expect("a batch is sent when it was executed");
+        let sent = run.records().iter().map(|submit| (&submit.record, submit.waiting));
+        self.execute(by, sent, results, write)
+    }
+
     /// The server has it all: it is written whole, or not at all.
     fn execute<'r>(
         &mut self,
         by: Option<usize>,
         sent: impl Iterator<Item = (&'r Record, Waiting)>,
         results: &[Result<Outcome, Refusal>],
-        write: &Write,
-    ) -> Result<(), BatchFailure> {
+        write: &BatchWrite,
+    ) -> Result<(), TransactionEnd> {
         self.store.write(write)?;
         for ((record, waiting), result) in sent.zip(results) {
             self.say(|| format!("       {:?}: {:?}", brief(record), result));
@@ -240,56 +326,6 @@ impl World {
         }
         self.committed(by);
         Ok(())
-    }
-
-    /// The batch is sent, and its answer heard.
-    fn write_batch(&mut self, p: usize, batch: Batch) {
-        let Batch { records, results, write, check_keys } = batch;
-        let sent = records.iter().map(|submit| (&submit.record, submit.waiting));
-        let written = match records.iter().any(|submit| submit.bad) {
-            true => Err(BatchFailure::Refused),
-            false => self.execute(Some(p), sent, &results, &write),
-        };
-        let process = &mut self.processes[p];
-        let (disturbed, key_existed) = (process.disturbed, std::mem::take(&mut process.key_existed));
-        match written {
-            Ok(()) => {
-                process.cache.committed(&write.expected);
-                self.deliver_outcomes(p, records.into_iter().zip(results).collect());
-            }
-            Err(BatchFailure::Outdated) => {
-                assert!(disturbed, "a memory went wrong by itself: {:?}", write.expected);
-                process.disconnect();
-                process.writer = Writer::Trying(records);
-                self.coverage.saw(Seen::Outdated);
-            }
-            Err(BatchFailure::KeyExists) if !check_keys => {
-                assert!(!key_existed, "a key that was met is taken for new again");
-                process.key_existed = true;
-                process.forget();
-                process.cache.key_existed();
-                process.writer = Writer::Trying(records);
-                self.coverage.saw(Seen::KeyMet);
-            }
-            Err(BatchFailure::KeyExists | BatchFailure::Refused) => {
-                process.disconnect();
-                self.refused(p, records);
-            }
-        }
-    }
-
-    /// The database would not take them: each record goes alone, and the bad one fails.
-    fn refused(&mut self, p: usize, records: Vec<WriteRequest>) {
-        if records.len() > 1 {
-            self.coverage.saw(Seen::BatchRefused);
-            self.processes[p].alone.extend(records);
-            return;
-        }
-        for submit in &records {
-            let request = self.request_of(submit.waiting).filter(|_| submit.bad);
-            self.broken.extend(request);
-        }
-        self.deliver_outcomes(p, records.into_iter().map(|submit| (submit, Err(Refusal::Rejected))).collect());
     }
 
     /// What of a commit is the effect of somebody's request, and what is worth counting.
@@ -397,10 +433,13 @@ impl World {
     }
 
     /// Tells everybody, draw by draw in one piece of mail each.
-    pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Vec<RecordResult>) {
+    pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Answers<WriteRequest>) {
         let mut by_draw: Vec<((DrawId, u64), Vec<WriteResult<Waiter>>)> = Vec::new();
         let mut direct = Vec::new();
-        for (WriteRequest { record, deadline, actor, waiting, .. }, result) in outcomes {
+        for (WriteRequest { record, deadline, actor, waiting, bad }, result) in outcomes {
+            if bad.get() && result == Err(Refusal::Rejected) {
+                self.broken.extend(self.request_of(waiting));
+            }
             if result == Err(Refusal::Overloaded) {
                 self.coverage.saw(Seen::Overloaded);
                 self.saw_pay(&record, true);
@@ -422,48 +461,72 @@ impl World {
         }
     }
 
-    fn write_step(&mut self, p: usize, job: Job) {
+    fn run_step(
+        &mut self,
+        p: usize,
+        state: &mut ConnectionState<()>,
+        (job, run): (&Job, &mut StepRun<Option<Output>, u64>),
+        away: &mut bool,
+    ) -> Then {
+        loop {
+            let now = if *away { u64::MAX } else { self.step };
+            match run.next(state, now) {
+                StepAction::Connection(action) => {
+                    if !self.make_ready(p, state, action) {
+                        return Then::Later;
+                    }
+                }
+                StepAction::Write((), mark) => {
+                    let Some(end) = self.send_step(p, mark, job, away) else { return Then::Kill };
+                    let rolled_back = matches!(end, StepEnd::Lost | StepEnd::Unknown(_));
+                    run.ended(state, end);
+                    if rolled_back {
+                        return Then::Later;
+                    }
+                }
+                StepAction::CloseRow((), row) => {
+                    let last = self.close_row(row);
+                    run.row_closed(state, last);
+                    if last.is_none() {
+                        return Then::Later;
+                    }
+                }
+                StepAction::Done => {
+                    *away = false;
+                    return Then::Done;
+                }
+            }
+        }
+    }
+
+    /// One transaction of a step. `None`: the process is killed as it commits.
+    fn send_step(&mut self, p: usize, mark: Mark, job: &Job, away: &mut bool) -> Option<StepEnd<Option<Output>>> {
         let fault = self.temper.of_step(&mut self.dice);
         let name = self.processes[p].name;
         self.say(|| format!("process {name} takes {:?} of draw {}: {fault:?}", job.step, job.fence.draw));
-        let process = &mut self.processes[p];
-        // It moves money and draws beside the batches.
-        match job.step.invalidates() {
-            Invalidation::Everything => process.forget(),
-            touched => process.cache.invalidate(&touched),
-        }
-        let mark = process.next_mark(&mut self.store);
         match fault {
-            OfStep::Nothing => {
-                let result = self.commit_step(p, mark, &job);
-                if result.is_err() {
-                    self.processes[p].disconnect();
-                }
-                self.stepped(p, job, result);
-            }
+            OfStep::Nothing => Some(match self.commit_step(p, mark, job) {
+                Ok(output) => StepEnd::Committed(Some(output)),
+                Err(_) => StepEnd::StaleEpoch,
+            }),
             OfStep::Lost => {
                 self.coverage.saw(Seen::StepLost);
-                process.disconnect();
-                process.writer = Writer::TryingStep(job);
+                Some(StepEnd::Lost)
             }
-            OfStep::Unknown { committed } => {
-                let done = committed.then(|| self.commit_step(p, mark, &job));
-                self.processes[p].disconnect();
-                match done {
-                    Some(Err(stale)) => self.stepped(p, job, Err(stale)),
-                    done => {
-                        let output = done.and_then(Result::ok);
-                        self.processes[p].writer = Writer::AskingOfStep(job, mark, output);
-                    }
-                }
+            OfStep::Unknown { committed: false } => Some(StepEnd::Unknown(None)),
+            OfStep::Unknown { committed: true } => Some(match self.commit_step(p, mark, job) {
+                Ok(output) => StepEnd::Unknown(Some(output)),
+                Err(_) => StepEnd::StaleEpoch,
+            }),
+            OfStep::Away => {
+                *away = true;
+                Some(StepEnd::Lost)
             }
-            OfStep::Away => self.stepped(p, job, Err(StepError::Unavailable)),
             OfStep::Crash { committed } => {
-                if committed && self.commit_step(p, mark, &job).is_ok() {
+                if committed && self.commit_step(p, mark, job).is_ok() {
                     self.coverage.saw(Seen::CrashAfterCommit);
                 }
-                self.processes[p].writer = Writer::TryingStep(job);
-                self.kill(p);
+                None
             }
         }
     }

@@ -7,7 +7,8 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use super::audit;
-use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
+use crate::actors::persistence::connection::WriterConnection;
+use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::domain::audit::AuditEntry;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;

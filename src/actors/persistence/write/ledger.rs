@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::{Client, Error, Row};
 
 use super::params::Params;
-use crate::actors::persistence::transaction::StepFailure;
+use crate::actors::persistence::step::StepFailure;
 use crate::domain::ledger::{AccountId, Ledger, LedgerError, Posting};
 use crate::domain::money::Money;
 

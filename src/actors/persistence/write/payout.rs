@@ -3,13 +3,14 @@
 //! sale; here it is held against the stored progress, and written. `domain::payout` says what a step moves.
 
 use tokio::try_join;
+use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Statement};
 
-use super::draws::{set_status, sold};
+use super::draws::{self, set_status, sold};
 use super::ledger;
 use super::params::Params;
-use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
+use crate::actors::persistence::connection::WriterConnection;
+use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::db::read::payout::progress;
 use crate::domain::id::DrawId;
 use crate::domain::ledger::Ledger;
@@ -18,48 +19,46 @@ use crate::domain::writer_cache::Invalidation;
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// Where the progress of a payout stands.
-fn table(payout: Payout) -> &'static str {
+const FIND_PRIZES: &str = "-- payout::find(draw)
+    SELECT cursor, window_end, paid_user, paid_reference FROM draw_results WHERE draw_id = $1 FOR UPDATE";
+
+const FIND_REFUNDS: &str = "-- payout::find(draw)
+    SELECT cursor, window_end, paid_user, paid_reference FROM draw_cancellations WHERE draw_id = $1 FOR UPDATE";
+
+/// Locks and reads how far the payout is.
+fn find(payout: Payout) -> &'static str {
     match payout {
-        Payout::Prizes => "draw_results",
-        Payout::Refunds => "draw_cancellations",
+        Payout::Prizes => FIND_PRIZES,
+        Payout::Refunds => FIND_REFUNDS,
     }
 }
 
-/// The prepared statements of a connection: a step would else be planned anew each time.
-pub struct PayoutStatements {
-    lock_draw: Statement,
-    lock_accounts: Statement,
-    update_balances: Statement,
-    insert_transfers: Statement,
-    prizes: Stored,
-    refunds: Stored,
-}
+const ADVANCE_PRIZES: &str = "-- payout::advance(cursor, window_end, user, reference, draw)
+    UPDATE draw_results SET cursor = $1, window_end = $2, paid_user = $3, paid_reference = $4 WHERE draw_id = $5";
 
-/// How the progress of one kind is read and written.
-struct Stored {
-    find: Statement,
-    advance: Statement,
-}
+const ADVANCE_REFUNDS: &str = "-- payout::advance(cursor, window_end, user, reference, draw)
+    UPDATE draw_cancellations SET cursor = $1, window_end = $2, paid_user = $3, paid_reference = $4
+    WHERE draw_id = $5";
 
-impl Stored {
-    async fn prepare(db: &Client, payout: Payout) -> Result<Stored, Error> {
-        let table = table(payout);
-        let find = format!(
-            "-- payout::find({table})
-            SELECT cursor, window_end, paid_user, paid_reference FROM {table} WHERE draw_id = $1 FOR UPDATE"
-        );
-        Ok(Stored { find: db.prepare(&find).await?, advance: db.prepare(&advance(payout)).await? })
+/// Writes how far the payout is with a step.
+fn advance(payout: Payout) -> &'static str {
+    match payout {
+        Payout::Prizes => ADVANCE_PRIZES,
+        Payout::Refunds => ADVANCE_REFUNDS,
     }
 }
 
-fn advance(payout: Payout) -> String {
-    format!(
-        "-- payout::advance(cursor, window_end, user, reference, draw)
-        UPDATE {} SET cursor = $1, window_end = $2, paid_user = $3, paid_reference = $4 WHERE draw_id = $5",
-        table(payout)
-    )
-}
+/// The statements of a step: without their preparation it would be planned anew each time.
+pub const STATEMENTS: [&str; 8] = [
+    draws::LOCK,
+    ledger::LOCK_ACCOUNTS,
+    ledger::UPDATE_BALANCES,
+    ledger::INSERT_TRANSFERS,
+    FIND_PRIZES,
+    FIND_REFUNDS,
+    ADVANCE_PRIZES,
+    ADVANCE_REFUNDS,
+];
 
 fn advance_params(draw: DrawId, to: Progress) -> Params<'static> {
     Params::with_capacity(5)
@@ -68,26 +67,6 @@ fn advance_params(draw: DrawId, to: Progress) -> Params<'static> {
         .value(to.window.map(|it| it.user.0))
         .value(to.window.map(|it| it.reference))
         .value(draw.0)
-}
-
-impl PayoutStatements {
-    pub async fn prepare(db: &Client) -> Result<PayoutStatements, Error> {
-        Ok(PayoutStatements {
-            lock_draw: db.prepare(super::draws::LOCK).await?,
-            lock_accounts: db.prepare(ledger::LOCK_ACCOUNTS).await?,
-            update_balances: db.prepare(ledger::UPDATE_BALANCES).await?,
-            insert_transfers: db.prepare(ledger::INSERT_TRANSFERS).await?,
-            prizes: Stored::prepare(db, Payout::Prizes).await?,
-            refunds: Stored::prepare(db, Payout::Refunds).await?,
-        })
-    }
-
-    fn stored(&self, payout: Payout) -> &Stored {
-        match payout {
-            Payout::Prizes => &self.prizes,
-            Payout::Refunds => &self.refunds,
-        }
-    }
 }
 
 impl StepTransaction for PayStep {
@@ -119,16 +98,19 @@ impl PayStep {
     /// Locks the draw, its progress and the accounts, in one round trip; says how far all is paid, and how
     /// many tickets were sold.
     async fn open(&self, session: &WriterConnection) -> Result<(Ledger, Progress, i64), StepFailure> {
-        let (db, s, draw) = (&session.client, &session.payout, self.fence.draw);
+        let (db, draw) = (&session.client, self.fence.draw);
+        let lock_draw = session.prepare(draws::LOCK).await?;
+        let find = session.prepare(find(self.payout)).await?;
+        let lock_accounts = session.prepare(ledger::LOCK_ACCOUNTS).await?;
         let accounts: Vec<i64> = self.accounts().iter().map(|id| id.0).collect();
         let (fence, of, owners): ([Param<'_>; 2], [Param<'_>; 1], [Param<'_>; 1]) =
             ([&draw.0, &self.fence.epoch], [&draw.0], [&accounts]);
         // Polled in this order, so sent and locked in this order.
         let (drawn, stored, found) = try_join!(
             biased;
-            db.query_opt(&s.lock_draw, &fence),
-            db.query_one(&s.stored(self.payout).find, &of),
-            db.query(&s.lock_accounts, &owners),
+            db.query_opt(&lock_draw, &fence),
+            db.query_one(&find, &of),
+            db.query(&lock_accounts, &owners),
         )?;
         let tickets = sold(drawn)?;
         Ok((ledger::of(&found), progress(&stored), tickets))
@@ -136,14 +118,17 @@ impl PayStep {
 
     /// Writes balances, transfers and progress, in one round trip.
     async fn write(&self, session: &WriterConnection, ledger: &Ledger) -> Result<(), Error> {
-        let (db, s) = (&session.client, &session.payout);
+        let db = &session.client;
+        let update_balances = session.prepare(ledger::UPDATE_BALANCES).await?;
+        let insert_transfers = session.prepare(ledger::INSERT_TRANSFERS).await?;
+        let advance = session.prepare(advance(self.payout)).await?;
         let balances = ledger::balance_params(ledger);
         let transfers = ledger::transfer_params(Params::with_capacity(8), ledger.made());
         try_join!(
             biased;
-            balances.execute(db, &s.update_balances),
-            transfers.execute(db, &s.insert_transfers),
-            advance_params(self.fence.draw, self.after).execute(db, &s.stored(self.payout).advance),
+            balances.execute(db, &update_balances),
+            transfers.execute(db, &insert_transfers),
+            advance_params(self.fence.draw, self.after).execute(db, &advance),
         )?;
         Ok(())
     }
@@ -156,7 +141,7 @@ mod tests {
     #[test]
     fn each_progress_is_written_with_all_its_parameters_in_order() {
         for payout in [Payout::Prizes, Payout::Refunds] {
-            advance_params(DrawId(1), Progress::default()).assert_fit(&advance(payout));
+            advance_params(DrawId(1), Progress::default()).assert_fit(advance(payout));
         }
     }
 }

@@ -9,9 +9,8 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::params::Params;
 use super::{audit, ledger};
-use crate::actors::persistence::transaction::WriterConnection;
+use crate::actors::persistence::connection::WriterConnection;
 use crate::db::read::keys::{kept, kind_code};
-use crate::domain::batch_state::BatchState;
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::ledger::{AccountId, Posting};
 use crate::domain::money::Money;
@@ -19,19 +18,12 @@ use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::KeyId;
 use crate::domain::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
+use crate::domain::writer::{BatchWrite, Mark};
 use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
 /// The SQLSTATE of a batch that was written over another state than the writer's cache had: the mark, a draw or a
 /// balance. The function `require_current_cache` raises it (migrations/V1__schema.sql).
 pub const CACHE_OUTDATED: &str = "LT001";
-
-// A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any more.
-const MARK: &str = "-- sales::mark(mark, writer)
-    UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed";
-
-fn mark_params(writer: i64, mark: i64) -> Params<'static> {
-    Params::with_capacity(2).value(mark).value(writer)
-}
 
 const PREFETCH: &str = "-- sales::prefetch(draws, accounts)
     SELECT true AS is_draw, draw_id AS id, epoch AS a, sold AS b FROM draw_sales WHERE draw_id = ANY($1)
@@ -104,14 +96,14 @@ const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept,
                                  AND (SELECT count(*) FROM moved) = cardinality($7::bigint[]))";
 
 fn write_params<'a>(
-    (writer, mark): (i64, i64),
+    mark: Mark,
     expected: &'a ExpectedState,
     changes: &'a Changes,
     first_keys: &[&'a NewKey],
     postings: &'a [Posting],
 ) -> Params<'a> {
     let (draws, accounts) = (&expected.draws, &expected.accounts);
-    let marked = Params::with_capacity(44).value(mark).value(writer);
+    let marked = Params::with_capacity(44).value(mark.number).value(mark.writer);
     let sold = marked
         .column(draws.iter().map(|(id, _, _)| id.0))
         .column(draws.iter().map(|(_, _, sales)| sales.sold))
@@ -221,77 +213,33 @@ fn keep_ends_params<'a>(ended_keys: &[&'a NewKey]) -> Params<'a> {
     key_params(Params::with_capacity(6), ended_keys)
 }
 
-/// Every plan is a nested loop over a key, and generic.
-const SESSION: &str = "-- sales::session()
-    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-    SET plan_cache_mode = force_generic_plan; SET jit = off";
-
-/// The prepared statements of a connection.
-pub struct BatchStatements {
-    prefetch: Statement,
-    lock_payments: Statement,
-    find_keys: Statement,
-    mark: Statement,
-    write: Statement,
-    update_payments: Statement,
-    pay_tickets: Statement,
-    release_tickets: Statement,
-    keep_ends: Statement,
-    record_audit: Statement,
-}
-
-impl BatchStatements {
-    pub async fn prepare(db: &Client) -> Result<BatchStatements, Error> {
-        // A plan made while the tables are small must still be right when they are not; and it is made once,
-        // not for each batch anew.
-        db.batch_execute(SESSION).await?;
-        Ok(BatchStatements {
-            prefetch: db.prepare(PREFETCH).await?,
-            lock_payments: db.prepare(LOCK_PAYMENTS).await?,
-            find_keys: db.prepare(FIND_KEYS).await?,
-            mark: db.prepare(MARK).await?,
-            write: db.prepare(WRITE).await?,
-            update_payments: db.prepare(UPDATE_PAYMENTS).await?,
-            pay_tickets: db.prepare(PAY_TICKETS).await?,
-            release_tickets: db.prepare(RELEASE_TICKETS).await?,
-            keep_ends: db.prepare(KEEP_ENDS).await?,
-            record_audit: db.prepare(audit::RECORD_ALL).await?,
-        })
-    }
-}
-
-/// A row for a new connection of the writer to mark its transactions in.
-pub async fn new_writer(db: &Client) -> Result<i64, Error> {
-    let sql = "-- sales::new_writer()
-        INSERT INTO writers DEFAULT VALUES RETURNING id";
-    Ok(db.query_one(sql, &[]).await?.get(0))
-}
-
-/// Closes a lost connection's row and says its last mark. It waits until a transaction that has marked the
-/// row has ended, and one that has not marked it yet will not be committed.
-pub async fn close_writer(db: &Client, writer: i64) -> Result<i64, Error> {
-    let sql = "-- sales::close_writer(writer)
-        UPDATE writers SET closed = true WHERE id = $1 RETURNING mark";
-    Ok(db.query_one(sql, &[&writer]).await?.get(0))
-}
-
-/// Marks the transaction of a step. False if the connection's row was closed meanwhile.
-pub async fn mark(session: &WriterConnection, mark: i64) -> Result<bool, Error> {
-    let params = mark_params(session.writer, mark);
-    Ok(params.execute(&session.client, &session.statements.mark).await? == 1)
-}
+/// The statements of a batch.
+pub const STATEMENTS: [&str; 9] = [
+    PREFETCH,
+    LOCK_PAYMENTS,
+    FIND_KEYS,
+    WRITE,
+    UPDATE_PAYMENTS,
+    PAY_TICKETS,
+    RELEASE_TICKETS,
+    KEEP_ENDS,
+    audit::RECORD_ALL,
+];
 
 /// Begins a transaction and reads what is missing, in one round trip.
-pub async fn begin(session: &WriterConnection, missing: &Prefetch) -> Result<PrefetchResult, Error> {
-    let (db, s) = (&session.client, &session.statements);
+pub async fn prefetch(connection: &WriterConnection, missing: &Prefetch) -> Result<PrefetchResult, Error> {
+    let db = &connection.client;
+    let statement = connection.prepare(PREFETCH).await?;
+    let lock_payments = connection.prepare(LOCK_PAYMENTS).await?;
+    let find_keys = connection.prepare(FIND_KEYS).await?;
     let nothing_new = missing.draws.is_empty() && missing.accounts.is_empty();
     // Polled in this order, so sent in this order.
     let (_, rows, payments, keys) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
-        some(db, &s.prefetch, nothing_new, prefetch_params(missing)),
-        some(db, &s.lock_payments, missing.payments.is_empty(), lock_payments_params(missing)),
-        some(db, &s.find_keys, missing.keys.is_empty(), find_keys_params(missing)),
+        some(db, &statement, nothing_new, prefetch_params(missing)),
+        some(db, &lock_payments, missing.payments.is_empty(), lock_payments_params(missing)),
+        some(db, &find_keys, missing.keys.is_empty(), find_keys_params(missing)),
     )?;
     let mut found = PrefetchResult {
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
@@ -314,49 +262,47 @@ async fn some(db: &Client, statement: &Statement, nothing: bool, params: Params<
     if nothing { Ok(Vec::new()) } else { params.query(db, statement).await }
 }
 
-/// Writes the changes of a batch over the expected state and commits, in one round trip. `begun`: BEGIN was sent
-/// already, because something had to be read first.
-pub async fn finish(
-    session: &WriterConnection,
-    state: &BatchState,
-    expected: &ExpectedState,
-    mark: i64,
-    begun: bool,
-) -> Result<(), Error> {
-    let (db, s) = (&session.client, &session.statements);
-    let changes = &state.changes;
+/// Writes the changes of a batch over the expected state and commits, in one round trip.
+pub async fn write(connection: &WriterConnection, batch: &BatchWrite) -> Result<(), Error> {
+    let BatchWrite { mark, begun, state, expected } = batch;
+    let (db, changes) = (&connection.client, &state.changes);
     let (first_keys, ended_keys): (Vec<&NewKey>, Vec<&NewKey>) =
         changes.new_keys.iter().partition(|key| key.first);
-    let write = write_params((session.writer, mark), expected, changes, &first_keys, state.ledger.made());
-    let rare = [
-        (
-            &s.update_payments,
-            changes.changed_payments.is_empty(),
-            update_payments_params(&changes.changed_payments),
-        ),
-        (&s.pay_tickets, changes.paid_tickets.is_empty(), pay_tickets_params(&changes.paid_tickets)),
-        (
-            &s.release_tickets,
-            changes.released_tickets.is_empty(),
-            release_tickets_params(&changes.released_tickets),
-        ),
-        (&s.keep_ends, ended_keys.is_empty(), keep_ends_params(&ended_keys)),
-        (&s.record_audit, changes.audit_entries.is_empty(), audit::record_all_params(&changes.audit_entries)),
-    ];
-    let rare: Vec<_> = rare.into_iter().filter(|(_, nothing, _)| !nothing).collect();
+    let statement = connection.prepare(WRITE).await?;
+    let params = write_params(*mark, expected, changes, &first_keys, state.ledger.made());
+    let mut rare = Vec::new();
+    for (sql, is_empty, params) in rare_statements(changes, &ended_keys) {
+        if !is_empty {
+            rare.push((connection.prepare(sql).await?, params));
+        }
+    }
     if !begun && rare.is_empty() {
         // Alone, a statement is a transaction of its own.
-        return write.execute(db, &s.write).await.map(drop);
+        return params.execute(db, &statement).await.map(drop);
     }
     let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::with_capacity(rare.len() + 3);
     if !begun {
         sent.push(db.batch_execute("BEGIN").map_ok(|()| 0).boxed());
     }
-    sent.push(write.execute(db, &s.write).boxed());
-    sent.extend(rare.into_iter().map(|(statement, _, params)| params.execute(db, statement).boxed()));
+    sent.push(params.execute(db, &statement).boxed());
+    for (statement, params) in rare {
+        sent.push(async move { params.execute(db, &statement).await }.boxed());
+    }
     // A refused statement turns this COMMIT into a rollback.
     sent.push(db.batch_execute("COMMIT").map_ok(|()| 0).boxed());
     try_join_all(sent).await.map(drop)
+}
+
+/// The statements that few batches need, each with whether it would have nothing to write.
+fn rare_statements<'a>(changes: &'a Changes, ended_keys: &[&'a NewKey]) -> [(&'static str, bool, Params<'a>); 5] {
+    let Changes { changed_payments, paid_tickets, released_tickets, audit_entries, .. } = changes;
+    [
+        (UPDATE_PAYMENTS, changed_payments.is_empty(), update_payments_params(changed_payments)),
+        (PAY_TICKETS, paid_tickets.is_empty(), pay_tickets_params(paid_tickets)),
+        (RELEASE_TICKETS, released_tickets.is_empty(), release_tickets_params(released_tickets)),
+        (KEEP_ENDS, ended_keys.is_empty(), keep_ends_params(ended_keys)),
+        (audit::RECORD_ALL, audit_entries.is_empty(), audit::record_all_params(audit_entries)),
+    ]
 }
 
 fn payment(row: &Row) -> Option<PaymentRow> {
@@ -381,15 +327,15 @@ mod tests {
 
     #[test]
     fn each_statement_of_a_batch_uses_all_its_parameters_in_order() {
+        let mark = Mark { writer: 1, number: 1 };
         let missing = Prefetch::default();
         let expected = ExpectedState { draws: Vec::new(), accounts: Vec::new() };
         let changes = Changes::default();
         let statements = [
-            (MARK, mark_params(1, 1)),
             (PREFETCH, prefetch_params(&missing)),
             (LOCK_PAYMENTS, lock_payments_params(&missing)),
             (FIND_KEYS, find_keys_params(&missing)),
-            (WRITE, write_params((1, 1), &expected, &changes, &[], &[])),
+            (WRITE, write_params(mark, &expected, &changes, &[], &[])),
             (UPDATE_PAYMENTS, update_payments_params(&changes.changed_payments)),
             (PAY_TICKETS, pay_tickets_params(&changes.paid_tickets)),
             (RELEASE_TICKETS, release_tickets_params(&changes.released_tickets)),

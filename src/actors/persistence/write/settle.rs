@@ -8,7 +8,8 @@ use tokio_postgres::Client;
 
 use super::draws::{lock, set_status};
 use super::{audit, ledger};
-use crate::actors::persistence::transaction::{StepFailure, StepTransaction, WriterConnection};
+use crate::actors::persistence::connection::WriterConnection;
+use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::domain::audit::AuditEntry;
 use crate::domain::draw::WinningPick;

@@ -1,0 +1,49 @@
+//! The writer's own connection with its prepared statements. It is below the SQL: the settings of the session and the
+//! statements come from above, and it knows none of them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio_postgres::{Client, Error, Statement};
+
+use crate::db::{self, Target};
+
+/// An open connection. Dropping it closes it.
+pub struct WriterConnection {
+    pub client: Client,
+    /// By the text of the statement.
+    statements: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl WriterConnection {
+    /// Connects, applies the settings of the session, and prepares the statements.
+    pub async fn open(
+        target: &Target,
+        settings: &str,
+        statements: impl Iterator<Item = &'static str>,
+    ) -> Result<WriterConnection, Error> {
+        let client = db::connect(target).await?;
+        // Before the first statement is prepared: its plan depends on them.
+        client.batch_execute(settings).await?;
+        let connection = WriterConnection { client, statements: Mutex::default() };
+        for sql in statements {
+            connection.prepare(sql).await?;
+        }
+        Ok(connection)
+    }
+
+    /// The prepared statement. One that was not prepared when the connection was opened costs a round trip the first
+    /// time, so it must be asked for before statements are sent in a pipeline.
+    pub async fn prepare(&self, sql: &'static str) -> Result<Statement, Error> {
+        if let Some(statement) = self.cached(sql) {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    fn cached(&self, sql: &str) -> Option<Statement> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned()
+    }
+}

@@ -1,0 +1,47 @@
+//! The rows of the writer's connections. Every transaction marks the row of its connection, so that it can be asked
+//! later whether it was committed.
+
+use tokio_postgres::{Client, Error};
+
+use super::params::Params;
+use crate::actors::persistence::connection::WriterConnection;
+use crate::domain::writer::Mark;
+
+// A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any more.
+pub const MARK: &str = "-- writers::mark(mark, writer)
+    UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed";
+
+fn mark_params(mark: Mark) -> Params<'static> {
+    Params::with_capacity(2).value(mark.number).value(mark.writer)
+}
+
+/// Marks the transaction of a step. False if the connection's row was closed meanwhile.
+pub async fn mark(connection: &WriterConnection, mark: Mark) -> Result<bool, Error> {
+    let statement = connection.prepare(MARK).await?;
+    Ok(mark_params(mark).execute(&connection.client, &statement).await? == 1)
+}
+
+/// A row for a new connection.
+pub async fn insert(db: &Client) -> Result<i64, Error> {
+    let sql = "-- writers::insert()
+        INSERT INTO writers DEFAULT VALUES RETURNING id";
+    Ok(db.query_one(sql, &[]).await?.get(0))
+}
+
+/// Closes a lost connection's row and returns its last mark. It waits until a transaction that has marked the row has
+/// ended, and one that has not marked it yet will not be committed.
+pub async fn close(db: &Client, writer: i64) -> Result<i64, Error> {
+    let sql = "-- writers::close(writer)
+        UPDATE writers SET closed = true WHERE id = $1 RETURNING mark";
+    Ok(db.query_one(sql, &[&writer]).await?.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_uses_all_its_parameters_in_order() {
+        mark_params(Mark { writer: 1, number: 1 }).assert_fit(MARK);
+    }
+}

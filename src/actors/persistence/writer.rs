@@ -1,0 +1,243 @@
+//! Carries out what the state machines of `domain::writer` ask for: connects, reads, writes, asks whether a commit
+//! was made, waits, and logs why. Decides nothing itself.
+
+use std::time::{Duration, Instant};
+
+use futures_util::TryFutureExt;
+use futures_util::future::{self, Either};
+use tokio::time::sleep;
+use tokio::try_join;
+use tokio_postgres::Error;
+
+use super::connection::WriterConnection;
+use super::failure::{self, TransactionFailure};
+use super::step::{StepFailure, StepTransaction};
+use super::write::{self, sales, writers};
+use crate::actors::snapshots::DrawSnapshots;
+use crate::db::{self, Target};
+use crate::domain::draw::StepError;
+use crate::domain::money::Currency;
+use crate::domain::writer::{
+    Answers, BatchAction, BatchRecord, BatchRun, ConnectionAction, ConnectionState, Decision, Mark, StepAction,
+    StepEnd, StepRun, TransactionEnd,
+};
+
+/// Between two tries to reach the database.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long one try to connect may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a step is tried again while the database is not available.
+const STEP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The only one who writes batches and steps, one transaction after the other.
+pub struct Writer {
+    target: Target,
+    currency: Currency,
+    snapshots: DrawSnapshots,
+    state: ConnectionState<WriterConnection>,
+    /// Why there is no connection. Logged when it changes, and not at each of ten tries a second.
+    connect_error: Option<String>,
+}
+
+impl Writer {
+    pub fn new(target: Target, currency: Currency, snapshots: DrawSnapshots) -> Writer {
+        Writer { target, currency, snapshots, state: ConnectionState::default(), connect_error: None }
+    }
+
+    /// A batch to write with [`Writer::next_answers`].
+    pub fn begin_batch<R: BatchRecord>(&mut self, records: Vec<R>) -> BatchRun<R> {
+        self.notice_closed();
+        BatchRun::new(records, self.currency)
+    }
+
+    /// Works on the batch until some of its records have their answers, however long the database is away.
+    /// `None`: all were answered before.
+    pub async fn next_answers<R>(&mut self, run: &mut BatchRun<R>) -> Option<Answers<R>>
+    where
+        R: BatchRecord<Time = Instant>,
+    {
+        loop {
+            match run.next(&mut self.state, now()) {
+                BatchAction::Connection(action) => self.make_ready(action).await,
+                BatchAction::Prefetch(connection, missing) => {
+                    let found = sales::prefetch(connection, missing).await;
+                    let (found, error) = match found {
+                        Ok(found) => (Ok(found), None),
+                        Err(error) => (Err(failure::of_prefetch(&error)), Some(error)),
+                    };
+                    if let Some(decision) = run.prefetched(&mut self.state, found) {
+                        log(decision, error.as_ref(), run);
+                    }
+                }
+                BatchAction::Write(connection, write) => {
+                    let error = sales::write(connection, write).await.err();
+                    let end = error.as_ref().map_or(TransactionEnd::Committed, failure::of_batch);
+                    let decision = run.ended(&mut self.state, end);
+                    log(decision, error.as_ref(), run);
+                }
+                BatchAction::CloseRow(connection, row) => {
+                    let last = last_mark(connection, row).await;
+                    run.row_closed(&mut self.state, last);
+                }
+                BatchAction::Answer => {
+                    let answers = run.take_answers();
+                    let accepted = answers.iter().filter(|(_, result)| result.is_ok()).count();
+                    tracing::debug!(records = answers.len(), accepted, "records have their answers");
+                    return Some(answers);
+                }
+                BatchAction::Done => return None,
+            }
+        }
+    }
+
+    /// Takes a step, again if the database was not available, and publishes what came of it.
+    pub async fn step<S: StepTransaction>(&mut self, step: &S) -> Result<S::Output, StepError> {
+        self.notice_closed();
+        let mut run = StepRun::new(step.invalidates(), now() + STEP_PATIENCE);
+        loop {
+            match run.next(&mut self.state, now()) {
+                StepAction::Connection(action) => self.make_ready(action).await,
+                StepAction::Write(connection, mark) => {
+                    let end = take_step(connection, mark, step).await;
+                    run.ended(&mut self.state, end);
+                }
+                StepAction::CloseRow(connection, row) => {
+                    let last = last_mark(connection, row).await;
+                    run.row_closed(&mut self.state, last);
+                }
+                StepAction::Done => break,
+            }
+        }
+        // A run that is done has its result.
+        let output = run.into_result().unwrap_or(Err(StepError::Failed))?;
+        step.committed(&output, &self.snapshots);
+        Ok(output)
+    }
+
+    /// A connection may have been closed while nothing was to be written.
+    fn notice_closed(&mut self) {
+        if self.state.connection().is_some_and(|connection| connection.client.is_closed()) {
+            self.state.lost();
+        }
+    }
+
+    /// Makes a transaction possible.
+    async fn make_ready(&mut self, action: ConnectionAction) {
+        match action {
+            ConnectionAction::Rest => {
+                sleep(RETRY).await;
+                self.state.rested();
+            }
+            ConnectionAction::Connect => self.connect().await,
+        }
+    }
+
+    /// One try.
+    async fn connect(&mut self) {
+        let tried = match future::select(Box::pin(open(&self.target)), Box::pin(sleep(CONNECT_WAIT))).await {
+            Either::Left((opened, _)) => opened.map_err(|error| db::describe(&error)),
+            Either::Right(_) => Err("no answer".to_owned()),
+        };
+        match tried {
+            Ok((connection, row)) => {
+                tracing::info!("the writer is connected to the database");
+                self.connect_error = None;
+                self.state.connected(connection, row);
+            }
+            Err(error) => {
+                if self.connect_error.as_ref() != Some(&error) {
+                    tracing::warn!(error, "the writer has no connection to the database");
+                    self.connect_error = Some(error);
+                }
+                self.state.connect_failed();
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "waits and deadlines of ours, not the draw's time")]
+    Instant::now()
+}
+
+/// A new connection with its row in `writers`.
+async fn open(target: &Target) -> Result<(WriterConnection, i64), Error> {
+    let connection = WriterConnection::open(target, write::SESSION, write::statements()).await?;
+    let row = writers::insert(&connection.client).await?;
+    Ok((connection, row))
+}
+
+/// Closes the row of a lost connection; its last mark, if the database could be asked.
+async fn last_mark(connection: &WriterConnection, row: i64) -> Option<i64> {
+    match writers::close(&connection.client, row).await {
+        Ok(last) => Some(last),
+        Err(error) => {
+            let error = db::describe(&error);
+            tracing::warn!(error, writer = row, "it is not known yet whether a transaction was committed");
+            None
+        }
+    }
+}
+
+/// One transaction of a step.
+async fn take_step<S: StepTransaction>(connection: &WriterConnection, mark: Mark, step: &S) -> StepEnd<S::Output> {
+    let client = &connection.client;
+    // Polled in this order, so sent in this order; a BEGIN that fails is heard of before the step goes on.
+    let run = try_join!(
+        biased;
+        client.batch_execute("BEGIN").map_err(StepFailure::from),
+        writers::mark(connection, mark).map_err(StepFailure::from),
+        step.run(connection),
+    );
+    let output = match run {
+        Ok(((), true, output)) => output,
+        Ok(((), false, _)) => return step_failed(&StepFailure::Rejected("the writer's row is closed".to_owned())),
+        Err(failure) => return step_failed(&failure),
+    };
+    let Err(error) = client.batch_execute("COMMIT").await else { return StepEnd::Committed(output) };
+    match TransactionFailure::at_commit(&error) {
+        TransactionFailure::Unknown => {
+            tracing::warn!(?mark, "the connection died at COMMIT");
+            StepEnd::Unknown(output)
+        }
+        TransactionFailure::Lost | TransactionFailure::Refused => step_failed(&StepFailure::Postgres(error)),
+    }
+}
+
+/// How a step ended that was rolled back, and why, for the log.
+fn step_failed<O>(failure: &StepFailure) -> StepEnd<O> {
+    match failure {
+        StepFailure::StaleEpoch => StepEnd::StaleEpoch,
+        StepFailure::Rejected(what) => {
+            tracing::error!(what, "a step does not add up and was not taken");
+            StepEnd::Failed
+        }
+        StepFailure::Postgres(error) if db::is_passing(error) => {
+            tracing::warn!(error = db::describe(error), "a step is tried again");
+            StepEnd::Lost
+        }
+        StepFailure::Postgres(error) => {
+            tracing::error!(error = db::describe(error), "the database refused a step");
+            StepEnd::Failed
+        }
+    }
+}
+
+/// What follows from the end of a batch's transaction, for the log.
+fn log<R: BatchRecord>(decision: Decision, error: Option<&Error>, run: &BatchRun<R>) {
+    let error = error.map(|error| db::describe(error));
+    match decision {
+        Decision::Answer => {}
+        Decision::CheckKeys => tracing::debug!("a key of the batch was there: all keys are looked up"),
+        Decision::ReadAnew => {
+            tracing::info!("the writer's cache was not what the database has: it reads again");
+        }
+        Decision::AskDatabase => tracing::warn!(error, "the connection died at COMMIT"),
+        Decision::TryAgain => tracing::warn!(error, "a batch is tried again"),
+        Decision::Split => {
+            let records = run.unanswered().count();
+            tracing::warn!(error, records, "a batch was refused: each record goes alone");
+        }
+        Decision::Reject => tracing::error!(error, record = ?run.rejected(), "the database refused a record"),
+    }
+}

@@ -1,0 +1,308 @@
+//! A batch of records on its way into the database: one transaction, tried until every record has its answer.
+//!
+//! `prefetch` decides what must be read, `execute` applies the records to what was read, and [`BatchRun::ended`]
+//! decides what follows from the end of the transaction.
+
+use std::{mem, vec};
+
+use super::Answers;
+use super::connection::{ConnectionAction, ConnectionState, Mark};
+use super::queue::BatchRecord;
+use crate::domain::batch_state::BatchState;
+use crate::domain::money::Currency;
+use crate::domain::prefetch::Prefetch;
+use crate::domain::record::{Outcome, Record, Refusal};
+use crate::domain::writer_cache::{BatchPlan, ExpectedState, PrefetchResult};
+
+/// What is to be done next. The same until it was done and the machine was told.
+#[derive(Debug)]
+pub enum BatchAction<'a, C> {
+    Connection(ConnectionAction),
+    /// Begin a transaction and read this, then call [`BatchRun::prefetched`].
+    Prefetch(&'a C, &'a Prefetch),
+    /// Write this and commit, then call [`BatchRun::ended`].
+    Write(&'a C, &'a BatchWrite),
+    /// Close this row of a lost connection, then call [`BatchRun::row_closed`].
+    CloseRow(&'a C, i64),
+    /// Deliver [`BatchRun::take_answers`].
+    Answer,
+    /// Every record has its answer.
+    Done,
+}
+
+/// What a transaction writes: the rows that follow from the accepted records, over what is expected to be there.
+#[derive(Clone, Debug)]
+pub struct BatchWrite {
+    pub mark: Mark,
+    /// Whether the transaction has begun with a prefetch.
+    pub begun: bool,
+    pub state: BatchState,
+    pub expected: ExpectedState,
+}
+
+/// Why nothing was prefetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PrefetchFailure {
+    /// The database refused a statement.
+    Refused,
+    /// The connection or the server was lost.
+    Lost,
+}
+
+/// How the transaction of a batch ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionEnd {
+    Committed,
+    /// Rolled back: the database does not hold what the cache expected, or the connection's row is closed.
+    Outdated,
+    /// Rolled back: a key that is inserted as new is already there.
+    KeyExists,
+    /// Rolled back: the database refused a statement.
+    Refused,
+    /// Rolled back: the connection or the server was lost before COMMIT.
+    Lost,
+    /// The connection was lost after COMMIT was sent.
+    Unknown,
+}
+
+/// What the machine makes of the end of a transaction, for the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// The records are written: they are answered as they were applied.
+    Answer,
+    /// Try again with an empty cache.
+    ReadAnew,
+    /// Try again, and look every key up first.
+    CheckKeys,
+    /// Ask the database whether the transaction was committed.
+    AskDatabase,
+    /// Try again over a new connection, after a rest.
+    TryAgain,
+    /// Try each record of the batch alone, so that a bad one does not fail its neighbours.
+    Split,
+    /// The database does not take this one record: it is answered so.
+    Reject,
+}
+
+/// Records that were applied to the state of a batch.
+#[derive(Debug)]
+struct Executed {
+    write: BatchWrite,
+    results: Vec<Result<Outcome, Refusal>>,
+    /// Every key of the batch was looked up.
+    check_keys: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No transaction has begun.
+    Start,
+    Prefetch(BatchPlan),
+    Execute(Box<Executed>),
+    /// The connection was lost at COMMIT; the results hold if the database says that it was committed.
+    Unknown(Mark, Vec<Result<Outcome, Refusal>>),
+}
+
+/// One batch, from the queue to its answers.
+#[derive(Debug)]
+pub struct BatchRun<R> {
+    currency: Currency,
+    /// The records of the next transaction.
+    records: Vec<R>,
+    /// The other records of a refused batch; each is tried alone.
+    alone: vec::IntoIter<R>,
+    phase: Phase,
+    answers: Answers<R>,
+}
+
+impl<R: BatchRecord> BatchRun<R> {
+    pub fn new(records: Vec<R>, currency: Currency) -> BatchRun<R> {
+        let (alone, answers) = (Vec::new().into_iter(), Vec::new());
+        BatchRun { currency, records, alone, phase: Phase::Start, answers }
+    }
+
+    /// The records of the transaction in hand.
+    pub fn records(&self) -> &[R] {
+        &self.records
+    }
+
+    /// The records that have no answer yet.
+    pub fn unanswered(&self) -> impl Iterator<Item = &R> {
+        self.records.iter().chain(self.alone.as_slice())
+    }
+
+    /// What the transaction in hand writes, and the results of its records.
+    pub fn executed(&self) -> Option<(&BatchWrite, &[Result<Outcome, Refusal>])> {
+        match &self.phase {
+            Phase::Execute(executed) => Some((&executed.write, &executed.results)),
+            _ => None,
+        }
+    }
+
+    /// The record that the database refused alone, until the answers are taken.
+    pub fn rejected(&self) -> Option<&Record> {
+        let refused = self.answers.iter().find(|(_, result)| *result == Err(Refusal::Rejected))?;
+        Some(refused.0.record())
+    }
+
+    /// The records that have an answer now.
+    pub fn take_answers(&mut self) -> Answers<R> {
+        mem::take(&mut self.answers)
+    }
+
+    /// What is to be done now.
+    pub fn next<'a, C>(&'a mut self, state: &'a mut ConnectionState<C>, now: R::Time) -> BatchAction<'a, C> {
+        self.begin(state, now);
+        if !self.answers.is_empty() {
+            return BatchAction::Answer;
+        }
+        match (&self.phase, state.ready()) {
+            (Phase::Start, _) if self.records.is_empty() => BatchAction::Done,
+            (_, Err(action)) => BatchAction::Connection(action),
+            (Phase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
+            (Phase::Execute(executed), Ok(connection)) => BatchAction::Write(connection, &executed.write),
+            (Phase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
+            // Not reached: over a connection that is ready, `begin` has begun.
+            (Phase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
+        }
+    }
+
+    /// Begins a transaction, if none is under way and nothing stands against it.
+    fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: R::Time) {
+        let is_sendable = matches!(self.phase, Phase::Prefetch(_) | Phase::Execute(_));
+        if is_sendable && state.connection().is_none() {
+            // The connection was found closed before anything was sent.
+            self.phase = Phase::Start;
+        }
+        if !matches!(self.phase, Phase::Start) || !self.answers.is_empty() {
+            return;
+        }
+        if self.records.is_empty() {
+            self.records.extend(self.alone.next());
+        }
+        self.drop_late(now);
+        if self.answers.is_empty() && !self.records.is_empty() && state.ready().is_ok() {
+            self.prefetch(state);
+        }
+    }
+
+    /// Nobody waits for these any longer, and nothing of them was written. Only before a transaction begins.
+    fn drop_late(&mut self, now: R::Time) {
+        let late = self.records.extract_if(.., |record| record.is_late(now));
+        self.answers.extend(late.map(|record| (record, Err(Refusal::Overloaded))));
+    }
+
+    /// Finds out what must be read. If it is nothing, the records are applied at once.
+    fn prefetch<C>(&mut self, state: &mut ConnectionState<C>) {
+        let plan = state.cache.plan(self.records.iter().map(BatchRecord::record));
+        if plan.missing.is_empty() {
+            self.execute(state, &plan, PrefetchResult::default());
+        } else {
+            self.phase = Phase::Prefetch(plan);
+        }
+    }
+
+    /// Applies the records in their order.
+    fn execute<C>(&mut self, state: &mut ConnectionState<C>, plan: &BatchPlan, found: PrefetchResult) {
+        let Some(mark) = state.next_mark() else { return };
+        let mut batch = state.cache.open(plan, found, self.currency);
+        let results = self.records.iter().map(|it| batch.apply(it.record())).collect();
+        let expected = state.cache.expected(&batch);
+        let write = BatchWrite { mark, begun: !plan.missing.is_empty(), state: batch, expected };
+        self.phase = Phase::Execute(Box::new(Executed { write, results, check_keys: plan.check_keys }));
+    }
+
+    /// What [`BatchAction::Prefetch`] asked for was read, or was not. The decision, if it was not.
+    pub fn prefetched<C>(
+        &mut self,
+        state: &mut ConnectionState<C>,
+        found: Result<PrefetchResult, PrefetchFailure>,
+    ) -> Option<Decision> {
+        let Phase::Prefetch(plan) = mem::replace(&mut self.phase, Phase::Start) else {
+            debug_assert!(false, "nothing was to be prefetched");
+            return None;
+        };
+        match found {
+            Ok(found) => {
+                self.execute(state, &plan, found);
+                None
+            }
+            Err(PrefetchFailure::Refused) => Some(self.refused(state)),
+            Err(PrefetchFailure::Lost) => Some(self.lost(state)),
+        }
+    }
+
+    /// The transaction of [`BatchAction::Write`] ended.
+    pub fn ended<C>(&mut self, state: &mut ConnectionState<C>, end: TransactionEnd) -> Decision {
+        let executed = match mem::replace(&mut self.phase, Phase::Start) {
+            Phase::Execute(executed) => executed,
+            other => {
+                debug_assert!(false, "no transaction was sent");
+                self.phase = other;
+                return Decision::TryAgain;
+            }
+        };
+        match end {
+            TransactionEnd::Committed => {
+                state.cache.committed(&executed.write.expected);
+                self.answer(executed.results);
+                Decision::Answer
+            }
+            TransactionEnd::Unknown => {
+                // No guess is made: the database is asked over another connection.
+                state.lost();
+                self.phase = Phase::Unknown(executed.write.mark, executed.results);
+                Decision::AskDatabase
+            }
+            TransactionEnd::Outdated => {
+                state.lost_and_rest();
+                Decision::ReadAnew
+            }
+            TransactionEnd::KeyExists if !executed.check_keys => {
+                state.cache.forget();
+                state.cache.key_existed();
+                Decision::CheckKeys
+            }
+            TransactionEnd::KeyExists | TransactionEnd::Refused => self.refused(state),
+            TransactionEnd::Lost => self.lost(state),
+        }
+    }
+
+    /// The row of the lost connection is closed and held this mark. `None`: the database could not be asked, and is
+    /// asked again.
+    pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
+        match (mem::replace(&mut self.phase, Phase::Start), last) {
+            (Phase::Unknown(mark, results), Some(last)) => {
+                if mark.is_committed(last) {
+                    self.answer(results);
+                }
+            }
+            (phase, _) => {
+                debug_assert!(matches!(phase, Phase::Unknown(..)), "no commit was unknown");
+                self.phase = phase;
+                state.lost_and_rest();
+            }
+        }
+    }
+
+    fn lost<C>(&mut self, state: &mut ConnectionState<C>) -> Decision {
+        state.lost_and_rest();
+        Decision::TryAgain
+    }
+
+    fn refused<C>(&mut self, state: &mut ConnectionState<C>) -> Decision {
+        // The server may still have the transaction open, with its locks.
+        state.lost();
+        if self.records.len() > 1 {
+            self.alone = mem::take(&mut self.records).into_iter();
+            return Decision::Split;
+        }
+        self.answer(vec![Err(Refusal::Rejected)]);
+        Decision::Reject
+    }
+
+    /// All records of the transaction have their results.
+    fn answer(&mut self, results: Vec<Result<Outcome, Refusal>>) {
+        self.answers.extend(mem::take(&mut self.records).into_iter().zip(results));
+    }
+}

@@ -1,0 +1,105 @@
+//! What the writer keeps between transactions: its connection, the number of its last transaction on it, and the
+//! cache that was read over it. Opens no connection itself.
+
+use crate::domain::writer_cache::WriterCache;
+
+/// What a transaction sets in the row of its connection, so that it can be asked later whether it was committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// The row in `writers`; each connection has its own.
+    pub writer: i64,
+    /// One more for each transaction of the connection.
+    pub number: i64,
+}
+
+impl Mark {
+    /// Whether the transaction was committed. `last` is what the row held when it was closed: from then on no
+    /// transaction of that connection can be committed.
+    pub(super) fn is_committed(self, last: i64) -> bool {
+        self.number == last
+    }
+}
+
+/// What must be done before a transaction can begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionAction {
+    /// Wait a short time, then call [`ConnectionState::rested`].
+    Rest,
+    /// Try once to connect, then call [`ConnectionState::connected`] or [`ConnectionState::connect_failed`].
+    Connect,
+}
+
+#[derive(Debug)]
+struct Connection<C> {
+    inner: C,
+    row: i64,
+    marks: i64,
+}
+
+/// What outlives a transaction. `C` is the connection itself, of which nothing is known here. It is dropped when it
+/// is given up, and dropping it must close it.
+#[derive(Debug)]
+pub struct ConnectionState<C> {
+    pub(super) cache: WriterCache,
+    connection: Option<Connection<C>>,
+    must_rest: bool,
+}
+
+impl<C> Default for ConnectionState<C> {
+    fn default() -> ConnectionState<C> {
+        ConnectionState { cache: WriterCache::default(), connection: None, must_rest: false }
+    }
+}
+
+impl<C> ConnectionState<C> {
+    pub fn connection(&self) -> Option<&C> {
+        self.connection.as_ref().map(|connection| &connection.inner)
+    }
+
+    /// Whether the next transaction must read everything that it relies on.
+    pub fn is_cache_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// There is a new connection, with this row in `writers`.
+    pub fn connected(&mut self, connection: C, row: i64) {
+        self.connection = Some(Connection { inner: connection, row, marks: 0 });
+    }
+
+    pub fn connect_failed(&mut self) {
+        self.must_rest = true;
+    }
+
+    pub fn rested(&mut self) {
+        self.must_rest = false;
+    }
+
+    /// The connection is lost or of no more use: the server rolls back what it was in the middle of. The cache is
+    /// cleared: while there is no connection, somebody else may write.
+    pub fn lost(&mut self) {
+        self.connection = None;
+        self.cache.forget();
+    }
+
+    /// The same, and the next try waits a little.
+    pub(super) fn lost_and_rest(&mut self) {
+        self.lost();
+        self.must_rest = true;
+    }
+
+    /// The connection, or what must be done to have one.
+    pub(super) fn ready(&self) -> Result<&C, ConnectionAction> {
+        match &self.connection {
+            _ if self.must_rest => Err(ConnectionAction::Rest),
+            Some(connection) => Ok(&connection.inner),
+            None => Err(ConnectionAction::Connect),
+        }
+    }
+
+    /// A mark for the next transaction, if it can begin.
+    pub(super) fn next_mark(&mut self) -> Option<Mark> {
+        let connection = self.connection.as_mut().filter(|_| !self.must_rest)?;
+        connection.marks += 1;
+        Some(Mark { writer: connection.row, number: connection.marks })
+    }
+}

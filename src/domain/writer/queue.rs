@@ -1,0 +1,114 @@
+//! The persistence actor's queue: records and steps in the order they came, within its limit. Knows no
+//! transaction.
+
+use std::collections::VecDeque;
+
+use crate::domain::record::Record;
+
+/// A record as it waits to be written, together with whoever is told the result.
+pub trait BatchRecord {
+    type Time: Copy + Ord;
+
+    fn record(&self) -> &Record;
+
+    /// From then on no transaction may begin with it. `None`: it must become true, however late.
+    fn deadline(&self) -> Option<Self::Time>;
+
+    fn is_late(&self, now: Self::Time) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// What waits in the queue.
+#[allow(clippy::large_enum_variant, reason = "nearly all are records: a box would cost each an allocation")]
+#[derive(Debug)]
+pub enum QueuedWork<R, S> {
+    Record(R),
+    Step(S),
+}
+
+/// What is written next, as one transaction.
+#[derive(PartialEq, Debug)]
+pub enum Work<R, S> {
+    Batch(Vec<R>),
+    Step(S),
+}
+
+/// The queue. `R` are the records, `S` the steps.
+#[derive(Debug)]
+pub struct WriteQueue<R, S> {
+    waiting: VecDeque<QueuedWork<R, S>>,
+    limit: usize,
+}
+
+impl<R: BatchRecord, S> WriteQueue<R, S> {
+    pub fn new(limit: usize) -> WriteQueue<R, S> {
+        WriteQueue { waiting: VecDeque::new(), limit }
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &QueuedWork<R, S>> {
+        self.waiting.iter()
+    }
+
+    /// Queues a record.
+    ///
+    /// # Errors
+    /// The record, if the queue is full. One without a deadline is always taken: it must become true, and what
+    /// it came from bounds how many there are.
+    pub fn push(&mut self, record: R) -> Result<(), R> {
+        if self.waiting.len() >= self.limit && record.deadline().is_some() {
+            return Err(record);
+        }
+        self.waiting.push_back(QueuedWork::Record(record));
+        Ok(())
+    }
+
+    /// Queues a step. There is no limit to them: each draw has one at a time.
+    pub fn push_step(&mut self, step: S) {
+        self.waiting.push_back(QueuedWork::Step(step));
+    }
+
+    /// The next work: a step alone, or all records that wait before the next step, up to this many.
+    pub fn pop(&mut self, batch_limit: usize) -> Option<Work<R, S>> {
+        let first = match self.waiting.pop_front()? {
+            QueuedWork::Record(record) => record,
+            QueuedWork::Step(step) => return Some(Work::Step(step)),
+        };
+        let mut batch = vec![first];
+        while batch.len() < batch_limit {
+            match self.waiting.pop_front() {
+                Some(QueuedWork::Record(record)) => batch.push(record),
+                Some(step @ QueuedWork::Step(_)) => {
+                    self.waiting.push_front(step);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Some(Work::Batch(batch))
+    }
+
+    /// Takes the records out whose deadline has passed. Nothing of them was written.
+    pub fn drop_late(&mut self, now: R::Time) -> Vec<R> {
+        let is_late = |work: &QueuedWork<R, S>| matches!(work, QueuedWork::Record(it) if it.is_late(now));
+        if !self.waiting.iter().any(is_late) {
+            return Vec::new();
+        }
+        let mut late = Vec::new();
+        for work in std::mem::take(&mut self.waiting) {
+            match work {
+                QueuedWork::Record(record) if record.is_late(now) => late.push(record),
+                other => self.waiting.push_back(other),
+            }
+        }
+        late
+    }
+}

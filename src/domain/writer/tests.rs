@@ -1,0 +1,358 @@
+//! One test for each decision of the machines. That the decisions together keep every invariant is shown by
+//! `tests/simulation`.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::draw::StepError;
+use crate::domain::id::{PaymentId, UserId};
+use crate::domain::ledger::AccountId;
+use crate::domain::money::{Currency, Money};
+use crate::domain::record::{BeginDeposit, BeginWithdrawal, Key, KeyId, Record};
+use crate::domain::writer_cache::{Invalidation, PrefetchResult};
+
+/// The row of the first connection.
+const ROW: i64 = 7;
+const ANN: UserId = UserId(1);
+
+/// A record, with the time from which it is late.
+#[derive(Clone, PartialEq, Debug)]
+struct Request(Record, Option<u32>);
+
+impl BatchRecord for Request {
+    type Time = u32;
+
+    fn record(&self) -> &Record {
+        &self.0
+    }
+
+    fn deadline(&self) -> Option<u32> {
+        self.1
+    }
+}
+
+fn currency() -> Currency {
+    "EUR".parse().unwrap()
+}
+
+/// Ann withdraws 5. Its number names the payment.
+fn withdrawal(number: u128, deadline: Option<u32>) -> Request {
+    let (payment, amount, at) = (PaymentId(Uuid::from_u128(number)), Money::new(5), Timestamp::UNIX_EPOCH);
+    Request(Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment, amount, at, key: None }), deadline)
+}
+
+/// A deposit with a key needs no row to be read; the database refuses its key if it is there.
+fn keyed_deposit() -> Request {
+    let (payment, amount, at) = (PaymentId(Uuid::from_u128(9)), Money::new(5), Timestamp::UNIX_EPOCH);
+    let key = Some(Key { user: ANN, id: KeyId::of(ANN, "key"), request: Uuid::from_u128(1) });
+    Request(Record::BeginDeposit(BeginDeposit { user: ANN, payment, amount, at, key }), None)
+}
+
+/// Ann has 10 in her wallet.
+fn found() -> PrefetchResult {
+    let accounts = vec![(AccountId::wallet(ANN), Money::new(10)), (AccountId::held(ANN), Money::ZERO)];
+    PrefetchResult { accounts, ..PrefetchResult::default() }
+}
+
+fn connected() -> ConnectionState<()> {
+    let mut state = ConnectionState::default();
+    state.connected((), ROW);
+    state
+}
+
+/// What is to be done, in one word.
+fn next(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>, now: u32) -> &'static str {
+    match run.next(state, now) {
+        BatchAction::Connection(ConnectionAction::Connect) => "connect",
+        BatchAction::Connection(ConnectionAction::Rest) => "rest",
+        BatchAction::Prefetch((), _) => "prefetch",
+        BatchAction::Write((), _) => "write",
+        BatchAction::CloseRow((), _) => "close row",
+        BatchAction::Answer => "answer",
+        BatchAction::Done => "done",
+    }
+}
+
+fn next_of_step(run: &mut StepRun<&str, u32>, state: &mut ConnectionState<()>, now: u32) -> &'static str {
+    match run.next(state, now) {
+        StepAction::Connection(ConnectionAction::Connect) => "connect",
+        StepAction::Connection(ConnectionAction::Rest) => "rest",
+        StepAction::Write((), _) => "write",
+        StepAction::CloseRow((), _) => "close row",
+        StepAction::Done => "done",
+    }
+}
+
+/// A batch whose transaction is ready to be sent.
+fn executed(records: Vec<Request>) -> (BatchRun<Request>, ConnectionState<()>) {
+    let (mut run, mut state) = (BatchRun::new(records, currency()), connected());
+    assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+    assert_eq!(run.prefetched(&mut state, Ok(found())), None);
+    assert_eq!(next(&mut run, &mut state, 0), "write");
+    (run, state)
+}
+
+fn results(answers: Answers<Request>) -> Vec<Result<Outcome, Refusal>> {
+    answers.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The new connection that a lost one asks for.
+fn reconnect(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>) {
+    assert_eq!(next(run, state, 0), "connect");
+    state.connected((), ROW + 1);
+}
+
+#[test]
+fn a_batch_connects_reads_writes_and_answers() {
+    let (mut run, mut state) = (BatchRun::new(vec![withdrawal(1, None)], currency()), ConnectionState::default());
+    assert_eq!(next(&mut run, &mut state, 0), "connect");
+    state.connect_failed();
+    assert_eq!(next(&mut run, &mut state, 0), "rest");
+    state.rested();
+    assert_eq!(next(&mut run, &mut state, 0), "connect");
+    state.connected((), ROW);
+    assert!(matches!(run.next(&mut state, 0), BatchAction::Prefetch((), missing) if missing.accounts.len() == 2));
+    assert_eq!(next(&mut run, &mut state, 0), "prefetch", "until it was prefetched");
+    run.prefetched(&mut state, Ok(found()));
+    let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("it is written") };
+    assert!(write.begun);
+    assert_eq!(write.mark, Mark { writer: ROW, number: 1 });
+    assert_eq!(run.ended(&mut state, TransactionEnd::Committed), Decision::Answer);
+    assert_eq!(next(&mut run, &mut state, 0), "answer");
+    let answers = run.take_answers();
+    assert!(matches!(&answers[..], [(Request(..), Ok(Outcome::Payment(_)))]));
+    assert_eq!(next(&mut run, &mut state, 0), "done");
+}
+
+#[test]
+fn what_was_committed_is_not_read_again_and_the_next_mark_is_another() {
+    let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
+    run.ended(&mut state, TransactionEnd::Committed);
+    let mut run = BatchRun::new(vec![withdrawal(2, None)], currency());
+    let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("all is in the cache") };
+    assert!(!write.begun);
+    assert_eq!(write.mark, Mark { writer: ROW, number: 2 });
+    let wallet = write.expected.accounts.iter().find(|(id, ..)| *id == AccountId::wallet(ANN)).unwrap();
+    assert_eq!(*wallet, (AccountId::wallet(ANN), Some(Money::new(5)), Money::ZERO));
+}
+
+#[test]
+fn late_records_are_dropped_before_a_transaction_and_never_after() {
+    let late = withdrawal(1, Some(5));
+    let (mut run, mut state) = (BatchRun::new(vec![late, withdrawal(2, Some(6))], currency()), connected());
+    assert_eq!(next(&mut run, &mut state, 5), "answer");
+    assert_eq!(results(run.take_answers()), [Err(Refusal::Overloaded)]);
+    assert_eq!(next(&mut run, &mut state, 5), "prefetch", "the other is in time");
+    assert_eq!(next(&mut run, &mut state, 99), "prefetch", "it has begun");
+    run.prefetched(&mut state, Ok(found()));
+    assert_eq!(next(&mut run, &mut state, 99), "write");
+    run.ended(&mut state, TransactionEnd::Unknown);
+    reconnect(&mut run, &mut state);
+    assert_eq!(next(&mut run, &mut state, 99), "close row", "it may be committed");
+    run.row_closed(&mut state, Some(0));
+    assert_eq!(next(&mut run, &mut state, 99), "answer", "it is not, and too late for another try");
+    assert_eq!(results(run.take_answers()), [Err(Refusal::Overloaded)]);
+}
+
+#[test]
+fn late_records_are_answered_while_there_is_no_connection_and_others_wait() {
+    let records = vec![withdrawal(1, Some(5)), withdrawal(2, None)];
+    let (mut run, mut state) = (BatchRun::new(records, currency()), ConnectionState::default());
+    assert_eq!(next(&mut run, &mut state, 0), "connect");
+    state.connect_failed();
+    assert_eq!(next(&mut run, &mut state, 5), "answer");
+    assert_eq!(run.take_answers(), [(withdrawal(1, Some(5)), Err(Refusal::Overloaded))]);
+    assert_eq!(next(&mut run, &mut state, 5), "rest");
+    assert_eq!(run.unanswered().collect::<Vec<_>>(), [&withdrawal(2, None)]);
+}
+
+#[test]
+fn a_lost_connection_ends_its_cache_and_the_batch_is_tried_again() {
+    for end in [TransactionEnd::Lost, TransactionEnd::Outdated] {
+        let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
+        let decision = run.ended(&mut state, end);
+        assert_eq!(decision, if end == TransactionEnd::Lost { Decision::TryAgain } else { Decision::ReadAnew });
+        assert!(state.is_cache_empty() && state.connection().is_none());
+        assert_eq!(next(&mut run, &mut state, 0), "rest");
+        state.rested();
+        reconnect(&mut run, &mut state);
+        assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+        run.prefetched(&mut state, Ok(found()));
+        let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("it is written") };
+        assert_eq!(write.mark, Mark { writer: ROW + 1, number: 1 });
+    }
+}
+
+#[test]
+fn a_failed_prefetch_is_tried_again_or_refused() {
+    for (failure, expected) in
+        [(PrefetchFailure::Lost, Decision::TryAgain), (PrefetchFailure::Refused, Decision::Reject)]
+    {
+        let (mut run, mut state) = (BatchRun::new(vec![withdrawal(1, None)], currency()), connected());
+        assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+        assert_eq!(run.prefetched(&mut state, Err(failure)), Some(expected));
+        assert!(state.connection().is_none(), "the transaction that has begun must be rolled back");
+    }
+}
+
+#[test]
+fn a_connection_that_is_found_closed_before_anything_was_sent_is_replaced() {
+    let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
+    state.lost();
+    reconnect(&mut run, &mut state);
+    assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+}
+
+#[test]
+fn an_unknown_commit_is_asked_about_until_the_database_answers() {
+    for (last, committed) in [(1, true), (0, false)] {
+        let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
+        assert_eq!(run.ended(&mut state, TransactionEnd::Unknown), Decision::AskDatabase);
+        assert!(state.is_cache_empty() && state.connection().is_none());
+        reconnect(&mut run, &mut state);
+        assert!(matches!(run.next(&mut state, 0), BatchAction::CloseRow((), ROW)), "the row of the lost one");
+        run.row_closed(&mut state, None);
+        assert_eq!(next(&mut run, &mut state, 0), "rest");
+        state.rested();
+        reconnect(&mut run, &mut state);
+        assert!(matches!(run.next(&mut state, 0), BatchAction::CloseRow((), ROW)));
+        run.row_closed(&mut state, Some(last));
+        assert_eq!(next(&mut run, &mut state, 0), if committed { "answer" } else { "prefetch" });
+        assert_eq!(run.take_answers().iter().filter(|(_, result)| result.is_ok()).count(), usize::from(committed));
+    }
+}
+
+#[test]
+fn a_key_that_exists_is_looked_up_and_then_the_batch_is_refused() {
+    let (mut run, mut state) = (BatchRun::new(vec![keyed_deposit()], currency()), connected());
+    assert_eq!(next(&mut run, &mut state, 0), "write", "the key is taken for new");
+    assert_eq!(run.ended(&mut state, TransactionEnd::KeyExists), Decision::CheckKeys);
+    assert!(state.connection().is_some(), "the connection is as good as before");
+    assert!(matches!(run.next(&mut state, 0), BatchAction::Prefetch((), missing) if missing.keys.len() == 1));
+    run.prefetched(&mut state, Ok(PrefetchResult::default()));
+    assert_eq!(run.ended(&mut state, TransactionEnd::KeyExists), Decision::Reject);
+}
+
+#[test]
+fn the_records_of_a_refused_batch_go_alone_and_a_bad_one_fails_alone() {
+    let records = vec![withdrawal(1, None), withdrawal(2, Some(50)), withdrawal(3, Some(5))];
+    let (mut run, mut state) = executed(records);
+    assert_eq!(run.ended(&mut state, TransactionEnd::Refused), Decision::Split);
+    assert!(state.is_cache_empty() && state.connection().is_none());
+    reconnect(&mut run, &mut state);
+    assert_eq!(next(&mut run, &mut state, 9), "prefetch");
+    assert_eq!(run.records(), [withdrawal(1, None)]);
+    run.prefetched(&mut state, Ok(found()));
+    assert_eq!(run.ended(&mut state, TransactionEnd::Refused), Decision::Reject);
+    assert_eq!(run.rejected(), Some(&withdrawal(1, None).0));
+    assert_eq!(next(&mut run, &mut state, 9), "answer");
+    assert_eq!(results(run.take_answers()), [Err(Refusal::Rejected)]);
+    reconnect(&mut run, &mut state);
+    assert_eq!(next(&mut run, &mut state, 9), "prefetch");
+    run.prefetched(&mut state, Ok(found()));
+    assert_eq!(run.ended(&mut state, TransactionEnd::Committed), Decision::Answer);
+    assert!(matches!(results(run.take_answers())[..], [Ok(_)]));
+    assert_eq!(next(&mut run, &mut state, 9), "answer", "the last has waited too long");
+    assert_eq!(run.take_answers(), [(withdrawal(3, Some(5)), Err(Refusal::Overloaded))]);
+    assert_eq!(next(&mut run, &mut state, 9), "done");
+}
+
+#[test]
+fn a_step_clears_what_it_changes_also_when_it_fails() {
+    let (mut batch, mut state) = executed(vec![withdrawal(1, None)]);
+    batch.ended(&mut state, TransactionEnd::Committed);
+    let mut run = StepRun::new(Invalidation::Everything, 60);
+    let StepAction::Write((), mark) = run.next(&mut state, 0) else { panic!("it is written") };
+    assert_eq!(mark, Mark { writer: ROW, number: 2 }, "batches and steps share the connection's marks");
+    assert!(state.is_cache_empty());
+    run.ended(&mut state, StepEnd::Committed("output"));
+    assert_eq!(next_of_step(&mut run, &mut state, 0), "done");
+    assert_eq!(run.into_result(), Some(Ok("output")));
+}
+
+#[test]
+fn a_step_is_tried_again_until_its_patience_ends() {
+    let mut state = connected();
+    let mut run = StepRun::new(Invalidation::Everything, 60);
+    assert_eq!(next_of_step(&mut run, &mut state, 0), "write");
+    run.ended(&mut state, StepEnd::Lost);
+    assert_eq!(next_of_step(&mut run, &mut state, 60), "rest");
+    state.rested();
+    assert_eq!(next_of_step(&mut run, &mut state, 60), "connect");
+    assert_eq!(next_of_step(&mut run, &mut state, 61), "done");
+    assert_eq!(run.into_result(), Some(Err(StepError::Unavailable)));
+}
+
+#[test]
+fn a_refused_step_is_not_tried_again_and_its_connection_is_closed() {
+    for (end, error) in [(StepEnd::StaleEpoch, StepError::StaleEpoch), (StepEnd::Failed, StepError::Failed)] {
+        let mut state = connected();
+        let mut run = StepRun::new(Invalidation::Everything, 60);
+        assert_eq!(next_of_step(&mut run, &mut state, 0), "write");
+        run.ended(&mut state, end);
+        assert!(state.connection().is_none(), "the server may still hold its locks");
+        assert_eq!(next_of_step(&mut run, &mut state, 0), "done");
+        assert_eq!(run.into_result(), Some(Err(error)));
+    }
+}
+
+#[test]
+fn an_unknown_step_is_asked_about_however_long_it_takes() {
+    for (last, committed) in [(1, true), (0, false)] {
+        let mut state = connected();
+        let mut run = StepRun::new(Invalidation::Everything, 60);
+        assert_eq!(next_of_step(&mut run, &mut state, 0), "write");
+        run.ended(&mut state, StepEnd::Unknown("output"));
+        assert_eq!(next_of_step(&mut run, &mut state, 999), "connect");
+        state.connected((), ROW + 1);
+        assert!(matches!(run.next(&mut state, 999), StepAction::CloseRow((), ROW)));
+        run.row_closed(&mut state, None);
+        assert_eq!(next_of_step(&mut run, &mut state, 999), "rest");
+        state.rested();
+        state.connected((), ROW + 2);
+        assert_eq!(next_of_step(&mut run, &mut state, 999), "close row");
+        run.row_closed(&mut state, Some(last));
+        assert_eq!(next_of_step(&mut run, &mut state, 999), "done");
+        let expected = if committed { Ok("output") } else { Err(StepError::Unavailable) };
+        assert_eq!(run.into_result(), Some(expected));
+    }
+}
+
+#[test]
+fn the_queue_keeps_the_order_and_a_step_goes_alone() {
+    let mut queue = WriteQueue::new(9);
+    for number in 1..=4 {
+        queue.push(withdrawal(number, None)).unwrap();
+    }
+    queue.push_step("step");
+    queue.push(withdrawal(5, None)).unwrap();
+    assert_eq!(queue.pop(3), Some(Work::Batch((1..=3).map(|number| withdrawal(number, None)).collect())));
+    assert_eq!(queue.pop(3), Some(Work::Batch(vec![withdrawal(4, None)])), "it does not reach past the step");
+    assert_eq!(queue.pop(3), Some(Work::Step("step")));
+    assert_eq!(queue.pop(3), Some(Work::Batch(vec![withdrawal(5, None)])));
+    assert_eq!(queue.pop(3), None);
+}
+
+#[test]
+fn a_full_queue_refuses_what_may_be_refused() {
+    let mut queue: WriteQueue<Request, ()> = WriteQueue::new(1);
+    queue.push(withdrawal(1, Some(5))).unwrap();
+    assert_eq!(queue.push(withdrawal(2, Some(5))), Err(withdrawal(2, Some(5))));
+    queue.push(withdrawal(3, None)).unwrap();
+    queue.push_step(());
+    assert_eq!(queue.len(), 3);
+}
+
+#[test]
+fn late_records_leave_the_queue_and_the_others_keep_their_order() {
+    let mut queue = WriteQueue::new(9);
+    for (number, deadline) in [(1, Some(9)), (2, Some(5)), (3, None)] {
+        queue.push(withdrawal(number, deadline)).unwrap();
+    }
+    queue.push_step("step");
+    assert_eq!(queue.drop_late(4), []);
+    assert_eq!(queue.drop_late(5), [withdrawal(2, Some(5))]);
+    assert_eq!(queue.pop(9), Some(Work::Batch(vec![withdrawal(1, Some(9)), withdrawal(3, None)])));
+    assert_eq!(queue.pop(9), Some(Work::Step("step")));
+}
