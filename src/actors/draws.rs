@@ -34,13 +34,13 @@ const STEP_WAIT: Duration = Duration::from_secs(25);
 /// How long new pool tickets are waited for.
 const POOL_WAIT: Duration = Duration::from_secs(120);
 
-/// Draws that may be in a rush at once before they take each other's places in flight.
-pub const DRAWS_IN_RUSH: usize = 2;
+/// How many draws may be under full load at once before their orders compete for permits.
+pub const BUSY_DRAWS: usize = 2;
 
 /// What the draws need to know of the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DrawOptions {
-    /// Orders in flight of one draw; of all together, [`DRAWS_IN_RUSH`] times as many.
+    /// Orders in flight of one draw; of all together, [`BUSY_DRAWS`] times as many.
     pub in_flight: usize,
     /// Pre-made tickets that one call may create.
     pub pool_limit: usize,
@@ -80,7 +80,7 @@ impl Draws {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(LoadDraw(draw)).await;
         }
-        let in_flight = Arc::new(Semaphore::new(options.in_flight * DRAWS_IN_RUSH));
+        let in_flight = Arc::new(Semaphore::new(options.in_flight * BUSY_DRAWS));
         Ok(Draws { registry, persistence, clock, in_flight, options })
     }
 
@@ -231,7 +231,7 @@ impl Draws {
 
     /// How many orders are let in and not answered at this moment.
     pub fn orders_in_flight(&self) -> usize {
-        self.options.in_flight * DRAWS_IN_RUSH - self.in_flight.available_permits()
+        self.options.in_flight * BUSY_DRAWS - self.in_flight.available_permits()
     }
 
     /// Until when a request that is sent now waits for its answer.

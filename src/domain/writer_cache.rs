@@ -16,7 +16,7 @@ use super::rows::{Changes, DrawSales, PaymentRow};
 
 /// The cache is emptied before a batch if it has this many accounts and draws or more, of about 50 bytes
 /// each.
-const MAX_KNOWN: usize = 200_000;
+const MAX_CACHED: usize = 200_000;
 
 /// After a batch met a key that existed already, this many batches look up their keys before they write: a
 /// client that repeated a request is likely to do so again.
@@ -75,7 +75,7 @@ impl WriterCache {
     /// What these records need, and what must be read for them. If a record has another epoch of its draw
     /// than the cache, the draw is read again: one of the two is out of date.
     pub fn plan<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> BatchPlan {
-        if self.accounts.len() + self.draws.len() >= MAX_KNOWN {
+        if self.accounts.len() + self.draws.len() >= MAX_CACHED {
             self.forget();
         }
         let check_keys = self.check_keys > 0;
