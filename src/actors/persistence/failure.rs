@@ -25,13 +25,13 @@ pub enum TransactionFailure {
 impl TransactionFailure {
     /// Of a statement that was answered before COMMIT was sent.
     pub fn before_commit(error: &Error) -> TransactionFailure {
-        if db::is_passing(error) { TransactionFailure::Lost } else { TransactionFailure::Refused }
+        if db::is_transient(error) { TransactionFailure::Lost } else { TransactionFailure::Refused }
     }
 
     /// Of COMMIT, or of a statement sent along with it.
     pub fn at_commit(error: &Error) -> TransactionFailure {
         let died = match error.as_db_error() {
-            None => db::is_passing(error),
+            None => db::is_transient(error),
             Some(_) => ends_session(error),
         };
         if died { TransactionFailure::Unknown } else { TransactionFailure::before_commit(error) }
@@ -40,7 +40,7 @@ impl TransactionFailure {
 
 /// Of a batch's reading.
 pub fn of_prefetch(error: &Error) -> PrefetchFailure {
-    if db::is_passing(error) { PrefetchFailure::Lost } else { PrefetchFailure::Refused }
+    if db::is_transient(error) { PrefetchFailure::Lost } else { PrefetchFailure::Refused }
 }
 
 /// Of a batch's writing.

@@ -212,7 +212,7 @@ fn step_failed<O>(failure: &StepFailure) -> StepEnd<O> {
             tracing::error!(what, "a step does not add up and was not taken");
             StepEnd::Failed
         }
-        StepFailure::Postgres(error) if db::is_passing(error) => {
+        StepFailure::Postgres(error) if db::is_transient(error) => {
             tracing::warn!(error = db::describe(error), "a step is tried again");
             StepEnd::Lost
         }

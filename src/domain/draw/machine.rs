@@ -29,7 +29,7 @@ pub struct DrawMachine<W> {
     in_flight: usize,
     /// Steps that wait for their turn.
     pub(super) requested: VecDeque<StepRequest<W>>,
-    pub(super) phase: Phase<W>,
+    pub(super) phase: StepPhase<W>,
     timer: Option<Timestamp>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct StepRequest<W> {
 
 /// The step under way. There is one at a time.
 #[derive(Debug)]
-pub(super) enum Phase<W> {
+pub(super) enum StepPhase<W> {
     Idle,
     /// The sale ends: nothing is sold any more, and the records on their way are awaited.
     EndingSale(StepRequest<W>),
@@ -59,7 +59,7 @@ impl<W> DrawMachine<W> {
     /// A machine over a draw as it was loaded. `in_flight`: so many records may be on their way before orders
     /// are refused.
     pub fn new(draw: Draw, in_flight: usize) -> DrawMachine<W> {
-        DrawMachine { draw, in_flight, requested: VecDeque::new(), phase: Phase::Idle, timer: None }
+        DrawMachine { draw, in_flight, requested: VecDeque::new(), phase: StepPhase::Idle, timer: None }
     }
 
     /// The draw as it is remembered.
@@ -69,7 +69,7 @@ impl<W> DrawMachine<W> {
 
     /// Whether no step is under way and none waits.
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.requested.is_empty()
+        matches!(self.phase, StepPhase::Idle) && self.requested.is_empty()
     }
 
     /// The first input: a settlement or refund that a crash has interrupted goes on.
@@ -207,7 +207,7 @@ impl<W> DrawMachine<W> {
     fn request_by_clock(&mut self, step: Step, reason: String) {
         // A step under way is followed by another look at the clock. A step that only waits is not, if it is
         // refused: the clock's own goes before it.
-        if matches!(self.phase, Phase::Idle) {
+        if matches!(self.phase, StepPhase::Idle) {
             self.requested.push_front(StepRequest { step, reason, by: None, waiter: None });
         }
     }
@@ -275,7 +275,7 @@ impl<W> DrawMachine<W> {
 
     /// Goes on with the end of the sale, if it is being ended.
     pub(super) fn go_on_ending_sale(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
-        if !matches!(self.phase, Phase::EndingSale(_)) {
+        if !matches!(self.phase, StepPhase::EndingSale(_)) {
             return;
         }
         match self.draw.stop(now) {

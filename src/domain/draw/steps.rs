@@ -6,7 +6,7 @@ use std::mem;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::machine::{DrawMachine, Phase, StepRequest};
+use super::machine::{DrawMachine, StepPhase, StepRequest};
 use super::{
     Allowed, DrawAction, DrawAnswer, DrawFault, GiveUpReason, Step, StepError, StepKind, StepOutcome, StepRefusal,
     StepWrite, Times, WinningPick,
@@ -41,7 +41,7 @@ impl<W> DrawMachine<W> {
 
     /// Begins the next step that was asked for, if none is under way.
     pub(super) fn advance(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
-        while matches!(self.phase, Phase::Idle) {
+        while matches!(self.phase, StepPhase::Idle) {
             let Some(request) = self.requested.pop_front() else { return };
             match self.draw.allows(request.step, now) {
                 Allowed::No => {
@@ -63,7 +63,7 @@ impl<W> DrawMachine<W> {
             (Step::Conduct, _) => self.conduct(request, now, actions),
             (Step::Cancel, DrawStatus::Cancelling) => self.refund(request, now, actions),
             (Step::Close | Step::Cancel, _) => {
-                self.phase = Phase::EndingSale(request);
+                self.phase = StepPhase::EndingSale(request);
                 self.go_on_ending_sale(now, actions);
             }
         }
@@ -77,14 +77,14 @@ impl<W> DrawMachine<W> {
         at: Timestamp,
         actions: &mut Vec<DrawAction<W>>,
     ) {
-        self.phase = Phase::Writing(request);
+        self.phase = StepPhase::Writing(request);
         actions.push(DrawAction::Write(StepWrite { fence: self.draw.fence(), kind, at, audit }));
     }
 
     /// Nothing is on its way any more: the list is sealed, or the draw is cancelled.
     pub(super) fn end_sale(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
-        let request = match mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::EndingSale(request) => request,
+        let request = match mem::replace(&mut self.phase, StepPhase::Idle) {
+            StepPhase::EndingSale(request) => request,
             other => {
                 self.phase = other;
                 return;
@@ -136,12 +136,12 @@ impl<W> DrawMachine<W> {
         now: Timestamp,
         actions: &mut Vec<DrawAction<W>>,
     ) {
-        if !matches!(self.phase, Phase::Idle) || !self.draw.may_be_rescheduled(now) {
+        if !matches!(self.phase, StepPhase::Idle) || !self.draw.may_be_rescheduled(now) {
             let refusal = StepRefusal::InvalidTransition(self.draw.status());
             actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Err(refusal))));
             return;
         }
-        self.phase = Phase::Rescheduling(times, waiter);
+        self.phase = StepPhase::Rescheduling(times, waiter);
         let audit = self.audit(Some(by), Action::RescheduleDraw, json!(times), now);
         let (fence, kind) = (self.draw.fence(), StepKind::Reschedule(times));
         actions.push(DrawAction::Write(StepWrite { fence, kind, at: now, audit }));
@@ -154,24 +154,26 @@ impl<W> DrawMachine<W> {
         now: Timestamp,
         actions: &mut Vec<DrawAction<W>>,
     ) {
-        match (mem::replace(&mut self.phase, Phase::Idle), result) {
-            (Phase::Writing(request), Ok(outcome)) => self.step_taken(request, outcome, now, actions),
-            (Phase::Rescheduling(times, waiter), Ok(StepOutcome::Rescheduled)) => {
+        match (mem::replace(&mut self.phase, StepPhase::Idle), result) {
+            (StepPhase::Writing(request), Ok(outcome)) => self.step_taken(request, outcome, now, actions),
+            (StepPhase::Rescheduling(times, waiter), Ok(StepOutcome::Rescheduled)) => {
                 self.draw.rescheduled(times);
                 actions.push(DrawAction::Publish);
                 actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Ok(()))));
                 self.tick(now, actions);
             }
             // Whether it was written is known, but not what the database has instead.
-            (Phase::Writing(request), Err(error)) => {
+            (StepPhase::Writing(request), Err(error)) => {
                 request.answer(Err(error.into()), actions);
                 actions.push(DrawAction::GiveUp(GiveUpReason::StepFailed(error)));
             }
-            (Phase::Rescheduling(_, waiter), Err(error)) => {
+            (StepPhase::Rescheduling(_, waiter), Err(error)) => {
                 actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Err(error.into()))));
                 actions.push(DrawAction::GiveUp(GiveUpReason::StepFailed(error)));
             }
-            (Phase::Idle | Phase::EndingSale(_) | Phase::Rescheduling(..), result) => fault(result, actions),
+            (StepPhase::Idle | StepPhase::EndingSale(_) | StepPhase::Rescheduling(..), result) => {
+                fault(result, actions)
+            }
         }
     }
 

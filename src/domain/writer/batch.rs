@@ -5,7 +5,6 @@
 
 use std::{mem, vec};
 
-use super::Answers;
 use super::connection::{ConnectionAction, ConnectionState, Mark};
 use super::queue::BatchRecord;
 use crate::domain::batch_state::BatchState;
@@ -13,6 +12,9 @@ use crate::domain::money::Currency;
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{Outcome, Record, Refusal};
 use crate::domain::writer_cache::{BatchPlan, ExpectedState, PrefetchResult};
+
+/// Records, and what became of each.
+pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;
 
 /// What is to be done next. The same until it was done and the machine was told.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ struct Executed {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum BatchPhase {
     /// No transaction has begun.
     Start,
     Prefetch(BatchPlan),
@@ -111,14 +113,14 @@ pub struct BatchRun<R> {
     records: Vec<R>,
     /// The other records of a refused batch; each is tried alone.
     alone: vec::IntoIter<R>,
-    phase: Phase,
+    phase: BatchPhase,
     answers: Answers<R>,
 }
 
 impl<R: BatchRecord> BatchRun<R> {
     pub fn new(records: Vec<R>, currency: Currency) -> BatchRun<R> {
         let (alone, answers) = (Vec::new().into_iter(), Vec::new());
-        BatchRun { currency, records, alone, phase: Phase::Start, answers }
+        BatchRun { currency, records, alone, phase: BatchPhase::Start, answers }
     }
 
     /// The records of the transaction in hand.
@@ -134,7 +136,7 @@ impl<R: BatchRecord> BatchRun<R> {
     /// What the transaction in hand writes, and the results of its records.
     pub fn executed(&self) -> Option<(&BatchWrite, &[Result<Outcome, Refusal>])> {
         match &self.phase {
-            Phase::Execute(executed) => Some((&executed.write, &executed.results)),
+            BatchPhase::Execute(executed) => Some((&executed.write, &executed.results)),
             _ => None,
         }
     }
@@ -157,24 +159,24 @@ impl<R: BatchRecord> BatchRun<R> {
             return BatchAction::Answer;
         }
         match (&self.phase, state.ready()) {
-            (Phase::Start, _) if self.records.is_empty() => BatchAction::Done,
+            (BatchPhase::Start, _) if self.records.is_empty() => BatchAction::Done,
             (_, Err(action)) => BatchAction::Connection(action),
-            (Phase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
-            (Phase::Execute(executed), Ok(connection)) => BatchAction::Write(connection, &executed.write),
-            (Phase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
+            (BatchPhase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
+            (BatchPhase::Execute(executed), Ok(connection)) => BatchAction::Write(connection, &executed.write),
+            (BatchPhase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
             // Not reached: over a connection that is ready, `begin` has begun.
-            (Phase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
+            (BatchPhase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
         }
     }
 
     /// Begins a transaction, if none is under way and nothing stands against it.
     fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: R::Time) {
-        let is_sendable = matches!(self.phase, Phase::Prefetch(_) | Phase::Execute(_));
+        let is_sendable = matches!(self.phase, BatchPhase::Prefetch(_) | BatchPhase::Execute(_));
         if is_sendable && state.connection().is_none() {
             // The connection was found closed before anything was sent.
-            self.phase = Phase::Start;
+            self.phase = BatchPhase::Start;
         }
-        if !matches!(self.phase, Phase::Start) || !self.answers.is_empty() {
+        if !matches!(self.phase, BatchPhase::Start) || !self.answers.is_empty() {
             return;
         }
         if self.records.is_empty() {
@@ -198,7 +200,7 @@ impl<R: BatchRecord> BatchRun<R> {
         if plan.missing.is_empty() {
             self.execute(state, &plan, PrefetchResult::default());
         } else {
-            self.phase = Phase::Prefetch(plan);
+            self.phase = BatchPhase::Prefetch(plan);
         }
     }
 
@@ -209,7 +211,7 @@ impl<R: BatchRecord> BatchRun<R> {
         let results = self.records.iter().map(|it| batch.apply(it.record())).collect();
         let expected = state.cache.expected(&batch);
         let write = BatchWrite { mark, begun: !plan.missing.is_empty(), state: batch, expected };
-        self.phase = Phase::Execute(Box::new(Executed { write, results, check_keys: plan.check_keys }));
+        self.phase = BatchPhase::Execute(Box::new(Executed { write, results, check_keys: plan.check_keys }));
     }
 
     /// What [`BatchAction::Prefetch`] asked for was read, or was not. The decision, if it was not.
@@ -218,7 +220,7 @@ impl<R: BatchRecord> BatchRun<R> {
         state: &mut ConnectionState<C>,
         found: Result<PrefetchResult, PrefetchFailure>,
     ) -> Option<Decision> {
-        let Phase::Prefetch(plan) = mem::replace(&mut self.phase, Phase::Start) else {
+        let BatchPhase::Prefetch(plan) = mem::replace(&mut self.phase, BatchPhase::Start) else {
             debug_assert!(false, "nothing was to be prefetched");
             return None;
         };
@@ -234,8 +236,8 @@ impl<R: BatchRecord> BatchRun<R> {
 
     /// The transaction of [`BatchAction::Write`] ended.
     pub fn ended<C>(&mut self, state: &mut ConnectionState<C>, end: TransactionEnd) -> Decision {
-        let executed = match mem::replace(&mut self.phase, Phase::Start) {
-            Phase::Execute(executed) => executed,
+        let executed = match mem::replace(&mut self.phase, BatchPhase::Start) {
+            BatchPhase::Execute(executed) => executed,
             other => {
                 debug_assert!(false, "no transaction was sent");
                 self.phase = other;
@@ -251,7 +253,7 @@ impl<R: BatchRecord> BatchRun<R> {
             TransactionEnd::Unknown => {
                 // No guess is made: the database is asked over another connection.
                 state.lost();
-                self.phase = Phase::Unknown(executed.write.mark, executed.results);
+                self.phase = BatchPhase::Unknown(executed.write.mark, executed.results);
                 Decision::AskDatabase
             }
             TransactionEnd::Outdated => {
@@ -271,14 +273,14 @@ impl<R: BatchRecord> BatchRun<R> {
     /// The row of the lost connection is closed and held this mark. `None`: the database could not be asked, and is
     /// asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
-        match (mem::replace(&mut self.phase, Phase::Start), last) {
-            (Phase::Unknown(mark, results), Some(last)) => {
+        match (mem::replace(&mut self.phase, BatchPhase::Start), last) {
+            (BatchPhase::Unknown(mark, results), Some(last)) => {
                 if mark.is_committed(last) {
                     self.answer(results);
                 }
             }
             (phase, _) => {
-                debug_assert!(matches!(phase, Phase::Unknown(..)), "no commit was unknown");
+                debug_assert!(matches!(phase, BatchPhase::Unknown(..)), "no commit was unknown");
                 self.phase = phase;
                 state.lost_and_rest();
             }

@@ -19,12 +19,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{BatchAction, BatchRun, BatchWrite, Decision, PrefetchFailure, TransactionEnd};
+pub use batch::{Answers, BatchAction, BatchRun, BatchWrite, Decision, PrefetchFailure, TransactionEnd};
 pub use connection::{ConnectionAction, ConnectionState, Mark};
 pub use queue::{BatchRecord, QueuedWork, Work, WriteQueue};
 pub use step::{StepAction, StepEnd, StepRun};
-
-use super::record::{Outcome, Refusal};
-
-/// Records, and what became of each.
-pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;

@@ -34,7 +34,7 @@ pub enum StepEnd<O> {
 }
 
 #[derive(Debug)]
-enum Phase<O> {
+enum StepRunPhase<O> {
     Start,
     /// A transaction with this mark is under way.
     Write(Mark),
@@ -48,71 +48,71 @@ enum Phase<O> {
 pub struct StepRun<O, T> {
     invalidates: Invalidation,
     give_up_after: T,
-    phase: Phase<O>,
+    phase: StepRunPhase<O>,
 }
 
 impl<O, T: Copy + Ord> StepRun<O, T> {
     /// `invalidates` is what the step may change of what the cache holds. After `give_up_after` it is not begun
     /// any more.
     pub fn new(invalidates: Invalidation, give_up_after: T) -> StepRun<O, T> {
-        StepRun { invalidates, give_up_after, phase: Phase::Start }
+        StepRun { invalidates, give_up_after, phase: StepRunPhase::Start }
     }
 
     /// What is to be done now.
     pub fn next<'a, C>(&mut self, state: &'a mut ConnectionState<C>, now: T) -> StepAction<'a, C> {
         self.begin(state, now);
         match (&self.phase, state.ready()) {
-            (Phase::Done(_), _) => StepAction::Done,
+            (StepRunPhase::Done(_), _) => StepAction::Done,
             (_, Err(action)) => StepAction::Connection(action),
-            (Phase::Write(mark), Ok(connection)) => StepAction::Write(connection, *mark),
-            (Phase::Unknown(mark, _), Ok(connection)) => StepAction::CloseRow(connection, mark.writer),
+            (StepRunPhase::Write(mark), Ok(connection)) => StepAction::Write(connection, *mark),
+            (StepRunPhase::Unknown(mark, _), Ok(connection)) => StepAction::CloseRow(connection, mark.writer),
             // Not reached: over a connection that is ready, `begin` has begun.
-            (Phase::Start, Ok(_)) => StepAction::Connection(ConnectionAction::Rest),
+            (StepRunPhase::Start, Ok(_)) => StepAction::Connection(ConnectionAction::Rest),
         }
     }
 
     /// Begins a transaction, if none is under way and there is time left.
     fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: T) {
-        if matches!(self.phase, Phase::Write(_)) && state.connection().is_none() {
+        if matches!(self.phase, StepRunPhase::Write(_)) && state.connection().is_none() {
             // The connection was found closed before anything was sent.
-            self.phase = Phase::Start;
+            self.phase = StepRunPhase::Start;
         }
-        if !matches!(self.phase, Phase::Start) {
+        if !matches!(self.phase, StepRunPhase::Start) {
             return;
         }
         if now > self.give_up_after {
-            self.phase = Phase::Done(Err(StepError::Unavailable));
+            self.phase = StepRunPhase::Done(Err(StepError::Unavailable));
         } else if let Some(mark) = state.next_mark() {
             // It changes rows beside the batches, which must read them again.
             state.cache.invalidate(&self.invalidates);
-            self.phase = Phase::Write(mark);
+            self.phase = StepRunPhase::Write(mark);
         }
     }
 
     /// The transaction of [`StepAction::Write`] ended.
     pub fn ended<C>(&mut self, state: &mut ConnectionState<C>, end: StepEnd<O>) {
-        let Phase::Write(mark) = self.phase else {
+        let StepRunPhase::Write(mark) = self.phase else {
             debug_assert!(false, "no transaction was sent");
             return;
         };
         self.phase = match end {
-            StepEnd::Committed(output) => Phase::Done(Ok(output)),
+            StepEnd::Committed(output) => StepRunPhase::Done(Ok(output)),
             StepEnd::StaleEpoch => {
                 state.lost();
-                Phase::Done(Err(StepError::StaleEpoch))
+                StepRunPhase::Done(Err(StepError::StaleEpoch))
             }
             StepEnd::Failed => {
                 state.lost();
-                Phase::Done(Err(StepError::Failed))
+                StepRunPhase::Done(Err(StepError::Failed))
             }
             StepEnd::Lost => {
                 state.lost_and_rest();
-                Phase::Start
+                StepRunPhase::Start
             }
             StepEnd::Unknown(output) => {
                 // No guess is made: the database is asked over another connection, however long it takes.
                 state.lost();
-                Phase::Unknown(mark, output)
+                StepRunPhase::Unknown(mark, output)
             }
         };
     }
@@ -120,14 +120,14 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
     /// The row of the lost connection is closed and held this mark. `None`: the database could not be asked, and is
     /// asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
-        match (mem::replace(&mut self.phase, Phase::Start), last) {
-            (Phase::Unknown(mark, output), Some(last)) => {
+        match (mem::replace(&mut self.phase, StepRunPhase::Start), last) {
+            (StepRunPhase::Unknown(mark, output), Some(last)) => {
                 if mark.is_committed(last) {
-                    self.phase = Phase::Done(Ok(output));
+                    self.phase = StepRunPhase::Done(Ok(output));
                 }
             }
             (phase, _) => {
-                debug_assert!(matches!(phase, Phase::Unknown(..)), "no commit was unknown");
+                debug_assert!(matches!(phase, StepRunPhase::Unknown(..)), "no commit was unknown");
                 self.phase = phase;
                 state.lost_and_rest();
             }
@@ -137,7 +137,7 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
     /// The result, once it is there.
     pub fn into_result(self) -> Option<Result<O, StepError>> {
         match self.phase {
-            Phase::Done(result) => Some(result),
+            StepRunPhase::Done(result) => Some(result),
             _ => None,
         }
     }

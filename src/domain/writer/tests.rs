@@ -9,7 +9,7 @@ use crate::domain::draw::StepError;
 use crate::domain::id::{PaymentId, UserId};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::{Currency, Money};
-use crate::domain::record::{BeginDeposit, BeginWithdrawal, Key, KeyId, Record};
+use crate::domain::record::{BeginDeposit, BeginWithdrawal, Key, KeyId, Outcome, Record, Refusal};
 use crate::domain::writer_cache::{Invalidation, PrefetchResult};
 
 /// The row of the first connection.

@@ -434,7 +434,7 @@ impl World {
 
     /// Tells everybody, draw by draw in one piece of mail each.
     pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Answers<WriteRequest>) {
-        let mut by_draw: Vec<((DrawId, u64), Vec<WriteResult<Waiter>>)> = Vec::new();
+        let mut by_draw: Vec<((DrawId, u64), Vec<_>)> = Vec::new();
         let mut direct = Vec::new();
         for (WriteRequest { record, deadline, actor, waiting, bad }, result) in outcomes {
             if bad.get() && result == Err(Refusal::Rejected) {
