@@ -23,6 +23,9 @@ use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
 use crate::domain::record::Record;
 
+/// Actions whose memory an actor keeps between two inputs: an order has one or two, a batch's results hundreds.
+const KEPT_ACTIONS: usize = 16;
+
 /// What every draw's actor works with.
 #[derive(Clone)]
 pub struct Deps {
@@ -130,6 +133,7 @@ impl DrawActor {
                 }
             }
         }
+        actions.shrink_to(KEPT_ACTIONS);
         self.actions = actions;
     }
 

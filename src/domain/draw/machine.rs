@@ -18,7 +18,7 @@ use super::{
 use crate::domain::audit::{self, AuditEntry, Subject};
 use crate::domain::id::UserId;
 use crate::domain::lottery::DrawStatus;
-use crate::domain::record::{Key, Outcome, Record, Refusal};
+use crate::domain::record::{Expire, Key, Outcome, Record, Refusal};
 
 /// The state of one draw and of the requests that wait for it. The time comes with every input, ids and chance
 /// with the requests, so that the same inputs give the same actions. No input follows [`DrawAction::GiveUp`].
@@ -146,7 +146,8 @@ impl<W> DrawMachine<W> {
                 }
             }
         }
-        // Before anybody is told: who looks after an answer sees its effect.
+        actions.reserve(results.len() + 4);
+        // Before the answers: a client that looks after its answer sees the effect.
         actions.push(DrawAction::Publish);
         for WriteResult { record, result, waiter } in results {
             let Some(waiter) = waiter else { continue };
@@ -286,7 +287,7 @@ impl<W> DrawMachine<W> {
     }
 }
 
-fn submit_expiries<W>(records: Vec<crate::domain::record::Expire>, actions: &mut Vec<DrawAction<W>>) {
+fn submit_expiries<W>(records: Vec<Expire>, actions: &mut Vec<DrawAction<W>>) {
     let submit = |record| DrawAction::Submit { record: Record::Expire(record), waiter: None };
     actions.extend(records.into_iter().map(submit));
 }
