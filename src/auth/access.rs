@@ -58,12 +58,12 @@ impl AccessCache {
             GuardResult::Value(access) => Ok(access),
             GuardResult::Guard(guard) => {
                 let access = load.await?;
-                // Refused, if the user was forgotten since the guard was made.
-                let _ = guard.insert(access);
-                Ok(access)
+                // Refused, if the user was forgotten since the guard was made. A newer load may have been faster.
+                let kept = guard.insert(access);
+                Ok(if kept.is_ok() { access } else { self.get(user).unwrap_or(access) })
             }
             // Another request loads the same user, and puts it into the cache.
-            GuardResult::Timeout => load.await,
+            GuardResult::Timeout => load.await.map(|access| self.get(user).unwrap_or(access)),
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
         cache.forget(ANN);
         assert_eq!(load(&cache, ANN, BLOCKED), BLOCKED);
         sender.send(ACTIVE).unwrap();
-        assert_eq!(loading.now_or_never(), Some(Ok(ACTIVE)));
+        assert_eq!(loading.now_or_never(), Some(Ok(BLOCKED)), "what is cached is newer");
         assert_eq!(cache.get(ANN), Some(BLOCKED));
     }
 

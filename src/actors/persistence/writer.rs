@@ -46,7 +46,6 @@ impl Writer {
 
     /// A batch to write with [`Writer::next_answers`].
     pub fn begin_batch<R: BatchRecord>(&mut self, records: Vec<R>) -> BatchRun<R> {
-        self.notice_closed();
         BatchRun::new(records, self.currency)
     }
 
@@ -57,6 +56,7 @@ impl Writer {
         R: BatchRecord<Time = Instant>,
     {
         loop {
+            self.notice_closed();
             match run.next(&mut self.state, now()) {
                 BatchAction::Connection(action) => self.make_ready(action).await,
                 BatchAction::Prefetch(connection, missing) => {
@@ -92,9 +92,9 @@ impl Writer {
 
     /// Takes a step, again if the database was not available, and publishes what came of it.
     pub async fn step<S: StepTransaction>(&mut self, step: &S) -> Result<S::Output, StepError> {
-        self.notice_closed();
         let mut run = StepRun::new(step.invalidates(), now() + STEP_PATIENCE);
         loop {
+            self.notice_closed();
             match run.next(&mut self.state, now()) {
                 StepAction::Connection(action) => self.make_ready(action).await,
                 StepAction::Write(connection, mark) => {
@@ -114,7 +114,7 @@ impl Writer {
         Ok(output)
     }
 
-    /// A connection may have been closed while nothing was to be written.
+    /// The server may have closed the connection since it was last used.
     fn notice_closed(&mut self) {
         if self.state.connection().is_some_and(|connection| connection.client.is_closed()) {
             self.state.lost();

@@ -113,6 +113,8 @@ pub struct BatchRun<R> {
     records: Vec<R>,
     /// The other records of a refused batch; each is tried alone.
     alone: vec::IntoIter<R>,
+    /// The database refused the batch, and its records are tried one by one.
+    is_split: bool,
     phase: BatchPhase,
     answers: Answers<R>,
 }
@@ -120,7 +122,7 @@ pub struct BatchRun<R> {
 impl<R: BatchRecord> BatchRun<R> {
     pub fn new(records: Vec<R>, currency: Currency) -> BatchRun<R> {
         let (alone, answers) = (Vec::new().into_iter(), Vec::new());
-        BatchRun { currency, records, alone, phase: BatchPhase::Start, answers }
+        BatchRun { currency, records, alone, is_split: false, phase: BatchPhase::Start, answers }
     }
 
     /// The records of the transaction in hand.
@@ -141,10 +143,10 @@ impl<R: BatchRecord> BatchRun<R> {
         }
     }
 
-    /// The record that the database refused alone, until the answers are taken.
+    /// The record that the database has just refused alone.
     pub fn rejected(&self) -> Option<&Record> {
-        let refused = self.answers.iter().find(|(_, result)| *result == Err(Refusal::Rejected))?;
-        Some(refused.0.record())
+        let (record, result) = self.answers.last()?;
+        (*result == Err(Refusal::Rejected)).then(|| record.record())
     }
 
     /// The records that have an answer now.
@@ -155,7 +157,7 @@ impl<R: BatchRecord> BatchRun<R> {
     /// What is to be done now.
     pub fn next<'a, C>(&'a mut self, state: &'a mut ConnectionState<C>, now: R::Time) -> BatchAction<'a, C> {
         self.begin(state, now);
-        if !self.answers.is_empty() {
+        if self.must_answer() {
             return BatchAction::Answer;
         }
         match (&self.phase, state.ready()) {
@@ -169,6 +171,13 @@ impl<R: BatchRecord> BatchRun<R> {
         }
     }
 
+    /// The answers of a split batch are kept until its last record has one: a draw that gives up because of a bad
+    /// record is loaded again, and its new epoch must not refuse the neighbours of that record.
+    fn must_answer(&self) -> bool {
+        let wait = self.is_split && self.unanswered().next().is_some();
+        !wait && !self.answers.is_empty()
+    }
+
     /// Begins a transaction, if none is under way and nothing stands against it.
     fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: R::Time) {
         let is_sendable = matches!(self.phase, BatchPhase::Prefetch(_) | BatchPhase::Execute(_));
@@ -176,14 +185,17 @@ impl<R: BatchRecord> BatchRun<R> {
             // The connection was found closed before anything was sent.
             self.phase = BatchPhase::Start;
         }
-        if !matches!(self.phase, BatchPhase::Start) || !self.answers.is_empty() {
+        if !matches!(self.phase, BatchPhase::Start) || self.must_answer() {
             return;
         }
-        if self.records.is_empty() {
-            self.records.extend(self.alone.next());
-        }
         self.drop_late(now);
-        if self.answers.is_empty() && !self.records.is_empty() && state.ready().is_ok() {
+        while self.records.is_empty()
+            && let Some(record) = self.alone.next()
+        {
+            self.records.push(record);
+            self.drop_late(now);
+        }
+        if !self.must_answer() && !self.records.is_empty() && state.ready().is_ok() {
             self.prefetch(state);
         }
     }
@@ -297,6 +309,7 @@ impl<R: BatchRecord> BatchRun<R> {
         state.lost();
         if self.records.len() > 1 {
             self.alone = mem::take(&mut self.records).into_iter();
+            self.is_split = true;
             return Decision::Split;
         }
         self.answer(vec![Err(Refusal::Rejected)]);

@@ -246,15 +246,13 @@ fn the_records_of_a_refused_batch_go_alone_and_a_bad_one_fails_alone() {
     run.prefetched(&mut state, Ok(found()));
     assert_eq!(run.ended(&mut state, TransactionEnd::Refused), Decision::Reject);
     assert_eq!(run.rejected(), Some(&withdrawal(1, None).0));
-    assert_eq!(next(&mut run, &mut state, 9), "answer");
-    assert_eq!(results(run.take_answers()), [Err(Refusal::Rejected)]);
     reconnect(&mut run, &mut state);
-    assert_eq!(next(&mut run, &mut state, 9), "prefetch");
+    assert_eq!(next(&mut run, &mut state, 9), "prefetch", "nothing is answered before the last has its result");
     run.prefetched(&mut state, Ok(found()));
     assert_eq!(run.ended(&mut state, TransactionEnd::Committed), Decision::Answer);
-    assert!(matches!(results(run.take_answers())[..], [Ok(_)]));
     assert_eq!(next(&mut run, &mut state, 9), "answer", "the last has waited too long");
-    assert_eq!(run.take_answers(), [(withdrawal(3, Some(5)), Err(Refusal::Overloaded))]);
+    let answers = results(run.take_answers());
+    assert!(matches!(answers[..], [Err(Refusal::Rejected), Ok(_), Err(Refusal::Overloaded)]));
     assert_eq!(next(&mut run, &mut state, 9), "done");
 }
 
