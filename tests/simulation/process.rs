@@ -197,7 +197,7 @@ impl Process {
         });
         let in_hand = match &self.writer.job {
             WriterJob::Idle => false,
-            WriterJob::Batch(run) => run.unanswered().any(|submit| submit.actor == Some(actor)),
+            WriterJob::Batch(run) => run.undelivered().any(|submit| submit.actor == Some(actor)),
             WriterJob::Step(job, _) => job.actor == actor,
         };
         let mail = self.inbox.iter().any(|mail| mail.to == actor);

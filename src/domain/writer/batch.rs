@@ -135,6 +135,11 @@ impl<R: BatchRecord> BatchRun<R> {
         self.records.iter().chain(self.alone.as_slice())
     }
 
+    /// The records whose answers were not taken yet.
+    pub fn undelivered(&self) -> impl Iterator<Item = &R> {
+        self.unanswered().chain(self.answers.iter().map(|(record, _)| record))
+    }
+
     /// What the transaction in hand writes, and the results of its records.
     pub fn executed(&self) -> Option<(&BatchWrite, &[Result<Outcome, Refusal>])> {
         match &self.phase {
