@@ -198,7 +198,7 @@ impl Persistence {
     ) -> Result<Result<User, UserChangeRefusal>, DbError> {
         transaction(&self.db, async |db| {
             let weakens = status == Some(UserStatus::Blocked) || role == Some(Role::Player);
-            // Locked always before the user, so that there is no deadlock.
+            // Always lock the admins before the user, so that there is no deadlock.
             let admins = if weakens { users::lock_active_admins(db).await? } else { Vec::new() };
             let Some(row) = users::lock(db, id).await? else { return Ok(Err(UserChangeRefusal::NoSuchUser)) };
             let before = user(&row)?;
@@ -351,7 +351,7 @@ impl Persistence {
         let mut available = None;
         if let Some(key) = key {
             let tickets_available = draws::count_for_sale(tx.client(), fence.draw).await?;
-            // This cannot fail: it is two numbers.
+            // This cannot fail: the value holds only two numbers.
             let answer = serde_json::json!({"created": tickets.len(), "tickets_available": tickets_available});
             if !draws::keep_answer(tx.client(), key, &answer.to_string(), at).await? {
                 return Ok(PoolWrite::KeyTaken);
