@@ -1,5 +1,6 @@
-//! Drives the machine of one draw, as the service's draw actor does: does what it wants done, in the world of the
-//! history. Decides nothing; only a payout, which the service reads and pays in a task of its own, is played here.
+//! Drives the state machine of one draw, as the draw actor of the service does: carries out its actions in the
+//! world of the history. It decides nothing. Only a payout is simulated here, because the service runs it in a
+//! task of its own.
 
 use std::cell::Cell;
 
@@ -23,7 +24,7 @@ type Actions = Vec<DrawAction<Waiter>>;
 pub struct Actor {
     pub generation: u64,
     machine: DrawMachine<Waiter>,
-    /// It has given up.
+    /// Whether the machine has given up.
     pub lost: bool,
     pub timer: Option<Timestamp>,
     /// The draw as it was last published.
@@ -33,7 +34,7 @@ pub struct Actor {
     paying: Option<PayingOut>,
 }
 
-/// The window that is being paid, and how far it is with the step that was handed on.
+/// The window that is being paid, and the progress after the step that was submitted.
 struct PayingOut {
     payout: Payout,
     window: Window,
@@ -69,7 +70,7 @@ impl Actor {
         self.drive(around, DrawMachine::start);
     }
 
-    /// The clock has come to where the timer was set.
+    /// The time of the timer has come.
     pub fn wake(&mut self, around: &mut Around<'_>) {
         self.timer = None;
         self.drive(around, DrawMachine::wake);
@@ -90,7 +91,7 @@ impl Actor {
         self.act(actions, around);
     }
 
-    /// What lay in the mailbox.
+    /// Handles a message from the mailbox.
     pub fn mail(&mut self, word: Word, around: &mut Around<'_>) {
         match word {
             Word::Results(results) => {
@@ -132,7 +133,7 @@ impl Actor {
 
     fn act(&mut self, actions: Actions, around: &mut Around<'_>) {
         for action in actions {
-            assert!(!self.lost, "a machine that has given up wants nothing more: {action:?}");
+            assert!(!self.lost, "a machine that has given up returns no more actions: {action:?}");
             match action {
                 DrawAction::Submit { record, waiter } => self.submit(record, waiter, around),
                 DrawAction::Write(step) => self.begin(step, around),
@@ -190,7 +191,7 @@ impl Actor {
         around.queue.push_step(Job { actor: self.me(), fence: self.draw().fence(), step });
     }
 
-    /// A transaction was committed: a long step goes on, and the end of a step goes to the machine.
+    /// A transaction was committed: continues a long step, or reports the end of a step to the machine.
     fn stepped(&mut self, output: Output, around: &mut Around<'_>) {
         let outcome = match output {
             Output::Opened => StepOutcome::Opened,
@@ -222,7 +223,7 @@ impl Actor {
         self.step_written(Ok(outcome), around);
     }
 
-    /// Every ticket is counted, unless a crash came after that, and the winners are paid.
+    /// Counts every ticket, unless the count was stored before a crash, and begins to pay the winners.
     fn settle(&mut self, around: &mut Around<'_>) {
         let draw = self.draw().id();
         if around.store.is_counted(draw) {
@@ -232,7 +233,7 @@ impl Actor {
         self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
     }
 
-    /// Begins a window, or takes up the one under way.
+    /// Begins a window, or continues one that was begun.
     fn pay_out(&mut self, payout: Payout, progress: Progress, around: &mut Around<'_>) {
         let (draw, sold) = (self.draw().id(), self.draw().sold());
         let end = match (progress.window, payout) {
@@ -262,9 +263,9 @@ impl Actor {
         self.paying = Some(paying);
     }
 
-    /// A step of a payout was taken, and there is more to pay.
+    /// A step of a payout was written, and there is more to pay.
     fn pay_on(&mut self, around: &mut Around<'_>) {
-        let paying = self.paying.take().expect("a payout is under way");
+        let paying = self.paying.take().expect("a payout has begun");
         match paying.progress.window {
             Some(_) => self.pay(paying, around),
             None => self.pay_out(paying.payout, paying.progress, around),
@@ -272,7 +273,7 @@ impl Actor {
     }
 }
 
-/// Whether the list is sealed, or the draw cancelled.
+/// Whether this action seals the ticket list or cancels the draw.
 fn ends_sale(action: &DrawAction<Waiter>) -> bool {
     matches!(action, DrawAction::Write(step) if matches!(step.kind, StepKind::Seal | StepKind::BeginCancel { .. }))
 }

@@ -1,9 +1,9 @@
-//! What has happened in the histories, and how often: a simulation that silently stopped doing something
-//! would prove nothing about it. Knows only names.
+//! Counts what happened in the histories: a simulation that silently stopped to do something would prove nothing
+//! about it. This file knows only names.
 
 macro_rules! happenings {
     ($($name:ident => $text:literal,)*) => {
-        /// Something worth seeing.
+        /// An event that the histories must cover.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Seen { $($name,)* }
 
@@ -110,7 +110,7 @@ happenings! {
     StepsOfRefund => "refunds in several steps",
 }
 
-/// How often each was seen, and the sizes of it all.
+/// The number of each event, and the sizes of the run.
 #[derive(Clone)]
 pub struct Coverage {
     pub histories: u64,
@@ -137,12 +137,12 @@ impl Coverage {
         }
     }
 
-    /// What never happened.
+    /// The events that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         ALL.iter().filter(|(what, _)| self.seen[*what as usize] == 0).map(|(_, text)| *text).collect()
     }
 
-    /// A line for each.
+    /// A table with one line for each event.
     pub fn table(&self) -> String {
         ALL.iter().map(|(what, text)| format!("{:>10}  {text}\n", self.seen[*what as usize])).collect()
     }
