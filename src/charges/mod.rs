@@ -17,6 +17,7 @@ use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
 use crate::db::read::payments::{self, ChargedPayment};
 use crate::db::{Db, DbError};
+use crate::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Payment, PaymentStatus};
@@ -124,25 +125,20 @@ impl Charges {
         charge: Charge,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
-        let mut unsure = false;
+        let mut attempts = ChargeEndAttempts::default();
         for _ in 0..CHARGE_TRIES {
             let at = self.clock.now();
             let end = EndCharge { held: None, user, payment, begun, charge: charge.clone(), at, key };
-            match self.draws.end_charge(draw, end.clone()).await {
-                // The draw is over and has no actor, so it holds no tickets.
-                Err(SaleError::NotReserved) => {
-                    return payment_result(self.persistence.write(Record::EndCharge(end), None).await);
+            let result = self.draws.end_charge(draw, end.clone()).await;
+            match attempts.after(&result, key.is_some()) {
+                AfterAttempt::Answer => return result,
+                AfterAttempt::AnswerUnknown => break,
+                AfterAttempt::WriteWithoutDraw => {
+                    let result = payment_result(self.persistence.write(Record::EndCharge(end), None).await);
+                    let unknown = attempts.after(&result, key.is_some()) == AfterAttempt::AnswerUnknown;
+                    return if unknown { Err(SaleError::OutcomeUnknown) } else { result };
                 }
-                Err(
-                    error @ (SaleError::OutcomeUnknown
-                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
-                ) => {
-                    unsure |= error == SaleError::OutcomeUnknown;
-                    tokio::time::sleep(CHARGE_PAUSE).await;
-                }
-                // An earlier try may have ended this charge. With a key, the stored answer says so.
-                Err(SaleError::Refused(Refusal::NotPayable)) if unsure && key.is_none() => break,
-                result => return result,
+                AfterAttempt::TryAgain => tokio::time::sleep(CHARGE_PAUSE).await,
             }
         }
         // The card was charged, so the answer must not say that nothing was taken.

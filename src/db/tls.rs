@@ -34,7 +34,7 @@ pub struct Target {
 /// Why the certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} is not a usable PEM file of certificates: {cause}", path.display())]
+    #[error("{} holds no certificates in PEM: {cause}", path.display())]
     Authorities { path: PathBuf, cause: String },
     #[error("the system's certificates cannot be used: {0}")]
     System(rustls::Error),

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod batch_state;
+pub mod charge_end;
 pub mod draw;
 pub mod game;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod lottery;
 pub mod money;
 pub mod payment;
 pub mod payout;
+pub mod payout_run;
 pub mod pool;
 pub mod prefetch;
 pub mod prize;

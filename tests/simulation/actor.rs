@@ -1,6 +1,6 @@
 //! Drives the state machine of one draw, as the draw actor of the service does: carries out its actions in the
-//! world of the history. It decides nothing. Only a payout is simulated here, because the service runs it in a
-//! task of its own.
+//! world of the history. It decides nothing. A payout also runs here, because the service runs it in a task of
+//! its own.
 
 use std::cell::Cell;
 
@@ -10,7 +10,8 @@ use lottery::domain::draw::{
     WriteResult,
 };
 use lottery::domain::id::DrawId;
-use lottery::domain::payout::{PayStep, Payout, Progress, Window};
+use lottery::domain::payout::{Payout, Progress};
+use lottery::domain::payout_run::{PayoutAction, PayoutRun};
 use lottery::domain::record::{Record, Refusal};
 use uuid::Uuid;
 
@@ -31,14 +32,7 @@ pub struct Actor {
     pub published: Option<DrawSnapshot>,
     /// Orders that were submitted and have no result yet.
     pub orders_in_flight: usize,
-    paying: Option<PayingOut>,
-}
-
-/// The window that is being paid, and the progress after the step that was submitted.
-struct PayingOut {
-    payout: Payout,
-    window: Window,
-    progress: Progress,
+    payout: Option<PayoutRun>,
 }
 
 impl Actor {
@@ -50,7 +44,7 @@ impl Actor {
             timer: None,
             published: None,
             orders_in_flight: 0,
-            paying: None,
+            payout: None,
         }
     }
 
@@ -206,20 +200,27 @@ impl Actor {
             Output::Cancelling(epoch) => StepOutcome::Cancelling { epoch },
             Output::Conducted(winning) => StepOutcome::Conducted(winning),
             Output::PrizesFixed => return self.settle(around),
-            Output::Paid { payout, all: false } => {
+            Output::Paid { payout, all } => {
+                self.payout.as_mut().expect("a payout has begun").paid(all);
+                if all {
+                    return self.paid_out(payout, around);
+                }
                 let prizes = payout == Payout::Prizes;
                 around.coverage.saw(if prizes { Seen::StepsOfSettlement } else { Seen::StepsOfRefund });
                 return self.pay_on(around);
             }
-            Output::Paid { payout: Payout::Prizes, all: true } => {
-                around.coverage.saw(Seen::Completed);
-                StepOutcome::Settled
-            }
-            Output::Paid { payout: Payout::Refunds, all: true } => {
-                around.coverage.saw(Seen::Cancelled);
-                StepOutcome::Refunded
-            }
         };
+        self.step_written(Ok(outcome), around);
+    }
+
+    /// Everything is paid, and the draw has ended.
+    fn paid_out(&mut self, payout: Payout, around: &mut Around<'_>) {
+        self.payout = None;
+        let (seen, outcome) = match payout {
+            Payout::Prizes => (Seen::Completed, StepOutcome::Settled),
+            Payout::Refunds => (Seen::Cancelled, StepOutcome::Refunded),
+        };
+        around.coverage.saw(seen);
         self.step_written(Ok(outcome), around);
     }
 
@@ -233,43 +234,27 @@ impl Actor {
         self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
     }
 
-    /// Begins a window, or continues one that was begun.
+    /// Begins a payout, or continues one that a crash interrupted.
     fn pay_out(&mut self, payout: Payout, progress: Progress, around: &mut Around<'_>) {
-        let (draw, sold) = (self.draw().id(), self.draw().sold());
-        let end = match (progress.window, payout) {
-            (Some(part), _) => part.end,
-            (None, Payout::Prizes) => sold.min(progress.done + around.dice.between(1, 20)),
-            (None, Payout::Refunds) => match sold.min(progress.done + around.dice.between(1, 20)) {
-                0 => 0,
-                number => around.store.end_of_payment(draw, number),
-            },
-        };
-        let mut credits = around.store.credits(draw, payout, (progress.done, end));
-        credits.retain(|credit| !progress.includes(credit));
-        let order = match payout {
-            Payout::Prizes => Window::of_prizes,
-            Payout::Refunds => Window::of_refunds,
-        };
-        let window = order(credits, (progress.done, end)).unwrap();
-        self.pay(PayingOut { payout, window, progress }, around);
+        self.payout = Some(PayoutRun::new(self.draw().fence(), payout, self.draw().sold(), progress));
+        self.pay_on(around);
     }
 
-    fn pay(&mut self, mut paying: PayingOut, around: &mut Around<'_>) {
-        let limit = around.dice.between(1, 7).unsigned_abs() as usize;
-        let (credits, after) = paying.window.take(limit);
-        let (fence, payout, before, at) = (self.draw().fence(), paying.payout, paying.progress, around.now);
-        self.write(Step::Pay(PayStep { fence, payout, credits: credits.to_vec(), before, after, at }), around);
-        paying.progress = after;
-        self.paying = Some(paying);
-    }
-
-    /// A step of a payout was written, and there is more to pay.
+    /// Carries out the next action of the payout.
     fn pay_on(&mut self, around: &mut Around<'_>) {
-        let paying = self.paying.take().expect("a payout has begun");
-        match paying.progress.window {
-            Some(_) => self.pay(paying, around),
-            None => self.pay_out(paying.payout, paying.progress, around),
+        let (draw, sold) = (self.draw().id(), self.draw().sold());
+        let run = self.payout.as_mut().expect("a payout has begun");
+        if let PayoutAction::ReadWindow { after, end } = run.next() {
+            let end = end.unwrap_or_else(|| match (run.payout(), sold.min(after + around.dice.between(1, 20))) {
+                // A window never ends in the middle of a payment.
+                (Payout::Refunds, number) if number > 0 => around.store.end_of_payment(draw, number),
+                (_, number) => number,
+            });
+            run.window_read(around.store.credits(draw, run.payout(), (after, end)), end).unwrap();
         }
+        let limit = around.dice.between(1, 7).unsigned_abs() as usize;
+        let step = run.step(limit, around.now).expect("the payout has not ended");
+        self.write(Step::Pay(step), around);
     }
 }
 

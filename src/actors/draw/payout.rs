@@ -1,6 +1,6 @@
-//! Settling and refunding of any number of tickets. This file reads the tickets in pieces while the sale of other
-//! draws goes on. The writer pays in steps of limited size and writes batches of other draws between the steps.
-//! The memory of all draws together is limited. This file contains no SQL.
+//! Settles and refunds any number of tickets. This file reads the tickets in pieces, outside the writer. The
+//! writer pays in steps of limited size and writes batches of other draws between the steps. The memory of all
+//! draws together is limited. `domain::payout_run` decides what is read and paid next. This file contains no SQL.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::domain::draw::{StepError, WinningPick};
 use crate::domain::game::Pick;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
-use crate::domain::payout::{Credit, PayStep, Payout, Progress, Window, WindowError};
+use crate::domain::payout::{Credit, Payout, WindowError};
+use crate::domain::payout_run::{PayoutAction, PayoutRun};
 use crate::domain::record::Fence;
 
 /// How long a step should occupy the writer. A purchase that arrives meanwhile waits at most about so long.
@@ -67,14 +68,15 @@ pub async fn settle(
     }
     // `FixPrizes` has stored the prizes.
     let prizes = found.prizes.ok_or(StepError::Failed)?;
-    let due = CreditsDue::Prizes { winning: winning.pick, prizes };
-    PayoutRun { deps: deps.clone(), fence, sold, due }.run(found.progress).await
+    let run = PayoutRun::new(fence, Payout::Prizes, sold, found.progress);
+    pay_out(&deps, fence, sold, CreditsDue::Prizes { winning: winning.pick, prizes }, run).await
 }
 
 /// Pays every payer of a cancelled draw the money back.
 pub async fn refund(deps: Deps, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
     let progress = patiently(async || payout::refunded(&deps.db, fence.draw).await).await?;
-    PayoutRun { deps, fence, sold, due: CreditsDue::Refunds { price } }.run(progress).await
+    let run = PayoutRun::new(fence, Payout::Refunds, sold, progress);
+    pay_out(&deps, fence, sold, CreditsDue::Refunds { price }, run).await
 }
 
 /// Counts the draw's tickets for each number of matches. After a crash the count begins again, without a stored
@@ -105,97 +107,94 @@ enum CreditsDue {
     Refunds { price: Money },
 }
 
-impl CreditsDue {
-    fn payout(&self) -> Payout {
-        match self {
-            CreditsDue::Prizes { .. } => Payout::Prizes,
-            CreditsDue::Refunds { .. } => Payout::Refunds,
+/// Pays one window after another until everything is paid.
+async fn pay_out(
+    deps: &Deps,
+    fence: Fence,
+    sold: i64,
+    due: CreditsDue,
+    mut run: PayoutRun,
+) -> Result<(), StepError> {
+    let reader = CreditReader { deps, fence, sold, due };
+    let mut size = StepSize::first();
+    // Held while a window is in memory.
+    let mut permits = None;
+    loop {
+        match run.next() {
+            PayoutAction::ReadWindow { after, end } => {
+                drop(permits.take());
+                let credits = sold.clamp(0, WINDOW as i64) as u32;
+                // This cannot fail: the semaphore is never closed.
+                permits = Some(deps.payouts.acquire_many(credits).await.map_err(|_| StepError::Failed)?);
+                let (credits, to) = reader.window(after, end).await?;
+                run = order_window(run, credits, to).await?;
+                tracing::debug!(after, "a window is read");
+            }
+            PayoutAction::Pay => {
+                let step = run.step(size.credits, deps.clock.now()).ok_or(StepError::Failed)?;
+                let (all, took) = deps.persistence.timed_step(step).await?;
+                size.fit(took);
+                run.paid(all);
+                if run.progress().window.is_none() {
+                    tracing::info!(tickets = run.progress().done, of = sold, "a window is paid");
+                }
+            }
+            PayoutAction::Done => {
+                tracing::info!(steps = size.steps, longest = ?size.longest, "everybody is paid");
+                return Ok(());
+            }
+            PayoutAction::Stuck => {
+                tracing::error!("every ticket is gone through, and the draw is not over");
+                return Err(StepError::Failed);
+            }
         }
     }
 }
 
-struct PayoutRun {
-    deps: Deps,
+/// Sorts a window that was read. This takes long for a million credits, so it runs on another thread.
+async fn order_window(mut run: PayoutRun, credits: Vec<Credit>, to: i64) -> Result<PayoutRun, StepError> {
+    let ordered = spawn_blocking(move || run.window_read(credits, to).map(|()| run)).await;
+    ordered.map_err(|_| StepError::Failed)?.map_err(|error: WindowError| {
+        tracing::error!(%error, "the credits of a window do not add up");
+        StepError::Failed
+    })
+}
+
+/// Reads the credits of a payout.
+struct CreditReader<'a> {
+    deps: &'a Deps,
     fence: Fence,
     sold: i64,
     due: CreditsDue,
 }
 
-impl PayoutRun {
-    /// Pays one window after another until everything is paid.
-    async fn run(self, mut progress: Progress) -> Result<(), StepError> {
-        let mut size = StepSize::first();
-        loop {
-            // This cannot fail: the semaphore is never closed.
-            let places = self.sold.clamp(0, WINDOW as i64) as u32;
-            let _places = self.deps.payouts.acquire_many(places).await.map_err(|_| StepError::Failed)?;
-            let mut window = self.window(progress).await?;
-            tracing::debug!(after = progress.done, "a window is read");
-            loop {
-                let (credits, after) = window.take(size.credits);
-                let pay = PayStep {
-                    fence: self.fence,
-                    payout: self.due.payout(),
-                    credits: credits.to_vec(),
-                    before: progress,
-                    after,
-                    at: self.deps.clock.now(),
-                };
-                let (all, took) = self.deps.persistence.timed_step(pay).await?;
-                size.fit(took);
-                progress = after;
-                if all {
-                    tracing::info!(steps = size.steps, longest = ?size.longest, "everybody is paid");
-                    return Ok(());
-                }
-                if progress.window.is_none() {
-                    break;
-                }
-            }
-            tracing::info!(tickets = progress.done, of = self.sold, "a window is paid");
-            if progress.done >= self.sold {
-                tracing::error!("all tickets are gone through, and the draw is not over");
-                return Err(StepError::Failed);
-            }
-        }
-    }
-
-    /// The next credits: those of the window that was begun, or of a new one.
-    async fn window(&self, progress: Progress) -> Result<Window, StepError> {
-        let fixed = progress.window.map(|part| part.end);
-        let end = fixed.unwrap_or(self.sold);
-        // Reserve the memory once: not more than needed, and the vector is never copied to grow.
-        let most = usize::try_from(end - progress.done).unwrap_or(0).min(WINDOW + READ_AT_ONCE as usize);
+impl CreditReader<'_> {
+    /// The credits of the window after this ticket, and the number of the window's last ticket. `end` is the end
+    /// of a window that was begun before a crash.
+    async fn window(&self, after: i64, end: Option<i64>) -> Result<(Vec<Credit>, i64), StepError> {
+        let last = end.unwrap_or(self.sold);
+        // Reserve the memory once, so that the vector is never copied to grow.
+        let most = usize::try_from(last - after).unwrap_or(0).min(WINDOW + READ_AT_ONCE as usize);
         let mut credits: Vec<Credit> = Vec::with_capacity(most);
-        let mut to = progress.done;
+        let mut to = after;
         {
             let read = |piece: TicketRange| async move { (piece.1, self.read(piece).await) };
-            let mut reads = stream::iter(pieces(progress.done, end, READ_AT_ONCE)).map(read).buffered(READERS);
+            let mut reads = stream::iter(pieces(after, last, READ_AT_ONCE)).map(read).buffered(READERS);
             while let Some((until, piece)) = reads.next().await {
-                credits.extend(piece?.into_iter().filter(|credit| !progress.includes(credit)));
+                credits.extend(piece?);
                 to = until;
-                if fixed.is_none() && credits.len() >= WINDOW {
+                if end.is_none() && credits.len() >= WINDOW {
                     break;
                 }
             }
         }
-        if matches!(self.due, CreditsDue::Refunds { .. }) && fixed.is_none() && to < self.sold {
+        if matches!(self.due, CreditsDue::Refunds { .. }) && end.is_none() && to < self.sold {
             let (db, draw) = (&self.deps.db, self.fence.draw);
             let whole = patiently(async || payout::end_of_payment(db, draw, to).await).await?;
             credits.extend(self.read((to, whole)).await?);
             to = whole;
         }
-        let tickets = (progress.done, to);
-        let order = match self.due.payout() {
-            Payout::Prizes => Window::of_prizes,
-            Payout::Refunds => Window::of_refunds,
-        };
-        // Sorting a million credits takes time, so it does not run on the actor's thread.
-        let ordered = spawn_blocking(move || order(credits, tickets)).await;
-        ordered.map_err(|_| StepError::Failed)?.map_err(|error: WindowError| {
-            tracing::error!(%error, "what is to be paid does not add up");
-            StepError::Failed
-        })
+        Ok((credits, to))
     }
 
     async fn read(&self, tickets: TicketRange) -> Result<Vec<Credit>, StepError> {

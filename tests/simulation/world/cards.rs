@@ -2,12 +2,11 @@
 //! time limit. The provider may also report the result later and repeatedly, to any live process.
 
 use jiff::Timestamp;
+use lottery::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
 use lottery::domain::draw::{DrawRequest, SaleError};
 use lottery::domain::id::{DrawId, PaymentId, UserId};
 use lottery::domain::money::Money;
-use lottery::domain::record::{
-    BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Outcome, Record, Refusal,
-};
+use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Outcome, Record};
 
 use super::World;
 use crate::coverage::Seen;
@@ -40,8 +39,8 @@ pub struct Charge {
     key: Option<Key>,
     /// The result, once the provider has reported it, to be reported again.
     notice: Option<Said>,
-    /// Whether the result of an earlier try to submit the end is unknown.
-    unsure: bool,
+    /// The attempts to write its end.
+    attempts: ChargeEndAttempts,
 }
 
 impl World {
@@ -86,8 +85,8 @@ impl World {
         key: Option<Key>,
     ) -> usize {
         let (process, stage, begun) = (self.processes[p].name, Stage::Beginning, self.now);
-        let (notice, unsure) = (None, false);
-        self.charges.push(Charge { request, stage, process, draw, user, payment, begun, key, notice, unsure });
+        let (notice, attempts) = (None, ChargeEndAttempts::default());
+        self.charges.push(Charge { request, stage, process, draw, user, payment, begun, key, notice, attempts });
         self.charges.len() - 1
     }
 
@@ -185,33 +184,24 @@ impl World {
                     self.answer_request(request, Err(error));
                 }
             }
-            (
-                Stage::Told(said),
-                Err(
-                    error @ (SaleError::OutcomeUnknown
-                    | SaleError::Refused(Refusal::StaleEpoch | Refusal::Overloaded)),
-                ),
-            ) => {
-                it.unsure |= matches!(error, SaleError::OutcomeUnknown);
-                it.stage = Stage::Telling(said);
-            }
-            (Stage::Told(said), Err(SaleError::NotReserved)) => {
-                // The draw is over: the record is written without it.
-                let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
-                let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
-                self.submit(p, Record::EndCharge(end), None, Waiting::Charge(charge));
-            }
-            (Stage::Told(_), mut result) => {
-                it.stage = Stage::Done;
-                // An earlier try of this charge may have ended it.
-                let refused = matches!(result, Err(SaleError::Refused(Refusal::NotPayable)));
-                if refused && it.unsure && it.key.is_none() {
-                    result = Err(SaleError::OutcomeUnknown);
+            (Stage::Told(said), result) => match it.attempts.after(&result, it.key.is_some()) {
+                AfterAttempt::TryAgain => it.stage = Stage::Telling(said),
+                AfterAttempt::WriteWithoutDraw => {
+                    let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
+                    let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
+                    self.submit(p, Record::EndCharge(end), None, Waiting::Charge(charge));
                 }
-                if let Some(request) = it.request {
-                    self.answer_request(request, result);
+                after => {
+                    it.stage = Stage::Done;
+                    let unknown = after == AfterAttempt::AnswerUnknown;
+                    if let Some(request) = it.request {
+                        self.answer_request(
+                            request,
+                            if unknown { Err(SaleError::OutcomeUnknown) } else { result },
+                        );
+                    }
                 }
-            }
+            },
             (stage, result) => panic!("an answer to a charge that is {stage:?}: {result:?}"),
         }
     }
