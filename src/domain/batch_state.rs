@@ -109,8 +109,8 @@ impl BatchState {
     fn give_back(&mut self, it: &GiveBack) -> Result<Outcome, Refusal> {
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        // The amount that is left tells whether this was the last ticket: the return of another one may have
-        // been refused.
+        // The remaining amount shows whether this was the last ticket. The draw cannot know it when it decides,
+        // because the return of another ticket may be refused.
         let left =
             row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refusal::Rejected)?;
         let release = if left == Money::ZERO {

@@ -64,7 +64,7 @@ impl Actor {
         self.drive(around, DrawMachine::start);
     }
 
-    /// The time of the timer has come.
+    /// The timer has fired.
     pub fn wake(&mut self, around: &mut Around<'_>) {
         self.timer = None;
         self.drive(around, DrawMachine::wake);

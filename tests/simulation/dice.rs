@@ -46,6 +46,6 @@ impl Dice {
             }
             left -= weight;
         }
-        unreachable!("what is below the sum lies in one of its parts")
+        unreachable!("a number below the sum is in one of its parts")
     }
 }

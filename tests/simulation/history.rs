@@ -408,7 +408,7 @@ impl History {
         }
         self.world.admins.push((draw, least));
         let admin = self.world.admins.len() - 1;
-        self.world.say(|| format!("admin {admin} asks draw {draw} for {step:?}"));
+        self.world.say(|| format!("admin {admin} requests {step:?} of draw {draw}"));
         let request = DrawRequest::Step { step, reason: "asked for".to_owned(), by: ADMIN };
         self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
     }
@@ -421,7 +421,7 @@ impl History {
             self.world.admins.push((draw, DrawStatus::Scheduled));
             let admin = self.world.admins.len() - 1;
             let times = Times { sales_open_at: opens, sales_close_at, draw_at };
-            self.world.say(|| format!("admin {admin} asks draw {draw} for other times"));
+            self.world.say(|| format!("admin {admin} reschedules draw {draw}"));
             let request = DrawRequest::Reschedule { times, by: ADMIN };
             self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
         }

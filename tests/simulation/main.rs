@@ -113,7 +113,7 @@ fn whatever_happens_the_invariants_hold() {
 fn a_seed_is_a_history() {
     for seed in 1..=20 {
         let (first, second) = (logged(seed), logged(seed));
-        assert!(first.0.len() > 50, "the log says what happened");
+        assert!(first.0.len() > 50, "the log lists the events");
         assert_eq!(first, second, "seed {seed}");
     }
 }

@@ -289,7 +289,7 @@ impl World {
 
     fn admin_hears(&mut self, admin: usize, taken: bool) {
         let (draw, least) = self.admins[admin];
-        self.say(|| format!("admin {admin} hears {taken}"));
+        self.say(|| format!("admin {admin} gets {taken}"));
         if !taken {
             self.coverage.saw(Seen::StepRefused);
             return;

@@ -35,7 +35,7 @@ pub enum DuplicateName {
 pub enum TokenRotation {
     /// The old token is used up, and the new one is valid.
     New(UserId, SessionId),
-    /// The token was used before, so somebody else may have it too. Its session has ended, with all its tokens
+    /// The token was used before, so another person may have it too. Its session has ended, with all its tokens
     /// (RFC 9700, section 4.14.2).
     Reused(SessionId),
     /// The token is unknown or expired, or its session has ended.
@@ -57,7 +57,7 @@ pub enum PoolWrite {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserChangeRefusal {
     NoSuchUser,
-    /// Without this admin, nobody could make another user an admin.
+    /// Without this admin, there would be no active admin to make another user an admin.
     LastAdmin,
 }
 

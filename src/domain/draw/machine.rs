@@ -5,8 +5,8 @@
 //!
 //! A request of the sale is decided at once, in memory; its record is written later, in a batch. The steps of the
 //! draw (open, close, conduct, cancel) run one at a time. Each is written before the state in memory changes.
-//! Closing and cancelling first wait for the results of all records in flight.
-//! If a result contradicts the state in memory, the machine gives up, and the draw is loaded again.
+//! Closing and cancelling first wait for the results of all records in flight. If a result contradicts the state
+//! in memory, or a step fails, the machine gives up, and the draw is loaded again.
 //!
 //! The draw actor and the simulation drive the same machine. It has no SQL, channel, clock or source of randomness.
 //!
@@ -194,7 +194,7 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// The time of the timer has come.
+    /// The timer has fired.
     pub fn wake(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         self.timer = None;
         self.tick(now, actions);
@@ -221,7 +221,7 @@ impl<W> DrawMachine<W> {
 
     fn request_by_clock(&mut self, step: Step, reason: String) {
         // If a step has begun, its result checks the clock again, so nothing is lost here. A step that only waits
-        // may be refused without such a check; so the clock's step goes before it.
+        // may be refused without such a check, so the clock's step goes first.
         if matches!(self.phase, StepPhase::Idle) {
             self.requested.push_front(StepRequest { step, reason, by: None, waiter: None });
         }
@@ -312,7 +312,7 @@ fn is_outcome_of(outcome: &Outcome, record: &Record) -> bool {
         Record::Order(_) => matches!(outcome, Outcome::Ordered { .. }),
         Record::Pay(_) | Record::BeginCharge(_) | Record::EndCharge(_) => matches!(outcome, Outcome::Payment(_)),
         Record::GiveBack(_) | Record::Expire(_) => matches!(outcome, Outcome::Released),
-        // These records do not come from a draw.
+        // No draw decides these records.
         Record::BeginDeposit(_)
         | Record::EndDeposit(_)
         | Record::BeginWithdrawal(_)

@@ -8,7 +8,8 @@
 //! A batch reads only what the cache does not have, and it commits only if the database still has the state that
 //! the cache expects. If the outcome of a COMMIT is unknown, the machine does not guess: it asks the database.
 //!
-//! The machines have no SQL, channels, clocks or waits. `actors::persistence` and the simulation drive the same ones.
+//! The machines have no SQL, channels, clocks or waits. `actors::persistence` and the simulation drive the same
+//! machines.
 //!
 //! ```text
 //! batch:  drop late records ─ connect ─ prefetch what the cache misses ─ write ─┬─ answer

@@ -212,7 +212,7 @@ impl World {
         self.model.charge_lost(payment);
     }
 
-    /// A charge's process was killed. The provider may have taken the money, and may say so later.
+    /// The process of a charge was killed. The provider may have taken the money, and may report it later.
     pub(super) fn charge_dies(&mut self, charge: usize, process: u64) {
         let it = &mut self.charges[charge];
         if it.process != process {

@@ -123,7 +123,7 @@ impl World {
         if let (Some(process), Some(place)) = (process, working) {
             process.working.remove(&place);
         }
-        self.say(|| format!("request {request} hears {told:?}"));
+        self.say(|| format!("request {request} gets {told:?}"));
         let its_own = told != Told::No(No::Broken) || self.broken.contains(&request);
         assert!(its_own, "a bad record does not fail other records: request {request}");
         self.saw_told(request, &told);

@@ -158,7 +158,7 @@ impl World {
         let first = process.inbox.iter().position(|mail| mail.to == to).expect("at least this message");
         let mail = self.processes[p].inbox.remove(first).expect("found above");
         if self.processes[p].is_live(to) {
-            self.say(|| format!("draw {} reads its mail", to.0));
+            self.say(|| format!("the actor of draw {} reads a message", to.0));
             self.with_actor(p, to.0, |actor, around| actor.mail(mail.what, around));
         } else {
             // The draw is over, and its actor was stopped after all messages before.

@@ -84,7 +84,7 @@ impl World {
         self.store
             .write(&BatchWrite { mark, begun: true, state, expected })
             .expect("nothing happens between its read and its write");
-        self.say(|| format!("aside: {record:?}: {taken}"));
+        self.say(|| format!("direct write: {record:?}: {taken}"));
         self.committed(None);
         taken
     }

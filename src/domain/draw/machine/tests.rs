@@ -291,8 +291,8 @@ fn a_result_of_a_record_that_is_not_on_its_way_is_a_fault() {
     assert!(again.contains(&DrawAction::Fault(DrawFault::RecordNotAwaited(Box::new(record)))));
     assert_eq!(gives_up(&again), Some(GiveUpReason::Fault));
 
-    // Also while other records are in flight: a payment for which nothing was held, and a returned ticket that
-    // nobody requested.
+    // Also while other records are in flight: a payment for which nothing was held, and the return of a ticket
+    // that was not requested.
     for (request, outcome) in [
         ((|payment, _| DrawRequest::Pay { user: BUYER, payment, key: None }) as fn(_, _) -> _, true),
         (|payment, ticket| DrawRequest::GiveBack { user: BUYER, payment, ticket }, false),
