@@ -1,5 +1,5 @@
 //! The faults and their probabilities. Each history has its own level: some have few faults, so that long
-//! histories get far, and some have many.
+//! histories get far, and some have many. This file only chooses faults; the world carries them out.
 
 use crate::dice::Dice;
 

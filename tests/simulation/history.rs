@@ -1,6 +1,6 @@
-//! A history: chooses the events by random numbers. First any events in any order. Then the history lets all open
-//! work finish, with faults at first, and sends every request once more. It checks nothing itself, except that
-//! the work finishes.
+//! A history: chooses the events by random numbers. First come any events in any order. Then the history lets all
+//! open work finish, with faults at first, and sends every request once more. The model, not this file, checks
+//! the money and the draws.
 
 use jiff::SignedDuration;
 use lottery::domain::draw::{DrawRequest, Step, Times};

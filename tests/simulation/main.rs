@@ -1,6 +1,6 @@
 //! A deterministic simulation of the domain. It plays many histories of a small lottery, each from its own seed.
-//! It injects every fault that can occur between a draw's memory, its records, the database and the players. A
-//! model that shares no logic with the domain checks the invariants. The simulation runs no SQL and no HTTP.
+//! It injects faults between a draw's memory, its records, the database and the players. A model that shares no
+//! logic with the domain checks the invariants. The simulation runs no SQL and no HTTP.
 //!
 //! `SIMULATION_HISTORIES` is the number of histories and `SIMULATION_SEED` is the seed of the first; each next
 //! seed is one more. A history that fails prints its seed and the end of its log. Replay it with

@@ -1,5 +1,5 @@
-//! A panic in one draw's actor does not affect other draws or lose a request. Tested with the actors and a real
-//! Postgres, without HTTP.
+//! A panic in one draw's actor does not affect other draws, and the draw is loaded again in its committed state.
+//! Tested with the actors and a real Postgres, without HTTP.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The statements for users, their sessions and their tokens.
+//! The statements for users, their sessions and their tokens. Passwords and tokens arrive here as hashes; this
+//! file does not check them.
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error, Row};

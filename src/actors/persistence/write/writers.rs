@@ -1,5 +1,6 @@
 //! The rows of the writer's connections in `writers`. Every transaction sets its mark in the row of its
-//! connection. After a lost connection the mark shows whether the transaction was committed.
+//! connection. After a lost connection the mark shows whether the transaction was committed; `domain::writer`
+//! decides what to do then.
 
 use tokio_postgres::{Client, Error};
 
