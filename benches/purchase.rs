@@ -1,6 +1,7 @@
-//! Purchases per second, layer by layer: the actors before a persistence that writes nothing; the whole service over
-//! HTTP, durable; and, in the same run, the same rows in one transaction for each purchase. All of one draw, one quick
-//! pick in each order, paid from the wallet, by 256 players.
+//! Measures purchases per second, layer by layer: the actors over a persistence actor that writes nothing; the
+//! whole durable service over HTTP; and, in the same run, the same rows in one transaction for each purchase. All
+//! purchases are of one draw, with one quick pick in each order, paid from the wallets of 256 players.
+//! Settlements and reads are not measured here.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "a measurement")]
 
@@ -38,7 +39,7 @@ const BATCH: usize = 512;
 /// Applies records as the writer does, one at a time, and writes nothing.
 struct InMemory(BatchState);
 
-/// The batch state of the draw, with rich wallets.
+/// The batch state of the draw, with enough money in each wallet.
 fn batch_state(draws: HashMap<DrawId, DrawSales>) -> BatchState {
     let wallets = (1..=USERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_000_000_000_000)));
     let escrows = draws.keys().map(|draw| (AccountId::escrow(*draw), Money::ZERO));
@@ -73,8 +74,8 @@ impl Handler<WriteRequest> for InMemory {
     }
 }
 
-/// The registry and a draw's actor on this thread, over a persistence in memory. The draw itself is loaded from
-/// the database.
+/// The registry and a draw actor on this thread, over a persistence actor that writes nothing. The draw itself is
+/// loaded from the database.
 async fn actors(world: &World) -> (Draws, DrawId) {
     let (clock, snapshots, database) = (Clock::system(), DrawSnapshots::default(), world.server.connection());
     let db = Db::new(&database, 2).unwrap();

@@ -1,5 +1,6 @@
-//! The list of draws, which every client polls, over HTTP, and in the same run a handler that answers a constant body
-//! of the same size: the difference is the cost of the service.
+//! Measures the list of draws over HTTP, which every client polls. The same run measures a handler that answers
+//! with a constant body of the same size. The difference is the cost of the service. Writes are not measured
+//! here.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "a measurement")]
 

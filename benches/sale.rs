@@ -28,14 +28,14 @@ const USERS: i64 = 256;
 const DRAW: DrawId = DrawId(1);
 
 fn open_draw(now: Timestamp) -> Draw {
-    let game = Game::new(5, 36).expect("a lawful game");
+    let game = Game::new(5, 36).expect("a valid game");
     let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).expect("the whole")) }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,
         price: Money::new(10_000),
         fund_share: Share::new(5_000).expect("a half"),
-        prizes: PrizeTable::new(game, tiers).expect("a lawful table"),
+        prizes: PrizeTable::new(game, tiers).expect("a valid table"),
     };
     let end = now + SignedDuration::from_hours(1);
     Draw::new(DrawState {

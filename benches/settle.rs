@@ -1,5 +1,6 @@
-//! Settling a draw of a million tickets on a real Postgres, durable: from the drawing of the numbers to the last
-//! winner's credit. Each iteration begins with a copy of the same filled database.
+//! Measures the settlement of a draw of a million tickets on a real, durable Postgres: from the drawing of the
+//! numbers to the last winner's credit. Each iteration begins with a copy of the same filled database. The sale
+//! is not measured here.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 #[path = "../tests/big/fill.rs"]

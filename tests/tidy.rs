@@ -1,5 +1,5 @@
-//! The rules of the code that a compiler does not check: which file may import which, that no two types have one
-//! name, what each file begins with, where writes may stand, how long a file may be.
+//! Rules of the code that the compiler does not check: which files may import which, unique type names, the
+//! header of each file, where SQL may be, and the length of files. It does not run the code.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file stays readable in one sitting; what is longer must be split, or be tests beside their code.
+/// The most lines of a file. A longer file must be split; only `tests.rs` may be longer.
 const MAX_LINES: usize = 600;
 
-/// Every source file by its path from the top.
+/// Every source file with its text, by its path from the root of the crate.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();
@@ -33,13 +33,13 @@ fn exists(folder: &str) -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).exists()
 }
 
-/// The room a file of `src/` belongs to: its first folder, or its own name.
+/// The module that a file of `src/` belongs to: its first folder, or its own name.
 fn room(file: &str) -> &str {
     let inside = file.strip_prefix("src/").unwrap();
     inside.split(['/', '.']).next().unwrap()
 }
 
-/// What a room may import of the crate. None: everything.
+/// The modules of the crate that a module may import. `None`: all.
 fn may_import(room: &str) -> Option<&'static [&'static str]> {
     match room {
         "domain" => Some(&["domain"]),
@@ -53,13 +53,13 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "actors" => Some(&["actors", "domain", "db", "clock"]),
         "charges" => Some(&["charges", "domain", "db", "payment", "actors", "clock"]),
         "http" => Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "charges", "clock"]),
-        // They alone know every room.
+        // Only these know every module.
         "app" | "cli" | "lib" | "main" => None,
-        other => panic!("{other} is a new room: say here what it may import"),
+        other => panic!("{other} is a new module: add here what it may import"),
     }
 }
 
-/// The rooms that a line's code names, as in `crate::db::read` or `use crate::{actors::x, db}`.
+/// The modules that a line's code names, as in `crate::db::read` or `use crate::{actors::x, db}`.
 fn imports(line: &str) -> Vec<String> {
     let word = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
     let mut rooms = Vec::new();
@@ -74,7 +74,7 @@ fn imports(line: &str) -> Vec<String> {
     rooms
 }
 
-/// Code without its comments; doc examples and prose name whom they like.
+/// Code without its comments: doc examples and prose may name any module.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
@@ -95,7 +95,7 @@ fn rooms_import_only_downward() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Modules whose files may import each other: a file and its direct submodules, which are one thing in several
+/// Modules whose files may import each other: a file and its direct submodules, which are one unit in several
 /// files. Between all other files there is no import circle.
 const FAMILIES: [&str; 6] =
     ["src/actors/persistence", "src/cli", "src/domain/draw", "src/export", "src/payment", "src/telemetry"];
@@ -110,7 +110,7 @@ fn production(text: &str) -> String {
     lines[..end].iter().map(|line| comment(line).map_or(*line, |at| &line[..at])).collect::<Vec<_>>().join("\n")
 }
 
-/// The paths of one `use`: `a::{b, c::{d, e}}` is three.
+/// The paths of one `use`: `a::{b, c::{d, e}}` gives three.
 fn expand(tree: &str) -> Vec<String> {
     let Some((head, list)) = tree.split_once('{') else {
         return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
@@ -132,7 +132,7 @@ fn expand(tree: &str) -> Vec<String> {
     items.iter().flat_map(|item| expand(item.trim())).map(|path| format!("{}{path}", head.trim())).collect()
 }
 
-/// Every path that a file names: in its `use` declarations, and with `crate::` or `super::` where it stands.
+/// Every path that a file names: in its `use` declarations, and elsewhere with `crate::` or `super::`.
 fn paths(text: &str) -> Vec<String> {
     let code = production(text);
     let (mut paths, mut rest) = (Vec::new(), String::new());
@@ -173,7 +173,7 @@ fn module(file: &str) -> Vec<&str> {
     parts
 }
 
-/// The file that a path in this file leads to, if it is one of the crate's.
+/// The file that a path in this file refers to, if it belongs to the crate.
 fn target<'a>(file: &str, path: &str, files: &BTreeMap<Vec<&str>, &'a str>) -> Option<&'a str> {
     let segments: Vec<&str> = path.split("::").filter(|segment| !segment.is_empty()).collect();
     let above = segments.iter().take_while(|segment| **segment == "super").count();
@@ -182,7 +182,7 @@ fn target<'a>(file: &str, path: &str, files: &BTreeMap<Vec<&str>, &'a str>) -> O
         Some(&"crate") => segments[1..].to_vec(),
         Some(&"super") => [&here[..here.len() - above], &segments[above..]].concat(),
         Some(&"self") => [&here[..], &segments[1..]].concat(),
-        // A module of its own, or another crate.
+        // A submodule, or another crate.
         Some(_) => [&here[..], &segments[..]].concat(),
         None => return None,
     };
@@ -247,10 +247,11 @@ fn files_import_each_other_in_one_direction() {
     assert!(circles.is_empty(), "files that import each other in a circle:\n{report}");
 }
 
-/// Names that several types have. Add one only with its reason.
+/// Names that several types have. Add a name only with its reason.
 const SHARED_NAMES: [&str; 0] = [];
 
-/// The name that a line defines a type under. Associated types (`type Error = …` in an `impl`) define none.
+/// The name of the type that a line defines, if it defines one. Associated types (`type Error = …` in an `impl`)
+/// do not count.
 fn defined_type(line: &str) -> Option<&str> {
     let (indented, mut code) = (line.starts_with(' '), line.trim_start());
     let public = code.starts_with("pub");
@@ -276,19 +277,19 @@ fn no_type_name_is_defined_twice() {
     }
     assert!(definitions.contains_key("DrawSnapshot"), "definitions are found");
     definitions.retain(|name, files| files.len() > 1 && !SHARED_NAMES.contains(&name.as_str()));
-    assert!(definitions.is_empty(), "types of one name: {definitions:#?}");
+    assert!(definitions.is_empty(), "types with the same name: {definitions:#?}");
 }
 
 #[test]
 fn http_is_known_to_http_alone() {
     for (file, text) in sources("src") {
-        // app starts the server, and main its runtime.
+        // app starts the server, and main starts its runtime.
         if ["http", "app", "main"].contains(&room(&file)) || file.ends_with("tests.rs") {
             continue;
         }
         for (number, line) in production(&text).lines().enumerate() {
             let found = ["actix_web", "utoipa"].into_iter().find(|name| line.contains(name));
-            assert!(found.is_none(), "{file}:{}: {} stands in http alone", number + 1, found.unwrap_or_default());
+            assert!(found.is_none(), "{file}:{}: {} belongs in http", number + 1, found.unwrap_or_default());
         }
     }
 }
@@ -301,7 +302,7 @@ fn the_crates_beside_the_service_do_not_know_it() {
         assert!(!manifest.lines().any(|line| line.starts_with("lottery")), "{manifest}");
         crates += 1;
     }
-    assert!(crates > 0, "there are crates to look at");
+    assert!(crates > 0, "there are crates to check");
 }
 
 #[test]
@@ -309,7 +310,7 @@ fn http_reads_through_db_read_alone() {
     for (file, text) in sources("src/http") {
         for (number, line) in code(&text) {
             let is_sql = ["prepare(", "query(", "query_opt(", "execute("].iter().any(|call| line.contains(call));
-            assert!(!is_sql, "{file}:{}: SQL stands in db::read", number + 1);
+            assert!(!is_sql, "{file}:{}: SQL belongs in db::read", number + 1);
         }
     }
 }
@@ -323,12 +324,12 @@ fn writes_stand_in_one_private_room() {
         for (number, line) in code(&text) {
             let writes = ["INSERT INTO", "DELETE FROM", " SET "].iter().any(|verb| line.contains(verb))
                 || line.trim_start().starts_with("UPDATE ");
-            assert!(!writes, "{file}:{}: writes stand in actors/persistence/write", number + 1);
+            assert!(!writes, "{file}:{}: writes belong in actors/persistence/write", number + 1);
         }
     }
     let persistence =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/actors/persistence/mod.rs"));
-    assert!(persistence.unwrap().contains("\nmod write;"), "the room is private");
+    assert!(persistence.unwrap().contains("\nmod write;"), "the module is private");
 }
 
 #[test]
@@ -360,7 +361,7 @@ fn statements_bear_the_name_of_their_function() {
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             let text = line.trim_start();
-            // A statement that begins a literal must have had its name in the line before.
+            // A statement must begin with its name in a line of its own, so no literal begins with a verb.
             let begins = verbs.iter().any(|verb| text.starts_with(&format!("\"{verb} ")));
             assert!(!begins, "{file}:{}: begin the statement with -- function_name()", number + 1);
         }

@@ -1,5 +1,5 @@
-//! The setup of the benches: a private Postgres, the service on it with a draw on sale and rich players, and an HTTP
-//! client that needs little processor time. Measures nothing itself.
+//! The setup of the benches: a private Postgres, the service on it with a draw on sale and players with enough
+//! money, and an HTTP client that needs little processor time. It measures nothing itself.
 
 #[path = "../../tests/common/postgres.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]

@@ -1,4 +1,4 @@
-//! Access and refresh tokens: nothing that was not signed is anybody's.
+//! Fuzzes access and refresh tokens: a token without a valid signature belongs to no user.
 #![no_main]
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! Request bodies: read, or refused with a reason that may be shown; and what a key stands for is read the same way
-//! again, or a replay would be another request.
+//! Fuzzes request bodies: a body is read, or refused with a reason that may be shown. The stored form of a
+//! request, which its idempotency key stands for, must be read the same way again. Otherwise a replay would look
+//! like another request.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A request's head: pages, keys, and whom a proxy speaks for. Whatever a stranger writes before it, an address that
-//! a trusted proxy added is believed, and one without a trusted proxy is never.
+//! Fuzzes the head of a request: pages, keys, and the client's address from a proxy. The address that a trusted
+//! proxy added is used, whatever the client wrote before it. Without a trusted proxy, no such address is used.
 #![no_main]
 
 use actix_web::http::Uri;

@@ -1,4 +1,4 @@
-//! What people call themselves and their money, and when draws come by themselves.
+//! Fuzzes the parsers of usernames, email addresses, passwords, currencies and schedules.
 #![no_main]
 
 use jiff::SignedDuration;

@@ -1,5 +1,5 @@
-//! What payment providers tell, rightly signed: understood, about nothing of ours, or refused; and the payer is shown
-//! no failure code but such as may be shown.
+//! Fuzzes the notices of payment providers, with valid signatures. A notice is understood, ignored or refused,
+//! and the payer sees only failure codes that may be shown.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -14,13 +14,13 @@ use sha2::Sha256;
 const SECRET: &str = "a secret of the fuzzer";
 
 static PROVIDERS: LazyLock<[Box<dyn Provider>; 2]> = LazyLock::new(|| {
-    let (signing, folder) = (Signing::new(SECRET.into()), tempfile::tempdir().expect("a folder can be made"));
-    let stripe = Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone()).expect("a client can be made");
-    [Box::new(Sandbox::open(folder.path(), signing).expect("and a file in it")), Box::new(stripe)]
+    let (signing, folder) = (Signing::new(SECRET.into()), tempfile::tempdir().expect("a directory can be created"));
+    let stripe = Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone()).expect("a client can be created");
+    [Box::new(Sandbox::open(folder.path(), signing).expect("the sandbox can be opened")), Box::new(stripe)]
 });
 
 fuzz_target!(|body: &[u8]| {
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key will do");
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key length is valid");
     mac.update(b"0.");
     mac.update(body);
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! A webhook's signature header and its body: nothing that was not signed is taken.
+//! Fuzzes a webhook's signature header and body: nothing without a valid signature is accepted.
 #![no_main]
 
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
-//! The draw actor: drives the machine of one draw. Gives it requests, results and the time, and does what it
-//! wants done: hands records and steps to the persistence actor, answers, publishes, sets timers. Decides
-//! nothing, and knows no SQL.
+//! The draw actor: drives the state machine of one draw. It gives the machine requests, results and the time, and
+//! carries out the actions that the machine returns: it submits records and steps to the persistence actor,
+//! answers clients, publishes snapshots and sets timers. It decides nothing, and it contains no SQL.
 
 mod payout;
 mod steps;
@@ -23,19 +23,20 @@ use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
 use crate::domain::record::Record;
 
-/// Actions whose memory an actor keeps between two inputs: an order has one or two, a batch's results hundreds.
+/// The actor keeps the memory for this many actions between two inputs. A request causes one or two actions, the
+/// results of a batch cause hundreds.
 const KEPT_ACTIONS: usize = 16;
 
-/// What every draw's actor works with.
+/// What every draw actor needs; shared by all of them.
 #[derive(Clone)]
 pub struct Deps {
     pub persistence: Persistence,
     pub snapshots: DrawSnapshots,
     pub clock: Clock,
-    /// So many records of one draw may be on their way before its orders are refused.
+    /// The draw refuses orders while this many of its records are in flight.
     pub in_flight: usize,
     pub db: Db,
-    /// Bounds what all draws together have in memory to pay out.
+    /// Limits the memory for payouts of all draws together.
     payouts: Arc<Semaphore>,
 }
 
@@ -51,7 +52,7 @@ impl Deps {
     }
 }
 
-/// Tells the registry when the actor goes, a panic included.
+/// Reports to the registry when the actor ends without `StopActor`, also after a panic.
 struct ActorGuard {
     draw: DrawId,
     over: bool,
@@ -69,18 +70,18 @@ impl Drop for ActorGuard {
 /// The actor of one draw.
 pub struct DrawActor {
     machine: DrawMachine<Reply>,
-    /// What the machine wants done; empty between two inputs, and kept for its memory.
+    /// The actions of the machine. Empty between two inputs; kept to reuse its memory.
     actions: Vec<DrawAction<Reply>>,
     deps: Deps,
     rules: Arc<Rules>,
     ids: Ids,
-    /// For quick picks. The winning numbers come from the operating system itself.
+    /// For quick picks only. The winning numbers come directly from the operating system.
     rng: StdRng,
     timer: Option<SpawnHandle>,
-    /// Makes pool tickets, one call at a time.
+    /// Held while pool tickets are made: one call at a time.
     pool_lock: Arc<tokio::sync::Mutex<()>>,
     guard: ActorGuard,
-    /// Every line that this actor logs stands in it.
+    /// The tracing span of every log line of this actor.
     span: tracing::Span,
 }
 
@@ -104,7 +105,7 @@ impl DrawActor {
         }
     }
 
-    /// Gives the machine an input, and does what it then wants done.
+    /// Gives the machine an input, and carries out the actions that it returns.
     fn drive(
         &mut self,
         ctx: &mut Context<Self>,
@@ -137,7 +138,8 @@ impl DrawActor {
         self.actions = actions;
     }
 
-    /// Hands a record on, in the handler that decided it: the order of decisions is the order of records.
+    /// Submits a record inside the handler that decided it, so that the records are written in the order of the
+    /// decisions.
     fn submit(&self, record: Record, waiter: Option<Reply>, ctx: &mut Context<Self>) {
         let deadline = waiter.as_ref().and_then(Reply::deadline);
         let reply_to = ReplyTo::Draw(ctx.address().recipient(), waiter);
@@ -159,7 +161,7 @@ impl DrawActor {
         ctx.spawn(work.into_actor(self).map(done));
     }
 
-    /// Makes pool tickets beside the sale, one call at a time.
+    /// Makes pool tickets while the sale goes on, one call at a time.
     fn make_pool(&mut self, order: PoolOrder, waiter: Reply, ctx: &mut Context<Self>) {
         let (deps, lock) = (self.deps.clone(), self.pool_lock.clone());
         let work = async move {
@@ -189,7 +191,8 @@ impl DrawActor {
 
 /// A generator seeded by the operating system.
 fn seeded() -> StdRng {
-    // The operating system's source does not fail once it has worked, and it seeded the hash maps before.
+    // The source of the operating system does not fail once it has worked. It has worked before, because it also
+    // seeded the hash maps.
     StdRng::try_from_rng(&mut SysRng).expect("the operating system gives random bytes")
 }
 
@@ -207,7 +210,7 @@ impl Handler<DrawMessage> for DrawActor {
     fn handle(&mut self, DrawMessage { request, reply, .. }: DrawMessage, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
         let now = self.deps.clock.now();
-        // A payment's tickets follow it, and no other id comes between: the lists rest on that. The lock is taken with
+        // The ids of a payment and of its tickets are consecutive. The lists rely on this order. The lock is taken with
         // the first id, since most requests but orders need none.
         let (ids, mut row) = (&self.ids, None);
         let id = || row.get_or_insert_with(|| ids.in_a_row(now))();
@@ -239,6 +242,6 @@ impl Handler<super::messages::PanicActor> for DrawActor {
     type Result = ();
 
     fn handle(&mut self, _: super::messages::PanicActor, _: &mut Context<Self>) {
-        panic!("a test asked for it");
+        panic!("requested by a test");
     }
 }

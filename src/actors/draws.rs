@@ -1,5 +1,5 @@
-//! The way to the draws: verbs for the handlers above, with the limit of orders in flight. Sends to the
-//! registry, waits, and says what is known when the wait is over. Decides nothing.
+//! The handle to the draws, for the layers above. It limits the orders in flight, sends each request to the draw
+//! registry, waits for the answer for a limited time, and returns the result. It decides nothing.
 
 #[cfg(test)]
 mod tests;
@@ -27,28 +27,29 @@ use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
 use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
 
-/// How long after a record's deadline its outcome is still waited for.
+/// How long a request waits for its result after the deadline of its record.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
-/// How long a step of a draw's life is waited for; it goes on all the same.
+/// How long a call waits for a step of a draw. After that the step still goes on.
 const STEP_WAIT: Duration = Duration::from_secs(25);
-/// How long new pool tickets are waited for.
+/// How long a call waits for new pool tickets.
 const POOL_WAIT: Duration = Duration::from_secs(120);
 
-/// How many draws may be under full load at once before their orders compete for permits.
+/// How many draws can be under full load at once before their orders compete for permits.
 pub const BUSY_DRAWS: usize = 2;
 
-/// What the draws need to know of the configuration.
+/// The options of the draws from the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DrawOptions {
-    /// Orders in flight of one draw; of all together, [`BUSY_DRAWS`] times as many.
+    /// The limit of orders in flight for one draw. The limit for all draws together is [`BUSY_DRAWS`] times as
+    /// high.
     pub in_flight: usize,
-    /// Pre-made tickets that one call may create.
+    /// The most pool tickets that one call may create.
     pub pool_limit: usize,
     /// How long a reservation holds its tickets.
     pub reservation: SignedDuration,
 }
 
-/// The way to the draws.
+/// The handle to the draws.
 #[derive(Clone)]
 pub struct Draws {
     registry: Addr<DrawRegistry>,
@@ -59,8 +60,9 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Starts the registry on the current arbiter and loads every draw that is not over: when this returns,
-    /// what fell due while the service was down is being caught up, and nothing overdue can be paid.
+    /// Starts the registry on the current arbiter and loads every draw that is not over. When this returns, the
+    /// draws have begun the steps that fell due while the service was down, and an overdue reservation cannot be
+    /// paid.
     pub async fn start(
         db: Db,
         persistence: Persistence,
@@ -84,12 +86,13 @@ impl Draws {
         Ok(Draws { registry, persistence, clock, in_flight, options })
     }
 
-    /// Whether the registry is still there.
+    /// Whether the registry is running.
     pub fn is_alive(&self) -> bool {
         self.registry.connected()
     }
 
-    /// Makes a draw, asked for by an admin or by nobody; it has an actor when this returns.
+    /// Creates a draw. `by` is the admin who asked for it, if there is one. The draw has an actor when this
+    /// returns.
     pub async fn create(&self, rules: &Rules, times: &Times, by: Option<UserId>) -> Result<DrawId, DbError> {
         let id = self.persistence.create_draw(rules, times, by, self.clock.now()).await?;
         let _ = self.registry.send(LoadDraw(id)).await;
@@ -97,7 +100,7 @@ impl Draws {
         Ok(id)
     }
 
-    /// Makes a draw that a schedule wants, with an actor, unless it was made before.
+    /// Creates a draw of a schedule, with an actor, unless the draw exists already.
     pub async fn create_planned(&self, rules: &Rules, times: &Times, pool: usize) -> Result<(), DbError> {
         let made = self.persistence.create_planned_draw(rules, times, pool, self.clock.now()).await?;
         if let Some(id) = made {
@@ -107,7 +110,7 @@ impl Draws {
         Ok(())
     }
 
-    /// Orders tickets: reserved, or paid from the wallet at once.
+    /// Orders tickets: reserves them, or pays them from the wallet at once.
     pub async fn order(
         &self,
         draw: DrawId,
@@ -141,8 +144,8 @@ impl Draws {
         payment_of(until(deadline, answer).await)
     }
 
-    /// Holds a reservation while a card is charged for it; the payment is `processing` then. Once its
-    /// transaction has begun this waits for the end of that: a payment that is `processing` must be charged.
+    /// Holds a reservation while a card is charged for it; the payment is `processing` then. Once the transaction
+    /// has begun, this waits for its end without a limit, because a payment that is `processing` must be charged.
     pub async fn begin_charge(
         &self,
         draw: DrawId,
@@ -155,8 +158,8 @@ impl Draws {
         payment_of(sale_answer(answer).await)
     }
 
-    /// Sends the end of a charge to its draw, once; the caller repeats it. It waits for a permit of the orders in
-    /// flight and is never refused as overloaded, because the money has moved.
+    /// Sends the end of a charge to its draw, once; the caller repeats it if necessary. It waits for a permit of
+    /// the orders in flight and is never refused as overloaded, because the money has moved.
     pub async fn end_charge(&self, draw: DrawId, end: EndCharge) -> Result<Payment, SaleError> {
         let permit = self.in_flight.clone().acquire_owned().await.map_err(|_| SaleError::OutcomeUnknown)?;
         let (reply, answer) = Reply::new(None, Some(permit), None);
@@ -180,13 +183,14 @@ impl Draws {
         }
     }
 
-    /// Takes a step of a draw's life, or finds it taken. True once it is done; false while a long one
-    /// (settling, refunding) still goes on.
+    /// Takes a step of a draw; a step that was taken before succeeds too. Returns true once the step is done, and
+    /// false while a long step (settling, refunding) still goes on.
     pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
         self.send_step(draw, DrawRequest::Step { step, reason, by }).await
     }
 
-    /// Gives a draw other times. True once it is done; false while it is not known whether it will be.
+    /// Changes the times of a draw. Returns true once they are changed, and false if the result is not known in
+    /// time.
     pub async fn reschedule(&self, draw: DrawId, times: Times, by: UserId) -> Result<bool, StepRefusal> {
         self.send_step(draw, DrawRequest::Reschedule { times, by }).await
     }
@@ -200,12 +204,12 @@ impl Draws {
                 tracing::error!(?answer, "a draw answered a step with something else");
                 Err(StepRefusal::Failed)
             }
-            // The draw's actor was lost with it, or it takes long.
+            // The draw actor was lost together with the request, or the work takes longer.
             Ok(Err(_)) | Err(_) => Ok(false),
         }
     }
 
-    /// Makes tickets in advance.
+    /// Makes pool tickets: tickets made in advance.
     pub async fn add_to_pool(
         &self,
         draw: DrawId,
@@ -224,12 +228,12 @@ impl Draws {
                 tracing::error!(?answer, "a draw answered a call for pool tickets with something else");
                 Err(PoolError::OutcomeUnknown)
             }
-            // The draw's actor was lost with it, or it takes long.
+            // The draw actor was lost together with the request, or the work takes longer.
             Ok(Err(_)) | Err(_) => Err(PoolError::OutcomeUnknown),
         }
     }
 
-    /// How many orders are let in and not answered at this moment.
+    /// How many orders are in flight now: they have a permit and no answer yet.
     pub fn orders_in_flight(&self) -> usize {
         self.options.in_flight * BUSY_DRAWS - self.in_flight.available_permits()
     }
@@ -239,7 +243,7 @@ impl Draws {
         self.persistence.deadline() + OUTCOME_WAIT
     }
 
-    /// Sends a request of the sale, if the limit of orders in flight has a permit for it.
+    /// Sends a request of the sale, if there is a permit for another order in flight.
     fn send(
         &self,
         draw: DrawId,
@@ -255,7 +259,7 @@ impl Draws {
     }
 }
 
-/// What became of a record about a payment: the payment as it stands now.
+/// The result of a record about a payment: the payment in its current state.
 pub fn payment_result(answer: Option<Result<Outcome, Refusal>>) -> Result<Payment, SaleError> {
     match answer {
         Some(Ok(Outcome::Payment(payment))) => Ok(payment),
@@ -264,14 +268,14 @@ pub fn payment_result(answer: Option<Result<Outcome, Refusal>>) -> Result<Paymen
     }
 }
 
-/// Waits for an answer. A record that was not taken up by its deadline is answered "overloaded" by the
-/// persistence actor, so that no answer long after the deadline means "unknown".
+/// Waits for an answer. The persistence actor answers "overloaded" for a record whose transaction has not begun
+/// by its deadline. So if there is no answer long after the deadline, the outcome is unknown.
 async fn until(deadline: Instant, answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, Outcome), SaleError> {
     let waiting = tokio::time::timeout_at((deadline + OUTCOME_WAIT).into(), sale_answer(answer)).await;
     waiting.unwrap_or(Err(SaleError::OutcomeUnknown))
 }
 
-/// Waits for an answer for as long as it takes.
+/// Waits for an answer without a time limit.
 async fn sale_answer(answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, Outcome), SaleError> {
     match answer.await {
         Ok(DrawAnswer::Sale(result)) => result,
@@ -279,7 +283,7 @@ async fn sale_answer(answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, O
             tracing::error!(?answer, "a draw answered a request of the sale with something else");
             Err(SaleError::OutcomeUnknown)
         }
-        // The draw's actor was lost with it.
+        // The draw actor was lost together with the request.
         Err(_) => Err(SaleError::OutcomeUnknown),
     }
 }
@@ -291,7 +295,7 @@ fn payment_of(answer: Result<(Record, Outcome), SaleError>) -> Result<Payment, S
     }
 }
 
-/// A bug: the record was written, and the outcome is not of its kind.
+/// A bug: the record was written, and its outcome is of another kind.
 fn unexpected(record: &Record, outcome: &Outcome) -> SaleError {
     tracing::error!(?record, ?outcome, "a record was answered with an outcome of another kind");
     SaleError::OutcomeUnknown

@@ -1,5 +1,5 @@
-//! Deletes what is no longer needed, in regular rounds, so that no table grows for ever. This file knows when
-//! to delete; the persistence module knows how.
+//! Deletes rows that are no longer needed, at regular intervals, so that no table grows for ever. This file
+//! decides when to delete; the persistence module deletes.
 
 use jiff::SignedDuration;
 
@@ -14,7 +14,8 @@ const ROWS_PER_TRANSACTION: i64 = 5_000;
 /// How long an expired refresh token is kept: longer than any access token of its session is valid.
 const EXPIRED_TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, and the sessions that have no token left, until the service stops.
+/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, and the sessions that have no token
+/// left. Runs until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
         let now = clock.now();

@@ -1,5 +1,5 @@
 //! The messages between the handle [`Draws`](super::draws::Draws), the draw registry, the draw actors and the
-//! persistence actor. They import this file, not each other. Decides nothing.
+//! persistence actor. These modules import this file, not each other. It decides nothing.
 
 use std::any::Any;
 use std::fmt;
@@ -17,11 +17,11 @@ pub use crate::domain::draw::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepRefusal,
 };
 
-/// Keeps the idempotency key of a request locked until the work for it ends, also when its client has gone.
+/// Keeps the idempotency key of a request locked until the work for it ends, even if the client has disconnected.
 pub type WorkGuard = Option<Arc<dyn Any + Send + Sync>>;
 
-/// Carries the answer to the client, and what is held until then: a permit of the orders in flight, and the
-/// lock of the idempotency key.
+/// Carries the answer to the client. Until then it holds a permit of the orders in flight and the lock of the
+/// idempotency key.
 pub struct Reply {
     to: oneshot::Sender<DrawAnswer>,
     deadline: Option<Instant>,
@@ -30,7 +30,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply, and where its answer arrives. `deadline`: when the record must have been taken up.
+    /// A reply, and the receiver of its answer. `deadline` is the time by which the transaction of the record
+    /// must have begun.
     pub fn new(
         deadline: Option<Instant>,
         permit: Option<OwnedSemaphorePermit>,
@@ -40,15 +41,16 @@ impl Reply {
         (Reply { to, deadline, permit, guard }, answer)
     }
 
-    /// When a record for this request must have been taken up. None: it is written whenever the database can.
+    /// The time by which the transaction of the record must have begun. `None`: the record is written whenever
+    /// the database is available.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Answers the client, which may have gone.
+    /// Answers the client, which may have disconnected.
     pub fn send(self, answer: DrawAnswer) {
         let Reply { to, permit, guard, .. } = self;
-        // First, so that a client that has its answer finds its key unlocked.
+        // Unlock first, so that a client that has its answer finds its key unlocked.
         drop((permit, guard));
         let _ = to.send(answer);
     }
@@ -60,7 +62,7 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// A request to a draw: to the registry, which passes it on to the draw's actor.
+/// A request to a draw. The registry receives it and forwards it to the draw's actor.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct DrawMessage {
@@ -70,14 +72,15 @@ pub struct DrawMessage {
 }
 
 impl DrawMessage {
-    /// Answers for a draw that has no actor.
+    /// Answers in place of a draw that has no actor.
     pub fn answer_absent(self, absent: DrawAbsent) {
         let answer = self.request.answer_absent(absent);
         self.reply.send(answer);
     }
 }
 
-/// To the registry: load this draw, if it has no actor. Answered when it has one, or is over.
+/// To the registry: load this draw, unless it has an actor. The registry answers when the draw has an actor or is
+/// over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LoadDraw(pub DrawId);
@@ -92,12 +95,12 @@ pub enum DrawActorEnded {
     Lost(DrawId),
 }
 
-/// To a draw's actor: the draw is over, and no message follows this one.
+/// To a draw's actor: stop. The draw is over, and no message follows this one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopActor;
 
-/// To the registry, and on to the draw's actor: panic, as a bug would make it.
+/// To the registry, which forwards it to the draw's actor: panic, as a bug would cause it.
 #[cfg(test)]
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -113,7 +116,7 @@ pub struct WriteRequest {
 }
 
 impl WriteRequest {
-    /// Whether its deadline has passed: it must not be written any more.
+    /// Whether the deadline has passed. If so, the record must not be written any more.
     pub fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -121,18 +124,18 @@ impl WriteRequest {
 
 /// Where the result of a record goes.
 pub enum ReplyTo {
-    /// To the draw's actor that decided it, which then answers the client, if one waits.
+    /// To the actor of the draw that decided it. The actor then answers the client, if there is one.
     Draw(Recipient<WriteResults>, Option<Reply>),
-    /// To the one who wrote it without a draw.
+    /// To a caller that submitted the record without a draw.
     One(oneshot::Sender<Result<Outcome, Refusal>>),
 }
 
-/// To a draw's actor: the results of its records, in the order it handed them on.
+/// To a draw's actor: the results of its records, in the order in which it submitted them.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct WriteResults(pub Vec<WriteResult<Reply>>);
 
-/// An order that was placed. Paid at once, its tickets bear the numbers from the first on.
+/// An order that was placed. If it was paid at once, its tickets have consecutive numbers from `first_number` on.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PlacedOrder {
     pub order: Order,

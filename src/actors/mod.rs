@@ -1,5 +1,6 @@
-//! Layer 2: the actors. The registry finds each draw's actor, the draw actor decides, and the persistence
-//! actor writes. The layers above do not see the actors: they call handles, such as [`draws::Draws`].
+//! Layer 2: the actors. The registry finds each draw's actor, the draw actor drives the draw's state machine, and
+//! the persistence actor writes. The layers above do not see the actors: they call handles, such as
+//! [`draws::Draws`]. No file here knows HTTP.
 
 pub mod draw;
 pub mod draws;

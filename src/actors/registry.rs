@@ -1,5 +1,5 @@
-//! The draw registry: finds each draw's actor, loads those it does not have, and loads anew those that
-//! were lost. Knows no rule of a draw.
+//! The draw registry: forwards each request to the actor of its draw, loads a draw that has no actor, and loads
+//! it again after its actor was lost. It knows no rule of a draw.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::db::{Db, DbError};
 use crate::domain::draw::{Draw, DrawState};
 use crate::domain::id::DrawId;
 
-/// Before a draw that could not be loaded is tried again.
+/// The pause before a draw is loaded again after its load failed or its actor was lost.
 const RELOAD: Duration = Duration::from_millis(500);
 
 enum ActorEntry {
@@ -58,7 +58,7 @@ impl DrawRegistry {
         let (messages, waiting) = match self.draws.remove(&id) {
             Some(ActorEntry::Loading { messages, waiting }) => (messages, waiting),
             other => {
-                // Nobody else loads it: an entry that is not loading was not asked for.
+                // Not expected: a load is started only for an entry in the state `Loading`.
                 self.draws.extend(other.map(|entry| (id, entry)));
                 return;
             }
@@ -81,7 +81,7 @@ impl DrawRegistry {
             }
         }
         for waiting in waiting {
-            // The one who waited may have gone.
+            // The caller may have stopped waiting.
             let _ = waiting.send(());
         }
     }
@@ -92,7 +92,7 @@ impl DrawRegistry {
     }
 }
 
-/// Takes the draw over and reads it, if it is not over.
+/// Takes the draw over with a new epoch and reads it, unless it is over.
 async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, DrawAbsent>, DbError> {
     match draws::one(db, id).await? {
         None => return Ok(Err(DrawAbsent::NoSuchDraw)),
@@ -106,8 +106,8 @@ async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<D
         return Ok(Err(DrawAbsent::Over(parts.status)));
     }
     tracing::info!(status = parts.status.as_str(), epoch, sold = parts.sold, "a draw was loaded");
-    // Under the epoch that was taken: the one just read may be that of another process, which took the draw
-    // over meanwhile, and two would own it.
+    // Use the epoch that this process took. Another process may have taken the draw over since, and the epoch
+    // that was just read may be its epoch. With that epoch, two processes would own the draw.
     Ok(Ok(Draw::new(DrawState { epoch, ..parts })))
 }
 
@@ -122,7 +122,7 @@ impl Handler<DrawMessage> for DrawRegistry {
         let draw = message.draw;
         match self.draws.get_mut(&draw) {
             Some(ActorEntry::Live(actor)) if actor.connected() => actor.do_send(message),
-            // Bounded by the orders in flight and by the few admins who ask for steps.
+            // Limited by the orders in flight and by the few admins who request steps.
             Some(ActorEntry::Loading { messages, .. }) => messages.push(message),
             Some(ActorEntry::Live(_)) | None => {
                 let entry = ActorEntry::Loading { messages: vec![message], waiting: Vec::new() };
@@ -146,7 +146,7 @@ impl Handler<LoadDraw> for DrawRegistry {
             }
         }
         Box::pin(async move {
-            // It fails only with the registry itself.
+            // This fails only if the registry is gone.
             let _ = done.await;
         })
     }
@@ -158,7 +158,8 @@ impl Handler<DrawActorEnded> for DrawRegistry {
     fn handle(&mut self, ended: DrawActorEnded, ctx: &mut Context<Self>) {
         match ended {
             DrawActorEnded::Over(draw) => {
-                // Sent behind everything that was forwarded to it: nothing is left unanswered.
+                // `StopActor` comes after all messages that were forwarded to the actor, so every request gets an
+                // answer.
                 if let Some(ActorEntry::Live(actor)) = self.draws.remove(&draw) {
                     actor.do_send(StopActor);
                 }

@@ -1,5 +1,5 @@
-//! Creates the coming draws of every schedule, each once, and their pools. This file decides when to look
-//! again; the database knows which draws exist already.
+//! Creates the coming draws of every schedule, each once, and their pools. This file decides when to check again;
+//! the database knows which draws exist already.
 
 use jiff::{SignedDuration, Timestamp};
 

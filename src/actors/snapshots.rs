@@ -1,5 +1,5 @@
-//! Snapshots of the active draws and of the newest draws that are over. The draws' actors publish them, and
-//! readers get them without a message to an actor. Older draws are read from the database.
+//! Snapshots of the active draws and of the newest draws that are over. The draw actors publish them, and readers
+//! get them without a message to an actor. Older draws are not here: they are read from the database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,7 +105,7 @@ impl DrawSnapshots {
         self.read(|maps| maps.draws.values().filter(|draw| draw.status == status).count())
     }
 
-    /// What a lottery's last draw left for the next draw.
+    /// The jackpot that the last draw of a lottery left for the next draw.
     pub fn jackpot(&self, lottery: &LotteryId) -> Money {
         self.read(|maps| maps.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn older_draws_are_left_to_the_database() {
         let snapshots = DrawSnapshots::default();
-        assert_eq!(ids(&snapshots, &[], None, 1), None, "not begun");
+        assert_eq!(ids(&snapshots, &[], None, 1), None, "`begin` was not called");
         snapshots.begin(vec![view(12, DrawStatus::Completed), view(11, DrawStatus::Completed)], false);
         // An active draw that is older than the newest one: there may be other draws between them.
         snapshots.publish(view(5, DrawStatus::Open));
@@ -202,7 +202,7 @@ mod tests {
             snapshots.publish(view(id, DrawStatus::Open));
             snapshots.publish(view(id, DrawStatus::Completed));
         }
-        assert!(snapshots.draw(DrawId(1)).is_some(), "a live one stays");
+        assert!(snapshots.draw(DrawId(1)).is_some(), "an active draw stays");
         assert!(snapshots.draw(DrawId(10)).is_none() && snapshots.draw(DrawId(11)).is_some());
         assert_eq!(ids(&snapshots, &[], None, RECENT).map(|ids| (ids[0], ids[RECENT - 1])), Some((last, 11)));
         assert_eq!(ids(&snapshots, &[], None, RECENT + 1), None);

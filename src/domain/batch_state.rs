@@ -1,9 +1,9 @@
-//! The state of one batch: what its transaction has locked and read, and what each record changes in it, one
-//! after the other; and the rows to be written. This file knows no SQL: the persistence actor loads the state
-//! and writes the rows.
+//! The state of one batch: the rows that its transaction has locked and read, the changes that each record makes
+//! to them, one after the other, and the rows to write. This file knows no SQL: the persistence actor loads the
+//! state and writes the rows.
 //!
-//! The draw actor has decided a record from its memory. The last decision is made here, from what the
-//! database has: the wallet's balance, the payment's status, the draw's epoch and the stored keys.
+//! The draw actor has decided a record from its memory. The final decision is made here, from the rows of the
+//! database: the wallet's balance, the payment's status, the draw's epoch and the stored keys.
 
 use std::collections::HashMap;
 
@@ -38,7 +38,7 @@ pub struct BatchState {
 }
 
 impl BatchState {
-    /// Applies a record: all its changes are written, or it changes nothing.
+    /// Applies a record. An accepted record makes all its changes; a refused record changes nothing.
     pub fn apply(&mut self, record: &Record) -> Result<Outcome, Refusal> {
         match record {
             Record::Order(order) => self.order(order),
@@ -109,8 +109,8 @@ impl BatchState {
     fn give_back(&mut self, it: &GiveBack) -> Result<Outcome, Refusal> {
         self.check_fence(it.fence)?;
         let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        // The amount that is left tells whether this was the last ticket: the return of another one may have
-        // been refused.
+        // The remaining amount shows whether this was the last ticket. The draw cannot know it when it decides,
+        // because the return of another ticket may be refused.
         let left =
             row.amount.checked_sub(it.price).filter(|left| *left >= Money::ZERO).ok_or(Refusal::Rejected)?;
         let release = if left == Money::ZERO {
@@ -372,7 +372,7 @@ impl BatchState {
     fn change(&mut self, id: PaymentId, at: Timestamp, change: impl FnOnce(&mut PaymentRow)) {
         let row = self.payments.get_mut(&id).expect("the caller found the payment");
         change(row);
-        // The time never goes back, even if the clock does: it distinguishes the charges of a payment.
+        // The time never goes back, even if the clock does, because it distinguishes the charges of a payment.
         row.updated_at = row.updated_at.max(at);
         match self.changes.new_payments.get_mut(&id) {
             Some(new) => *new = row.clone(),

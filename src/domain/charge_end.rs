@@ -1,10 +1,11 @@
-//! What follows from an attempt to write the end of a charge. The money has moved, so the attempts go on until the
-//! database has the end; the service and the simulation follow the same rule. Writes nothing, and waits for nothing.
+//! Decides what to do after an attempt to write the end of a charge. The money has moved, so the attempts are
+//! repeated until the database has the end. The service and the simulation use the same rule. It writes nothing
+//! and does not wait.
 
 use super::draw::SaleError;
 use super::record::Refusal;
 
-/// What is to be done after an attempt.
+/// What to do after an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AfterAttempt {
     /// The charge has its end: answer with the result of the attempt.
@@ -25,8 +26,8 @@ pub struct ChargeEndAttempts {
 }
 
 impl ChargeEndAttempts {
-    /// The result of one attempt by way of the draw. `has_key`: the client sent an idempotency key, under which the
-    /// answer of an earlier attempt is stored.
+    /// Decides after the result of one attempt through the draw. `has_key`: the client sent an idempotency key,
+    /// under which the answer of an earlier attempt is stored.
     pub fn after<T>(&mut self, result: &Result<T, SaleError>, has_key: bool) -> AfterAttempt {
         match result {
             Err(SaleError::NotReserved) => AfterAttempt::WriteWithoutDraw,

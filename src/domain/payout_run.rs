@@ -1,13 +1,13 @@
-//! The course of a payout, from its stored progress to its end: window after window, step after step. The service
-//! and the simulation drive the same run. It reads and writes nothing: the caller reads the tickets of a window,
-//! writes the steps, and reports both.
+//! The state machine of a payout, from its stored progress to its end: one window after the other, one step after
+//! the other. The service and the simulation drive the same machine. It reads and writes nothing: the driver
+//! reads the tickets of a window, writes the steps, and reports both.
 
 use jiff::Timestamp;
 
 use super::payout::{Credit, PayStep, Payout, Progress, Window, WindowError};
 use super::record::Fence;
 
-/// What is to be done next.
+/// The next action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayoutAction {
     /// Read the credits of the tickets after this number, then call [`PayoutRun::window_read`]. `end`: exactly up to
@@ -17,18 +17,18 @@ pub enum PayoutAction {
     Pay,
     /// Everything is paid, and the draw has ended.
     Done,
-    /// Every ticket was gone through, and the draw has not ended: a bug.
+    /// Every ticket was paid, and the draw has not ended: a bug.
     Stuck,
 }
 
-/// A payout under way.
+/// A payout that has begun.
 #[derive(Debug)]
 pub struct PayoutRun {
     fence: Fence,
     payout: Payout,
     /// The number of paid tickets of the draw.
     sold: i64,
-    /// What the last step that was written has stored.
+    /// The progress that the last written step has stored.
     progress: Progress,
     /// The window that is being paid, and the progress of the step that is being written.
     window: Option<(Window, Progress)>,
@@ -37,7 +37,7 @@ pub struct PayoutRun {
 }
 
 impl PayoutRun {
-    /// Begins, or continues after a crash, at the stored progress.
+    /// Begins a payout, or continues it after a crash, at the stored progress.
     pub fn new(fence: Fence, payout: Payout, sold: i64, progress: Progress) -> PayoutRun {
         PayoutRun { fence, payout, sold, progress, window: None, end: None }
     }
@@ -46,7 +46,7 @@ impl PayoutRun {
         self.payout
     }
 
-    /// How far everything is paid.
+    /// The stored progress.
     pub fn progress(&self) -> Progress {
         self.progress
     }
@@ -61,7 +61,7 @@ impl PayoutRun {
     }
 
     /// The credits of the window were read, up to the ticket with this number. Credits that are already paid are
-    /// left out here. Takes its time for a million credits.
+    /// removed here. This takes long for a million credits.
     ///
     /// # Errors
     /// [`WindowError`] if the credits do not add up.

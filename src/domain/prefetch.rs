@@ -1,4 +1,5 @@
-//! What the records of a batch need to know of the database before they can be applied. This file reads nothing.
+//! The rows that the records of a batch need from the database before they can be applied. This file reads
+//! nothing.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,7 @@ impl Prefetch {
         self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
     }
 
-    /// All that these records need.
+    /// Everything that these records need.
     pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Prefetch {
         let mut prefetch = Prefetch::default();
         for record in records {

@@ -1,4 +1,4 @@
-//! Rows as a batch reads and writes them. This file knows no SQL and decides nothing.
+//! The rows that a batch reads and writes. This file knows no SQL and decides nothing.
 
 use std::collections::BTreeMap;
 

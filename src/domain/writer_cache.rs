@@ -1,8 +1,8 @@
-//! The cache of the batch writer: balances of accounts, the epoch and the number of sold tickets of draws,
-//! and whether clients have lately repeated keys. It saves reading these again for every batch. Nothing
-//! depends on the cache being right: each batch writes only if the database still has the cached state;
-//! otherwise the batch fails and reads again. This file knows no SQL: the persistence actor reads what is
-//! missing, and the transaction compares.
+//! The cache of the batch writer: the balances of accounts, the epoch and the number of sold tickets of draws,
+//! and whether clients have repeated keys recently. It saves reading them again for every batch. A wrong cache
+//! does no harm: each batch writes only if the database still has the cached state; otherwise the batch fails and
+//! reads again. This file knows no SQL: the persistence actor reads what is missing, and the transaction
+//! compares.
 
 use std::collections::HashMap;
 
@@ -72,8 +72,8 @@ pub struct WriterCache {
 }
 
 impl WriterCache {
-    /// What these records need, and what must be read for them. If a record has another epoch of its draw
-    /// than the cache, the draw is read again: one of the two is out of date.
+    /// The rows that these records need, and which of them must be read. If a record has another epoch of its
+    /// draw than the cache, the draw is read again, because one of the two epochs is out of date.
     pub fn plan<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> BatchPlan {
         if self.accounts.len() + self.draws.len() >= MAX_CACHED {
             self.forget();

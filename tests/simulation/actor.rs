@@ -1,5 +1,6 @@
-//! Drives the machine of one draw, as the service's draw actor does: does what it wants done, in the world of the
-//! history. Decides nothing; only a payout, which the service reads and pays in a task of its own, is played here.
+//! Drives the state machine of one draw, as the draw actor of the service does: carries out its actions in the
+//! world of the history. It decides nothing. A payout also runs here, because the service runs it in a task of
+//! its own.
 
 use std::cell::Cell;
 
@@ -24,7 +25,7 @@ type Actions = Vec<DrawAction<Waiter>>;
 pub struct Actor {
     pub generation: u64,
     machine: DrawMachine<Waiter>,
-    /// It has given up.
+    /// Whether the machine has given up.
     pub lost: bool,
     pub timer: Option<Timestamp>,
     /// The draw as it was last published.
@@ -63,7 +64,7 @@ impl Actor {
         self.drive(around, DrawMachine::start);
     }
 
-    /// The clock has come to where the timer was set.
+    /// The timer has fired.
     pub fn wake(&mut self, around: &mut Around<'_>) {
         self.timer = None;
         self.drive(around, DrawMachine::wake);
@@ -84,7 +85,7 @@ impl Actor {
         self.act(actions, around);
     }
 
-    /// What lay in the mailbox.
+    /// Handles a message from the mailbox.
     pub fn mail(&mut self, word: Word, around: &mut Around<'_>) {
         match word {
             Word::Results(results) => {
@@ -126,7 +127,7 @@ impl Actor {
 
     fn act(&mut self, actions: Actions, around: &mut Around<'_>) {
         for action in actions {
-            assert!(!self.lost, "a machine that has given up wants nothing more: {action:?}");
+            assert!(!self.lost, "a machine that has given up returns no more actions: {action:?}");
             match action {
                 DrawAction::Submit { record, waiter } => self.submit(record, waiter, around),
                 DrawAction::Write(step) => self.begin(step, around),
@@ -184,7 +185,7 @@ impl Actor {
         around.queue.push_step(Job { actor: self.me(), fence: self.draw().fence(), step });
     }
 
-    /// A transaction was committed: a long step goes on, and the end of a step goes to the machine.
+    /// A transaction was committed: continues a long step, or reports the end of a step to the machine.
     fn stepped(&mut self, output: Output, around: &mut Around<'_>) {
         let outcome = match output {
             Output::Opened => StepOutcome::Opened,
@@ -200,7 +201,7 @@ impl Actor {
             Output::Conducted(winning) => StepOutcome::Conducted(winning),
             Output::PrizesFixed => return self.settle(around),
             Output::Paid { payout, all } => {
-                self.payout.as_mut().expect("a payout is under way").paid(all);
+                self.payout.as_mut().expect("a payout has begun").paid(all);
                 if all {
                     return self.paid_out(payout, around);
                 }
@@ -212,7 +213,7 @@ impl Actor {
         self.step_written(Ok(outcome), around);
     }
 
-    /// Everybody is paid, and the draw has ended.
+    /// Everything is paid, and the draw has ended.
     fn paid_out(&mut self, payout: Payout, around: &mut Around<'_>) {
         self.payout = None;
         let (seen, outcome) = match payout {
@@ -223,7 +224,7 @@ impl Actor {
         self.step_written(Ok(outcome), around);
     }
 
-    /// Every ticket is counted, unless a crash came after that, and the winners are paid.
+    /// Counts every ticket, unless the count was stored before a crash, and begins to pay the winners.
     fn settle(&mut self, around: &mut Around<'_>) {
         let draw = self.draw().id();
         if around.store.is_counted(draw) {
@@ -233,16 +234,16 @@ impl Actor {
         self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
     }
 
-    /// Begins a payout, or goes on with one that a crash interrupted.
+    /// Begins a payout, or continues one that a crash interrupted.
     fn pay_out(&mut self, payout: Payout, progress: Progress, around: &mut Around<'_>) {
         self.payout = Some(PayoutRun::new(self.draw().fence(), payout, self.draw().sold(), progress));
         self.pay_on(around);
     }
 
-    /// Does what the payout asks for next.
+    /// Carries out the next action of the payout.
     fn pay_on(&mut self, around: &mut Around<'_>) {
         let (draw, sold) = (self.draw().id(), self.draw().sold());
-        let run = self.payout.as_mut().expect("a payout is under way");
+        let run = self.payout.as_mut().expect("a payout has begun");
         if let PayoutAction::ReadWindow { after, end } = run.next() {
             let end = end.unwrap_or_else(|| match (run.payout(), sold.min(after + around.dice.between(1, 20))) {
                 // A window never ends in the middle of a payment.
@@ -252,12 +253,12 @@ impl Actor {
             run.window_read(around.store.credits(draw, run.payout(), (after, end)), end).unwrap();
         }
         let limit = around.dice.between(1, 7).unsigned_abs() as usize;
-        let step = run.step(limit, around.now).expect("the payout is not at its end");
+        let step = run.step(limit, around.now).expect("the payout has not ended");
         self.write(Step::Pay(step), around);
     }
 }
 
-/// Whether the list is sealed, or the draw cancelled.
+/// Whether this action seals the ticket list or cancels the draw.
 fn ends_sale(action: &DrawAction<Waiter>) -> bool {
     matches!(action, DrawAction::Write(step) if matches!(step.kind, StepKind::Seal | StepKind::BeginCancel { .. }))
 }

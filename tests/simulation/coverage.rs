@@ -1,9 +1,9 @@
-//! What has happened in the histories, and how often: a simulation that silently stopped doing something
-//! would prove nothing about it. Knows only names.
+//! Counts the events of the histories. A simulation that silently stopped doing something would prove nothing
+//! about it. This file knows only the names of the events.
 
 macro_rules! happenings {
     ($($name:ident => $text:literal,)*) => {
-        /// Something worth seeing.
+        /// An event that the histories must cover.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Seen { $($name,)* }
 
@@ -16,101 +16,101 @@ happenings! {
     Reserved => "orders reserved",
     SeveralLines => "orders of several lines written",
     PoolSold => "pool tickets sold",
-    PoolTakenAgain => "a pool ticket asked for that another holds or owns",
+    PoolTakenAgain => "pool tickets requested that another player holds or owns",
     PoolEmpty => "the pool was empty",
-    InvalidPick => "unlawful numbers refused",
+    InvalidPick => "invalid numbers refused",
     NotOpen => "orders refused because the sale is not open",
     InsufficientFunds => "wallets with too little",
     PaidByWallet => "reservations paid from the wallet",
     PaidByCard => "reservations paid by card",
     CardDeclined => "cards declined",
     CardTooLate => "card money that came too late and went to the wallet",
-    ProviderLater => "charges that the provider told of later",
-    NoticeRepeated => "repeated words of the provider without an effect",
+    ProviderLater => "charges whose result the provider reported later",
+    NoticeRepeated => "repeated reports of the provider without an effect",
     ChargeLost => "charges whose end was lost in a crash",
-    ChargeAgain => "ends of charges handed on again",
+    ChargeAgain => "ends of charges submitted again",
     Deposited => "deposits",
-    SetAside => "withdrawals set aside",
+    SetAside => "withdrawals held",
     PaidOut => "withdrawals paid out",
-    PutBack => "withdrawals put back into the wallet",
-    VerdictAgain => "an admin's word on a withdrawal that had its end",
-    GivenBack => "tickets given back",
-    GivenBackLast => "reservations that ended with their last ticket given back",
-    ReturningNotPaid => "a payment refused while a giving back was on its way",
-    ExpiredByClock => "reservations that ran out",
-    ExpiredByClose => "reservations let go by the end of the sale",
-    ExpiryDuringPay => "reservations that ran out while being paid",
+    PutBack => "withdrawals returned to the wallet",
+    VerdictAgain => "decisions about a withdrawal that had ended",
+    GivenBack => "tickets returned",
+    GivenBackLast => "reservations that ended when their last ticket was returned",
+    ReturningNotPaid => "payments refused while the return of a ticket was in flight",
+    ExpiredByClock => "reservations that expired",
+    ExpiredByClose => "reservations expired by the end of the sale",
+    ExpiryDuringPay => "reservations whose time ended while being paid",
     ExpiredAfterPay => "… and expired because the payment was refused",
     PaidAfterUntil => "… and were paid",
-    Barrier => "ends of a sale that awaited records",
+    Barrier => "ends of a sale that waited for records in flight",
     ReplayOnSale => "replays answered while the draw is on sale",
     ReplayOver => "replays answered after the sale",
-    ReplayInBooks => "replays found by the books",
+    ReplayInBooks => "replays found by the batch state",
     ReplayOfPay => "replays of a payment",
     ReplayOfDeposit => "replays of a deposit",
     ReplayOfWithdrawal => "replays of a withdrawal",
     KeyReused => "keys used for another request",
     KeyInProgress => "keys whose first request still runs",
-    KeyOnItsWay => "keys whose record is still on its way, though its client has gone",
-    Overloaded => "records dropped at their deadline",
-    InFlightFull => "orders refused because too many of their draw were on their way",
+    KeyOnItsWay => "keys whose record is in flight after its client has disconnected",
+    Overloaded => "records refused at their deadline",
+    InFlightFull => "orders refused because too many of their draw were in flight",
     QueueFull => "records refused by a full queue",
     BatchOfMany => "batches of several records",
-    FromMemory => "batches written from memory, in one round trip",
-    Outdated => "memories that were not what the database had",
-    KeyMet => "keys that were taken for new and were there",
-    LockWaited => "batches that waited for another's payment",
-    LateCommitted => "commits after their connection was lost",
-    LateRefused => "commits that came too late",
-    PaidAside => "payments of which no writer knew",
-    BatchLost => "batches rolled back and tried again",
+    FromMemory => "batches written from the cache, in one round trip",
+    Outdated => "caches that differed from the database",
+    KeyMet => "keys that were treated as new and existed",
+    LockWaited => "batches that waited for a payment locked by another transaction",
+    LateCommitted => "commits that arrived after their connection was lost",
+    LateRefused => "commits that arrived too late",
+    PaidAside => "payments by another program",
+    BatchLost => "batches rolled back and retried",
     PrefetchLost => "connections lost while a batch was reading",
     ConnectFailed => "connections that could not be opened",
     AskedInVain => "questions about a commit that the database did not answer",
     BatchRefused => "batches refused because of one bad record",
     UnknownCommitted => "unknown commits that were committed",
-    UnknownLost => "unknown commits that were not",
-    StepLost => "steps rolled back and tried again",
-    StepAway => "steps given up because the database was away",
+    UnknownLost => "unknown commits that were not committed",
+    StepLost => "steps rolled back and retried",
+    StepAway => "steps given up because the database was unavailable",
     CrashBeforeCommit => "crashes before a commit",
     CrashAfterCommit => "crashes between a commit and its reply",
-    ActorLost => "actors lost alone",
+    ActorLost => "actors lost without their process",
     AnswersLost => "answers lost with their actor",
-    HungUp => "clients that hung up",
+    HungUp => "clients that disconnected",
     Unreachable => "draws that could not be loaded",
     SecondProcess => "second processes",
     TakeoverRace => "draws taken over by another process while being loaded",
     StaleRecord => "records of an older epoch refused",
     StaleStep => "steps of an older epoch refused",
-    Contradiction => "actors that gave up because their memory was not the truth",
+    Contradiction => "actors that gave up because their memory differed from the database",
     Reloaded => "draws loaded",
-    ReloadCompared => "memories compared with what a reload gives",
+    ReloadCompared => "memories compared with a reload",
     ReloadSettling => "draws loaded in the middle of their settlement",
     ReloadCancelling => "draws loaded in the middle of their refunds",
     ClockJump => "clocks that jumped over a draw's whole sale",
-    WokeLate => "clocks heard late",
+    WokeLate => "timers that fired late",
     Rescheduled => "draws rescheduled",
     PoolMade => "pools made during the sale",
     PoolLost => "pools rolled back",
-    PoolUnknown => "pools of which nobody knew whether they were written",
+    PoolUnknown => "pools whose outcome was unknown",
     PoolStale => "pools refused because the epoch had passed",
     Sealed => "lists sealed",
     ConductAgain => "draws conducted again",
     StepRefused => "steps that the state does not allow",
     Completed => "draws completed",
     Cancelled => "draws cancelled",
-    CancelledUnopened => "draws cancelled because nobody opened them",
+    CancelledUnopened => "draws cancelled because they were never opened",
     Refunded => "payments refunded",
     PrizeFixed => "fixed prizes paid",
     PrizeShared => "shares paid",
     FromReserve => "draws whose fixed prizes needed the reserve",
-    RolledOver => "draws that left a jackpot",
-    RolledIn => "draws that a jackpot rolled into",
+    RolledOver => "draws that left a jackpot for the next draw",
+    RolledIn => "draws that received a jackpot",
     StepsOfSettlement => "settlements in several steps",
     StepsOfRefund => "refunds in several steps",
 }
 
-/// How often each was seen, and the sizes of it all.
+/// The number of each event, and the sizes of the run.
 #[derive(Clone)]
 pub struct Coverage {
     pub histories: u64,
@@ -137,12 +137,12 @@ impl Coverage {
         }
     }
 
-    /// What never happened.
+    /// The events that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         ALL.iter().filter(|(what, _)| self.seen[*what as usize] == 0).map(|(_, text)| *text).collect()
     }
 
-    /// A line for each.
+    /// A table with one line for each event.
     pub fn table(&self) -> String {
         ALL.iter().map(|(what, text)| format!("{:>10}  {text}\n", self.seen[*what as usize])).collect()
     }

@@ -1,5 +1,5 @@
-//! Plain words between the simulated service and the model that judges it: what was asked, what was told,
-//! which rows a commit wrote. No type of the domain, so that the model cannot borrow its logic.
+//! Plain types between the simulated service and the model that checks it: requests, answers, and the rows of a
+//! commit. They contain no type of the domain, so that the model cannot use its logic.
 
 /// The low half of a UUID: the simulation's ids are a counter.
 pub type Id = u64;
@@ -28,7 +28,7 @@ pub struct Transfer {
     pub amount: i64,
     pub kind: &'static str,
     pub reference: Option<Id>,
-    /// Whose wallet it moved, and what it left there.
+    /// The user whose wallet changed, and the balance after that.
     pub wallet: Option<(i64, i64)>,
 }
 
@@ -63,7 +63,7 @@ pub struct Prizes {
     pub draw: i64,
     pub fund: i64,
     pub rollover: i64,
-    /// Matches, winners and what one of them gets.
+    /// For each tier: matches, winners, and the prize of one winner.
     pub tiers: Vec<(u8, i64, i64)>,
 }
 
@@ -85,7 +85,7 @@ pub enum Award {
     Share(i64),
 }
 
-/// What a player asks for. Asked again with its key, it is the same request.
+/// A request of a player. The same request with the same key is a repetition.
 #[derive(Clone, Debug)]
 pub struct OrderRequest {
     pub user: i64,
@@ -105,21 +105,21 @@ pub enum What {
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Line {
-    /// None: numbers that are not lawful.
+    /// `None`: numbers that are not valid.
     Numbers(Option<u64>),
     QuickPick,
     PoolTicket(Id),
     FromPool,
 }
 
-/// What the player is told.
+/// An answer to the player.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Told {
     PlacedOrder(PlacedOrder),
     Payment(Paid),
     Released,
     No(No),
-    /// The answer "unknown", or none at all.
+    /// The answer "unknown", or no answer.
     Unknown,
 }
 
@@ -150,7 +150,7 @@ pub struct Paid {
     pub failure: Option<String>,
 }
 
-/// Why not. Nothing of this request was taken.
+/// Why a request was refused. Nothing of it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum No {
     NotOpen,
@@ -161,10 +161,10 @@ pub enum No {
     NotPayable,
     NotReserved,
     KeyReused,
-    /// The first request with this key still runs.
+    /// The first request with this key is still running.
     InProgress,
-    /// OrderRequest again.
+    /// Temporary: the player may send the request again.
     Overloaded,
-    /// Our fault.
+    /// An internal error.
     Broken,
 }

@@ -1,14 +1,14 @@
-//! What goes wrong, and how often. Each history has a temper of its own: some are calm, so that long ones
-//! get far, and some are wild.
+//! The faults and their probabilities. Each history has its own level: some have few faults, so that long
+//! histories get far, and some have many. This file only chooses faults; the world carries them out.
 
 use crate::dice::Dice;
 
-/// What becomes of a COMMIT whose answer nobody hears.
+/// The result of a COMMIT whose answer does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Committed,
     Lost,
-    /// It lies in the socket of the lost connection, and the server comes to it later.
+    /// It is in the socket of the lost connection, and the server executes it later.
     Late,
 }
 
@@ -16,18 +16,18 @@ pub enum Fate {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfBatch {
     Nothing,
-    /// The connection dies before COMMIT: nothing is written, and it is tried again.
+    /// The connection is lost before COMMIT: nothing is written, and the batch is retried.
     Lost,
-    /// The connection dies at COMMIT: committed or not, nobody knows until the database is asked.
+    /// The connection is lost at COMMIT: only the database knows whether the transaction was committed.
     Unknown(Fate),
-    /// The database would not take one of the records: each goes alone.
+    /// The database refuses one of the records: each record is tried alone.
     Refusal,
-    /// The process is killed as it commits, before anybody heard.
+    /// The process is killed during the commit, before it can deliver an answer.
     Crash(Fate),
 }
 
-/// What happens to a step. Its statements were answered one by one and hold their locks: its COMMIT is never
-/// late for anybody whom that concerns.
+/// What happens to a step. Its statements were answered one by one and hold their locks. So a COMMIT of a step
+/// does not arrive late: other transactions wait for the locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfStep {
     Nothing,
@@ -35,31 +35,31 @@ pub enum OfStep {
     Unknown {
         committed: bool,
     },
-    /// The database is away for longer than a step waits for it.
+    /// The database is unavailable for longer than a step is retried.
     Away,
     Crash {
         committed: bool,
     },
 }
 
-/// What happens to new pool tickets, which are written beside the sale.
+/// What happens to new pool tickets, which are written outside the batches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfPool {
     Nothing,
-    /// The connection dies before COMMIT: nothing is written.
+    /// The connection is lost before COMMIT: nothing is written.
     Lost,
-    /// The connection dies at COMMIT, and nobody asks whether it was committed.
+    /// The connection is lost at COMMIT, and nothing asks the database whether it was committed.
     Unknown {
         committed: bool,
     },
 }
 
-/// How often things go wrong, in a thousand.
+/// The probabilities of the faults, in thousandths.
 #[derive(Clone, Copy, Debug)]
 pub struct Temper {
-    /// Of a transaction.
+    /// The probability that a transaction fails.
     pub transaction: usize,
-    /// Of a load.
+    /// The probability that the load of a draw fails.
     pub load: usize,
 }
 

@@ -1,5 +1,6 @@
-//! A history: what happens when, by the dice. First anything, in any order; then the world is brought to
-//! rest, with faults still at first, and everything that was asked is asked once more.
+//! A history: chooses the events by random numbers. First come any events in any order. Then the history lets all
+//! open work finish, with faults at first, and sends every request once more. The model, not this file, checks
+//! the money and the draws.
 
 use jiff::SignedDuration;
 use lottery::domain::draw::{DrawRequest, Step, Times};
@@ -13,16 +14,16 @@ use crate::process::{Message, Waiter, Waiting, WriterJob};
 use crate::store::{self, id, mask};
 use crate::world::{PLAYERS, Stage, World};
 
-/// Things that happen in a history before it is brought to rest.
+/// The fewest and the most events in a history before the open work is finished.
 const SHORTEST: i64 = 50;
 const LONGEST: i64 = 200;
 const TRIES: usize = 4;
-/// What bringing it to rest may take.
+/// The limit of events while the open work is finished.
 const PATIENCE: usize = 6_000;
-/// How long faults go on while it is brought to rest.
+/// The number of events with faults while the open work is finished.
 const UNREST: usize = 60;
 
-/// What may happen, with its weight.
+/// The possible events with their weights.
 const ACTS: [(Act, usize); 25] = [
     (Act::Order, 26),
     (Act::Pay, 10),
@@ -74,7 +75,7 @@ enum Act {
     Admin,
     Pool,
     Lose,
-    /// What lay in the socket of a lost connection.
+    /// A late transaction from the socket of a lost connection arrives.
     Late,
     PayAside,
     /// The writer loses its connection while it has nothing to do.
@@ -82,15 +83,15 @@ enum Act {
     Process,
 }
 
-/// The admin of all steps.
+/// The admin who requests all steps.
 const ADMIN: UserId = UserId(0);
 
-/// One who waits for as long as it takes.
+/// A waiter without a deadline.
 fn waits(who: Waiting) -> Waiter {
     Waiter { who, deadline: None }
 }
 
-/// Plays the history of this seed to its end; panics where an invariant does not hold.
+/// Plays the history of this seed to its end. Panics if an invariant does not hold.
 pub fn play(seed: u64, log: &mut Option<Vec<String>>) -> Coverage {
     let mut history = History::new(seed, log.is_some());
     std::mem::swap(&mut history.world.log, log);
@@ -99,7 +100,7 @@ pub fn play(seed: u64, log: &mut Option<Vec<String>>) -> Coverage {
     guard.history.world.coverage.clone()
 }
 
-/// Gives the log back, also when the history ends in a panic.
+/// Returns the log when it is dropped, also after a panic.
 struct Guard<'l> {
     history: History,
     log: &'l mut Option<Vec<String>>,
@@ -120,7 +121,7 @@ struct History {
 impl History {
     fn new(seed: u64, logged: bool) -> History {
         let mut world = World::new(seed, logged);
-        // Each history has its own mixture.
+        // Each history has its own weights.
         let weights = ACTS.map(|(_, weight)| weight * world.dice.one_of(&[1, 2, 2, 3, 4]).unwrap());
         History { world, weights, keys: 0 }
     }
@@ -132,7 +133,7 @@ impl History {
         let length = self.world.dice.between(SHORTEST, LONGEST);
         for _ in 0..length {
             self.world.step += 1;
-            // What finds nothing to do makes room for something else, a few times.
+            // If an event has nothing to do, another one is tried, a few times.
             for _ in 0..TRIES {
                 let act = ACTS[self.world.dice.weighted(&self.weights)].0;
                 if self.act(act) {
@@ -170,13 +171,13 @@ impl History {
         }
     }
 
-    /// Mostly the newest, and now and then the one that should be gone.
+    /// A process: mostly the newest, sometimes an older one that should have ended.
     fn process(&mut self) -> usize {
         let newest = self.world.processes.len() - 1;
         if newest > 0 && self.world.dice.chance(400) { newest - 1 } else { newest }
     }
 
-    /// Has something happen; false if there is nothing to do.
+    /// Plays an event. False if it has nothing to do.
     fn act(&mut self, act: Act) -> bool {
         let p = self.process();
         match act {
@@ -288,7 +289,7 @@ impl History {
         true
     }
 
-    /// A new request of some player.
+    /// Sends a new request of some player.
     fn ask(&mut self, p: usize, what: What, keyed: usize) {
         let user = self.world.dice.between(1, PLAYERS);
         self.ask_as(p, user, what, keyed);
@@ -332,7 +333,7 @@ impl History {
         What::Order { draw: draw.0, lines, reserve: dice.chance(550) }
     }
 
-    /// A payment to pay, mostly one that can be.
+    /// A payment, mostly one that can be paid.
     fn some_payment(&mut self) -> Option<(i64, u64)> {
         let purchases = self.world.store.payments.iter().filter(|(_, row)| row.draw.is_some());
         let any: Vec<_> = purchases.clone().map(|(payment, row)| (row.user.0, id(payment.0))).collect();
@@ -360,7 +361,7 @@ impl History {
         self.world.dice.one_of(&keyed)
     }
 
-    /// Another request under a key that was used.
+    /// Sends another request under a key that was used.
     fn other_key(&mut self, p: usize) -> bool {
         let Some(ask) = self.some_keyed() else { return false };
         let OrderRequest { user, key, what } = self.world.model.asked(ask).clone();
@@ -407,7 +408,7 @@ impl History {
         }
         self.world.admins.push((draw, least));
         let admin = self.world.admins.len() - 1;
-        self.world.say(|| format!("admin {admin} asks draw {draw} for {step:?}"));
+        self.world.say(|| format!("admin {admin} requests {step:?} of draw {draw}"));
         let request = DrawRequest::Step { step, reason: "asked for".to_owned(), by: ADMIN };
         self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
     }
@@ -420,7 +421,7 @@ impl History {
             self.world.admins.push((draw, DrawStatus::Scheduled));
             let admin = self.world.admins.len() - 1;
             let times = Times { sales_open_at: opens, sales_close_at, draw_at };
-            self.world.say(|| format!("admin {admin} asks draw {draw} for other times"));
+            self.world.say(|| format!("admin {admin} reschedules draw {draw}"));
             let request = DrawRequest::Reschedule { times, by: ADMIN };
             self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
         }
@@ -437,7 +438,7 @@ impl History {
         self.world.route(p, draw, Message { request, waiter: waits(Waiting::Nobody) });
     }
 
-    /// Until nothing is left to do and every draw is over. Faults go on for a while.
+    /// Plays until no work is left and every draw is over. Faults occur at first.
     fn come_to_rest(&mut self, unrest: usize) {
         let temper = self.world.temper;
         for turn in 0..PATIENCE {
@@ -451,7 +452,7 @@ impl History {
                 return;
             }
         }
-        panic!("the world does not come to rest");
+        panic!("the open work does not finish");
     }
 
     fn something_to_do(&mut self) -> bool {
@@ -481,7 +482,7 @@ impl History {
         }
     }
 
-    /// On to the next time that somebody waits for; false if nobody does.
+    /// Moves the clock to the next time that something waits for. False if nothing waits.
     fn let_time_pass(&mut self) -> bool {
         let process = &self.world.processes[0];
         let timers = process.draws.values().filter_map(|entry| match entry {
@@ -494,7 +495,8 @@ impl History {
         true
     }
 
-    /// Whatever had an effect under a key is answered as at first; whatever had none has none now.
+    /// Sends every request with a key again. If it had an effect, the answer is the first answer; otherwise it
+    /// has no effect now.
     fn ask_again(&mut self) {
         let asks = self.world.model.asks();
         for ask in 0..asks {

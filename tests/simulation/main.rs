@@ -1,9 +1,9 @@
-//! A deterministic simulation of the domain: histories of a small lottery, each the child of its seed, with
-//! everything that can go wrong between a draw's memory, its records, the database and the players; judged by
-//! a model that shares no logic with the domain.
+//! A deterministic simulation of the domain. It plays many histories of a small lottery, each from its own seed.
+//! It injects faults between a draw's memory, its records, the database and the players. A model that shares no
+//! logic with the domain checks the invariants. The simulation runs no SQL and no HTTP.
 //!
-//! `SIMULATION_HISTORIES` says how many, `SIMULATION_SEED` the seed of the first; the next ones follow it by
-//! one. A history that fails prints its seed and the end of its log, and is replayed by
+//! `SIMULATION_HISTORIES` is the number of histories and `SIMULATION_SEED` is the seed of the first; each next
+//! seed is one more. A history that fails prints its seed and the end of its log. Replay it with
 //! `SIMULATION_SEED=… SIMULATION_HISTORIES=1 cargo test --test simulation`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -29,25 +29,25 @@ use std::time::Instant;
 
 use coverage::Coverage;
 
-/// Histories of an ordinary `cargo test`.
+/// The number of histories of an ordinary `cargo test`.
 const HISTORIES: u64 = 1_500;
-/// Fewer need not have seen everything.
+/// With fewer histories, some events may be missing.
 const ENOUGH: u64 = 1_000;
 const SEED: u64 = 1;
 const THREADS: u64 = 2;
-/// Lines of a failing history's log that are shown, unless `SIMULATION_LINES` says how many.
+/// The number of log lines that a failing history shows, unless `SIMULATION_LINES` gives another.
 const LAST_LINES: u64 = 80;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number: {text}")))
 }
 
-/// Past the test harness, which keeps what a passing test prints.
+/// Prints directly to the terminal, because the test harness hides the output of a passing test.
 fn print(text: &str) {
     io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
-/// The seed of a history that failed, if one did, and what all of them have seen.
+/// Runs the histories. Returns what they covered, and the seed of a history that failed, if there is one.
 fn run(first: u64, count: u64) -> (Coverage, Option<u64>) {
     let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let total = Mutex::new(Coverage::new());
@@ -74,7 +74,7 @@ fn run(first: u64, count: u64) -> (Coverage, Option<u64>) {
     (total.into_inner().unwrap(), (failed != u64::MAX).then_some(failed))
 }
 
-/// The log of a history, and whether it went through.
+/// The log of a history, and whether it passed.
 fn logged(seed: u64) -> (Vec<String>, bool) {
     let mut log = Some(Vec::new());
     let went = panic::catch_unwind(AssertUnwindSafe(|| history::play(seed, &mut log))).is_ok();
@@ -94,8 +94,8 @@ fn whatever_happens_the_invariants_hold() {
             log[log.len().saturating_sub(number("SIMULATION_LINES", LAST_LINES) as usize)..].join("\n")
         ));
         let replay = format!("SIMULATION_SEED={failed} SIMULATION_HISTORIES=1 cargo test --test simulation");
-        assert!(!went, "history {failed} failed once and then went through: something is not left to its seed");
-        panic!("a history failed; to see it again: {replay}");
+        assert!(!went, "history {failed} failed and then passed: it depends on something besides its seed");
+        panic!("a history failed; replay it with: {replay}");
     }
     let Coverage { histories, steps, commits, .. } = coverage;
     let took = started.elapsed();
@@ -105,7 +105,7 @@ fn whatever_happens_the_invariants_hold() {
     ));
     if histories >= ENOUGH {
         let missing = coverage.missing();
-        assert!(missing.is_empty(), "the simulation no longer does this: {missing:?}");
+        assert!(missing.is_empty(), "the simulation does not cover this any more: {missing:?}");
     }
 }
 
@@ -113,7 +113,7 @@ fn whatever_happens_the_invariants_hold() {
 fn a_seed_is_a_history() {
     for seed in 1..=20 {
         let (first, second) = (logged(seed), logged(seed));
-        assert!(first.0.len() > 50, "the log says what happened");
+        assert!(first.0.len() > 50, "the log lists the events");
         assert_eq!(first, second, "seed {seed}");
     }
 }

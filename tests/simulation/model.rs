@@ -1,6 +1,6 @@
-//! The apply: an accounting of its own, made only of what clients asked and were told, of what the card
-//! provider took, and of the rows each commit wrote. It shares no logic and no type with the domain, and
-//! asserts the invariants of the house at every commit, every answer and the end.
+//! The model: a separate accounting. It knows only the requests and answers of the clients, the money that the
+//! card provider took, and the rows of each commit. It shares no logic and no type with the domain. It asserts
+//! the invariants of the service at every commit, at every answer and at the end.
 
 mod answers;
 mod draws;
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::facts::{Fact, Id, OrderRequest, Payment, Rules, Ticket};
 
-/// A draw, as the rows written so far have it.
+/// A draw, as its committed rows describe it.
 struct Draw {
     rules: Rules,
     status: &'static str,
@@ -19,16 +19,16 @@ struct Draw {
     cut_off: i64,
     /// The paid tickets in the order of their numbers.
     numbered: Vec<Id>,
-    /// What its row says is sold.
+    /// The number of sold tickets in its row.
     sold: i64,
     pool: HashMap<Id, PoolTicket>,
     sealed: bool,
-    /// The winning numbers and the jackpot that rolled in.
+    /// The winning numbers, and the jackpot that the draw received.
     numbers: Option<(u64, i64)>,
-    /// Its transfers with the house, by their kind.
+    /// Its transfers with the operator's accounts, by their kind.
     house: BTreeMap<&'static str, i64>,
     prizes: Option<crate::facts::Prizes>,
-    /// Somebody asked to close or cancel it.
+    /// Whether an admin requested to close or cancel it.
     end_asked: bool,
 }
 
@@ -40,34 +40,34 @@ struct PoolTicket {
 
 struct Bill {
     row: Payment,
-    /// As it was made, for the answer.
+    /// As it was created, to check the answer.
     first: Payment,
     tickets: Vec<Id>,
-    /// What went into the draw's escrow for it; the wallet or the clearing account it came from.
+    /// The account that paid (wallet or clearing), and the amount that moved into the draw's escrow.
     purchase: Option<(i64, i64)>,
     deposit: Option<i64>,
     refund: Option<i64>,
-    /// A withdrawal's way: from which account to which.
+    /// The transfers of a withdrawal: from which account to which.
     way: Vec<(i64, i64)>,
 }
 
 struct HeldTickets {
     row: Ticket,
-    /// As it was made, for the answer.
+    /// As it was created, to check the answer.
     first: Ticket,
     prize: Option<i64>,
 }
 
-/// One sending of a request.
+/// One try to send a request.
 struct Try {
     ask: usize,
     /// The process it was sent to.
     process: u64,
-    /// How often its player's wallet had moved by then.
+    /// How often its player's wallet had changed at that time.
     moves: usize,
     told: bool,
     refused: bool,
-    /// A later try of the same request was refused: this one may not come true any more.
+    /// Whether a later try of the same request was refused. Then this try must not have an effect any more.
     disowned: bool,
     written: bool,
 }
@@ -84,7 +84,7 @@ struct Key {
 pub struct Model {
     pub now: i64,
     balances: BTreeMap<i64, i64>,
-    /// All that ever was in each wallet, by its owner.
+    /// All balances that each wallet ever had, by its owner.
     wallets: BTreeMap<i64, Vec<i64>>,
     draws: BTreeMap<i64, Draw>,
     bills: HashMap<Id, Bill>,
@@ -92,15 +92,15 @@ pub struct Model {
     asks: Vec<OrderRequest>,
     tries: Vec<Try>,
     keys: HashMap<(i64, String), Key>,
-    /// What the provider took from cards.
+    /// The amounts that the provider took from cards.
     charged: BTreeMap<Id, i64>,
-    /// Charges whose end nobody will tell: the one who waited for it was killed.
+    /// Charges whose end will not be reported, because the waiting process was killed.
     lost_charges: Vec<Id>,
-    /// Payments of which their owner asked to give a ticket back.
+    /// Payments of which the owner asked to return a ticket.
     given_back: HashSet<Id>,
 }
 
-/// Orders of one draw that may be on their way to the database at a time.
+/// The limit of orders of one draw in flight.
 pub const ORDERS_IN_FLIGHT: usize = 6;
 
 const CLEARING: i64 = 0;
@@ -121,7 +121,7 @@ fn escrow(draw: i64) -> i64 {
 }
 
 impl Model {
-    /// A draw was made, scheduled.
+    /// A draw was created. Its status is scheduled.
     pub fn draw(&mut self, draw: i64, rules: Rules, cut_off: i64) {
         self.balances.insert(escrow(draw), 0);
         let draw_of = Draw {
@@ -141,7 +141,7 @@ impl Model {
         self.draws.insert(draw, draw_of);
     }
 
-    /// The accounts as the history finds them.
+    /// The accounts at the beginning of the history.
     pub fn open(&mut self, accounts: impl Iterator<Item = (i64, i64)>) {
         self.balances.extend(accounts);
         for (account, balance) in &self.balances {
@@ -151,14 +151,14 @@ impl Model {
         }
     }
 
-    /// An admin asked to close or cancel: reservations may end before their time.
+    /// An admin requested to close or cancel: reservations may end before their expiry.
     pub fn end_asked(&mut self, draw: i64) {
         self.draw_mut(draw).end_asked = true;
     }
 
-    /// So many orders of this draw are on their way from one actor.
+    /// The number of orders of this draw that are in flight from one actor.
     pub fn in_flight(&self, draw: i64, orders: usize) {
-        assert!(orders <= ORDERS_IN_FLIGHT, "{orders} orders of draw {draw} are on their way");
+        assert!(orders <= ORDERS_IN_FLIGHT, "{orders} orders of draw {draw} are in flight");
     }
 
     /// The provider took this much from a card.
@@ -168,7 +168,7 @@ impl Model {
         assert_eq!(before, None, "payment {payment} was charged twice");
     }
 
-    /// Whoever waited for the end of a charge was killed.
+    /// The process that waited for the end of a charge was killed.
     pub fn charge_lost(&mut self, payment: Id) {
         self.lost_charges.push(payment);
     }
@@ -185,7 +185,7 @@ impl Model {
         self.bills.get_mut(&payment).expect("a payment that was written")
     }
 
-    /// A transaction was committed with these rows, and left these balances.
+    /// A transaction with these rows was committed. `accounts` are the balances after it.
     pub fn commit(&mut self, facts: &[Fact], accounts: impl Iterator<Item = (i64, i64)>) {
         let mut touched: Vec<Id> = Vec::new();
         let mut numbered: Vec<(i64, i64, Id)> = Vec::new();
@@ -267,7 +267,7 @@ impl Model {
         if let (Some(draw), Some(until)) = (row.draw, row.until) {
             let draw = &self.draws[&draw];
             let begins = matches!((old.status, row.status), ("pending", "paid" | "processing"));
-            assert!(!begins || row.updated < until, "paid after its time: {row:?}");
+            assert!(!begins || row.updated < until, "paid after its expiry: {row:?}");
             assert!(row.status != "paid" || row.updated < draw.cut_off, "paid after the cut-off: {row:?}");
         }
     }
@@ -275,7 +275,7 @@ impl Model {
     fn new_ticket(&mut self, row: &Ticket) {
         let draw = self.draws.get_mut(&row.draw).expect("a draw that was made");
         assert!(draw.status == "open" && !draw.sealed, "a ticket of a draw that is {}: {row:?}", draw.status);
-        assert!(draw.rules.is_lawful(row.mask), "no lawful pick: {row:?}");
+        assert!(draw.rules.is_lawful(row.mask), "no valid pick: {row:?}");
         if let Some(id) = row.pool {
             let pooled = draw.pool.get_mut(&id).expect("a pool ticket of this draw");
             assert_eq!(pooled.mask, row.mask, "a pool ticket with other numbers");
@@ -300,7 +300,7 @@ impl Model {
         let draw = self.draw_mut(row.draw);
         assert!(draw.status == "open" && !draw.sealed, "a ticket of a draw that is {}: {row:?}", draw.status);
         if let Some(pooled) = row.pool.and_then(|id| draw.pool.get_mut(&id)) {
-            assert_eq!(pooled.holder, Some(ticket), "the holder lets go");
+            assert_eq!(pooled.holder, Some(ticket), "only the holder releases a pool ticket");
             if status == "paid" {
                 pooled.sold = true;
             } else {
@@ -310,7 +310,7 @@ impl Model {
         row
     }
 
-    /// Numbers go from one on without a gap, and a payment's stand together.
+    /// Numbers begin at one and have no gap. The numbers of a payment are consecutive.
     fn number(&mut self, mut numbered: Vec<(i64, i64, Id)>) {
         numbered.sort_unstable();
         for (draw, number, ticket) in numbered {
@@ -320,7 +320,7 @@ impl Model {
             self.ticket_mut(ticket).row.number = Some(number);
         }
         for (id, draw) in &self.draws {
-            assert_eq!(draw.sold, draw.numbered.len() as i64, "draw {id} has sold what bears a number");
+            assert_eq!(draw.sold, draw.numbered.len() as i64, "each sold ticket of draw {id} has a number");
         }
     }
 }

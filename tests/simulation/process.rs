@@ -1,5 +1,5 @@
-//! One process of the service: its draws' actors, the persistence actor's queue with the writer behind it,
-//! and what lies in the actors' mailboxes. All of it is gone when the process is killed. Knows no table.
+//! The state of one process of the service: its draw actors with their mailboxes, the queue of the persistence
+//! actor, and the writer. All of it is lost when the process is killed. This file knows no table.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,30 +15,30 @@ use crate::coverage::Coverage;
 use crate::dice::Dice;
 use crate::store::{Output, Step, Store};
 
-/// Records that may wait for the writer.
+/// The limit of the queue.
 pub const QUEUE: usize = 12;
 
-/// Who waits for an answer.
+/// What waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
-    /// A client's request, by its place in the world's list.
+    /// A client's request, by its index in the world's list.
     Request(usize),
-    /// One who charges a card, likewise.
+    /// A charge of a card, by its index.
     Charge(usize),
-    /// An admin who asked for a step, likewise.
+    /// The request of an admin, by its index.
     Admin(usize),
     Nobody,
 }
 
-/// Who waits for the answer to a request of a draw.
+/// The waiter for the answer to a request of a draw.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Waiter {
     pub who: Waiting,
-    /// The step of the history at which it is too late to take the record up.
+    /// The step of the history at which the record is too late to be written.
     pub deadline: Option<u64>,
 }
 
-/// A request on its way to a draw.
+/// A request that was sent to a draw and not received yet.
 pub struct Message {
     pub request: DrawRequest,
     pub waiter: Waiter,
@@ -46,12 +46,12 @@ pub struct Message {
 
 pub struct WriteRequest {
     pub record: Record,
-    /// The step of the history at which it is too late to take it up.
+    /// The step of the history at which the record is too late to be written.
     pub deadline: Option<u64>,
-    /// The draw's actor that decided it; none: nobody but the one who waits is told.
+    /// The draw actor that decided the record. `None`: only the waiter gets the result.
     pub actor: Option<(DrawId, u64)>,
     pub waiting: Waiting,
-    /// The database will not take it.
+    /// Whether the database refuses the record.
     pub bad: Cell<bool>,
 }
 
@@ -67,37 +67,37 @@ impl BatchRecord for WriteRequest {
     }
 }
 
-/// A transaction of a draw's life, asked for by this actor.
+/// A step, requested by this draw actor.
 pub struct Job {
     pub actor: (DrawId, u64),
     pub fence: Fence,
     pub step: Step,
 }
 
-/// What the writer is in the middle of: the machines of `domain::writer`, as production has them.
+/// The current work of the writer: the machines of `domain::writer`, as production has them.
 #[derive(Default)]
 pub enum WriterJob {
     #[default]
     Idle,
     Batch(BatchRun<WriteRequest>),
-    /// What it returns is known once it is committed.
+    /// The output is known once the step is committed.
     Step(Job, StepRun<Option<Output>, u64>),
 }
 
-/// The writer with its connection, of which the machines alone know the state.
+/// The writer with its connection. Only the machines know the state of the connection.
 #[derive(Default)]
 pub struct Writer {
     pub state: ConnectionState<()>,
     pub job: WriterJob,
-    /// The database is away for longer than a step waits for it.
+    /// Whether the database is unavailable for longer than a step is retried.
     pub away: bool,
-    /// The last try met a key that it had taken for new.
+    /// Whether the last try found a key that it had treated as new.
     pub key_existed: bool,
-    /// A transaction has begun, and waits for a lock.
+    /// Whether a transaction has begun and waits for a lock.
     pub waits_for_lock: bool,
 }
 
-/// What lies in an actor's mailbox.
+/// A message in an actor's mailbox.
 pub struct Mail {
     pub to: (DrawId, u64),
     pub what: Word,
@@ -109,13 +109,13 @@ pub enum Word {
     Pool(Result<NewPool, PoolError>, Waiter),
 }
 
-/// What an actor does to the world outside its process.
+/// An effect of an actor outside its process.
 pub enum Effect {
     Answer(Waiting, Box<DrawAnswer>),
     Over(DrawId),
 }
 
-/// Pool tickets being made beside the sale.
+/// Pool tickets that are being made while the sale goes on.
 pub struct PoolJob {
     pub actor: (DrawId, u64),
     pub order: PoolOrder,
@@ -124,7 +124,7 @@ pub struct PoolJob {
 
 pub enum Entry {
     Live(Box<Actor>),
-    /// First the new epoch, then the state.
+    /// The draw is being loaded: first the new epoch, then the state.
     Loading {
         epoch: Option<i64>,
         messages: Vec<Message>,
@@ -136,18 +136,18 @@ pub struct Process {
     pub draws: BTreeMap<DrawId, Entry>,
     pub queue: WriteQueue<WriteRequest, Job>,
     pub writer: Writer,
-    /// Somebody else has written since the memory was empty.
+    /// Whether another writer has written since the cache was last empty.
     pub disturbed: bool,
     pub inbox: VecDeque<Mail>,
     pub pools: Vec<PoolJob>,
-    /// The idempotency keys that requests are being worked on with.
+    /// The idempotency keys of the requests that are being handled: the locked keys.
     pub working: BTreeSet<KeyId>,
 }
 
-/// What surrounds an actor while it handles a message.
+/// The context of an actor while it handles a message.
 pub struct Around<'a> {
     pub now: Timestamp,
-    /// To read in, beside the writer.
+    /// For reads outside the writer.
     pub store: &'a Store,
     pub dice: &'a mut Dice,
     pub ids: &'a mut u64,
@@ -172,7 +172,7 @@ impl Process {
         }
     }
 
-    /// Whether this very actor still lives.
+    /// Whether this actor, in this generation, is live.
     pub fn is_live(&self, (draw, generation): (DrawId, u64)) -> bool {
         matches!(self.draws.get(&draw), Some(Entry::Live(actor)) if actor.generation == generation)
     }
@@ -189,7 +189,7 @@ impl Process {
         !self.queue.is_empty() || !matches!(self.writer.job, WriterJob::Idle)
     }
 
-    /// Whether nothing of this actor is on its way anywhere.
+    /// Whether nothing of this actor is in flight.
     pub fn at_rest(&self, actor: (DrawId, u64)) -> bool {
         let queued = self.queue.iter().any(|work| match work {
             QueuedWork::Record(submit) => submit.actor == Some(actor),

@@ -1,6 +1,7 @@
-//! The database in memory: tables of rows, and transactions that apply what the books say, whole or not at
-//! all, in the order and with the conditions of the real statements. But for the keys', of which the writer
-//! makes use, it holds no constraints, on purpose: what they would refuse, the model must find.
+//! The database in memory: tables of rows, and transactions that apply the rows of a batch state. A transaction
+//! is written completely or not at all, in the order and with the conditions of the real statements. The store
+//! has no constraints except the one on idempotency keys, which the writer needs. The model must find what the
+//! other constraints would refuse.
 
 mod payout;
 mod steps;
@@ -28,7 +29,7 @@ use crate::facts::{self, Fact, Id};
 
 pub use steps::{Output, StaleEpoch, Step};
 
-/// The account of the one lottery's jackpot.
+/// The jackpot account of the only lottery.
 pub const JACKPOT: i64 = 1;
 
 pub struct DrawRow {
@@ -52,7 +53,7 @@ pub struct ResultRow {
     pub winning: WinningPick,
     pub counted: bool,
     pub progress: Progress,
-    /// Matches, winners, the prize of one; the most matches first.
+    /// For each tier: matches, winners, and the prize of one winner. The most matches come first.
     pub tiers: Vec<(u8, i64, Money)>,
 }
 
@@ -84,7 +85,7 @@ impl KeyRow {
     }
 }
 
-/// A connection's row, which its transactions mark.
+/// The row of a connection, in which its transactions set their mark.
 #[derive(Default)]
 struct WriterRow {
     mark: i64,
@@ -116,12 +117,12 @@ pub fn mask(pick: Pick) -> u64 {
 }
 
 impl Store {
-    /// What the last commit wrote.
+    /// Takes the rows that the last commit wrote.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }
 
-    /// A row for a new connection.
+    /// Inserts the row of a new connection.
     pub fn new_writer(&mut self) -> i64 {
         self.writers.push(WriterRow::default());
         self.writers.len() as i64 - 1
@@ -131,21 +132,21 @@ impl Store {
         &mut self.writers[usize::try_from(writer).unwrap()]
     }
 
-    /// Closes a lost connection's row and says its last mark.
+    /// Closes the row of a lost connection and returns its last mark.
     pub fn close_writer(&mut self, writer: i64) -> i64 {
         let row = self.writer_mut(writer);
         row.closed = true;
         row.mark
     }
 
-    /// Marks a transaction, on a connection that is not closed.
+    /// Sets the mark of a transaction. The connection must not be closed.
     fn mark(&mut self, mark: Mark) {
         let row = self.writer_mut(mark.writer);
         assert!(!row.closed, "a transaction on a closed connection");
         row.mark = mark.number;
     }
 
-    /// BEGIN: reads what is missing.
+    /// BEGIN, and the prefetch.
     pub fn read(&self, missing: &Prefetch) -> PrefetchResult {
         let sales = |row: &DrawRow| DrawSales { epoch: row.epoch, sold: row.sold };
         let draws = missing.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
@@ -160,7 +161,7 @@ impl Store {
         }
     }
 
-    /// Whether what would be written over is what stands here.
+    /// Whether the database has the state that the batch expects.
     fn is_as_remembered(&self, expected: &ExpectedState) -> bool {
         expected.draws.iter().all(|(id, sold, now)| {
             let row = self.draws.get(id);
@@ -171,10 +172,10 @@ impl Store {
             .all(|(id, before, _)| before.is_some() && self.accounts.get(id) == before.as_ref())
     }
 
-    /// The rows, and COMMIT: the statements of `write::sales::write`, in their order.
+    /// Writes the rows and commits: the statements of `write::sales::write`, in their order.
     ///
     /// # Errors
-    /// Why it is rolled back.
+    /// The reason, if the transaction is rolled back.
     pub fn write(&mut self, BatchWrite { mark, state, expected, .. }: &BatchWrite) -> Result<(), TransactionEnd> {
         let (ledger, changes) = (&state.ledger, &state.changes);
         if self.writer_mut(mark.writer).closed || !self.is_as_remembered(expected) {
@@ -188,7 +189,7 @@ impl Store {
         }
         let mut keys = HashSet::new();
         if !ends.iter().all(|new| keys.insert(new.key.id)) {
-            // ON CONFLICT DO UPDATE cannot affect a row a second time.
+            // ON CONFLICT DO UPDATE cannot change a row a second time in one statement.
             return Err(TransactionEnd::Refused);
         }
         self.mark(*mark);
@@ -237,7 +238,7 @@ impl Store {
         }
     }
 
-    /// The row of this ticket, if it is reserved: the statements' WHERE.
+    /// The row of this ticket, if it is reserved: the WHERE clause of the statements.
     fn reserved(&mut self, user: UserId, ticket: TicketId) -> Option<&mut TicketRow> {
         self.tickets.get_mut(&ticket).filter(|row| row.user == user && row.status == "reserved")
     }
@@ -261,14 +262,14 @@ impl Store {
         self.draws.get_mut(&draw).expect("draws are made at the beginning")
     }
 
-    /// A new epoch, committed before the draw is read.
+    /// Takes a draw over with a new epoch. It is committed before the draw is read.
     pub fn take_over(&mut self, draw: DrawId) -> i64 {
         let row = self.draw_mut(draw);
         row.epoch += 1;
         row.epoch
     }
 
-    /// A draw with all its actor needs, as `db::read::draws::load` has it.
+    /// The state of a draw, as `db::read::draws::load` reads it.
     pub fn load(&self, id: DrawId) -> DrawState {
         let row = &self.draws[&id];
         let selling = matches!(row.status, DrawStatus::Scheduled | DrawStatus::Open);
@@ -287,7 +288,7 @@ impl Store {
         }
     }
 
-    /// The pool tickets nobody holds.
+    /// The free pool tickets.
     fn pool(&self, id: DrawId) -> Pool {
         let held = self.tickets.values().filter(|row| matches!(row.status, "reserved" | "paid"));
         let held: HashSet<PoolTicketId> = held.filter_map(|row| row.pool).collect();
@@ -315,7 +316,7 @@ impl Store {
         reservations
     }
 
-    /// Writes new pool tickets, all or none; false if the epoch has passed.
+    /// Writes new pool tickets, all or none. False if the draw has a newer epoch.
     pub fn add_to_pool(&mut self, fence: Fence, tickets: &[(PoolTicketId, Pick)]) -> bool {
         if self.lock(fence).is_err() {
             return false;

@@ -1,5 +1,5 @@
-//! The whole of a history: a clock, the database, the processes of the service over it, the players and the
-//! card provider, and the model that watches. Says what may happen; when it does is the history's choice.
+//! The world of a history: a clock, the database, the processes of the service, the players, the card provider,
+//! and the model that checks all of them. It defines what can happen; `history` decides when it happens.
 
 mod cards;
 mod players;
@@ -33,39 +33,40 @@ pub use players::Request;
 pub use writer::Late;
 
 pub const PLAYERS: i64 = 3;
-/// What each player begins with, in minor units.
+/// The money of each player at the beginning, in minor units.
 const FUNDS: i64 = 400;
-/// How many in a thousand who wait for the clock sleep on when it strikes.
+/// The probability, in thousandths, that a timer fires late.
 const LATE: usize = 300;
-/// When a history begins.
+/// The time at which a history begins.
 const BEGINNING: i64 = 1_900_000_000;
 
 pub struct World {
     pub dice: Dice,
     pub now: Timestamp,
-    /// How many things have happened.
+    /// The number of events so far.
     pub step: u64,
     pub temper: Temper,
     pub store: Store,
     pub model: Model,
     pub coverage: Coverage,
-    /// The newest is the last; there is always one.
+    /// The processes. The newest is the last; there is always one.
     pub processes: Vec<Process>,
     pub requests: Vec<Request>,
     pub charges: Vec<Charge>,
-    /// What the provider has yet to tell of charges that it did not answer at once.
+    /// The charges whose result the provider will report later.
     pub notices: Vec<usize>,
-    /// What lost connections still have in their sockets.
+    /// The late transactions in the sockets of lost connections.
     pub late: Vec<Late>,
-    /// The steps that admins asked for: the draw and what its status must be once they hear "done".
+    /// The steps that admins requested: the draw, and the least status that it must have when the admin gets the
+    /// answer "done".
     pub admins: Vec<(DrawId, DrawStatus)>,
     /// The requests whose record the database was made to refuse.
     broken: BTreeSet<usize>,
-    /// Payments whose pay was refused when their time was up.
+    /// Payments that could not be paid because their time was over.
     refused_pays: BTreeSet<PaymentId>,
     ids: u64,
     generations: u64,
-    /// What happened, when somebody wants to read it.
+    /// The log of the events, if it is wanted.
     pub log: Option<Vec<String>>,
 }
 
@@ -128,7 +129,7 @@ impl World {
         Game::new(pick, of).unwrap()
     }
 
-    /// Rules with odd prices and odd shares, so that what is rounded wrongly shows.
+    /// Rules with odd prices and odd shares, so that wrong rounding is found.
     fn rules(&mut self, game: Game) -> Rules {
         let price = self.dice.between(7, 120);
         let fund_share = self.dice.one_of(&[0, 3_333, 5_000, 7_777, 10_000]).unwrap();
@@ -192,11 +193,11 @@ impl World {
         self.store.draws.insert(id, row);
         let count = self.dice.below(7);
         let tickets = self.new_pool(id, count);
-        assert!(self.store.add_to_pool(fence, &tickets), "a new draw is of its first epoch");
+        assert!(self.store.add_to_pool(fence, &tickets), "a new draw has its first epoch");
         self.committed(None);
     }
 
-    /// Combinations that the draw's pool does not have.
+    /// New pool tickets with combinations that the draw's pool does not have.
     fn new_pool(&mut self, draw: DrawId, count: usize) -> Vec<(PoolTicketId, lottery::domain::game::Pick)> {
         let row = &self.store.draws[&draw];
         let held = row.pool.values().copied().collect();
@@ -209,7 +210,7 @@ impl World {
         Uuid::from_u128(self.ids.into())
     }
 
-    /// A commit, of the writer of this process or of somebody else: the model looks at every row of it.
+    /// A commit by the writer of this process or by another program. The model checks every row of it.
     fn committed(&mut self, by: Option<usize>) {
         self.coverage.commits += 1;
         for (p, process) in self.processes.iter_mut().enumerate() {
@@ -226,7 +227,7 @@ impl World {
         self.model.commit(&facts, balances);
     }
 
-    /// Time passes; whoever waited for it wakes, at once or late.
+    /// Moves the clock. Timers that are due fire at once or late.
     pub fn pass(&mut self, seconds: i64) {
         self.say(|| format!("{seconds} s pass"));
         self.now += SignedDuration::from_secs(seconds);
@@ -239,7 +240,7 @@ impl World {
         }
     }
 
-    /// Wakes an actor whose time has come; false if it has not.
+    /// Fires the timer of an actor. False if its time has not come.
     pub fn wake(&mut self, p: usize, draw: DrawId) -> bool {
         let mut due = false;
         self.with_actor(p, draw, |actor, around| {
@@ -251,7 +252,7 @@ impl World {
         due
     }
 
-    /// Has a live actor do something, and lets what it says take effect.
+    /// Runs a live actor, and carries out its effects.
     fn with_actor(&mut self, p: usize, draw: DrawId, act: impl FnOnce(&mut crate::actor::Actor, &mut Around<'_>)) {
         let mut effects = Vec::new();
         let process = &mut self.processes[p];
@@ -288,19 +289,19 @@ impl World {
 
     fn admin_hears(&mut self, admin: usize, taken: bool) {
         let (draw, least) = self.admins[admin];
-        self.say(|| format!("admin {admin} hears {taken}"));
+        self.say(|| format!("admin {admin} gets {taken}"));
         if !taken {
             self.coverage.saw(Seen::StepRefused);
             return;
         }
         let status = self.store.draws[&draw].status;
-        assert!(status >= least, "an admin heard that draw {draw} is {least:?}, and it is {status:?}");
+        assert!(status >= least, "the answer to an admin was that draw {draw} is {least:?}, but it is {status:?}");
         if least == DrawStatus::Completed {
             self.coverage.saw(Seen::ConductAgain);
         }
     }
 
-    /// The memory of an actor at rest is what a reload would make of the database.
+    /// If nothing of an actor is in flight, its memory must equal what a reload would read from the database.
     pub fn compare_with_reload(&mut self, p: usize, draw: DrawId) {
         let process = &self.processes[p];
         let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
@@ -311,16 +312,16 @@ impl World {
         let (memory, loaded) = (actor.draw().parts(), self.store.load(draw));
         let mut memory = memory.clone();
         let reloaded = Draw::new(loaded.clone());
-        assert_eq!(actor.published, Some(reloaded.view()), "what is published of draw {draw} is what is stored");
+        assert_eq!(actor.published, Some(reloaded.view()), "the snapshot of draw {draw} equals the database");
         let next = (actor.draw().next_due(), reloaded.next_due());
         let plain = self.even_out(&mut memory, &loaded);
-        assert_eq!(memory, loaded, "a reload rebuilds the memory of draw {draw}");
-        assert!(!plain || next.0 == next.1, "a reload looks at the clock at another time: {next:?}");
+        assert_eq!(memory, loaded, "a reload gives the same memory of draw {draw}");
+        assert!(!plain || next.0 == next.1, "a reload sets another timer: {next:?}");
         self.coverage.saw(Seen::ReloadCompared);
     }
 
-    /// A charge that another process has ended leaves its tickets to the cut-off in one memory and to their
-    /// time in the other. Says whether there was none.
+    /// Removes a permitted difference: if another process has ended a charge, one memory holds the tickets until
+    /// the cut-off and the other until their expiry. Returns whether there was no difference.
     fn even_out(&self, memory: &mut DrawState, loaded: &DrawState) -> bool {
         let mut plain = true;
         for (payment, held) in &mut memory.reservations {
@@ -331,7 +332,8 @@ impl World {
             }
         }
         if loaded.status > DrawStatus::Open {
-            // Written before the seal, heard of after it: nobody can buy them any more.
+            // These pool tickets were written before the seal and reported after it. They cannot be sold any
+            // more.
             memory.pool = loaded.pool.clone();
         }
         plain

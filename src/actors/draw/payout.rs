@@ -1,6 +1,6 @@
-//! Settling and refunding, however many tickets there are: they are read beside the sale, in pieces, and
-//! paid by the writer in bounded steps between which other draws' sales go on. What is in memory at a time
-//! is bounded too, for all draws together. Knows no SQL.
+//! Settles and refunds any number of tickets. This file reads the tickets in pieces, outside the writer. The
+//! writer pays in steps of limited size and writes batches of other draws between the steps. The memory of all
+//! draws together is limited. `domain::payout_run` decides what is read and paid next. This file contains no SQL.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,28 +22,29 @@ use crate::domain::payout::{Credit, Payout, WindowError};
 use crate::domain::payout_run::{PayoutAction, PayoutRun};
 use crate::domain::record::Fence;
 
-/// How much of the writer's time a step should take: a purchase that comes meanwhile waits for so long.
+/// How long a step should occupy the writer. A purchase that arrives meanwhile waits at most about so long.
 const STEP_TIME: Duration = Duration::from_millis(10);
-/// Credits in the first step, and the bounds that its size is fitted within.
+/// The number of credits in the first step, and the limits for the later steps.
 const FIRST_STEP: usize = 200;
 const SMALLEST_STEP: usize = 50;
 const LARGEST_STEP: usize = 10_000;
 
-/// TicketRange in one read: of those that are counted a few numbers come back, of the others a row each.
+/// The number of tickets in one read. Counting returns a few numbers; the other reads return up to one row for
+/// each ticket.
 const COUNTED_AT_ONCE: i64 = 50_000;
 const READ_AT_ONCE: i64 = 20_000;
-/// Reads under way at a time.
+/// The number of reads at the same time.
 const READERS: usize = 2;
-/// How long a read is tried again while the database is away, and how often.
+/// How long a read is retried while the database is unavailable, and the pause between two tries.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Credits in a window; a read more at most.
+/// The size at which a window is full. The last read can exceed it.
 const WINDOW: usize = 1_000_000;
-/// Credits in memory, of all draws together, at 32 bytes each.
+/// The limit of credits in memory, for all draws together, at 32 bytes each.
 const IN_MEMORY: usize = 4 * WINDOW;
 
-/// The places for credits in memory.
+/// The permits for credits in memory.
 pub fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(IN_MEMORY))
 }
@@ -65,21 +66,22 @@ pub async fn settle(
         deps.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
         found = patiently(async || payout::settlement(db, draw).await).await?;
     }
-    // A step that was taken has left them there.
+    // `FixPrizes` has stored the prizes.
     let prizes = found.prizes.ok_or(StepError::Failed)?;
     let run = PayoutRun::new(fence, Payout::Prizes, sold, found.progress);
     pay_out(&deps, fence, sold, CreditsDue::Prizes { winning: winning.pick, prizes }, run).await
 }
 
-/// Gives every payer of a cancelled draw the money back.
+/// Pays every payer of a cancelled draw the money back.
 pub async fn refund(deps: Deps, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
     let progress = patiently(async || payout::refunded(&deps.db, fence.draw).await).await?;
     let run = PayoutRun::new(fence, Payout::Refunds, sold, progress);
     pay_out(&deps, fence, sold, CreditsDue::Refunds { price }, run).await
 }
 
-/// How many of a draw's tickets have so many matches. A crash meanwhile begins it anew: nothing is paid
-/// before its end, it takes nothing of the writer's time, and a stored cursor would; ten million take seconds.
+/// Counts the draw's tickets for each number of matches. After a crash the count begins again, without a stored
+/// cursor: nothing is paid before the count ends, ten million tickets take seconds, and storing a cursor would
+/// take time of the writer.
 async fn count(deps: &Deps, fence: Fence, winning: Pick, sold: i64) -> Result<BTreeMap<i64, i64>, StepError> {
     let read = |tickets| patiently(async move || payout::hits(&deps.db, fence.draw, winning, tickets).await);
     let reads = stream::iter(pieces(0, sold, COUNTED_AT_ONCE)).map(read).buffer_unordered(READERS);
@@ -92,20 +94,20 @@ async fn count(deps: &Deps, fence: Fence, winning: Pick, sold: i64) -> Result<BT
     reads.try_fold(BTreeMap::new(), add).await
 }
 
-/// The tickets after one number up to another, cut into pieces.
+/// Splits the tickets with numbers above `after` up to `to` into pieces.
 fn pieces(after: i64, to: i64, size: i64) -> impl Iterator<Item = TicketRange> {
     let next = move |from: &i64| Some(from + size).filter(|next| *next < to);
     let starts = std::iter::successors(Some(after).filter(|from| *from < to), next);
     starts.map(move |from| (from, to.min(from + size)))
 }
 
-/// Whom a draw pays.
+/// What a draw pays, and the data to compute it.
 enum CreditsDue {
     Prizes { winning: Pick, prizes: Vec<(i64, Money)> },
     Refunds { price: Money },
 }
 
-/// Pays window after window until everything is paid.
+/// Pays one window after another until everything is paid.
 async fn pay_out(
     deps: &Deps,
     fence: Fence,
@@ -122,7 +124,7 @@ async fn pay_out(
             PayoutAction::ReadWindow { after, end } => {
                 drop(permits.take());
                 let credits = sold.clamp(0, WINDOW as i64) as u32;
-                // The semaphore is never closed.
+                // This cannot fail: the semaphore is never closed.
                 permits = Some(deps.payouts.acquire_many(credits).await.map_err(|_| StepError::Failed)?);
                 let (credits, to) = reader.window(after, end).await?;
                 run = order_window(run, credits, to).await?;
@@ -149,7 +151,7 @@ async fn pay_out(
     }
 }
 
-/// Orders a window that was read. A million credits take their time, so another thread does it.
+/// Sorts a window that was read. This takes long for a million credits, so it runs on another thread.
 async fn order_window(mut run: PayoutRun, credits: Vec<Credit>, to: i64) -> Result<PayoutRun, StepError> {
     let ordered = spawn_blocking(move || run.window_read(credits, to).map(|()| run)).await;
     ordered.map_err(|_| StepError::Failed)?.map_err(|error: WindowError| {
@@ -158,7 +160,7 @@ async fn order_window(mut run: PayoutRun, credits: Vec<Credit>, to: i64) -> Resu
     })
 }
 
-/// Reads who gets what.
+/// Reads the credits of a payout.
 struct CreditReader<'a> {
     deps: &'a Deps,
     fence: Fence,
@@ -167,11 +169,11 @@ struct CreditReader<'a> {
 }
 
 impl CreditReader<'_> {
-    /// The credits of the window after this ticket, and the number of its last ticket. `end`: the window has this
-    /// end already.
+    /// The credits of the window after this ticket, and the number of the window's last ticket. `end` is the end
+    /// of a window that was begun before a crash.
     async fn window(&self, after: i64, end: Option<i64>) -> Result<(Vec<Credit>, i64), StepError> {
         let last = end.unwrap_or(self.sold);
-        // Room for as many as can be needed, so that no larger copy is made while it grows.
+        // Reserve the memory once, so that the vector is never copied to grow.
         let most = usize::try_from(last - after).unwrap_or(0).min(WINDOW + READ_AT_ONCE as usize);
         let mut credits: Vec<Credit> = Vec::with_capacity(most);
         let mut to = after;
@@ -205,7 +207,7 @@ impl CreditReader<'_> {
     }
 }
 
-/// Reads, again if the database was away.
+/// Reads, and retries while the database is unavailable.
 async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, StepError> {
     #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
     let started = Instant::now();
@@ -225,7 +227,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, St
     }
 }
 
-/// How many credits a step takes on, fitted to what the last one took.
+/// The number of credits in a step, adapted to the time that the last step took.
 struct StepSize {
     credits: usize,
     steps: u64,
@@ -242,7 +244,7 @@ impl StepSize {
         self.longest = self.longest.max(took);
         let fitting = self.credits as u128 * STEP_TIME.as_micros() / took.as_micros().max(1);
         let fitting = usize::try_from(fitting).unwrap_or(usize::MAX);
-        // One step that was quick or slow by chance does not say much.
+        // One step can be fast or slow by chance, so the size changes at most by half or double.
         let fitting = fitting.clamp(self.credits / 2, self.credits * 2);
         self.credits = fitting.clamp(SMALLEST_STEP, LARGEST_STEP);
     }
@@ -270,7 +272,7 @@ mod tests {
         }
         assert_eq!(size.credits, 666, "10 ms at 15 µs a credit");
         size.fit(Duration::from_secs(60));
-        assert_eq!(size.credits, 333, "never by more than half");
+        assert_eq!(size.credits, 333, "reduced at most by half");
         for _ in 0..20 {
             size.fit(Duration::ZERO);
         }

@@ -1,5 +1,5 @@
-//! The transactions of a draw's steps, and the making of its pool tickets. The long steps, settling and
-//! refunding, are in `payout`.
+//! Runs the transactions of a draw's steps, and makes its pool tickets. The long steps, settling and refunding,
+//! are in `payout`. This file contains no SQL.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::domain::game::Pick;
 use crate::domain::id::PoolTicketId;
 use crate::domain::lottery::{DrawStatus, Rules};
 
-/// Writes a step, and says what it wrote.
+/// Writes a step and returns its outcome.
 pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<StepOutcome, StepError> {
     let persistence = &deps.persistence;
     let StepWrite { fence, kind, at, audit } = step;
@@ -45,14 +45,15 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
     }
 }
 
-/// The winning numbers, from the operating system's CSPRNG, every combination as likely as any other.
+/// The winning numbers, from the CSPRNG of the operating system. Every combination is equally likely.
 fn winning_numbers(rules: &Rules) -> Pick {
-    // It does not fail once it has worked; if it ever does, no numbers are better than poor ones: the
-    // actor panics, nothing is written, and the draw is loaded anew.
+    // The source does not fail once it has worked. If it ever does, no numbers are better than predictable ones:
+    // the actor panics, nothing is written, and the draw is loaded again.
     rules.game.random_pick(&mut UnwrapErr(SysRng))
 }
 
-/// Makes pool tickets beside the sale: chosen off the actor, and written on a connection of the pool.
+/// Makes pool tickets while the sale goes on: another thread chooses the numbers, and a connection of the
+/// connection pool writes the tickets.
 pub async fn make_pool(deps: &Deps, order: PoolOrder) -> Result<NewPool, PoolError> {
     let PoolOrder { fence, game, count, key, audit } = order;
     let failed = |error: DbError| {
@@ -77,7 +78,7 @@ pub async fn make_pool(deps: &Deps, order: PoolOrder) -> Result<NewPool, PoolErr
             Ok(NewPool { tickets, available })
         }
         PoolWrite::KeyTaken => Err(PoolError::KeyTaken),
-        // The sale has ended meanwhile, and with it the epoch.
+        // The sale has ended meanwhile, and its epoch with it.
         PoolWrite::StaleEpoch => Err(StepRefusal::InvalidTransition(DrawStatus::Closed).into()),
     }
 }

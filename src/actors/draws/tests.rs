@@ -1,4 +1,5 @@
-//! What becomes of everybody when a draw's actor panics: shown on a real Postgres, with the actors alone.
+//! A panic in one draw's actor does not affect other draws, and the draw is loaded again in its committed state.
+//! Tested with the actors and a real Postgres, without HTTP.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ fn rules() -> Rules {
     }
 }
 
-/// Who moves the draws: the first in the house.
+/// The first user, an admin, who requests the steps.
 const ADMIN: UserId = UserId(1);
 
 /// The actors over an empty database.
@@ -90,7 +91,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     let any = || vec![LineRequest::FromPool];
     let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().order.payment;
 
-    // One order is on its way when it happens: it comes true, and its buyer hears so.
+    // One order is in flight when the actor panics: it is written, and its buyer gets the answer.
     let under_way = draws.order(lost, ann, any(), true, None, None);
     let panic = async {
         draws.registry.do_send(PanicActor(lost));
@@ -99,7 +100,8 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     assert_eq!(under_way.unwrap().first_number, Some(1));
     assert_eq!(draws.order(other, ann, any(), true, None, None).await.unwrap().first_number, Some(1));
 
-    // What reached the dying actor is unknown; from then on it waits until the draw is back.
+    // The result of a request that the panicking actor received is unknown. Later requests wait until the draw is
+    // loaded again.
     while draws.step(lost, Step::Open, String::new(), ADMIN).await != Ok(true) {}
     let view = snapshots.draw(lost).unwrap();
     assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));

@@ -1,5 +1,5 @@
-//! The persistence actor: queues records and steps, gives the writer one transaction after the other, and
-//! delivers the results. Knows no SQL.
+//! The persistence actor: it queues records and steps, runs one transaction after the other on the writer, and
+//! delivers the results. It contains no SQL.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::domain::draw::{StepError, WriteResult};
 use crate::domain::record::{Outcome, Record, Refusal};
 use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue};
 
-/// How often the queue is searched for records whose deadline has passed while a transaction hangs.
+/// How often the actor checks the queue for records whose deadline has passed, while a transaction takes long.
 const SWEEP: Duration = Duration::from_millis(100);
 
 impl BatchRecord for WriteRequest {
@@ -34,16 +34,16 @@ impl BatchRecord for WriteRequest {
 
 type Job = Box<dyn for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, ()> + Send>;
 
-/// A step to take alone.
+/// A step, as a job in the queue. It runs in a transaction of its own.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StepJob(Job);
 
 impl StepJob {
-    /// Only tells when its turn has come.
+    /// A job that does nothing but reply when it reaches the front of the queue.
     pub fn nothing(reply: oneshot::Sender<()>) -> StepJob {
         StepJob(Box::new(move |_| {
-            // The one who waited may have gone.
+            // The caller may have stopped waiting.
             let _ = reply.send(());
             async {}.boxed()
         }))
@@ -58,7 +58,7 @@ impl StepJob {
                 #[allow(clippy::disallowed_methods, reason = "the pace of our own work, not the draw's time")]
                 let started = Instant::now();
                 let result = writer.step(&step).await;
-                // The one who waited may have gone; the step is taken all the same.
+                // The caller may have stopped waiting; the step is taken all the same.
                 let _ = reply.send(result.map(|output| (output, started.elapsed())));
             }
             .boxed()
@@ -68,7 +68,7 @@ impl StepJob {
 
 /// The actor.
 pub struct PersistenceActor {
-    /// None while a transaction runs.
+    /// `None` while a transaction runs.
     writer: Option<Writer>,
     queue: WriteQueue<WriteRequest, Job>,
     limits: WriteLimits,
@@ -80,7 +80,7 @@ impl PersistenceActor {
         PersistenceActor { writer: Some(writer), queue: WriteQueue::new(limits.queue), limits, meters }
     }
 
-    /// Starts the next transaction if none runs and anything waits.
+    /// Starts the next transaction, if none runs and the queue is not empty.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         let Some(mut writer) = self.writer.take() else { return };
         match self.queue.pop(self.limits.batch) {
@@ -105,14 +105,14 @@ impl PersistenceActor {
         actor.pump(ctx);
     }
 
-    /// Answers the records whose deadline has passed in the queue: nothing of them was taken.
+    /// Answers the records in the queue whose deadline has passed. Nothing of them was written.
     fn sweep(&mut self, now: Instant) {
         let late = self.queue.drop_late(now);
         deliver(late.into_iter().map(|request| (request, Err(Refusal::Overloaded))).collect());
     }
 }
 
-/// Writes a batch and delivers the results, those of late records before the others.
+/// Writes a batch and delivers the results. Late records get their results first.
 async fn write(mut writer: Writer, batch: Vec<WriteRequest>, meters: WriterMetrics) -> Writer {
     #[allow(clippy::disallowed_methods, reason = "how long it takes, not the draw's time")]
     let started = Instant::now();
@@ -137,7 +137,7 @@ impl WriterMetrics {
     }
 }
 
-/// Sends each result to its receiver: to each draw's actor one message with all of its results.
+/// Sends each result to its receiver. Each draw actor gets one message with all of its results.
 fn deliver(answers: Answers<WriteRequest>) {
     let mut by_draw: Vec<(Recipient<WriteResults>, WriteResults)> = Vec::new();
     for (request, result) in answers {
@@ -157,8 +157,8 @@ fn deliver(answers: Answers<WriteRequest>) {
             draw.do_send(results);
             continue;
         }
-        // The draw's actor is gone, and its successor reads the truth from the database: the clients are
-        // answered from here.
+        // The draw's actor is gone, and the next one loads the draw from the database. So the clients are
+        // answered here.
         for WriteResult { record, result, waiter } in results.0 {
             if let Some(reply) = waiter {
                 reply.send(DrawAnswer::of_record(record, result));
@@ -171,7 +171,8 @@ impl Actor for PersistenceActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // Bounded by the orders in flight and by the queue's limit; the mailbox itself only passes on.
+        // The mailbox is limited by the orders in flight and by the limit of the queue. The actor moves its
+        // messages to the queue at once.
         ctx.set_mailbox_capacity(self.limits.queue);
         ctx.run_interval(SWEEP, |actor, _| {
             #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]

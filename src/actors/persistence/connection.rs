@@ -1,5 +1,5 @@
-//! The writer's own connection with its prepared statements. It is below the SQL: the settings of the session and the
-//! statements come from above, and it knows none of them.
+//! The writer's own connection with its prepared statements. It contains no SQL: the caller passes the settings
+//! of the session and the statements.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,7 @@ impl WriterConnection {
         statements: impl Iterator<Item = &'static str>,
     ) -> Result<WriterConnection, Error> {
         let client = db::connect(target).await?;
-        // Before the first statement is prepared: its plan depends on them.
+        // Apply the settings before the first statement is prepared, because its plan depends on them.
         client.batch_execute(settings).await?;
         let connection = WriterConnection { client, statements: Mutex::default() };
         for sql in statements {

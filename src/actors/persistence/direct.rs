@@ -35,7 +35,7 @@ pub enum DuplicateName {
 pub enum TokenRotation {
     /// The old token is used up, and the new one is valid.
     New(UserId, SessionId),
-    /// The token was used before, so somebody else may have it too. Its session has ended, with all its tokens
+    /// The token was used before, so another person may have it too. Its session has ended, with all its tokens
     /// (RFC 9700, section 4.14.2).
     Reused(SessionId),
     /// The token is unknown or expired, or its session has ended.
@@ -57,7 +57,7 @@ pub enum PoolWrite {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserChangeRefusal {
     NoSuchUser,
-    /// Without this admin, nobody could make another user an admin.
+    /// Without this admin, there would be no active admin to make another user an admin.
     LastAdmin,
 }
 
@@ -198,7 +198,7 @@ impl Persistence {
     ) -> Result<Result<User, UserChangeRefusal>, DbError> {
         transaction(&self.db, async |db| {
             let weakens = status == Some(UserStatus::Blocked) || role == Some(Role::Player);
-            // Locked always before the user, so that there is no deadlock.
+            // Always lock the admins before the user, so that there is no deadlock.
             let admins = if weakens { users::lock_active_admins(db).await? } else { Vec::new() };
             let Some(row) = users::lock(db, id).await? else { return Ok(Err(UserChangeRefusal::NoSuchUser)) };
             let before = user(&row)?;
@@ -351,7 +351,7 @@ impl Persistence {
         let mut available = None;
         if let Some(key) = key {
             let tickets_available = draws::count_for_sale(tx.client(), fence.draw).await?;
-            // This cannot fail: it is two numbers.
+            // This cannot fail: the value holds only two numbers.
             let answer = serde_json::json!({"created": tickets.len(), "tickets_available": tickets_available});
             if !draws::keep_answer(tx.client(), key, &answer.to_string(), at).await? {
                 return Ok(PoolWrite::KeyTaken);

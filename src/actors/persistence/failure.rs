@@ -1,5 +1,5 @@
-//! What an error of Postgres says about the transaction that it ended. Knows no table, but for the name of one
-//! constraint.
+//! Classifies an error of Postgres: what it says about the transaction in which it occurred. It knows no table,
+//! except the name of one constraint.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
@@ -8,7 +8,7 @@ use super::write::sales;
 use crate::db;
 use crate::domain::writer::{PrefetchFailure, TransactionEnd};
 
-/// The primary key of the idempotency keys: the only constraint that a batch without a bug may violate.
+/// The primary key of the idempotency keys. It is the only constraint that a batch can violate without a bug.
 const KEYS: &str = "idempotency_keys_pkey";
 
 /// How a transaction failed.
@@ -16,19 +16,20 @@ const KEYS: &str = "idempotency_keys_pkey";
 pub enum TransactionFailure {
     /// The database refused a statement: nothing was written.
     Refused,
-    /// The connection or the server was lost: nothing was written, and it may well work again.
+    /// The connection or the server was lost: nothing was written, and a retry may succeed.
     Lost,
-    /// The connection died after COMMIT was sent: only the database knows.
+    /// The connection was lost after COMMIT was sent: only the database knows whether the transaction was
+    /// committed.
     Unknown,
 }
 
 impl TransactionFailure {
-    /// Of a statement that was answered before COMMIT was sent.
+    /// The failure of a statement before COMMIT was sent.
     pub fn before_commit(error: &Error) -> TransactionFailure {
         if db::is_transient(error) { TransactionFailure::Lost } else { TransactionFailure::Refused }
     }
 
-    /// Of COMMIT, or of a statement sent along with it.
+    /// The failure of COMMIT, or of a statement that was sent together with it.
     pub fn at_commit(error: &Error) -> TransactionFailure {
         let died = match error.as_db_error() {
             None => db::is_transient(error),
@@ -38,12 +39,12 @@ impl TransactionFailure {
     }
 }
 
-/// Of a batch's reading.
+/// The failure of a batch's prefetch.
 pub fn of_prefetch(error: &Error) -> PrefetchFailure {
     if db::is_transient(error) { PrefetchFailure::Lost } else { PrefetchFailure::Refused }
 }
 
-/// Of a batch's writing.
+/// The failure of a batch's write.
 pub fn of_batch(error: &Error) -> TransactionEnd {
     let constraint = error.as_db_error().and_then(|error| error.constraint());
     match error.code() {

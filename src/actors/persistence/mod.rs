@@ -1,6 +1,6 @@
-//! The persistence actor: takes records and steps from the draws, makes them true in Postgres in the
-//! order they came, and tells what became of each. It decides nothing: `domain::writer` does, and carries out
-//! here what it asks for.
+//! The persistence actor: it receives records and steps from the draws, writes them to Postgres in the order in
+//! which they arrived, and returns the result of each. It decides nothing: the state machines of `domain::writer`
+//! decide, and this module carries out their actions.
 //!
 //! The records that queue while a transaction runs are the next batch. There is no delay timer: a single buyer
 //! does not wait, and under load the batches become large.
@@ -41,20 +41,20 @@ pub use write::settle::{Conduct, FixPrizes};
 pub struct WriteLimits {
     /// Records in one transaction.
     pub batch: usize,
-    /// Records waiting for the next; beyond, they are refused as overloaded.
+    /// The most records in the queue; more are refused as overloaded.
     pub queue: usize,
     /// How long a record may wait for its transaction to begin.
     pub deadline: Duration,
 }
 
-/// What the persistence actor measures of its work.
+/// The metrics of the persistence actor.
 #[derive(Clone)]
 pub struct WriterMetrics {
     /// Records in each batch.
     pub batch: Histogram,
-    /// Seconds that each batch took, the commit included.
+    /// The seconds that each batch took, including the commit.
     pub commit: Histogram,
-    /// Records and steps that wait, from time to time.
+    /// The number of records and steps in the queue, updated at intervals.
     pub queue: Gauge,
     /// Tickets paid for.
     pub sold: Counter,
@@ -72,15 +72,15 @@ impl WriterMetrics {
 #[derive(Clone)]
 pub struct Persistence {
     actor: Addr<PersistenceActor>,
-    /// Where records go: the same, or what a bench put in its place.
+    /// The receiver of records: the actor, or the replacement of a benchmark.
     records: Recipient<WriteRequest>,
     db: Db,
     limits: WriteLimits,
 }
 
 impl Persistence {
-    /// Starts the actor on the current arbiter. `writer` says where its own connection leads; `db` is the
-    /// pool for the writes that stand apart from the sale.
+    /// Starts the actor on the current arbiter. `writer` is the target of the writer's own connection. `db` is
+    /// the connection pool for the direct writes.
     pub fn start(
         writer: impl Into<Target>,
         db: Db,
@@ -94,51 +94,52 @@ impl Persistence {
         Persistence { records: actor.clone().recipient(), actor, db, limits }
     }
 
-    /// The same, but its records go to somebody else. Order is kept among them, not between them and steps.
+    /// The same handle, but records go to another receiver. The order is kept among the records, not between
+    /// records and steps.
     pub fn with_records(self, records: Recipient<WriteRequest>) -> Persistence {
         Persistence { records, ..self }
     }
 
-    /// When a record submitted now must have been taken up.
+    /// The time by which the transaction of a record must have begun that is submitted now.
     pub fn deadline(&self) -> Instant {
         #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
         let now = Instant::now();
         now + self.limits.deadline
     }
 
-    /// Hands a record on, inside the handler that decided it: order is kept. A record without a deadline
-    /// (what must become true whenever the database can) waits for as long as it takes.
+    /// Submits a record. The caller does this inside the handler that decided the record, so that the order is
+    /// kept. A record without a deadline must be written, so it waits until the database is available.
     pub fn submit(&self, record: Record, deadline: Option<Instant>, reply_to: ReplyTo) {
         self.records.do_send(WriteRequest { record, deadline, reply_to });
     }
 
-    /// Hands a record on and waits for what became of it.
+    /// Submits a record and waits for its result. `None`: the result is unknown, because the actor is gone.
     pub async fn write(&self, record: Record, deadline: Option<Instant>) -> Option<Result<Outcome, Refusal>> {
         let (reply, answer) = oneshot::channel();
         self.submit(record, deadline, ReplyTo::One(reply));
         answer.await.ok()
     }
 
-    /// Whether the actor is still there.
+    /// Whether the actor is running.
     pub fn is_alive(&self) -> bool {
         self.actor.connected()
     }
 
-    /// Waits until all that was handed on before is written.
+    /// Waits until everything that was submitted before is written.
     pub async fn flush(&self) {
         let (reply, done) = oneshot::channel();
         self.actor.do_send(StepJob::nothing(reply));
-        // It fails only when the actor is gone, and then there is nothing to wait for.
+        // This fails only if the actor is gone. Then there is nothing to wait for.
         let _ = done.await;
     }
 
-    /// Runs a step of a draw's life as a transaction of its own, after all that was handed on before it.
+    /// Runs a step of a draw as a transaction of its own, after everything that was submitted before it.
     pub async fn step<S: StepTransaction + 'static>(&self, step: S) -> Result<S::Output, StepError> {
         self.timed_step(step).await.map(|(output, _)| output)
     }
 
-    /// The same, and says how long it had the writer to itself: for one who takes many steps in a row. What it
-    /// waited for its turn is not counted.
+    /// The same, and also returns how long the step occupied the writer, without the time in the queue. A payout
+    /// uses it to choose the size of its next step.
     pub async fn timed_step<S: StepTransaction + 'static>(
         &self,
         step: S,

@@ -1,5 +1,5 @@
-//! What a step of a draw's life is to the writer: statements that run in a transaction of their own. The steps
-//! themselves are in `write`.
+//! The trait of a draw's steps: statements that run in a transaction of their own. The steps themselves are in
+//! `write`.
 
 use tokio_postgres::Error;
 
@@ -14,24 +14,24 @@ pub enum StepFailure {
     StaleEpoch,
     #[error(transparent)]
     Postgres(#[from] Error),
-    /// Money or state that does not add up: a bug, and nothing is written.
+    /// The money or the state is inconsistent: a bug. Nothing is written.
     #[error("{0}")]
     Rejected(String),
 }
 
-/// A transaction of its own. It may be run again after a failure, and must then do the same.
+/// A transaction of its own. It may run again after a failure, and must do the same then.
 pub trait StepTransaction: Send + Sync {
     type Output: Send;
 
-    /// The statements between BEGIN and COMMIT. They are sent before BEGIN is answered: the first of them must
-    /// write nothing, and be awaited.
+    /// The statements between BEGIN and COMMIT. They are sent before the answer to BEGIN arrives. So the first
+    /// statement must write nothing, and `run` must await it before the others.
     fn run(&self, session: &WriterConnection) -> impl Future<Output = Result<Self::Output, StepFailure>> + Send;
 
-    /// What of the writer's cache it may change.
+    /// Which part of the writer's cache the step may change.
     fn invalidates(&self) -> Invalidation {
         Invalidation::Everything
     }
 
-    /// Publishes what is true now. Called in the order of the commits.
+    /// Publishes the new state. Called in the order of the commits.
     fn committed(&self, _output: &Self::Output, _snapshots: &DrawSnapshots) {}
 }

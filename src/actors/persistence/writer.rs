@@ -1,5 +1,5 @@
-//! Carries out what the state machines of `domain::writer` ask for: connects, reads, writes, asks whether a commit
-//! was made, waits, and logs why. Decides nothing itself.
+//! Carries out the actions of the state machines of `domain::writer`: it connects, reads, writes, asks the
+//! database whether a transaction was committed, waits, and logs. It decides nothing itself.
 
 use std::time::{Duration, Instant};
 
@@ -22,20 +22,20 @@ use crate::domain::writer::{
     StepEnd, StepRun, TransactionEnd,
 };
 
-/// Between two tries to reach the database.
+/// The pause between two tries to connect.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long one try to connect may take.
+/// The time limit for one try to connect.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long a step is tried again while the database is not available.
+/// How long a step is retried while the database is unavailable.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The only one who writes batches and steps, one transaction after the other.
+/// The only writer of batches and steps. It runs one transaction after the other.
 pub struct Writer {
     target: Target,
     currency: Currency,
     snapshots: DrawSnapshots,
     state: ConnectionState<WriterConnection>,
-    /// Why there is no connection. Logged when it changes, and not at each of ten tries a second.
+    /// Why there is no connection. It is logged when it changes, not at each of the ten tries in a second.
     connect_error: Option<String>,
 }
 
@@ -44,13 +44,13 @@ impl Writer {
         Writer { target, currency, snapshots, state: ConnectionState::default(), connect_error: None }
     }
 
-    /// A batch to write with [`Writer::next_answers`].
+    /// Begins a batch; [`Writer::next_answers`] writes it.
     pub fn begin_batch<R: BatchRecord>(&mut self, records: Vec<R>) -> BatchRun<R> {
         BatchRun::new(records, self.currency)
     }
 
-    /// Works on the batch until some of its records have their answers, however long the database is away.
-    /// `None`: all were answered before.
+    /// Works on the batch until some of its records have their answers, even if the database is unavailable for a
+    /// long time. Returns `None` if every record was answered before.
     pub async fn next_answers<R>(&mut self, run: &mut BatchRun<R>) -> Option<Answers<R>>
     where
         R: BatchRecord<Time = Instant>,
@@ -90,7 +90,7 @@ impl Writer {
         }
     }
 
-    /// Takes a step, again if the database was not available, and publishes what came of it.
+    /// Takes a step, retries while the database is unavailable, and publishes the result.
     pub async fn step<S: StepTransaction>(&mut self, step: &S) -> Result<S::Output, StepError> {
         let mut run = StepRun::new(step.invalidates(), now() + STEP_PATIENCE);
         loop {
@@ -108,7 +108,7 @@ impl Writer {
                 StepAction::Done => break,
             }
         }
-        // A run that is done has its result.
+        // A run in the phase `Done` has a result.
         let output = run.into_result().unwrap_or(Err(StepError::Failed))?;
         step.committed(&output, &self.snapshots);
         Ok(output)
@@ -121,7 +121,7 @@ impl Writer {
         }
     }
 
-    /// Makes a transaction possible.
+    /// Does what must be done before a transaction can begin.
     async fn make_ready(&mut self, action: ConnectionAction) {
         match action {
             ConnectionAction::Rest => {
@@ -132,7 +132,7 @@ impl Writer {
         }
     }
 
-    /// One try.
+    /// Tries once to connect.
     async fn connect(&mut self) {
         let tried = match future::select(Box::pin(open(&self.target)), Box::pin(sleep(CONNECT_WAIT))).await {
             Either::Left((opened, _)) => opened.map_err(|error| db::describe(&error)),
@@ -167,7 +167,7 @@ async fn open(target: &Target) -> Result<(WriterConnection, i64), Error> {
     Ok((connection, row))
 }
 
-/// Closes the row of a lost connection; its last mark, if the database could be asked.
+/// Closes the row of a lost connection and returns its last mark. `None`: the database did not answer.
 async fn last_mark(connection: &WriterConnection, row: i64) -> Option<i64> {
     match writers::close(&connection.client, row).await {
         Ok(last) => Some(last),
@@ -182,7 +182,7 @@ async fn last_mark(connection: &WriterConnection, row: i64) -> Option<i64> {
 /// One transaction of a step.
 async fn take_step<S: StepTransaction>(connection: &WriterConnection, mark: Mark, step: &S) -> StepEnd<S::Output> {
     let client = &connection.client;
-    // Polled in this order, so sent in this order; a BEGIN that fails is heard of before the step goes on.
+    // Polled in this order, so sent in this order. If BEGIN fails, the step ends before its second statement.
     let run = try_join!(
         biased;
         client.batch_execute("BEGIN").map_err(StepFailure::from),
@@ -204,7 +204,7 @@ async fn take_step<S: StepTransaction>(connection: &WriterConnection, mark: Mark
     }
 }
 
-/// How a step ended that was rolled back, and why, for the log.
+/// The end of a step that was rolled back; logs the reason.
 fn step_failed<O>(failure: &StepFailure) -> StepEnd<O> {
     match failure {
         StepFailure::StaleEpoch => StepEnd::StaleEpoch,
@@ -223,7 +223,7 @@ fn step_failed<O>(failure: &StepFailure) -> StepEnd<O> {
     }
 }
 
-/// What follows from the end of a batch's transaction, for the log.
+/// Logs the decision at the end of a batch's transaction.
 fn log<R: BatchRecord>(decision: Decision, error: Option<&Error>, run: &BatchRun<R>) {
     let error = error.map(|error| db::describe(error));
     match decision {

@@ -1,6 +1,5 @@
 //! Tests of the batch state: the order in which refusals are checked, and the effect of two records in one
-//! transaction on each other. That no money appears or is lost, whatever the order, is shown by the draw's
-//! tests.
+//! transaction on each other. The tests of the draw show that no money appears or is lost, in whatever order.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +31,7 @@ fn key(text: &str, request: u8) -> Option<Key> {
     Some(Key { user: ANN, id: KeyId::of(ANN, text), request: Uuid::from_u128(request.into()) })
 }
 
-/// Ann has 250, Bob nothing; the draw has sold 10 tickets; the keys "used" and "busy" are stored.
+/// Ann has 250, Bob has nothing. The draw has sold 10 tickets. The key "used" is stored.
 fn books() -> BatchState {
     let accounts = [
         (AccountId::CLEARING, Money::new(-250)),
@@ -279,7 +278,7 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
         (Charge::Paid, true, Paid, 250, 12),
         (declined(), true, Pending, 250, 10),
         (Charge::Processing, true, Processing, 250, 10),
-        // The tickets are no longer held: money that is taken nevertheless goes to the wallet.
+        // The tickets are no longer held, so the money goes to the wallet.
         (Charge::Paid, false, Refunded, 450, 10),
         (declined(), false, Expired, 250, 10),
         (Charge::Processing, false, Processing, 250, 10),
@@ -299,7 +298,7 @@ fn a_card_is_not_charged_again_with_a_key_that_has_its_answer() {
     assert_eq!(books.apply(&begin_charge_with(key("used", 2))), Err(Refusal::KeyReused));
     assert_untouched(&books, "a kept key");
     assert!(books.apply(&begin_charge_with(key("new", 1))).is_ok());
-    assert!(books.changes.new_keys.is_empty(), "the key is kept with the end");
+    assert!(books.changes.new_keys.is_empty(), "the key is stored with the end of the charge");
     let required = Prefetch::of([&begin_charge_with(key("new", 1))]);
     assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
 }
@@ -311,10 +310,10 @@ fn the_end_of_a_charge_told_again_does_not_end_the_next_one() {
     assert!(books.apply(&begin_charge()).is_ok());
     let first = books.payments[&PAYMENT].updated_at;
     assert!(books.apply(&declined(first)).is_ok());
-    assert!(books.apply(&begin_charge()).is_ok(), "in the same millisecond");
+    assert!(books.apply(&begin_charge()).is_ok(), "a second charge in the same millisecond");
     let second = books.payments[&PAYMENT].updated_at;
     assert!(books.apply(&declined(second)).is_ok());
-    assert!(books.apply(&begin_charge()).is_ok(), "and in the same once more");
+    assert!(books.apply(&begin_charge()).is_ok(), "a third charge in the same millisecond");
     let third = books.payments[&PAYMENT].updated_at;
     for late in [declined(first), declined(second), end_charge_begun(first, Charge::Paid, true)] {
         assert_eq!(books.apply(&late), Err(Refusal::NotPayable));
@@ -376,16 +375,16 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
             [AccountId::wallet(ANN), AccountId::held(ANN), AccountId::CLEARING]
                 .map(|id| books.ledger.balance(id).unwrap().minor())
         };
-        assert_eq!(books.apply(&begin(251, key("used", 2))), Err(Refusal::KeyReused), "the key comes first");
+        assert_eq!(books.apply(&begin(251, key("used", 2))), Err(Refusal::KeyReused), "the key is checked first");
         assert_eq!(books.apply(&begin(251, key("new", 1))), Err(Refusal::InsufficientFunds));
-        assert_eq!(books.apply(&end(verdict)), Err(Refusal::Rejected), "there is none yet");
+        assert_eq!(books.apply(&end(verdict)), Err(Refusal::Rejected), "there is no withdrawal yet");
         assert_untouched(&books, "refused");
         assert!(books.apply(&begin(200, key("new", 1))).is_ok());
         assert!(matches!(books.apply(&begin(200, key("new", 1))), Err(Refusal::Replay(_))));
         assert_eq!(balances(&books), [50, 200, -250]);
         let first = books.apply(&end(verdict));
         assert!(first.is_ok());
-        assert_eq!(books.apply(&end(verdict)), first, "said again");
+        assert_eq!(books.apply(&end(verdict)), first, "a repeated decision");
         assert_eq!(books.apply(&end(other)), Err(Refusal::Ended(status)));
         assert_eq!(balances(&books), [wallet, 0, clearing], "{verdict:?}");
     }

@@ -1,5 +1,5 @@
-//! What a draw's machine wants done: the outputs of [`DrawMachine`](super::DrawMachine). Whoever drives the
-//! machine does them in their order, and brings the results back.
+//! The actions of a draw's state machine: the outputs of [`DrawMachine`](super::DrawMachine). The driver of the
+//! machine carries them out in their order and returns the results to the machine. This file decides nothing.
 
 use jiff::Timestamp;
 
@@ -9,37 +9,39 @@ use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
 use crate::domain::record::{Fence, Key, Outcome, Record};
 
-/// Something to do. `W` is the one who waits for an answer.
+/// An action. `W` is the waiter: the type through which a client gets its answer.
 #[allow(clippy::large_enum_variant, reason = "nearly all are records and answers: a box would cost an allocation")]
 #[derive(PartialEq, Debug)]
 pub enum DrawAction<W> {
-    /// Hand this record to the writer. Its result comes back by [`written`](super::DrawMachine::written).
+    /// Submit this record to the writer. The result returns through [`written`](super::DrawMachine::written).
     Submit { record: Record, waiter: Option<W> },
-    /// Write this step. Its result comes back by [`step_written`](super::DrawMachine::step_written).
+    /// Write this step. The result returns through [`step_written`](super::DrawMachine::step_written).
     Write(StepWrite),
-    /// Make pool tickets. The result comes back by [`pool_written`](super::DrawMachine::pool_written).
+    /// Make pool tickets. The result returns through [`pool_written`](super::DrawMachine::pool_written).
     MakePool(PoolOrder, W),
-    /// Tell the one who waits.
+    /// Answer the waiter.
     Answer(W, DrawAnswer),
-    /// Call [`wake`](super::DrawMachine::wake) at this time and at no other that was set before; none: at no time.
+    /// Call [`wake`](super::DrawMachine::wake) at this time. It replaces the time that was set before. `None`: do
+    /// not call it.
     SetTimer(Option<Timestamp>),
-    /// Show everybody the draw as it is now.
+    /// Publish the draw's snapshot.
     Publish,
     /// The draw is completed or cancelled.
     Over,
-    /// Report a bug: this can not have happened. The machine gives up next.
+    /// Report a bug: an input that is impossible without one. `GiveUp` follows.
     Fault(DrawFault),
-    /// The memory may not be the truth: forget it, and load the draw anew. The last action of a machine.
+    /// The state in memory may differ from the database: drop the machine, and load the draw again. This is the
+    /// last action of a machine.
     GiveUp(GiveUpReason),
 }
 
-/// A step of a draw's life to write.
+/// A step of a draw to write.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StepWrite {
     pub fence: Fence,
     pub kind: StepKind,
     pub at: Timestamp,
-    /// Written with the step, if an admin asked for it.
+    /// The audit entry to write with the step, if an admin requested it.
     pub audit: Option<AuditEntry>,
 }
 
@@ -48,25 +50,25 @@ pub struct StepWrite {
 pub enum StepKind {
     Open,
     Reschedule(Times),
-    /// The list of tickets is closed for good.
+    /// Close the ticket list for good.
     Seal,
     BeginCancel {
         reason: String,
     },
-    /// Winning numbers are drawn. Whoever writes the step draws them: from a source that nobody can foresee.
+    /// Draw the winning numbers. The driver chooses them, from an unpredictable source.
     Conduct,
-    /// Every ticket is counted, and every winner paid: many transactions.
+    /// Count every ticket and pay every winner: many transactions.
     Settle {
         winning: WinningPick,
         sold: i64,
     },
-    /// Every payer has the money back: many transactions.
+    /// Pay every payer the money back: many transactions.
     Refund {
         sold: i64,
     },
 }
 
-/// What a step that was written says.
+/// The outcome of a step that was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepOutcome {
     Opened,
@@ -75,7 +77,7 @@ pub enum StepOutcome {
     Sealed {
         epoch: i64,
     },
-    /// Likewise.
+    /// The draw has a new epoch here too.
     Cancelling {
         epoch: i64,
     },
@@ -84,7 +86,7 @@ pub enum StepOutcome {
     Refunded,
 }
 
-/// Pool tickets to make, beside the sale.
+/// Pool tickets to make while the sale goes on.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolOrder {
     pub fence: Fence,
@@ -98,7 +100,7 @@ pub struct PoolOrder {
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewPool {
     pub tickets: Vec<(PoolTicketId, Pick)>,
-    /// How many were for sale then, if the answer was stored with a key.
+    /// The number of pool tickets for sale at that time, if the answer was stored under a key.
     pub available: Option<i64>,
 }
 
@@ -111,7 +113,8 @@ pub enum GiveUpReason {
     ReservationLost,
     #[error("an expiry was refused")]
     ExpiryRefused,
-    /// Put back, it would be sold to the next one too: the database knows who holds it.
+    /// The ticket does not return to the pool, because another player could buy it again. The database knows who
+    /// has it.
     #[error("a pool ticket is not free, or not of this draw")]
     PoolTicketTaken,
     #[error("a step was not written: {0}")]
@@ -122,7 +125,7 @@ pub enum GiveUpReason {
     Fault,
 }
 
-/// Something that only a bug can bring about.
+/// An input that only a bug can cause.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum DrawFault {
     #[error("the outcome is of another kind than its record: {0:?}")]

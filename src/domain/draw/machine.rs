@@ -1,6 +1,20 @@
-//! The machine of a draw: a [`Draw`] with the requests that wait for it. Takes requests, results and the time,
-//! and says what is to be done, as [actions](DrawAction). The service's draw actor and the simulation drive the
-//! same machine. It neither writes nor waits, and knows no clock and no channel.
+//! The state machine of a draw: a [`Draw`] with the requests that wait for it.
+//!
+//! The inputs are requests, the results of records and steps, and the time. Each input appends
+//! [actions](DrawAction) to a list, and the driver carries them out in their order.
+//!
+//! A request of the sale is decided at once, in memory; its record is written later, in a batch. The steps of the
+//! draw (open, close, conduct, cancel) run one at a time. Each is written before the state in memory changes.
+//! Closing and cancelling first wait for the results of all records in flight. If a result contradicts the state
+//! in memory, or a step fails, the machine gives up, and the draw is loaded again.
+//!
+//! The draw actor and the simulation drive the same machine. It has no SQL, channel, clock or source of randomness.
+//!
+//! ```text
+//! sale:  decide ─┬─ submit the record ─ written ─ publish ─ answer
+//!                └─ refused: answer
+//! step:  wait for its turn ─ end the sale, to close or cancel ─ write ─ step_written ─ publish ─ answer
+//! ```
 
 #[cfg(test)]
 mod tests;
@@ -20,59 +34,59 @@ use crate::domain::id::UserId;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{Expire, Key, Outcome, Record, Refusal};
 
-/// The state of one draw and of the requests that wait for it. The time comes with every input, ids and chance
-/// with the requests, so that the same inputs give the same actions. No input follows [`DrawAction::GiveUp`].
+/// The state of one draw and of the requests that wait for it. The time comes with every input; ids and
+/// randomness come with the requests. So the same inputs give the same actions. There is no input after
+/// [`DrawAction::GiveUp`].
 #[derive(Debug)]
 pub struct DrawMachine<W> {
     pub(super) draw: Draw,
-    /// Records on their way at which orders are refused.
+    /// The machine refuses orders while this many records are in flight.
     in_flight: usize,
-    /// Steps that wait for their turn.
+    /// Requested steps that wait until the current step ends.
     pub(super) requested: VecDeque<StepRequest<W>>,
     pub(super) phase: StepPhase<W>,
     timer: Option<Timestamp>,
 }
 
-/// A step that was asked for: by an admin who waits, or by the clock.
+/// A step that was requested by an admin, who waits for the answer, or by the clock.
 #[derive(Debug)]
 pub(super) struct StepRequest<W> {
     pub step: Step,
     pub reason: String,
-    /// None: the clock.
+    /// `None`: the clock.
     pub by: Option<UserId>,
     pub waiter: Option<W>,
 }
 
-/// The step under way. There is one at a time.
+/// The current step. There is one at a time.
 #[derive(Debug)]
 pub(super) enum StepPhase<W> {
     Idle,
-    /// The sale ends: nothing is sold any more, and the records on their way are awaited.
+    /// The sale has ended: nothing is sold any more, and the machine waits for the records in flight.
     EndingSale(StepRequest<W>),
     /// A step is being written.
     Writing(StepRequest<W>),
-    /// Other times are being written.
+    /// New times are being written.
     Rescheduling(Times, W),
 }
 
 impl<W> DrawMachine<W> {
-    /// A machine over a draw as it was loaded. `in_flight`: so many records may be on their way before orders
-    /// are refused.
+    /// A machine for a draw that was loaded. It refuses orders while `in_flight` of its records are in flight.
     pub fn new(draw: Draw, in_flight: usize) -> DrawMachine<W> {
         DrawMachine { draw, in_flight, requested: VecDeque::new(), phase: StepPhase::Idle, timer: None }
     }
 
-    /// The draw as it is remembered.
+    /// The draw as the machine has it in memory.
     pub fn draw(&self) -> &Draw {
         &self.draw
     }
 
-    /// Whether no step is under way and none waits.
+    /// Whether no step has begun and none waits.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, StepPhase::Idle) && self.requested.is_empty()
     }
 
-    /// The first input: a settlement or refund that a crash has interrupted goes on.
+    /// The first input: continues a settlement or refund that a crash has interrupted.
     pub fn start(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         actions.push(DrawAction::Publish);
         let interrupted = match self.draw.status() {
@@ -86,8 +100,8 @@ impl<W> DrawMachine<W> {
         self.tick(now, actions);
     }
 
-    /// A request, and who waits for its answer. Ids come from `id`, a payment's first and then one a ticket,
-    /// ascending; quick picks from `rng`.
+    /// A request, and the waiter for its answer. `id` gives the ids in ascending order: first the id of the
+    /// payment, then one for each ticket. Quick picks come from `rng`.
     pub fn request(
         &mut self,
         request: DrawRequest,
@@ -99,7 +113,7 @@ impl<W> DrawMachine<W> {
     ) {
         let decided = match request {
             DrawRequest::Order(order) => {
-                // One draw under load leaves room for the others.
+                // A draw under load must leave capacity for the other draws.
                 if self.draw.on_its_way() >= self.in_flight {
                     Err(SaleError::Refused(Refusal::Overloaded))
                 } else {
@@ -113,7 +127,7 @@ impl<W> DrawMachine<W> {
                 let begin = self.draw.begin_charge(user, payment, now, key);
                 begin.map(Record::BeginCharge).ok_or(SaleError::NotPayable)
             }
-            // Money that was taken is written in any case.
+            // Money that was taken must be written in any case.
             DrawRequest::EndCharge(end) => Ok(Record::EndCharge(self.draw.end_charge(end))),
             DrawRequest::GiveBack { user, payment, ticket } => {
                 let back = self.draw.give_back(user, payment, ticket, now);
@@ -134,7 +148,7 @@ impl<W> DrawMachine<W> {
         });
     }
 
-    /// The results of records, in the order in which they were submitted.
+    /// The results of records, in the order in which the records were submitted.
     pub fn written(&mut self, results: Vec<WriteResult<W>>, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         let (mut lost, mut faults) = (None, Vec::new());
         for WriteResult { record, result, .. } in &results {
@@ -147,7 +161,7 @@ impl<W> DrawMachine<W> {
             }
         }
         actions.reserve(results.len() + 4);
-        // Before the answers: a client that looks after its answer sees the effect.
+        // Publish before the answers: a client that reads after its answer must see the effect.
         actions.push(DrawAction::Publish);
         for WriteResult { record, result, waiter } in results {
             let Some(waiter) = waiter else { continue };
@@ -169,7 +183,7 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// A result that only a bug can bring about.
+    /// Finds a result that only a bug can cause.
     fn fault(&self, record: &Record, result: &Result<Outcome, Refusal>) -> Option<DrawFault> {
         match result {
             Ok(outcome) if !is_outcome_of(outcome, record) => {
@@ -180,13 +194,13 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// The timer has come to its time.
+    /// The timer has fired.
     pub fn wake(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         self.timer = None;
         self.tick(now, actions);
     }
 
-    /// Does what the clock asks for, and sets the timer for the next time.
+    /// Does what is due now, and sets the timer for the next time.
     pub(super) fn tick(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         while let Some(due) = self.draw.due(now) {
             match due {
@@ -206,14 +220,15 @@ impl<W> DrawMachine<W> {
     }
 
     fn request_by_clock(&mut self, step: Step, reason: String) {
-        // A step under way is followed by another look at the clock. A step that only waits is not, if it is
-        // refused: the clock's own goes before it.
+        // If a step has begun, its result checks the clock again, so nothing is lost here. A step that only waits
+        // may be refused without such a check, so the clock's step goes first.
         if matches!(self.phase, StepPhase::Idle) {
             self.requested.push_front(StepRequest { step, reason, by: None, waiter: None });
         }
     }
 
-    /// What is due already waits for a result, and every result looks at the clock again: no timer for it.
+    /// What is due already waits for a result, and every result checks the clock again. So no timer is needed for
+    /// it.
     fn set_timer(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         let next = self.draw.next_due().filter(|next| *next > now);
         if self.timer != next {
@@ -262,7 +277,7 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// What an admin does to this draw; none, if it is the clock or a schedule that asks.
+    /// The audit entry for an action of an admin. `None`: the clock or a schedule asked for the action.
     pub(super) fn audit(
         &self,
         by: Option<UserId>,
@@ -274,7 +289,7 @@ impl<W> DrawMachine<W> {
         by.map(|admin| AuditEntry { actor: Some(admin), action, subject, detail, at })
     }
 
-    /// Goes on with the end of the sale, if it is being ended.
+    /// Continues the end of the sale, if the sale is being ended.
     pub(super) fn go_on_ending_sale(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         if !matches!(self.phase, StepPhase::EndingSale(_)) {
             return;
@@ -297,7 +312,7 @@ fn is_outcome_of(outcome: &Outcome, record: &Record) -> bool {
         Record::Order(_) => matches!(outcome, Outcome::Ordered { .. }),
         Record::Pay(_) | Record::BeginCharge(_) | Record::EndCharge(_) => matches!(outcome, Outcome::Payment(_)),
         Record::GiveBack(_) | Record::Expire(_) => matches!(outcome, Outcome::Released),
-        // No draw decides them.
+        // No draw decides these records.
         Record::BeginDeposit(_)
         | Record::EndDeposit(_)
         | Record::BeginWithdrawal(_)
@@ -305,11 +320,11 @@ fn is_outcome_of(outcome: &Outcome, record: &Record) -> bool {
     }
 }
 
-/// A refusal that a draw with a true memory never meets.
+/// A refusal that is impossible while the draw's memory agrees with the database.
 fn contradiction(record: &Record, result: &Result<Outcome, Refusal>) -> Option<GiveUpReason> {
     match (record, result) {
         (_, Err(Refusal::StaleEpoch)) => Some(GiveUpReason::StaleEpoch),
-        // The charge may have ended before: the provider tells twice.
+        // The charge may have ended before, because the provider can report it twice.
         (Record::EndCharge(_), Err(Refusal::NotPayable)) => None,
         (_, Err(Refusal::NotPayable)) => Some(GiveUpReason::ReservationLost),
         (Record::Expire(_), Err(_)) => Some(GiveUpReason::ExpiryRefused),

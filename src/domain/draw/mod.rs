@@ -1,6 +1,6 @@
-//! One draw: its pool, its reservations and the steps of its life. Decides and remembers; it neither
-//! writes nor waits. What it decides becomes a [record](super::record), and [`Draw::answered`] tells it the result:
-//! until then the tickets of the record are held, and nobody else can have them. [`DrawMachine`] adds the
+//! One draw: its pool, its reservations and its steps. It decides and keeps the state in memory; it neither
+//! writes nor waits. Each decision becomes a [record](super::record), and [`Draw::answered`] receives its result.
+//! Until then the tickets of the record are held, and no other player can get them. [`DrawMachine`] adds the
 //! requests that wait for a draw, and the order of its steps.
 
 mod action;
@@ -31,10 +31,11 @@ pub use request::{
 };
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
 
-/// When a draw moves by itself. In order, and `draw_at` not before the sale's end.
+/// The times at which a draw takes its steps by itself. They are in ascending order; `draw_at` is not before the
+/// end of the sale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Times {
-    /// None: until an admin opens it.
+    /// `None`: an admin opens the sale.
     pub sales_open_at: Option<Timestamp>,
     pub sales_close_at: Timestamp,
     pub draw_at: Timestamp,
@@ -44,24 +45,25 @@ pub struct Times {
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReservedTicket {
     pub id: TicketId,
-    /// The pool ticket it took, to go back to the pool if it is not paid.
+    /// The pool ticket that it took. It returns to the pool if the reserved ticket is not paid.
     pub pool: Option<(PoolTicketId, Pick)>,
-    /// Its giving back is on its way to the database.
+    /// Whether its return is in flight: not yet written.
     pub returning: bool,
 }
 
-/// What is on its way for a reservation. Anything but `Held` keeps everything else off it.
+/// What is in flight for a reservation. In every state but `Held`, other requests for the reservation are
+/// refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReservationState {
     Held,
-    /// What pays it, or begins to, is on its way.
+    /// A payment, or the beginning or end of a charge, is in flight.
     Paying,
-    /// The card is being charged, by us or by a provider that will tell later.
+    /// A card is being charged, by us or by a provider that reports the result later.
     Charging,
     Expiring,
 }
 
-/// Tickets held for a player until they are paid or the time is up.
+/// Tickets that are held for a player until they are paid or the time is over.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Reservation {
     pub user: UserId,
@@ -71,13 +73,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Whether the giving back of one of its tickets is on its way.
+    /// Whether the return of one of its tickets is in flight.
     fn is_returning(&self) -> bool {
         self.tickets.iter().any(|ticket| ticket.returning)
     }
 }
 
-/// A draw as the outside sees it.
+/// The public view of a draw.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DrawSnapshot {
     pub id: DrawId,
@@ -95,7 +97,7 @@ pub struct DrawSnapshot {
     pub cancel_reason: Option<String>,
 }
 
-/// The numbers, and the jackpot that rolled in with them.
+/// The winning numbers, and the jackpot that the draw received from earlier draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WinningPick {
     pub pick: Pick,
@@ -103,7 +105,8 @@ pub struct WinningPick {
 }
 
 impl DrawSnapshot {
-    /// The prize fund as if the draw were conducted now with this jackpot, or as it was conducted.
+    /// The prize fund: of a draw that was conducted, as it was then; of other draws, as if they were conducted
+    /// now with this jackpot.
     pub fn prize_fund(&self, jackpot: Money) -> Money {
         if matches!(self.status, DrawStatus::Cancelling | DrawStatus::Cancelled) {
             return Money::ZERO;
@@ -113,7 +116,7 @@ impl DrawSnapshot {
     }
 }
 
-/// A step of a draw's life that an admin may ask for.
+/// A step of a draw that an admin can request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     Open,
@@ -122,28 +125,28 @@ pub enum Step {
     Cancel,
 }
 
-/// May the step be taken?
+/// Whether a step may be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowed {
     Yes,
-    /// It was taken before: nothing to do.
+    /// The step was taken before: nothing to do.
     Already,
-    /// It is under way: wait for it.
+    /// The step has begun: wait for its end.
     UnderWay,
     No,
 }
 
-/// What the clock asks of a draw.
+/// What a draw must do at this time.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Due {
     Step(Step),
-    /// Nobody opened it before its cut-off.
+    /// The sale was not opened before its cut-off.
     CancelUnopened,
-    /// These reservations ran out.
+    /// These reservations have expired.
     Expire(Vec<Expire>),
 }
 
-/// What is to be known of a draw to go on with it.
+/// The state of a draw that the database stores, and that a restart loads.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DrawState {
     pub id: DrawId,
@@ -163,19 +166,19 @@ pub struct DrawState {
 #[derive(Debug)]
 pub struct Draw {
     it: DrawState,
-    /// The reservations that will expire, soonest first. One whose card is being charged waits for the
-    /// provider's answer, at most until the cut-off, and is not among them.
+    /// The reservations that will expire, soonest first. A reservation whose card is being charged is not in the
+    /// set: it waits for the provider's answer, at most until the cut-off.
     due: BTreeSet<(Timestamp, PaymentId)>,
-    /// Records on their way to the database.
+    /// The number of records in flight.
     out: usize,
-    /// The keys of the orders among them, and how many orders each came with.
+    /// The idempotency keys of the orders in flight, with the number of orders for each key.
     keys_out: HashMap<KeyId, usize>,
-    /// The sale is over for good, though the database may not say so yet.
+    /// The sale is over for good. The database may not have this state yet.
     stopped: bool,
 }
 
 impl Draw {
-    /// A draw as the database has it.
+    /// A draw as it is stored in the database.
     pub fn new(parts: DrawState) -> Draw {
         let waits = |held: &Reservation| held.state != ReservationState::Charging;
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
@@ -196,7 +199,7 @@ impl Draw {
         self.it.status
     }
 
-    /// All that it remembers, but for what is on its way: at rest, what a restart would load.
+    /// The state without what is in flight. If nothing is in flight, it equals what a restart would load.
     pub fn parts(&self) -> &DrawState {
         &self.it
     }
@@ -205,7 +208,7 @@ impl Draw {
         Fence { draw: self.it.id, epoch: self.it.epoch }
     }
 
-    /// Records of it on their way to the database.
+    /// The number of its records in flight.
     pub fn on_its_way(&self) -> usize {
         self.out
     }
@@ -225,7 +228,7 @@ impl Draw {
         self.it.winning
     }
 
-    /// As the outside sees it now.
+    /// The public view of the draw now.
     pub fn view(&self) -> DrawSnapshot {
         let it = &self.it;
         DrawSnapshot {
@@ -243,7 +246,7 @@ impl Draw {
         }
     }
 
-    /// May this step be taken now?
+    /// Whether this step may be taken now.
     pub fn allows(&self, step: Step, now: Timestamp) -> Allowed {
         use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
         match (step, self.it.status) {
@@ -262,21 +265,21 @@ impl Draw {
         }
     }
 
-    /// The status, if it allows this step neither now nor later: a long settlement need not be awaited to
-    /// say so.
+    /// The status, if it allows this step neither now nor later. A request is then refused at once and does not
+    /// wait for a long settlement.
     pub fn never_again(&self, step: Step, now: Timestamp) -> Option<DrawStatus> {
         let only_ends = self.it.status >= DrawStatus::Settling;
         (only_ends && self.allows(step, now) == Allowed::No).then_some(self.it.status)
     }
 
-    /// Before the cut-off; and behind it the clock's own opening, missed while the service was down, is
-    /// caught up: the close that follows finds nothing sold.
+    /// A draw may open before its cut-off. After the cut-off it still opens if its opening time has passed,
+    /// because the service may have been down then. The close that follows finds nothing sold.
     fn may_open(&self, now: Timestamp) -> bool {
         let times = self.it.times;
         !self.stopped && (now < times.sales_close_at || times.sales_open_at.is_some_and(|at| at <= now))
     }
 
-    /// What the clock asks for at this moment, one thing at a time, the most pressing first.
+    /// What the draw must do at this time: one thing at a time, the most urgent first.
     pub fn due(&mut self, now: Timestamp) -> Option<Due> {
         let times = self.it.times;
         match self.it.status {
@@ -293,7 +296,7 @@ impl Draw {
         if expired.is_empty() { None } else { Some(Due::Expire(expired)) }
     }
 
-    /// When the clock will next ask for something.
+    /// The next time at which the draw must do something.
     pub fn next_due(&self) -> Option<Timestamp> {
         let times = self.it.times;
         let step = match self.it.status {
@@ -306,17 +309,18 @@ impl Draw {
         step.into_iter().chain(expiry).min()
     }
 
-    /// The sale opens. The database says so already.
+    /// The sale is open. The database has stored this already.
     pub fn opened(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Scheduled, "only a scheduled draw opens");
         self.it.status = DrawStatus::Open;
     }
 
-    /// The sale is over: every later order is refused, and what is held unpaid is let go. Call it again
-    /// after each answer, until it says that nothing is on its way any more.
+    /// Ends the sale: every later order is refused, and unpaid reservations expire. Call it again after each
+    /// result, until it returns `Done`.
     pub fn stop(&mut self, now: Timestamp) -> Stopping {
         self.stopped = true;
-        // In the order they were made, not of a hash: the same history decides the same.
+        // In the order in which the reservations were made, not in the order of a hash map: the same history
+        // gives the same decisions.
         let mut all: Vec<PaymentId> = self.it.reservations.keys().copied().collect();
         all.sort_unstable();
         let expired = self.expire(all, now);
@@ -329,67 +333,68 @@ impl Draw {
         }
     }
 
-    /// The list is sealed, under a new epoch. The database says so already.
+    /// The ticket list is sealed, under a new epoch. The database has stored this already.
     pub fn sealed(&mut self, epoch: i64) {
-        assert!(self.stopped && self.out == 0, "a list is sealed when nothing is on its way to it");
+        assert!(self.stopped && self.out == 0, "a list is sealed when no record is in flight");
         self.it.status = DrawStatus::Closed;
         self.it.epoch = epoch;
         self.it.pool = Pool::default();
     }
 
-    /// The numbers are known. The database says so already.
+    /// The winning numbers are drawn. The database has stored them already.
     pub fn conducted(&mut self, winning: WinningPick) {
         assert_eq!(self.it.status, DrawStatus::Closed, "only a closed draw is conducted");
         self.it.status = DrawStatus::Settling;
         self.it.winning = Some(winning);
     }
 
-    /// Everybody is paid. The database says so already.
+    /// Every winner is paid. The database has stored this already.
     pub fn completed(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Settling, "only a settling draw completes");
         self.it.status = DrawStatus::Completed;
     }
 
-    /// The draw will not take place. The database says so already.
+    /// The draw is being cancelled. The database has stored this already.
     pub fn cancelling(&mut self, reason: String, epoch: i64) {
-        assert!(self.stopped && self.out == 0, "a draw is cancelled when nothing is on its way to it");
+        assert!(self.stopped && self.out == 0, "a draw is cancelled when no record is in flight");
         self.it.status = DrawStatus::Cancelling;
         self.it.epoch = epoch;
         self.it.cancel_reason = Some(reason);
         self.it.pool = Pool::default();
     }
 
-    /// Everybody has the money back. The database says so already.
+    /// Every payer has the money back. The database has stored this already.
     pub fn cancelled(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Cancelling, "only a cancelling draw ends cancelled");
         self.it.status = DrawStatus::Cancelled;
     }
 
-    /// May the times still be changed? While it is scheduled or open, and before its published cut-off.
+    /// Whether the times can still be changed: while the draw is scheduled or open, and before its published
+    /// cut-off.
     pub fn may_be_rescheduled(&self, now: Timestamp) -> bool {
         let early = matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped;
         early && now < self.it.times.sales_close_at
     }
 
-    /// It has other times. The database says so already.
+    /// The draw has other times. The database has stored them already.
     pub fn rescheduled(&mut self, times: Times) {
         self.it.times = times;
     }
 
-    /// May tickets be made in advance?
+    /// Whether pool tickets may be made.
     pub fn takes_pool_tickets(&self) -> bool {
         matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped
     }
 
-    /// These tickets were made. The database has them already.
+    /// Adds new pool tickets, or returns tickets to the pool. The database has stored this already.
     pub fn add_to_pool(&mut self, tickets: impl IntoIterator<Item = (PoolTicketId, Pick)>) {
         for (id, pick) in tickets {
             self.it.pool.put(id, pick);
         }
     }
 
-    /// Lets go of the reservations that nothing else is under way for. A card being charged holds its
-    /// tickets until the cut-off and not longer.
+    /// Expires those of the reservations for which nothing else is in flight. A card that is being charged holds
+    /// its tickets until the cut-off and not longer.
     fn expire(&mut self, payments: Vec<PaymentId>, now: Timestamp) -> Vec<Expire> {
         let fence = self.fence();
         let mut records = Vec::new();
@@ -410,13 +415,13 @@ impl Draw {
     }
 }
 
-/// How far the end of the sale has come.
+/// The progress of the end of the sale.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Stopping {
     /// These reservations must be written as expired.
     Expire(Vec<Expire>),
-    /// Records are on their way.
+    /// Records are in flight: wait for their results.
     Wait,
-    /// The list can be sealed.
+    /// The ticket list can be sealed.
     Done,
 }

@@ -1,5 +1,5 @@
-//! What a draw is asked, and what it answers. Knows neither who asks nor how an answer reaches him: that is
-//! the waiter, a type of the caller's.
+//! The requests to a draw, and its answers. This file does not know who sends a request or how the answer reaches
+//! the client: that is the waiter, a type of the caller.
 
 use super::{OrderRefusal, OrderRequest, Step, Times};
 use crate::domain::id::{PaymentId, TicketId, UserId};
@@ -9,21 +9,21 @@ use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
 /// A request to a draw. Each gets exactly one [`DrawAnswer`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum DrawRequest {
-    /// Tickets: reserved, or paid from the wallet at once.
+    /// Order tickets: reserve them, or pay them from the wallet at once.
     Order(OrderRequest),
-    /// A reservation is paid from its owner's wallet.
+    /// Pay a reservation from its owner's wallet.
     Pay { user: UserId, payment: PaymentId, key: Option<Key> },
-    /// A reservation is held while a card is charged for it.
+    /// Hold a reservation while a card is charged for it.
     BeginCharge { user: UserId, payment: PaymentId, key: Option<Key> },
-    /// The provider has told what became of a charge.
+    /// The provider has reported the result of a charge.
     EndCharge(EndCharge),
-    /// A reserved ticket is given back.
+    /// Return a reserved ticket.
     GiveBack { user: UserId, payment: PaymentId, ticket: TicketId },
-    /// An admin asks for a step of the draw's life.
+    /// An admin requests a step of the draw.
     Step { step: Step, reason: String, by: UserId },
-    /// An admin gives the draw other times.
+    /// An admin changes the times of the draw.
     Reschedule { times: Times, by: UserId },
-    /// Tickets are made in advance; `by` nobody, if a schedule asks.
+    /// Make pool tickets. `by` is the admin; `None`: a schedule asks.
     AddToPool { count: usize, key: Option<Key>, by: Option<UserId> },
 }
 
@@ -31,22 +31,23 @@ pub enum DrawRequest {
 #[allow(clippy::large_enum_variant, reason = "nearly all are of the sale: a box would cost each an allocation")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum DrawAnswer {
-    /// To an order, a payment, a charge or a giving back: the record that was decided, and what was written.
+    /// The answer to an order, a payment, a charge or a returned ticket: the record that was decided, and its
+    /// outcome.
     Sale(Result<(Record, Outcome), SaleError>),
-    /// To a step, or to other times.
+    /// The answer to a step or to new times.
     Step(Result<(), StepRefusal>),
-    /// To new pool tickets.
+    /// The answer to new pool tickets.
     Pool(Result<PoolCreated, PoolError>),
 }
 
 impl DrawAnswer {
-    /// The answer of a request whose record was written or refused.
+    /// The answer to a request whose record was written or refused.
     pub fn of_record(record: Record, result: Result<Outcome, Refusal>) -> DrawAnswer {
         DrawAnswer::Sale(result.map(|outcome| (record, outcome)).map_err(SaleError::Refused))
     }
 }
 
-/// Why an order, a payment or a giving back did not succeed.
+/// Why an order, a payment or the return of a ticket did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SaleError {
     #[error("there is no such draw")]
@@ -59,12 +60,12 @@ pub enum SaleError {
     NotReserved,
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It may yet come true, or not.
+    /// The record may still be written, or not.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
 }
 
-/// Why a step of a draw's life was not taken.
+/// Why a step of a draw was not taken.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StepRefusal {
     #[error("there is no such draw")]
@@ -80,7 +81,7 @@ pub enum StepRefusal {
 impl From<StepError> for StepRefusal {
     fn from(error: StepError) -> StepRefusal {
         match error {
-            // A draw that was taken over is being loaded anew: in a moment it works again.
+            // A draw that was taken over is being loaded again, so a retry soon succeeds.
             StepError::Unavailable | StepError::StaleEpoch => StepRefusal::Unavailable,
             StepError::Failed => StepRefusal::Failed,
         }
@@ -92,15 +93,15 @@ impl From<StepError> for StepRefusal {
 pub enum StepError {
     #[error("the draw has been taken over by a newer epoch")]
     StaleEpoch,
-    /// For longer than a step waits for it.
+    /// The database was unavailable for longer than a step is retried.
     #[error("the database is unavailable")]
     Unavailable,
-    /// Logged where it happened.
+    /// The reason was logged where it occurred.
     #[error("the database did not take the step")]
     Failed,
 }
 
-/// New pool tickets: how many were made, and how many are for sale with them.
+/// The result of new pool tickets: how many were made, and how many are for sale now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolCreated {
     pub created: usize,
@@ -118,18 +119,18 @@ pub enum PoolError {
     TooMany { limit: usize },
     #[error("the key has an answer already")]
     KeyTaken,
-    /// They may have been made, or not.
+    /// The tickets may have been made, or not.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
 }
 
-/// Why a draw has no actor to ask.
+/// Why a draw has no actor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DrawAbsent {
     NoSuchDraw,
-    /// It is completed or cancelled.
+    /// The draw is completed or cancelled.
     Over(DrawStatus),
-    /// It could not be loaded.
+    /// The draw could not be loaded.
     Unreachable,
 }
 
@@ -139,7 +140,7 @@ impl DrawRequest {
         match self {
             DrawRequest::Order(_) => absent.sale(OrderRefusal::NotOpen.into()),
             DrawRequest::Pay { .. } | DrawRequest::BeginCharge { .. } => absent.sale(SaleError::NotPayable),
-            // The end of a charge is written without the draw then.
+            // The caller then writes the end of the charge without the draw.
             DrawRequest::EndCharge(_) | DrawRequest::GiveBack { .. } => absent.sale(SaleError::NotReserved),
             DrawRequest::Step { step, .. } => DrawAnswer::Step(absent.step(*step)),
             DrawRequest::Reschedule { .. } => DrawAnswer::Step(Err(absent.refusal())),
@@ -166,7 +167,7 @@ impl DrawAbsent {
         }
     }
 
-    /// A step that was taken before is no error.
+    /// A step that was taken before is not an error.
     fn step(self, step: Step) -> Result<(), StepRefusal> {
         match (self, step) {
             (DrawAbsent::Over(DrawStatus::Completed), Step::Conduct)
@@ -176,7 +177,7 @@ impl DrawAbsent {
     }
 }
 
-/// What became of a record that a draw decided, with the one who waits for it, if anyone does.
+/// The result of a record that a draw decided, with its waiter, if there is one.
 #[derive(Debug)]
 pub struct WriteResult<W> {
     pub record: Record,

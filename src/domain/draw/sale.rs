@@ -1,5 +1,5 @@
-//! The sale: orders, reservations, payments and givings back, and what became of each. Part of the
-//! draw; knows no step of its life but whether it sells.
+//! The sale: orders, reservations, payments and returned tickets, and the results of their records. It is a part
+//! of the draw. It knows no step of the draw, only whether the draw sells.
 
 use std::collections::hash_map::Entry;
 
@@ -17,7 +17,7 @@ use crate::domain::record::{
 };
 use crate::domain::ticket::Origin;
 
-/// One line of what a player asks for.
+/// One line of an order request.
 #[derive(Clone, PartialEq, Debug)]
 pub enum LineRequest {
     Numbers(Vec<i64>),
@@ -36,20 +36,20 @@ impl LineRequest {
     }
 }
 
-/// The numbers of a line, and the pool ticket they come from.
+/// The numbers of a line, and the pool ticket that they come from.
 type LinePick = (Pick, Option<PoolTicketId>);
 
-/// What a player asks for.
+/// An order request of a player.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OrderRequest {
     pub user: UserId,
     pub lines: Vec<LineRequest>,
-    /// Reserve for so long; none: pay from the wallet at once.
+    /// How long to reserve the tickets. `None`: pay from the wallet at once.
     pub reserve: Option<SignedDuration>,
     pub key: Option<Key>,
 }
 
-/// Why an order was refused. Nothing was taken. The order of the ladder in [`Draw::order`].
+/// Why an order was refused. Nothing was taken. [`Draw::order`] checks the reasons in this order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OrderRefusal {
     #[error("the draw is not on sale")]
@@ -60,14 +60,14 @@ pub enum OrderRefusal {
     TicketUnavailable { line: usize },
     #[error("the pool has no ticket left")]
     PoolEmpty,
-    /// In place of any other refusal: what looks sold may be held by that very order.
+    /// It replaces any other refusal: a ticket that looks sold may be held by that earlier order.
     #[error("an earlier order with this key is on its way")]
     OnItsWay,
 }
 
 impl Draw {
-    /// Decides an order, all lines or none, and takes its tickets off the pool. Ids come from `id`: the
-    /// payment's first, then one a line, ascending.
+    /// Decides an order, all lines or none, and takes its tickets from the pool. `id` gives the ids in ascending
+    /// order: first the id of the payment, then one for each line.
     pub fn order(
         &mut self,
         ask: OrderRequest,
@@ -98,7 +98,7 @@ impl Draw {
         let mut picks = self.own_picks(&ask.lines, rng)?;
         self.take_from_pool(&ask.lines, &mut picks)?;
 
-        // From here on nothing may refuse it but the database.
+        // The point of no return: from here on only the database can refuse the order.
         let payment = PaymentId(id());
         let lines = ask.lines.iter().zip(picks).filter_map(|(asked, pick)| {
             let (pick, pool_ticket) = pick?;
@@ -111,7 +111,7 @@ impl Draw {
         Ok(Order { fence, lottery, user: ask.user, payment, price, lines, reserved_until, at: now, key: ask.key })
     }
 
-    /// The lines that take nothing from the pool; the others stay open.
+    /// The numbers of the lines that need no pool ticket; the other lines stay `None`.
     fn own_picks(&self, lines: &[LineRequest], rng: &mut impl Rng) -> Result<Vec<Option<LinePick>>, OrderRefusal> {
         let game = self.it.rules.game;
         let own = |(line, ask): (usize, &LineRequest)| match ask {
@@ -125,8 +125,8 @@ impl Draw {
         lines.iter().enumerate().map(own).collect()
     }
 
-    /// The lines from the pool: those that name a ticket first, so that "any" never takes what another
-    /// line names. What was taken goes back when one line cannot be served.
+    /// The lines from the pool. The lines that name a ticket go first, so that a line for any ticket never takes
+    /// a ticket that another line names. If one line fails, all taken tickets return to the pool.
     fn take_from_pool(
         &mut self,
         lines: &[LineRequest],
@@ -158,15 +158,15 @@ impl Draw {
         Err(refusal)
     }
 
-    /// Decides to pay a reservation from its owner's wallet; none if there is nothing to pay.
+    /// Decides to pay a reservation from its owner's wallet. `None`: there is nothing to pay.
     pub fn pay(&mut self, user: UserId, payment: PaymentId, now: Timestamp, key: Option<Key>) -> Option<Pay> {
         let fence = self.fence();
         let tickets = self.begin_paying(user, payment, now)?;
         Some(Pay { fence, user, payment, tickets, at: now, key })
     }
 
-    /// Decides to charge a card for a reservation; none if there is nothing to pay. The reservation is
-    /// held until [`Draw::end_charge`], at most until the cut-off.
+    /// Decides to charge a card for a reservation. `None`: there is nothing to pay. The reservation is held until
+    /// [`Draw::end_charge`], at most until the cut-off.
     pub fn begin_charge(
         &mut self,
         user: UserId,
@@ -184,7 +184,7 @@ impl Draw {
             return None;
         }
         let held = self.it.reservations.get_mut(&payment)?;
-        // While a giving back is on its way nobody knows yet how many tickets there are to pay.
+        // While the return of a ticket is in flight, the number of tickets to pay is unknown.
         if held.user != user || held.state != ReservationState::Held || held.until <= now || held.is_returning() {
             return None;
         }
@@ -194,24 +194,24 @@ impl Draw {
         Some(held.tickets.iter().map(|ticket| ticket.id).collect())
     }
 
-    /// The provider has answered: fills in what the draw still holds for that payment.
+    /// The provider has answered. Adds to the record what the draw still holds for that payment.
     pub fn end_charge(&mut self, mut end: EndCharge) -> EndCharge {
         let fence = self.fence();
         let selling = !self.stopped && end.at < self.it.times.sales_close_at;
         let held = self.it.reservations.get_mut(&end.payment);
         end.held = held.filter(|held| selling && held.state == ReservationState::Charging).map(|held| {
-            // "Processing" settles nothing: what settles it may follow before that is written.
+            // "Processing" is not the final result: the final result may follow before this record is written.
             if end.charge != Charge::Processing {
                 held.state = ReservationState::Paying;
             }
             HeldTickets { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
         });
-        // What the draw holds nothing for cannot touch its list: the seal need not wait for it.
+        // A charge without held tickets cannot change the ticket list, so the seal need not wait for it.
         self.out += usize::from(end.held.is_some());
         end
     }
 
-    /// Decides to give one reserved ticket back; none if this player has no such reservation.
+    /// Decides to return one reserved ticket. `None`: this player has no such reservation.
     pub fn give_back(
         &mut self,
         user: UserId,
@@ -231,7 +231,7 @@ impl Draw {
         Some(GiveBack { fence, user, payment, ticket, price, at: now })
     }
 
-    /// Whether this record is on its way: it was decided here, and its result is not known yet.
+    /// Whether this record is in flight: it was decided here, and its result is not known yet.
     pub fn awaits(&self, record: &Record) -> bool {
         let is = |payment, state| self.it.reservations.get(payment).is_some_and(|held| held.state == state);
         match record {
@@ -239,7 +239,7 @@ impl Draw {
             Record::Pay(it) => is(&it.payment, ReservationState::Paying),
             Record::BeginCharge(it) => is(&it.payment, ReservationState::Paying),
             Record::EndCharge(it) => match (&it.held, &it.charge) {
-                // Not counted: it is written in any case, and changes nothing here.
+                // Not counted as in flight: it is written in any case, and changes nothing here.
                 (None, _) => true,
                 (Some(_), Charge::Processing) => self.out > 0,
                 (Some(_), Charge::Paid | Charge::Declined(_)) => is(&it.payment, ReservationState::Paying),
@@ -257,7 +257,7 @@ impl Draw {
         }
     }
 
-    /// What became of a record: tickets are confirmed, let go, or put back.
+    /// The result of a record: its tickets are confirmed, released, or returned to the pool.
     pub fn answered(&mut self, record: &Record, answer: &Result<Outcome, Refusal>) {
         let late = matches!(record, Record::EndCharge(end) if end.held.is_none());
         self.out -= usize::from(!late);
@@ -286,7 +286,7 @@ impl Draw {
         }
     }
 
-    /// One order fewer is on its way with this key.
+    /// One order fewer is in flight with this key.
     fn forget(&mut self, key: &Key) {
         if let Entry::Occupied(mut out) = self.keys_out.entry(key.id) {
             *out.get_mut() -= 1;
@@ -319,7 +319,7 @@ impl Draw {
         self.it.sold += tickets as i64;
     }
 
-    /// The reservation is as it was; if its time is up meanwhile, the clock will see to it.
+    /// The reservation is held again. If it has expired meanwhile, the next check of the clock expires it.
     fn hold_again(&mut self, payment: PaymentId) {
         if let Some(held) = self.it.reservations.get_mut(&payment) {
             held.state = ReservationState::Held;
@@ -327,7 +327,7 @@ impl Draw {
         }
     }
 
-    /// The provider's answer is awaited now, and not the clock.
+    /// From now on the reservation waits for the provider's answer, not for its expiry.
     fn charge_begun(&mut self, payment: PaymentId) {
         if let Some(held) = self.it.reservations.get_mut(&payment) {
             held.state = ReservationState::Charging;
@@ -344,7 +344,7 @@ impl Draw {
         match status {
             Some(PaymentStatus::Paid) => self.paid(end.payment, held.tickets.len()),
             Some(PaymentStatus::Pending) => self.hold_again(end.payment),
-            // The database does not know it.
+            // The database does not have this payment.
             _ => {
                 if let Some(held) = self.it.reservations.get_mut(&end.payment) {
                     held.state = ReservationState::Charging;
@@ -360,7 +360,7 @@ impl Draw {
             held.tickets[at].returning = false;
             return;
         }
-        // The others stay in the order of their lines, which is that of their numbers.
+        // The others keep the order of their lines, which is the order of their numbers.
         let ticket = held.tickets.remove(at);
         let (until, empty) = (held.until, held.tickets.is_empty());
         if empty {

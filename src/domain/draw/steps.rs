@@ -1,5 +1,5 @@
-//! The steps of a draw's life, as its machine takes them: one at a time, each written before the draw is told.
-//! Part of the machine.
+//! The steps of a draw, as its machine takes them: one at a time, and each is written before the state in memory
+//! changes. This file is a part of the machine and decides nothing about the sale.
 
 use std::mem;
 
@@ -22,8 +22,8 @@ impl<W> StepRequest<W> {
 }
 
 impl<W> DrawMachine<W> {
-    /// An admin asks for a step. What can never be taken again is refused at once: nobody waits for a long
-    /// settlement to hear no.
+    /// An admin requests a step. A step that can never be taken again is refused at once, so that the admin does
+    /// not wait for a long settlement only to get a refusal.
     pub(super) fn request_step(
         &mut self,
         request: StepRequest<W>,
@@ -39,7 +39,7 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// Begins the next step that was asked for, if none is under way.
+    /// Begins the next requested step, if no step has begun.
     pub(super) fn advance(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         while matches!(self.phase, StepPhase::Idle) {
             let Some(request) = self.requested.pop_front() else { return };
@@ -81,7 +81,7 @@ impl<W> DrawMachine<W> {
         actions.push(DrawAction::Write(StepWrite { fence: self.draw.fence(), kind, at, audit }));
     }
 
-    /// Nothing is on its way any more: the list is sealed, or the draw is cancelled.
+    /// Nothing is in flight any more: writes the seal, or the cancellation.
     pub(super) fn end_sale(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         let request = match mem::replace(&mut self.phase, StepPhase::Idle) {
             StepPhase::EndingSale(request) => request,
@@ -100,7 +100,7 @@ impl<W> DrawMachine<W> {
         self.write(request, kind, audit, now, actions);
     }
 
-    /// Draws the numbers, unless a crash came after they were drawn, and settles.
+    /// Draws the winning numbers and settles. If a crash came after the numbers were drawn, only settles.
     fn conduct(&mut self, request: StepRequest<W>, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         match self.draw.winning() {
             Some(winning) => self.settle(winning, request, now, actions),
@@ -127,7 +127,7 @@ impl<W> DrawMachine<W> {
         self.write(request, kind, None, now, actions);
     }
 
-    /// Gives the draw other times, unless a step is under way that they could not touch any more.
+    /// Changes the times of the draw, unless a step has begun or the times cannot be changed any more.
     pub(super) fn reschedule(
         &mut self,
         times: Times,
@@ -162,7 +162,7 @@ impl<W> DrawMachine<W> {
                 actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Ok(()))));
                 self.tick(now, actions);
             }
-            // Whether it was written is known, but not what the database has instead.
+            // The step was not written, and the machine does not know what the database has instead.
             (StepPhase::Writing(request), Err(error)) => {
                 request.answer(Err(error.into()), actions);
                 actions.push(DrawAction::GiveUp(GiveUpReason::StepFailed(error)));
@@ -177,7 +177,7 @@ impl<W> DrawMachine<W> {
         }
     }
 
-    /// A step was written: the draw is told, and either its next part follows, or it is done.
+    /// A step was written: changes the draw, then begins the next part of the step or finishes it.
     fn step_taken(
         &mut self,
         request: StepRequest<W>,
@@ -209,7 +209,7 @@ impl<W> DrawMachine<W> {
         self.finish(request, now, actions);
     }
 
-    /// The step is done: it is published, the admin is answered, and the next one may begin.
+    /// The step is done: publishes, answers the admin, and begins the next step.
     fn finish(&mut self, request: StepRequest<W>, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         actions.push(DrawAction::Publish);
         request.answer(Ok(()), actions);

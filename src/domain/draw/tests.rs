@@ -1,5 +1,6 @@
-//! The draw's tests: its refusals in order of precedence, the steps that each status allows, and a house in
-//! small in which the draw, the books and a database of hash maps are held against each other.
+//! The tests of the draw: its refusals in their order, and the steps that each status allows. A property test
+//! compares the draw with the batch state and with a small database of hash maps. The steps as transactions are
+//! tested elsewhere.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -22,7 +23,7 @@ use crate::domain::record::{Charge, EndCharge, Key, Order, Outcome, Record, Refu
 use crate::domain::rows::{Changes, DrawSales, PaymentRow, Release};
 
 const PRICE: Money = Money::new(100);
-/// The sale ends so many seconds after the beginning.
+/// The sale ends this many seconds after the beginning.
 pub(super) const CLOSE: i64 = 3_600;
 const DRAW: DrawId = DrawId(7);
 
@@ -70,7 +71,7 @@ pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
     }
 }
 
-/// Orders with ids and quick picks that are the same every time.
+/// Places an order; its ids and quick picks are the same in every run.
 fn order(draw: &mut Draw, lines: Vec<LineRequest>, at: i64) -> Result<Order, OrderRefusal> {
     let ask = OrderRequest { user: UserId(1), lines, reserve: Some(SignedDuration::from_mins(5)), key: None };
     let mut next = 1_000_u128;
@@ -102,7 +103,7 @@ fn an_order_is_refused_in_this_order_of_precedence_and_takes_nothing() {
         Ok(_) => unreachable!("37 is not of 36"),
     };
     let unavailable = |line| OrderRefusal::TicketUnavailable { line };
-    // The pool holds the tickets 1, 2 and 3; 9 is nobody's.
+    // The pool holds the tickets 1, 2 and 3. Ticket 9 does not exist.
     for (status, at, lines, refusal) in [
         (Scheduled, 0, vec![bad(), named(9)], OrderRefusal::NotOpen),
         (Closed, 0, vec![bad(), named(9)], OrderRefusal::NotOpen),
@@ -140,7 +141,7 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
         draw.order(ask, second(at), || ids.next().unwrap(), &mut StdRng::seed_from_u64(1))
     };
     let first = order(&mut draw, ask(key("k"), vec![named(1)]), 0).unwrap();
-    // What can be taken once more is left to the books, which find the key.
+    // If the order can be served again, the batch state refuses it later, because it finds the key.
     let again = order(&mut draw, ask(key("k"), vec![good()]), 0).unwrap();
     for (at, lines) in [(0, vec![named(1)]), (0, vec![LineRequest::FromPool]), (CLOSE, vec![named(1)])] {
         let ask_again = order(&mut draw, ask(key("k"), lines.clone()), at);
@@ -151,10 +152,10 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
 
     draw.answered(&Record::Order(again), &Err(Refusal::Overloaded));
     let still = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
-    assert_eq!(still, Err(OrderRefusal::OnItsWay), "one of two is still on its way");
+    assert_eq!(still, Err(OrderRefusal::OnItsWay), "one of the two orders is still in flight");
     draw.answered(&Record::Order(first), &Ok(Outcome::Ordered { first_number: Some(1) }));
     let after = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
-    assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the kept key answers");
+    assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the stored key gives the answer");
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn the_end_of_a_sale_lets_go_in_the_order_of_the_payments() {
     let made: Vec<_> = house.payments.iter().map(|(_, payment)| *payment).collect();
     match house.draw.stop(second(1)) {
         Stopping::Expire(records) => assert!(records.iter().map(|it| it.payment).eq(made)),
-        other => panic!("nine reservations to let go: {other:?}"),
+        other => panic!("nine reservations must expire: {other:?}"),
     }
 }
 
@@ -204,7 +205,7 @@ fn each_status_allows_its_steps() {
         let draw = Draw::new(parts(status, Pool::default()));
         let steps = [Step::Open, Step::Close, Step::Conduct, Step::Cancel];
         assert_eq!(steps.map(|step| draw.allows(step, second(0))), expected, "{status:?}");
-        // Only from settling on does a "no" stand for ever.
+        // A refusal is final only from the status `Settling` on.
         let never = steps.map(|step| draw.never_again(step, second(0)).is_some());
         assert_eq!(never, expected.map(|allowed| status >= Settling && allowed == No), "{status:?}");
     }
@@ -258,14 +259,14 @@ fn nothing_is_paid_while_a_giving_back_is_on_its_way() {
     house.order(0, &[0, 0], Some(600));
     house.write(1);
     house.give_back(0, 0);
-    assert!(!house.pay(0), "for nobody knows yet what there is to pay");
+    assert!(!house.pay(0), "the amount to pay is not known yet");
     house.refuse(0, Refusal::Overloaded);
     assert!(house.pay(0));
     house.write(1);
     house.check();
 }
 
-/// The database in small.
+/// A small database of hash maps.
 #[derive(Default)]
 struct Base {
     accounts: HashMap<AccountId, Money>,
@@ -283,7 +284,7 @@ struct Row {
 }
 
 impl Base {
-    /// One transaction, as the persistence actor has it.
+    /// Runs one transaction, as the persistence actor does.
     fn write(&mut self, records: &[Record]) -> Vec<Result<Outcome, Refusal>> {
         let required = Prefetch::of(records);
         let mut books = BatchState {
@@ -332,7 +333,7 @@ impl Base {
         self.tickets.iter().filter(move |(_, row)| row.status == status)
     }
 
-    /// A draw as a restart would load it.
+    /// The draw as a restart would load it.
     fn parts(&self, draw: &Draw) -> DrawState {
         let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
         for (id, row) in self.of_status("reserved") {
@@ -365,7 +366,7 @@ impl Base {
 const POOL: u8 = 6;
 const PLAYERS: i64 = 3;
 
-/// The draw, its records on their way, and the database.
+/// The draw, its records in flight, and the database.
 struct House {
     draw: Draw,
     queue: VecDeque<Record>,
@@ -374,7 +375,7 @@ struct House {
     rng: StdRng,
     ids: u128,
     payments: Vec<(UserId, PaymentId)>,
-    /// The provider owes an answer for these.
+    /// The charges that the provider has not answered yet.
     charged: Vec<(UserId, PaymentId)>,
     stopping: bool,
     sealed: Option<i64>,
@@ -399,7 +400,7 @@ impl House {
         }
     }
 
-    /// Lines: 0 and 1 for numbers of one's own, 2 for any of the pool, more for a pool ticket by its name.
+    /// Lines: 0 and 1 choose numbers, 2 takes any pool ticket, a higher value names a pool ticket.
     fn order(&mut self, user: i64, lines: &[u8], reserve: Option<i64>) {
         let line = |line: &u8| match line {
             0 => good(),
@@ -415,7 +416,7 @@ impl House {
             Uuid::from_u128(*ids)
         };
         let order = self.draw.order(ask, self.now, id, &mut self.rng);
-        assert!(order.is_err() || !self.stopping, "nothing is sold once the sale is being stopped");
+        assert!(order.is_err() || !self.stopping, "nothing is sold after the sale was stopped");
         self.queue.extend(order.ok().map(Record::Order));
     }
 
@@ -456,7 +457,7 @@ impl House {
         self.queue.extend(self.draw.give_back(user, payment, ticket, self.now).map(Record::GiveBack));
     }
 
-    /// The next batch.
+    /// Writes the next batch.
     fn write(&mut self, count: usize) {
         let batch: Vec<Record> = self.queue.drain(..count.min(self.queue.len())).collect();
         let results = self.base.write(&batch);
@@ -468,14 +469,15 @@ impl House {
                 }
                 (Record::BeginCharge(it), Ok(_)) => self.charged.push((it.user, it.payment)),
                 (_, Ok(_) | Err(Refusal::InsufficientFunds)) => {}
-                (record, Err(refused)) => panic!("the memory was not the truth: {refused:?} for {record:?}"),
+                (record, Err(refused)) => panic!("the draw differs from the database: {refused:?} for {record:?}"),
             }
             self.draw.answered(record, &result);
         }
         self.go_on_stopping();
     }
 
-    /// The database, or the deadline, refuses a record; what has no deadline is never dropped.
+    /// Refuses a record, as the database or a deadline does. A record without a deadline is never refused because
+    /// of time.
     fn refuse(&mut self, which: usize, refused: Refusal) {
         let bounded = |record: &Record| {
             matches!(record, Record::Order(_) | Record::Pay(_) | Record::GiveBack(_) | Record::BeginCharge(_))
@@ -493,9 +495,9 @@ impl House {
         }
         match self.draw.stop(self.now) {
             Stopping::Expire(records) => self.queue.extend(records.into_iter().map(Record::Expire)),
-            Stopping::Wait => assert!(!self.queue.is_empty(), "waits for nothing"),
+            Stopping::Wait => assert!(!self.queue.is_empty(), "the draw waits although no record is in flight"),
             Stopping::Done => {
-                assert_eq!(self.base.of_status("reserved").count(), 0, "the list is sealed with nothing open");
+                assert_eq!(self.base.of_status("reserved").count(), 0, "a sealed list has no open reservation");
                 self.base.epoch += 1;
                 self.sealed = Some(self.base.sold);
                 self.draw.sealed(self.base.epoch);
@@ -516,11 +518,11 @@ impl House {
             }
         }
         let looks_again = self.draw.next_due().is_none_or(|next| next > self.now);
-        assert!(looks_again || !self.queue.is_empty() || self.stopping, "the clock would never look again");
+        assert!(looks_again || !self.queue.is_empty() || self.stopping, "the clock is never checked again");
     }
 
     fn check(&self) {
-        // Every pool ticket is in one place: free, on its way, held, or sold.
+        // Every pool ticket is in exactly one state: free, in flight, held, or sold.
         let mut places: HashMap<PoolTicketId, usize> = HashMap::new();
         let mut seen = |id: PoolTicketId| *places.entry(id).or_default() += 1;
         let mut free = self.draw.it.pool.clone();
@@ -538,7 +540,7 @@ impl House {
         assert!(places.values().all(|count| *count == 1), "{places:?}");
         assert!(self.sealed.is_some() || places.len() == usize::from(POOL), "{places:?}");
 
-        // The money adds up, and buys what it paid for.
+        // The balances sum to zero, and each payment has the tickets that it paid for.
         let balances = || self.base.accounts.iter();
         assert_eq!(balances().map(|(_, balance)| balance.minor()).sum::<i64>(), 0);
         assert!(balances().all(|(id, balance)| *id == AccountId::CLEARING || *balance >= Money::ZERO));
@@ -552,7 +554,7 @@ impl House {
         assert!(numbers.into_iter().eq(1..=self.base.sold), "numbered without a gap");
         assert!(self.sealed.is_none_or(|sold| sold == self.base.sold), "nothing is sold after the seal");
 
-        // At rest the memory is what a restart would load.
+        // If nothing is in flight, the memory equals what a restart would load.
         if self.queue.is_empty() {
             let by_id = |mut parts: DrawState| {
                 parts.reservations.values_mut().for_each(|held| held.tickets.sort_by_key(|ticket| ticket.id));
@@ -620,7 +622,7 @@ proptest! {
             house.tick();
             house.check();
         }
-        // However it stands, the sale can be ended; and the cards that answer later are still heard.
+        // The sale can be ended in every state, and cards that answer later still have their effect.
         house.stopping = true;
         house.go_on_stopping();
         for _ in 0..200 {

@@ -1,7 +1,8 @@
-//! A batch of records on its way into the database: one transaction, tried until every record has its answer.
+//! A batch of records: one transaction, which is tried again until every record has its answer. This file runs no
+//! statement.
 //!
 //! `prefetch` decides what must be read, `execute` applies the records to what was read, and [`BatchRun::ended`]
-//! decides what follows from the end of the transaction.
+//! decides what to do at the end of the transaction.
 
 use std::{mem, vec};
 
@@ -13,10 +14,10 @@ use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{Outcome, Record, Refusal};
 use crate::domain::writer_cache::{BatchPlan, ExpectedState, PrefetchResult};
 
-/// Records, and what became of each.
+/// Records with their results.
 pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;
 
-/// What is to be done next. The same until it was done and the machine was told.
+/// The next action. It stays the same until the driver has done it and reported the result.
 #[derive(Debug)]
 pub enum BatchAction<'a, C> {
     Connection(ConnectionAction),
@@ -32,7 +33,7 @@ pub enum BatchAction<'a, C> {
     Done,
 }
 
-/// What a transaction writes: the rows that follow from the accepted records, over what is expected to be there.
+/// What a transaction writes: the rows of the accepted records, and the state that it expects in the database.
 #[derive(Clone, Debug)]
 pub struct BatchWrite {
     pub mark: Mark,
@@ -42,7 +43,7 @@ pub struct BatchWrite {
     pub expected: ExpectedState,
 }
 
-/// Why nothing was prefetched.
+/// Why a prefetch failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PrefetchFailure {
     /// The database refused a statement.
@@ -67,10 +68,10 @@ pub enum TransactionEnd {
     Unknown,
 }
 
-/// What the machine makes of the end of a transaction, for the log.
+/// What the machine decides at the end of a transaction, for the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// The records are written: they are answered as they were applied.
+    /// The records are written: answer them with their results.
     Answer,
     /// Try again with an empty cache.
     ReadAnew,
@@ -78,11 +79,11 @@ pub enum Decision {
     CheckKeys,
     /// Ask the database whether the transaction was committed.
     AskDatabase,
-    /// Try again over a new connection, after a rest.
+    /// Try again over a new connection, after a pause.
     TryAgain,
-    /// Try each record of the batch alone, so that a bad one does not fail its neighbours.
+    /// Try each record of the batch alone, so that one bad record does not fail the others.
     Split,
-    /// The database does not take this one record: it is answered so.
+    /// The database refuses this single record: answer it with `Rejected`.
     Reject,
 }
 
@@ -101,7 +102,7 @@ enum BatchPhase {
     Start,
     Prefetch(BatchPlan),
     Execute(Box<Executed>),
-    /// The connection was lost at COMMIT; the results hold if the database says that it was committed.
+    /// The connection was lost at COMMIT. The results are valid if the transaction was committed.
     Unknown(Mark, Vec<Result<Outcome, Refusal>>),
 }
 
@@ -125,7 +126,7 @@ impl<R: BatchRecord> BatchRun<R> {
         BatchRun { currency, records, alone, is_split: false, phase: BatchPhase::Start, answers }
     }
 
-    /// The records of the transaction in hand.
+    /// The records of the current transaction.
     pub fn records(&self) -> &[R] {
         &self.records
     }
@@ -140,7 +141,7 @@ impl<R: BatchRecord> BatchRun<R> {
         self.unanswered().chain(self.answers.iter().map(|(record, _)| record))
     }
 
-    /// What the transaction in hand writes, and the results of its records.
+    /// What the current transaction writes, and the results of its records.
     pub fn executed(&self) -> Option<(&BatchWrite, &[Result<Outcome, Refusal>])> {
         match &self.phase {
             BatchPhase::Execute(executed) => Some((&executed.write, &executed.results)),
@@ -154,12 +155,12 @@ impl<R: BatchRecord> BatchRun<R> {
         (*result == Err(Refusal::Rejected)).then(|| record.record())
     }
 
-    /// The records that have an answer now.
+    /// Takes the records that have an answer now.
     pub fn take_answers(&mut self) -> Answers<R> {
         mem::take(&mut self.answers)
     }
 
-    /// What is to be done now.
+    /// The next action.
     pub fn next<'a, C>(&'a mut self, state: &'a mut ConnectionState<C>, now: R::Time) -> BatchAction<'a, C> {
         self.begin(state, now);
         if self.must_answer() {
@@ -171,7 +172,7 @@ impl<R: BatchRecord> BatchRun<R> {
             (BatchPhase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
             (BatchPhase::Execute(executed), Ok(connection)) => BatchAction::Write(connection, &executed.write),
             (BatchPhase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
-            // Not reached: over a connection that is ready, `begin` has begun.
+            // Not reached: with a ready connection, `begin` has begun a transaction.
             (BatchPhase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
         }
     }
@@ -183,11 +184,11 @@ impl<R: BatchRecord> BatchRun<R> {
         !wait && !self.answers.is_empty()
     }
 
-    /// Begins a transaction, if none is under way and nothing stands against it.
+    /// Begins a transaction, if none has begun and one can begin.
     fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: R::Time) {
         let is_sendable = matches!(self.phase, BatchPhase::Prefetch(_) | BatchPhase::Execute(_));
         if is_sendable && state.connection().is_none() {
-            // The connection was found closed before anything was sent.
+            // The connection was closed before anything was sent.
             self.phase = BatchPhase::Start;
         }
         if !matches!(self.phase, BatchPhase::Start) || self.must_answer() {
@@ -205,13 +206,14 @@ impl<R: BatchRecord> BatchRun<R> {
         }
     }
 
-    /// Nobody waits for these any longer, and nothing of them was written. Only before a transaction begins.
+    /// Answers the records whose deadline has passed: their clients wait no longer, and nothing of them was
+    /// written. Only called before a transaction begins.
     fn drop_late(&mut self, now: R::Time) {
         let late = self.records.extract_if(.., |record| record.is_late(now));
         self.answers.extend(late.map(|record| (record, Err(Refusal::Overloaded))));
     }
 
-    /// Finds out what must be read. If it is nothing, the records are applied at once.
+    /// Decides what must be read. If nothing must be read, the records are applied at once.
     fn prefetch<C>(&mut self, state: &mut ConnectionState<C>) {
         let plan = state.cache.plan(self.records.iter().map(BatchRecord::record));
         if plan.missing.is_empty() {
@@ -231,14 +233,14 @@ impl<R: BatchRecord> BatchRun<R> {
         self.phase = BatchPhase::Execute(Box::new(Executed { write, results, check_keys: plan.check_keys }));
     }
 
-    /// What [`BatchAction::Prefetch`] asked for was read, or was not. The decision, if it was not.
+    /// The result of [`BatchAction::Prefetch`]. Returns the decision if the prefetch failed.
     pub fn prefetched<C>(
         &mut self,
         state: &mut ConnectionState<C>,
         found: Result<PrefetchResult, PrefetchFailure>,
     ) -> Option<Decision> {
         let BatchPhase::Prefetch(plan) = mem::replace(&mut self.phase, BatchPhase::Start) else {
-            debug_assert!(false, "nothing was to be prefetched");
+            debug_assert!(false, "no prefetch was requested");
             return None;
         };
         match found {
@@ -268,7 +270,7 @@ impl<R: BatchRecord> BatchRun<R> {
                 Decision::Answer
             }
             TransactionEnd::Unknown => {
-                // No guess is made: the database is asked over another connection.
+                // Do not guess: ask the database over another connection.
                 state.lost();
                 self.phase = BatchPhase::Unknown(executed.write.mark, executed.results);
                 Decision::AskDatabase
@@ -287,8 +289,8 @@ impl<R: BatchRecord> BatchRun<R> {
         }
     }
 
-    /// The row of the lost connection is closed and held this mark. `None`: the database could not be asked, and is
-    /// asked again.
+    /// The row of the lost connection is closed, and `last` is its last mark. `None`: the database did not answer
+    /// and must be asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
         match (mem::replace(&mut self.phase, BatchPhase::Start), last) {
             (BatchPhase::Unknown(mark, results), Some(last)) => {
@@ -321,7 +323,7 @@ impl<R: BatchRecord> BatchRun<R> {
         Decision::Reject
     }
 
-    /// All records of the transaction have their results.
+    /// Answers all records of the transaction.
     fn answer(&mut self, results: Vec<Result<Outcome, Refusal>>) {
         self.answers.extend(mem::take(&mut self.records).into_iter().zip(results));
     }

@@ -1,20 +1,21 @@
 //! What the writer keeps between transactions: its connection, the number of its last transaction on it, and the
-//! cache that was read over it. Opens no connection itself.
+//! cache of what it has read. This file opens no connection.
 
 use crate::domain::writer_cache::WriterCache;
 
-/// What a transaction sets in the row of its connection, so that it can be asked later whether it was committed.
+/// The mark that a transaction sets in the row of its connection. It shows later whether the transaction was
+/// committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// The row in `writers`; each connection has its own.
     pub writer: i64,
-    /// One more for each transaction of the connection.
+    /// Incremented by each transaction of the connection.
     pub number: i64,
 }
 
 impl Mark {
-    /// Whether the transaction was committed. `last` is what the row held when it was closed: from then on no
-    /// transaction of that connection can be committed.
+    /// Whether the transaction was committed. `last` is the mark in the row when the row was closed. After that
+    /// no transaction of that connection can be committed.
     pub(super) fn is_committed(self, last: i64) -> bool {
         self.number == last
     }
@@ -36,8 +37,8 @@ struct Connection<C> {
     marks: i64,
 }
 
-/// What outlives a transaction. `C` is the connection itself, of which nothing is known here. It is dropped when it
-/// is given up, and dropping it must close it.
+/// The state that outlives a transaction. `C` is the connection itself; this file knows nothing about it. A
+/// connection that is given up is dropped, and dropping must close it.
 #[derive(Debug)]
 pub struct ConnectionState<C> {
     pub(super) cache: WriterCache,
@@ -56,12 +57,12 @@ impl<C> ConnectionState<C> {
         self.connection.as_ref().map(|connection| &connection.inner)
     }
 
-    /// Whether the next transaction must read everything that it relies on.
+    /// Whether the next transaction must read everything that it depends on.
     pub fn is_cache_empty(&self) -> bool {
         self.cache.is_empty()
     }
 
-    /// There is a new connection, with this row in `writers`.
+    /// A new connection is open, with this row in `writers`.
     pub fn connected(&mut self, connection: C, row: i64) {
         self.connection = Some(Connection { inner: connection, row, marks: 0 });
     }
@@ -74,20 +75,20 @@ impl<C> ConnectionState<C> {
         self.must_rest = false;
     }
 
-    /// The connection is lost or of no more use: the server rolls back what it was in the middle of. The cache is
-    /// cleared: while there is no connection, somebody else may write.
+    /// The connection is lost or not usable any more. The server rolls back its open transaction. The cache is
+    /// cleared, because another process may write while there is no connection.
     pub fn lost(&mut self) {
         self.connection = None;
         self.cache.forget();
     }
 
-    /// The same, and the next try waits a little.
+    /// The same, and a pause before the next try.
     pub(super) fn lost_and_rest(&mut self) {
         self.lost();
         self.must_rest = true;
     }
 
-    /// The connection, or what must be done to have one.
+    /// The connection, or what must be done to get one.
     pub(super) fn ready(&self) -> Result<&C, ConnectionAction> {
         match &self.connection {
             _ if self.must_rest => Err(ConnectionAction::Rest),
@@ -96,7 +97,7 @@ impl<C> ConnectionState<C> {
         }
     }
 
-    /// A mark for the next transaction, if it can begin.
+    /// The mark for the next transaction, if it can begin.
     pub(super) fn next_mark(&mut self) -> Option<Mark> {
         let connection = self.connection.as_mut().filter(|_| !self.must_rest)?;
         connection.marks += 1;

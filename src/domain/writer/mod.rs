@@ -1,15 +1,20 @@
-//! The persistence actor's decisions: which records make the next transaction, what must be read before it is
-//! written, and what follows from how it ended. They are state machines without SQL, channels, clocks and waits:
-//! `actors::persistence` and the simulation run the same ones, and each only carries out what a machine asks for.
+//! The decisions of the persistence actor: which records form the next transaction, what it must read before it
+//! writes, and what to do at its end.
 //!
-//! Work waits in the [`WriteQueue`]. Each batch of records is a [`BatchRun`], each step of a draw's life a
-//! [`StepRun`]. Both ask for one action at a time with `next` and are told how it went. What outlives them, the
-//! connection and the cache, is the [`ConnectionState`].
+//! Records and steps wait in the [`WriteQueue`]. A batch of records is a [`BatchRun`], a step of a draw is a
+//! [`StepRun`]. Both are state machines: `next` returns one action, the driver carries it out and reports the
+//! result. What outlives them, the connection and the cache, is the [`ConnectionState`].
+//!
+//! A batch reads only what the cache does not have, and it commits only if the database still has the state that
+//! the cache expects. If the outcome of a COMMIT is unknown, the machine does not guess: it asks the database.
+//!
+//! The machines have no SQL, channels, clocks or waits. `actors::persistence` and the simulation drive the same
+//! machines.
 //!
 //! ```text
 //! batch:  drop late records ─ connect ─ prefetch what the cache misses ─ write ─┬─ answer
 //!              ▲                                                                ├─ commit unknown: ask the database
-//!              └──── rest, begin anew ◄─────────────────────────────────────────┴─ refused: each record alone
+//!              └──── pause, begin again ◄───────────────────────────────────────┴─ refused: each record alone
 //! ```
 
 mod batch;

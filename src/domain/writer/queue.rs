@@ -1,17 +1,18 @@
-//! The persistence actor's queue: records and steps in the order they came, within its limit. Knows no
-//! transaction.
+//! The queue of the persistence actor: records and steps in the order in which they arrived, up to its limit. It
+//! runs no transaction.
 
 use std::collections::VecDeque;
 
 use crate::domain::record::Record;
 
-/// A record as it waits to be written, together with whoever is told the result.
+/// A record in the queue, together with the receiver of its result.
 pub trait BatchRecord {
     type Time: Copy + Ord;
 
     fn record(&self) -> &Record;
 
-    /// From then on no transaction may begin with it. `None`: it must become true, however late.
+    /// After this time no transaction may begin with the record. `None`: the record must be written, however
+    /// late.
     fn deadline(&self) -> Option<Self::Time>;
 
     fn is_late(&self, now: Self::Time) -> bool {
@@ -19,7 +20,7 @@ pub trait BatchRecord {
     }
 }
 
-/// What waits in the queue.
+/// An entry of the queue.
 #[allow(clippy::large_enum_variant, reason = "nearly all are records: a box would cost each an allocation")]
 #[derive(Debug)]
 pub enum QueuedWork<R, S> {
@@ -27,7 +28,7 @@ pub enum QueuedWork<R, S> {
     Step(S),
 }
 
-/// What is written next, as one transaction.
+/// The next work, which is one transaction.
 #[derive(PartialEq, Debug)]
 pub enum Work<R, S> {
     Batch(Vec<R>),
@@ -61,8 +62,8 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
     /// Queues a record.
     ///
     /// # Errors
-    /// The record, if the queue is full. One without a deadline is always taken: it must become true, and what
-    /// it came from bounds how many there are.
+    /// The record, if the queue is full. A record without a deadline is always accepted: it must be written, and
+    /// its source limits how many there are.
     pub fn push(&mut self, record: R) -> Result<(), R> {
         if self.waiting.len() >= self.limit && record.deadline().is_some() {
             return Err(record);
@@ -71,12 +72,12 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
         Ok(())
     }
 
-    /// Queues a step. There is no limit to them: each draw has one at a time.
+    /// Queues a step. There is no limit for steps: each draw has one at a time.
     pub fn push_step(&mut self, step: S) {
         self.waiting.push_back(QueuedWork::Step(step));
     }
 
-    /// The next work: a step alone, or all records that wait before the next step, up to this many.
+    /// The next work: a single step, or the records before the next step, at most `batch_limit`.
     pub fn pop(&mut self, batch_limit: usize) -> Option<Work<R, S>> {
         let first = match self.waiting.pop_front()? {
             QueuedWork::Record(record) => record,
@@ -96,7 +97,7 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
         Some(Work::Batch(batch))
     }
 
-    /// Takes the records out whose deadline has passed. Nothing of them was written.
+    /// Removes the records whose deadline has passed and returns them. Nothing of them was written.
     pub fn drop_late(&mut self, now: R::Time) -> Vec<R> {
         let is_late = |work: &QueuedWork<R, S>| matches!(work, QueuedWork::Record(it) if it.is_late(now));
         if !self.waiting.iter().any(is_late) {

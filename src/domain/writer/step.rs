@@ -1,5 +1,5 @@
-//! A step of a draw's life on its way into the database: a transaction of its own, tried again while the database
-//! is away, for a limited time. What it writes is not known here.
+//! A step of a draw: a transaction of its own. It is retried for a limited time while the database is
+//! unavailable. This file does not know what the step writes.
 
 use std::mem;
 
@@ -7,7 +7,7 @@ use super::connection::{ConnectionAction, ConnectionState, Mark};
 use crate::domain::draw::StepError;
 use crate::domain::writer_cache::Invalidation;
 
-/// What is to be done next. The same until it was done and the machine was told.
+/// The next action. It stays the same until the driver has done it and reported the result.
 #[derive(Debug)]
 pub enum StepAction<'a, C> {
     Connection(ConnectionAction),
@@ -25,7 +25,7 @@ pub enum StepEnd<O> {
     Committed(O),
     /// Rolled back: the draw has a newer epoch.
     StaleEpoch,
-    /// Rolled back: the step does not add up, or the database refused a statement.
+    /// Rolled back: the step found an inconsistency, or the database refused a statement.
     Failed,
     /// Rolled back: the connection or the server was lost before COMMIT.
     Lost,
@@ -36,14 +36,14 @@ pub enum StepEnd<O> {
 #[derive(Debug)]
 enum StepRunPhase<O> {
     Start,
-    /// A transaction with this mark is under way.
+    /// A transaction with this mark has begun.
     Write(Mark),
-    /// The connection was lost at COMMIT; this is returned if the database says that it was committed.
+    /// The connection was lost at COMMIT. The output is returned if the transaction was committed.
     Unknown(Mark, O),
     Done(Result<O, StepError>),
 }
 
-/// One step, from the queue to its result. `T` is time.
+/// One step, from the queue to its result. `T` is the type of time.
 #[derive(Debug)]
 pub struct StepRun<O, T> {
     invalidates: Invalidation,
@@ -52,13 +52,13 @@ pub struct StepRun<O, T> {
 }
 
 impl<O, T: Copy + Ord> StepRun<O, T> {
-    /// `invalidates` is what the step may change of what the cache holds. After `give_up_after` it is not begun
-    /// any more.
+    /// `invalidates` is the part of the cache that the step may change. After `give_up_after` the step is not
+    /// begun any more.
     pub fn new(invalidates: Invalidation, give_up_after: T) -> StepRun<O, T> {
         StepRun { invalidates, give_up_after, phase: StepRunPhase::Start }
     }
 
-    /// What is to be done now.
+    /// The next action.
     pub fn next<'a, C>(&mut self, state: &'a mut ConnectionState<C>, now: T) -> StepAction<'a, C> {
         self.begin(state, now);
         match (&self.phase, state.ready()) {
@@ -66,15 +66,15 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
             (_, Err(action)) => StepAction::Connection(action),
             (StepRunPhase::Write(mark), Ok(connection)) => StepAction::Write(connection, *mark),
             (StepRunPhase::Unknown(mark, _), Ok(connection)) => StepAction::CloseRow(connection, mark.writer),
-            // Not reached: over a connection that is ready, `begin` has begun.
+            // Not reached: with a ready connection, `begin` has begun a transaction.
             (StepRunPhase::Start, Ok(_)) => StepAction::Connection(ConnectionAction::Rest),
         }
     }
 
-    /// Begins a transaction, if none is under way and there is time left.
+    /// Begins a transaction, if none has begun and there is time left.
     fn begin<C>(&mut self, state: &mut ConnectionState<C>, now: T) {
         if matches!(self.phase, StepRunPhase::Write(_)) && state.connection().is_none() {
-            // The connection was found closed before anything was sent.
+            // The connection was closed before anything was sent.
             self.phase = StepRunPhase::Start;
         }
         if !matches!(self.phase, StepRunPhase::Start) {
@@ -83,7 +83,7 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
         if now > self.give_up_after {
             self.phase = StepRunPhase::Done(Err(StepError::Unavailable));
         } else if let Some(mark) = state.next_mark() {
-            // It changes rows beside the batches, which must read them again.
+            // The step changes rows without the cache, so the next batches must read them again.
             state.cache.invalidate(&self.invalidates);
             self.phase = StepRunPhase::Write(mark);
         }
@@ -110,15 +110,15 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
                 StepRunPhase::Start
             }
             StepEnd::Unknown(output) => {
-                // No guess is made: the database is asked over another connection, however long it takes.
+                // Do not guess: ask the database over another connection, however long it takes.
                 state.lost();
                 StepRunPhase::Unknown(mark, output)
             }
         };
     }
 
-    /// The row of the lost connection is closed and held this mark. `None`: the database could not be asked, and is
-    /// asked again.
+    /// The row of the lost connection is closed, and `last` is its last mark. `None`: the database did not answer
+    /// and must be asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
         match (mem::replace(&mut self.phase, StepRunPhase::Start), last) {
             (StepRunPhase::Unknown(mark, output), Some(last)) => {
@@ -134,7 +134,7 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
         }
     }
 
-    /// The result, once it is there.
+    /// The result, once the step is done.
     pub fn into_result(self) -> Option<Result<O, StepError>> {
         match self.phase {
             StepRunPhase::Done(result) => Some(result),

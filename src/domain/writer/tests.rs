@@ -1,5 +1,5 @@
-//! One test for each decision of the machines. That the decisions together keep every invariant is shown by
-//! `tests/simulation`.
+//! One test for each decision of the machines. `tests/simulation` shows that the decisions together keep every
+//! invariant.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ fn withdrawal(number: u128, deadline: Option<u32>) -> Request {
     Request(Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment, amount, at, key: None }), deadline)
 }
 
-/// A deposit with a key needs no row to be read; the database refuses its key if it is there.
+/// A deposit with a key reads nothing before it is written. The database refuses a key that exists.
 fn keyed_deposit() -> Request {
     let (payment, amount, at) = (PaymentId(Uuid::from_u128(9)), Money::new(5), Timestamp::UNIX_EPOCH);
     let key = Some(Key { user: ANN, id: KeyId::of(ANN, "key"), request: Uuid::from_u128(1) });
@@ -61,7 +61,7 @@ fn connected() -> ConnectionState<()> {
     state
 }
 
-/// What is to be done, in one word.
+/// The name of the next action.
 fn next(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>, now: u32) -> &'static str {
     match run.next(state, now) {
         BatchAction::Connection(ConnectionAction::Connect) => "connect",
@@ -97,7 +97,7 @@ fn results(answers: Answers<Request>) -> Vec<Result<Outcome, Refusal>> {
     answers.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The new connection that a lost one asks for.
+/// Makes the new connection after a lost one.
 fn reconnect(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>) {
     assert_eq!(next(run, state, 0), "connect");
     state.connected((), ROW + 1);
@@ -113,7 +113,7 @@ fn a_batch_connects_reads_writes_and_answers() {
     assert_eq!(next(&mut run, &mut state, 0), "connect");
     state.connected((), ROW);
     assert!(matches!(run.next(&mut state, 0), BatchAction::Prefetch((), missing) if missing.accounts.len() == 2));
-    assert_eq!(next(&mut run, &mut state, 0), "prefetch", "until it was prefetched");
+    assert_eq!(next(&mut run, &mut state, 0), "prefetch", "the action is the same until its result is reported");
     run.prefetched(&mut state, Ok(found()));
     let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("it is written") };
     assert!(write.begun);
@@ -144,14 +144,14 @@ fn late_records_are_dropped_before_a_transaction_and_never_after() {
     assert_eq!(next(&mut run, &mut state, 5), "answer");
     assert_eq!(results(run.take_answers()), [Err(Refusal::Overloaded)]);
     assert_eq!(next(&mut run, &mut state, 5), "prefetch", "the other is in time");
-    assert_eq!(next(&mut run, &mut state, 99), "prefetch", "it has begun");
+    assert_eq!(next(&mut run, &mut state, 99), "prefetch", "the transaction has begun");
     run.prefetched(&mut state, Ok(found()));
     assert_eq!(next(&mut run, &mut state, 99), "write");
     run.ended(&mut state, TransactionEnd::Unknown);
     reconnect(&mut run, &mut state);
     assert_eq!(next(&mut run, &mut state, 99), "close row", "it may be committed");
     run.row_closed(&mut state, Some(0));
-    assert_eq!(next(&mut run, &mut state, 99), "answer", "it is not, and too late for another try");
+    assert_eq!(next(&mut run, &mut state, 99), "answer", "not committed, and too late for a retry");
     assert_eq!(results(run.take_answers()), [Err(Refusal::Overloaded)]);
 }
 
@@ -211,7 +211,7 @@ fn an_unknown_commit_is_asked_about_until_the_database_answers() {
         assert_eq!(run.ended(&mut state, TransactionEnd::Unknown), Decision::AskDatabase);
         assert!(state.is_cache_empty() && state.connection().is_none());
         reconnect(&mut run, &mut state);
-        assert!(matches!(run.next(&mut state, 0), BatchAction::CloseRow((), ROW)), "the row of the lost one");
+        assert!(matches!(run.next(&mut state, 0), BatchAction::CloseRow((), ROW)), "of the lost connection");
         run.row_closed(&mut state, None);
         assert_eq!(next(&mut run, &mut state, 0), "rest");
         state.rested();
@@ -226,9 +226,9 @@ fn an_unknown_commit_is_asked_about_until_the_database_answers() {
 #[test]
 fn a_key_that_exists_is_looked_up_and_then_the_batch_is_refused() {
     let (mut run, mut state) = (BatchRun::new(vec![keyed_deposit()], currency()), connected());
-    assert_eq!(next(&mut run, &mut state, 0), "write", "the key is taken for new");
+    assert_eq!(next(&mut run, &mut state, 0), "write", "the key is treated as new");
     assert_eq!(run.ended(&mut state, TransactionEnd::KeyExists), Decision::CheckKeys);
-    assert!(state.connection().is_some(), "the connection is as good as before");
+    assert!(state.connection().is_some(), "the connection is kept");
     assert!(matches!(run.next(&mut state, 0), BatchAction::Prefetch((), missing) if missing.keys.len() == 1));
     run.prefetched(&mut state, Ok(PrefetchResult::default()));
     assert_eq!(run.ended(&mut state, TransactionEnd::KeyExists), Decision::Reject);

@@ -1,11 +1,11 @@
-//! The model's players: what each asked and was told. A yes stands for rows that are committed; a no for
-//! nothing taken, then and later; one key for one effect and one answer.
+//! The clients of the model: their requests and answers. After a success the rows are committed. After a refusal
+//! nothing is written, then or later. Each key has one effect and one answer.
 
 use super::{Model, Try};
 use crate::facts::{Id, Line, No, OrderRequest, Paid, PlacedOrder, Told, What};
 
 impl Model {
-    /// A request as a player has it in mind; returns its place.
+    /// Adds a request of a player; returns its index.
     pub fn ask(&mut self, ask: OrderRequest) -> usize {
         if let What::GiveBack { payment, .. } = ask.what {
             self.given_back.insert(payment);
@@ -27,7 +27,7 @@ impl Model {
         ask.key.clone().map(|key| (ask.user, key))
     }
 
-    /// It is sent to a process; returns the place of this try.
+    /// The request is sent to a process; returns the index of this try.
     pub fn tries(&mut self, ask: usize, process: u64) -> usize {
         let place = self.tries.len();
         let moves = self.wallets[&self.asks[ask].user].len();
@@ -44,7 +44,7 @@ impl Model {
         key.and_then(|key| key.effect).is_some_and(|(by, _)| by == ask)
     }
 
-    /// "Processing" was committed: it settles nothing, and may be written again.
+    /// "Processing" was committed. It is not the final result, and may be written again.
     pub fn noted(&mut self, place: usize, payment: Id) {
         if !self.tries[place].written {
             self.written(place, payment);
@@ -67,10 +67,10 @@ impl Model {
         }
     }
 
-    /// The player hears of it.
+    /// The player gets this answer.
     pub fn told(&mut self, place: usize, told: &Told) {
         let tried = &mut self.tries[place];
-        assert!(!tried.told, "told twice");
+        assert!(!tried.told, "answered twice");
         tried.told = true;
         match told {
             Told::Unknown => {}
@@ -97,9 +97,9 @@ impl Model {
             No::KeyReused => assert!(effect.is_some_and(|by| by != ask), "its own key: {:?}", self.asks[ask]),
             _ => {
                 assert_ne!(effect, Some(ask), "a replay was refused: {no:?} for {:?}", self.asks[ask]);
-                // The player takes it that nothing was taken. A payment that is being made may be told so:
-                // "not payable" says that it is paid or being paid. What another process has in hand, one that
-                // should be gone cannot know.
+                // The player concludes that nothing was written. A payment that is being made may get such an
+                // answer: "not payable" also means that it is paid or being paid. And a process that should have
+                // ended does not know the requests of another process.
                 if matches!(self.asks[ask].what, What::Order { .. }) {
                     let process = self.tries[place].process;
                     for earlier in key.tries.clone() {
@@ -111,7 +111,7 @@ impl Model {
         }
     }
 
-    /// What a request takes from its player's wallet, at most.
+    /// The most that a request takes from its player's wallet.
     fn price_of(&self, ask: usize) -> Option<i64> {
         match &self.asks[ask].what {
             What::Order { draw, lines, .. } => Some(self.draws[draw].rules.price * lines.len() as i64),
@@ -126,28 +126,28 @@ impl Model {
         let key = self.key_of(ask);
         let effect = key.as_ref().and_then(|key| self.keys[key].effect);
         let replayed = effect.is_some_and(|(by, _)| by == ask);
-        assert!(written || replayed, "nobody hears yes before the commit: {:?}", self.asks[ask]);
+        assert!(written || replayed, "no success is answered before the commit: {:?}", self.asks[ask]);
         match told {
             Told::PlacedOrder(ordered) => self.check_ordered(ask, ordered),
             Told::Payment(paid) => self.check_paid(ask, paid),
             _ => {
-                let What::GiveBack { ticket, .. } = self.asks[ask].what else { panic!("no giving back") };
+                let What::GiveBack { ticket, .. } = self.asks[ask].what else { panic!("no ticket was returned") };
                 let status = self.tickets[&ticket].row.status;
-                assert!(matches!(status, "returned" | "expired"), "given back, and {status}");
+                assert!(matches!(status, "returned" | "expired"), "returned, but its status is {status}");
             }
         }
         let Some(key) = key else { return };
-        let (_, payment) = effect.expect("a yes with a key has an effect");
+        let (_, payment) = effect.expect("a success with a key has an effect");
         let named = match told {
             Told::PlacedOrder(ordered) => ordered.payment,
             Told::Payment(paid) => paid.payment,
-            _ => panic!("a giving back has no key"),
+            _ => panic!("the return of a ticket has no key"),
         };
         assert_eq!(named, payment, "the payment of the effect");
         let deposit = matches!(self.asks[ask].what, What::Deposit { .. });
         let key = self.keys.get_mut(&key).expect("found above");
         match &key.first {
-            // As it was first told, or as far as it has come.
+            // The first answer again, or a later state of the deposit.
             Some(Told::Payment(first)) if deposit && is_processing(first) => {}
             Some(_) if matches!(told, Told::Payment(paid) if deposit && is_processing(paid)) => {}
             Some(first) => assert_eq!(first, told, "a replay is the first answer again"),
@@ -191,7 +191,7 @@ impl Model {
             What::Deposit { amount } => assert_eq!((it.amount, bill.row.draw), (*amount, None)),
             What::Withdrawal { amount } => {
                 let told = (it.amount, it.status.as_str(), bill.row.kind);
-                assert_eq!(told, (*amount, "processing", "withdrawal"), "as it was set aside");
+                assert_eq!(told, (*amount, "processing", "withdrawal"), "as it was held");
             }
             _ => panic!("no payment: {what:?}"),
         }

@@ -1,5 +1,6 @@
-//! The model's draws: each step of a life once and in order, one immutable result, a list that is closed
-//! when it is sealed, and a settlement that comes out to the last kopeck.
+//! The draws of the model: each step once and in order, one result that does not change, a ticket list that does
+//! not change after the seal, and a settlement that is exact to the last kopeck. The money of single payments is
+//! in `money`.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ impl Model {
         let draw = self.draw_mut(id);
         assert_eq!(draw.numbers, None, "draw {id} has one result");
         assert_eq!(draw.status, "closed", "draw {id} is conducted when it is closed");
-        assert!(draw.rules.is_lawful(mask), "no lawful numbers");
+        assert!(draw.rules.is_lawful(mask), "no valid numbers");
         assert_eq!(draw.moved("jackpot"), jackpot, "the jackpot moves with the numbers");
         draw.numbers = Some((mask, jackpot));
         assert_eq!(self.balances[&super::JACKPOT], 0, "all of the jackpot rolls in");
@@ -79,16 +80,16 @@ impl Model {
 
     pub(super) fn prizes(&mut self, prizes: &Prizes) {
         let expected = self.expected_prizes(prizes.draw);
-        assert_eq!(*prizes, expected, "the prizes, worked out anew");
+        assert_eq!(*prizes, expected, "the prizes, computed again by the model");
         let draw = self.draw_mut(prizes.draw);
         assert!(draw.prizes.is_none(), "the prizes are fixed once");
         draw.prizes = Some(expected);
     }
 
-    /// Everybody has what the numbers gave, once, and nothing is left.
+    /// Every winner has its prize, once, and nothing is left.
     fn completed(&mut self, id: i64) {
         let draw = &self.draws[&id];
-        let (winning, _) = draw.numbers.expect("settled by its numbers");
+        let (winning, _) = draw.numbers.expect("a settled draw has its numbers");
         let expected = self.expected_prizes(id);
         assert_eq!(draw.prizes.as_ref(), Some(&expected), "the prizes stay");
         let by_matches: BTreeMap<u32, i64> =
@@ -104,10 +105,10 @@ impl Model {
         assert_eq!(
             sales + draw.moved("jackpot") + draw.moved("reserve"),
             paid + draw.moved("rollover") + draw.moved("revenue"),
-            "draw {id} comes out to the last kopeck"
+            "draw {id} is exact to the last kopeck"
         );
         let for_prizes = i128::from(sales) * i128::from(draw.rules.fund_share) / 10_000;
-        assert_eq!(i128::from(draw.moved("revenue")), i128::from(sales) - for_prizes, "the operator's part");
+        assert_eq!(i128::from(draw.moved("revenue")), i128::from(sales) - for_prizes, "the operator's revenue");
         assert_eq!(self.balances[&escrow(id)], 0, "the escrow of draw {id} ends at zero");
     }
 
@@ -117,38 +118,38 @@ impl Model {
             let due = (bill.row.status == "paid").then_some(bill.row.amount);
             assert_eq!(bill.refund, due, "the refund of {:?}", bill.row);
         }
-        assert_eq!(self.draws[&id].house, BTreeMap::new(), "a cancelled draw leaves the house alone");
+        assert_eq!(self.draws[&id].house, BTreeMap::new(), "a cancelled draw pays the operator nothing");
         assert_eq!(self.balances[&escrow(id)], 0, "the escrow of draw {id} ends at zero");
     }
 
-    /// The end of a history: the store says what its commits said, and nothing is left open.
+    /// The end of a history: the store has exactly the committed rows, and nothing is left open.
     pub fn finish(&self, payments: impl Iterator<Item = Payment>, tickets: impl Iterator<Item = Ticket>) {
         let (mut seen, mut held) = (0, 0);
         for row in payments {
-            assert_eq!(row, self.bills[&row.id].row, "a payment changed behind its commits");
+            assert_eq!(row, self.bills[&row.id].row, "a payment changed outside the commits");
             self.check_bill(row.id);
-            // A withdrawal waits for its admin's word for as long as it takes.
+            // A withdrawal waits for the decision of an admin without a time limit.
             let charged = row.kind != "withdrawal";
             let unresolved = charged && row.status == "processing" && !self.is_booked(row.id);
             let lost = self.lost_charges.contains(&row.id);
-            assert!(row.status != "pending", "nobody lets go of {row:?}");
-            assert!(!unresolved || lost, "nobody ends the charge of {row:?}");
+            assert!(row.status != "pending", "never expired: {row:?}");
+            assert!(!unresolved || lost, "the charge was never ended: {row:?}");
             seen += 1;
         }
         for row in tickets {
-            assert_eq!(row, self.tickets[&row.id].row, "a ticket changed behind its commits");
-            assert_ne!(row.status, "reserved", "nobody lets go of {row:?}");
+            assert_eq!(row, self.tickets[&row.id].row, "a ticket changed outside the commits");
+            assert_ne!(row.status, "reserved", "never expired: {row:?}");
             held += 1;
         }
-        assert_eq!((seen, held), (self.bills.len(), self.tickets.len()), "rows that were lost");
+        assert_eq!((seen, held), (self.bills.len(), self.tickets.len()), "rows were lost");
         for (payment, amount) in &self.charged {
             let lost = self.lost_charges.contains(payment);
-            assert!(lost || self.is_booked(*payment), "the card's {amount} for {payment} went nowhere");
+            assert!(lost || self.is_booked(*payment), "{amount} from a card for {payment} was not booked");
         }
         for (id, draw) in &self.draws {
             assert!(matches!(draw.status, "completed" | "cancelled"), "draw {id} stays {}", draw.status);
         }
-        assert!(self.tries.iter().all(|tried| tried.told), "somebody waits for ever");
+        assert!(self.tries.iter().all(|tried| tried.told), "a try was never answered");
     }
 
     fn is_booked(&self, payment: Id) -> bool {
@@ -156,8 +157,7 @@ impl Model {
         bill.deposit.is_some() || bill.purchase.is_some()
     }
 
-    /// What happened to the draws, for the coverage: whether a prize was fixed, shared, from the reserve;
-    /// a rollover out and in; refunds.
+    /// What happened to the draws, for the coverage: the kinds of prizes, a rollover out or in, refunds.
     pub fn highlights(&self) -> impl Iterator<Item = &'static str> {
         self.draws.values().flat_map(|draw| {
             let won = |fixed: bool| {

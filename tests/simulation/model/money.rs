@@ -1,5 +1,5 @@
-//! The model's money: every transfer has its reason, every payment its tickets or its money back, and no
-//! wallet is below zero at any moment.
+//! The money of the model: every transfer has a reason, every payment has its tickets or its money back, and no
+//! wallet is ever below zero. The prizes are computed here, independently of the domain.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use super::{CLEARING, JACKPOT, Model, RESERVE, REVENUE, escrow, held, wallet};
 use crate::facts::{Award, Id, Prizes, Transfer};
 
 impl Model {
-    /// Moves the money, if there is a reason to; returns the payment it is for.
+    /// Books a transfer, and asserts that it has a reason. Returns the payment that it is for.
     pub(super) fn transfer(&mut self, it: &Transfer) -> Option<Id> {
-        assert!(it.amount > 0 && it.debit != it.credit, "a senseless transfer: {it:?}");
+        assert!(it.amount > 0 && it.debit != it.credit, "an invalid transfer: {it:?}");
         for (account, change) in [(it.debit, -it.amount), (it.credit, it.amount)] {
             let balance = self.balances.get_mut(&account).expect("an account that was opened");
             *balance += change;
@@ -67,7 +67,7 @@ impl Model {
         it.reference
     }
 
-    /// Between a draw and the house: each kind once.
+    /// A transfer between a draw and the operator's accounts: each kind once.
     fn with_house(&mut self, kind: &'static str, it: &Transfer) {
         let (house, into) = match kind {
             "jackpot" => (JACKPOT, true),
@@ -77,19 +77,19 @@ impl Model {
             _ => panic!("a transfer of an unknown kind: {it:?}"),
         };
         let (from, to) = if into { (it.debit, it.credit) } else { (it.credit, it.debit) };
-        assert_eq!((from, to % 8), (house, 3), "between the house and a draw: {it:?}");
+        assert_eq!((from, to % 8), (house, 3), "between the operator and a draw: {it:?}");
         let before = self.draw_mut(to / 8).house.insert(kind, it.amount);
         assert_eq!(before, None, "the {kind} of a draw moves once: {it:?}");
     }
 
-    /// A payment's status, its tickets and its money are one story.
+    /// Asserts that a payment's status, its tickets and its money agree.
     pub(super) fn check_bill(&self, payment: Id) {
         let bill = &self.bills[&payment];
         let row = &bill.row;
         if row.kind == "deposit" {
             let paid = (row.status == "paid").then_some(row.amount);
             assert_eq!(bill.deposit, paid, "a deposit is booked once it is paid: {row:?}");
-            assert!(paid.is_none() || self.charged.get(&payment) == Some(&row.amount), "nobody paid {row:?}");
+            assert!(paid.is_none() || self.charged.get(&payment) == Some(&row.amount), "no card paid {row:?}");
             return;
         }
         if row.kind == "withdrawal" {
@@ -98,10 +98,10 @@ impl Model {
                 "processing" => None,
                 "paid" => Some((aside, CLEARING)),
                 "failed" => Some((aside, wallet)),
-                _ => panic!("no state of a withdrawal: {row:?}"),
+                _ => panic!("not a status of a withdrawal: {row:?}"),
             };
             let way: Vec<(i64, i64)> = [(wallet, aside)].into_iter().chain(on).collect();
-            assert_eq!(bill.way, way, "set aside once, and moved on as it says: {row:?}");
+            assert_eq!(bill.way, way, "held once, and then moved as its status says: {row:?}");
             return;
         }
         assert!(bill.way.is_empty(), "no withdrawal: {row:?}");
@@ -112,17 +112,17 @@ impl Model {
         let (reserved, paid) = (of("reserved"), of("paid"));
         match row.status {
             "paid" => {
-                assert!(paid > 0 && reserved == 0, "paid and not all tickets are: {row:?}");
+                assert!(paid > 0 && reserved == 0, "the payment is paid, but not all of its tickets: {row:?}");
                 assert_eq!(row.amount, price * paid, "paid for what was bought: {row:?}");
                 let by_card = row.method == Some("card");
                 let from = if by_card { CLEARING } else { wallet(row.user) };
                 assert_eq!(bill.purchase, Some((from, row.amount)), "taken once: {row:?}");
-                assert!(!by_card || self.charged.get(&payment) == Some(&row.amount), "nobody paid {row:?}");
+                assert!(!by_card || self.charged.get(&payment) == Some(&row.amount), "no card paid {row:?}");
                 let first = self.tickets[&bill.tickets[0]].row.draw;
                 let numbers = bill.tickets.iter().filter_map(|ticket| self.tickets[ticket].row.number);
                 let numbers: Vec<i64> = numbers.collect();
                 let together = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
-                assert!(together, "the numbers of a payment stand together in draw {first}: {numbers:?}");
+                assert!(together, "the numbers of a payment are consecutive in draw {first}: {numbers:?}");
                 if let Some(refund) = bill.refund {
                     assert_eq!(refund, row.amount, "all of it is refunded: {row:?}");
                 }
@@ -140,10 +140,10 @@ impl Model {
         }
         let deposited = (row.kind == "purchase" && row.status == "refunded").then_some(row.amount);
         assert_eq!(bill.deposit, deposited, "money that came too late is in the wallet: {row:?}");
-        assert!(deposited.is_none() || self.charged.get(&payment) == deposited.as_ref(), "nobody paid {row:?}");
+        assert!(deposited.is_none() || self.charged.get(&payment) == deposited.as_ref(), "no card paid {row:?}");
     }
 
-    /// Nothing expires before its time, but for the end of the sale and what its owner gives back.
+    /// Nothing expires early, except at the end of the sale and when the owner returned a ticket.
     fn check_expiry(&self, payment: Id) {
         let bill = &self.bills[&payment];
         let draw = &self.draws[&bill.row.draw.expect("a purchase has a draw")];
@@ -157,14 +157,14 @@ impl Model {
         );
     }
 
-    /// The store's balances are those that the transfers make, and sum to zero.
+    /// The balances of the store equal the sums of the transfers, and their sum is zero.
     pub(super) fn check_balances(&self, accounts: impl Iterator<Item = (i64, i64)>) {
         let theirs: BTreeMap<i64, i64> = accounts.collect();
         assert_eq!(theirs, self.balances, "every balance equals its transfers");
         assert_eq!(theirs.values().sum::<i64>(), 0, "the ledger sums to zero");
     }
 
-    /// What the prizes of a draw must be, worked out anew from its tickets.
+    /// The prizes that a draw must have, computed from its tickets.
     pub(super) fn expected_prizes(&self, draw: i64) -> Prizes {
         let it = &self.draws[&draw];
         let (winning, jackpot) = it.numbers.expect("a draw is settled by its numbers");

@@ -1,5 +1,5 @@
-//! Prizes and refunds: what is to be paid, as `db::read::payout` reads it beside the sale, and the rows of the
-//! step that pays a part of it, as `persistence::write::payout` writes them.
+//! Prizes and refunds: the reads of `db::read::payout`, and the rows that a payout step of
+//! `persistence::write::payout` writes. The domain decides the steps.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ impl Store {
         numbered.filter(|(number, _)| (after + 1..=to).contains(number)).collect()
     }
 
-    /// How many tickets have so many matches.
+    /// The number of tickets for each number of matches.
     pub fn hits(&self, draw: DrawId) -> BTreeMap<u8, i64> {
         let winning = self.draws[&draw].result.as_ref().unwrap().winning;
         let mut hits = BTreeMap::new();
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// What these tickets give rise to, a credit for each that does.
+    /// The credits for these tickets.
     pub fn credits(&self, draw: DrawId, payout: Payout, (after, to): (i64, i64)) -> Vec<Credit> {
         let row = &self.draws[&draw];
         let credit = |(ticket, it): (TicketId, &TicketRow)| match payout {
@@ -62,7 +62,7 @@ impl Store {
         *next.iter().take_while(|(_, (_, it))| it.payment == payment).last().unwrap().0
     }
 
-    /// Pays the step's credits; says whether everybody is paid.
+    /// Pays the credits of the step; returns whether the payout is complete.
     pub(super) fn pay(&mut self, pay: &PayStep, sold: i64) -> bool {
         let draw = pay.fence.draw;
         let mut ledger = self.open(&pay.accounts().into_iter().collect());

@@ -1,5 +1,5 @@
-//! The transactions of a draw's life, statement for statement as persistence writes them: opened, sealed,
-//! conducted, its prizes fixed. Paying them, or the refunds, is the domain's, and read in `payout`.
+//! The transactions of a draw's steps, with the same statements as in production: open, seal, conduct, cancel,
+//! and fix the prizes. Prizes and refunds are paid in `payout`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use lottery::domain::writer_cache::Invalidation;
 use super::{Cancellation, JACKPOT, ResultRow, Store, mask};
 use crate::facts::{Fact, Prizes};
 
-/// A transaction of its own. Run again after a failure it does the same.
+/// A transaction of its own. If it runs again after a failure, it does the same.
 #[derive(Debug)]
 pub enum Step {
     Open,
@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What of the writer's memory it may change, as the steps of production say it.
+    /// The part of the writer's cache that the step may change, as in production.
     pub fn invalidates(&self) -> Invalidation {
         match self {
             Step::Pay(pay) => Invalidation::Balances(pay.accounts()),
@@ -40,7 +40,7 @@ impl Step {
     }
 }
 
-/// What a step that was committed has to say.
+/// The output of a step that was committed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Output {
     Opened,
@@ -52,18 +52,18 @@ pub enum Output {
     Paid { payout: Payout, all: bool },
 }
 
-/// The epoch has passed.
+/// The draw has a newer epoch.
 #[derive(Debug)]
 pub struct StaleEpoch;
 
 impl Store {
-    /// Locks a draw's sales and checks the epoch; returns how many tickets are sold.
+    /// Locks a draw's row and checks the epoch; returns the number of sold tickets.
     pub(super) fn lock(&self, fence: Fence) -> Result<i64, StaleEpoch> {
         let row = &self.draws[&fence.draw];
         if row.epoch == fence.epoch { Ok(row.sold) } else { Err(StaleEpoch) }
     }
 
-    /// Takes a step, whole or not at all.
+    /// Runs a step, completely or not at all.
     pub fn step(&mut self, mark: Mark, fence: Fence, step: &Step) -> Result<Output, StaleEpoch> {
         let sold = self.lock(fence)?;
         self.mark(mark);
@@ -179,7 +179,7 @@ impl Store {
     }
 }
 
-/// A transfer between the house's own accounts.
+/// A transfer between two accounts of the operator.
 fn house(debit: AccountId, credit: AccountId, amount: Money, kind: TransferKind, at: Timestamp) -> Transfer {
     Transfer { debit, credit, amount, kind, reference: None, at }
 }

@@ -1,5 +1,5 @@
-//! Cards: "processing" is written, then the provider is asked, then what it said is written, for as long as
-//! it takes. The provider may also answer later, again and again, to whichever process lives then.
+//! Charges of cards: the process writes "processing", asks the provider, and then writes the answer, without a
+//! time limit. The provider may also report the result later and repeatedly, to any live process.
 
 use jiff::Timestamp;
 use lottery::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
@@ -13,13 +13,13 @@ use crate::coverage::Seen;
 use crate::process::{Message, Waiter, Waiting};
 use crate::store::id;
 
-/// How far a charge has come.
+/// The stage of a charge.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Stage {
     /// "Processing" is being written.
     Beginning,
     AtProvider,
-    /// What the provider said is to be handed on, or was and is to be handed on again.
+    /// The result of the provider must be submitted, for the first time or again.
     Telling(Said),
     Told(Said),
     Done,
@@ -30,14 +30,14 @@ pub struct Charge {
     pub request: Option<usize>,
     pub stage: Stage,
     process: u64,
-    /// None: a deposit.
+    /// `None`: a deposit.
     draw: Option<DrawId>,
     user: UserId,
     payment: PaymentId,
-    /// When it began, as that was answered.
+    /// When it began, according to the answer.
     begun: Timestamp,
     key: Option<Key>,
-    /// The provider's word once it was told, to be told again.
+    /// The result, once the provider has reported it, to be reported again.
     notice: Option<Said>,
     /// The attempts to write its end.
     attempts: ChargeEndAttempts,
@@ -90,13 +90,13 @@ impl World {
         self.charges.len() - 1
     }
 
-    /// The charges that are at this stage in a process that lives.
+    /// The charges at this stage in a live process.
     pub fn charges_at(&self, at: impl Fn(&Stage) -> bool) -> Vec<usize> {
         let alive = |charge: &Charge| self.processes.iter().any(|process| process.name == charge.process);
         (0..self.charges.len()).filter(|c| at(&self.charges[*c].stage) && alive(&self.charges[*c])).collect()
     }
 
-    /// The provider answers one whom it was asked about.
+    /// The provider answers the request about a charge.
     pub fn provider_answers(&mut self, charge: usize) {
         let said = match self.dice.weighted(&[5, 3, 2]) {
             0 => self.takes(charge),
@@ -110,7 +110,7 @@ impl World {
         self.tell_end(charge);
     }
 
-    /// The money leaves the card.
+    /// The provider takes the money from the card.
     fn takes(&mut self, charge: usize) -> Said {
         let payment = self.charges[charge].payment;
         let amount = self.store.payments[&payment].amount.minor();
@@ -119,7 +119,7 @@ impl World {
         Said::Paid
     }
 
-    /// The provider tells what became of a charge, on its own. It says so again until it is tired of it.
+    /// The provider reports the result of a charge by itself, and may repeat the report some times.
     pub fn notify(&mut self, place: usize) {
         let old = self.notices[place];
         let said = match &self.charges[old].notice {
@@ -140,7 +140,7 @@ impl World {
         self.tell_end(charge);
     }
 
-    /// Hands on what the provider said.
+    /// Submits the result of the provider.
     pub fn tell_end(&mut self, charge: usize) {
         let it = &mut self.charges[charge];
         let Stage::Telling(said) = it.stage.clone() else { return };
@@ -206,13 +206,13 @@ impl World {
         }
     }
 
-    /// Nobody waits any more for the end of this charge.
+    /// No process waits any more for the end of this charge.
     fn lose_charge(&mut self, payment: u64) {
         self.coverage.saw(Seen::ChargeLost);
         self.model.charge_lost(payment);
     }
 
-    /// A charge's process was killed. The provider may have taken the money, and may say so later.
+    /// The process of a charge was killed. The provider may have taken the money, and may report it later.
     pub(super) fn charge_dies(&mut self, charge: usize, process: u64) {
         let it = &mut self.charges[charge];
         if it.process != process {

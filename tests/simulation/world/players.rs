@@ -1,5 +1,5 @@
-//! The players' side, as `http` has it: requests with their keys, what they are told, and the first answer
-//! found again for a key that was used before.
+//! The requests of the players, as `http` handles them: keys, answers, and the first answer again for a key that
+//! was used before. It decides nothing about tickets or money.
 
 use jiff::SignedDuration;
 use lottery::domain::draw::{DrawAnswer, DrawRequest, LineRequest, OrderRefusal, OrderRequest, SaleError};
@@ -16,18 +16,18 @@ use crate::facts::{Id, Line, No, OrderedTicket, Paid, PlacedOrder, Told, What};
 use crate::process::{Message, Waiter, Waiting};
 use crate::store::{id, mask, second};
 
-/// How long an unpaid ticket is held, in seconds.
+/// How long a reservation is held, in seconds.
 const RESERVATION: i64 = 90;
 
-/// One sending of a request, until its client has heard or hung up.
+/// One try of a request, until its client has the answer or has disconnected.
 pub struct Request {
     pub ask: usize,
-    /// Its place in the model's list.
+    /// Its index in the model's list.
     pub tried: usize,
     process: u64,
     open: bool,
     key: Option<Key>,
-    /// Its place among the keys being worked on.
+    /// Its key among the locked keys.
     working: Option<KeyId>,
 }
 
@@ -46,7 +46,7 @@ pub fn uuid(id: Id) -> Uuid {
 }
 
 impl World {
-    /// When a record must have been taken up.
+    /// The step of the history by which the record's transaction must have begun.
     fn deadline(&mut self) -> u64 {
         self.step + 8 + self.dice.below(70) as u64
     }
@@ -84,7 +84,7 @@ impl World {
                 self.route(p, draw, Message { request: DrawRequest::Pay { user, payment, key }, waiter });
             }
             What::Card { payment } => {
-                // Before a card is charged the key must be known to be new.
+                // Before a card is charged, the key must be known to be new.
                 if self.answer_from_key(request) {
                     return;
                 }
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// A client loses patience, or its connection.
+    /// A client gives up, or loses its connection.
     pub fn hang_up(&mut self, request: usize) {
         self.coverage.saw(Seen::HungUp);
         self.hears(request, Told::Unknown);
@@ -123,9 +123,9 @@ impl World {
         if let (Some(process), Some(place)) = (process, working) {
             process.working.remove(&place);
         }
-        self.say(|| format!("request {request} hears {told:?}"));
+        self.say(|| format!("request {request} gets {told:?}"));
         let its_own = told != Told::No(No::Broken) || self.broken.contains(&request);
-        assert!(its_own, "a bad record never fails its neighbours: request {request}");
+        assert!(its_own, "a bad record does not fail other records: request {request}");
         self.saw_told(request, &told);
         self.model.told(tried, &told);
     }
@@ -151,7 +151,7 @@ impl World {
         self.coverage.saw(seen);
     }
 
-    /// Whether the giving back of one of its tickets is on its way.
+    /// Whether the return of one of its tickets is in flight.
     fn is_returning(&self, payment: PaymentId) -> bool {
         let live = self.processes.iter().flat_map(|process| process.draws.values());
         live.filter_map(|entry| match entry {
@@ -161,7 +161,7 @@ impl World {
         .any(|held| held.tickets.iter().any(|ticket| ticket.returning))
     }
 
-    /// What became of something that somebody waits for.
+    /// Delivers an answer to its waiter.
     pub(super) fn answer(&mut self, p: usize, waiting: Waiting, answer: DrawAnswer) {
         match (waiting, answer) {
             (Waiting::Request(request), DrawAnswer::Sale(result)) => self.answer_request(request, result),
@@ -188,7 +188,7 @@ impl World {
                 self.hears(request, told);
             }
             Err(SaleError::OutcomeUnknown) => self.hears(request, Told::Unknown),
-            // A refusal stands only when the key has no earlier success.
+            // A refusal is the answer only if the key has no earlier success.
             Err(error) => {
                 if matches!(error, SaleError::Order(OrderRefusal::OnItsWay)) {
                     self.coverage.saw(Seen::KeyOnItsWay);
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    /// Answers from what is kept under the request's key, if there is anything.
+    /// Answers from the row of the request's key, if there is one.
     fn answer_from_key(&mut self, request: usize) -> bool {
         let Some(key) = self.requests[request].key else { return false };
         let Some(row) = self.store.keys.get(&key.id) else { return false };
@@ -295,7 +295,7 @@ fn paid(payment: &Payment) -> Paid {
     }
 }
 
-/// As a client reads it.
+/// The payment as a client reads it.
 fn paid_from_json(text: &str) -> Paid {
     let json: Value = serde_json::from_str(text).unwrap();
     let text = |name: &str| json[name].as_str().map(str::to_owned);

@@ -1,5 +1,5 @@
-//! Processes and their registries: which actor a message goes to, how a draw is loaded, and everything that
-//! makes actors and processes disappear.
+//! Processes and their draw registries: which actor gets a message, how a draw is loaded, and the events that end
+//! actors and processes. It knows no rule of a draw.
 
 use lottery::domain::draw::{
     Draw, DrawAbsent, DrawAnswer, DrawState, NewPool, PoolError, SaleError, StepRefusal, WriteResult,
@@ -31,7 +31,7 @@ impl World {
         self.processes.push(process);
     }
 
-    /// A process is killed: nobody who waited on it hears anything.
+    /// A process is killed: its clients get no answer.
     pub fn kill(&mut self, p: usize) {
         for draw in self.processes[p].live() {
             self.compare_with_reload(p, draw);
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// Sends a message to a draw, which is loaded if it must be.
+    /// Sends a message to a draw. The draw is loaded if it has no actor.
     pub fn route(&mut self, p: usize, draw: DrawId, message: Message) {
         match self.processes[p].draws.get_mut(&draw) {
             Some(Entry::Live(_)) => self.with_actor(p, draw, |actor, around| actor.message(message, around)),
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// A draw that is being loaded comes one step further: first the new epoch, then the state.
+    /// Continues the load of a draw: first the new epoch, then the state.
     pub fn load(&mut self, p: usize, draw: DrawId) {
         let name = self.processes[p].name;
         let Some(Entry::Loading { epoch, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
@@ -113,7 +113,7 @@ impl World {
     fn loaded(&mut self, p: usize, draw: DrawId, epoch: i64) {
         self.coverage.saw(Seen::Reloaded);
         self.generations += 1;
-        // Under the epoch that was taken: the one that is read may be another process's by now.
+        // Use the epoch that this process took: the epoch that was read may be that of another process.
         let parts = DrawState { epoch, ..self.store.load(draw) };
         let actor = Actor::new(Draw::new(parts), self.generations);
         self.processes[p].draws.insert(draw, Entry::Live(Box::new(actor)));
@@ -127,7 +127,8 @@ impl World {
         }
     }
 
-    /// An actor panics, or gives up: what lies in its mailbox is lost, what it handed on is not.
+    /// An actor panics, or gives up: the messages in its mailbox are lost, and the records that it submitted are
+    /// not.
     pub fn lose_actor(&mut self, p: usize, draw: DrawId) {
         let process = &mut self.processes[p];
         let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
@@ -147,26 +148,26 @@ impl World {
         }
     }
 
-    /// Lets an actor read the next of its mail; false if there is none.
+    /// Lets an actor handle the next message. False if there is none.
     pub fn deliver(&mut self, p: usize) -> bool {
         let process = &self.processes[p];
         if process.inbox.is_empty() {
             return false;
         }
         let to = process.inbox[self.dice.below(process.inbox.len())].to;
-        let first = process.inbox.iter().position(|mail| mail.to == to).expect("its own mail at least");
+        let first = process.inbox.iter().position(|mail| mail.to == to).expect("at least this message");
         let mail = self.processes[p].inbox.remove(first).expect("found above");
         if self.processes[p].is_live(to) {
-            self.say(|| format!("draw {} reads its mail", to.0));
+            self.say(|| format!("the actor of draw {} reads a message", to.0));
             self.with_actor(p, to.0, |actor, around| actor.mail(mail.what, around));
         } else {
-            // The draw is over, and its actor was sent home behind all that it had to read.
+            // The draw is over, and its actor was stopped after all messages before.
             self.post(p, to, mail.what);
         }
         true
     }
 
-    /// What became of records: to the draw's actor if it still lives, else to those who wait.
+    /// Delivers results of records: to the draw's actor if it is live, otherwise to the waiters.
     pub(super) fn post(&mut self, p: usize, to: (DrawId, u64), what: Word) {
         if self.processes[p].is_live(to) {
             self.processes[p].inbox.push_back(Mail { to, what });
@@ -181,7 +182,7 @@ impl World {
         }
     }
 
-    /// Pool tickets that were being made are written, beside the sale.
+    /// Writes pool tickets that are being made, outside the batches.
     pub fn write_pool(&mut self, p: usize) {
         let Some(place) =
             (!self.processes[p].pools.is_empty()).then(|| self.dice.below(self.processes[p].pools.len()))

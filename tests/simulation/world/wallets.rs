@@ -1,5 +1,5 @@
-//! What moves wallets beside the draws: withdrawals, on which some admin has his word, now and then again and
-//! again; and payments that another program of the house writes, of which no writer's memory knows.
+//! The changes of wallets without a draw: withdrawals, which an admin decides, sometimes repeatedly; and payments
+//! by another program, of which the writer's cache does not know.
 
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ use crate::process::{Waiting, WriteRequest};
 use crate::store::{currency, id};
 
 impl World {
-    /// Hands a record on beside the draws.
+    /// Submits a record without a draw.
     pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
         let request = WriteRequest { record, deadline, actor: None, waiting, bad: Cell::new(false) };
         if self.processes[p].queue.push(request).is_err() {
@@ -42,7 +42,7 @@ impl World {
         self.submit(p, Record::BeginWithdrawal(begin), Some(deadline), Waiting::Request(request));
     }
 
-    /// An admin's word on some withdrawal; false if there is none.
+    /// An admin decides about some withdrawal. False if there is none.
     pub fn verdict(&mut self, p: usize) -> bool {
         let rows = self.store.payments.iter().filter(|(_, row)| row.kind == PaymentKind::Withdrawal);
         let all: Vec<(PaymentId, UserId)> = rows.map(|(payment, row)| (*payment, row.user)).collect();
@@ -74,7 +74,7 @@ impl World {
         self.coverage.saw(Seen::PaidAside);
     }
 
-    /// A transaction of somebody who remembers nothing; false if its record was refused.
+    /// A transaction of a writer without a cache. False if its record was refused.
     fn write_aside(&mut self, record: Record) -> bool {
         let mut cache = WriterCache::default();
         let plan = cache.plan(std::iter::once(&record));
@@ -83,8 +83,8 @@ impl World {
         let (expected, mark) = (cache.expected(&state), Mark { writer: self.store.new_writer(), number: 1 });
         self.store
             .write(&BatchWrite { mark, begun: true, state, expected })
-            .expect("nothing comes between its reading and its writing");
-        self.say(|| format!("aside: {record:?}: {taken}"));
+            .expect("nothing happens between its read and its write");
+        self.say(|| format!("direct write: {record:?}: {taken}"));
         self.committed(None);
         taken
     }

@@ -1,6 +1,6 @@
-//! The world around the writer: carries out what the machines of `domain::writer` ask for, as
-//! `actors::persistence::writer` does, and lets go wrong what can go wrong with a connection. Decides nothing about
-//! records, retries and the cache.
+//! The driver of the writer: it carries out the actions of the machines of `domain::writer`, as
+//! `actors::persistence::writer` does, and injects the faults of a connection. It decides nothing about records,
+//! retries and the cache.
 
 use std::mem;
 
@@ -19,24 +19,24 @@ use crate::faults::{Fate, OfBatch, OfStep};
 use crate::process::{Effect, Job, Waiter, Waiting, Word, WriteRequest, Writer, WriterJob};
 use crate::store::{self, Output, currency};
 
-/// How many in a thousand batches that had to read first are slow about it.
+/// The probability, in thousandths, that a batch with a prefetch is slow.
 const SLOW: usize = 300;
-/// How many in a thousand late transactions never reach the server.
+/// The probability, in thousandths, that a late transaction never reaches the server.
 const NEVER: usize = 200;
-/// How many things may happen while a step is tried again.
+/// The number of events during which a step is retried.
 const STEP_PATIENCE: u64 = 1_000;
 
-/// A batch that lies in the socket of a lost connection. What it has locked stays locked until it ends.
+/// A batch in the socket of a lost connection. It keeps its locks until it ends.
 pub struct Late {
     records: Vec<(Record, Waiting)>,
     results: Vec<Result<Outcome, Refusal>>,
     write: BatchWrite,
 }
 
-/// What comes after the writer has done something.
+/// What follows after an action of the writer.
 #[derive(PartialEq)]
 enum Then {
-    /// It goes on when its turn comes again.
+    /// The writer continues at its next turn.
     Later,
     Done,
     /// The process is killed.
@@ -44,9 +44,9 @@ enum Then {
 }
 
 impl World {
-    /// The writer's next transaction, or the next thing it does about the one in hand.
+    /// Begins the writer's next transaction, or does the next action of the current one.
     pub fn write(&mut self, p: usize) {
-        // It is put back before anybody can look for it: nothing in between needs it.
+        // The writer is put back before any other code looks for it.
         let mut writer = mem::take(&mut self.processes[p].writer);
         if matches!(writer.job, WriterJob::Idle) {
             writer.job = self.next_job(p);
@@ -60,8 +60,8 @@ impl World {
         if then == Then::Done {
             match mem::take(job) {
                 WriterJob::Step(job, run) => {
-                    let result = run.into_result().expect("a run that is done has its result");
-                    let result = result.map(|output| output.expect("what was committed returns something"));
+                    let result = run.into_result().expect("a step that is done has its result");
+                    let result = result.map(|output| output.expect("a committed step has an output"));
                     self.stepped(p, job, result);
                 }
                 WriterJob::Batch(run) => assert_eq!(run.unanswered().count(), 0, "every record has its answer"),
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// False if time must pass first.
+    /// Does what must be done before a transaction can begin. False if time must pass first.
     fn make_ready(&mut self, p: usize, state: &mut ConnectionState<()>, action: ConnectionAction) -> bool {
         match action {
             ConnectionAction::Rest => {
@@ -99,7 +99,7 @@ impl World {
                 true
             }
             ConnectionAction::Connect => {
-                assert!(state.is_cache_empty(), "the cache of a lost connection is not used over another one");
+                assert!(state.is_cache_empty(), "a new connection begins with an empty cache");
                 self.processes[p].disturbed = false;
                 state.connected((), self.store.new_writer());
                 true
@@ -172,13 +172,13 @@ impl World {
         }
     }
 
-    /// Whoever was told that nothing was taken must be right.
+    /// If a client was told that nothing was written, that must stay true.
     fn nothing_late_begins(&self, records: &[WriteRequest]) {
         let late = records.iter().filter(|submit| submit.is_late(self.step)).count();
         assert_eq!(late, 0, "a transaction begins with records whose deadline has passed");
     }
 
-    /// Asks the database; from then on what the lost connection still has on its way fails.
+    /// Asks the database. After that, the late transactions of the lost connection fail.
     fn close_row(&mut self, row: i64) -> Option<i64> {
         if self.dice.chance(self.temper.load) {
             self.coverage.saw(Seen::AskedInVain);
@@ -189,7 +189,7 @@ impl World {
         Some(last)
     }
 
-    /// Whether one of the payments that a batch must read is locked by somebody's transaction.
+    /// Whether another transaction has locked a payment that a batch must read.
     fn is_locked(&self, missing: &Prefetch) -> bool {
         let begun = self.processes.iter().filter_map(|process| match &process.writer.job {
             WriterJob::Batch(run) => run.executed().map(|(write, _)| write),
@@ -199,7 +199,7 @@ impl World {
         locks.any(|write| missing.payments.iter().any(|payment| write.state.payments.contains_key(payment)))
     }
 
-    /// A batch is sent, with its COMMIT. `None`: its answers can be delivered at once.
+    /// Sends a batch with its COMMIT. `None`: its answers can be delivered at once.
     fn send_batch(
         &mut self,
         p: usize,
@@ -207,7 +207,7 @@ impl World {
         run: &mut BatchRun<WriteRequest>,
         key_existed: &mut bool,
     ) -> Option<Then> {
-        let (write, _) = run.executed().expect("a batch is sent when it was executed");
+        let (write, _) = run.executed().expect("a batch is sent after it was executed");
         if !write.begun {
             self.coverage.saw(Seen::FromMemory);
         }
@@ -242,11 +242,11 @@ impl World {
             Decision::TryAgain => self.coverage.saw(Seen::BatchLost),
             Decision::Split => self.coverage.saw(Seen::BatchRefused),
             Decision::ReadAnew => {
-                assert!(self.processes[p].disturbed, "the cache went wrong though nobody else has written");
+                assert!(self.processes[p].disturbed, "the cache is wrong although there was no other writer");
                 self.coverage.saw(Seen::Outdated);
             }
             Decision::CheckKeys => {
-                assert!(!met_before, "a key that was met is taken for new again");
+                assert!(!met_before, "a key that exists was treated as new again");
                 *key_existed = true;
                 self.coverage.saw(Seen::KeyMet);
             }
@@ -254,7 +254,7 @@ impl World {
         Some(Then::Later)
     }
 
-    /// The database will not take one of these.
+    /// Makes the database refuse one of these records.
     fn spoil_one(&mut self, records: &[WriteRequest]) {
         let may_fail = |submit: &&WriteRequest| {
             !matches!(submit.record, Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_))
@@ -265,16 +265,16 @@ impl World {
         }
     }
 
-    /// What becomes of a COMMIT whose answer nobody hears.
+    /// Applies the result of a COMMIT whose answer does not arrive.
     fn befall(&mut self, fate: Fate, run: &BatchRun<WriteRequest>) {
         match fate {
-            // Refusal or not: nobody hears it.
+            // The answer does not arrive, whether it is a refusal or not.
             Fate::Committed if run.records().iter().all(|submit| !submit.bad.get()) => {
                 let _ = self.execute_run(None, run);
             }
             Fate::Committed | Fate::Lost => {}
             Fate::Late => {
-                let (write, results) = run.executed().expect("a batch is sent when it was executed");
+                let (write, results) = run.executed().expect("a batch is sent after it was executed");
                 let records = run.records().iter();
                 let records = records.map(|submit| (submit.record.clone(), submit.waiting)).collect();
                 self.late.push(Late { records, results: results.to_vec(), write: write.clone() });
@@ -282,7 +282,7 @@ impl World {
         }
     }
 
-    /// The server comes to what a lost connection had sent, or finds that there is nothing.
+    /// The server executes a late transaction, or finds that there is nothing.
     pub fn arrive(&mut self, place: usize) {
         let Late { records, results, write } = self.late.swap_remove(place);
         if self.dice.chance(NEVER) {
@@ -294,7 +294,7 @@ impl World {
         self.coverage.saw(if written.is_ok() { Seen::LateCommitted } else { Seen::LateRefused });
     }
 
-    /// The database executes the batch, and its answer is heard.
+    /// The database executes the batch, and its answer arrives.
     fn answered(&mut self, p: usize, run: &BatchRun<WriteRequest>) -> TransactionEnd {
         if run.records().iter().any(|submit| submit.bad.get()) {
             return TransactionEnd::Refused;
@@ -306,12 +306,12 @@ impl World {
     }
 
     fn execute_run(&mut self, by: Option<usize>, run: &BatchRun<WriteRequest>) -> Result<(), TransactionEnd> {
-        let (write, results) = run.executed().expect("a batch is sent when it was executed");
+        let (write, results) = run.executed().expect("a batch is sent after it was executed");
         let sent = run.records().iter().map(|submit| (&submit.record, submit.waiting));
         self.execute(by, sent, results, write)
     }
 
-    /// The server has it all: it is written whole, or not at all.
+    /// The server has received the whole batch: it is written completely, or not at all.
     fn execute<'r>(
         &mut self,
         by: Option<usize>,
@@ -328,7 +328,7 @@ impl World {
         Ok(())
     }
 
-    /// What of a commit is the effect of somebody's request, and what is worth counting.
+    /// Reports the effects of a commit to the model, and counts events.
     fn watch(&mut self, record: &Record, waiting: Waiting, result: &Result<Outcome, Refusal>) {
         self.count(record, result);
         if result.is_err() {
@@ -341,7 +341,7 @@ impl World {
             Record::EndCharge(it) => it.payment,
             Record::BeginDeposit(it) => it.payment,
             Record::BeginWithdrawal(it) => it.payment,
-            // What becomes of it later is the effect of somebody else's word, or of nobody's.
+            // The end of these is not an effect of this request.
             Record::Expire(_) | Record::BeginCharge(_) | Record::EndDeposit(_) | Record::EndWithdrawal(_) => {
                 return;
             }
@@ -432,7 +432,7 @@ impl World {
         }
     }
 
-    /// Tells everybody, draw by draw in one piece of mail each.
+    /// Delivers the results: one message for each draw.
     pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Answers<WriteRequest>) {
         let mut by_draw: Vec<((DrawId, u64), Vec<_>)> = Vec::new();
         let mut direct = Vec::new();
@@ -499,7 +499,7 @@ impl World {
         }
     }
 
-    /// One transaction of a step. `None`: the process is killed as it commits.
+    /// Runs one transaction of a step. `None`: the process is killed during the commit.
     fn send_step(&mut self, p: usize, mark: Mark, job: &Job, away: &mut bool) -> Option<StepEnd<Option<Output>>> {
         let fault = self.temper.of_step(&mut self.dice);
         let name = self.processes[p].name;

@@ -1,4 +1,4 @@
-//! The audit log. It only grows: the database refuses everything else.
+//! The statements of the audit log. Rows are only added: the database refuses to change or delete them.
 
 use tokio_postgres::{Client, Error};
 
@@ -19,7 +19,7 @@ pub fn record_all_params(entries: &[AuditEntry]) -> Params<'_> {
         .column(entries.iter().map(|entry| &entry.detail))
 }
 
-/// Writes down what an admin did, in the transaction that makes it true. What the clock did is not recorded.
+/// Records the action of an admin, in the transaction of the action. Actions of the clock are not recorded.
 pub async fn record(db: &Client, audit: Option<&AuditEntry>) -> Result<(), Error> {
     let Some(audit) = audit else { return Ok(()) };
     let sql = "-- audit::record()

@@ -1,5 +1,5 @@
-//! The steps of a draw's life but for its settlement: made, opened, sealed, cancelled; pool tickets, and
-//! the epoch that a newly loaded actor takes.
+//! The statements of a draw's steps except the settlement: create, open, reschedule, seal, cancel. Also its pool
+//! tickets, and the epoch for a newly loaded actor.
 
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -17,10 +17,10 @@ use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::prize::Award;
 use crate::domain::record::{Fence, Key};
 
-/// Pool tickets in one statement.
+/// The number of pool tickets in one statement.
 const POOL_CHUNK: usize = 5_000;
 
-/// Makes a draw of these rules; returns its id.
+/// Creates a draw with these rules and returns its id.
 pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) -> Result<DrawId, Error> {
     let sql = "-- draws::create(number)
         UPDATE lotteries SET last_draw = last_draw + 1 WHERE id = $1 RETURNING last_draw";
@@ -63,7 +63,7 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
     Ok(DrawId(id))
 }
 
-/// Whether a draw was planned for this time. Until the transaction's end nobody else plans for this lottery.
+/// Whether a draw is planned for this time. Locks the plans of this lottery until the transaction ends.
 pub async fn is_planned(db: &Client, lottery: &LotteryId, draw_at: Timestamp) -> Result<bool, Error> {
     let sql = "-- draws::is_planned(lock)
         SELECT FROM lotteries WHERE id = $1 FOR UPDATE";
@@ -73,7 +73,7 @@ pub async fn is_planned(db: &Client, lottery: &LotteryId, draw_at: Timestamp) ->
     Ok(db.query_opt(sql, &[&lottery.0, &draw_at]).await?.is_some())
 }
 
-/// Keeps that this draw is the one planned for this time, and how large a pool it is to have.
+/// Stores that this draw is the planned one for this time, and the size of its pool.
 pub async fn plan(
     db: &Client,
     lottery: &LotteryId,
@@ -86,7 +86,7 @@ pub async fn plan(
     db.execute(sql, &[&lottery.0, &draw_at, &draw.0, &pool]).await.map(drop)
 }
 
-/// Makes sure that a lottery is cache, with an account for its jackpot.
+/// Creates the lottery and its jackpot account, unless they exist.
 pub async fn ensure_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Error> {
     let sql = "-- draws::ensure_lottery(lottery)
         INSERT INTO lotteries (id) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -98,16 +98,16 @@ pub async fn ensure_lottery(db: &Client, lottery: &LotteryId) -> Result<(), Erro
     Ok(())
 }
 
-/// Takes the draw over: whatever an earlier actor, or a killed process, still has on its way is refused
-/// from here on. None if there is no such draw.
+/// Takes the draw over with a new epoch. From then on the database refuses the records in flight of an earlier
+/// actor or of a killed process. `None`: there is no such draw.
 pub async fn take_over(db: &Client, draw: DrawId) -> Result<Option<i64>, Error> {
     let sql = "-- draws::take_over()
         UPDATE draw_sales SET epoch = epoch + 1 WHERE draw_id = $1 RETURNING epoch";
     Ok(db.query_opt(sql, &[&draw.0]).await?.map(|row| row.get(0)))
 }
 
-/// Adds tickets to a draw's pool. The draw's row is locked at the end alone, so that its sale goes on
-/// while a large pool is written.
+/// Adds tickets to a draw's pool. The draw's row is locked only at the end, so that the sale goes on while a
+/// large pool is written.
 pub async fn add_to_pool(db: &Client, fence: Fence, tickets: &[(PoolTicketId, Pick)]) -> Result<(), StepFailure> {
     let sql = "-- draws::add_to_pool()
         INSERT INTO pool_tickets (draw_id, id, pick) SELECT $1, * FROM unnest($2::uuid[], $3::bigint[])";
@@ -120,7 +120,7 @@ pub async fn add_to_pool(db: &Client, fence: Fence, tickets: &[(PoolTicketId, Pi
     Ok(())
 }
 
-/// Pool tickets for sale, for an answer that is kept.
+/// The number of pool tickets for sale, for a stored answer.
 pub async fn count_for_sale(db: &Client, draw: DrawId) -> Result<i64, Error> {
     let sql = "-- draws::count_for_sale()
         SELECT count(*) FROM pool_tickets p WHERE p.draw_id = $1 AND NOT EXISTS (
@@ -128,7 +128,7 @@ pub async fn count_for_sale(db: &Client, draw: DrawId) -> Result<i64, Error> {
     Ok(db.query_one(sql, &[&draw.0]).await?.get(0))
 }
 
-/// Keeps an answer under its key; false if the key is taken.
+/// Stores an answer under its key. False if the key exists already.
 pub async fn keep_answer(db: &Client, key: &Key, answer: &str, at: Timestamp) -> Result<bool, Error> {
     let sql = "-- draws::keep_answer()
         INSERT INTO idempotency_keys (id, request, answer, status, created_at)
@@ -140,29 +140,29 @@ pub async fn keep_answer(db: &Client, key: &Key, answer: &str, at: Timestamp) ->
 pub const LOCK: &str = "-- draws::lock(id, epoch)
     SELECT sold FROM draw_sales WHERE draw_id = $1 AND epoch = $2 FOR UPDATE";
 
-/// Locks a draw's sales and checks the epoch; returns how many tickets are sold.
+/// Locks a draw's row and checks the epoch; returns the number of sold tickets.
 pub async fn lock(db: &Client, fence: Fence) -> Result<i64, StepFailure> {
     sold(db.query_opt(LOCK, &[&fence.draw.0, &fence.epoch]).await?)
 }
 
-/// How many tickets are sold, if the epoch is still the draw's.
+/// The number of sold tickets. `None` as the row means that the draw has a newer epoch.
 pub fn sold(row: Option<Row>) -> Result<i64, StepFailure> {
     row.map(|row| row.get(0)).ok_or(StepFailure::StaleEpoch)
 }
 
-/// Moves a draw on.
+/// Changes the status of a draw.
 pub async fn set_status(db: &Client, draw: DrawId, status: DrawStatus) -> Result<(), Error> {
     let sql = "-- draws::set_status()
         UPDATE draws SET status = $2 WHERE id = $1";
     db.execute(sql, &[&draw.0, &status.as_str()]).await.map(drop)
 }
 
-/// A new epoch for a draw whose row is locked: no record of the old one is written any more.
+/// Starts a new epoch for a draw whose row is locked: no record of the old epoch can be written any more.
 async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
     take_over(db, draw).await?.ok_or(StepFailure::StaleEpoch)
 }
 
-/// The sale opens.
+/// The step that opens the sale.
 pub struct Open {
     pub fence: Fence,
     pub audit: Option<AuditEntry>,
@@ -179,7 +179,7 @@ impl StepTransaction for Open {
     }
 }
 
-/// The draw has other times.
+/// The step that changes the times of the draw.
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
@@ -200,7 +200,7 @@ impl StepTransaction for Reschedule {
     }
 }
 
-/// The sale is over: the list is sealed, and the epoch that sold it ends.
+/// The step that ends the sale: the ticket list is sealed, and the epoch of the sale ends.
 pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
@@ -224,7 +224,7 @@ impl StepTransaction for Seal {
     }
 }
 
-/// The draw will not take place: refunds begin.
+/// The step that cancels the draw: refunds begin.
 pub struct BeginCancel {
     pub fence: Fence,
     pub reason: String,
@@ -249,7 +249,7 @@ impl StepTransaction for BeginCancel {
     }
 }
 
-/// What the actor made sure of, held against the table once more.
+/// Checks in the table what the actor has ensured before: no ticket is reserved.
 async fn nothing_reserved(db: &Client, draw: DrawId) -> Result<(), StepFailure> {
     let sql = "-- draws::nothing_reserved()
         SELECT FROM tickets WHERE draw_id = $1 AND status = 'reserved' LIMIT 1";

@@ -1,9 +1,9 @@
-//! Idempotency keys that are old enough to be forgotten. Keeping them is the sale's business.
+//! Deletes old idempotency keys. It does not store them: `sales` does.
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error};
 
-/// Drops up to `most` keys from before that time; returns how many there were.
+/// Deletes up to `most` keys from before that time; returns how many.
 pub async fn drop_older(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
     let sql = "-- keys::drop_older(before, most)
         DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(

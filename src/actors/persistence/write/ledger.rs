@@ -1,5 +1,5 @@
-//! Accounts and transfers for the steps of a draw's life. The sale has its own, prepared and pipelined,
-//! in `sales`; the rows are the same.
+//! Accounts and transfers for the steps of a draw. Batches have their own statements in `sales`; the rows are the
+//! same.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ pub fn of(rows: &[Row]) -> Ledger {
     Ledger::new(rows.iter().map(|row| (AccountId(row.get(0)), Money::new(row.get(1)))))
 }
 
-/// Writes the transfers made and the balances they left.
+/// Writes the transfers and the changed balances.
 pub async fn write(db: &Client, ledger: &Ledger) -> Result<(), Error> {
     if ledger.made().is_empty() {
         return Ok(());

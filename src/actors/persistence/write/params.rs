@@ -1,5 +1,5 @@
-//! The parameters of a statement, in the order of its `$n`. Most are columns: a batch passes many rows as one array
-//! for each column, and `unnest` makes rows of them again. Knows no statement.
+//! The parameters of a statement, in the order of its `$n`. Most are columns: a batch passes many rows as one
+//! array for each column, and `unnest` makes rows of them again. This file knows no statement.
 
 use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
@@ -10,28 +10,29 @@ use tokio_postgres::{Client, Error, Row, Statement, ToStatement};
 pub struct Params<'a>(Vec<Box<dyn ToSql + Sync + Send + 'a>>);
 
 impl<'a> Params<'a> {
-    /// None yet, with room for so many.
+    /// No parameters, with the capacity for so many.
     pub fn with_capacity(capacity: usize) -> Params<'a> {
         Params(Vec::with_capacity(capacity))
     }
 
-    /// The next parameter is this value.
+    /// Adds a value as the next parameter.
     pub fn value(mut self, value: impl ToSql + Sync + Send + 'a) -> Params<'a> {
         self.0.push(Box::new(value));
         self
     }
 
-    /// The next parameter is this column, as an array. The rows are known, so its memory is allocated once.
+    /// Adds a column as the next parameter, as an array. The number of rows is known, so its memory is allocated
+    /// once.
     pub fn column<T: ToSql + Sync + Send + 'a>(self, column: impl ExactSizeIterator<Item = T>) -> Params<'a> {
         self.value(column.collect::<Vec<T>>())
     }
 
-    /// Runs a statement with them; returns how many rows it changed.
+    /// Runs a statement with these parameters; returns how many rows it changed.
     pub async fn execute(self, db: &Client, statement: &(impl ToStatement + Sync + ?Sized)) -> Result<u64, Error> {
         db.execute_raw(statement, self.0).await
     }
 
-    /// Runs a statement with them; returns its rows.
+    /// Runs a statement with these parameters; returns its rows.
     pub async fn query(self, db: &Client, statement: &Statement) -> Result<Vec<Row>, Error> {
         db.query_raw(statement, self.0).await?.try_collect().await
     }
@@ -39,7 +40,7 @@ impl<'a> Params<'a> {
 
 #[cfg(test)]
 impl Params<'_> {
-    /// Fails unless a statement uses each of them, and uses them first in their order.
+    /// Panics unless the statement uses each parameter, and first uses them in their order.
     pub fn assert_fit(&self, sql: &str) {
         let mut used: Vec<usize> = Vec::new();
         for text in sql.split('$').skip(1) {

@@ -1,6 +1,7 @@
-//! Prizes and refunds into the wallets, in bounded steps. Each moves the stored progress in its own
-//! transaction, so a crash goes on where it stopped and pays nobody twice. Who gets what was read beside the
-//! sale; here it is held against the stored progress, and written. `domain::payout` says what a step moves.
+//! Pays prizes and refunds into the wallets, in steps of limited size. Each step updates the stored progress in
+//! its own transaction. So after a crash the payout continues where it stopped, and nobody is paid twice. The
+//! credits were read before, outside the writer; a step compares them with the stored progress and writes them.
+//! `domain::payout` decides what a step transfers.
 
 use tokio::try_join;
 use tokio_postgres::Error;
@@ -25,7 +26,7 @@ const FIND_PRIZES: &str = "-- payout::find(draw)
 const FIND_REFUNDS: &str = "-- payout::find(draw)
     SELECT cursor, window_end, paid_user, paid_reference FROM draw_cancellations WHERE draw_id = $1 FOR UPDATE";
 
-/// Locks and reads how far the payout is.
+/// The statement that locks and reads the progress of a payout.
 fn find(payout: Payout) -> &'static str {
     match payout {
         Payout::Prizes => FIND_PRIZES,
@@ -40,7 +41,7 @@ const ADVANCE_REFUNDS: &str = "-- payout::advance(cursor, window_end, user, refe
     UPDATE draw_cancellations SET cursor = $1, window_end = $2, paid_user = $3, paid_reference = $4
     WHERE draw_id = $5";
 
-/// Writes how far the payout is with a step.
+/// The statement that writes the progress after a step.
 fn advance(payout: Payout) -> &'static str {
     match payout {
         Payout::Prizes => ADVANCE_PRIZES,
@@ -48,7 +49,7 @@ fn advance(payout: Payout) -> &'static str {
     }
 }
 
-/// The statements of a step: without their preparation it would be planned anew each time.
+/// The statements of a step. They are prepared; otherwise the database would plan them again for each step.
 pub const STATEMENTS: [&str; 8] = [
     draws::LOCK,
     ledger::LOCK_ACCOUNTS,
@@ -70,7 +71,7 @@ fn advance_params(draw: DrawId, to: Progress) -> Params<'static> {
 }
 
 impl StepTransaction for PayStep {
-    /// Whether everybody is paid.
+    /// Whether the payout is complete.
     type Output = bool;
 
     async fn run(&self, session: &WriterConnection) -> Result<bool, StepFailure> {
@@ -95,8 +96,8 @@ impl From<PayStepError> for StepFailure {
 }
 
 impl PayStep {
-    /// Locks the draw, its progress and the accounts, in one round trip; says how far all is paid, and how
-    /// many tickets were sold.
+    /// Locks the draw, its progress and the accounts, in one round trip. Returns the progress and the number of
+    /// sold tickets.
     async fn open(&self, session: &WriterConnection) -> Result<(Ledger, Progress, i64), StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         let lock_draw = session.prepare(draws::LOCK).await?;

@@ -1,5 +1,5 @@
-//! What a batch reads and writes: a constant number of statements whatever its size, prepared once and
-//! sent together. Judges nothing.
+//! The statements of a batch. Their number does not depend on the size of the batch; they are prepared once and
+//! sent together. This file decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,8 @@ use crate::domain::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Rel
 use crate::domain::writer::{BatchWrite, Mark};
 use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
-/// The SQLSTATE of a batch that was written over another state than the writer's cache had: the mark, a draw or a
-/// balance. The function `require_current_cache` raises it (migrations/V1__schema.sql).
+/// The SQLSTATE of a batch whose expected state differs from the database: the mark, a draw or a balance. The
+/// function `require_current_cache` raises it (migrations/V1__schema.sql).
 pub const CACHE_OUTDATED: &str = "LT001";
 
 const PREFETCH: &str = "-- sales::prefetch(draws, accounts)
@@ -44,7 +44,7 @@ fn lock_payments_params(missing: &Prefetch) -> Params<'_> {
     Params::with_capacity(1).column(missing.payments.iter().map(|id| id.0))
 }
 
-// LATERAL keeps the plan on the index, whatever the table's size was when it was made.
+// LATERAL makes the plan use the index, whatever the size of the table was when the plan was made.
 const FIND_KEYS: &str = "-- sales::find_keys(ids)
     SELECT k.* FROM unnest($1::uuid[]) AS n (id),
     LATERAL (SELECT id, request, status, payment_id, answer FROM idempotency_keys i WHERE i.id = n.id LIMIT 1) k";
@@ -53,11 +53,11 @@ fn find_keys_params(missing: &Prefetch) -> Params<'_> {
     Params::with_capacity(1).column(missing.keys.iter().map(|key| key.0))
 }
 
-// Everything that an ordinary purchase writes, in one statement. `unnest` is in the select list: there Postgres reads
-// its arrays side by side, while in FROM it would first copy each into a table of its own.
+// Everything that an ordinary purchase writes, in one statement. `unnest` is in the select list: there Postgres
+// reads its arrays side by side. In FROM, Postgres would first copy each array into a table of its own.
 //
-// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them. If one of them updates fewer
-// rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
+// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them. If one of them updates
+// fewer rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
 const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept, transferred)
     WITH marked AS (
         UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed RETURNING 1
@@ -156,7 +156,7 @@ fn key_params<'a>(params: Params<'a>, keys: &[&'a NewKey]) -> Params<'a> {
         .column(keys.iter().map(|row| row.payment.0))
         .column(keys.iter().map(|row| kind_code(row.kind)))
         .column(keys.iter().map(|row| row.at))
-        // A payment is plain fields: it always has a JSON text.
+        // This cannot fail: a payment has only plain fields.
         .column(keys.iter().map(|row| serde_json::to_string(row.answer.as_ref()?).ok()))
 }
 
@@ -177,7 +177,7 @@ fn update_payments_params(payments: &BTreeMap<PaymentId, PaymentRow>) -> Params<
         .column(payments.values().map(|row| row.updated_at))
 }
 
-// The nested loop over the key is written out, for the same reason as LATERAL above.
+// The nested loop over the key is explicit, for the same reason as LATERAL above.
 const PAY_TICKETS: &str = "-- sales::pay_tickets(users, ids, numbers)
     UPDATE tickets t SET status = 'paid', number = n.number
     FROM unnest($1::bigint[], $2::uuid[], $3::bigint[]) AS n (user_id, id, number)
@@ -202,7 +202,7 @@ fn release_tickets_params<'a>(tickets: &[(UserId, TicketId, Release)]) -> Params
         .column(tickets.iter().map(|(_, _, release)| release.as_str()))
 }
 
-// The outcome of a charge. A deposit keeps its key when it begins and its answer when it ends.
+// Stores the outcome of a charge. A deposit stores its key when it begins and its answer when it ends.
 const KEEP_ENDS: &str = "-- sales::keep_ends(ids, requests, payments, statuses, times, answers)
     INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::timestamptz[], $6::text[])
@@ -257,12 +257,12 @@ pub async fn prefetch(connection: &WriterConnection, missing: &Prefetch) -> Resu
     Ok(found)
 }
 
-/// The rows of a statement that is not sent when it has nothing to ask for.
+/// Runs a query, or returns no rows if `nothing` says that there is nothing to ask for.
 async fn some(db: &Client, statement: &Statement, nothing: bool, params: Params<'_>) -> Result<Vec<Row>, Error> {
     if nothing { Ok(Vec::new()) } else { params.query(db, statement).await }
 }
 
-/// Writes the changes of a batch over the expected state and commits, in one round trip.
+/// Writes the changes of a batch, if the database has the expected state, and commits, in one round trip.
 pub async fn write(connection: &WriterConnection, batch: &BatchWrite) -> Result<(), Error> {
     let BatchWrite { mark, begun, state, expected } = batch;
     let (db, changes) = (&connection.client, &state.changes);
@@ -277,7 +277,7 @@ pub async fn write(connection: &WriterConnection, batch: &BatchWrite) -> Result<
         }
     }
     if !begun && rare.is_empty() {
-        // Alone, a statement is a transaction of its own.
+        // A single statement is a transaction of its own.
         return params.execute(db, &statement).await.map(drop);
     }
     let mut sent: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::with_capacity(rare.len() + 3);
@@ -288,12 +288,12 @@ pub async fn write(connection: &WriterConnection, batch: &BatchWrite) -> Result<
     for (statement, params) in rare {
         sent.push(async move { params.execute(db, &statement).await }.boxed());
     }
-    // A refused statement turns this COMMIT into a rollback.
+    // If a statement was refused, this COMMIT rolls back.
     sent.push(db.batch_execute("COMMIT").map_ok(|()| 0).boxed());
     try_join_all(sent).await.map(drop)
 }
 
-/// The statements that few batches need, each with whether it would have nothing to write.
+/// The statements that few batches need, each with whether it has nothing to write.
 fn rare_statements<'a>(changes: &'a Changes, ended_keys: &[&'a NewKey]) -> [(&'static str, bool, Params<'a>); 5] {
     let Changes { changed_payments, paid_tickets, released_tickets, audit_entries, .. } = changes;
     [

@@ -1,4 +1,5 @@
-//! Settlement: the numbers are fixed, and once every ticket is counted, the prizes. Paying them is `payout`.
+//! Settlement: stores the winning numbers and, once every ticket is counted, the prizes. It does not pay them:
+//! `payout` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::money::Money;
 use crate::domain::record::Fence;
 
-/// Fixes the numbers, and moves the jackpot into the draw. Whatever numbers are already there stay.
+/// Stores the winning numbers and moves the jackpot into the draw. If the draw has numbers already, they stay.
 pub struct Conduct {
     pub fence: Fence,
     pub rules: Arc<Rules>,
@@ -57,18 +58,18 @@ impl StepTransaction for Conduct {
     }
 }
 
-/// Fixes the prizes: every ticket is counted, and what is nobody's prize leaves the draw.
+/// Stores the prizes, once every ticket is counted. The part of the escrow that is no prize leaves the draw.
 pub struct FixPrizes {
     pub fence: Fence,
     pub rules: Arc<Rules>,
     pub winning: WinningPick,
-    /// How many tickets have so many matches, for every number of matches that there is.
+    /// The number of tickets for each possible number of matches.
     pub hits: BTreeMap<i64, i64>,
     pub at: Timestamp,
 }
 
 impl StepTransaction for FixPrizes {
-    /// What the lottery's jackpot holds now.
+    /// The lottery's jackpot after the step.
     type Output = Money;
 
     async fn run(&self, session: &WriterConnection) -> Result<Money, StepFailure> {
@@ -89,7 +90,7 @@ impl StepTransaction for FixPrizes {
 }
 
 impl FixPrizes {
-    /// What one winner gets, what the house gets, what rolls over.
+    /// Computes and writes the prize of one winner, the operator's revenue and the rollover.
     async fn fix(&self, db: &Client, sold: i64) -> Result<(), StepFailure> {
         let draw = self.fence.draw;
         let sql = "-- settle::fix(uncounted)
@@ -142,7 +143,7 @@ async fn jackpot_account(db: &Client, rules: &Rules) -> Result<AccountId, StepFa
     Ok(AccountId::jackpot(db.query_one(sql, &[&rules.lottery.0]).await?.get(0)))
 }
 
-/// A transfer between the house's own accounts.
+/// A transfer between two accounts of the operator.
 fn house(debit: AccountId, credit: AccountId, amount: Money, kind: TransferKind, at: Timestamp) -> Transfer {
     Transfer { debit, credit, amount, kind, reference: None, at }
 }

@@ -1,4 +1,5 @@
-//! People and their sessions.
+//! The statements for users, their sessions and their tokens. Passwords and tokens arrive here as hashes; this
+//! file does not check them.
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error, Row};
@@ -7,7 +8,7 @@ use uuid::Uuid;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Email, Name, Role, UserStatus, Username};
 
-/// A new person, with the hash of the password.
+/// A new user, with the hash of the password.
 pub struct NewUser<'a> {
     pub username: &'a Username,
     pub email: &'a Email,
@@ -17,7 +18,8 @@ pub struct NewUser<'a> {
     pub at: Timestamp,
 }
 
-/// Writes a person with a wallet, and the account of what leaves it; none if the name or the address is taken.
+/// Inserts a user with a wallet and with the account that holds withdrawals. `None`: the name or the email
+/// address is taken.
 pub async fn insert(db: &Client, user: &NewUser<'_>) -> Result<Option<Row>, Error> {
     let sql = "-- users::insert()
         INSERT INTO users (username, email, name, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -34,7 +36,7 @@ pub async fn insert(db: &Client, user: &NewUser<'_>) -> Result<Option<Row>, Erro
     Ok(row)
 }
 
-/// Whether the name is taken; otherwise, after a refused insert, the address is.
+/// Whether the username is taken. If it is not, a refused insert means that the email address is taken.
 pub async fn is_username_taken(db: &Client, username: &Username) -> Result<bool, Error> {
     let sql = "-- users::is_username_taken()
         SELECT FROM users WHERE lower(username) = lower($1)";
@@ -47,8 +49,9 @@ pub struct NewToken<'a> {
     pub expires_at: Timestamp,
 }
 
-/// Begins a session with its first refresh token, unless the password has another hash by now. A change of it
-/// either waits for the session, and ends it, or is waited for.
+/// Begins a session with its first refresh token, unless the password hash has changed since. A concurrent change
+/// of the password either waits for this transaction and then ends the session, or this transaction waits for the
+/// change.
 pub async fn begin_session(
     db: &Client,
     id: SessionId,
@@ -82,7 +85,8 @@ pub struct RefreshTokenRow {
     pub expires_at: Timestamp,
 }
 
-/// Finds a refresh token and locks its session: of two who spend it at once, the second sees it spent.
+/// Finds a refresh token and locks its session. If two requests use one token at the same time, the second sees
+/// that it is used.
 pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<RefreshTokenRow>, Error> {
     let sql = "-- users::lock_token(session)
         SELECT s.id FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.hash = $1 FOR UPDATE OF s";
@@ -92,7 +96,7 @@ pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<RefreshTo
     let sql = "-- users::lock_token(token)
         SELECT s.id, s.user_id, s.ended_at IS NOT NULL AS ended, t.spent_at IS NOT NULL AS spent, t.expires_at
         FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
-    // One that expired long ago may be dropped before it is read.
+    // A token that expired long ago may be deleted before it is read.
     Ok(db.query_opt(sql, &[&hash.as_slice()]).await?.map(|row| RefreshTokenRow {
         session: SessionId(row.get::<_, Uuid>("id")),
         user: UserId(row.get("user_id")),
@@ -102,29 +106,29 @@ pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<RefreshTo
     }))
 }
 
-/// Spends a refresh token.
+/// Marks a refresh token as used.
 pub async fn spend_token(db: &Client, hash: &[u8; 32], at: Timestamp) -> Result<(), Error> {
     let sql = "-- users::spend_token()
         UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1";
     db.execute(sql, &[&hash.as_slice(), &at]).await.map(drop)
 }
 
-/// Ends a session: none of its refresh tokens is good any more.
+/// Ends a session: none of its refresh tokens is valid any more.
 pub async fn end_session(db: &Client, session: SessionId, at: Timestamp) -> Result<(), Error> {
     let sql = "-- users::end_session()
         UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
     db.execute(sql, &[&session.0, &at]).await.map(drop)
 }
 
-/// Gives a user another password, by its hash, if the old one's is given and is still that.
+/// Changes the password hash of a user. If `old` is given, only if the stored hash is still `old`.
 pub async fn set_password(db: &Client, user: UserId, old: Option<&str>, new: &str) -> Result<bool, Error> {
     let sql = "-- users::set_password()
         UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = coalesce($2, password_hash)";
     Ok(db.execute(sql, &[&user.0, &old, &new]).await? == 1)
 }
 
-/// Drops up to `most` refresh tokens that expired before that time, and the sessions that have none left; how
-/// many tokens there were.
+/// Deletes up to `most` refresh tokens that expired before that time, and the sessions that have no token left.
+/// Returns how many tokens.
 pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
     let sql = "-- users::drop_expired(tokens)
         DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
@@ -137,7 +141,7 @@ pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u
     Ok(of.len() as u64)
 }
 
-/// Ends every session of a user but this one; says which.
+/// Ends every session of a user except this one; returns the ended sessions.
 pub async fn end_other_sessions(
     db: &Client,
     user: UserId,
@@ -150,29 +154,29 @@ pub async fn end_other_sessions(
     Ok(ended.iter().map(|row| SessionId(row.get("id"))).collect())
 }
 
-/// Locks every active admin. Of two changes at once that would each leave another one, the second waits
-/// here, and then finds one less.
+/// Locks every active admin. If two transactions each remove another admin at the same time, the second waits
+/// here and then sees one admin less.
 pub async fn lock_active_admins(db: &Client) -> Result<Vec<UserId>, Error> {
     let sql = "-- users::lock_active_admins()
         SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE";
     Ok(db.query(sql, &[]).await?.iter().map(|row| UserId(row.get("id"))).collect())
 }
 
-/// Locks a person.
+/// Locks a user.
 pub async fn lock(db: &Client, user: UserId) -> Result<Option<Row>, Error> {
     let sql = "-- users::lock()
         SELECT id, username, email, name, role, status, created_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
     db.query_opt(sql, &[&user.0]).await
 }
 
-/// Gives a person another standing.
+/// Changes the status and the role of a user.
 pub async fn set_standing(db: &Client, user: UserId, status: UserStatus, role: Role) -> Result<(), Error> {
     let sql = "-- users::set_standing()
         UPDATE users SET status = $2, role = $3 WHERE id = $1";
     db.execute(sql, &[&user.0, &status.as_str(), &role.as_str()]).await.map(drop)
 }
 
-/// Lets whoever has this token set the person's password; an earlier token is good no more.
+/// Stores the token of a password reset. An earlier token is not valid any more.
 pub async fn allow_reset(db: &Client, user: UserId, token: &NewToken<'_>) -> Result<(), Error> {
     let sql = "-- users::allow_reset()
         INSERT INTO password_resets (user_id, hash, expires_at) VALUES ($1, $2, $3)
@@ -180,7 +184,8 @@ pub async fn allow_reset(db: &Client, user: UserId, token: &NewToken<'_>) -> Res
     db.execute(sql, &[&user.0, &token.hash.as_slice(), &token.expires_at]).await.map(drop)
 }
 
-/// Spends such a token; whose password it is for, if it was good. Of two at once, one finds it.
+/// Uses up the token of a password reset. Returns its user, if the token was valid. If two requests use it at the
+/// same time, one of them gets the user.
 pub async fn spend_reset(db: &Client, hash: &[u8; 32], at: Timestamp) -> Result<Option<UserId>, Error> {
     let sql = "-- users::spend_reset()
         DELETE FROM password_resets WHERE hash = $1 AND expires_at > $2 RETURNING user_id";

@@ -1,5 +1,6 @@
-//! The rows of the writer's connections. Every transaction marks the row of its connection, so that it can be asked
-//! later whether it was committed.
+//! The rows of the writer's connections in `writers`. Every transaction sets its mark in the row of its
+//! connection. After a lost connection the mark shows whether the transaction was committed; `domain::writer`
+//! decides what to do then.
 
 use tokio_postgres::{Client, Error};
 
@@ -7,7 +8,8 @@ use super::params::Params;
 use crate::actors::persistence::connection::WriterConnection;
 use crate::domain::writer::Mark;
 
-// A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any more.
+// A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any
+// more.
 pub const MARK: &str = "-- writers::mark(mark, writer)
     UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed";
 
@@ -15,21 +17,21 @@ fn mark_params(mark: Mark) -> Params<'static> {
     Params::with_capacity(2).value(mark.number).value(mark.writer)
 }
 
-/// Marks the transaction of a step. False if the connection's row was closed meanwhile.
+/// Sets the mark of a step's transaction. False if the row of the connection was closed meanwhile.
 pub async fn mark(connection: &WriterConnection, mark: Mark) -> Result<bool, Error> {
     let statement = connection.prepare(MARK).await?;
     Ok(mark_params(mark).execute(&connection.client, &statement).await? == 1)
 }
 
-/// A row for a new connection.
+/// Inserts the row of a new connection.
 pub async fn insert(db: &Client) -> Result<i64, Error> {
     let sql = "-- writers::insert()
         INSERT INTO writers DEFAULT VALUES RETURNING id";
     Ok(db.query_one(sql, &[]).await?.get(0))
 }
 
-/// Closes a lost connection's row and returns its last mark. It waits until a transaction that has marked the row has
-/// ended, and one that has not marked it yet will not be committed.
+/// Closes the row of a lost connection and returns its last mark. It waits for a transaction that has set its
+/// mark and has not ended. A transaction that has not set its mark yet will not be committed.
 pub async fn close(db: &Client, writer: i64) -> Result<i64, Error> {
     let sql = "-- writers::close(writer)
         UPDATE writers SET closed = true WHERE id = $1 RETURNING mark";

@@ -1,5 +1,5 @@
-//! The machine's tests: a test for each rule, from the requests that it refuses to the results after which it
-//! gives up.
+//! The tests of the draw's machine: one test for each rule, from the requests that it refuses to the results
+//! after which it gives up.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -35,7 +35,7 @@ impl Driver {
         Driver { machine, now: second(0), ids: 1_000, rng: StdRng::seed_from_u64(1) }
     }
 
-    /// A draw in this state with the pool tickets 1, 2 and 3.
+    /// A driver of a draw in this status, with the pool tickets 1, 2 and 3.
     fn new(status: DrawStatus) -> Driver {
         Driver::over(parts(status, pool([1, 2, 3])))
     }
@@ -86,7 +86,7 @@ impl Driver {
         self.input(DrawMachine::wake)
     }
 
-    /// A reservation that was written, with its ticket.
+    /// Makes a reservation of one ticket and has it written.
     fn reserve(&mut self, line: LineRequest) -> (PaymentId, TicketId) {
         let record = submitted(self.order(1, line, true));
         let Record::Order(order) = &record else { panic!("no order: {record:?}") };
@@ -130,7 +130,7 @@ fn gives_up(actions: &[Action]) -> Option<GiveUpReason> {
     match actions.last() {
         Some(DrawAction::GiveUp(reason)) => Some(*reason),
         _ => {
-            assert!(!actions.iter().any(|action| matches!(action, DrawAction::GiveUp(_))), "it is the last");
+            assert!(!actions.iter().any(|action| matches!(action, DrawAction::GiveUp(_))), "no action follows it");
             None
         }
     }
@@ -179,10 +179,10 @@ fn orders_beyond_the_limit_in_flight_are_refused_and_take_nothing() {
     let overloaded = SaleError::Refused(Refusal::Overloaded);
     assert_eq!(it.order(2, named(1), false), [sale(2, overloaded)]);
     assert_eq!(it.machine.draw.parts().pool, pool([1, 2, 3]));
-    // Only orders are: what is reserved may be paid.
+    // Only orders are refused: a reservation can be paid.
     submitted(it.request(3, DrawRequest::Pay { user: BUYER, payment: reserved.0, key: None }));
     it.written(first, ORDERED, Some(1));
-    assert_eq!(it.order(5, good(), false).len(), 1, "still three");
+    assert_eq!(it.order(5, good(), false).len(), 1, "there are still three records in flight");
 }
 
 #[test]
@@ -291,7 +291,8 @@ fn a_result_of_a_record_that_is_not_on_its_way_is_a_fault() {
     assert!(again.contains(&DrawAction::Fault(DrawFault::RecordNotAwaited(Box::new(record)))));
     assert_eq!(gives_up(&again), Some(GiveUpReason::Fault));
 
-    // Also while others are: a payment that nothing was held for, a giving back that nobody asked for.
+    // Also while other records are in flight: a payment for which nothing was held, and the return of a ticket
+    // that was not requested.
     for (request, outcome) in [
         ((|payment, _| DrawRequest::Pay { user: BUYER, payment, key: None }) as fn(_, _) -> _, true),
         (|payment, ticket| DrawRequest::GiveBack { user: BUYER, payment, ticket }, false),
@@ -328,9 +329,9 @@ fn a_result_of_a_step_that_is_not_being_written_is_a_fault() {
 fn a_step_is_written_then_published_then_answered() {
     let mut it = Driver::new(DrawStatus::Scheduled);
     let actions = it.step(1, Step::Open);
-    let [DrawAction::Write(step)] = &actions[..] else { panic!("only that: {actions:?}") };
+    let [DrawAction::Write(step)] = &actions[..] else { panic!("only one action: {actions:?}") };
     assert_eq!((&step.kind, step.fence, step.at), (&StepKind::Open, it.machine.draw.fence(), it.now));
-    let audit = step.audit.as_ref().expect("an admin did it");
+    let audit = step.audit.as_ref().expect("an admin requested it");
     assert_eq!((audit.actor, audit.action), (Some(ADMIN), audit::Action::OpenDraw));
     assert_eq!(it.machine.draw.status(), DrawStatus::Scheduled, "not before it is written");
     let actions = it.step_written(Ok(StepOutcome::Opened));
@@ -360,7 +361,7 @@ fn a_step_that_can_never_be_taken_again_is_refused_while_another_is_written() {
     it.input(DrawMachine::start);
     let refused = Err(StepRefusal::InvalidTransition(DrawStatus::Settling));
     assert_eq!(it.step(1, Step::Cancel), [told(1, refused)]);
-    assert_eq!(it.step(2, Step::Conduct), [], "that one waits for its end");
+    assert_eq!(it.step(2, Step::Conduct), [], "this step waits for the end of the settlement");
 }
 
 #[test]
@@ -386,10 +387,10 @@ fn a_draw_is_conducted_then_settled_and_is_over() {
     let mut it = Driver::new(DrawStatus::Closed);
     assert_eq!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Conduct);
     let actions = it.step_written(Ok(StepOutcome::Conducted(winning())));
-    assert_eq!(actions[0], DrawAction::Publish, "the numbers are shown before the prizes are paid");
+    assert_eq!(actions[0], DrawAction::Publish, "the numbers are published before the prizes are paid");
     let settle = step_of(&actions);
     assert_eq!(settle.kind, StepKind::Settle { winning: winning(), sold: 0 });
-    assert_eq!(settle.audit, None, "it stands in the log already");
+    assert_eq!(settle.audit, None, "the audit log has its entry already");
     let actions = it.step_written(Ok(StepOutcome::Settled));
     assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), DrawAction::Over]);
 }
@@ -466,7 +467,7 @@ fn other_times_are_refused_while_a_step_is_under_way_and_after_the_cut_off() {
 fn new_pool_tickets_are_for_sale_when_they_are_written() {
     let mut it = Driver::over(parts(DrawStatus::Open, Pool::default()));
     let actions = it.request(7, DrawRequest::AddToPool { count: 2, key: None, by: Some(ADMIN) });
-    let [DrawAction::MakePool(order, 7)] = &actions[..] else { panic!("only that: {actions:?}") };
+    let [DrawAction::MakePool(order, 7)] = &actions[..] else { panic!("only one action: {actions:?}") };
     assert_eq!((order.count, order.fence), (2, it.machine.draw.fence()));
     assert_eq!(order.audit.as_ref().map(|audit| audit.action), Some(audit::Action::AddToPool));
     let game = it.machine.draw.rules().game;
@@ -529,7 +530,7 @@ fn at_the_cut_off_the_clock_closes_the_sale_before_any_step_that_waits() {
     assert_eq!((&seal.kind, &seal.audit), (&StepKind::Seal, &None));
     assert!(!sets_timer(&actions), "what is due already waits for its result");
 
-    // An admin's step that waits behind another one comes after the clock's.
+    // An admin's step that waits behind another step runs after the step of the clock.
     let mut it = Driver::new(DrawStatus::Scheduled);
     it.step(1, Step::Open);
     it.step(2, Step::Cancel);
