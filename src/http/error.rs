@@ -298,7 +298,7 @@ impl From<OrderRefusal> for Problem {
                     "tickets[{line}]: this ticket is sold, reserved or not of this draw's pool; nothing was taken"
                 ),
             ),
-            OrderRefusal::OnItsWay => Problem::new(Code::IdempotencyInProgress, "wait for its answer"),
+            OrderRefusal::KeyInFlight => Problem::new(Code::IdempotencyInProgress, "wait for its answer"),
             OrderRefusal::PoolEmpty => {
                 Problem::new(Code::PoolEmpty, "the pool has too few tickets left; nothing was taken")
             }

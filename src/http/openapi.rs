@@ -205,12 +205,12 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
 /// The response for these problems, which share one status.
 fn problem(codes: &[Code]) -> Value {
     let lines = codes.iter().map(|code| format!("`{}`: {}", name(*code), code.title())).collect::<Vec<_>>();
-    let mut told = vec!["X-Request-Id"];
+    let mut sent = vec!["X-Request-Id"];
     if codes.iter().any(|code| matches!(code, Code::Overloaded | Code::RateLimited)) {
-        told.push("Retry-After");
+        sent.push("Retry-After");
     }
     if codes.contains(&Code::Unauthorized) {
-        told.push("WWW-Authenticate");
+        sent.push("WWW-Authenticate");
     }
     let example = |code: &Code| {
         let problem = match code {
@@ -222,7 +222,7 @@ fn problem(codes: &[Code]) -> Value {
     let examples: Map<String, Value> = codes.iter().map(example).collect();
     json!({
         "description": lines.join("; "),
-        "headers": headers(&told),
+        "headers": headers(&sent),
         "content": {"application/problem+json": {
             "schema": {
                 "allOf": [{"$ref": "#/components/schemas/Problem"}],

@@ -209,7 +209,7 @@ impl Persistence {
             if (new_status, new_role) == (before.status, before.role) {
                 return Ok(Ok(before));
             }
-            users::set_standing(db, id, new_status, new_role).await?;
+            users::set_access(db, id, new_status, new_role).await?;
             let detail = json!({
                 "from": {"status": before.status, "role": before.role},
                 "to": {"status": new_status, "role": new_role},

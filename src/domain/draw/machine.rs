@@ -114,7 +114,7 @@ impl<W> DrawMachine<W> {
         let decided = match request {
             DrawRequest::Order(order) => {
                 // A draw under load must leave capacity for the other draws.
-                if self.draw.on_its_way() >= self.in_flight {
+                if self.draw.in_flight() >= self.in_flight {
                     Err(SaleError::Refused(Refusal::Overloaded))
                 } else {
                     self.draw.order(order, now, id, rng).map(Record::Order).map_err(SaleError::Order)

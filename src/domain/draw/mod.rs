@@ -209,7 +209,7 @@ impl Draw {
     }
 
     /// The number of its records in flight.
-    pub fn on_its_way(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.out
     }
 

@@ -62,7 +62,7 @@ pub enum OrderRefusal {
     PoolEmpty,
     /// It replaces any other refusal: a ticket that looks sold may be held by that earlier order.
     #[error("an earlier order with this key is on its way")]
-    OnItsWay,
+    KeyInFlight,
 }
 
 impl Draw {
@@ -79,7 +79,7 @@ impl Draw {
         let decided = self.decide(ask, now, id, rng);
         match (&decided, key) {
             (Ok(_), Some(key)) => *self.keys_out.entry(key).or_default() += 1,
-            (Err(_), Some(key)) if self.keys_out.contains_key(&key) => return Err(OrderRefusal::OnItsWay),
+            (Err(_), Some(key)) if self.keys_out.contains_key(&key) => return Err(OrderRefusal::KeyInFlight),
             _ => {}
         }
         decided

@@ -145,14 +145,14 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
     let again = order(&mut draw, ask(key("k"), vec![good()]), 0).unwrap();
     for (at, lines) in [(0, vec![named(1)]), (0, vec![LineRequest::FromPool]), (CLOSE, vec![named(1)])] {
         let ask_again = order(&mut draw, ask(key("k"), lines.clone()), at);
-        assert_eq!(ask_again, Err(OrderRefusal::OnItsWay), "{lines:?} at {at}");
+        assert_eq!(ask_again, Err(OrderRefusal::KeyInFlight), "{lines:?} at {at}");
     }
     let other = order(&mut draw, ask(key("other"), vec![named(1)]), 0);
     assert_eq!(other, Err(OrderRefusal::TicketUnavailable { line: 0 }));
 
     draw.answered(&Record::Order(again), &Err(Refusal::Overloaded));
     let still = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
-    assert_eq!(still, Err(OrderRefusal::OnItsWay), "one of the two orders is still in flight");
+    assert_eq!(still, Err(OrderRefusal::KeyInFlight), "one of the two orders is still in flight");
     draw.answered(&Record::Order(first), &Ok(Outcome::Ordered { first_number: Some(1) }));
     let after = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
     assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the stored key gives the answer");
@@ -160,13 +160,13 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
 
 #[test]
 fn the_end_of_a_sale_lets_go_in_the_order_of_the_payments() {
-    let mut house = House::new();
+    let mut fixture = Fixture::new();
     for user in 0..9 {
-        house.order(user % PLAYERS, &[0], Some(600));
+        fixture.order(user % PLAYERS, &[0], Some(600));
     }
-    house.write(9);
-    let made: Vec<_> = house.payments.iter().map(|(_, payment)| *payment).collect();
-    match house.draw.stop(second(1)) {
+    fixture.write(9);
+    let made: Vec<_> = fixture.payments.iter().map(|(_, payment)| *payment).collect();
+    match fixture.draw.stop(second(1)) {
         Stopping::Expire(records) => assert!(records.iter().map(|it| it.payment).eq(made)),
         other => panic!("nine reservations must expire: {other:?}"),
     }
@@ -239,31 +239,31 @@ fn behind_its_cut_off_a_draw_opens_only_if_the_clock_should_have_opened_it() {
 
 #[test]
 fn a_card_that_is_long_in_coming_does_not_hide_the_cut_off() {
-    let mut house = House::new();
-    house.order(0, &[3], Some(60));
-    house.write(1);
-    house.card(0);
-    house.write(1);
-    house.provider(0, Charge::Processing);
-    house.write(1);
-    house.now = second(600);
-    house.tick();
-    assert_eq!(house.draw.next_due(), Some(second(CLOSE)));
-    house.draw = Draw::new(house.base.parts(&house.draw));
-    assert_eq!(house.draw.next_due(), Some(second(CLOSE)), "nor after a restart");
+    let mut fixture = Fixture::new();
+    fixture.order(0, &[3], Some(60));
+    fixture.write(1);
+    fixture.card(0);
+    fixture.write(1);
+    fixture.provider(0, Charge::Processing);
+    fixture.write(1);
+    fixture.now = second(600);
+    fixture.tick();
+    assert_eq!(fixture.draw.next_due(), Some(second(CLOSE)));
+    fixture.draw = Draw::new(fixture.base.parts(&fixture.draw));
+    assert_eq!(fixture.draw.next_due(), Some(second(CLOSE)), "nor after a restart");
 }
 
 #[test]
 fn nothing_is_paid_while_a_giving_back_is_on_its_way() {
-    let mut house = House::new();
-    house.order(0, &[0, 0], Some(600));
-    house.write(1);
-    house.give_back(0, 0);
-    assert!(!house.pay(0), "the amount to pay is not known yet");
-    house.refuse(0, Refusal::Overloaded);
-    assert!(house.pay(0));
-    house.write(1);
-    house.check();
+    let mut fixture = Fixture::new();
+    fixture.order(0, &[0, 0], Some(600));
+    fixture.write(1);
+    fixture.give_back(0, 0);
+    assert!(!fixture.pay(0), "the amount to pay is not known yet");
+    fixture.refuse(0, Refusal::Overloaded);
+    assert!(fixture.pay(0));
+    fixture.write(1);
+    fixture.check();
 }
 
 /// A small database of hash maps.
@@ -367,7 +367,7 @@ const POOL: u8 = 6;
 const PLAYERS: i64 = 3;
 
 /// The draw, its records in flight, and the database.
-struct House {
+struct Fixture {
     draw: Draw,
     queue: VecDeque<Record>,
     base: Base,
@@ -381,12 +381,12 @@ struct House {
     sealed: Option<i64>,
 }
 
-impl House {
-    fn new() -> House {
+impl Fixture {
+    fn new() -> Fixture {
         let wallets = (0..PLAYERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_500)));
         let clearing = (AccountId::CLEARING, Money::new(-1_500 * PLAYERS));
         let accounts = wallets.chain([clearing, (AccountId::escrow(DRAW), Money::ZERO)]).collect();
-        House {
+        Fixture {
             draw: Draw::new(parts(DrawStatus::Open, pool(1..=POOL))),
             queue: VecDeque::new(),
             base: Base { accounts, epoch: 1, ..Base::default() },
@@ -603,36 +603,36 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn whatever_interleaves_tickets_and_money_are_conserved(acts in prop::collection::vec(act(), 1..80)) {
-        let mut house = House::new();
+        let mut fixture = Fixture::new();
         for act in acts {
             match act {
-                Act::Order { user, lines, reserve } => house.order(user, &lines, reserve),
-                Act::Pay(which) => drop(house.pay(which)),
-                Act::Card(which) => house.card(which),
-                Act::Provider(which, charge) => house.provider(which, charge),
-                Act::GiveBack(which, ticket) => house.give_back(which, ticket),
-                Act::Write(count) => house.write(count),
-                Act::Refuse(which, refused) => house.refuse(which, refused),
-                Act::Pass(seconds) => house.now += SignedDuration::from_secs(seconds),
+                Act::Order { user, lines, reserve } => fixture.order(user, &lines, reserve),
+                Act::Pay(which) => drop(fixture.pay(which)),
+                Act::Card(which) => fixture.card(which),
+                Act::Provider(which, charge) => fixture.provider(which, charge),
+                Act::GiveBack(which, ticket) => fixture.give_back(which, ticket),
+                Act::Write(count) => fixture.write(count),
+                Act::Refuse(which, refused) => fixture.refuse(which, refused),
+                Act::Pass(seconds) => fixture.now += SignedDuration::from_secs(seconds),
                 Act::Close => {
-                    house.stopping = true;
-                    house.go_on_stopping();
+                    fixture.stopping = true;
+                    fixture.go_on_stopping();
                 }
             }
-            house.tick();
-            house.check();
+            fixture.tick();
+            fixture.check();
         }
         // The sale can be ended in every state, and cards that answer later still have their effect.
-        house.stopping = true;
-        house.go_on_stopping();
+        fixture.stopping = true;
+        fixture.go_on_stopping();
         for _ in 0..200 {
-            house.write(3);
+            fixture.write(3);
         }
-        prop_assert!(house.sealed.is_some() && house.queue.is_empty());
-        while !house.charged.is_empty() {
-            house.provider(0, Charge::Paid);
+        prop_assert!(fixture.sealed.is_some() && fixture.queue.is_empty());
+        while !fixture.charged.is_empty() {
+            fixture.provider(0, Charge::Paid);
         }
-        house.write(100);
-        house.check();
+        fixture.write(100);
+        fixture.check();
     }
 }

@@ -190,7 +190,7 @@ impl World {
             Err(SaleError::OutcomeUnknown) => self.hears(request, Told::Unknown),
             // A refusal is the answer only if the key has no earlier success.
             Err(error) => {
-                if matches!(error, SaleError::Order(OrderRefusal::OnItsWay)) {
+                if matches!(error, SaleError::Order(OrderRefusal::KeyInFlight)) {
                     self.coverage.saw(Seen::KeyOnItsWay);
                 }
                 if !self.answer_from_key(request) {
@@ -316,7 +316,7 @@ fn no(error: &SaleError) -> No {
         SaleError::Order(OrderRefusal::InvalidPick { .. }) => No::InvalidPick,
         SaleError::Order(OrderRefusal::TicketUnavailable { .. }) => No::TicketUnavailable,
         SaleError::Order(OrderRefusal::PoolEmpty) => No::PoolEmpty,
-        SaleError::Order(OrderRefusal::OnItsWay) => No::InProgress,
+        SaleError::Order(OrderRefusal::KeyInFlight) => No::InProgress,
         SaleError::NotPayable | SaleError::Refused(Refusal::NotPayable) => No::NotPayable,
         SaleError::NotReserved => No::NotReserved,
         SaleError::Refused(Refusal::InsufficientFunds) => No::InsufficientFunds,

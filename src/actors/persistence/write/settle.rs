@@ -39,7 +39,7 @@ impl StepTransaction for Conduct {
         let mut ledger = ledger::open(db, &BTreeSet::from([escrow, jackpot])).await?;
         let amount = ledger.balance(jackpot).unwrap_or(Money::ZERO);
         if amount > Money::ZERO {
-            ledger.transfer(house(jackpot, escrow, amount, TransferKind::Jackpot, self.at))?;
+            ledger.transfer(internal_transfer(jackpot, escrow, amount, TransferKind::Jackpot, self.at))?;
         }
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
@@ -117,7 +117,7 @@ impl FixPrizes {
             (escrow, jackpot, settled.rollover, TransferKind::Rollover),
         ] {
             if amount > Money::ZERO {
-                ledger.transfer(house(debit, credit, amount, kind, self.at))?;
+                ledger.transfer(internal_transfer(debit, credit, amount, kind, self.at))?;
             }
         }
         if ledger.balance(escrow) != Some(settled.prizes) {
@@ -144,6 +144,12 @@ async fn jackpot_account(db: &Client, rules: &Rules) -> Result<AccountId, StepFa
 }
 
 /// A transfer between two accounts of the operator.
-fn house(debit: AccountId, credit: AccountId, amount: Money, kind: TransferKind, at: Timestamp) -> Transfer {
+fn internal_transfer(
+    debit: AccountId,
+    credit: AccountId,
+    amount: Money,
+    kind: TransferKind,
+    at: Timestamp,
+) -> Transfer {
     Transfer { debit, credit, amount, kind, reference: None, at }
 }

@@ -170,8 +170,8 @@ pub async fn lock(db: &Client, user: UserId) -> Result<Option<Row>, Error> {
 }
 
 /// Changes the status and the role of a user.
-pub async fn set_standing(db: &Client, user: UserId, status: UserStatus, role: Role) -> Result<(), Error> {
-    let sql = "-- users::set_standing()
+pub async fn set_access(db: &Client, user: UserId, status: UserStatus, role: Role) -> Result<(), Error> {
+    let sql = "-- users::set_access()
         UPDATE users SET status = $2, role = $3 WHERE id = $1";
     db.execute(sql, &[&user.0, &status.as_str(), &role.as_str()]).await.map(drop)
 }
