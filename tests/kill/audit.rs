@@ -226,14 +226,27 @@ impl Audit<'_> {
             let tickets = self.db.tickets.get(id).map(Vec::as_slice).unwrap_or_default();
             let explained = match payment.draw {
                 None => take(&mut deposits, |(user, amount)| *user == payment.user && *amount == payment.amount),
-                Some(draw) => take(&mut unanswered, |(user, of, paid, lines)| {
-                    (*user, *of, *paid) == (payment.user, draw, !payment.reserved) && fit(lines, tickets)
-                }),
+                Some(draw) => {
+                    let fits = |(user, of, paid, lines): &Shape| {
+                        (*user, *of, *paid) == (payment.user, draw, !payment.reserved) && fit(lines, tickets)
+                    };
+                    // A call that names its pool ticket comes first: one that takes any fits other payments too.
+                    let names_all = |shape: &Shape| !shape.3.contains(&Line::FromPool);
+                    take(&mut unanswered, |shape| names_all(shape) && fits(shape)) || take(&mut unanswered, fits)
+                }
             };
             if explained {
                 done += 1;
             } else {
-                self.found.push(format!("DOUBLE nobody asked for payment {id}: {payment:?}, {tickets:?}"));
+                let calls: Vec<&Call> = self.journal.calls.iter().filter(|it| it.user == payment.user).collect();
+                let other: Vec<_> = calls
+                    .iter()
+                    .filter(|it| it.success().is_none())
+                    .map(|it| (&it.action, &it.outcomes))
+                    .collect();
+                self.found.push(format!(
+                    "DOUBLE nobody asked for payment {id}: {payment:?}, {tickets:?}; the user's calls without success: {other:?}"
+                ));
             }
         }
         done
