@@ -72,26 +72,28 @@ impl Stripe {
             ("metadata[payment]", name.payment.to_string()),
             ("metadata[begun]", name.begun.to_string()),
         ];
-        let mut tries = 1;
-        loop {
+        for attempt in 1..=TRIES {
             let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
             match send(request.header("Idempotency-Key", name.to_string())).await {
                 Ok(intent) => return self.outcome(intent).await,
-                Err(StripeFailure::Refused(code)) => return Charge::Declined(code),
-                Err(StripeFailure::NotSent(why)) if tries == 1 => {
+                Err(StripeFailure::Declined(code)) => return Charge::Declined(code),
+                // Only the first try can say that nothing was done: the result of the tries before a later one is
+                // not known.
+                Err(StripeFailure::Refused(code)) if attempt == 1 => return Charge::Declined(code),
+                Err(StripeFailure::NotSent(why)) if attempt == 1 => {
                     tracing::warn!(charge = %name, why, "a charge could not be sent");
                     return Charge::Declined("provider_unavailable".to_owned());
                 }
-                Err(StripeFailure::NotSent(why) | StripeFailure::Unknown(why)) => {
-                    tracing::warn!(charge = %name, why, tries, "the result of a charge is not known");
-                    if tries == TRIES {
-                        return Charge::Processing;
-                    }
+                Err(failure) => {
+                    let why = failure.reason();
+                    tracing::warn!(charge = %name, why, attempt, "the result of a charge is not known");
                 }
             }
-            tries += 1;
-            tokio::time::sleep(PAUSE).await;
+            if attempt < TRIES {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
+        Charge::Processing
     }
 
     /// The result of an intent. One that needs an action of the card's holder is cancelled: the holder is not
@@ -125,12 +127,9 @@ impl Stripe {
             if let Some(after) = &after {
                 path.push_str(&format!("&starting_after={after}"));
             }
-            let page: StripeList =
-                send(self.request(Method::GET, &path)).await.map_err(|failure| match failure {
-                    StripeFailure::Refused(why) | StripeFailure::NotSent(why) | StripeFailure::Unknown(why) => {
-                        ProviderUnavailable(why)
-                    }
-                })?;
+            let page: StripeList = send(self.request(Method::GET, &path))
+                .await
+                .map_err(|failure| ProviderUnavailable(failure.reason()))?;
             after = page.data.last().map(|intent| intent.id.clone());
             if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
                 return Ok(Some(intent));
@@ -244,12 +243,25 @@ impl ErrorBody {
 
 /// Why a call failed.
 enum StripeFailure {
-    /// Stripe refused it for this reason: nothing was done.
+    /// Stripe's verdict on this charge: the card was declined, for this reason. It is the same for every try.
+    Declined(String),
+    /// This call was refused for this reason, and did nothing. That says nothing about an earlier try.
     Refused(String),
     /// There was no connection: nothing was done.
     NotSent(String),
     /// It may have been done.
     Unknown(String),
+}
+
+impl StripeFailure {
+    fn reason(self) -> String {
+        match self {
+            StripeFailure::Declined(why)
+            | StripeFailure::Refused(why)
+            | StripeFailure::NotSent(why)
+            | StripeFailure::Unknown(why) => why,
+        }
+    }
 }
 
 async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeFailure> {
@@ -270,10 +282,11 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeF
         return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
     }
     let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
-    let same_key = error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some("idempotency_error"));
+    let is_type = |name: &str| error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some(name));
+    let (card_error, same_key) = (is_type("card_error"), is_type("idempotency_error"));
     match status {
-        StatusCode::PAYMENT_REQUIRED => {
-            Err(StripeFailure::Refused(error.map_or_else(|| failure_code(None), |error| error.failure())))
+        StatusCode::PAYMENT_REQUIRED if card_error => {
+            Err(StripeFailure::Declined(error.map_or_else(|| failure_code(None), |error| error.failure())))
         }
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
             let code = error.and_then(|error| error.code).unwrap_or_default();

@@ -24,6 +24,8 @@ struct BatchState {
     lost: usize,
     /// Every call is answered with an internal error.
     broken: bool,
+    /// The next charge is refused with this status, before it is looked at.
+    refusal: Option<u16>,
     /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
 }
@@ -96,6 +98,9 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     if books.broken {
         return refusal(503, json!({"type": "api_error"}));
     }
+    if let Some(status) = books.refusal.take() {
+        return refusal(status, json!({"type": "invalid_request_error", "code": "rate_limit"}));
+    }
     let answer = |(status, body): &(u16, Value)| HttpResponse::build((*status).try_into().unwrap()).json(body);
     let key = header("idempotency-key");
     if let Some(first) = books.answers.get(&key) {
@@ -105,12 +110,12 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     assert_eq!((field("confirm"), field("currency")), ("true".to_owned(), "rub".to_owned()));
     let method = field("payment_method");
     let status = match method.as_str() {
-        "pm_declined" | "pm_poor" => "requires_payment_method",
+        "pm_declined" | "pm_poor" | "pm_poor_lost" => "requires_payment_method",
         "pm_async" => "processing",
         "pm_3ds" => "requires_action",
         _ => "succeeded",
     };
-    let reason = if method == "pm_poor" { "insufficient_funds" } else { "generic_decline" };
+    let reason = if method.starts_with("pm_poor") { "insufficient_funds" } else { "generic_decline" };
     let error = json!({"type": "card_error", "code": "card_declined", "decline_code": reason});
     let number = books.intents.len();
     let declined = status == "requires_payment_method";
@@ -127,7 +132,7 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     let first = if declined { (402, json!({"error": error})) } else { (200, intent) };
     books.answers.insert(key, first.clone());
     match method.as_str() {
-        "pm_lost_once" => {
+        "pm_lost_once" | "pm_poor_lost" => {
             books.lost += 1;
             refusal(500, json!({"type": "api_error"}))
         }
@@ -136,7 +141,14 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
             books.broken = true;
             refusal(500, json!({"type": "api_error"}))
         }
-        _ => answer(&first),
+        _ => match method.strip_prefix("pm_lost_then_") {
+            Some(status) => {
+                books.lost += 1;
+                books.refusal = Some(status.parse().unwrap());
+                refusal(500, json!({"type": "api_error"}))
+            }
+            None => answer(&first),
+        },
     }
 }
 
@@ -226,6 +238,33 @@ async fn a_lost_answer_is_requested_again_and_the_card_is_charged_once() {
     let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
     until("it is found among others", is_paid).await;
     assert_eq!((ann.balance().await, stripe.taken()), (570, 570));
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn after_a_lost_answer_only_the_verdict_on_the_charge_decides() {
+    let (world, stripe) = world().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 10).await;
+    let ann = world.player("ann").await;
+    let declined = deposit(&ann, 500, "pm_poor_lost").await;
+    let verdict = (&declined["status"], &declined["failure_code"]);
+    assert_eq!(verdict, (&json!("failed"), &json!("insufficient_funds")), "the second answer is the verdict");
+
+    let refusals = [429, 401, 403, 400, 402, 404];
+    let mut bills = Vec::new();
+    for status in refusals {
+        let invoice = ann.reserve(draw).await;
+        let bill = ann.pay(id(&invoice["payment"]), card(&format!("pm_lost_then_{status}"))).await.expect(200);
+        assert_eq!(bill["status"], "processing", "the card was charged before the {status}");
+        ann.pay(id(&bill), card("pm_visa")).await.refused(409, "payment_not_payable");
+        bills.push(bill);
+    }
+    world.advance(SignedDuration::from_mins(1));
+    for bill in &bills {
+        until("the charge is found", || async { payment(&ann, id(bill)).await["status"] == "paid" }).await;
+    }
+    assert_eq!((ann.balance().await, stripe.taken()), (0, refusals.len() as i64 * PRICE));
     world.check_invariants().await;
 }
 
