@@ -27,7 +27,7 @@ fuzz_target!(|body: &[u8]| {
     for provider in &*PROVIDERS {
         match provider.read(&format!("t=0,v1={hex}"), body, Timestamp::UNIX_EPOCH) {
             Ok(Some(told)) => {
-                if let Charge::Declined(code) = told.charge {
+                if let Charge::Declined(code) = told.report.charge {
                     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
                     assert!((1..=64).contains(&code.len()) && code.bytes().all(legal), "{code:?}");
                 }

@@ -63,13 +63,13 @@ impl Charges {
 
     async fn settle(&self, found: &ChargedPayment) -> Result<(), SettleError> {
         let name = ChargeName { payment: found.payment, begun: found.updated_at };
-        let charge = match self.provider.ask(name).await? {
-            Some(charge) => charge,
+        let report = match self.provider.ask(name).await? {
+            Some(report) => report,
             None if self.clock.now().duration_since(name.begun) >= NEVER_ARRIVED => {
-                Charge::Declined("not_charged".to_owned())
+                Charge::Declined("not_charged".to_owned()).into()
             }
             None => return Ok(()),
         };
-        Ok(self.end(&ProviderNotice { name, charge }).await?)
+        Ok(self.end(&ProviderNotice { name, report }).await?)
     }
 }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, DECLINED, NoticeError, Provider, ProviderNotice, ProviderUnavailable,
-    Signing,
+    CardToken, ChargeName, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider, ProviderNotice,
+    ProviderUnavailable, Signing,
 };
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
@@ -78,7 +78,7 @@ impl Provider for Sandbox {
         Sandbox::outcome(card).is_some()
     }
 
-    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport> {
         let outcome = Sandbox::outcome(&order.card).unwrap_or(DECLINED);
         tracing::debug!(charge = %order.name, amount = %order.amount, currency = %order.currency, outcome, "a sandbox charge");
         let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).keep(order.name, outcome);
@@ -86,12 +86,12 @@ impl Provider for Sandbox {
             tracing::error!(%error, "the sandbox cannot store a charge, and declines it");
             Charge::Declined("processing_error".to_owned())
         });
-        future::ready(charge).boxed()
+        future::ready(charge.into()).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<ChargeReport>, ProviderUnavailable>> {
         let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
-        future::ready(Ok(found)).boxed()
+        future::ready(Ok(found.map(ChargeReport::from))).boxed()
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
@@ -101,7 +101,7 @@ impl Provider for Sandbox {
             NoticeStatus::Paid => Charge::Paid,
             NoticeStatus::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
         };
-        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, charge }))
+        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, report: charge.into() }))
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
         ChargeName { payment: PaymentId(uuid::Uuid::from_u128(number)), begun }
     }
 
-    async fn charge(sandbox: &Sandbox, number: u128, token: &str) -> Charge {
+    async fn charge(sandbox: &Sandbox, number: u128, token: &str) -> ChargeReport {
         let (amount, currency) = (Money::new(5), "RUB".parse().unwrap());
         let card = CardToken::parse(token).unwrap();
         sandbox.charge(ChargeOrder { name: name(number), amount, currency, card }).await

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice, ProviderUnavailable, Signing,
-    failure_code,
+    CardToken, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice, ProviderUnavailable,
+    ReportedMoney, Signing, failure_code,
 };
 use crate::domain::record::Charge;
 use crate::tls;
@@ -42,6 +42,8 @@ pub struct Stripe {
     http: Client,
     url: String,
     key: SecretString,
+    /// Whether the key moves real money. `None`: the key does not say it.
+    live: Option<bool>,
     signing: Signing,
 }
 
@@ -53,7 +55,13 @@ impl Stripe {
             .timeout(ANSWER_WAIT)
             .redirect(Policy::none())
             .build()?;
-        Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, signing })
+        let live = is_live(key.expose_secret());
+        if live.is_none() {
+            tracing::warn!(
+                "the key of the payment provider does not say whether it moves real money, so that is not compared"
+            );
+        }
+        Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, live, signing })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -61,7 +69,7 @@ impl Stripe {
         request.bearer_auth(self.key.expose_secret()).header("Stripe-Version", VERSION)
     }
 
-    async fn create(&self, order: ChargeOrder) -> Charge {
+    async fn create(&self, order: ChargeOrder) -> ChargeReport {
         let ChargeOrder { name, amount, currency, card } = order;
         let fields = [
             ("amount", amount.minor().to_string()),
@@ -76,13 +84,13 @@ impl Stripe {
             let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
             match send(request.header("Idempotency-Key", name.to_string())).await {
                 Ok(intent) => return self.outcome(intent).await,
-                Err(StripeFailure::Declined(code)) => return Charge::Declined(code),
+                Err(StripeFailure::Declined(code)) => return Charge::Declined(code).into(),
                 // Only the first try can say that nothing was done: the result of the tries before a later one is
                 // not known.
-                Err(StripeFailure::Refused(code)) if attempt == 1 => return Charge::Declined(code),
+                Err(StripeFailure::Refused(code)) if attempt == 1 => return Charge::Declined(code).into(),
                 Err(StripeFailure::NotSent(why)) if attempt == 1 => {
                     tracing::warn!(charge = %name, why, "a charge could not be sent");
-                    return Charge::Declined("provider_unavailable".to_owned());
+                    return Charge::Declined("provider_unavailable".to_owned()).into();
                 }
                 Err(failure) => {
                     let why = failure.reason();
@@ -93,13 +101,21 @@ impl Stripe {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        Charge::Processing
+        Charge::Processing.into()
+    }
+
+    /// What an intent says about its charge, and the money that it is about.
+    fn report(&self, intent: &Intent, charge: Charge) -> ChargeReport {
+        let amount = if charge == Charge::Paid { intent.amount_received } else { intent.amount };
+        let mode_agrees = self.live.is_none() || intent.livemode == self.live;
+        let money = ReportedMoney { amount, currency: intent.currency.clone(), mode_agrees };
+        ChargeReport { charge, money: Some(money) }
     }
 
     /// The result of an intent. One that needs an action of the card's holder is cancelled: the holder is not
     /// online.
-    async fn outcome(&self, intent: Intent) -> Charge {
-        match intent.status.as_str() {
+    async fn outcome(&self, intent: Intent) -> ChargeReport {
+        let charge = match intent.status.as_str() {
             "succeeded" => Charge::Paid,
             "processing" => Charge::Processing,
             "canceled" => Charge::Declined("canceled".to_owned()),
@@ -114,7 +130,8 @@ impl Stripe {
                     _ => Charge::Processing,
                 }
             }
-        }
+        };
+        self.report(&intent, charge)
     }
 
     /// Searches the intents of the time for the one with this name. It reads a list, because Stripe's search API
@@ -152,11 +169,11 @@ impl Provider for Stripe {
         card.expose().starts_with("pm_")
     }
 
-    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport> {
         self.create(order).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<ChargeReport>, ProviderUnavailable>> {
         async move {
             match self.find(name).await? {
                 Some(intent) => Ok(Some(self.outcome(intent).await)),
@@ -179,8 +196,14 @@ impl Provider for Stripe {
             "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
             _ => return Ok(None),
         };
-        Ok(intent.name().map(|name| ProviderNotice { name, charge }))
+        Ok(intent.name().map(|name| ProviderNotice { name, report: self.report(&intent, charge) }))
     }
+}
+
+/// Whether a key moves real money, if its first letters say it. Restricted keys begin with `rk_`.
+fn is_live(key: &str) -> Option<bool> {
+    let is = |mode: &str| ["sk", "rk"].iter().any(|kind| key.starts_with(&format!("{kind}_{mode}_")));
+    if is("live") { Some(true) } else { is("test").then_some(false) }
 }
 
 #[derive(Deserialize)]
@@ -205,6 +228,11 @@ struct EventData {
 struct Intent {
     id: String,
     status: String,
+    amount: Option<i64>,
+    /// What was taken.
+    amount_received: Option<i64>,
+    currency: Option<String>,
+    livemode: Option<bool>,
     last_payment_error: Option<ErrorBody>,
     #[serde(default)]
     metadata: serde_json::Value,

@@ -26,6 +26,8 @@ struct BatchState {
     broken: bool,
     /// The next charge is refused with this status, before it is looked at.
     refusal: Option<u16>,
+    /// A field that new intents have with another value.
+    wrong: Option<(&'static str, Value)>,
     /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
 }
@@ -119,12 +121,17 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     let error = json!({"type": "card_error", "code": "card_declined", "decline_code": reason});
     let number = books.intents.len();
     let declined = status == "requires_payment_method";
-    let intent = json!({
+    let amount: i64 = field("amount").parse().unwrap();
+    let mut intent = json!({
         "id": format!("pi_{number}"), "object": "payment_intent", "status": status,
-        "amount": field("amount").parse::<i64>().unwrap(), "created": 1_904_040_000 + number,
+        "amount": amount, "amount_received": if status == "succeeded" { amount } else { 0 },
+        "currency": field("currency"), "livemode": false, "created": 1_904_040_000 + number,
         "metadata": {"payment": field("metadata[payment]"), "begun": field("metadata[begun]")},
         "last_payment_error": if declined { error.clone() } else { Value::Null },
     });
+    if let Some((field, value)) = &books.wrong {
+        intent[*field] = value.clone();
+    }
     if method == "pm_unknown" {
         return refusal(400, json!({"type": "invalid_request_error", "code": "resource_missing"}));
     }
@@ -173,6 +180,14 @@ async fn cancel(books: Shared, id: Path<String>) -> HttpResponse {
     let intent = books.intents.iter_mut().find(|intent| intent["id"] == **id).unwrap();
     intent["status"] = json!("canceled");
     HttpResponse::Ok().json(&*intent)
+}
+
+/// An intent that has succeeded.
+fn succeeded(intent: &Value) -> Value {
+    let mut intent = intent.clone();
+    intent["status"] = json!("succeeded");
+    intent["amount_received"] = intent["amount"].clone();
+    intent
 }
 
 async fn world() -> (World, Arc<StandIn>) {
@@ -333,11 +348,94 @@ async fn webhooks_of_stripe_find_the_charge_by_its_metadata_and_a_second_try_is_
     event(&world, "payment_intent.succeeded", &json!({"id": "pi_x", "status": "succeeded"})).await.expect(200);
     assert_eq!(payment(&ann, id(&bill)).await["status"], "processing");
     for _ in 0..2 {
-        event(&world, "payment_intent.succeeded", &second).await.expect(200);
-        event(&world, "payment_intent.succeeded", &stripe.intent(&slow)).await.expect(200);
+        event(&world, "payment_intent.succeeded", &succeeded(&second)).await.expect(200);
+        event(&world, "payment_intent.succeeded", &succeeded(&stripe.intent(&slow))).await.expect(200);
     }
     assert_eq!(payment(&ann, id(&bill)).await["status"], "paid");
     assert_eq!(ann.balance().await, 500);
     send("stripe", Some("t=1,v1=00"), "{}", &world.anonymous()).await.refused(401, "unauthorized");
+    world.check_invariants().await;
+}
+
+/// Fields of an intent with values that do not agree with a payment of 500 with a key for test money.
+fn differences() -> [(&'static str, Value); 5] {
+    [
+        ("amount_received", json!(499)),
+        ("amount_received", Value::Null),
+        ("currency", json!("usd")),
+        ("livemode", json!(true)),
+        ("livemode", Value::Null),
+    ]
+}
+
+#[actix_web::test]
+async fn an_answer_with_other_money_is_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    for (field, value) in differences() {
+        stripe.with(|books| books.wrong = Some((field, value.clone())));
+        let made = deposit(&ann, 500, "pm_visa").await;
+        assert_eq!(
+            (&made["status"], &made["failure_code"]),
+            (&json!("processing"), &Value::Null),
+            "{field} {value}"
+        );
+    }
+    assert_eq!(ann.balance().await, 0);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_webhook_with_other_money_is_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let slow = deposit(&ann, 500, "pm_async").await;
+    let intent = succeeded(&stripe.intent(&slow));
+    for (field, value) in differences() {
+        let mut wrong = intent.clone();
+        wrong[field] = value;
+        event(&world, "payment_intent.succeeded", &wrong).await.expect(200);
+        assert_eq!(payment(&ann, id(&slow)).await["status"], "processing", "{wrong}");
+    }
+    let mut of_real_money = intent.clone();
+    of_real_money["livemode"] = json!(true);
+    event(&world, "payment_intent.payment_failed", &of_real_money).await.expect(200);
+    assert_eq!(payment(&ann, id(&slow)).await["status"], "processing", "this is another charge's verdict");
+    event(&world, "payment_intent.succeeded", &intent).await.expect(200);
+    assert_eq!(payment(&ann, id(&slow)).await["status"], "paid");
+    assert_eq!(ann.balance().await, 500);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn an_intent_with_other_money_is_found_and_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let wrong = differences();
+    for _ in 0..wrong.len() {
+        deposit(&ann, 500, "pm_async").await;
+    }
+    let last = deposit(&ann, 500, "pm_async").await;
+    stripe.with(|books| {
+        for (number, intent) in books.intents.iter_mut().enumerate() {
+            *intent = succeeded(intent);
+            if let Some((field, value)) = wrong.get(number) {
+                intent[*field] = value.clone();
+            }
+        }
+    });
+    world.advance(SignedDuration::from_mins(1));
+    let is_paid = || async { payment(&ann, id(&last)).await["status"] == "paid" };
+    until("the last charge of the round is found", is_paid).await;
+    assert_eq!(ann.balance().await, 500, "the charges that were found before it differ");
+
+    stripe.with(|books| {
+        for intent in &mut books.intents {
+            *intent = succeeded(intent);
+            (intent["currency"], intent["livemode"]) = (json!("rub"), json!(false));
+        }
+    });
+    world.advance(SignedDuration::from_mins(1));
+    until("all agree", || async { ann.balance().await == 500 * (wrong.len() as i64 + 1) }).await;
     world.check_invariants().await;
 }
