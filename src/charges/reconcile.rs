@@ -8,7 +8,7 @@ use crate::db::DbError;
 use crate::db::read::payments::{self, ChargedPayment};
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
-use crate::payment::{ChargeName, ProviderNotice, ProviderUnavailable};
+use crate::payment::{ChargeAnswer, ChargeName, ProviderNotice, ProviderUnavailable};
 
 /// The time between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
@@ -64,11 +64,15 @@ impl Charges {
     async fn settle(&self, found: &ChargedPayment) -> Result<(), SettleError> {
         let name = ChargeName { payment: found.payment, begun: found.updated_at };
         let report = match self.provider.ask(name).await? {
-            Some(report) => report,
-            None if self.clock.now().duration_since(name.begun) >= NEVER_ARRIVED => {
+            ChargeAnswer::Found(report) => report,
+            ChargeAnswer::Searching => {
+                tracing::info!(charge = %name, "the search for a charge goes on in the next round");
+                return Ok(());
+            }
+            ChargeAnswer::NotFound if self.clock.now().duration_since(name.begun) >= NEVER_ARRIVED => {
                 Charge::Declined("not_charged".to_owned()).into()
             }
-            None => return Ok(()),
+            ChargeAnswer::NotFound => return Ok(()),
         };
         Ok(self.end(&ProviderNotice { name, report }).await?)
     }

@@ -149,6 +149,16 @@ pub enum NoticeError {
     Malformed(#[from] serde_json::Error),
 }
 
+/// What a provider knows about a charge that it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChargeAnswer {
+    Found(ChargeReport),
+    /// The provider does not know the charge.
+    NotFound,
+    /// The search for it is not complete. The next call goes on with it.
+    Searching,
+}
+
 /// The provider could not be reached, or its answer could not be used. The text is for the log and holds no
 /// secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -168,8 +178,8 @@ pub trait Provider: Send + Sync {
     /// processing too; [`Provider::ask`] finds it out later.
     fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport>;
 
-    /// The result of a charge that was ordered by any process. `None` if the provider does not know the charge.
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<ChargeReport>, ProviderUnavailable>>;
+    /// The result of a charge that was ordered by any process.
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>>;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;

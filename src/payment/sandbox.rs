@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider, ProviderNotice,
-    ProviderUnavailable, Signing,
+    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider,
+    ProviderNotice, ProviderUnavailable, Signing,
 };
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
@@ -89,9 +89,10 @@ impl Provider for Sandbox {
         future::ready(charge.into()).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<ChargeReport>, ProviderUnavailable>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
         let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
-        future::ready(Ok(found.map(ChargeReport::from))).boxed()
+        let answer = found.map_or(ChargeAnswer::NotFound, |charge| ChargeAnswer::Found(charge.into()));
+        future::ready(Ok(answer)).boxed()
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
@@ -208,10 +209,11 @@ mod tests {
         }
         for sandbox in [sandbox, open()] {
             for (number, told) in (1..).zip(&told) {
-                assert_eq!(sandbox.ask(name(number)).await.unwrap().as_ref(), Some(told));
+                assert_eq!(sandbox.ask(name(number)).await.unwrap(), ChargeAnswer::Found(told.clone()));
             }
             let begun = name(1).begun + jiff::SignedDuration::from_millis(1);
-            assert_eq!(sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap(), None, "another charge");
+            let other = sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap();
+            assert_eq!(other, ChargeAnswer::NotFound);
         }
     }
 

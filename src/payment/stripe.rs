@@ -2,22 +2,27 @@
 //! sends the same Idempotency-Key, so that the charge is made once. The charge's name is in the intent's metadata:
 //! webhooks contain it, and the intent is found by it when the result is not known.
 
+mod search;
+
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice, ProviderUnavailable,
-    ReportedMoney, Signing, failure_code,
+    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice,
+    ProviderUnavailable, ReportedMoney, Signing, failure_code,
 };
 use crate::domain::record::Charge;
 use crate::tls;
+
+use search::UnfinishedSearches;
 
 /// The API version that this file reads.
 const VERSION: &str = "2024-06-20";
@@ -27,13 +32,11 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often a charge is sent while it is not known whether it arrived, and the pause between.
 const TRIES: usize = 2;
 const PAUSE: Duration = Duration::from_millis(500);
-/// The intent of a charge was created, by Stripe's clock, at most this long before and after the charge began by
-/// the service's clock.
-const EARLIEST: SignedDuration = SignedDuration::from_mins(5);
-const LATEST: SignedDuration = SignedDuration::from_mins(10);
-/// Intents on one page of a list, and pages that are searched for one intent.
+/// Intents on one page of a list; pages that one call reads for one charge, and the time after which it reads no
+/// further page. The next call goes on with the page after them.
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
+const SEARCH_TIME: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -45,6 +48,7 @@ pub struct Stripe {
     /// Whether the key moves real money. `None`: the key does not say it.
     live: Option<bool>,
     signing: Signing,
+    searches: UnfinishedSearches,
 }
 
 impl Stripe {
@@ -61,7 +65,14 @@ impl Stripe {
                 "the key of the payment provider does not say whether it moves real money, so that is not compared"
             );
         }
-        Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, live, signing })
+        Ok(Stripe {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            key,
+            live,
+            signing,
+            searches: UnfinishedSearches::default(),
+        })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -134,28 +145,40 @@ impl Stripe {
         self.report(&intent, charge)
     }
 
-    /// Searches the intents of the time for the one with this name. It reads a list, because Stripe's search API
-    /// may lag behind.
-    async fn find(&self, name: ChargeName) -> Result<Option<Intent>, ProviderUnavailable> {
-        let (from, to) = ((name.begun - EARLIEST).as_second(), (name.begun + LATEST).as_second());
-        let mut after: Option<String> = None;
+    /// Searches the intents of a day before and after for the one with this name. It reads a list, because
+    /// Stripe's search API may lag behind.
+    async fn find(&self, name: ChargeName) -> Result<ChargeAnswer, ProviderUnavailable> {
+        let (mut position, began) = (self.searches.take(name), Instant::now());
         for _ in 0..MAX_PAGES {
+            let Some((from, to, after)) = position.next_page() else { return Ok(ChargeAnswer::NotFound) };
             let mut path = format!("/v1/payment_intents?limit={PAGE}&created[gte]={from}&created[lte]={to}");
-            if let Some(after) = &after {
+            if let Some(after) = after {
                 path.push_str(&format!("&starting_after={after}"));
             }
-            let page: StripeList = send(self.request(Method::GET, &path))
-                .await
-                .map_err(|failure| ProviderUnavailable(failure.reason()))?;
-            after = page.data.last().map(|intent| intent.id.clone());
+            let page: StripeList = match send(self.request(Method::GET, &path)).await {
+                Ok(page) => page,
+                Err(failure) => {
+                    // A refusal may be about the position, for example of another account: the search begins anew.
+                    if matches!(failure, StripeFailure::NotSent(_) | StripeFailure::Unknown(_)) {
+                        self.searches.keep(name, position);
+                    }
+                    return Err(ProviderUnavailable(failure.reason()));
+                }
+            };
+            let last = page.data.last().map(|intent| intent.id.clone());
             if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
-                return Ok(Some(intent));
+                return Ok(ChargeAnswer::Found(self.outcome(intent).await));
             }
-            if !page.has_more {
-                return Ok(None);
+            position.advance(last.filter(|_| page.has_more));
+            if began.elapsed() >= SEARCH_TIME {
+                break;
             }
         }
-        Err(ProviderUnavailable("too many payment intents of that time".to_owned()))
+        if position.next_page().is_none() {
+            return Ok(ChargeAnswer::NotFound);
+        }
+        self.searches.keep(name, position);
+        Ok(ChargeAnswer::Searching)
     }
 }
 
@@ -173,14 +196,8 @@ impl Provider for Stripe {
         self.create(order).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<ChargeReport>, ProviderUnavailable>> {
-        async move {
-            match self.find(name).await? {
-                Some(intent) => Ok(Some(self.outcome(intent).await)),
-                None => Ok(None),
-            }
-        }
-        .boxed()
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
+        self.find(name).boxed()
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {

@@ -28,6 +28,10 @@ struct BatchState {
     refusal: Option<u16>,
     /// A field that new intents have with another value.
     wrong: Option<(&'static str, Value)>,
+    /// How many seconds its clock is ahead of the service's.
+    ahead: i64,
+    /// Pages of the list that were read.
+    pages: usize,
     /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
 }
@@ -122,10 +126,11 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     let number = books.intents.len();
     let declined = status == "requires_payment_method";
     let amount: i64 = field("amount").parse().unwrap();
+    let begun: jiff::Timestamp = field("metadata[begun]").parse().unwrap();
     let mut intent = json!({
         "id": format!("pi_{number}"), "object": "payment_intent", "status": status,
         "amount": amount, "amount_received": if status == "succeeded" { amount } else { 0 },
-        "currency": field("currency"), "livemode": false, "created": 1_904_040_000 + number,
+        "currency": field("currency"), "livemode": false, "created": begun.as_second() + books.ahead,
         "metadata": {"payment": field("metadata[payment]"), "begun": field("metadata[begun]")},
         "last_payment_error": if declined { error.clone() } else { Value::Null },
     });
@@ -160,14 +165,20 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
 }
 
 async fn list(books: Shared, query: Query<HashMap<String, String>>) -> HttpResponse {
-    let books = books.lock().unwrap();
+    let mut books = books.lock().unwrap();
     if books.broken {
         return refusal(503, json!({"type": "api_error"}));
     }
+    books.pages += 1;
     let number = |name: &str| query[name].parse::<i64>().unwrap();
-    assert!(number("created[gte]") < number("created[lte]"));
+    let (from, to) = (number("created[gte]"), number("created[lte]"));
+    assert!(from < to);
     // Newest first, and one on each page: the provider has to read several pages.
-    let mut newest = books.intents.iter().rev();
+    let created = |intent: &Value| intent["created"].as_i64().unwrap();
+    let mut newest: Vec<&Value> =
+        books.intents.iter().rev().filter(|it| (from..=to).contains(&created(it))).collect();
+    newest.sort_by_key(|intent| std::cmp::Reverse(created(intent)));
+    let mut newest = newest.into_iter();
     if let Some(after) = query.get("starting_after") {
         newest.find(|intent| intent["id"] == *after);
     }
@@ -437,5 +448,46 @@ async fn an_intent_with_other_money_is_found_and_not_credited() {
     });
     world.advance(SignedDuration::from_mins(1));
     until("all agree", || async { ann.balance().await == 500 * (wrong.len() as i64 + 1) }).await;
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_charge_is_found_although_the_clock_of_stripe_differs_by_hours() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let hours_ahead = [0.1, -0.1, 0.2, -0.2, 23.9, -23.9];
+    for (count, hours) in (1..).zip(hours_ahead) {
+        stripe.with(|books| books.ahead = (hours * 3600.0) as i64);
+        let lost = deposit(&ann, 500, "pm_lost").await;
+        assert_eq!(lost["status"], "processing");
+        stripe.with(|books| books.broken = false);
+        world.advance(SignedDuration::from_mins(1));
+        let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
+        until(&format!("it is found, {hours} hours ahead"), is_paid).await;
+        assert_eq!(ann.balance().await, 500 * count);
+    }
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_search_through_many_intents_goes_on_in_the_next_round() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let lost = deposit(&ann, 500, "pm_lost").await;
+    let others = 120;
+    stripe.with(|books| {
+        let created = books.intents[0]["created"].clone();
+        books.intents.extend((0..others).map(|number| {
+            json!({"id": format!("pi_of_others_{number}"), "status": "succeeded", "amount": 0, "created": created})
+        }));
+        books.broken = false;
+    });
+    let is_paid = || async {
+        world.advance(SignedDuration::from_mins(1));
+        payment(&ann, id(&lost)).await["status"] == "paid"
+    };
+    until("it is found behind more intents than one round searches", is_paid).await;
+    assert_eq!(stripe.with(|books| books.pages), others + 1, "each page is read once");
+    assert_eq!(ann.balance().await, 500);
     world.check_invariants().await;
 }
