@@ -14,10 +14,6 @@ use crate::payment::{ChargeAnswer, ChargeName, ProviderNotice, ProviderUnavailab
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
 /// Charges that one round asks for. The next round goes on after them.
 const CHARGES: i64 = 200;
-/// A charge that the provider does not know after this time never reached it. No request of the service runs as
-/// long.
-const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
-
 /// Failed charges that end a round: then the provider is unavailable, not one of the charges wrong.
 const FAILURES: usize = 3;
 
@@ -69,7 +65,9 @@ impl Charges {
                 tracing::info!(charge = %name, "the search for a charge goes on in the next round");
                 return Ok(());
             }
-            ChargeAnswer::NotFound if self.clock.now().duration_since(name.begun) >= NEVER_ARRIVED => {
+            ChargeAnswer::NotFound
+                if self.clock.now().duration_since(name.begun) >= self.provider.never_arrived_after() =>
+            {
                 Charge::Declined("not_charged".to_owned()).into()
             }
             ChargeAnswer::NotFound => return Ok(()),

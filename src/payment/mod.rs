@@ -8,7 +8,7 @@ mod stripe;
 use std::fmt;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::PaymentId;
@@ -180,6 +180,9 @@ pub trait Provider: Send + Sync {
 
     /// The result of a charge that was ordered by any process.
     fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>>;
+
+    /// After this time, a charge that the provider does not know never reached it.
+    fn never_arrived_after(&self) -> SignedDuration;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;

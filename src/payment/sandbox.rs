@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{self, BoxFuture, FutureExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
@@ -23,6 +23,11 @@ const FILE: &str = "sandbox_charges";
 /// Charges in a file, about 80 bytes each. A full file is renamed to the old one, and the old one before it is
 /// lost.
 const MAX_CHARGES: usize = 50_000;
+
+/// The sandbox does not know a charge. Its file is written before the charge is answered, by the same process and with
+/// the same clock, so that an absent charge was never made; the time is that of the longest request. A real provider
+/// needs much longer.
+const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
 
 /// The sandbox could not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,10 @@ impl Provider for Sandbox {
         let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
         let answer = found.map_or(ChargeAnswer::NotFound, |charge| ChargeAnswer::Found(charge.into()));
         future::ready(Ok(answer)).boxed()
+    }
+
+    fn never_arrived_after(&self) -> SignedDuration {
+        NEVER_ARRIVED
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
@@ -211,7 +220,7 @@ mod tests {
             for (number, told) in (1..).zip(&told) {
                 assert_eq!(sandbox.ask(name(number)).await.unwrap(), ChargeAnswer::Found(told.clone()));
             }
-            let begun = name(1).begun + jiff::SignedDuration::from_millis(1);
+            let begun = name(1).begun + SignedDuration::from_millis(1);
             let other = sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap();
             assert_eq!(other, ChargeAnswer::NotFound);
         }

@@ -7,7 +7,7 @@ mod search;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -37,6 +37,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
 const SEARCH_TIME: Duration = Duration::from_secs(20);
+/// An intent may be listed late, and Stripe sends a webhook again for days. So a charge counts as never made only
+/// after this time. Its tickets are held until then, but no longer than the draw is on sale.
+const NEVER_ARRIVED: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -198,6 +201,10 @@ impl Provider for Stripe {
 
     fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
         self.find(name).boxed()
+    }
+
+    fn never_arrived_after(&self) -> SignedDuration {
+        NEVER_ARRIVED
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {

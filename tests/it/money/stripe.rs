@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lottery::config::ProviderKind;
+use lottery::domain::id::PaymentId;
+use lottery::domain::money::Money;
+use lottery::domain::record::{BeginDeposit, Record};
 use tokio::sync::Notify;
 
 use super::*;
@@ -208,6 +211,8 @@ async fn world() -> (World, Arc<StandIn>) {
         config.payments.provider = ProviderKind::Stripe;
         config.payments.stripe_key = Some(KEY.into());
         config.payments.stripe_url = url;
+        // A token must outlive the day after which a charge counts as never made.
+        config.auth.access_token = std::time::Duration::from_secs(72 * 3600);
     })
     .await;
     (world, stand_in)
@@ -483,11 +488,44 @@ async fn a_search_through_many_intents_goes_on_in_the_next_round() {
         books.broken = false;
     });
     let is_paid = || async {
-        world.advance(SignedDuration::from_mins(1));
+        world.advance(SignedDuration::from_secs(10));
         payment(&ann, id(&lost)).await["status"] == "paid"
     };
     until("it is found behind more intents than one round searches", is_paid).await;
     assert_eq!(stripe.with(|books| books.pages), others + 1, "each page is read once");
     assert_eq!(ann.balance().await, 500);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_charge_that_stripe_does_not_know_is_ended_after_a_day() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    // The state that a crash before the call of Stripe leaves.
+    let at = world.clock.now();
+    let payment_id = PaymentId(world.clock.ids().next(at));
+    let begin = BeginDeposit { user: ann.id, payment: payment_id, amount: Money::new(500), at, key: None };
+    world.app().state.persistence.write(Record::BeginDeposit(begin), None).await.unwrap().unwrap();
+    let crashed = || async { payment(&ann, &payment_id.0.to_string()).await };
+
+    // A later payment is found in the same round, after the crashed one was asked for.
+    for minutes in [11, 24 * 60 - 31] {
+        let later = deposit(&ann, 70, "pm_async").await;
+        stripe.with(|books| books.intents.iter_mut().for_each(|intent| *intent = succeeded(intent)));
+        world.advance(SignedDuration::from_mins(minutes));
+        let is_paid = || async {
+            world.advance(SignedDuration::from_secs(1));
+            payment(&ann, id(&later)).await["status"] == "paid"
+        };
+        until("the round is over", is_paid).await;
+        assert_eq!(crashed().await["status"], "processing", "it may be on its way");
+    }
+    let has_failed = || async {
+        world.advance(SignedDuration::from_mins(1));
+        crashed().await["status"] == "failed"
+    };
+    until("it has failed", has_failed).await;
+    assert_eq!(crashed().await["failure_code"], "not_charged");
+    assert_eq!((ann.balance().await, stripe.taken()), (140, 140));
     world.check_invariants().await;
 }
