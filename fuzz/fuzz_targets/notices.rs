@@ -15,7 +15,9 @@ const SECRET: &str = "a secret of the fuzzer";
 
 static PROVIDERS: LazyLock<[Box<dyn Provider>; 2]> = LazyLock::new(|| {
     let (signing, folder) = (Signing::new(SECRET.into()), tempfile::tempdir().expect("a directory can be created"));
-    let stripe = Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone()).expect("a client can be created");
+    let now = || Timestamp::UNIX_EPOCH;
+    let stripe =
+        Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone(), now).expect("a client can be created");
     [Box::new(Sandbox::open(folder.path(), signing).expect("the sandbox can be opened")), Box::new(stripe)]
 });
 

@@ -2,12 +2,14 @@
 //! sends the same Idempotency-Key, so that the charge is made once. The charge's name is in the intent's metadata:
 //! webhooks contain it, and the intent is found by it when the result is not known.
 
+mod provider_clock;
 mod search;
 
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use jiff::{SignedDuration, Timestamp};
+use reqwest::header::DATE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -22,6 +24,7 @@ use super::{
 use crate::domain::record::Charge;
 use crate::tls;
 
+use provider_clock::ProviderClock;
 use search::UnfinishedSearches;
 
 /// The API version that this file reads.
@@ -52,11 +55,20 @@ pub struct Stripe {
     live: Option<bool>,
     signing: Signing,
     searches: UnfinishedSearches,
+    /// Reads the service's clock.
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    provider_clock: ProviderClock,
 }
 
 impl Stripe {
-    /// `url` is the address of the API, without a path; `key` is the account's secret key.
-    pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
+    /// `url` is the address of the API, without a path; `key` is the account's secret key; `now` reads the service's
+    /// clock.
+    pub fn new(
+        url: &str,
+        key: SecretString,
+        signing: Signing,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Stripe, reqwest::Error> {
         let http = tls::http_client()
             .connect_timeout(CONNECT_WAIT)
             .timeout(ANSWER_WAIT)
@@ -75,6 +87,8 @@ impl Stripe {
             live,
             signing,
             searches: UnfinishedSearches::default(),
+            now: Box::new(now),
+            provider_clock: ProviderClock::default(),
         })
     }
 
@@ -96,7 +110,7 @@ impl Stripe {
         ];
         for attempt in 1..=TRIES {
             let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
-            match send(request.header("Idempotency-Key", name.to_string())).await {
+            match self.send(request.header("Idempotency-Key", name.to_string())).await {
                 Ok(intent) => return self.outcome(intent).await,
                 Err(StripeFailure::Declined(code)) => return Charge::Declined(code).into(),
                 // Only the first try can say that nothing was done: the result of the tries before a later one is
@@ -136,7 +150,7 @@ impl Stripe {
             "requires_payment_method" => Charge::Declined(intent.failure()),
             _ => {
                 let cancel = self.request(Method::POST, &format!("/v1/payment_intents/{}/cancel", intent.id));
-                match send::<Intent>(cancel).await {
+                match self.send::<Intent>(cancel).await {
                     Ok(intent) if intent.status == "canceled" => {
                         Charge::Declined("authentication_required".to_owned())
                     }
@@ -158,7 +172,7 @@ impl Stripe {
             if let Some(after) = after {
                 path.push_str(&format!("&starting_after={after}"));
             }
-            let page: StripeList = match send(self.request(Method::GET, &path)).await {
+            let page: StripeList = match self.send(self.request(Method::GET, &path)).await {
                 Ok(page) => page,
                 Err(failure) => {
                     // A refusal may be about the position, for example of another account: the search begins anew.
@@ -182,6 +196,53 @@ impl Stripe {
         }
         self.searches.keep(name, position);
         Ok(ChargeAnswer::Searching)
+    }
+
+    /// Sends a request, and reads its answer.
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, StripeFailure> {
+        let failure = |error: reqwest::Error| {
+            let sent = !(error.is_connect() || error.is_builder());
+            let why = error.without_url().to_string();
+            if sent { StripeFailure::Unknown(why) } else { StripeFailure::NotSent(why) }
+        };
+        let mut answer = request.send().await.map_err(failure)?;
+        if let Some(date) = answer.headers().get(DATE).and_then(|date| date.to_str().ok()) {
+            self.provider_clock.compare(date, (self.now)());
+        }
+        let (status, mut body) = (answer.status(), Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                return Err(StripeFailure::Unknown("the answer is too large".to_owned()));
+            }
+        }
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
+        }
+        let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
+        let is_type = |name: &str| error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some(name));
+        let (card_error, same_key) = (is_type("card_error"), is_type("idempotency_error"));
+        match status {
+            StatusCode::PAYMENT_REQUIRED if card_error => {
+                Err(StripeFailure::Declined(error.map_or_else(|| failure_code(None), |error| error.failure())))
+            }
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
+                let code = error.and_then(|error| error.code).unwrap_or_default();
+                tracing::warn!(%status, code, "the payment provider refused a request");
+                // Only the card and the amount come from the payer; an error in another field is not the payer's.
+                let reason = if code.starts_with("amount_") {
+                    failure_code(Some(&code))
+                } else {
+                    "invalid_card".to_owned()
+                };
+                Err(StripeFailure::Refused(reason))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                tracing::error!(%status, "the payment provider refuses the service's key, or its rate limit is reached");
+                Err(StripeFailure::Refused("provider_unavailable".to_owned()))
+            }
+            status => Err(StripeFailure::Unknown(format!("it answered {status}"))),
+        }
     }
 }
 
@@ -313,45 +374,5 @@ impl StripeFailure {
             | StripeFailure::NotSent(why)
             | StripeFailure::Unknown(why) => why,
         }
-    }
-}
-
-async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeFailure> {
-    let failure = |error: reqwest::Error| {
-        let sent = !(error.is_connect() || error.is_builder());
-        let why = error.without_url().to_string();
-        if sent { StripeFailure::Unknown(why) } else { StripeFailure::NotSent(why) }
-    };
-    let mut answer = request.send().await.map_err(failure)?;
-    let (status, mut body) = (answer.status(), Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
-            return Err(StripeFailure::Unknown("the answer is too large".to_owned()));
-        }
-    }
-    if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
-    }
-    let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
-    let is_type = |name: &str| error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some(name));
-    let (card_error, same_key) = (is_type("card_error"), is_type("idempotency_error"));
-    match status {
-        StatusCode::PAYMENT_REQUIRED if card_error => {
-            Err(StripeFailure::Declined(error.map_or_else(|| failure_code(None), |error| error.failure())))
-        }
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
-            let code = error.and_then(|error| error.code).unwrap_or_default();
-            tracing::warn!(%status, code, "the payment provider refused a request");
-            // Only the card and the amount come from the payer; an error in another field is not the payer's.
-            let reason =
-                if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
-            Err(StripeFailure::Refused(reason))
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            tracing::error!(%status, "the payment provider refuses the service's key, or its rate limit is reached");
-            Err(StripeFailure::Refused("provider_unavailable".to_owned()))
-        }
-        status => Err(StripeFailure::Unknown(format!("it answered {status}"))),
     }
 }
