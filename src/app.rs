@@ -177,7 +177,7 @@ impl App {
             actors(&arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = currency(config)?;
         let charges = Charges::new(
-            provider(config)?,
+            provider(config, &clock)?,
             draws.clone(),
             persistence.clone(),
             db.clone(),
@@ -365,7 +365,7 @@ fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
 }
 
 /// The configured payment provider. The sandbox's webhook secret, if not configured, is generated and stored.
-fn provider(config: &Config) -> Result<Arc<dyn payment::Provider>, AppError> {
+fn provider(config: &Config, clock: &Clock) -> Result<Arc<dyn payment::Provider>, AppError> {
     let it = &config.payments;
     let secret = || match &it.webhook_secret {
         Some(secret) => Ok(secret.clone()),
@@ -377,7 +377,9 @@ fn provider(config: &Config) -> Result<Arc<dyn payment::Provider>, AppError> {
         ProviderKind::Stripe => {
             let setting = |what: String| AppError::Setting { key: "payments.stripe_key".to_owned(), what };
             let key = it.stripe_key.clone().ok_or_else(|| setting("must be set for Stripe".to_owned()))?;
-            let stripe = Stripe::new(&it.stripe_url, key, signing).map_err(|error| setting(error.to_string()))?;
+            let (clock, url) = (clock.clone(), &it.stripe_url);
+            let stripe =
+                Stripe::new(url, key, signing, move || clock.now()).map_err(|error| setting(error.to_string()))?;
             Ok(Arc::new(stripe))
         }
     }

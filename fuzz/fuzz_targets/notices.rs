@@ -15,7 +15,9 @@ const SECRET: &str = "a secret of the fuzzer";
 
 static PROVIDERS: LazyLock<[Box<dyn Provider>; 2]> = LazyLock::new(|| {
     let (signing, folder) = (Signing::new(SECRET.into()), tempfile::tempdir().expect("a directory can be created"));
-    let stripe = Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone()).expect("a client can be created");
+    let now = || Timestamp::UNIX_EPOCH;
+    let stripe =
+        Stripe::new("http://127.0.0.1:1", "sk".into(), signing.clone(), now).expect("a client can be created");
     [Box::new(Sandbox::open(folder.path(), signing).expect("the sandbox can be opened")), Box::new(stripe)]
 });
 
@@ -27,7 +29,7 @@ fuzz_target!(|body: &[u8]| {
     for provider in &*PROVIDERS {
         match provider.read(&format!("t=0,v1={hex}"), body, Timestamp::UNIX_EPOCH) {
             Ok(Some(told)) => {
-                if let Charge::Declined(code) = told.charge {
+                if let Charge::Declined(code) = told.report.charge {
                     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
                     assert!((1..=64).contains(&code.len()) && code.bytes().all(legal), "{code:?}");
                 }

@@ -22,7 +22,7 @@ use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Payment, PaymentStatus};
 use crate::domain::record::{BeginDeposit, Charge, EndCharge, EndDeposit, Key, Record, Refusal};
-use crate::payment::{CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice};
+use crate::payment::{CardToken, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice};
 
 use in_progress::ChargesInProgress;
 
@@ -89,7 +89,7 @@ impl Charges {
         let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
-        let charge = self.provider.charge(order).await;
+        let charge = verified(name, payment.amount, payment.currency, self.provider.charge(order).await);
         self.end_charge(draw, user, id, name.begun, charge, key).await
     }
 
@@ -109,7 +109,8 @@ impl Charges {
         let deadline = Some(self.persistence.deadline());
         payment_result(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
         let name = ChargeName { payment, begun: at };
-        let charge = self.provider.charge(ChargeOrder { name, amount, currency: self.currency, card }).await;
+        let order = ChargeOrder { name, amount, currency: self.currency, card };
+        let charge = verified(name, amount, self.currency, self.provider.charge(order).await);
         self.end_deposit(user, payment, charge, key).await
     }
 
@@ -173,21 +174,22 @@ impl Charges {
     }
 
     /// Ends a charge as its provider says. A charge that has ended before does not change.
-    async fn end(&self, ProviderNotice { name, charge }: &ProviderNotice) -> Result<(), WebhookError> {
+    async fn end(&self, ProviderNotice { name, report }: &ProviderNotice) -> Result<(), WebhookError> {
         let Some(found) = payments::charged(&self.db, name.payment).await? else {
             tracing::warn!(charge = %name, "a provider reports a charge for a payment that no card was charged for");
             return Ok(());
         };
+        let charge = verified(*name, found.amount, self.currency, report.clone());
         if found.status != PaymentStatus::Processing || found.updated_at != name.begun {
-            report_late(&found, *name, charge);
+            report_late(&found, *name, &charge);
             return Ok(());
         }
-        if *charge == Charge::Processing {
+        if charge == Charge::Processing {
             return Ok(());
         }
         let ended = match found.draw {
-            Some(draw) => self.end_charge(draw, found.user, name.payment, name.begun, charge.clone(), None).await,
-            None => self.end_deposit(found.user, name.payment, charge.clone(), None).await,
+            Some(draw) => self.end_charge(draw, found.user, name.payment, name.begun, charge, None).await,
+            None => self.end_deposit(found.user, name.payment, charge, None).await,
         };
         match ended {
             Ok(payment) => tracing::info!(charge = %name, status = payment.status.as_str(), "a charge has ended"),
@@ -197,6 +199,15 @@ impl Charges {
         }
         Ok(())
     }
+}
+
+/// The result of a charge, if its money is the payment's. Other money is never credited, and never called declined:
+/// the charge stays in progress, and an admin must decide.
+fn verified(name: ChargeName, amount: Money, currency: Currency, report: ChargeReport) -> Charge {
+    report.verify(amount, currency).unwrap_or_else(|difference| {
+        tracing::error!(charge = %name, %difference, "the payment provider reports other money than the payment's; nothing is credited");
+        Charge::Processing
+    })
 }
 
 /// Logs a charge that succeeded although its payment has ended without the money. A repeated notice is not logged.

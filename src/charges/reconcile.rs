@@ -8,16 +8,12 @@ use crate::db::DbError;
 use crate::db::read::payments::{self, ChargedPayment};
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
-use crate::payment::{ChargeName, ProviderNotice, ProviderUnavailable};
+use crate::payment::{ChargeAnswer, ChargeName, ProviderNotice, ProviderUnavailable};
 
 /// The time between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
 /// Charges that one round asks for. The next round goes on after them.
 const CHARGES: i64 = 200;
-/// A charge that the provider does not know after this time never reached it. No request of the service runs as
-/// long.
-const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
-
 /// Failed charges that end a round: then the provider is unavailable, not one of the charges wrong.
 const FAILURES: usize = 3;
 
@@ -63,13 +59,19 @@ impl Charges {
 
     async fn settle(&self, found: &ChargedPayment) -> Result<(), SettleError> {
         let name = ChargeName { payment: found.payment, begun: found.updated_at };
-        let charge = match self.provider.ask(name).await? {
-            Some(charge) => charge,
-            None if self.clock.now().duration_since(name.begun) >= NEVER_ARRIVED => {
-                Charge::Declined("not_charged".to_owned())
+        let report = match self.provider.ask(name).await? {
+            ChargeAnswer::Found(report) => report,
+            ChargeAnswer::Searching => {
+                tracing::info!(charge = %name, "the search for a charge goes on in the next round");
+                return Ok(());
             }
-            None => return Ok(()),
+            ChargeAnswer::NotFound
+                if self.clock.now().duration_since(name.begun) >= self.provider.never_arrived_after() =>
+            {
+                Charge::Declined("not_charged".to_owned()).into()
+            }
+            ChargeAnswer::NotFound => return Ok(()),
         };
-        Ok(self.end(&ProviderNotice { name, charge }).await?)
+        Ok(self.end(&ProviderNotice { name, report }).await?)
     }
 }

@@ -8,7 +8,7 @@ mod stripe;
 use std::fmt;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::PaymentId;
@@ -66,11 +66,65 @@ pub struct ChargeOrder {
     pub card: CardToken,
 }
 
+/// What a provider says about a charge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChargeReport {
+    pub charge: Charge,
+    /// The money that it is about. `None` if the provider made no charge, and always for the sandbox, which moves no
+    /// money.
+    pub money: Option<ReportedMoney>,
+}
+
+/// The money of a charge, as the provider reports it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReportedMoney {
+    /// Minor units: what was taken, or what should have been taken if the charge did not succeed.
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+    /// Whether it is real money and the service works with real money, or neither.
+    pub mode_agrees: bool,
+}
+
+/// A provider reports other money than the payment's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MoneyDifference {
+    #[error("the amount is another")]
+    Amount,
+    #[error("the currency is another")]
+    Currency,
+    #[error("test money instead of real money, or real money instead of test money")]
+    Mode,
+}
+
+impl ChargeReport {
+    /// The charge, if its money is the payment's. A charge that is still processing has no result to compare.
+    pub fn verify(self, amount: Money, currency: Currency) -> Result<Charge, MoneyDifference> {
+        let Some(money) = self.money.filter(|_| self.charge != Charge::Processing) else { return Ok(self.charge) };
+        if !money.mode_agrees {
+            return Err(MoneyDifference::Mode);
+        }
+        if !money.currency.is_some_and(|reported| reported.eq_ignore_ascii_case(currency.as_str())) {
+            return Err(MoneyDifference::Currency);
+        }
+        if money.amount != Some(amount.minor()) {
+            return Err(MoneyDifference::Amount);
+        }
+        Ok(self.charge)
+    }
+}
+
+/// A result without money to compare.
+impl From<Charge> for ChargeReport {
+    fn from(charge: Charge) -> ChargeReport {
+        ChargeReport { charge, money: None }
+    }
+}
+
 /// A provider's notice about a charge, from a webhook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProviderNotice {
     pub name: ChargeName,
-    pub charge: Charge,
+    pub report: ChargeReport,
 }
 
 /// The failure code if the provider gives none that may be shown.
@@ -95,13 +149,24 @@ pub enum NoticeError {
     Malformed(#[from] serde_json::Error),
 }
 
+/// What a provider knows about a charge that it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChargeAnswer {
+    Found(ChargeReport),
+    /// The provider does not know the charge.
+    NotFound,
+    /// The search for it is not complete. The next call goes on with it.
+    Searching,
+}
+
 /// The provider could not be reached, or its answer could not be used. The text is for the log and holds no
 /// secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the payment provider does not answer: {0}")]
 pub struct ProviderUnavailable(pub String);
 
-/// A payment provider: charges cards.
+/// A payment provider: charges cards. What it reports must be verified against the payment
+/// ([`ChargeReport::verify`]), because only the caller knows the payment.
 pub trait Provider: Send + Sync {
     /// The name in the path of its webhooks.
     fn name(&self) -> &'static str;
@@ -111,11 +176,43 @@ pub trait Provider: Send + Sync {
 
     /// Charges the card: it is paid, declined, or still processing. If the result is not known (a timeout), it is
     /// processing too; [`Provider::ask`] finds it out later.
-    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge>;
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport>;
 
-    /// The result of a charge that was ordered by any process. `None` if the provider does not know the charge.
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>>;
+    /// The result of a charge that was ordered by any process.
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>>;
+
+    /// After this time, a charge that the provider does not know never reached it.
+    fn never_arrived_after(&self) -> SignedDuration;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for LogBuffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while this runs.
+    pub fn logged(run: impl FnOnce()) -> String {
+        let buffer = LogBuffer::default();
+        let writer = buffer.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, run);
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{self, BoxFuture, FutureExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, DECLINED, NoticeError, Provider, ProviderNotice, ProviderUnavailable,
-    Signing,
+    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider,
+    ProviderNotice, ProviderUnavailable, Signing,
 };
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
@@ -23,6 +23,11 @@ const FILE: &str = "sandbox_charges";
 /// Charges in a file, about 80 bytes each. A full file is renamed to the old one, and the old one before it is
 /// lost.
 const MAX_CHARGES: usize = 50_000;
+
+/// The sandbox does not know a charge. Its file is written before the charge is answered, by the same process and with
+/// the same clock, so that an absent charge was never made; the time is that of the longest request. A real provider
+/// needs much longer.
+const NEVER_ARRIVED: SignedDuration = SignedDuration::from_mins(10);
 
 /// The sandbox could not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +83,7 @@ impl Provider for Sandbox {
         Sandbox::outcome(card).is_some()
     }
 
-    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport> {
         let outcome = Sandbox::outcome(&order.card).unwrap_or(DECLINED);
         tracing::debug!(charge = %order.name, amount = %order.amount, currency = %order.currency, outcome, "a sandbox charge");
         let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).keep(order.name, outcome);
@@ -86,12 +91,17 @@ impl Provider for Sandbox {
             tracing::error!(%error, "the sandbox cannot store a charge, and declines it");
             Charge::Declined("processing_error".to_owned())
         });
-        future::ready(charge).boxed()
+        future::ready(charge.into()).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
         let found = self.memory.lock().unwrap_or_else(PoisonError::into_inner).find(name);
-        future::ready(Ok(found)).boxed()
+        let answer = found.map_or(ChargeAnswer::NotFound, |charge| ChargeAnswer::Found(charge.into()));
+        future::ready(Ok(answer)).boxed()
+    }
+
+    fn never_arrived_after(&self) -> SignedDuration {
+        NEVER_ARRIVED
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
@@ -101,7 +111,7 @@ impl Provider for Sandbox {
             NoticeStatus::Paid => Charge::Paid,
             NoticeStatus::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
         };
-        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, charge }))
+        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, report: charge.into() }))
     }
 }
 
@@ -191,7 +201,7 @@ mod tests {
         ChargeName { payment: PaymentId(uuid::Uuid::from_u128(number)), begun }
     }
 
-    async fn charge(sandbox: &Sandbox, number: u128, token: &str) -> Charge {
+    async fn charge(sandbox: &Sandbox, number: u128, token: &str) -> ChargeReport {
         let (amount, currency) = (Money::new(5), "RUB".parse().unwrap());
         let card = CardToken::parse(token).unwrap();
         sandbox.charge(ChargeOrder { name: name(number), amount, currency, card }).await
@@ -208,10 +218,11 @@ mod tests {
         }
         for sandbox in [sandbox, open()] {
             for (number, told) in (1..).zip(&told) {
-                assert_eq!(sandbox.ask(name(number)).await.unwrap().as_ref(), Some(told));
+                assert_eq!(sandbox.ask(name(number)).await.unwrap(), ChargeAnswer::Found(told.clone()));
             }
-            let begun = name(1).begun + jiff::SignedDuration::from_millis(1);
-            assert_eq!(sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap(), None, "another charge");
+            let begun = name(1).begun + SignedDuration::from_millis(1);
+            let other = sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap();
+            assert_eq!(other, ChargeAnswer::NotFound);
         }
     }
 

@@ -36,6 +36,14 @@ impl Signing {
         let mac = self.mac(signature.at, body);
         // `verify_slice` takes the same time for every difference.
         let signed = signature.v1.iter().any(|v1| mac.clone().verify_slice(v1).is_ok());
+        if signed && !recent {
+            // Only a message with a valid signature: what a forger sends says nothing about the clock.
+            let seconds_ahead = now.duration_since(at).as_secs();
+            tracing::warn!(
+                seconds_ahead,
+                "a webhook with a valid signature was refused because of its time; check this service's clock"
+            );
+        }
         if signed && recent { Ok(()) } else { Err(SignatureError) }
     }
 
@@ -93,6 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::payment::tests::logged;
 
     const BODY: &[u8] = br#"{"id":"evt_1"}"#;
 
@@ -152,6 +161,24 @@ mod tests {
         }
         let whole = format!("t={at},v1={good}");
         assert!(signing("ours").check(&whole, b"{\"id\":\"evt_2\"}", now()).is_err(), "another body");
+    }
+
+    #[test]
+    fn a_refusal_because_of_the_time_alone_is_logged() {
+        let check = |secret: &str, at: i64| {
+            let header = format!("t={at},v1={}", v1(secret, at, BODY));
+            logged(|| {
+                let _ = signing("ours").check(&header, BODY, now());
+            })
+        };
+        let at = now().as_second();
+        // A line that another test's thread logs first may be missing in this log. After one call it is not.
+        check("ours", at - 301);
+        let log = check("ours", at - 301);
+        assert!(log.contains("WARN") && log.contains("clock") && log.contains("seconds_ahead=301"), "{log}");
+        assert!(check("ours", at + 301).contains("seconds_ahead=-301"));
+        assert_eq!(check("ours", at - 300), "");
+        assert_eq!(check("theirs", at - 301), "", "a forged one");
     }
 
     proptest! {

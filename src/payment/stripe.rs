@@ -2,22 +2,30 @@
 //! sends the same Idempotency-Key, so that the charge is made once. The charge's name is in the intent's metadata:
 //! webhooks contain it, and the intent is found by it when the result is not known.
 
+mod provider_clock;
+mod search;
+
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use jiff::{SignedDuration, Timestamp};
+use reqwest::header::DATE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::{
-    CardToken, ChargeName, ChargeOrder, NoticeError, Provider, ProviderNotice, ProviderUnavailable, Signing,
-    failure_code,
+    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice,
+    ProviderUnavailable, ReportedMoney, Signing, failure_code,
 };
 use crate::domain::record::Charge;
 use crate::tls;
+
+use provider_clock::ProviderClock;
+use search::UnfinishedSearches;
 
 /// The API version that this file reads.
 const VERSION: &str = "2024-06-20";
@@ -27,13 +35,14 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often a charge is sent while it is not known whether it arrived, and the pause between.
 const TRIES: usize = 2;
 const PAUSE: Duration = Duration::from_millis(500);
-/// The intent of a charge was created, by Stripe's clock, at most this long before and after the charge began by
-/// the service's clock.
-const EARLIEST: SignedDuration = SignedDuration::from_mins(5);
-const LATEST: SignedDuration = SignedDuration::from_mins(10);
-/// Intents on one page of a list, and pages that are searched for one intent.
+/// Intents on one page of a list; pages that one call reads for one charge, and the time after which it reads no
+/// further page. The next call goes on with the page after them.
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
+const SEARCH_TIME: Duration = Duration::from_secs(20);
+/// An intent may be listed late, and Stripe sends a webhook again for days. So a charge counts as never made only
+/// after this time. Its tickets are held until then, but no longer than the draw is on sale.
+const NEVER_ARRIVED: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -42,18 +51,45 @@ pub struct Stripe {
     http: Client,
     url: String,
     key: SecretString,
+    /// Whether the key moves real money. `None`: the key does not say it.
+    live: Option<bool>,
     signing: Signing,
+    searches: UnfinishedSearches,
+    /// Reads the service's clock.
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    provider_clock: ProviderClock,
 }
 
 impl Stripe {
-    /// `url` is the address of the API, without a path; `key` is the account's secret key.
-    pub fn new(url: &str, key: SecretString, signing: Signing) -> Result<Stripe, reqwest::Error> {
+    /// `url` is the address of the API, without a path; `key` is the account's secret key; `now` reads the service's
+    /// clock.
+    pub fn new(
+        url: &str,
+        key: SecretString,
+        signing: Signing,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Stripe, reqwest::Error> {
         let http = tls::http_client()
             .connect_timeout(CONNECT_WAIT)
             .timeout(ANSWER_WAIT)
             .redirect(Policy::none())
             .build()?;
-        Ok(Stripe { http, url: url.trim_end_matches('/').to_owned(), key, signing })
+        let live = is_live(key.expose_secret());
+        if live.is_none() {
+            tracing::warn!(
+                "the key of the payment provider does not say whether it moves real money, so that is not compared"
+            );
+        }
+        Ok(Stripe {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            key,
+            live,
+            signing,
+            searches: UnfinishedSearches::default(),
+            now: Box::new(now),
+            provider_clock: ProviderClock::default(),
+        })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -61,7 +97,7 @@ impl Stripe {
         request.bearer_auth(self.key.expose_secret()).header("Stripe-Version", VERSION)
     }
 
-    async fn create(&self, order: ChargeOrder) -> Charge {
+    async fn create(&self, order: ChargeOrder) -> ChargeReport {
         let ChargeOrder { name, amount, currency, card } = order;
         let fields = [
             ("amount", amount.minor().to_string()),
@@ -72,39 +108,49 @@ impl Stripe {
             ("metadata[payment]", name.payment.to_string()),
             ("metadata[begun]", name.begun.to_string()),
         ];
-        let mut tries = 1;
-        loop {
+        for attempt in 1..=TRIES {
             let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
-            match send(request.header("Idempotency-Key", name.to_string())).await {
+            match self.send(request.header("Idempotency-Key", name.to_string())).await {
                 Ok(intent) => return self.outcome(intent).await,
-                Err(StripeFailure::Refused(code)) => return Charge::Declined(code),
-                Err(StripeFailure::NotSent(why)) if tries == 1 => {
+                Err(StripeFailure::Declined(code)) => return Charge::Declined(code).into(),
+                // Only the first try can say that nothing was done: the result of the tries before a later one is
+                // not known.
+                Err(StripeFailure::Refused(code)) if attempt == 1 => return Charge::Declined(code).into(),
+                Err(StripeFailure::NotSent(why)) if attempt == 1 => {
                     tracing::warn!(charge = %name, why, "a charge could not be sent");
-                    return Charge::Declined("provider_unavailable".to_owned());
+                    return Charge::Declined("provider_unavailable".to_owned()).into();
                 }
-                Err(StripeFailure::NotSent(why) | StripeFailure::Unknown(why)) => {
-                    tracing::warn!(charge = %name, why, tries, "the result of a charge is not known");
-                    if tries == TRIES {
-                        return Charge::Processing;
-                    }
+                Err(failure) => {
+                    let why = failure.reason();
+                    tracing::warn!(charge = %name, why, attempt, "the result of a charge is not known");
                 }
             }
-            tries += 1;
-            tokio::time::sleep(PAUSE).await;
+            if attempt < TRIES {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
+        Charge::Processing.into()
+    }
+
+    /// What an intent says about its charge, and the money that it is about.
+    fn report(&self, intent: &Intent, charge: Charge) -> ChargeReport {
+        let amount = if charge == Charge::Paid { intent.amount_received } else { intent.amount };
+        let mode_agrees = self.live.is_none() || intent.livemode == self.live;
+        let money = ReportedMoney { amount, currency: intent.currency.clone(), mode_agrees };
+        ChargeReport { charge, money: Some(money) }
     }
 
     /// The result of an intent. One that needs an action of the card's holder is cancelled: the holder is not
     /// online.
-    async fn outcome(&self, intent: Intent) -> Charge {
-        match intent.status.as_str() {
+    async fn outcome(&self, intent: Intent) -> ChargeReport {
+        let charge = match intent.status.as_str() {
             "succeeded" => Charge::Paid,
             "processing" => Charge::Processing,
             "canceled" => Charge::Declined("canceled".to_owned()),
             "requires_payment_method" => Charge::Declined(intent.failure()),
             _ => {
                 let cancel = self.request(Method::POST, &format!("/v1/payment_intents/{}/cancel", intent.id));
-                match send::<Intent>(cancel).await {
+                match self.send::<Intent>(cancel).await {
                     Ok(intent) if intent.status == "canceled" => {
                         Charge::Declined("authentication_required".to_owned())
                     }
@@ -112,34 +158,91 @@ impl Stripe {
                     _ => Charge::Processing,
                 }
             }
-        }
+        };
+        self.report(&intent, charge)
     }
 
-    /// Searches the intents of the time for the one with this name. It reads a list, because Stripe's search API
-    /// may lag behind.
-    async fn find(&self, name: ChargeName) -> Result<Option<Intent>, ProviderUnavailable> {
-        let (from, to) = ((name.begun - EARLIEST).as_second(), (name.begun + LATEST).as_second());
-        let mut after: Option<String> = None;
+    /// Searches the intents of a day before and after for the one with this name. It reads a list, because
+    /// Stripe's search API may lag behind.
+    async fn find(&self, name: ChargeName) -> Result<ChargeAnswer, ProviderUnavailable> {
+        let (mut position, began) = (self.searches.take(name), Instant::now());
         for _ in 0..MAX_PAGES {
+            let Some((from, to, after)) = position.next_page() else { return Ok(ChargeAnswer::NotFound) };
             let mut path = format!("/v1/payment_intents?limit={PAGE}&created[gte]={from}&created[lte]={to}");
-            if let Some(after) = &after {
+            if let Some(after) = after {
                 path.push_str(&format!("&starting_after={after}"));
             }
-            let page: StripeList =
-                send(self.request(Method::GET, &path)).await.map_err(|failure| match failure {
-                    StripeFailure::Refused(why) | StripeFailure::NotSent(why) | StripeFailure::Unknown(why) => {
-                        ProviderUnavailable(why)
+            let page: StripeList = match self.send(self.request(Method::GET, &path)).await {
+                Ok(page) => page,
+                Err(failure) => {
+                    // A refusal may be about the position, for example of another account: the search begins anew.
+                    if matches!(failure, StripeFailure::NotSent(_) | StripeFailure::Unknown(_)) {
+                        self.searches.keep(name, position);
                     }
-                })?;
-            after = page.data.last().map(|intent| intent.id.clone());
+                    return Err(ProviderUnavailable(failure.reason()));
+                }
+            };
+            let last = page.data.last().map(|intent| intent.id.clone());
             if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
-                return Ok(Some(intent));
+                return Ok(ChargeAnswer::Found(self.outcome(intent).await));
             }
-            if !page.has_more {
-                return Ok(None);
+            position.advance(last.filter(|_| page.has_more));
+            if began.elapsed() >= SEARCH_TIME {
+                break;
             }
         }
-        Err(ProviderUnavailable("too many payment intents of that time".to_owned()))
+        if position.next_page().is_none() {
+            return Ok(ChargeAnswer::NotFound);
+        }
+        self.searches.keep(name, position);
+        Ok(ChargeAnswer::Searching)
+    }
+
+    /// Sends a request, and reads its answer.
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, StripeFailure> {
+        let failure = |error: reqwest::Error| {
+            let sent = !(error.is_connect() || error.is_builder());
+            let why = error.without_url().to_string();
+            if sent { StripeFailure::Unknown(why) } else { StripeFailure::NotSent(why) }
+        };
+        let mut answer = request.send().await.map_err(failure)?;
+        if let Some(date) = answer.headers().get(DATE).and_then(|date| date.to_str().ok()) {
+            self.provider_clock.compare(date, (self.now)());
+        }
+        let (status, mut body) = (answer.status(), Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                return Err(StripeFailure::Unknown("the answer is too large".to_owned()));
+            }
+        }
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
+        }
+        let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
+        let is_type = |name: &str| error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some(name));
+        let (card_error, same_key) = (is_type("card_error"), is_type("idempotency_error"));
+        match status {
+            StatusCode::PAYMENT_REQUIRED if card_error => {
+                Err(StripeFailure::Declined(error.map_or_else(|| failure_code(None), |error| error.failure())))
+            }
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
+                let code = error.and_then(|error| error.code).unwrap_or_default();
+                tracing::warn!(%status, code, "the payment provider refused a request");
+                // Only the card and the amount come from the payer; an error in another field is not the payer's.
+                let reason = if code.starts_with("amount_") {
+                    failure_code(Some(&code))
+                } else {
+                    "invalid_card".to_owned()
+                };
+                Err(StripeFailure::Refused(reason))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                tracing::error!(%status, "the payment provider refuses the service's key, or its rate limit is reached");
+                Err(StripeFailure::Refused("provider_unavailable".to_owned()))
+            }
+            status => Err(StripeFailure::Unknown(format!("it answered {status}"))),
+        }
     }
 }
 
@@ -153,18 +256,16 @@ impl Provider for Stripe {
         card.expose().starts_with("pm_")
     }
 
-    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Charge> {
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport> {
         self.create(order).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<Option<Charge>, ProviderUnavailable>> {
-        async move {
-            match self.find(name).await? {
-                Some(intent) => Ok(Some(self.outcome(intent).await)),
-                None => Ok(None),
-            }
-        }
-        .boxed()
+    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
+        self.find(name).boxed()
+    }
+
+    fn never_arrived_after(&self) -> SignedDuration {
+        NEVER_ARRIVED
     }
 
     fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
@@ -180,8 +281,14 @@ impl Provider for Stripe {
             "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
             _ => return Ok(None),
         };
-        Ok(intent.name().map(|name| ProviderNotice { name, charge }))
+        Ok(intent.name().map(|name| ProviderNotice { name, report: self.report(&intent, charge) }))
     }
+}
+
+/// Whether a key moves real money, if its first letters say it. Restricted keys begin with `rk_`.
+fn is_live(key: &str) -> Option<bool> {
+    let is = |mode: &str| ["sk", "rk"].iter().any(|kind| key.starts_with(&format!("{kind}_{mode}_")));
+    if is("live") { Some(true) } else { is("test").then_some(false) }
 }
 
 #[derive(Deserialize)]
@@ -206,6 +313,11 @@ struct EventData {
 struct Intent {
     id: String,
     status: String,
+    amount: Option<i64>,
+    /// What was taken.
+    amount_received: Option<i64>,
+    currency: Option<String>,
+    livemode: Option<bool>,
     last_payment_error: Option<ErrorBody>,
     #[serde(default)]
     metadata: serde_json::Value,
@@ -244,7 +356,9 @@ impl ErrorBody {
 
 /// Why a call failed.
 enum StripeFailure {
-    /// Stripe refused it for this reason: nothing was done.
+    /// Stripe's verdict on this charge: the card was declined, for this reason. It is the same for every try.
+    Declined(String),
+    /// This call was refused for this reason, and did nothing. That says nothing about an earlier try.
     Refused(String),
     /// There was no connection: nothing was done.
     NotSent(String),
@@ -252,41 +366,13 @@ enum StripeFailure {
     Unknown(String),
 }
 
-async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, StripeFailure> {
-    let failure = |error: reqwest::Error| {
-        let sent = !(error.is_connect() || error.is_builder());
-        let why = error.without_url().to_string();
-        if sent { StripeFailure::Unknown(why) } else { StripeFailure::NotSent(why) }
-    };
-    let mut answer = request.send().await.map_err(failure)?;
-    let (status, mut body) = (answer.status(), Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
-            return Err(StripeFailure::Unknown("the answer is too large".to_owned()));
+impl StripeFailure {
+    fn reason(self) -> String {
+        match self {
+            StripeFailure::Declined(why)
+            | StripeFailure::Refused(why)
+            | StripeFailure::NotSent(why)
+            | StripeFailure::Unknown(why) => why,
         }
-    }
-    if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(|error| StripeFailure::Unknown(error.to_string()));
-    }
-    let error = serde_json::from_slice::<ErrorAnswer>(&body).ok().map(|answer| answer.error);
-    let same_key = error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some("idempotency_error"));
-    match status {
-        StatusCode::PAYMENT_REQUIRED => {
-            Err(StripeFailure::Refused(error.map_or_else(|| failure_code(None), |error| error.failure())))
-        }
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
-            let code = error.and_then(|error| error.code).unwrap_or_default();
-            tracing::warn!(%status, code, "the payment provider refused a request");
-            // Only the card and the amount come from the payer; an error in another field is not the payer's.
-            let reason =
-                if code.starts_with("amount_") { failure_code(Some(&code)) } else { "invalid_card".to_owned() };
-            Err(StripeFailure::Refused(reason))
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            tracing::error!(%status, "the payment provider refuses the service's key, or its rate limit is reached");
-            Err(StripeFailure::Refused("provider_unavailable".to_owned()))
-        }
-        status => Err(StripeFailure::Unknown(format!("it answered {status}"))),
     }
 }

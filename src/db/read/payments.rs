@@ -94,6 +94,7 @@ pub struct ChargedPayment {
     /// `None`: a deposit.
     pub draw: Option<DrawId>,
     pub status: PaymentStatus,
+    pub amount: Money,
     /// While a charge is in progress: when it began.
     pub updated_at: Timestamp,
 }
@@ -101,7 +102,7 @@ pub struct ChargedPayment {
 /// The last charge of this payment, if a card was ever charged for it.
 pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<ChargedPayment>, DbError> {
     let sql = "-- payments::charged()
-        SELECT id, user_id, draw_id, status, updated_at FROM payments WHERE id = $1 AND method = 'card'";
+        SELECT id, user_id, draw_id, status, amount, updated_at FROM payments WHERE id = $1 AND method = 'card'";
     db.query_opt(sql, &[&payment.0]).await?.as_ref().map(charge).transpose()
 }
 
@@ -113,7 +114,7 @@ pub async fn unfinished_charges(
     limit: i64,
 ) -> Result<Vec<ChargedPayment>, DbError> {
     let sql = "-- payments::unfinished_charges(after, limit)
-        SELECT id, user_id, draw_id, status, updated_at FROM payments
+        SELECT id, user_id, draw_id, status, amount, updated_at FROM payments
         WHERE status = 'processing' AND method = 'card' AND id > $1 ORDER BY id LIMIT $2";
     let after = after.map_or(Uuid::nil(), |payment| payment.0);
     db.query(sql, &[&after, &limit]).await?.iter().map(charge).collect()
@@ -125,6 +126,7 @@ fn charge(row: &Row) -> Result<ChargedPayment, DbError> {
         user: UserId(row.get("user_id")),
         draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
         status: PaymentStatus::parse(row.get("status")).ok_or(DbError::Corrupt("payment status"))?,
+        amount: Money::new(row.get("amount")),
         updated_at: row.get("updated_at"),
     })
 }

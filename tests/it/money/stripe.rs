@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lottery::config::ProviderKind;
+use lottery::domain::id::PaymentId;
+use lottery::domain::money::Money;
+use lottery::domain::record::{BeginDeposit, Record};
 use tokio::sync::Notify;
 
 use super::*;
@@ -24,6 +27,14 @@ struct BatchState {
     lost: usize,
     /// Every call is answered with an internal error.
     broken: bool,
+    /// The next charge is refused with this status, before it is looked at.
+    refusal: Option<u16>,
+    /// A field that new intents have with another value.
+    wrong: Option<(&'static str, Value)>,
+    /// How many seconds its clock is ahead of the service's.
+    ahead: i64,
+    /// Pages of the list that were read.
+    pages: usize,
     /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
 }
@@ -96,6 +107,9 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     if books.broken {
         return refusal(503, json!({"type": "api_error"}));
     }
+    if let Some(status) = books.refusal.take() {
+        return refusal(status, json!({"type": "invalid_request_error", "code": "rate_limit"}));
+    }
     let answer = |(status, body): &(u16, Value)| HttpResponse::build((*status).try_into().unwrap()).json(body);
     let key = header("idempotency-key");
     if let Some(first) = books.answers.get(&key) {
@@ -105,21 +119,27 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     assert_eq!((field("confirm"), field("currency")), ("true".to_owned(), "rub".to_owned()));
     let method = field("payment_method");
     let status = match method.as_str() {
-        "pm_declined" | "pm_poor" => "requires_payment_method",
+        "pm_declined" | "pm_poor" | "pm_poor_lost" => "requires_payment_method",
         "pm_async" => "processing",
         "pm_3ds" => "requires_action",
         _ => "succeeded",
     };
-    let reason = if method == "pm_poor" { "insufficient_funds" } else { "generic_decline" };
+    let reason = if method.starts_with("pm_poor") { "insufficient_funds" } else { "generic_decline" };
     let error = json!({"type": "card_error", "code": "card_declined", "decline_code": reason});
     let number = books.intents.len();
     let declined = status == "requires_payment_method";
-    let intent = json!({
+    let amount: i64 = field("amount").parse().unwrap();
+    let begun: jiff::Timestamp = field("metadata[begun]").parse().unwrap();
+    let mut intent = json!({
         "id": format!("pi_{number}"), "object": "payment_intent", "status": status,
-        "amount": field("amount").parse::<i64>().unwrap(), "created": 1_904_040_000 + number,
+        "amount": amount, "amount_received": if status == "succeeded" { amount } else { 0 },
+        "currency": field("currency"), "livemode": false, "created": begun.as_second() + books.ahead,
         "metadata": {"payment": field("metadata[payment]"), "begun": field("metadata[begun]")},
         "last_payment_error": if declined { error.clone() } else { Value::Null },
     });
+    if let Some((field, value)) = &books.wrong {
+        intent[*field] = value.clone();
+    }
     if method == "pm_unknown" {
         return refusal(400, json!({"type": "invalid_request_error", "code": "resource_missing"}));
     }
@@ -127,7 +147,7 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     let first = if declined { (402, json!({"error": error})) } else { (200, intent) };
     books.answers.insert(key, first.clone());
     match method.as_str() {
-        "pm_lost_once" => {
+        "pm_lost_once" | "pm_poor_lost" => {
             books.lost += 1;
             refusal(500, json!({"type": "api_error"}))
         }
@@ -136,19 +156,32 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
             books.broken = true;
             refusal(500, json!({"type": "api_error"}))
         }
-        _ => answer(&first),
+        _ => match method.strip_prefix("pm_lost_then_") {
+            Some(status) => {
+                books.lost += 1;
+                books.refusal = Some(status.parse().unwrap());
+                refusal(500, json!({"type": "api_error"}))
+            }
+            None => answer(&first),
+        },
     }
 }
 
 async fn list(books: Shared, query: Query<HashMap<String, String>>) -> HttpResponse {
-    let books = books.lock().unwrap();
+    let mut books = books.lock().unwrap();
     if books.broken {
         return refusal(503, json!({"type": "api_error"}));
     }
+    books.pages += 1;
     let number = |name: &str| query[name].parse::<i64>().unwrap();
-    assert!(number("created[gte]") < number("created[lte]"));
+    let (from, to) = (number("created[gte]"), number("created[lte]"));
+    assert!(from < to);
     // Newest first, and one on each page: the provider has to read several pages.
-    let mut newest = books.intents.iter().rev();
+    let created = |intent: &Value| intent["created"].as_i64().unwrap();
+    let mut newest: Vec<&Value> =
+        books.intents.iter().rev().filter(|it| (from..=to).contains(&created(it))).collect();
+    newest.sort_by_key(|intent| std::cmp::Reverse(created(intent)));
+    let mut newest = newest.into_iter();
     if let Some(after) = query.get("starting_after") {
         newest.find(|intent| intent["id"] == *after);
     }
@@ -163,6 +196,14 @@ async fn cancel(books: Shared, id: Path<String>) -> HttpResponse {
     HttpResponse::Ok().json(&*intent)
 }
 
+/// An intent that has succeeded.
+fn succeeded(intent: &Value) -> Value {
+    let mut intent = intent.clone();
+    intent["status"] = json!("succeeded");
+    intent["amount_received"] = intent["amount"].clone();
+    intent
+}
+
 async fn world() -> (World, Arc<StandIn>) {
     let stand_in = Arc::new(StandIn::start().await);
     let url = stand_in.url.clone();
@@ -170,6 +211,8 @@ async fn world() -> (World, Arc<StandIn>) {
         config.payments.provider = ProviderKind::Stripe;
         config.payments.stripe_key = Some(KEY.into());
         config.payments.stripe_url = url;
+        // A token must outlive the day after which a charge counts as never made.
+        config.auth.access_token = std::time::Duration::from_secs(72 * 3600);
     })
     .await;
     (world, stand_in)
@@ -226,6 +269,33 @@ async fn a_lost_answer_is_requested_again_and_the_card_is_charged_once() {
     let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
     until("it is found among others", is_paid).await;
     assert_eq!((ann.balance().await, stripe.taken()), (570, 570));
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn after_a_lost_answer_only_the_verdict_on_the_charge_decides() {
+    let (world, stripe) = world().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 10).await;
+    let ann = world.player("ann").await;
+    let declined = deposit(&ann, 500, "pm_poor_lost").await;
+    let verdict = (&declined["status"], &declined["failure_code"]);
+    assert_eq!(verdict, (&json!("failed"), &json!("insufficient_funds")), "the second answer is the verdict");
+
+    let refusals = [429, 401, 403, 400, 402, 404];
+    let mut bills = Vec::new();
+    for status in refusals {
+        let invoice = ann.reserve(draw).await;
+        let bill = ann.pay(id(&invoice["payment"]), card(&format!("pm_lost_then_{status}"))).await.expect(200);
+        assert_eq!(bill["status"], "processing", "the card was charged before the {status}");
+        ann.pay(id(&bill), card("pm_visa")).await.refused(409, "payment_not_payable");
+        bills.push(bill);
+    }
+    world.advance(SignedDuration::from_mins(1));
+    for bill in &bills {
+        until("the charge is found", || async { payment(&ann, id(bill)).await["status"] == "paid" }).await;
+    }
+    assert_eq!((ann.balance().await, stripe.taken()), (0, refusals.len() as i64 * PRICE));
     world.check_invariants().await;
 }
 
@@ -294,11 +364,168 @@ async fn webhooks_of_stripe_find_the_charge_by_its_metadata_and_a_second_try_is_
     event(&world, "payment_intent.succeeded", &json!({"id": "pi_x", "status": "succeeded"})).await.expect(200);
     assert_eq!(payment(&ann, id(&bill)).await["status"], "processing");
     for _ in 0..2 {
-        event(&world, "payment_intent.succeeded", &second).await.expect(200);
-        event(&world, "payment_intent.succeeded", &stripe.intent(&slow)).await.expect(200);
+        event(&world, "payment_intent.succeeded", &succeeded(&second)).await.expect(200);
+        event(&world, "payment_intent.succeeded", &succeeded(&stripe.intent(&slow))).await.expect(200);
     }
     assert_eq!(payment(&ann, id(&bill)).await["status"], "paid");
     assert_eq!(ann.balance().await, 500);
     send("stripe", Some("t=1,v1=00"), "{}", &world.anonymous()).await.refused(401, "unauthorized");
+    world.check_invariants().await;
+}
+
+/// Fields of an intent with values that do not agree with a payment of 500 with a key for test money.
+fn differences() -> [(&'static str, Value); 5] {
+    [
+        ("amount_received", json!(499)),
+        ("amount_received", Value::Null),
+        ("currency", json!("usd")),
+        ("livemode", json!(true)),
+        ("livemode", Value::Null),
+    ]
+}
+
+#[actix_web::test]
+async fn an_answer_with_other_money_is_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    for (field, value) in differences() {
+        stripe.with(|books| books.wrong = Some((field, value.clone())));
+        let made = deposit(&ann, 500, "pm_visa").await;
+        assert_eq!(
+            (&made["status"], &made["failure_code"]),
+            (&json!("processing"), &Value::Null),
+            "{field} {value}"
+        );
+    }
+    assert_eq!(ann.balance().await, 0);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_webhook_with_other_money_is_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let slow = deposit(&ann, 500, "pm_async").await;
+    let intent = succeeded(&stripe.intent(&slow));
+    for (field, value) in differences() {
+        let mut wrong = intent.clone();
+        wrong[field] = value;
+        event(&world, "payment_intent.succeeded", &wrong).await.expect(200);
+        assert_eq!(payment(&ann, id(&slow)).await["status"], "processing", "{wrong}");
+    }
+    let mut of_real_money = intent.clone();
+    of_real_money["livemode"] = json!(true);
+    event(&world, "payment_intent.payment_failed", &of_real_money).await.expect(200);
+    assert_eq!(payment(&ann, id(&slow)).await["status"], "processing", "this is another charge's verdict");
+    event(&world, "payment_intent.succeeded", &intent).await.expect(200);
+    assert_eq!(payment(&ann, id(&slow)).await["status"], "paid");
+    assert_eq!(ann.balance().await, 500);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn an_intent_with_other_money_is_found_and_not_credited() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let wrong = differences();
+    for _ in 0..wrong.len() {
+        deposit(&ann, 500, "pm_async").await;
+    }
+    let last = deposit(&ann, 500, "pm_async").await;
+    stripe.with(|books| {
+        for (number, intent) in books.intents.iter_mut().enumerate() {
+            *intent = succeeded(intent);
+            if let Some((field, value)) = wrong.get(number) {
+                intent[*field] = value.clone();
+            }
+        }
+    });
+    world.advance(SignedDuration::from_mins(1));
+    let is_paid = || async { payment(&ann, id(&last)).await["status"] == "paid" };
+    until("the last charge of the round is found", is_paid).await;
+    assert_eq!(ann.balance().await, 500, "the charges that were found before it differ");
+
+    stripe.with(|books| {
+        for intent in &mut books.intents {
+            *intent = succeeded(intent);
+            (intent["currency"], intent["livemode"]) = (json!("rub"), json!(false));
+        }
+    });
+    world.advance(SignedDuration::from_mins(1));
+    until("all agree", || async { ann.balance().await == 500 * (wrong.len() as i64 + 1) }).await;
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_charge_is_found_although_the_clock_of_stripe_differs_by_hours() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let hours_ahead = [0.1, -0.1, 0.2, -0.2, 23.9, -23.9];
+    for (count, hours) in (1..).zip(hours_ahead) {
+        stripe.with(|books| books.ahead = (hours * 3600.0) as i64);
+        let lost = deposit(&ann, 500, "pm_lost").await;
+        assert_eq!(lost["status"], "processing");
+        stripe.with(|books| books.broken = false);
+        world.advance(SignedDuration::from_mins(1));
+        let is_paid = || async { payment(&ann, id(&lost)).await["status"] == "paid" };
+        until(&format!("it is found, {hours} hours ahead"), is_paid).await;
+        assert_eq!(ann.balance().await, 500 * count);
+    }
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_search_through_many_intents_goes_on_in_the_next_round() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let lost = deposit(&ann, 500, "pm_lost").await;
+    let others = 120;
+    stripe.with(|books| {
+        let created = books.intents[0]["created"].clone();
+        books.intents.extend((0..others).map(|number| {
+            json!({"id": format!("pi_of_others_{number}"), "status": "succeeded", "amount": 0, "created": created})
+        }));
+        books.broken = false;
+    });
+    let is_paid = || async {
+        world.advance(SignedDuration::from_secs(10));
+        payment(&ann, id(&lost)).await["status"] == "paid"
+    };
+    until("it is found behind more intents than one round searches", is_paid).await;
+    assert_eq!(stripe.with(|books| books.pages), others + 1, "each page is read once");
+    assert_eq!(ann.balance().await, 500);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_charge_that_stripe_does_not_know_is_ended_after_a_day() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    // The state that a crash before the call of Stripe leaves.
+    let at = world.clock.now();
+    let payment_id = PaymentId(world.clock.ids().next(at));
+    let begin = BeginDeposit { user: ann.id, payment: payment_id, amount: Money::new(500), at, key: None };
+    world.app().state.persistence.write(Record::BeginDeposit(begin), None).await.unwrap().unwrap();
+    let crashed = || async { payment(&ann, &payment_id.0.to_string()).await };
+
+    // A later payment is found in the same round, after the crashed one was asked for.
+    for minutes in [11, 24 * 60 - 31] {
+        let later = deposit(&ann, 70, "pm_async").await;
+        stripe.with(|books| books.intents.iter_mut().for_each(|intent| *intent = succeeded(intent)));
+        world.advance(SignedDuration::from_mins(minutes));
+        let is_paid = || async {
+            world.advance(SignedDuration::from_secs(1));
+            payment(&ann, id(&later)).await["status"] == "paid"
+        };
+        until("the round is over", is_paid).await;
+        assert_eq!(crashed().await["status"], "processing", "it may be on its way");
+    }
+    let has_failed = || async {
+        world.advance(SignedDuration::from_mins(1));
+        crashed().await["status"] == "failed"
+    };
+    until("it has failed", has_failed).await;
+    assert_eq!(crashed().await["failure_code"], "not_charged");
+    assert_eq!((ann.balance().await, stripe.taken()), (140, 140));
     world.check_invariants().await;
 }
