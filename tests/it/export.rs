@@ -87,6 +87,18 @@ async fn an_export_has_the_same_rows_as_the_lists() {
 }
 
 #[actix_web::test]
+async fn draws_with_huge_sums_are_exported() {
+    let (world, admin, draw) = World::on_sale(0).await;
+    let other = admin.open_draw(&world, 0).await;
+    // Sales of 10^16 fit in a bigint; multiplied by the basis points of the fund they do not.
+    let sold = format!("UPDATE draw_sales SET sold = 1000000000001 WHERE draw_id = {draw}");
+    world.sql().await.batch_execute(&sold).await.unwrap();
+    let draws = rows(&admin, "draws", None).await;
+    assert_eq!((&draws[0]["id"], &draws[0]["prize_fund"]), (&json!(draw), &json!(5_000_000_000_005_000_i64)));
+    assert_eq!((&draws[1]["id"], &draws[1]["prize_fund"]), (&json!(other), &json!(0)));
+}
+
+#[actix_web::test]
 async fn a_spreadsheet_reads_an_export_and_evaluates_no_formula() {
     let world = World::new().await;
     let admin = world.admin().await;

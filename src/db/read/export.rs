@@ -68,7 +68,8 @@ impl ExportTable {
                          SELECT FROM tickets t WHERE t.pool_ticket_id = p.id AND t.status IN ('reserved', 'paid')))
                       ELSE 0 END AS tickets_available,
                  CASE WHEN d.status IN ('cancelling', 'cancelled') THEN 0
-                      ELSE d.price * s.sold * d.fund_share / 10000 + coalesce(r.jackpot, a.balance) END AS prize_fund,
+                      ELSE (div(d.price::numeric * s.sold * d.fund_share, 10000)
+                            + coalesce(r.jackpot, a.balance))::bigint END AS prize_fund,
                  'none'::text AS fairness, r.pick AS winning_numbers, c.reason AS cancel_reason",
                 "draws d JOIN draw_sales s ON s.draw_id = d.id JOIN lotteries l ON l.id = d.lottery
                  JOIN accounts a ON a.id = l.seq * 8 + 4
