@@ -79,8 +79,8 @@ impl DrawMessage {
     }
 }
 
-/// To the registry: load this draw, unless it has an actor. The registry answers when the draw has an actor or is
-/// over.
+/// To the registry: load this draw, unless it has an actor. The registry answers when the draw has an actor, is
+/// over, or is left out because its rows are corrupt.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LoadDraw(pub DrawId);

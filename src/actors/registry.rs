@@ -1,5 +1,5 @@
 //! The draw registry: forwards each request to the actor of its draw, loads a draw that has no actor, and loads
-//! it again after its actor was lost. It knows no rule of a draw.
+//! it again after its actor was lost. A draw whose rows are corrupt is left out. It knows no rule of a draw.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +23,12 @@ const RELOAD: Duration = Duration::from_millis(500);
 
 enum ActorEntry {
     Live(Addr<DrawActor>),
-    Loading { messages: Vec<DrawMessage>, waiting: Vec<oneshot::Sender<()>> },
+    Loading {
+        messages: Vec<DrawMessage>,
+        waiting: Vec<oneshot::Sender<()>>,
+    },
+    /// Its rows are corrupt. It is not loaded again before the next start of the service.
+    LeftOut,
 }
 
 /// The actor.
@@ -72,6 +77,12 @@ impl DrawRegistry {
                 self.draws.insert(id, ActorEntry::Live(actor));
             }
             Ok(Err(absent)) => messages.into_iter().for_each(|message| message.answer_absent(absent)),
+            Err(error @ DbError::Corrupt(_)) => {
+                tracing::error!(%error, draw = %id, "a draw is corrupt and is left out; the others are served");
+                self.deps.snapshots.leave_out(id);
+                messages.into_iter().for_each(|message| message.answer_absent(DrawAbsent::Unreachable));
+                self.draws.insert(id, ActorEntry::LeftOut);
+            }
             Err(error) => {
                 tracing::warn!(%error, draw = %id, "a draw could not be loaded; it is tried again");
                 messages.into_iter().for_each(|message| message.answer_absent(DrawAbsent::Unreachable));
@@ -124,6 +135,7 @@ impl Handler<DrawMessage> for DrawRegistry {
             Some(ActorEntry::Live(actor)) if actor.connected() => actor.do_send(message),
             // Limited by the orders in flight and by the few admins who request steps.
             Some(ActorEntry::Loading { messages, .. }) => messages.push(message),
+            Some(ActorEntry::LeftOut) => message.answer_absent(DrawAbsent::Unreachable),
             Some(ActorEntry::Live(_)) | None => {
                 let entry = ActorEntry::Loading { messages: vec![message], waiting: Vec::new() };
                 self.begin_load(draw, entry, ctx);
@@ -139,6 +151,7 @@ impl Handler<LoadDraw> for DrawRegistry {
         let (loaded, done) = oneshot::channel();
         match self.draws.get_mut(&draw) {
             Some(ActorEntry::Live(actor)) if actor.connected() => drop(loaded.send(())),
+            Some(ActorEntry::LeftOut) => drop(loaded.send(())),
             Some(ActorEntry::Loading { waiting, .. }) => waiting.push(loaded),
             Some(ActorEntry::Live(_)) | None => {
                 let entry = ActorEntry::Loading { messages: Vec::new(), waiting: vec![loaded] };

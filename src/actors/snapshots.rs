@@ -121,6 +121,15 @@ impl DrawSnapshots {
         self.write(|maps| maps.put(view));
     }
 
+    /// Removes a draw that cannot be served.
+    pub fn leave_out(&self, id: DrawId) {
+        self.write(|maps| {
+            if maps.draws.remove(&id).is_some_and(|draw| draw.status.is_over()) {
+                maps.over -= 1;
+            }
+        });
+    }
+
     /// Publishes a lottery's jackpot.
     pub fn set_jackpot(&self, lottery: &LotteryId, amount: Money) {
         self.write(|maps| {

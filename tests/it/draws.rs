@@ -1,5 +1,6 @@
 //! The life of a draw: moved by admins and by the clock, concurrently, across restarts, and never backwards.
 
+mod corrupt;
 mod interrupted;
 
 use futures_util::future::join_all;

@@ -30,7 +30,8 @@ pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawSnapshot>, DbError> {
     db.query_opt(&sql, &[&id.0]).await?.as_ref().map(view).transpose()
 }
 
-/// Draws, newest first, with optional filters: an empty list of lotteries or statuses means all.
+/// Draws, newest first, with optional filters: an empty list of lotteries or statuses means all. A corrupt draw is
+/// left out.
 pub async fn list(
     db: &Db,
     lotteries: &[String],
@@ -44,8 +45,13 @@ pub async fn list(
     let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
     let rows =
         db.query(&sql, &[&page.after.unwrap_or(i64::MAX), &lotteries, &statuses, &(page.limit + 1)]).await?;
-    let items = rows.iter().map(view).collect::<Result<_, _>>()?;
-    Ok(PageRows::cut(items, page.limit, |draw| draw.id.0))
+    let rows = rows.iter().map(|row| (row.get::<_, i64>("id"), view(row))).collect();
+    let PageRows { items, next } = PageRows::cut(rows, page.limit, |(id, _)| *id);
+    let intact = |(id, draw): (i64, Result<DrawSnapshot, DbError>)| {
+        draw.inspect_err(|error| tracing::error!(draw = id, %error, "a draw is corrupt and is left out of a list"))
+            .ok()
+    };
+    Ok(PageRows { items: items.into_iter().filter_map(intact).collect(), next })
 }
 
 /// The draws that need an actor.

@@ -130,7 +130,7 @@ pub enum DrawAbsent {
     NoSuchDraw,
     /// The draw is completed or cancelled.
     Over(DrawStatus),
-    /// The draw could not be loaded.
+    /// The draw could not be loaded, or its rows are corrupt.
     Unreachable,
 }
 
