@@ -68,6 +68,11 @@ pub enum AppError {
     Sandbox(#[from] SandboxError),
     #[error("{key}: {what}")]
     Setting { key: String, what: String },
+    #[error(
+        "the database runs with {0} = off: a crash of its machine can lose or damage what was sold and answered. \
+         Switch it on, or set database.allow_unsafe: true if nothing in this database is of value"
+    )]
+    UnsafeDatabase(String),
     #[error("cannot listen on {host}:{port}: {cause}")]
     Listen { host: String, port: u16, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
@@ -161,6 +166,7 @@ impl App {
         plans: Vec<DrawPlan>,
         clock: Clock,
     ) -> Result<App, AppError> {
+        check_durability(&database.target, config.database.allow_unsafe).await?;
         let applied = db::migrate(&database.target).await?;
         tracing::info!(applied, "the schema is up to date");
         let jwt_secret = jwt_secret(config)?;
@@ -242,6 +248,19 @@ impl App {
         self.database.close().await?;
         tracing::info!("the service has stopped");
         Ok(())
+    }
+}
+
+/// Refuses a server that can lose what it has committed, unless the configuration allows it.
+async fn check_durability(target: &Target, allow_unsafe: bool) -> Result<(), AppError> {
+    let settings = db::unsafe_settings(target).await?.join(" = off and ");
+    match settings.as_str() {
+        "" => Ok(()),
+        _ if allow_unsafe => {
+            tracing::warn!(off = settings, "a crash of the database's machine can lose or damage what was sold");
+            Ok(())
+        }
+        _ => Err(AppError::UnsafeDatabase(settings)),
     }
 }
 

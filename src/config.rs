@@ -105,6 +105,8 @@ pub struct DatabaseConfig {
     pub tls_ca: Option<PathBuf>,
     pub pool_size: usize,
     pub install: bool,
+    /// Accepts a server that a crash can damage.
+    pub allow_unsafe: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -87,6 +87,7 @@ fn every_key_has_an_environment_variable() {
         ("database.tls_ca", "/etc/lottery/ca.pem", "tls_ca: Some("),
         ("database.pool_size", "21", "pool_size: 21"),
         ("database.install", "false", "install: false"),
+        ("database.allow_unsafe", "true", "allow_unsafe: true"),
         ("auth.jwt_secret", SECRET, "jwt_secret: Some("),
         ("auth.access_token", "14m", "access_token: 840s"),
         ("auth.refresh_token", "29d", "refresh_token: 2505600s"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 
 /// Why a database operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +44,10 @@ impl DbError {
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            DbError::Pool(PoolError::Timeout(_)) | DbError::Timeout(_) => true,
-            DbError::Pool(PoolError::Backend(error)) | DbError::Postgres(error) => is_transient(error),
+            DbError::Pool(PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)))
+            | DbError::Timeout(_) => true,
+            DbError::Pool(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)))
+            | DbError::Postgres(error) => is_transient(error),
             _ => false,
         }
     }

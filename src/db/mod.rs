@@ -3,6 +3,7 @@
 //! transaction, are in the persistence actor's module.
 
 mod connect;
+mod durability;
 mod error;
 pub mod read;
 mod schema;
@@ -19,6 +20,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 pub use connect::connect;
+pub use durability::unsafe_settings;
 pub use error::{DbError, describe, is_transient};
 pub use schema::migrate;
 pub use tls::{Target, TlsError};
@@ -66,6 +68,7 @@ impl Db {
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(POOL_WAIT))
             .recycle_timeout(Some(POOL_WAIT))
+            .post_create(durability::synchronous_commits(POOL_WAIT))
             .runtime(Runtime::Tokio1)
             .build()?;
         Ok(Db { pool, target })

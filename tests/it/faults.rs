@@ -2,6 +2,7 @@
 //! unknown outcomes are resolved, and the service recovers by itself.
 
 mod cache;
+mod durability;
 mod unavailable;
 
 use std::path::Path;
@@ -128,11 +129,14 @@ async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
     world.check_invariants().await;
 }
 
-/// A server for this test alone, which may crash. With this setting commits reach the disk as late as possible.
-async fn own_server() -> (tempfile::TempDir, PostgresServer) {
+/// With this setting of a server, commits reach the disk as late as possible.
+const LATE_WAL: (&str, &str) = ("wal_writer_delay", "10s");
+
+/// A server for this test alone, which may crash, with this setting.
+async fn own_server(setting: &str, value: &str) -> (tempfile::TempDir, PostgresServer) {
     let directory = tempfile::Builder::new().prefix("lottery-faults-").tempdir().unwrap();
     let mut options = private_server_options(directory.path());
-    options.settings.push(("wal_writer_delay".to_owned(), "10s".to_owned()));
+    options.settings.push((setting.to_owned(), value.to_owned()));
     let server = PostgresServer::start(&options).await.unwrap();
     migrate(server.connection()).await.unwrap();
     (directory, server)
@@ -157,7 +161,7 @@ async fn kill_9(sql: &Client) {
 
 #[actix_web::test]
 async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
-    let (_directory, server) = own_server().await;
+    let (_directory, server) = own_server(LATE_WAL.0, LATE_WAL.1).await;
     let mut world = World::on(server.connection(), |_| {}).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 5).await;
@@ -186,7 +190,7 @@ async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
 
 #[actix_web::test]
 async fn a_commit_whose_answer_was_lost_is_not_repeated() {
-    let (_directory, server) = own_server().await;
+    let (_directory, server) = own_server(LATE_WAL.0, LATE_WAL.1).await;
     let mut world = World::on(server.connection(), |_| {}).await;
     let admin = world.admin().await;
     let draw = admin.open_draw(&world, 5).await;

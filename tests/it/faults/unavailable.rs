@@ -66,7 +66,7 @@ impl Drop for Frozen {
 /// No connection is closed, and nothing answers.
 #[actix_web::test]
 async fn no_request_waits_for_ever_while_the_database_is_frozen() {
-    let (_directory, server) = own_server().await;
+    let (_directory, server) = own_server(LATE_WAL.0, LATE_WAL.1).await;
     let mut world = World::on(server.connection(), short_deadline).await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
