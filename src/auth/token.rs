@@ -2,7 +2,7 @@
 //!
 //! The access token (a bearer token, RFC 6750) is a JWT (RFC 7519). It names the user and the session, never what the
 //! user may do: role and status come from [`super::access`], so a change applies to tokens already issued. The tokens
-//! of a session that has ended are refused, see [`super::revoked`].
+//! of a session that has ended are refused, see `auth::revoked`.
 //!
 //! A token is verified with each request: 0.5 µs, about 1 % of the CPU of a purchase. A cache of verified tokens saved
 //! 0.3 µs of it, and was removed.

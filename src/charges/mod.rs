@@ -1,6 +1,6 @@
 //! Card charges from beginning to end. A charge has three steps: the payment is committed as `processing`, the
 //! provider is called, and the provider's answer is committed. An answer that comes later, from a webhook or from
-//! [`reconcile`], ends the charge in the same way; the same answer twice has one effect. Decides nothing about
+//! `reconcile.rs`, ends the charge in the same way; the same answer twice has one effect. Decides nothing about
 //! money: `domain::batch_state` does.
 
 mod in_progress;
