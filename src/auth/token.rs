@@ -4,8 +4,8 @@
 //! user may do: role and status come from [`super::access`], so a change applies to tokens already issued. The tokens
 //! of a session that has ended are refused, see `auth::revoked`.
 //!
-//! A token is verified with each request: 0.5 µs, about 1 % of the CPU of a purchase. A cache of verified tokens saved
-//! 0.3 µs of it, and was removed.
+//! A token is verified with each request. The HMAC and the claims alone take 0.5 µs, about 1 % of the CPU of a purchase.
+//! A cache of verified tokens saved 0.3 µs of that, and was removed.
 //!
 //! A refresh token can be used once. A second use ends the session with all its tokens (RFC 6749, section
 //! 10.4; RFC 9700, section 4.14.2); the database stores which were used.
