@@ -60,9 +60,9 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Starts the registry on the current arbiter and loads every draw that is not over and not corrupt. When this returns, the
-    /// draws have begun the steps that fell due while the service was down, and an overdue reservation cannot be
-    /// paid.
+    /// Starts the registry on the current arbiter and loads every draw that is not over and not corrupt. When this
+    /// returns, the draws have begun the steps that fell due while the service was down, and an overdue reservation
+    /// cannot be paid.
     pub async fn start(
         db: Db,
         persistence: Persistence,
