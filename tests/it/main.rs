@@ -25,6 +25,7 @@ mod server;
 mod smoke;
 mod tickets;
 mod tls;
+mod upgrade;
 mod users;
 mod webhook;
 mod world;

@@ -26,6 +26,16 @@ pub async fn database() -> Config {
     postgres::database(server, &name)
 }
 
+/// A new database without a schema.
+pub async fn empty_database() -> tokio_postgres::Config {
+    let mut database = database().await;
+    let name = format!("{}_empty", database.get_dbname().unwrap());
+    let db = connect(&database).await.unwrap();
+    db.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+    database.dbname(&name);
+    database
+}
+
 async fn server_with_template() -> Config {
     let server = postgres::shared_server(None).await;
     connect(&server).await.unwrap().batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();

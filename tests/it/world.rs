@@ -66,11 +66,16 @@ impl World {
 
     /// A new world on this database.
     pub async fn on(database: tokio_postgres::Config, change: impl FnOnce(&mut Config)) -> World {
+        World::at("2030-05-01T12:00:00Z".parse().unwrap(), database, change).await
+    }
+
+    /// A new world at this time, on this database.
+    pub async fn at(now: Timestamp, database: tokio_postgres::Config, change: impl FnOnce(&mut Config)) -> World {
         let mut config = defaults(&database);
         let data = tempfile::tempdir().unwrap();
         config.data_dir = data.path().to_owned();
         change(&mut config);
-        let clock = Clock::manual("2030-05-01T12:00:00Z".parse().unwrap());
+        let clock = Clock::manual(now);
         let app = App::start(&config, clock.clone()).await.unwrap();
         World { clock, config, database, app: Some(app), _data: data }
     }

@@ -26,7 +26,7 @@ const NEWER_REFUSED: &str = "lottery: this database was made by a newer version 
 
 #[actix_web::test]
 async fn a_database_of_an_unreleased_version_is_refused_and_not_changed() {
-    let database = empty_database().await;
+    let database = server::empty_database().await;
     let mut db = connect(&database).await.unwrap();
     apply(&mut db, UNRELEASED).await;
     db.batch_execute("INSERT INTO users VALUES (7, 'ann')").await.unwrap();
@@ -58,7 +58,7 @@ async fn a_private_database_of_an_unreleased_version_is_refused_and_not_changed(
 
 #[actix_web::test]
 async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
-    let database = empty_database().await;
+    let database = server::empty_database().await;
     assert_eq!(migrate(&database).await.unwrap(), 1);
     let mut db = connect(&database).await.unwrap();
     let newer = [
@@ -79,15 +79,6 @@ async fn assert_refused(program: &Program, sentence: &str) {
     assert_eq!(refusal(program, &["serve"]).await, sentence);
     let admin = program.create_admin("root", "root@example.com", "correct horse battery").await;
     assert_eq!(printed(&admin), (Some(1), String::new(), sentence.to_owned()));
-}
-
-async fn empty_database() -> tokio_postgres::Config {
-    let mut database = server::database().await;
-    let name = format!("{}_empty", database.get_dbname().unwrap());
-    let db = connect(&database).await.unwrap();
-    db.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-    database.dbname(&name);
-    database
 }
 
 /// Migrates as a version of the service with these migrations does.

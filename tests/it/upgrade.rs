@@ -1,0 +1,99 @@
+//! A database of an earlier released schema starts on this version, with everything that it held, and is played on.
+//! Each file in upgrade/ holds the rows of such a database. What is refused instead: see command/schema.rs.
+
+use jiff::Timestamp;
+use lottery::db::connect;
+use refinery::{Migration, Runner};
+use serde_json::{Value, json};
+use tokio_postgres::Config;
+
+use crate::common::PASSWORD;
+use crate::server;
+use crate::webhook;
+use crate::world::*;
+
+/// Within a minute after the rows were written, so that the reservations still hold.
+const AFTER_V1: &str = "2026-11-26T18:21:00Z";
+
+/// What the wallets held.
+const ANN: i64 = 4_029_000;
+const BOB: i64 = 2_876_990;
+
+/// A new database with the schema V1 and the rows of upgrade/V1.sql.
+async fn database_of_v1() -> Config {
+    let schema = Migration::unapplied("V1__schema", include_str!("../../migrations/V1__schema.sql")).unwrap();
+    let database = server::empty_database().await;
+    let mut db = connect(&database).await.unwrap();
+    Runner::new(&[schema]).run_async(&mut db).await.unwrap();
+    // As pg_dump's own option --disable-triggers does: the rows have passed the triggers once, and stand in
+    // another order now.
+    let rows = include_str!("upgrade/V1.sql");
+    db.batch_execute(&format!(
+        "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM accounts; {rows}; COMMIT"
+    ))
+    .await
+    .unwrap();
+    database
+}
+
+/// The user's payment of this kind in this status.
+async fn payment(user: &User, kind: &str, status: &str) -> Value {
+    let payments = user.all("/payments").await;
+    payments.into_iter().find(|payment| payment["kind"] == kind && payment["status"] == status).unwrap()
+}
+
+#[actix_web::test]
+async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
+    let now: Timestamp = AFTER_V1.parse().unwrap();
+    let mut world = World::at(now, database_of_v1().await, |_| {}).await;
+    let boss = world.anonymous().log_in("boss", PASSWORD).await;
+    let ann = world.anonymous().log_in("ann", PASSWORD).await;
+    let bob = world.anonymous().log_in("bob", PASSWORD).await;
+    world.check_invariants().await;
+    assert_eq!((ann.balance().await, bob.balance().await), (ANN, BOB));
+    assert_eq!(ann.all("/tickets?draw_id=1&status=won&status=lost").await.len(), 90);
+    assert_eq!(ann.get("/draws/1/results").await.expect(200)["tickets_sold"], 100);
+    assert_eq!(bob.all("/tickets?draw_id=2&status=refunded").await.len(), 6);
+
+    // A request that was answered before the upgrade has no second effect.
+    let order = json!({"tickets": vec![quick_pick(); 20], "payment": "wallet"});
+    let again = ann.post_keyed("/draws/3/tickets", "open-1", order).await;
+    assert_eq!(again.headers["Idempotency-Replayed"], "true");
+    assert_eq!(again.expect(201)["tickets"].as_array().unwrap().len(), 20);
+    assert_eq!(ann.balance().await, ANN);
+
+    // What was under way ends: a reservation is paid, charges succeed, a withdrawal is approved.
+    let reserved = payment(&ann, "purchase", "pending").await;
+    assert_eq!(ann.pay(id(&reserved), wallet()).await.expect(200)["status"], "paid");
+    for (user, kind) in [(&ann, "deposit"), (&bob, "purchase")] {
+        let charged = payment(user, kind, "processing").await;
+        let notice = webhook::notice(&charged, "paid");
+        let signature = webhook::signature(WEBHOOK_SECRET, now.as_second(), &notice);
+        webhook::send("sandbox", Some(&signature), &notice, &world.anonymous()).await.expect(200);
+        until("the charge ends", async || {
+            user.get(&format!("/payments/{}", id(&charged))).await.body["status"] == "paid"
+        })
+        .await;
+    }
+    assert_eq!(ann.balance().await, ANN - 20_000 + 4_242);
+    let withdrawal = &boss.all("/admin/payments?kind=withdrawal&status=processing").await[0];
+    boss.post(&format!("/admin/withdrawals/{}/approve", id(withdrawal)), json!({})).await.expect(200);
+
+    // Draws of before are sold, conducted and cancelled; a new one is played from its beginning to its end.
+    boss.step(4, "open").await.expect(200);
+    ann.order(4, json!(vec![from_pool(); 10]), "wallet").await.expect(201);
+    ann.buy_quick(6, 10).await;
+    boss.conduct(3).await;
+    boss.step(5, "conduct").await.expect(200);
+    boss.conduct(6).await;
+    boss.cancel(4).await.expect(200);
+    world.until_draw_is(4, "cancelled").await;
+    let new = boss.open_draw(&world, 10).await;
+    ann.buy_quick(new, 5).await;
+    boss.conduct(new).await;
+    for draw in [3, 5, 6, new] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    world.check_invariants().await;
+    world.stop().await;
+}
