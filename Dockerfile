@@ -19,6 +19,7 @@ COPY --from=build /build/target/dist/lottery /usr/local/bin/lottery
 USER 10001
 WORKDIR /var/lib/lottery
 VOLUME /var/lib/lottery/data
+# On all addresses of the container. The sandbox needs LOTTERY__PAYMENTS__ALLOW_SANDBOX=true for that.
 ENV LOTTERY__SERVER__HOST=0.0.0.0 \
     LOTTERY__LOG__FORMAT=json
 EXPOSE 8080

@@ -31,6 +31,7 @@ use crate::db::read::users;
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
+use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
 use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, CurrencyError, Money, Share};
 use crate::domain::prize::{Award, PrizeTable, Tier};
@@ -73,6 +74,8 @@ pub enum AppError {
          Switch it on, or set database.allow_unsafe: true if nothing in this database is of value"
     )]
     UnsafeDatabase(String),
+    #[error(transparent)]
+    Installation(#[from] OtherInstallation),
     #[error("cannot listen on {host}:{port}: {cause}")]
     Listen { host: String, port: u16, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
@@ -155,6 +158,7 @@ impl App {
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
+        check_sandbox(config).await?;
         let database = Database::open(config, DatabaseUse::Serve).await?;
         App::start_on(database, config, lotteries, plans, clock).await
     }
@@ -169,10 +173,13 @@ impl App {
         check_durability(&database.target, config.database.allow_unsafe).await?;
         let applied = db::migrate(&database.target).await?;
         tracing::info!(applied, "the schema is up to date");
-        let jwt_secret = jwt_secret(config)?;
         let db = Db::new(&database.target, config.database.pool_size)?;
+        let now = clock.now();
+        // Before anything else is read, written or asked of the payment provider.
+        let configured = installation(config)?;
+        persistence::record_installation(&db, &configured, now).await?.verify(configured)?;
 
-        let (tokens, now) = (Tokens::new(&jwt_secret, config.auth.access_token), clock.now());
+        let tokens = Tokens::new(&jwt_secret(config)?, config.auth.access_token);
         for session in users::sessions_ended(&db, now - signed(config.auth.access_token)).await? {
             tokens.revoke(session, now);
         }
@@ -181,7 +188,7 @@ impl App {
         let arbiter = Arbiter::new();
         let Actors { draws, persistence, snapshots } =
             actors(&arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
-        let currency = currency(config)?;
+        let currency = configured.currency;
         let charges = Charges::new(
             provider(config, &clock)?,
             draws.clone(),
@@ -262,6 +269,45 @@ async fn check_durability(target: &Target, allow_unsafe: bool) -> Result<(), App
         }
         _ => Err(AppError::UnsafeDatabase(settings)),
     }
+}
+
+/// Refuses the sandbox on an address that other machines may reach, unless the configuration allows it: with its cards,
+/// everybody fills a wallet.
+async fn check_sandbox(config: &Config) -> Result<(), AppError> {
+    if config.payments.provider != ProviderKind::Sandbox {
+        return Ok(());
+    }
+    let (host, port) = (config.server.host.as_str(), config.server.port);
+    let listen = |cause| AppError::Listen { host: host.to_owned(), port, cause };
+    let mut addresses = tokio::net::lookup_host((host, port)).await.map_err(listen)?;
+    if addresses.all(|address| address.ip().to_canonical().is_loopback()) {
+        return Ok(());
+    }
+    if config.payments.allow_sandbox {
+        tracing::warn!(host, "the sandbox is the payment provider: all money is play money");
+        return Ok(());
+    }
+    Err(AppError::Setting {
+        key: "payments.allow_sandbox".to_owned(),
+        what: format!(
+            "must be true (LOTTERY__PAYMENTS__ALLOW_SANDBOX=true) for the sandbox on server.host {host}, which other \
+             machines may reach: its test cards let everybody pay in play money. For real money set \
+             payments.provider: stripe"
+        ),
+    })
+}
+
+/// What the configuration says that this installation is.
+fn installation(config: &Config) -> Result<Installation, AppError> {
+    let is_test_key = |key: &SecretString| payment::is_live_key(key.expose_secret()) == Some(false);
+    let provider = match config.payments.provider {
+        ProviderKind::Sandbox => PaymentProvider::Sandbox,
+        ProviderKind::Stripe if config.payments.stripe_key.as_ref().is_some_and(is_test_key) => {
+            PaymentProvider::StripeTest
+        }
+        ProviderKind::Stripe => PaymentProvider::Stripe,
+    };
+    Ok(Installation { currency: currency(config)?, provider })
 }
 
 /// Waits until an actor has ended that nothing restarts; only a panic, a bug of ours, ends it.

@@ -183,6 +183,8 @@ pub struct PaymentsConfig {
     pub stripe_key: Option<SecretString>,
     /// Without a path; `https`, unless it is an address of this machine.
     pub stripe_url: String,
+    /// Allows the sandbox on an address that other machines may reach.
+    pub allow_sandbox: bool,
 }
 
 /// The payment provider.

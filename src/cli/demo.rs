@@ -15,7 +15,7 @@ use crate::actors::persistence::insert_user;
 use crate::app::App;
 use crate::auth::{Hasher, OpaqueToken, Password};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ProviderKind};
 use crate::domain::user::{Email, Role, Username};
 use crate::telemetry;
 
@@ -61,6 +61,8 @@ pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     config.server.host = "127.0.0.1".to_owned();
     config.server.port = 0;
     config.limits.enabled = false;
+    // Also where the configuration names another provider: a demo must never charge a card.
+    config.payments.provider = ProviderKind::Sandbox;
     // A demo registers more users at the same time than a service has to expect.
     config.auth.hash_threads = std::thread::available_parallelism().map_or(1, usize::from);
     config.auth.hash_queue = config.auth.hash_queue.max(CONCURRENT_PLAYERS);

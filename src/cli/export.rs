@@ -13,6 +13,7 @@ use crate::app::{self, Database, DatabaseUse};
 use crate::config::Config;
 use crate::db;
 use crate::db::read::export::{self as rows, Export, ExportTable};
+use crate::db::read::installation;
 use crate::domain::id::DrawId;
 use crate::export::{self, ExportFormat, TextFile, TextFormat};
 use crate::telemetry;
@@ -50,10 +51,13 @@ fn failed(what: impl std::fmt::Display) -> CliError {
 /// Writes the table.
 pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let currency = app::currency(config)?;
+    let configured = app::currency(config)?;
     let database = Database::open(config, DatabaseUse::Command).await?;
     let exported = async {
         let client = db::connect(&database.target).await.map_err(db::DbError::from)?;
+        // The amounts are in the currency of the installation, whatever this command's configuration says.
+        let recorded = installation::recorded(&client).await?;
+        let currency = recorded.map_or(configured, |installation| installation.currency);
         let draw = asked.draw.map(DrawId);
         let bar = demo::bar("writing rows", rows::estimate(&client, asked.table, draw).await?);
         let export = Export::begin(client, asked.table, draw, currency).await?;

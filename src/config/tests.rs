@@ -115,6 +115,7 @@ fn every_key_has_an_environment_variable() {
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
         ("payments.stripe_url", "http://127.0.0.1:8420", r#"stripe_url: "http://127.0.0.1:8420""#),
+        ("payments.allow_sandbox", "true", "allow_sandbox: true"),
         ("lotteries", lotteries, r#"id: "mini""#),
     ];
     let variable = |key: &str| format!("LOTTERY__{}", key.replace('.', "__").to_uppercase());

@@ -7,6 +7,7 @@ pub mod charge_end;
 pub mod draw;
 pub mod game;
 pub mod id;
+pub mod installation;
 pub mod ledger;
 pub mod lottery;
 pub mod money;

@@ -17,7 +17,7 @@ use crate::domain::record::Charge;
 
 pub use sandbox::{Sandbox, SandboxError};
 pub use signature::{SignatureError, Signing};
-pub use stripe::Stripe;
+pub use stripe::{Stripe, is_live_key};
 
 /// A token for a card, made by the provider's form in the client. Never logged and never stored.
 #[derive(Clone)]

@@ -74,7 +74,7 @@ impl Stripe {
             .timeout(ANSWER_WAIT)
             .redirect(Policy::none())
             .build()?;
-        let live = is_live(key.expose_secret());
+        let live = is_live_key(key.expose_secret());
         if live.is_none() {
             tracing::warn!(
                 "the key of the payment provider does not say whether it moves real money, so that is not compared"
@@ -286,7 +286,7 @@ impl Provider for Stripe {
 }
 
 /// Whether a key moves real money, if its first letters say it. Restricted keys begin with `rk_`.
-fn is_live(key: &str) -> Option<bool> {
+pub fn is_live_key(key: &str) -> Option<bool> {
     let is = |mode: &str| ["sk", "rk"].iter().any(|kind| key.starts_with(&format!("{kind}_{mode}_")));
     if is("live") { Some(true) } else { is("test").then_some(false) }
 }

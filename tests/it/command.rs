@@ -4,6 +4,7 @@ mod charges;
 mod check;
 mod export;
 mod health;
+mod installation;
 mod log;
 mod schema;
 mod traces;

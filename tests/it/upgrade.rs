@@ -62,6 +62,10 @@ async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
     assert_eq!(again.expect(201)["tickets"].as_array().unwrap().len(), 20);
     assert_eq!(ann.balance().await, ANN);
 
+    // It takes the configuration of its first start with this version.
+    let recorded = "SELECT count(*) FROM installation WHERE (currency, provider) = ('RUB', 'sandbox')";
+    assert_eq!(world.count(recorded).await, 1);
+
     // What was under way ends: a reservation is paid, charges succeed, a withdrawal is approved.
     let reserved = payment(&ann, "purchase", "pending").await;
     assert_eq!(ann.pay(id(&reserved), wallet()).await.expect(200)["status"], "paid");

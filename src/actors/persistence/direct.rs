@@ -1,6 +1,6 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
-//! sessions and passwords, new draws and their pools, audit entries of admins that change nothing else, and
-//! housekeeping. Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or
+//! sessions and passwords, new draws and their pools, what the installation is, audit entries of admins that change
+//! nothing else, and housekeeping. Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or
 //! a payment, so none has to be in the order of the batches.
 
 use std::time::Duration;
@@ -12,13 +12,15 @@ use tokio_postgres::Client;
 use super::Persistence;
 use super::step::StepFailure;
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{audit, draws, keys};
+use super::write::{audit, draws, installation, keys};
+use crate::db::read::installation::recorded;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
 use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
+use crate::domain::installation::Installation;
 use crate::domain::lottery::Rules;
 use crate::domain::record::{Fence, Key};
 use crate::domain::user::{Email, Name, Role, UserStatus, Username};
@@ -104,6 +106,19 @@ pub async fn insert_user(
         }
         None if users::is_username_taken(db, username).await? => Ok(Err(DuplicateName::Username)),
         None => Ok(Err(DuplicateName::Email)),
+    })
+    .await
+}
+
+/// Records what the installation is, unless an earlier start did. Returns what is recorded.
+pub async fn record_installation(
+    db: &Db,
+    configured: &Installation,
+    at: Timestamp,
+) -> Result<Installation, DbError> {
+    transaction(db, async |db| {
+        installation::record(db, configured, at).await?;
+        recorded(db).await?.ok_or(DbError::Corrupt("no installation"))
     })
     .await
 }

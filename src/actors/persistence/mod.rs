@@ -31,7 +31,7 @@ use crate::domain::record::{Outcome, Record, Refusal};
 use actor::{PersistenceActor, StepJob};
 use writer::Writer;
 
-pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user};
+pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record_installation};
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::settle::{Conduct, FixPrizes};

@@ -5,6 +5,7 @@ pub mod check;
 pub mod draws;
 pub mod export;
 pub mod health;
+pub mod installation;
 mod invariants;
 pub mod keys;
 pub mod payments;

@@ -1,5 +1,8 @@
 //! A database whose schema is of another version of the service is refused, and nothing in it changes.
 
+use std::fs;
+use std::path::Path;
+
 use lottery::db::{connect, migrate, private_server_options};
 use private_postgres::PostgresServer;
 use refinery::{Migration, Runner};
@@ -21,8 +24,34 @@ const UNRELEASED_REFUSED: &str = "lottery: this database was made by an earlier,
     (schema V3) and cannot be upgraded. Nothing in it was changed. Export what you need with that version, then \
     start on an empty database (database.url) or in another data_dir\n";
 
-const NEWER_REFUSED: &str = "lottery: this database was made by a newer version of the service (its schema is V2, \
-    this version knows V1). Nothing in it was changed. Start that version of the service, or a newer one\n";
+/// A database with the migration after the newest one of this version.
+fn newer_refused() -> String {
+    let newest = newest_migration();
+    format!(
+        "lottery: this database was made by a newer version of the service (its schema is V{}, this version knows \
+         V{newest}). Nothing in it was changed. Start that version of the service, or a newer one\n",
+        newest + 1
+    )
+}
+
+/// The migrations of this version.
+fn migrations() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut migrations: Vec<_> = files.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect();
+    migrations.sort_by_key(|(name, _)| version(name));
+    migrations
+}
+
+/// The number in the name of a migration, such as `V1__schema`.
+fn version(name: &str) -> i32 {
+    name.trim_start_matches('V').split('_').next().unwrap().parse().unwrap()
+}
+
+fn newest_migration() -> i32 {
+    migrations().iter().map(|(name, _)| version(name)).max().unwrap()
+}
 
 #[actix_web::test]
 async fn a_database_of_an_unreleased_version_is_refused_and_not_changed() {
@@ -59,17 +88,17 @@ async fn a_private_database_of_an_unreleased_version_is_refused_and_not_changed(
 #[actix_web::test]
 async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
     let database = server::empty_database().await;
-    assert_eq!(migrate(&database).await.unwrap(), 1);
+    let mut newer = migrations();
+    assert_eq!(migrate(&database).await.unwrap(), newer.len());
     let mut db = connect(&database).await.unwrap();
-    let newer = [
-        ("V1__schema", include_str!("../../../migrations/V1__schema.sql")),
-        ("V2__later", "CREATE TABLE later (id bigint)"),
-    ];
+    let later = format!("V{}__later", newest_migration() + 1);
+    newer.push((later, "CREATE TABLE later (id bigint)".to_owned()));
+    let newer: Vec<_> = newer.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).collect();
     apply(&mut db, &newer).await;
     let before = contents(&db).await;
 
     let program = Program::new().with("DATABASE_URL", &url(&database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
-    assert_refused(&program, NEWER_REFUSED).await;
+    assert_refused(&program, &newer_refused()).await;
     assert_eq!(contents(&db).await, before);
 }
 

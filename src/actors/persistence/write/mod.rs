@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod draws;
+pub mod installation;
 pub mod keys;
 pub mod ledger;
 mod params;
