@@ -23,11 +23,10 @@ use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::schedule::{self, DrawPlan};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::secret::{self, SecretFile};
-use crate::auth::{AccessCache, Hasher, SecretError, Tokens};
+use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, SecretError, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
-use crate::db::read::users;
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
@@ -174,15 +173,15 @@ impl App {
         let applied = db::migrate(&database.target).await?;
         tracing::info!(applied, "the schema is up to date");
         let db = Db::new(&database.target, config.database.pool_size)?;
-        let now = clock.now();
         // Before anything else is read, written or asked of the payment provider.
         let configured = installation(config)?;
-        persistence::record_installation(&db, &configured, now).await?.verify(configured)?;
+        persistence::record_installation(&db, &configured, clock.now()).await?.verify(configured)?;
 
-        let tokens = Tokens::new(&jwt_secret(config)?, config.auth.access_token);
-        for session in users::sessions_ended(&db, now - signed(config.auth.access_token)).await? {
-            tokens.revoke(session, now);
+        let (jwt_secret, previous) = jwt_secrets(config)?;
+        if previous.is_some() {
+            tracing::info!("the previous jwt_secret verifies tokens too; remove it when these have expired");
         }
+        let tokens = Tokens::new(&jwt_secret, previous.as_ref(), config.auth.access_token);
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
         let arbiter = Arbiter::new();
@@ -209,7 +208,8 @@ impl App {
             refresh_ttl: config.auth.refresh_token,
             reset_ttl: config.auth.password_reset,
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
-            access: AccessCache::new(),
+            sessions: SessionCache::new(MAX_SESSIONS),
+            access: AccessCache::new(MAX_USERS),
             lotteries,
             currency,
             charges,
@@ -421,12 +421,15 @@ fn proxies(config: &Config) -> Proxies {
     Proxies::new(trusted, config.server.forwarded_header == ForwardedHeader::Forwarded)
 }
 
-/// The configured secret, or the one stored in the data directory.
-fn jwt_secret(config: &Config) -> Result<SecretString, AppError> {
-    match &config.auth.jwt_secret {
-        Some(secret) => Ok(secret.clone()),
-        None => Ok(secret::load_or_create(&config.data_dir, SecretFile::TOKENS)?),
-    }
+/// The secret that signs tokens, and the one that signed them before it: the configured ones, or those stored in the
+/// data directory. Where a secret is configured, the files have no say.
+fn jwt_secrets(config: &Config) -> Result<(SecretString, Option<SecretString>), AppError> {
+    let (current, previous) = (config.auth.jwt_secret.clone(), config.auth.jwt_secret_previous.clone());
+    let Some(current) = current else {
+        let stored = secret::load(&config.data_dir, SecretFile::PREVIOUS_TOKENS)?;
+        return Ok((secret::load_or_create(&config.data_dir, SecretFile::TOKENS)?, previous.or(stored)));
+    };
+    Ok((current, previous))
 }
 
 /// The configured payment provider. The sandbox's webhook secret, if not configured, is generated and stored.

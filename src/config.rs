@@ -23,6 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio_postgres::config::SslMode;
 
+use crate::auth::secret::check_strength;
 use crate::telemetry::LogFormat;
 
 /// The whole configuration. `config.yaml` explains each key and its unit.
@@ -112,8 +113,10 @@ pub struct DatabaseConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Set, and at least 32 bytes long, if [`DatabaseConfig::url`] is set.
+    /// Set if [`DatabaseConfig::url`] is set.
     pub jwt_secret: Option<SecretString>,
+    /// Another one than `jwt_secret`.
+    pub jwt_secret_previous: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub access_token: Duration,
     #[serde(deserialize_with = "duration")]
@@ -177,7 +180,7 @@ pub struct TelemetryConfig {
 #[serde(deny_unknown_fields)]
 pub struct PaymentsConfig {
     pub provider: ProviderKind,
-    /// Set, and at least 32 bytes long, for Stripe.
+    /// Set for Stripe.
     pub webhook_secret: Option<SecretString>,
     /// Set for Stripe.
     pub stripe_key: Option<SecretString>,
@@ -318,8 +321,8 @@ fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// HS256 needs a key at least as long as its hash (RFC 7518, section 3.2).
-const SECRET_BYTES: usize = 32;
+/// How to make a secret that is not weak.
+const MAKE_SECRET: &str = "make one with `openssl rand -base64 32`";
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -387,18 +390,21 @@ impl Config {
         }
         let unused = self.database.tls_ca.is_some() && !verifies;
         check.that("database.tls_ca", !unused, "needs sslmode=require in database.url");
-        if let Some(secret) = &self.auth.jwt_secret {
-            let long = secret.expose_secret().len() >= SECRET_BYTES;
-            check.that("auth.jwt_secret", long, "must be at least 32 bytes (`openssl rand -base64 32`)");
-        }
+        let (current, previous) = (&self.auth.jwt_secret, &self.auth.jwt_secret_previous);
+        check.secret("auth.jwt_secret", current.as_ref(), MAKE_SECRET);
+        check.secret("auth.jwt_secret_previous", previous.as_ref(), MAKE_SECRET);
+        let same = current.as_ref().zip(previous.as_ref());
+        let same = same.is_some_and(|(current, previous)| current.expose_secret() == previous.expose_secret());
+        check.that("auth.jwt_secret_previous", !same, "is the same as auth.jwt_secret: set a new secret there");
     }
 
     fn check_payments(&self, check: &mut Check) {
         let it = &self.payments;
-        if let Some(secret) = &it.webhook_secret {
-            let long = secret.expose_secret().len() >= SECRET_BYTES;
-            check.that("payments.webhook_secret", long, "must be at least 32 bytes");
-        }
+        let origin = match it.provider {
+            ProviderKind::Sandbox => MAKE_SECRET,
+            ProviderKind::Stripe => "Stripe shows it beside the webhook's endpoint (whsec_…)",
+        };
+        check.secret("payments.webhook_secret", it.webhook_secret.as_ref(), origin);
         let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
         let safe = it.stripe_url.starts_with("https://") || local.iter().any(|at| it.stripe_url.starts_with(at));
         check.that("payments.stripe_url", safe, "must begin with https://");
@@ -452,6 +458,13 @@ impl Check {
     fn that(&mut self, key: &str, holds: bool, what: &str) {
         if !holds {
             self.problems.push(ConfigProblem { key: key.to_owned(), what: what.to_owned() });
+        }
+    }
+
+    /// Refuses a weak secret; `origin` says where to get a better one.
+    fn secret(&mut self, key: &str, secret: Option<&SecretString>, origin: &str) {
+        if let Some(Err(weak)) = secret.map(check_strength) {
+            self.that(key, false, &format!("{weak}: {origin}"));
         }
     }
 

@@ -45,7 +45,7 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "domain" => Some(&["domain"]),
         "clock" | "tls" => Some(&[]),
         "telemetry" => Some(&["tls"]),
-        "config" => Some(&["config", "telemetry"]),
+        "config" => Some(&["config", "telemetry", "auth"]),
         "db" => Some(&["db", "domain", "tls"]),
         "auth" => Some(&["auth", "domain"]),
         "payment" => Some(&["payment", "domain", "tls"]),

@@ -11,7 +11,8 @@ use crate::db::DbError;
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
 /// The most rows that one transaction deletes.
 const ROWS_PER_TRANSACTION: i64 = 5_000;
-/// How long an expired refresh token is kept: longer than any access token of its session is valid.
+/// How long an expired refresh token is kept. Its session is deleted with the last one. An access token expires no
+/// later than the refresh token that is issued with it, so no session is deleted whose access token is still valid.
 const EXPIRED_TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, and the sessions that have no token

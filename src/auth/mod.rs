@@ -1,17 +1,17 @@
-//! Authentication: passwords, tokens, and the user access that decides what a user may do.
+//! Authentication: passwords, tokens, sessions, and the user access that decides what a user may do.
 //!
 //! This module knows no SQL and no HTTP: the caller loads and stores what it needs. `now` is an argument.
 //! Random numbers come from the operating system in two files only, for salts in [`password`] and for stored
 //! secrets in [`secret`]; for opaque tokens the caller passes a generator.
 
-pub mod access;
+mod access;
+mod cache;
 mod jwt;
 pub mod password;
-mod revoked;
 pub mod secret;
 pub mod token;
 
-pub use access::{AccessCache, UserAccess};
+pub use access::{AccessCache, MAX_SESSIONS, MAX_USERS, SessionCache, UserAccess};
 pub use password::{HashError, Hasher, Password, PasswordError};
 pub use secret::SecretError;
 pub use token::{Claims, OpaqueToken, TokenError, Tokens};

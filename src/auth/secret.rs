@@ -4,6 +4,7 @@
 //! This file knows neither tokens nor settings. It never replaces a secret: a file that cannot be used is an
 //! error, because a new secret would end all log-ins and hide the fault.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,33 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::NamedTempFile;
 
-use super::token::MIN_SECRET_BYTES;
+/// HS256 needs a key at least as long as its hash (RFC 7518, section 3.2).
+const MIN_BYTES: usize = 32;
+/// A secret of fewer different bytes was not made at random: even of 32 random hexadecimal digits, 8 are different in
+/// all but one of ten million cases.
+const MIN_DIFFERENT_BYTES: usize = 8;
+
+/// Why a secret is refused. It never shows the secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WeakSecret {
+    #[error("must be at least {MIN_BYTES} bytes")]
+    TooShort,
+    #[error("must have at least {MIN_DIFFERENT_BYTES} different bytes")]
+    TooUniform,
+}
+
+/// Refuses a secret that can be guessed.
+pub fn check_strength(secret: &SecretString) -> Result<(), WeakSecret> {
+    let bytes = secret.expose_secret().as_bytes();
+    let different = bytes.iter().collect::<HashSet<_>>().len();
+    if bytes.len() < MIN_BYTES {
+        Err(WeakSecret::TooShort)
+    } else if different < MIN_DIFFERENT_BYTES {
+        Err(WeakSecret::TooUniform)
+    } else {
+        Ok(())
+    }
+}
 
 /// A secret, named by its file in the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +52,8 @@ pub struct SecretFile(&'static str);
 impl SecretFile {
     /// The key that signs access tokens.
     pub const TOKENS: SecretFile = SecretFile("jwt_secret");
+    /// The key that signed access tokens before it. It exists only while the key is rotated.
+    pub const PREVIOUS_TOKENS: SecretFile = SecretFile("jwt_secret_previous");
     /// The key that signs the sandbox's webhooks.
     pub const WEBHOOKS: SecretFile = SecretFile("webhook_secret");
 }
@@ -34,8 +63,11 @@ impl SecretFile {
 pub enum SecretError {
     #[error("cannot read the secret {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("the secret {} is shorter than {MIN_SECRET_BYTES} bytes; remove it, and the next start makes a new one", path.display())]
-    TooShort { path: PathBuf },
+    #[error(
+        "the secret {} {cause}: remove the file and start again, or write one that `openssl rand -base64 32` makes",
+        path.display()
+    )]
+    Weak { path: PathBuf, cause: WeakSecret },
     #[error("cannot make the secret {}: {cause}", path.display())]
     NotMade { path: PathBuf, cause: io::Error },
 }
@@ -43,36 +75,37 @@ pub enum SecretError {
 /// The secret stored in `data_dir`. If there is none yet, it is generated from 32 bytes of the operating
 /// system's entropy, in a file that only its owner may read. If several processes do this at the same time,
 /// all get the same secret. This function blocks on file operations.
-pub fn load_or_create(data_dir: &Path, SecretFile(name): SecretFile) -> Result<SecretString, SecretError> {
-    let path = data_dir.join(name);
-    if let Some(secret) = load(&path)? {
+pub fn load_or_create(data_dir: &Path, file: SecretFile) -> Result<SecretString, SecretError> {
+    if let Some(secret) = load(data_dir, file)? {
         return Ok(secret);
     }
+    let path = data_dir.join(file.0);
     create(data_dir, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
     // Read the file again: another process may have written it first.
-    let gone = || SecretError::Unreadable { path: path.clone(), cause: ErrorKind::NotFound.into() };
-    load(&path)?.ok_or_else(gone)
+    load(data_dir, file)?.ok_or_else(|| SecretError::Unreadable { path, cause: ErrorKind::NotFound.into() })
 }
 
-fn load(path: &Path) -> Result<Option<SecretString>, SecretError> {
-    let text = match fs::read_to_string(path) {
+/// The secret stored in `data_dir`, if there is one.
+pub fn load(data_dir: &Path, SecretFile(name): SecretFile) -> Result<Option<SecretString>, SecretError> {
+    let path = data_dir.join(name);
+    let text = match fs::read_to_string(&path) {
         Ok(text) => Zeroizing::new(text),
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(SecretError::Unreadable { path: path.to_owned(), cause }),
+        Err(cause) => return Err(SecretError::Unreadable { path, cause }),
     };
     // An editor may have left a newline.
     let secret = SecretString::from(text.trim());
-    if secret.expose_secret().len() < MIN_SECRET_BYTES {
-        return Err(SecretError::TooShort { path: path.to_owned() });
+    match check_strength(&secret) {
+        Ok(()) => Ok(Some(secret)),
+        Err(cause) => Err(SecretError::Weak { path, cause }),
     }
-    Ok(Some(secret))
 }
 
 /// Writes the whole file, readable only for its owner; if another process has written it first, keeps that
 /// one.
 fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
-    let mut bytes = Zeroizing::new([0; MIN_SECRET_BYTES]);
+    let mut bytes = Zeroizing::new([0; MIN_BYTES]);
     SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
     let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes[..]) + "\n");
     let mut draft = NamedTempFile::new_in(data_dir)?;
@@ -139,14 +172,40 @@ mod tests {
 
     #[test]
     fn an_unusable_file_is_an_error_and_stays() {
-        for content in [&b""[..], b"hunter2 hunter2 hunter2 hunter2\n", &[0xff; 64]] {
+        let uniform = "hunter2".repeat(5);
+        for content in [&b""[..], b"hunter2 hunter2 hunter2 hunter2\n", &[0xff; 64], uniform.as_bytes()] {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE);
             fs::write(&path, content).unwrap();
             let error = load_or_create(home.path(), SecretFile::TOKENS).unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()) && !error.contains("hunter2"), "{error}");
+            assert!(error.contains("openssl rand -base64 32") || content[..] == [0xff; 64], "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_refused() {
+        let strength = |text: &str| check_strength(&text.into());
+        assert_eq!(strength(&"0123456789".repeat(4)[..31]), Err(WeakSecret::TooShort));
+        assert_eq!(strength(""), Err(WeakSecret::TooShort));
+        for weak in ["0", "changeme", "secret", "0123456"] {
+            assert_eq!(strength(&weak.repeat(32)), Err(WeakSecret::TooUniform), "{weak}");
+        }
+        for good in ["01234567", "a passphrase with spaces"] {
+            assert_eq!(strength(&good.repeat(4)), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_previous_secret_is_never_created() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(load(home.path(), SecretFile::PREVIOUS_TOKENS).unwrap().is_none());
+        let first = secret(home.path());
+        fs::rename(home.path().join(FILE), home.path().join("jwt_secret_previous")).unwrap();
+        let previous = load(home.path(), SecretFile::PREVIOUS_TOKENS).unwrap().unwrap();
+        assert_eq!(previous.expose_secret(), first);
+        assert_ne!(secret(home.path()), first);
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     config.data_dir = directory.path().to_owned();
     config.database.url = None;
     config.auth.jwt_secret = None;
+    config.auth.jwt_secret_previous = None;
     config.server.host = "127.0.0.1".to_owned();
     config.server.port = 0;
     config.limits.enabled = false;

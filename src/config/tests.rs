@@ -89,6 +89,7 @@ fn every_key_has_an_environment_variable() {
         ("database.install", "false", "install: false"),
         ("database.allow_unsafe", "true", "allow_unsafe: true"),
         ("auth.jwt_secret", SECRET, "jwt_secret: Some("),
+        ("auth.jwt_secret_previous", SECRET, "jwt_secret_previous: Some("),
         ("auth.access_token", "14m", "access_token: 840s"),
         ("auth.refresh_token", "29d", "refresh_token: 2505600s"),
         ("auth.password_reset", "2h", "password_reset: 7200s"),
@@ -312,7 +313,7 @@ fn an_external_database_requires_a_secret() {
     assert!(error.starts_with("auth.jwt_secret: must be at least 32 bytes"), "{error}");
     let error = refusal("auth: {jwt_secret: short}", &[]);
     assert!(error.starts_with("auth.jwt_secret: must be at least 32 bytes"), "{error}");
-    let digits = "1".repeat(32);
+    let digits = "12345678".repeat(4);
     assert!(refusal(&format!("auth: {{jwt_secret: {digits}}}"), &[]).starts_with("auth.jwt_secret: "));
     good(&format!("auth: {{jwt_secret: '{digits}'}}"), &[("DATABASE_URL", URL)]);
     for url in [URL, ""] {
@@ -321,6 +322,30 @@ fn an_external_database_requires_a_secret() {
         assert_eq!(error, "database.tls_ca: needs sslmode=require in database.url");
     }
     good("", &[("DATABASE_URL", "host=/run/postgresql dbname=lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+}
+
+#[test]
+fn a_weak_secret_is_refused_and_the_error_says_where_to_get_another() {
+    let uniform = "1234567".repeat(10);
+    let make = "must have at least 8 different bytes: make one with `openssl rand -base64 32`";
+    for key in ["auth.jwt_secret", "auth.jwt_secret_previous", "payments.webhook_secret"] {
+        let name = format!("LOTTERY__{}", key.replace('.', "__").to_uppercase());
+        assert_eq!(refusal("", &[(&name, &uniform)]), format!("{key}: {make}"));
+        good("", &[(&name, SECRET)]);
+    }
+    let stripe =
+        [("LOTTERY__PAYMENTS__PROVIDER", "stripe"), STRIPE[0], ("LOTTERY__PAYMENTS__WEBHOOK_SECRET", "whsec_1")];
+    let error = refusal("", &stripe);
+    assert!(error.starts_with("payments.webhook_secret: must be at least 32 bytes: Stripe shows it"), "{error}");
+}
+
+#[test]
+fn the_previous_secret_is_another_one() {
+    let previous = ("LOTTERY__AUTH__JWT_SECRET_PREVIOUS", SECRET);
+    let error = refusal("", &[("LOTTERY__AUTH__JWT_SECRET", SECRET), previous]);
+    assert_eq!(error, "auth.jwt_secret_previous: is the same as auth.jwt_secret: set a new secret there");
+    good("", &[("LOTTERY__AUTH__JWT_SECRET", &SECRET.to_uppercase()), previous]);
+    good("", &[previous]);
 }
 
 #[test]

@@ -213,7 +213,7 @@ pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<Ht
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
         TokenRotation::Reused(session) => {
-            state.tokens.revoke(session, now);
+            state.sessions.forget(session);
             tracing::warn!("a used refresh token was sent again; its session has ended");
             Err(bad_refresh_token())
         }
@@ -232,7 +232,7 @@ pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<Htt
     if let Ok(token) = body.parse() {
         let now = state.clock.now();
         if let Some(session) = state.persistence.end_session(&token.hash(), now).await? {
-            state.tokens.revoke(session, now);
+            state.sessions.forget(session);
         }
     }
     Ok(HttpResponse::NoContent().finish())
@@ -286,7 +286,7 @@ pub async fn change_password(
     let new = state.hasher.hash(new).await?;
     let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session, now).await?;
     for session in changed.ok_or_else(wrong)? {
-        state.tokens.revoke(session, now);
+        state.sessions.forget(session);
     }
     tracing::info!(user = %auth.user, "a password was changed");
     Ok(HttpResponse::NoContent().finish())
@@ -321,7 +321,7 @@ pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>)
     let hash = state.hasher.hash(new).await?;
     let (user, ended) = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
     for session in ended {
-        state.tokens.revoke(session, now);
+        state.sessions.forget(session);
     }
     tracing::info!(%user, "a password was reset");
     Ok(HttpResponse::NoContent().finish())

@@ -1,5 +1,5 @@
-//! The logged-in user of a request. The access token says who it is, and never what the user may do: role and
-//! status come from a cache, or from the database if the cache does not hold them.
+//! The logged-in user of a request. The access token says who it is, and never what the user may do. Whether its
+//! session is active, and the user's role and status, come from caches, or from the database if they are not cached.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -29,11 +29,10 @@ impl FromRequest for AuthUser {
     type Future = Either<Ready<Result<AuthUser, Problem>>, LocalBoxFuture<'static, Result<AuthUser, Problem>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let known = state_and_claims(request).map(|(state, claims)| (claims, state.access.get(claims.user)));
-        match known {
-            // Nearly always the cache has the user, and there is nothing to wait for.
-            Ok((claims, Some(access))) => ready(may_call(claims, access)).left_future(),
-            Ok((_, None)) => {
+        // Nearly always both are cached, and there is nothing to wait for.
+        match state_and_claims(request).map(|(state, claims)| cached(state, claims)) {
+            Ok(Some(result)) => ready(result).left_future(),
+            Ok(None) => {
                 let request = request.clone();
                 async move { auth_user(&request).await }.boxed_local().right_future()
             }
@@ -44,8 +43,16 @@ impl FromRequest for AuthUser {
 
 async fn auth_user(request: &HttpRequest) -> Result<AuthUser, Problem> {
     let (state, claims) = state_and_claims(request)?;
+    let lookup = async { users::of_session(&state.db, claims.session).await };
+    check_session(claims, state.sessions.get_or_load(claims.session, lookup).await?)?;
     let access = state.access.get_or_load(claims.user, load(state, claims.user)).await?;
     may_call(claims, access)
+}
+
+/// The same from the caches alone. `None`: the database has to be asked.
+fn cached(state: &State, claims: Claims) -> Option<Result<AuthUser, Problem>> {
+    let (user, access) = (state.sessions.get(claims.session)?, state.access.get(claims.user)?);
+    Some(check_session(claims, user).and_then(|()| may_call(claims, access)))
 }
 
 fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> {
@@ -57,6 +64,11 @@ fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> 
         .verify(token, state.clock.now())
         .map_err(|_| Problem::unauthorized("the access token is invalid or expired: refresh it"))?;
     Ok((state, claims))
+}
+
+/// Refuses a token whose session has ended, does not exist, or belongs to another user.
+fn check_session(claims: Claims, user: Option<UserId>) -> Result<(), Problem> {
+    if user == Some(claims.user) { Ok(()) } else { Err(Problem::unauthorized("this session has ended: log in")) }
 }
 
 fn may_call(claims: Claims, access: UserAccess) -> Result<AuthUser, Problem> {

@@ -3,7 +3,7 @@
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
 use crate::actors::snapshots::DrawSnapshots;
-use crate::auth::{AccessCache, Hasher, Tokens};
+use crate::auth::{AccessCache, Hasher, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::db::Db;
@@ -30,6 +30,7 @@ pub struct State {
     /// How long a token for a password reset is valid.
     pub reset_ttl: std::time::Duration,
     pub hasher: Hasher,
+    pub sessions: SessionCache,
     pub access: AccessCache,
     /// All lotteries, in the order of the configuration.
     pub lotteries: Vec<Lottery>,

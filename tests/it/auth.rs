@@ -1,6 +1,7 @@
 //! Registration, log-in, refresh and log-out over HTTP; who may do what.
 
 mod rate_limits;
+mod sessions;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -223,9 +224,16 @@ async fn an_access_token_expires() {
     bearer(&world, &renewed).get("/me").await.expect(200);
 }
 
+/// Claims for a token of the user's session.
 fn claims(world: &World, user: &User) -> Value {
     let now = world.clock.now().as_second();
-    json!({"sub": user.id.0.to_string(), "sid": uuid::Uuid::nil(), "iat": now, "exp": now + 900})
+    json!({"sub": user.id.0.to_string(), "sid": part_of(user, 1)["sid"], "iat": now, "exp": now + 900})
+}
+
+/// The header (0) or the claims (1) of the user's access token.
+fn part_of(user: &User, part: usize) -> Value {
+    let encoded = user.token.as_ref().unwrap().split('.').nth(part).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(encoded).unwrap()).unwrap()
 }
 
 /// A token signed with an algorithm of the HMAC family. `M` must be what the name says.
@@ -261,7 +269,14 @@ async fn only_tokens_that_the_service_signed_are_accepted() {
     let none = part(&json!({"alg": "none", "typ": "JWT"}));
     let mut without_end = as_admin.clone();
     without_end.as_object_mut().unwrap().remove("exp");
-    let unknown = json!({"sub": "4711", "sid": as_ann["sid"], "iat": as_ann["iat"], "exp": as_ann["exp"]});
+    let changed = |claim: &str, value: Value| {
+        let mut claims = as_ann.clone();
+        claims[claim] = value;
+        claims
+    };
+    let unknown = changed("sub", json!("4711"));
+    let of_another = changed("sid", as_admin["sid"].clone());
+    let of_none = changed("sid", json!(uuid::Uuid::from_u128(7)));
     for (what, forged) in [
         ("alg none", format!("{none}.{}.", part(&as_admin))),
         ("alg none, with a signature", format!("{none}.{}.{signature}", part(&as_admin))),
@@ -271,6 +286,8 @@ async fn only_tokens_that_the_service_signed_are_accepted() {
         ("another algorithm", signed_with::<Hmac<Sha512>>("HS512", &as_admin, &own)),
         ("no end", signed(&without_end, &own)),
         ("nobody known", signed(&unknown, &own)),
+        ("another's session", signed(&of_another, &own)),
+        ("no session", signed(&of_none, &own)),
         ("no token", "nonsense".to_owned()),
         ("nothing", String::new()),
         ("a long one", "a".repeat(5_000)),

@@ -305,6 +305,7 @@ async fn an_idle_connection_does_not_delay_a_stop() {
 #[actix_web::test]
 async fn an_error_names_the_invalid_environment_variable() {
     let secret = ("LOTTERY__AUTH__JWT_SECRET", SECRET);
+    let hunter2 = "hunter2".repeat(10);
     for (variables, named) in [
         (vec![("LOTTERY__TICKETS__RESERVATIONS", "5m")], "LOTTERY__TICKETS__RESERVATIONS: "),
         (vec![("LOTTERY__TICKETS", "5m")], "LOTTERY__TICKETS: "),
@@ -317,6 +318,8 @@ async fn an_error_names_the_invalid_environment_variable() {
         (vec![("LOTTERY__LOG__LEVEL", "lottery=loud")], "log.level: "),
         (vec![("LOTTERY__LOG__FORMAT", "xml")], "log.format: "),
         (vec![("LOTTERY__AUTH__JWT_SECRET", "hunter2")], "auth.jwt_secret: "),
+        (vec![("LOTTERY__AUTH__JWT_SECRET", &hunter2)], "openssl rand -base64 32"),
+        (vec![("LOTTERY__AUTH__JWT_SECRET_PREVIOUS", &hunter2)], "auth.jwt_secret_previous: "),
         (vec![("DATABASE_URL", "postgres://ann@localhost/lottery")], "auth.jwt_secret: "),
         (vec![("LOTTERY__DATABASE__URL", "postgres://ann@localhost/lottery")], "auth.jwt_secret: "),
         (vec![("DATABASE_URL", "postgres://ann:hunter2@local host:x/y"), secret], "database.url: "),

@@ -77,11 +77,11 @@ pub async fn list(
     Ok(PageRows::cut(items, page.limit, |user: &User| user.id.0))
 }
 
-/// The sessions that have ended since this time.
-pub async fn sessions_ended(db: &Db, since: Timestamp) -> Result<Vec<SessionId>, DbError> {
-    let sql = "-- users::sessions_ended(since)
-        SELECT id FROM sessions WHERE ended_at > $1";
-    Ok(db.query(sql, &[&since]).await?.iter().map(|row| SessionId(row.get("id"))).collect())
+/// The user of an active session. `None`: the session has ended, or does not exist.
+pub async fn of_session(db: &Db, session: SessionId) -> Result<Option<UserId>, DbError> {
+    let sql = "-- users::of_session()
+        SELECT user_id FROM sessions WHERE id = $1 AND ended_at IS NULL";
+    Ok(db.query_opt(sql, &[&session.0]).await?.map(|row| UserId(row.get("user_id"))))
 }
 
 /// Whether this token, given by its hash, may be used to set a new password.
