@@ -26,7 +26,7 @@ use crate::auth::secret::{self, SecretFile};
 use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, SecretError, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
+use crate::config::{self, Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
@@ -56,8 +56,8 @@ const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub enum AppError {
     #[error("{0}{alternative}", alternative = alternative(.0))]
     Server(#[from] PostgresError),
-    #[error("database.url: {0}")]
-    Url(tokio_postgres::Error),
+    #[error("{key}: {cause}")]
+    Url { key: &'static str, cause: tokio_postgres::Error },
     #[error("database.tls_ca: {0}")]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -75,6 +75,11 @@ pub enum AppError {
     UnsafeDatabase(String),
     #[error(transparent)]
     Installation(#[from] OtherInstallation),
+    #[error(
+        "database.owner_url is set, but the login of database.url, {0}, owns the tables, too, or is a superuser: \
+         give the service a login of its own, which owns nothing"
+    )]
+    ServiceOwnsTables(String),
     #[error("cannot listen on {host}:{port}: {cause}")]
     Listen { host: String, port: u16, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
@@ -95,7 +100,10 @@ fn alternative(error: &PostgresError) -> &'static str {
 
 /// The database of a command: the private server, or the one at the configured URL.
 pub struct Database {
+    /// As the service's role.
     pub target: Target,
+    /// As the owner of the tables. `None`: no login was configured for it.
+    owner: Option<Target>,
     server: Option<PostgresServer>,
 }
 
@@ -109,10 +117,14 @@ pub enum DatabaseUse {
 impl Database {
     /// Opens the database at the configured URL, or starts the private server.
     pub async fn open(config: &Config, used: DatabaseUse) -> Result<Database, AppError> {
-        if let Some(url) = &config.database.url {
-            let url = url.expose_secret().parse().map_err(AppError::Url)?;
-            let target = Target::new(url, config.database.tls_ca.as_deref())?;
-            return Ok(Database { target, server: None });
+        let it = &config.database;
+        let target = |key, url: &SecretString| {
+            let url = config::connection(url.expose_secret()).map_err(|cause| AppError::Url { key, cause })?;
+            Ok::<_, AppError>(Target::new(url, it.tls_ca.as_deref())?)
+        };
+        if let Some(url) = &it.url {
+            let owner = it.owner_url.as_ref().map(|url| target("database.owner_url", url)).transpose()?;
+            return Ok(Database { target: target("database.url", url)?, owner, server: None });
         }
         let mut options = db::private_server_options(&config.data_dir);
         options.install = config.database.install;
@@ -120,7 +132,32 @@ impl Database {
             DatabaseUse::Serve => PostgresServer::start(&options).await?,
             DatabaseUse::Command => PostgresServer::start_or_join(&options).await?,
         };
-        Ok(Database { target: server.connection().into(), server: Some(server) })
+        let (target, owner) = (server.connection_as(db::SERVICE_ROLE), server.connection());
+        Ok(Database { target: target.into(), owner: Some(owner.into()), server: Some(server) })
+    }
+
+    /// Brings the schema up to date and grants the service's role what it needs, both as the owner; returns how many
+    /// migrations it applied. Without a login for the owner, the service's own one migrates, if it can.
+    pub async fn migrate(&self) -> Result<usize, AppError> {
+        let applied = db::migrate(self.owner.as_ref().unwrap_or(&self.target)).await?;
+        let login = db::login(&self.target).await?;
+        match &self.owner {
+            Some(_) if login.owns_tables => return Err(AppError::ServiceOwnsTables(login.role)),
+            Some(owner) => {
+                if db::grant(owner, &login.role).await? {
+                    tracing::info!(role = login.role, "the service's role has new privileges");
+                }
+                // Both URLs must lead to one database.
+                db::check_up_to_date(&self.target).await?;
+            }
+            None if login.owns_tables => tracing::warn!(
+                role = login.role,
+                "the service's login can change the schema and its own traces: give it a role of its own, and the \
+                 owner's login as database.owner_url"
+            ),
+            None => {}
+        }
+        Ok(applied)
     }
 
     /// Stops the private server, if `open` started it.
@@ -170,7 +207,7 @@ impl App {
         clock: Clock,
     ) -> Result<App, AppError> {
         check_durability(&database.target, config.database.allow_unsafe).await?;
-        let applied = db::migrate(&database.target).await?;
+        let applied = database.migrate().await?;
         tracing::info!(applied, "the schema is up to date");
         let db = Db::new(&database.target, config.database.pool_size)?;
         // Before anything else is read, written or asked of the payment provider.

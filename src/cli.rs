@@ -169,7 +169,7 @@ async fn received(signal: std::io::Result<Signal>) {
 async fn migrate(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Command).await?;
-    let applied = db::migrate(&database.target).await;
+    let applied = database.migrate().await;
     database.close().await?;
     println!("{} migrations applied", applied?);
     Ok(())

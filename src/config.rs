@@ -5,6 +5,7 @@
 //! that it needs. The domain checks the rules of a lottery (k of n, the prize table); this file checks only
 //! ranges.
 
+mod connection;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio_postgres::config::SslMode;
 
 use crate::auth::secret::check_strength;
 use crate::telemetry::LogFormat;
+pub use connection::connection;
 
 /// The whole configuration. `config.yaml` explains each key and its unit.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,6 +104,8 @@ impl TryFrom<String> for ForwardedHeader {
 pub struct DatabaseConfig {
     /// `None`: a private Postgres in the data directory. A secret, because it may contain a password.
     pub url: Option<SecretString>,
+    /// The login of the tables' owner, which migrates and grants. `None`: the one of `url` migrates, if it can.
+    pub owner_url: Option<SecretString>,
     /// A PEM file. `None`: the certificate authorities that the system trusts.
     pub tls_ca: Option<PathBuf>,
     pub pool_size: usize,
@@ -378,18 +382,24 @@ impl Config {
     }
 
     fn check_secrets(&self, check: &mut Check) {
+        let (url, owner_url) = (self.database.url.as_ref(), self.database.owner_url.as_ref());
         let mut verifies = false;
-        if let Some(url) = &self.database.url {
+        for (key, url) in [("database.url", url), ("database.owner_url", owner_url)] {
+            let Some(url) = url else { continue };
             // The parser's own message might quote a part of the password.
-            let parsed = url.expose_secret().parse::<tokio_postgres::Config>();
+            let parsed = connection(url.expose_secret());
             let what = "must be like postgres://user:password@host/name; sslmode is disable, prefer or require";
-            check.that("database.url", parsed.is_ok(), what);
-            verifies = parsed.is_ok_and(|url| url.get_ssl_mode() == SslMode::Require);
+            check.that(key, parsed.is_ok(), what);
+            verifies |= parsed.is_ok_and(|url| url.get_ssl_mode() == SslMode::Require);
+        }
+        let alone = owner_url.is_some() && url.is_none();
+        check.that("database.owner_url", !alone, "needs database.url, the login with which the service works");
+        if url.is_some() {
             let set = self.auth.jwt_secret.is_some();
             check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
         }
         let unused = self.database.tls_ca.is_some() && !verifies;
-        check.that("database.tls_ca", !unused, "needs sslmode=require in database.url");
+        check.that("database.tls_ca", !unused, "needs sslmode=require, or a host, in database.url");
         let (current, previous) = (&self.auth.jwt_secret, &self.auth.jwt_secret_previous);
         check.secret("auth.jwt_secret", current.as_ref(), MAKE_SECRET);
         check.secret("auth.jwt_secret_previous", previous.as_ref(), MAKE_SECRET);

@@ -6,7 +6,7 @@ use crate::app::{Database, DatabaseUse};
 use crate::auth::{Hasher, Password};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::{self, Db};
+use crate::db::Db;
 use crate::domain::user::{Email, Role, Username};
 use crate::{actors::persistence::DuplicateName, telemetry};
 
@@ -24,10 +24,11 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
 
     let database = Database::open(config, DatabaseUse::Command).await?;
     let made = async {
-        db::migrate(&database.target).await?;
+        database.migrate().await?;
         let db = Db::new(&database.target, 1)?;
         let now = Clock::system().now();
-        crate::actors::persistence::insert_user(&db, (&username, &email, None), &hash, Role::Admin, now).await
+        let user = (&username, &email, None);
+        Ok::<_, CliError>(crate::actors::persistence::insert_user(&db, user, &hash, Role::Admin, now).await?)
     };
     let made = made.await;
     database.close().await?;

@@ -18,6 +18,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Command).await?;
     let checked = async {
+        db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;
         with_progress(&client, demo::bar("checking the books", 0)).await
     };

@@ -57,6 +57,7 @@ pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     let directory = tempfile::Builder::new().prefix("lottery-demo-").tempdir().map_err(failed)?;
     config.data_dir = directory.path().to_owned();
     config.database.url = None;
+    config.database.owner_url = None;
     config.auth.jwt_secret = None;
     config.auth.jwt_secret_previous = None;
     config.server.host = "127.0.0.1".to_owned();

@@ -84,6 +84,7 @@ fn every_key_has_an_environment_variable() {
         ("server.shutdown_timeout", "7s", "shutdown_timeout: 7s"),
         ("data_dir", "/var/lib/lottery", r#"data_dir: "/var/lib/lottery""#),
         ("database.url", URL, "url: Some("),
+        ("database.owner_url", URL, "owner_url: Some("),
         ("database.tls_ca", "/etc/lottery/ca.pem", "tls_ca: Some("),
         ("database.pool_size", "21", "pool_size: 21"),
         ("database.install", "false", "install: false"),
@@ -123,10 +124,10 @@ fn every_key_has_an_environment_variable() {
     for (key, value, shown) in keys {
         let name = variable(key);
         let mut variables = vec![(name.as_str(), value)];
-        if key == "database.tls_ca" {
-            variables.push(("DATABASE_URL", "postgres://db/lottery?sslmode=require"));
+        if key == "database.tls_ca" || key == "database.owner_url" {
+            variables.push(("DATABASE_URL", "postgres://db/lottery"));
         }
-        if key == "database.url" || key == "database.tls_ca" {
+        if ["database.url", "database.owner_url", "database.tls_ca"].contains(&key) {
             variables.push(("LOTTERY__AUTH__JWT_SECRET", SECRET));
         }
         if value == "stripe" {
@@ -316,11 +317,18 @@ fn an_external_database_requires_a_secret() {
     let digits = "12345678".repeat(4);
     assert!(refusal(&format!("auth: {{jwt_secret: {digits}}}"), &[]).starts_with("auth.jwt_secret: "));
     good(&format!("auth: {{jwt_secret: '{digits}'}}"), &[("DATABASE_URL", URL)]);
-    for url in [URL, ""] {
+    for url in ["postgres://localhost/lottery", "postgres://db/lottery?sslmode=prefer", ""] {
         let error =
             refusal("database: {tls_ca: ca.pem}", &[("DATABASE_URL", url), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
-        assert_eq!(error, "database.tls_ca: needs sslmode=require in database.url");
+        assert_eq!(error, "database.tls_ca: needs sslmode=require, or a host, in database.url");
     }
+    let error = refusal("database: {owner_url: 'postgres://owner@localhost/lottery'}", &[]);
+    assert_eq!(error, "database.owner_url: needs database.url, the login with which the service works");
+    let error = refusal(
+        "database: {owner_url: 'opensesame'}",
+        &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET)],
+    );
+    assert!(error.starts_with("database.owner_url: must be like postgres://"), "{error}");
     good("", &[("DATABASE_URL", "host=/run/postgresql dbname=lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
 }
 

@@ -10,7 +10,13 @@ pub enum DbError {
     #[error("no connection to the database: {0}")]
     Pool(#[from] PoolError),
     #[error("the database refused: {0}")]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(#[source] tokio_postgres::Error),
+    #[error(
+        "no TLS connection to the database: {0}. A server on another host is verified, unless its URL says otherwise: \
+         set database.tls_ca to the certificate of its authority, or say ?sslmode=prefer (encrypted, not verified) \
+         or ?sslmode=disable in the URL"
+    )]
+    Tls(#[source] tokio_postgres::Error),
     #[error("migrations: {0}")]
     Migration(#[from] refinery::Error),
     /// An unreleased version of the service applied other migrations than this version has.
@@ -25,6 +31,25 @@ pub enum DbError {
          V{known}). Nothing in it was changed. Start that version of the service, or a newer one"
     )]
     NewerSchema { found: i32, known: i32 },
+    #[error(
+        "the schema of this database is V{found} and this version of the service needs V{known}, but the login \
+         {role} may not change it: set database.owner_url, or run `lottery migrate` with it"
+    )]
+    MayNotMigrate { role: String, found: i32, known: i32 },
+    #[error(
+        "the schema of this database is V{found} and this version of the service needs V{known}: run `lottery migrate`"
+    )]
+    OldSchema { found: i32, known: i32 },
+    #[error(
+        "this database has tables that the login of database.url may not read: run `lottery migrate`, with \
+         database.owner_url set, which grants it what the service needs"
+    )]
+    NoPrivileges,
+    #[error(
+        "the login {role} does not own the table {table} and cannot grant privileges on it: database.owner_url must \
+         be a login of the tables' owner"
+    )]
+    NotOwner { role: String, table: String },
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The connection was lost at COMMIT: the transaction may be committed or not.
@@ -47,8 +72,22 @@ impl DbError {
             DbError::Pool(PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)))
             | DbError::Timeout(_) => true,
             DbError::Pool(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)))
-            | DbError::Postgres(error) => is_transient(error),
+            | DbError::Postgres(error)
+            | DbError::Tls(error) => is_transient(error),
             _ => false,
+        }
+    }
+}
+
+/// What the driver's text begins with if the server has no TLS, or its certificate is not the right one. The driver
+/// does not tell its kinds of errors apart in another way.
+const TLS_FAILED: &str = "error performing TLS handshake";
+
+impl From<tokio_postgres::Error> for DbError {
+    fn from(error: tokio_postgres::Error) -> DbError {
+        match error.to_string().starts_with(TLS_FAILED) {
+            true => DbError::Tls(error),
+            false => DbError::Postgres(error),
         }
     }
 }

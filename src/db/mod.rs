@@ -5,6 +5,7 @@
 mod connect;
 mod durability;
 mod error;
+mod grants;
 pub mod read;
 mod schema;
 mod tls;
@@ -22,7 +23,8 @@ use tokio_postgres::types::ToSql;
 pub use connect::connect;
 pub use durability::unsafe_settings;
 pub use error::{DbError, describe, is_transient};
-pub use schema::migrate;
+pub use grants::{GRANTS, Login, grant, login};
+pub use schema::{check_up_to_date, migrate};
 pub use tls::{Target, TlsError};
 
 /// How long a read waits for a connection before it fails.
@@ -34,12 +36,15 @@ const LONG_READ_WAIT: Duration = Duration::from_secs(600);
 
 /// The name of the private server's database and of its owner.
 const PRIVATE_NAME: &str = "lottery";
+/// The private server's role for the service.
+pub const SERVICE_ROLE: &str = "lottery_service";
 /// The SQL function `bit_count`, which finds the winners, is new in Postgres 14.
 const MIN_MAJOR: u32 = 14;
 
 /// The options of the private Postgres in a data directory.
 pub fn private_server_options(data_dir: impl Into<PathBuf>) -> PostgresOptions {
-    PostgresOptions { min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
+    let login_roles = vec![SERVICE_ROLE.to_owned()];
+    PostgresOptions { login_roles, min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
 }
 
 /// The connection pool for reads.

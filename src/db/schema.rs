@@ -2,6 +2,7 @@
 
 use refinery::Migration;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::connect::connect;
 use super::error::DbError;
@@ -18,12 +19,55 @@ const MIGRATION_LOCK: i64 = 0x6c6f_7474_6572_7900;
 /// same time. It changes nothing in a database whose schema is not an earlier state of this version's.
 pub async fn migrate(target: impl Into<Target>) -> Result<usize, DbError> {
     let mut client = connect(target).await?;
-    // Postgres releases the lock when the connection ends.
-    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    lock(&client).await?;
     let runner = migrations::migrations::runner();
-    check_history(&applied(&client).await?, runner.get_migrations())?;
+    let applied = applied(&client).await?;
+    check_history(&applied, runner.get_migrations())?;
+    if applied.len() == runner.get_migrations().len() {
+        // The runner would first create the table of the history, which only the schema's owner may try.
+        return Ok(0);
+    }
+    check_may_create(&client, &applied).await?;
     let report = runner.run_async(&mut client).await?;
     Ok(report.applied_migrations().len())
+}
+
+/// Refuses a database that is not up to date, for a login that only reads. Changes nothing.
+pub async fn check_up_to_date(target: impl Into<Target>) -> Result<(), DbError> {
+    let (client, runner) = (connect(target).await?, migrations::migrations::runner());
+    let applied = applied(&client).await?;
+    check_history(&applied, runner.get_migrations())?;
+    if applied.len() < runner.get_migrations().len() {
+        return Err(DbError::OldSchema { found: newest_of(&applied), known: newest(runner.get_migrations()) });
+    }
+    Ok(())
+}
+
+/// Lets one process at a time change the schema or its privileges. Postgres releases the lock when the connection
+/// ends.
+pub async fn lock(client: &Client) -> Result<(), DbError> {
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    Ok(())
+}
+
+async fn check_may_create(client: &Client, applied: &[Applied]) -> Result<(), DbError> {
+    let sql = "-- schema::check_may_create()
+        SELECT current_user::text, has_schema_privilege(current_schema(), 'CREATE')";
+    let row = client.query_one(sql, &[]).await?;
+    // Without a schema in the search path there is no privilege; the runner's error says that.
+    if row.get::<_, Option<bool>>(1) != Some(false) {
+        return Ok(());
+    }
+    let known = newest(migrations::migrations::runner().get_migrations());
+    Err(DbError::MayNotMigrate { role: row.get(0), found: newest_of(applied), known })
+}
+
+fn newest_of(applied: &[Applied]) -> i32 {
+    applied.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+fn newest(known: &[Migration]) -> i32 {
+    known.iter().map(Migration::version).max().unwrap_or(0)
 }
 
 /// A migration in the database's history. The checksum covers its name, its version and its SQL.
@@ -43,15 +87,22 @@ async fn applied(db: &Client) -> Result<Vec<Applied>, DbError> {
     }
     let history = "-- schema::applied()
         SELECT version, coalesce(checksum, '') AS checksum FROM refinery_schema_history ORDER BY version";
-    let rows = db.query(history, &[]).await?;
+    let rows = db.query(history, &[]).await.map_err(unreadable)?;
     Ok(rows.iter().map(|row| Applied { version: row.get("version"), checksum: row.get("checksum") }).collect())
+}
+
+/// The history is a table that each role of the service may read.
+fn unreadable(error: tokio_postgres::Error) -> DbError {
+    match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => DbError::NoPrivileges,
+        _ => error.into(),
+    }
 }
 
 /// Refuses a database that has other migrations than this version. The unreleased versions of the service had other
 /// migrations under the same numbers. A newer version has the same migrations and more.
 fn check_history(applied: &[Applied], known: &[Migration]) -> Result<(), DbError> {
-    let Some(found) = applied.iter().map(|migration| migration.version).max() else { return Ok(()) };
-    let newest = known.iter().map(Migration::version).max().unwrap_or(0);
+    let (found, newest) = (newest_of(applied), newest(known));
     let is_known = |applied: &Applied| {
         let same = |known: &&Migration| known.version() == applied.version;
         known.iter().find(same).is_some_and(|known| known.checksum().to_string() == applied.checksum)

@@ -252,7 +252,7 @@ impl From<DbError> for Problem {
         let cause = describe(&error);
         let away = match &error {
             DbError::Pool(_) | DbError::Timeout(_) => true,
-            DbError::Postgres(cause) => is_transient(cause),
+            DbError::Postgres(cause) | DbError::Tls(cause) => is_transient(cause),
             _ => false,
         };
         match error {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{OnceLock, mpsc};
 
-use lottery::db::private_server_options;
+use lottery::db::{SERVICE_ROLE, private_server_options};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -16,7 +16,7 @@ static SERVER: OnceLock<Config> = OnceLock::new();
 /// The names of the servers' temporary directories begin with this and the process id.
 const PREFIX: &str = "lottery-tests-";
 
-/// Connects to the server of this process, which the first call starts: in this directory, or in a temporary one.
+/// Connects as the owner to the server of this process, which the first call starts: in this directory, or in a temporary one.
 /// It ends with the process.
 pub async fn shared_server(directory: Option<PathBuf>) -> Config {
     tokio::task::spawn_blocking(|| SERVER.get_or_init(|| start(directory))).await.unwrap().clone()
@@ -60,6 +60,13 @@ fn remove_directories_of_ended_processes() {
 pub fn database(server: &Config, name: &str) -> Config {
     let mut config = server.clone();
     config.dbname(name);
+    config
+}
+
+/// The same database with the service's login, given the one of its owner.
+pub fn service(owner: &Config) -> Config {
+    let mut config = owner.clone();
+    config.user(SERVICE_ROLE);
     config
 }
 

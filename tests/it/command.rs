@@ -26,6 +26,7 @@ use crate::common::{PASSWORD, wait::until};
 use crate::server;
 use crate::world::*;
 
+const OWNER_URL: &str = "LOTTERY__DATABASE__OWNER_URL";
 const SECRET: &str = "what these tests sign their tokens with";
 
 /// The program with a database of its own on the tests' server.
@@ -33,13 +34,15 @@ async fn program_with_database() -> Program {
     program_on(&server::database().await)
 }
 
+/// The program with a login of its own on the owner's database.
 fn program_on(database: &tokio_postgres::Config) -> Program {
-    Program::new().with("DATABASE_URL", &postgres::url(database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET)
+    let program = Program::new().with("DATABASE_URL", &postgres::url(&postgres::service(database)));
+    program.with(OWNER_URL, &postgres::url(database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET)
 }
 
-/// The database that the program was given.
+/// The database that the program was given, as its owner.
 fn database(program: &Program) -> tokio_postgres::Config {
-    program.variable("DATABASE_URL").unwrap().parse().unwrap()
+    program.variable(OWNER_URL).unwrap().parse().unwrap()
 }
 
 /// Runs a command that must refuse, and returns what it prints.

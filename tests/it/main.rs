@@ -19,6 +19,7 @@ mod idempotency;
 mod matrix;
 mod money;
 mod operations;
+mod roles;
 mod schedule;
 mod server;
 

@@ -27,6 +27,7 @@ use crate::server;
 pub struct World {
     pub clock: Clock,
     pub config: Config,
+    /// As the owner.
     pub database: tokio_postgres::Config,
     app: Option<App>,
     /// The service's `data_dir`.
@@ -36,11 +37,12 @@ pub struct World {
 /// The secret with which the payment provider signs its webhooks.
 pub const WEBHOOK_SECRET: &str = "a secret of the tests' payment provider";
 
-/// The defaults, without rate limits, on any free port.
+/// The defaults, without rate limits, on any free port. The service has a login of its own on the owner's database.
 fn defaults(database: &tokio_postgres::Config) -> Config {
     let nothing = tempfile::NamedTempFile::new().unwrap();
     let mut config = Config::load(Some(nothing.path())).unwrap();
-    config.database.url = Some(postgres::connection_string(database).into());
+    config.database.url = Some(postgres::connection_string(&postgres::service(database)).into());
+    config.database.owner_url = Some(postgres::connection_string(database).into());
     config.auth.jwt_secret = Some("a secret of the tests, long enough to sign with".into());
     config.payments.webhook_secret = Some(WEBHOOK_SECRET.into());
     config.server.port = 0;

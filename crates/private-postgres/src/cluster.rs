@@ -47,8 +47,8 @@ async fn initdb(new: &Path, binaries: &Binaries, user: &ServerUser, name: &str) 
     let mut command = user.command(&binaries.initdb());
     command.arg("--pgdata").arg(new).kill_on_drop(true);
     command.args(["--encoding=UTF8", "--locale=C", "--username", name]);
-    // Every process that can reach the socket may log in. Only the server's user and root can enter its directory.
-    command.args(["--auth=trust", "--no-instructions"]);
+    // `access` replaces these rules before the server starts.
+    command.args(["--auth=peer", "--no-instructions"]);
     let failed = |output| PostgresError::Initdb { cluster: new.to_owned(), output };
     let output = tokio::time::timeout(INITDB_LIMIT, command.output())
         .await

@@ -26,7 +26,10 @@ pub enum PostgresError {
     Name { name: String },
     #[error("the Postgres package could not be installed: {0}")]
     Install(String),
-    #[error("Postgres refuses to run as root, and there is neither a user postgres nor a user nobody")]
+    #[error(
+        "Postgres refuses to run as root, and there is no user postgres to run it as: make one \
+         (useradd --system --user-group postgres), or start this as another user than root"
+    )]
     NoUser,
     #[error(
         "the database is in {}, but the server's user {user} cannot enter that directory, or it no longer \

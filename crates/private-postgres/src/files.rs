@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::{FileContext, PostgresError};
@@ -30,6 +30,25 @@ pub(crate) fn write_durably(path: &Path, temporary: &Path, text: &str) -> Result
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(temporary, path)
+    };
+    write().on_file("write", path)?;
+    sync_parent(path)
+}
+
+/// Replaces a file in a directory of the server's user, who becomes its owner and may alone read it. That user could
+/// put a link where the new file is made, so an existing name is never opened.
+pub(crate) fn write_owned(path: &Path, text: &str, user: &ServerUser) -> Result<(), PostgresError> {
+    let temporary = path.with_extension("conf.new");
+    let write = || -> io::Result<()> {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        user.own(&file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
     };
     write().on_file("write", path)?;
     sync_parent(path)

@@ -14,7 +14,7 @@ use crate::lock::OwnerLock;
 use crate::log::LogFile;
 use crate::postmaster::Postmaster;
 use crate::user::{self, ServerUser};
-use crate::{PostgresOptions, client, cluster, install, location, orphan, socket};
+use crate::{PostgresOptions, access, client, cluster, install, location, orphan, socket};
 
 /// How long a start may take: after a crash, Postgres first replays up to `max_wal_size` of its log.
 const START_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -57,6 +57,7 @@ pub(crate) struct Launch {
     pub log: LogFile,
     /// The name of the database and of its owner.
     name: String,
+    login_roles: Vec<String>,
     binaries: Binaries,
     user: ServerUser,
     settings: Vec<(String, String)>,
@@ -90,13 +91,22 @@ impl Launch {
 
         let cluster = location::cluster_in(&location);
         orphan::stop(&cluster).await?;
+        if user.is_shared() {
+            tracing::warn!(
+                cluster = %cluster.display(),
+                "the database belongs to the user {}, and any program of that user can read and change it: stop \
+                 this, make a user postgres, and give it the cluster (chown -R postgres)",
+                user.name()
+            );
+        }
+        access::write_rules(&cluster, &user, &name, &options.login_roles)?;
         if let Some(previous) = &lock.previous_socket_dir {
             socket::remove_dir(previous);
         }
         let log = LogFile::create(data_dir)?;
         let socket_dir = socket::create_dir(&location, &user, &name)?;
-        let settings = options.settings.clone();
-        Ok((Launch { cluster, socket_dir, log, name, binaries, user, settings }, location_lock))
+        let (settings, login_roles) = (options.settings.clone(), options.login_roles.clone());
+        Ok((Launch { cluster, socket_dir, log, name, login_roles, binaries, user, settings }, location_lock))
     }
 
     /// Starts the server and waits until it takes connections. `retry` says which failures are tried again.
@@ -159,13 +169,14 @@ impl Launch {
         arguments
     }
 
-    /// Waits until the server takes connections, and makes the database if it does not exist.
+    /// Waits until the server takes connections, and makes the database and the roles that do not exist.
     async fn ready(&self) -> Result<(), tokio_postgres::Error> {
         let name = &self.name;
         let database = client::config(&self.socket_dir, name, name);
         loop {
-            let Err(error) = client::connect(&database).await else {
-                return Ok(());
+            let error = match client::connect(&database).await {
+                Ok(client) => return access::ensure_roles(&client, &self.login_roles).await,
+                Err(error) => error,
             };
             match error.code() {
                 Some(&SqlState::INVALID_CATALOG_NAME) => {
@@ -189,7 +200,13 @@ async fn find_or_install(
 ) -> Result<(ServerUser, Binaries), PostgresError> {
     let cluster = existing.filter(|location| location::has_cluster(location)).map(location::cluster_in);
     let find = || async {
-        let user = ServerUser::choose(cluster.as_deref())?;
+        let user = match ServerUser::choose(cluster.as_deref()) {
+            // An installation makes the user as well as the binaries.
+            Err(PostgresError::NoUser) if none_installed(options).await => {
+                return Err(PostgresError::NotInstalled { min_major: options.min_major });
+            }
+            chosen => chosen?,
+        };
         let found = binaries::find(options.binary_dirs.as_deref(), &user).await;
         binaries::pick(found, cluster.as_deref(), options.min_major).map(|binaries| (user, binaries))
     };
@@ -200,6 +217,10 @@ async fn find_or_install(
         }
         outcome => outcome,
     }
+}
+
+async fn none_installed(options: &PostgresOptions) -> bool {
+    binaries::find(options.binary_dirs.as_deref(), &ServerUser::of_this_process()).await.is_empty()
 }
 
 fn log_contains(error: &PostgresError, messages: &[&str]) -> bool {

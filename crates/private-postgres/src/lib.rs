@@ -9,11 +9,13 @@
 //!   transaction.
 //! - `orphan`: a server that still runs at the next start is shut down first and never reused. So every server
 //!   is the child of its owner and has its owner's settings, and no transaction of a dead owner goes on.
+//! - `access`: who may log in, and as which role.
 //! - `binaries`, `install`, `user`, `location`, `cluster`, `socket`: which Postgres is started, as which user,
 //!   and where its files are.
 //!
 //! It does not know the application's schema, its connection pool or its configuration file.
 
+mod access;
 mod binaries;
 mod client;
 mod cluster;
@@ -55,6 +57,9 @@ pub struct PostgresOptions {
     pub name: String,
     /// The application's data directory. A relative path starts at the working directory.
     pub data_dir: PathBuf,
+    /// Roles besides the owner that may log in. They are made at the start and may do nothing until the owner grants
+    /// it. Their names are like the application's.
+    pub login_roles: Vec<String>,
     /// The oldest major version that a new cluster may be made with.
     pub min_major: u32,
     /// Whether root may install the platform's Postgres package where no Postgres is found.
@@ -71,6 +76,7 @@ impl PostgresOptions {
         PostgresOptions {
             name: name.into(),
             data_dir: data_dir.into(),
+            login_roles: Vec::new(),
             min_major: 14,
             install: true,
             settings: Vec::new(),
@@ -78,13 +84,18 @@ impl PostgresOptions {
         }
     }
 
-    /// The name becomes part of paths and of SQL.
-    fn check_name(&self) -> Result<(), PostgresError> {
+    /// The names become part of paths and of SQL.
+    fn check_names(&self) -> Result<(), PostgresError> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let valid = self.name.starts_with(|c: char| c.is_ascii_lowercase())
-            && self.name.chars().all(allowed)
-            && self.name.len() <= NAME_LIMIT;
-        if valid { Ok(()) } else { Err(PostgresError::Name { name: self.name.clone() }) }
+        let valid = |name: &&String| {
+            name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(allowed)
+                && name.len() <= NAME_LIMIT
+        };
+        match std::iter::once(&self.name).chain(&self.login_roles).find(|name| !valid(name)) {
+            None => Ok(()),
+            Some(name) => Err(PostgresError::Name { name: name.clone() }),
+        }
     }
 }
 
@@ -112,7 +123,7 @@ impl PostgresServer {
     /// It returns [`PostgresError::InUse`] if another process owns the server of this data directory. It must
     /// be called on a Tokio runtime, which then also runs the supervisor.
     pub async fn start(options: &PostgresOptions) -> Result<PostgresServer, PostgresError> {
-        options.check_name()?;
+        options.check_names()?;
         let data_dir = location::prepare(&options.data_dir)?;
         let mut lock = OwnerLock::acquire(&data_dir)?;
         let (launch, location_lock) = Launch::prepare(options, &data_dir, &lock).await?;
@@ -156,15 +167,22 @@ impl PostgresServer {
             return Ok(None);
         };
         let server = PostgresServer { name: options.name.clone(), socket_dir, supervisor: None };
-        Ok(client::connect(&server.connection()).await.is_ok().then_some(server))
+        let Ok(client) = client::connect(&server.connection()).await else { return Ok(None) };
+        // An older version of the application may have started it.
+        Ok(access::ensure_roles(&client, &options.login_roles).await.is_ok().then_some(server))
     }
 
-    /// How to connect: over the unix socket, as the owner of the application's database.
+    /// How to connect: over the unix socket, as the owner of the application's database, who is a superuser.
     pub fn connection(&self) -> tokio_postgres::Config {
-        client::config(&self.socket_dir, &self.name, &self.name)
+        self.connection_as(&self.name)
     }
 
-    /// The directory of the unix socket, for `psql -h`. The application's name is the user and the database.
+    /// The same as another role, such as one of [`PostgresOptions::login_roles`].
+    pub fn connection_as(&self, role: &str) -> tokio_postgres::Config {
+        client::config(&self.socket_dir, role, &self.name)
+    }
+
+    /// The directory of the unix socket, for `psql -h`. The application's name is the owner and the database.
     pub fn socket_dir(&self) -> &Path {
         &self.socket_dir
     }
@@ -215,7 +233,9 @@ mod tests {
             ("a/b", false),
             ("a\"; DROP DATABASE x", false),
         ] {
-            assert_eq!(PostgresOptions::new(name, "data").check_name().is_ok(), valid, "{name}");
+            assert_eq!(PostgresOptions::new(name, "data").check_names().is_ok(), valid, "{name}");
+            let role = PostgresOptions { login_roles: vec![name.to_owned()], ..PostgresOptions::new("app", "data") };
+            assert_eq!(role.check_names().is_ok(), valid, "{name}");
         }
     }
 }

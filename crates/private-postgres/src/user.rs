@@ -1,8 +1,9 @@
 //! The operating system's user that the server runs as. It starts no server.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{MetadataExt, fchown, lchown};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -11,8 +12,10 @@ use tokio::process::Command;
 
 use crate::error::{FileContext, PostgresError};
 
-/// The users that root may run the server as, in the order of preference.
-const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+/// The user that root makes new clusters as.
+const POSTGRES: &str = "postgres";
+/// The user of clusters that older versions made where there was no user `postgres`. Other programs may run as it, too.
+const NOBODY: &str = "nobody";
 
 /// The user the server runs as: an unprivileged one if we are root, otherwise the user of this process.
 #[derive(Debug, Clone)]
@@ -26,14 +29,30 @@ struct UnixAccount {
 }
 
 impl ServerUser {
-    /// As root: the owner of an existing cluster, otherwise `postgres`, otherwise `nobody`.
+    /// As root: the owner of an existing cluster, otherwise `postgres`.
     pub(crate) fn choose(cluster: Option<&Path>) -> Result<ServerUser, PostgresError> {
         if !we_are_root() {
-            return Ok(ServerUser(None));
+            return Ok(ServerUser::of_this_process());
         }
-        let owner = cluster.and_then(owner).filter(|account| account.uid != 0);
-        let account = owner.or_else(|| UNPRIVILEGED.into_iter().find_map(account_of));
+        ServerUser::for_root(cluster.and_then(owner), account_of(POSTGRES))
+    }
+
+    pub(crate) fn of_this_process() -> ServerUser {
+        ServerUser(None)
+    }
+
+    fn for_root(owner: Option<UnixAccount>, postgres: Option<UnixAccount>) -> Result<ServerUser, PostgresError> {
+        let account = owner.filter(|account| account.uid != 0).or(postgres);
         Ok(ServerUser(Some(account.ok_or(PostgresError::NoUser)?)))
+    }
+
+    /// Whether programs that do not belong to the application may run as this user.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.as_ref().is_some_and(|account| account.name == NOBODY)
+    }
+
+    pub(crate) fn uid(&self) -> Uid {
+        self.0.as_ref().map_or_else(Uid::effective, |account| Uid::from_raw(account.uid))
     }
 
     /// Whether the server runs as another user than this process.
@@ -68,6 +87,11 @@ impl ServerUser {
         lchown(path, Some(account.uid), Some(account.gid)).on_file("give to the server's user", path)
     }
 
+    /// Makes this user the owner of an open file.
+    pub(crate) fn own(&self, file: &File) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |account| fchown(file, Some(account.uid), Some(account.gid)))
+    }
+
     /// Whether this user can enter a directory. It tries, because permission bits alone do not show access
     /// control lists, mount options and confinement.
     pub(crate) async fn can_enter(&self, dir: &Path) -> bool {
@@ -98,4 +122,29 @@ fn owner(path: &Path) -> Option<UnixAccount> {
 fn account_of(name: &str) -> Option<UnixAccount> {
     let user = User::from_name(name).ok().flatten()?;
     Some(UnixAccount { uid: user.uid.as_raw(), gid: user.gid.as_raw(), name: user.name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(uid: u32, name: &str) -> Option<UnixAccount> {
+        Some(UnixAccount { uid, gid: uid, name: name.to_owned() })
+    }
+
+    #[test]
+    fn root_makes_new_clusters_as_postgres_alone_and_runs_old_ones_as_their_owner() {
+        let chosen = |owner, postgres| ServerUser::for_root(owner, postgres).map(|user| user.name());
+        let (ann, nobody) = (account(1000, "ann"), account(65534, NOBODY));
+        assert_eq!(chosen(None, account(101, POSTGRES)).unwrap(), POSTGRES);
+        assert_eq!(chosen(ann, account(101, POSTGRES)).unwrap(), "ann");
+        assert_eq!(chosen(account(0, "root"), account(101, POSTGRES)).unwrap(), POSTGRES);
+        assert_eq!(chosen(nobody.clone(), None).unwrap(), NOBODY);
+        for owner in [None, account(0, "root")] {
+            let refusal = chosen(owner, None).unwrap_err();
+            assert!(refusal.to_string().contains("useradd --system"), "{refusal}");
+        }
+        assert!(ServerUser::for_root(nobody, None).unwrap().is_shared());
+        assert!(!ServerUser::for_root(None, account(101, POSTGRES)).unwrap().is_shared());
+    }
 }

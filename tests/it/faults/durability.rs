@@ -13,7 +13,7 @@ async fn every_write_waits_for_the_disk_whatever_the_database_is_set_to() {
     sql.batch_execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.unwrap();
     sql.batch_execute(
         "CREATE TABLE seen (what text, setting text);
-         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
              INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL;
          END $$;
          CREATE TRIGGER see AFTER INSERT ON users EXECUTE FUNCTION see();
