@@ -27,7 +27,8 @@ fn names_sslmode(text: &str) -> bool {
         }
         // A later value wins, so a default in front shows only if there is none.
         None => {
-            let with_default = |mode: &str| format!("sslmode={mode} {text}").parse().map(|it: Config| it.get_ssl_mode());
+            let with_default =
+                |mode: &str| format!("sslmode={mode} {text}").parse().map(|it: Config| it.get_ssl_mode());
             matches!((with_default("disable"), with_default("require")), (Ok(one), Ok(other)) if one == other)
         }
     }

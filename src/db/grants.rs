@@ -23,8 +23,8 @@ pub const GRANTS: &[(&str, &str)] = &[
     ),
     (
         "draw_results",
-        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot),
-         UPDATE (prize_fund, rollover, cursor, window_end, paid_user, paid_reference)",
+        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot), UPDATE (prize_fund, rollover, cursor, window_end,
+         paid_user, paid_reference)",
     ),
     ("draw_sales", "SELECT, INSERT, UPDATE (epoch, sold)"),
     ("draw_seals", "SELECT, INSERT"),
@@ -51,19 +51,19 @@ pub const GRANTS: &[(&str, &str)] = &[
 
 /// The login of a session, as far as the schema is concerned.
 #[derive(Debug)]
-pub struct Login {
+pub struct DatabaseLogin {
     pub role: String,
     /// Whether it can change the tables themselves: as their owner, a member of that role, or a superuser.
     pub owns_tables: bool,
 }
 
 /// The login with which the service works on the database.
-pub async fn login(service: impl Into<Target>) -> Result<Login, DbError> {
+pub async fn login(service: impl Into<Target>) -> Result<DatabaseLogin, DbError> {
     let sql = "-- grants::login(tables)
         SELECT current_user::text AS role, coalesce(bool_or(pg_has_role(relowner, 'MEMBER')), false) AS owns_tables
         FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname = ANY ($1)";
     let row = connect(service).await?.query_one(sql, &[&tables()]).await?;
-    Ok(Login { role: row.get("role"), owns_tables: row.get("owns_tables") })
+    Ok(DatabaseLogin { role: row.get("role"), owns_tables: row.get("owns_tables") })
 }
 
 /// Gives the role exactly the privileges of the list, as the tables' owner, in one transaction: a service that runs

@@ -23,7 +23,7 @@ use tokio_postgres::types::ToSql;
 pub use connect::connect;
 pub use durability::unsafe_settings;
 pub use error::{DbError, describe, is_transient};
-pub use grants::{GRANTS, Login, grant, login};
+pub use grants::{DatabaseLogin, GRANTS, grant, login};
 pub use schema::{check_up_to_date, migrate};
 pub use tls::{Target, TlsError};
 

@@ -33,13 +33,6 @@ async fn refusal(program: &Program, arguments: &[&str]) -> String {
     printed
 }
 
-/// A database with the schema and both logins.
-async fn granted_database() -> tokio_postgres::Config {
-    let database = server::database().await;
-    db::grant(&database, SERVICE_ROLE).await.unwrap();
-    database
-}
-
 #[actix_web::test]
 async fn every_table_and_view_has_a_line_in_the_grants() {
     let sql = "SELECT relname::text FROM pg_class
@@ -115,11 +108,14 @@ async fn logins(sql: &Client) -> BTreeSet<String> {
 
 #[actix_web::test]
 async fn a_whole_game_and_its_housekeeping_need_only_the_services_login() {
-    let world = World::with(|config| config.persistence.keys_kept = std::time::Duration::from_secs(24 * 3600)).await;
+    let world =
+        World::with(|config| config.persistence.keys_kept = std::time::Duration::from_secs(24 * 3600)).await;
     let admin = world.admin().await;
     let (ann, bob) = (world.rich_player("ann", 5_000_000).await, world.rich_player("bob", 5_000_000).await);
     let (draw, cancelled) = (admin.open_draw(&world, 5).await, admin.open_draw(&world, 5).await);
-    ann.post_keyed(&format!("/draws/{draw}/tickets"), "key", order(json!([quick_pick()]), "wallet")).await.expect(201);
+    ann.post_keyed(&format!("/draws/{draw}/tickets"), "key", order(json!([quick_pick()]), "wallet"))
+        .await
+        .expect(201);
     ann.buy_quick(draw, 100).await;
     let reserved = bob.reserve(draw).await;
     bob.pay(id(&reserved["payment"]), card(GOOD_CARD)).await.expect(200);
@@ -192,7 +188,8 @@ async fn the_private_server_has_both_logins_and_an_older_cluster_gets_them() {
 
 #[actix_web::test]
 async fn with_one_url_it_works_with_a_warning_and_without_the_owner_it_works_when_migrated() {
-    let database = server::database().await;
+    let database = server::empty_database().await;
+    db::migrate(&database).await.unwrap();
     let alone = program(&database);
     let mut running = alone.start().await;
     running.logged("database.owner_url").await;
@@ -216,7 +213,7 @@ async fn with_one_url_it_works_with_a_warning_and_without_the_owner_it_works_whe
 
 #[actix_web::test]
 async fn logins_that_are_mixed_up_are_refused() {
-    let database = granted_database().await;
+    let database = server::database().await;
     let of_service = service(&database);
     let same = program(&database).with(OWNER_URL, &url(&database));
     let refused = refusal(&same, &["serve"]).await;
@@ -252,14 +249,16 @@ async fn each_start_applies_the_grants_and_writes_only_what_differs() {
     assert!(!db::grant(&world.database, SERVICE_ROLE).await.unwrap());
     assert_eq!(catalog(&sql).await, before, "nothing was written");
 
-    let stray = "GRANT DELETE, UPDATE (tickets) ON draw_seals TO lottery_service; GRANT CREATE ON SCHEMA public TO PUBLIC;
+    let stray =
+        "GRANT DELETE, UPDATE (tickets) ON draw_seals TO lottery_service; GRANT CREATE ON SCHEMA public TO PUBLIC;
         GRANT CREATE ON SCHEMA public TO lottery_service; REVOKE INSERT ON audit_log FROM lottery_service";
     sql.batch_execute(stray).await.unwrap();
     // While the service sells: no purchase may fail.
     let (selling, granting) = tokio::join!(ann.buy_quick(draw, 50), db::grant(&world.database, SERVICE_ROLE));
     assert_eq!(selling["payment"]["status"], "paid");
     assert!(granting.unwrap());
-    let privileges = |rows: Vec<(String, String)>| rows.into_iter().map(|(_, privileges)| privileges).collect::<Vec<_>>();
+    let privileges =
+        |rows: Vec<(String, String)>| rows.into_iter().map(|(_, privileges)| privileges).collect::<Vec<_>>();
     assert_eq!(privileges(catalog(&sql).await), privileges(before));
     let as_service = connect(service(&world.database)).await.unwrap();
     for forbidden in ["DELETE FROM draw_seals", "UPDATE draw_seals SET tickets = 0", "CREATE TABLE mine ()"] {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lottery::db::{connect, migrate};
+use lottery::db::{SERVICE_ROLE, connect, grant, migrate};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_postgres::Config;
 
@@ -16,7 +16,7 @@ static CLONES: AtomicU32 = AtomicU32::new(0);
 
 const TEMPLATE: &str = "template_lottery";
 
-/// A new database with the schema and without rows.
+/// A new database with the schema and without rows. The service's login has its privileges.
 pub async fn database() -> Config {
     let server = SERVER.get_or_init(server_with_template).await;
     let name = format!("world_{}", CLONES.fetch_add(1, Ordering::Relaxed));
@@ -39,6 +39,8 @@ pub async fn empty_database() -> tokio_postgres::Config {
 async fn server_with_template() -> Config {
     let server = postgres::shared_server(None).await;
     connect(&server).await.unwrap().batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-    migrate(postgres::database(&server, TEMPLATE)).await.unwrap();
+    let template = postgres::database(&server, TEMPLATE);
+    migrate(&template).await.unwrap();
+    grant(&template, SERVICE_ROLE).await.unwrap();
     server
 }

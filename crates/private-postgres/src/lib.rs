@@ -234,7 +234,8 @@ mod tests {
             ("a\"; DROP DATABASE x", false),
         ] {
             assert_eq!(PostgresOptions::new(name, "data").check_names().is_ok(), valid, "{name}");
-            let role = PostgresOptions { login_roles: vec![name.to_owned()], ..PostgresOptions::new("app", "data") };
+            let role =
+                PostgresOptions { login_roles: vec![name.to_owned()], ..PostgresOptions::new("app", "data") };
             assert_eq!(role.check_names().is_ok(), valid, "{name}");
         }
     }

@@ -147,5 +147,8 @@ async fn check_finds_each_planted_corruption_and_nothing_in_a_sound_database() {
     let mut elsewhere = world.database.clone();
     let program = program_on(elsewhere.dbname("postgres"));
     let refused = refusal(&program, &["check"]).await;
-    assert!(refused.contains("schema of this database is V0") && refused.contains("`lottery migrate`"), "{refused}");
+    assert!(
+        refused.contains("schema of this database is V0") && refused.contains("`lottery migrate`"),
+        "{refused}"
+    );
 }

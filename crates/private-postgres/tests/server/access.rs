@@ -52,7 +52,8 @@ async fn a_cluster_of_an_older_version_gets_the_rules_and_the_role() {
     fs::write(&hba, trusting).unwrap();
     let server = PostgresServer::start(&with_service_role(project.path())).await.unwrap();
     assert_eq!(session(&server, SERVICE).await, (SERVICE.to_owned(), false));
-    let rules = "SELECT type, array_to_string(database, ','), auth_method FROM pg_hba_file_rules ORDER BY line_number";
+    let rules =
+        "SELECT type, array_to_string(database, ','), auth_method FROM pg_hba_file_rules ORDER BY line_number";
     let rules = connect(&server).await.query(rules, &[]).await.unwrap();
     let rules: Vec<[String; 3]> = rules.iter().map(|row| [row.get(0), row.get(1), row.get(2)]).collect();
     assert_eq!(rules, [["local", "all", "peer"], ["local", "replication", "peer"]]);
