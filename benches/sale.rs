@@ -29,7 +29,8 @@ const DRAW: DrawId = DrawId(1);
 
 fn open_draw(now: Timestamp) -> Draw {
     let game = Game::new(5, 36).expect("a valid game");
-    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).expect("the whole")) }];
+    let share = Share::new(10_000).expect("the whole");
+    let tiers = vec![Tier { matches: 5, award: Award::Shared { share, minimum: None } }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,
@@ -41,7 +42,7 @@ fn open_draw(now: Timestamp) -> Draw {
     Draw::new(DrawState {
         id: DRAW,
         number: 1,
-        rules,
+        rules: rules.into(),
         times: Times { sales_open_at: None, sales_close_at: end, draw_at: end },
         status: DrawStatus::Open,
         epoch: 1,

@@ -553,15 +553,24 @@ fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {
     for prize in &it.prizes {
         let award = match prize.pays {
             PaysConfig::Fixed(amount) => Award::Fixed(Money::new(amount)),
-            PaysConfig::Share(share) => {
-                Award::Shared(Share::new(share).map_err(|error| setting("prizes", &error))?)
-            }
+            PaysConfig::Share { share, minimum } => Award::Shared {
+                share: Share::new(share).map_err(|error| setting("prizes", &error))?,
+                minimum: minimum.map(Money::new),
+            },
         };
         tiers.push(Tier { matches: prize.matches, award });
     }
     let prizes = PrizeTable::new(game, tiers).map_err(|error| setting("prizes", &error))?;
     let (lottery, price) = (LotteryId(it.id.clone()), Money::new(it.price));
-    Ok(Lottery { name: it.name.clone(), rules: Rules { lottery, game, price, fund_share, prizes } })
+    let rules = Rules { lottery, game, price, fund_share, prizes };
+    if !it.allow_loss {
+        rules.check_funding().map_err(|error| {
+            let remedy =
+                "Lower them, raise `price` or `fund_share`, or set `allow_loss: true` if the reserve shall pay";
+            setting("prizes", &format!("{error}. {remedy}"))
+        })?;
+    }
+    Ok(Lottery { name: it.name.clone(), rules })
 }
 
 #[cfg(test)]

@@ -226,6 +226,9 @@ pub struct LotteryConfig {
     pub price: i64,
     /// In basis points of the sales.
     pub fund_share: u16,
+    /// Accepts guaranteed prizes that cost more than the fund receives, on average.
+    #[serde(default)]
+    pub allow_loss: bool,
     pub prizes: Vec<PrizeConfig>,
 }
 
@@ -240,26 +243,31 @@ pub struct PrizeConfig {
 pub enum PaysConfig {
     /// The amount in minor units for each winner.
     Fixed(i64),
-    /// Basis points of what is left of the fund after the fixed prizes, divided among the winners.
-    Share(u16),
+    /// Basis points of what the guaranteed prizes leave of the fund, divided among the winners; and the amount in
+    /// minor units that each winner gets at least.
+    Share { share: u16, minimum: Option<i64> },
 }
 
-/// A prize as the configuration has it: `{matches, fixed}` or `{matches, share}`.
+/// A prize as the configuration has it: `{matches, fixed}` or `{matches, share, minimum}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrizeText {
     matches: u8,
     fixed: Option<i64>,
     share: Option<u16>,
+    minimum: Option<i64>,
 }
 
 impl TryFrom<PrizeText> for PrizeConfig {
     type Error = &'static str;
 
     fn try_from(text: PrizeText) -> Result<PrizeConfig, &'static str> {
-        let pays = match (text.fixed, text.share) {
-            (Some(amount), None) => PaysConfig::Fixed(amount),
-            (None, Some(share)) => PaysConfig::Share(share),
+        let pays = match (text.fixed, text.share, text.minimum) {
+            (Some(amount), None, None) => PaysConfig::Fixed(amount),
+            (Some(_), None, Some(_)) => {
+                return Err("`minimum` belongs to `share`: a fixed prize is guaranteed anyway");
+            }
+            (None, Some(share), minimum) => PaysConfig::Share { share, minimum },
             _ => return Err("must have either `fixed` or `share`"),
         };
         Ok(PrizeConfig { matches: text.matches, pays })

@@ -70,7 +70,8 @@ impl World {
 /// A new draw that is on sale longer than any measurement.
 pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     let game = Game::new(5, 36).unwrap();
-    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
+    let tiers =
+        vec![Tier { matches: 5, award: Award::Shared { share: Share::new(10_000).unwrap(), minimum: None } }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,

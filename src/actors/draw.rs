@@ -90,7 +90,7 @@ impl DrawActor {
         let guard = ActorGuard { draw: draw.id(), over: false, registry };
         let ids = deps.clock.ids().clone();
         let span = tracing::info_span!("draw", id = %draw.id());
-        let rules = Arc::new(draw.rules().clone());
+        let rules = draw.rules().clone();
         DrawActor {
             machine: DrawMachine::new(draw, deps.in_flight),
             actions: Vec::new(),

@@ -10,7 +10,7 @@ use crate::domain::id::{DrawId, LotteryId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 
-/// How many draws that are over are kept, at about 200 bytes each.
+/// How many draws that are over are kept, at about 400 bytes each.
 pub const RECENT: usize = 1000;
 
 /// The shared snapshots. Their number is limited by the number of active draws and lotteries, and by
@@ -89,7 +89,7 @@ impl DrawSnapshots {
     ) -> Option<Vec<Arc<DrawSnapshot>>> {
         let before = before.unwrap_or(DrawId(i64::MAX));
         let wanted = |draw: &&Arc<DrawSnapshot>| {
-            (lotteries.is_empty() || lotteries.contains(&draw.lottery.0))
+            (lotteries.is_empty() || lotteries.contains(&draw.rules.lottery.0))
                 && (statuses.is_empty() || statuses.contains(&draw.status))
         };
         self.read(|maps| {
@@ -153,17 +153,27 @@ impl DrawSnapshots {
 mod tests {
     use super::*;
     use crate::domain::draw::Times;
+    use crate::domain::game::Game;
+    use crate::domain::lottery::Rules;
     use crate::domain::money::Share;
+    use crate::domain::prize::{Award, PrizeTable, Tier};
 
     fn view(id: i64, status: DrawStatus) -> DrawSnapshot {
         let time = jiff::Timestamp::UNIX_EPOCH;
-        DrawSnapshot {
-            id: DrawId(id),
+        let game = Game::new(2, 5).unwrap();
+        let tiers = vec![Tier { matches: 2, award: Award::Fixed(Money::new(1)) }];
+        let rules = Rules {
             lottery: LotteryId(if id % 2 == 0 { "even" } else { "odd" }.to_owned()),
-            number: 1,
-            status,
+            game,
             price: Money::new(1),
             fund_share: Share::new(5000).unwrap(),
+            prizes: PrizeTable::new(game, tiers).unwrap(),
+        };
+        DrawSnapshot {
+            id: DrawId(id),
+            rules: Arc::new(rules),
+            number: 1,
+            status,
             times: Times { sales_open_at: None, sales_close_at: time, draw_at: time },
             sold: 0,
             available: 0,

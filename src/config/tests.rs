@@ -41,7 +41,11 @@ fn the_shipped_file_has_the_documented_defaults() {
     let [five, six] = &config.lotteries[..] else { panic!("{:?}", config.lotteries) };
     assert_eq!((five.id.as_str(), five.pick, five.of, five.price, five.fund_share), ("5of36", 5, 36, 10000, 5000));
     assert_eq!((six.id.as_str(), six.pick, six.of, six.prizes.len()), ("6of45", 6, 45, 5));
-    assert_eq!(five.prizes[0], PrizeConfig { matches: 5, pays: PaysConfig::Share(10000) });
+    let top = PaysConfig::Share { share: 10000, minimum: Some(100_000_000) };
+    assert_eq!(five.prizes[0], PrizeConfig { matches: 5, pays: top });
+    let top = PaysConfig::Share { share: 8000, minimum: Some(1_000_000_000) };
+    assert_eq!(six.prizes[0], PrizeConfig { matches: 6, pays: top });
+    assert!(!five.allow_loss && !six.allow_loss);
     assert_eq!(five.prizes[1], PrizeConfig { matches: 4, pays: PaysConfig::Fixed(1_000_000) });
 }
 
@@ -63,6 +67,9 @@ fn configured_lotteries_replace_the_defaults() {
     let config = good(&format!("lotteries:\n  - {mine}\n"), &[]);
     assert_eq!(config.lotteries.len(), 1);
     assert_eq!(config.lotteries[0].id, "mini");
+    assert!(!config.lotteries[0].allow_loss);
+    let loses = mine.replace("fund_share: 0", "fund_share: 0, allow_loss: true");
+    assert!(good(&format!("lotteries: [{loses}]"), &[]).lotteries[0].allow_loss);
     let config = good("", &[("LOTTERY__LOTTERIES", &format!("[{mine}]"))]);
     assert_eq!(config.lotteries[0].id, "mini");
     let json = r#"[{"id":"mini","name":"M","pick":2,"of":10,"price":50,"fund_share":0,"prizes":[]}]"#;
@@ -281,6 +288,8 @@ fn lottery_values_outside_their_ranges_are_refused() {
         ("fund_share", "10001", "", "lotteries[0].fund_share: "),
         ("", "", "{matches: 5}", "lotteries[0].prizes[0]: must have either `fixed` or `share`"),
         ("", "", "{matches: 5, fixed: 1, share: 1}", "lotteries[0].prizes[0]: must have either"),
+        ("", "", "{matches: 5, minimum: 1}", "lotteries[0].prizes[0]: must have either"),
+        ("", "", "{matches: 5, fixed: 1, minimum: 1}", "lotteries[0].prizes[0]: `minimum` belongs to `share`"),
         (
             "",
             "",

@@ -21,7 +21,7 @@ pub struct AccountId(pub i64);
 impl AccountId {
     /// What the payment provider owes the operator: the balance is below zero by all the money that came in.
     pub const CLEARING: AccountId = AccountId(0);
-    /// The operator's reserve, which guarantees the fixed prizes; may be below zero.
+    /// The operator's reserve, which pays the guaranteed prizes that a fund cannot; may be below zero.
     pub const RESERVE: AccountId = AccountId(8);
     /// What the operator has earned.
     pub const REVENUE: AccountId = AccountId(16);

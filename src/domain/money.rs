@@ -52,6 +52,11 @@ impl Money {
         Money::from_wide(i128::from(self.0) * i128::from(count))
     }
 
+    /// An equal part of this amount, rounded down; `None` if it is divided among nobody.
+    pub fn checked_div(self, count: u64) -> Option<Money> {
+        i128::from(self.0).checked_div(i128::from(count)).and_then(Money::from_wide)
+    }
+
     /// The sum, or `None` if it or a partial sum does not fit.
     pub fn checked_sum(amounts: impl IntoIterator<Item = Money>) -> Option<Money> {
         amounts.into_iter().try_fold(Money::ZERO, Money::checked_add)

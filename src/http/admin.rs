@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::auth_user::AuthUser;
 use super::body::Body;
-use super::draws::{DrawBody, current};
+use super::draws::{DrawWithPrizes, current};
 use super::error::{FieldError, Problem};
 use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
@@ -48,7 +48,7 @@ pub struct CreateBody {
     post, path = "/api/v1/admin/draws", tag = "admin", operation_id = "create_draw",
     request_body = CreateBody,
     security(("bearer" = [])),
-    responses((status = 201, body = DrawBody)),
+    responses((status = 201, body = DrawWithPrizes)),
 )]
 pub async fn create(
     state: web::Data<State>,
@@ -104,14 +104,14 @@ pub struct RescheduleBody {
     params(("id" = i64, Path)),
     request_body = RescheduleBody,
     security(("bearer" = [])),
-    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
 pub async fn reschedule(
     state: web::Data<State>,
     auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<RescheduleBody>,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     let Some(view) = state.snapshots.draw(id) else {
         let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
@@ -208,14 +208,15 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     check(known.is_some(), "lottery", format!("must be one of {}", ids.join(", ")));
     let price_fits = body.price.is_none_or(|price| (1..=MAX_PRICE).contains(&price));
     check(price_fits, "price", format!("must be 1 to {MAX_PRICE} minor units"));
+    let rules = known.map(|lottery| match body.price {
+        Some(price) if price_fits => lottery.rules.with_price(Money::new(price)),
+        _ => Ok(lottery.rules.clone()),
+    });
+    let rules = rules.transpose().map_err(|error| check(false, "price", error.to_string()));
     let times = times(body);
     errors.extend(check_times(&times, state.clock.now()));
-    match known {
-        Some(lottery) if errors.is_empty() => {
-            let mut rules = lottery.rules.clone();
-            rules.price = body.price.map_or(rules.price, Money::new);
-            Ok((rules, times))
-        }
+    match rules {
+        Ok(Some(rules)) if errors.is_empty() => Ok((rules, times)),
         _ => Err(Problem::validation(errors)),
     }
 }
@@ -275,13 +276,13 @@ pub async fn add_to_pool(
     post, path = "/api/v1/admin/draws/{id}/open", tag = "admin", operation_id = "open_draw",
     params(("id" = i64, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
 pub async fn open(
     state: web::Data<State>,
     auth: AuthUser,
     request: HttpRequest,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     step(&state, auth, &request, Step::Open, String::new()).await
 }
 
@@ -290,13 +291,13 @@ pub async fn open(
     post, path = "/api/v1/admin/draws/{id}/close", tag = "admin", operation_id = "close_draw",
     params(("id" = i64, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
 pub async fn close(
     state: web::Data<State>,
     auth: AuthUser,
     request: HttpRequest,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     step(&state, auth, &request, Step::Close, String::new()).await
 }
 
@@ -305,13 +306,13 @@ pub async fn close(
     post, path = "/api/v1/admin/draws/{id}/conduct", tag = "admin", operation_id = "conduct_draw",
     params(("id" = i64, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
 pub async fn conduct(
     state: web::Data<State>,
     auth: AuthUser,
     request: HttpRequest,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     step(&state, auth, &request, Step::Conduct, String::new()).await
 }
 
@@ -329,14 +330,14 @@ pub struct CancelBody {
     params(("id" = i64, Path)),
     request_body = CancelBody,
     security(("bearer" = [])),
-    responses((status = 200, body = DrawBody), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
 pub async fn cancel(
     state: web::Data<State>,
     auth: AuthUser,
     request: HttpRequest,
     Body(body): Body<CancelBody>,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     let reason = body.reason.trim();
     let legal = (1..=MAX_REASON).contains(&reason.chars().count()) && !reason.contains('\0');
     if !legal {
@@ -351,7 +352,7 @@ async fn step(
     request: &HttpRequest,
     step: Step,
     reason: String,
-) -> Result<web::Json<DrawBody>, Problem> {
+) -> Result<web::Json<DrawWithPrizes>, Problem> {
     let id = DrawId(path_id(request, "draw")?);
     let done = state.draws.step(id, step, reason, auth.user).await?;
     let draw = current(state, id).await?;

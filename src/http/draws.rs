@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::{Code, Problem};
+use super::lotteries::{PrizeBody, prizes};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::db::read::PageRows;
@@ -46,47 +47,69 @@ pub struct DrawBody {
     cancel_reason: Option<String>,
 }
 
-impl DrawBody {
+/// A draw with its prize table. The prizes of a lottery are scaled to the price of the draw, and stay as they were
+/// when the draw was created.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DrawWithPrizes, example = json!({
+    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
+    "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
+    "tickets_available": 999, "prize_fund": 2500, "fairness": "none", "winning_numbers": null, "cancel_reason": null,
+    "prizes": [
+        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 50000000, "odds": 376992.0},
+        {"matches": 2, "kind": "fixed", "amount": 5000, "minimum": null, "odds": 8.39}
+    ]
+}))]
+pub struct DrawWithPrizes {
+    #[serde(flatten)]
+    draw: DrawBody,
+    prizes: Vec<PrizeBody>,
+}
+
+impl DrawWithPrizes {
     /// The numbers are drawn, or the draw is cancelled, and payments or refunds still run.
     pub fn is_under_way(&self) -> bool {
-        matches!(self.status, DrawStatus::Settling | DrawStatus::Cancelling)
+        matches!(self.draw.status, DrawStatus::Settling | DrawStatus::Cancelling)
     }
 }
 
 fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
     DrawBody {
         id: view.id,
-        lottery: view.lottery.clone(),
+        lottery: view.rules.lottery.clone(),
         number: view.number,
         status: view.status,
-        price: view.price,
+        price: view.rules.price,
         currency: state.currency,
         sales_open_at: view.times.sales_open_at,
         sales_close_at: view.times.sales_close_at,
         draw_at: view.times.draw_at,
         tickets_sold: view.sold,
         tickets_available: view.available,
-        prize_fund: view.prize_fund(state.snapshots.jackpot(&view.lottery)),
+        prize_fund: view.prize_fund(state.snapshots.jackpot(&view.rules.lottery)),
         fairness: "none",
         winning_numbers: view.winning.map(|winning| winning.pick),
         cancel_reason: view.cancel_reason.clone(),
     }
 }
 
+fn with_prizes(state: &State, view: &DrawSnapshot) -> DrawWithPrizes {
+    DrawWithPrizes { draw: body(state, view), prizes: prizes(&view.rules) }
+}
+
 /// The current state of a draw.
-pub async fn current(state: &State, id: DrawId) -> Result<DrawBody, Problem> {
+pub async fn current(state: &State, id: DrawId) -> Result<DrawWithPrizes, Problem> {
     if let Some(view) = state.snapshots.draw(id) {
-        return Ok(body(state, &view));
+        return Ok(with_prizes(state, &view));
     }
     let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
-    Ok(body(state, &view))
+    Ok(with_prizes(state, &view))
 }
 
 /// One draw.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}", tag = "draws", operation_id = "get_draw",
     params(("id" = i64, Path)),
-    responses((status = 200, body = DrawBody)),
+    responses((status = 200, body = DrawWithPrizes)),
 )]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let version = state.snapshots.version();
@@ -95,7 +118,7 @@ pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpRe
     }
     let id = DrawId(path_id(&request, "draw")?);
     match state.snapshots.draw(id) {
-        Some(view) => state.response_cache.answer(&request, version, &body(&state, &view)),
+        Some(view) => state.response_cache.answer(&request, version, &with_prizes(&state, &view)),
         None => Ok(HttpResponse::Ok().json(current(&state, id).await?)),
     }
 }

@@ -119,7 +119,7 @@ impl Watcher {
 
     fn sales(&self) -> SalesEvent {
         let view = &self.view;
-        let prize_fund = view.prize_fund(self.state.snapshots.jackpot(&view.lottery));
+        let prize_fund = view.prize_fund(self.state.snapshots.jackpot(&view.rules.lottery));
         SalesEvent { tickets_sold: view.sold, tickets_available: view.available, prize_fund }
     }
 }
@@ -206,23 +206,34 @@ fn before_first(view: &DrawSnapshot) -> Option<EventId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::domain::draw::{Times, WinningPick};
     use crate::domain::game::Game;
     use crate::domain::id::LotteryId;
+    use crate::domain::lottery::Rules;
     use crate::domain::money::Share;
+    use crate::domain::prize::{Award, PrizeTable, Tier};
 
     fn view(status: DrawStatus) -> DrawSnapshot {
         let time = jiff::Timestamp::UNIX_EPOCH;
-        let pick = Game::new(2, 5).unwrap().pick(&[2, 5]).unwrap();
+        let game = Game::new(2, 5).unwrap();
+        let pick = game.pick(&[2, 5]).unwrap();
+        let tiers = vec![Tier { matches: 2, award: Award::Fixed(Money::new(1)) }];
+        let rules = Rules {
+            lottery: LotteryId("2of5".to_owned()),
+            game,
+            price: Money::new(1),
+            fund_share: Share::new(5000).unwrap(),
+            prizes: PrizeTable::new(game, tiers).unwrap(),
+        };
         let drawn = matches!(status, DrawStatus::Settling | DrawStatus::Completed);
         DrawSnapshot {
             id: DrawId(1),
-            lottery: LotteryId("2of5".to_owned()),
+            rules: Arc::new(rules),
             number: 1,
             status,
-            price: Money::new(1),
-            fund_share: Share::new(5000).unwrap(),
             times: Times { sales_open_at: None, sales_close_at: time, draw_at: time },
             sold: 0,
             available: 0,

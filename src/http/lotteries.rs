@@ -8,15 +8,18 @@ use super::error::Problem;
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
 use crate::domain::id::LotteryId;
-use crate::domain::lottery::Lottery;
+use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, Money, Share};
-use crate::domain::prize::Award;
+use crate::domain::prize::{Award, Tier};
 
 /// A lottery.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Lottery, example = json!({
     "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 5000, "currency": "RUB",
-    "fund_share": 5000, "prizes": [{"matches": 2, "kind": "fixed", "amount": 5000, "odds": 8.39}]
+    "fund_share": 5000, "prizes": [
+        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 50000000, "odds": 376992.0},
+        {"matches": 2, "kind": "fixed", "amount": 5000, "minimum": null, "odds": 8.39}
+    ]
 }))]
 pub struct LotteryBody {
     id: LotteryId,
@@ -30,28 +33,46 @@ pub struct LotteryBody {
     prizes: Vec<PrizeBody>,
 }
 
+/// What a number of matches wins.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Prize)]
-struct PrizeBody {
+pub struct PrizeBody {
     matches: u8,
-    kind: &'static str,
+    kind: PrizeKind,
+    /// A fixed prize: what each winner gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<Money>,
+    /// A shared prize: this part of what the guaranteed prizes leave of the fund is divided among the winners.
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<Share>,
+    /// A shared prize: what each winner gets at least. Null: nothing is guaranteed.
+    #[schema(required)]
+    minimum: Option<Money>,
     /// The N of "1 in N".
     odds: f64,
 }
 
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum PrizeKind {
+    Fixed,
+    Shared,
+}
+
+/// The prize table of a lottery or of a draw, the most matches first.
+pub fn prizes(rules: &Rules) -> Vec<PrizeBody> {
+    let prize = |tier: &Tier| {
+        let (kind, amount, share, minimum) = match tier.award {
+            Award::Fixed(amount) => (PrizeKind::Fixed, Some(amount), None, None),
+            Award::Shared { share, minimum } => (PrizeKind::Shared, None, Some(share), minimum),
+        };
+        PrizeBody { matches: tier.matches, kind, amount, share, minimum, odds: rules.game.odds(tier.matches) }
+    };
+    rules.prizes.tiers().iter().map(prize).collect()
+}
+
 fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
     let rules = &lottery.rules;
-    let prize = |tier: &crate::domain::prize::Tier| {
-        let (kind, amount, share) = match tier.award {
-            Award::Fixed(amount) => ("fixed", Some(amount), None),
-            Award::Shared(share) => ("pool", None, Some(share)),
-        };
-        PrizeBody { matches: tier.matches, kind, amount, share, odds: rules.game.odds(tier.matches) }
-    };
     LotteryBody {
         id: rules.lottery.clone(),
         name: lottery.name.clone(),
@@ -61,7 +82,7 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
         price: rules.price,
         currency,
         fund_share: rules.fund_share,
-        prizes: rules.prizes.tiers().iter().map(prize).collect(),
+        prizes: prizes(rules),
     }
 }
 

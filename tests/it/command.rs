@@ -355,6 +355,13 @@ async fn an_error_names_the_invalid_key_of_the_configuration_file() {
             "lotteries: [{id: x, name: x, pick: 9, of: 5, price: 1, fund_share: 1, prizes: []}]",
             "lotteries[0].pick: ",
         ),
+        (
+            "lotteries: [{id: x, name: x, pick: 2, of: 4, price: 120, fund_share: 5000,
+               prizes: [{matches: 2, share: 10000, minimum: 41}, {matches: 1, fixed: 80}]}]",
+            "lotteries[0].prizes: the guaranteed prizes (fixed prizes and minimums) cost 60.17 on average for each \
+             ticket, but of its price of 120 the fund receives only 60.00. Lower them, raise `price` or `fund_share`, \
+             or set `allow_loss: true`",
+        ),
         (&schedule("6of49", "UTC", 1), "schedules[0].lottery: "),
         (&schedule("5of36", "Moscow", 1), "schedules[0].time_zone: "),
         (&schedule("5of36", "UTC", 376_993), "schedules[0].pool: "),

@@ -81,8 +81,11 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug)]
 pub enum Award {
     Fixed(i64),
-    /// Basis points.
-    Share(i64),
+    Share {
+        basis_points: i64,
+        /// What each winner gets at least.
+        minimum: Option<i64>,
+    },
 }
 
 /// A request of a player. The same request with the same key is a repetition.

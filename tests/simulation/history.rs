@@ -520,6 +520,7 @@ impl History {
             world.coverage.saw(match highlight {
                 "fixed" => Seen::PrizeFixed,
                 "share" => Seen::PrizeShared,
+                "minimum" => Seen::PrizeMinimum,
                 "reserve" => Seen::FromReserve,
                 "rollover" => Seen::RolledOver,
                 "jackpot" => Seen::RolledIn,

@@ -7,6 +7,7 @@ mod payout;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
@@ -276,7 +277,7 @@ impl Store {
         DrawState {
             id,
             number: row.number,
-            rules: row.rules.clone(),
+            rules: Arc::new(row.rules.clone()),
             times: row.times,
             status: row.status,
             epoch: row.epoch,

@@ -141,14 +141,16 @@ impl World {
                 1 if left > 0 => {
                     let share = self.dice.between(1, left);
                     left -= share;
-                    Award::Shared(Share::new(share as u16).unwrap())
+                    let minimum = self.dice.chance(500).then(|| Money::new(self.dice.between(1, 5 * price)));
+                    Award::Shared { share: Share::new(share as u16).unwrap(), minimum }
                 }
                 _ => continue,
             };
             tiers.push(Tier { matches, award });
         }
         if tiers.is_empty() {
-            tiers.push(Tier { matches: game.pick_size(), award: Award::Shared(Share::new(9_999).unwrap()) });
+            let share = Share::new(9_999).unwrap();
+            tiers.push(Tier { matches: game.pick_size(), award: Award::Shared { share, minimum: None } });
         }
         Rules {
             lottery: LotteryId("l".to_owned()),
@@ -167,7 +169,10 @@ impl World {
         let times = Times { sales_open_at: opens.map(at), sales_close_at: at(close), draw_at };
         let award = |tier: &Tier| match tier.award {
             Award::Fixed(amount) => facts::Award::Fixed(amount.minor()),
-            Award::Shared(share) => facts::Award::Share(share.basis_points().into()),
+            Award::Shared { share, minimum } => facts::Award::Share {
+                basis_points: share.basis_points().into(),
+                minimum: minimum.map(Money::minor),
+            },
         };
         let plain = facts::Rules {
             pick: rules.game.pick_size(),

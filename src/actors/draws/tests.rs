@@ -23,7 +23,8 @@ use crate::domain::user::{Email, Role, Username};
 
 fn rules() -> Rules {
     let game = Game::new(5, 36).unwrap();
-    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
+    let tiers =
+        vec![Tier { matches: 5, award: Award::Shared { share: Share::new(10_000).unwrap(), minimum: None } }];
     Rules {
         lottery: LotteryId("5of36".to_owned()),
         game,

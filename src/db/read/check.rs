@@ -8,10 +8,10 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row};
 
 use super::invariants::INVARIANTS;
+use super::rules::rules;
 use crate::db::DbError;
-use crate::domain::game::Game;
-use crate::domain::money::{Money, Share};
-use crate::domain::prize::{Award, PrizeTable, Settlement, Tier};
+use crate::domain::money::Money;
+use crate::domain::prize::Settlement;
 
 /// How many rows of a violation are shown.
 const SHOWN: usize = 10;
@@ -116,6 +116,7 @@ async fn draw_money(client: &Client) -> Result<Vec<String>, DbError> {
             SELECT dt.draw_id, array_agg(dt.matches ORDER BY dt.matches DESC) AS matches,
                    array_agg(dt.amount ORDER BY dt.matches DESC) AS amounts,
                    array_agg(dt.share ORDER BY dt.matches DESC) AS shares,
+                   array_agg(dt.minimum ORDER BY dt.matches DESC) AS minimums,
                    array_agg(rt.winners ORDER BY dt.matches DESC) AS winners,
                    array_agg(rt.prize ORDER BY dt.matches DESC) AS prizes,
                    array_agg(coalesce(h.tickets, 0) ORDER BY dt.matches DESC) AS hits
@@ -132,8 +133,8 @@ async fn draw_money(client: &Client) -> Result<Vec<String>, DbError> {
                    sum(amount) FILTER (WHERE kind = 'refund') AS refunds
             FROM transfers WHERE credit % 8 = 3 OR debit % 8 = 3 GROUP BY 1
         )
-        SELECT d.id, d.status, d.pick, d.of, d.price, d.fund_share, s.sold, r.jackpot, r.prize_fund, r.rollover,
-               t.matches, t.amounts, t.shares, t.winners, t.prizes, t.hits,
+        SELECT d.id, d.lottery, d.status, d.pick, d.of, d.price, d.fund_share, s.sold, r.jackpot, r.prize_fund, r.rollover,
+               t.matches, t.amounts, t.shares, t.minimums, t.winners, t.prizes, t.hits,
                ARRAY[m.sales, m.jackpot, m.reserve, m.prizes, m.rollover, m.revenue, m.refunds]::bigint[] AS moved
         FROM draws d JOIN draw_sales s ON s.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
         LEFT JOIN tiers t ON t.draw_id = d.id LEFT JOIN moved m ON m.draw_id = d.id ORDER BY d.id";
@@ -207,27 +208,7 @@ fn equal(what: &str, found: i64, due: i64) -> Result<(), String> {
 
 /// The settlement by the draw's own rules, for the tickets in the database.
 fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
-    let small = |number: i16| u8::try_from(number).map_err(|error| error.to_string());
-    let game = Game::new(small(row.get("pick"))?, small(row.get("of"))?).map_err(|error| error.to_string())?;
-    let share = |share: i16| {
-        let share = u16::try_from(share).map_err(|error| error.to_string())?;
-        Share::new(share).map_err(|error| error.to_string())
-    };
-    let (matches, amounts, shares): (Vec<i16>, Vec<Option<i64>>, Vec<Option<i16>>) = (
-        row.get::<_, Option<_>>("matches").ok_or("it has no prize table")?,
-        row.get("amounts"),
-        row.get("shares"),
-    );
-    let mut tiers = Vec::new();
-    for ((matches, amount), of_rest) in matches.into_iter().zip(amounts).zip(shares) {
-        let award = match (amount, of_rest) {
-            (Some(amount), None) => Award::Fixed(Money::new(amount)),
-            (None, Some(basis_points)) => Award::Shared(share(basis_points)?),
-            _ => return Err(format!("its tier for {matches} matches has no prize, or two")),
-        };
-        tiers.push(Tier { matches: small(matches)?, award });
-    }
-    let prizes = PrizeTable::new(game, tiers).map_err(|error| error.to_string())?;
+    let rules = rules(row).map_err(|error| error.to_string())?;
     let hits: Vec<i64> = row.get("hits");
     let hits: Vec<u64> = hits.into_iter().map(i64::unsigned_abs).collect();
     let jackpot = Money::new(row.get::<_, Option<i64>>("jackpot").unwrap_or(0));
@@ -235,7 +216,7 @@ fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
     if sales < Money::ZERO || jackpot < Money::ZERO {
         return Err("money taken is below zero".to_owned());
     }
-    prizes.settle(sales, share(row.get("fund_share"))?, jackpot, &hits).map_err(|error| error.to_string())
+    rules.prizes.settle(sales, rules.fund_share, jackpot, &hits).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 //! sale may be newer in the memory of its actor.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::rules::{game, rules};
 use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{
@@ -14,15 +16,16 @@ use crate::domain::draw::{
 };
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
-use crate::domain::lottery::{DrawStatus, Rules};
-use crate::domain::money::{Money, Share};
+use crate::domain::lottery::DrawStatus;
+use crate::domain::money::Money;
 use crate::domain::pool::Pool;
-use crate::domain::prize::{Award, PrizeTable, Tier};
 
 const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.price, d.fund_share, \
-     d.sales_open_at, d.sales_close_at, d.draw_at, s.epoch, s.sold, r.pick AS winning, r.jackpot, c.reason \
-     FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
-     LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id";
+     t.matches, t.amounts, t.shares, t.minimums, d.sales_open_at, d.sales_close_at, d.draw_at, s.epoch, s.sold, \
+     r.pick AS winning, r.jackpot, c.reason FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
+     LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id \
+     CROSS JOIN LATERAL (SELECT array_agg(matches) AS matches, array_agg(amount) AS amounts, \
+         array_agg(share) AS shares, array_agg(minimum) AS minimums FROM draw_tiers WHERE draw_id = d.id) t";
 
 /// The draw with this id.
 pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawSnapshot>, DbError> {
@@ -83,21 +86,14 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
     let sql = format!("-- draws::load()\n{VIEW} WHERE d.id = $1");
     let Some(row) = db.query_opt(&sql, &[&id.0]).await? else { return Ok(None) };
     let view = view(&row)?;
-    let game = game(&row)?;
-    let rules = Rules {
-        lottery: view.lottery.clone(),
-        game,
-        price: view.price,
-        fund_share: view.fund_share,
-        prizes: prizes(db, id, game).await?,
-    };
+    let game = view.rules.game;
     let selling = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
     let pool = if selling { pool(db, id, game).await? } else { Pool::default() };
     let reservations = if selling { reservations(db, id, game).await? } else { HashMap::new() };
     Ok(Some(DrawState {
         id,
         number: view.number,
-        rules,
+        rules: view.rules,
         times: view.times,
         status: view.status,
         epoch: row.get("epoch"),
@@ -107,22 +103,6 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
         winning: view.winning,
         cancel_reason: view.cancel_reason,
     }))
-}
-
-async fn prizes(db: &Db, id: DrawId, game: Game) -> Result<PrizeTable, DbError> {
-    let sql = "-- draws::prizes()
-        SELECT matches, amount, share FROM draw_tiers WHERE draw_id = $1 ORDER BY matches DESC";
-    let tier = |row: &Row| {
-        let matches = u8::try_from(row.get::<_, i16>("matches")).map_err(|_| DbError::Corrupt("tier"))?;
-        let award = match (row.get::<_, Option<i64>>("amount"), row.get::<_, Option<i16>>("share")) {
-            (Some(amount), None) => Award::Fixed(Money::new(amount)),
-            (None, Some(share)) => Award::Shared(basis_points(share)?),
-            _ => return Err(DbError::Corrupt("tier")),
-        };
-        Ok(Tier { matches, award })
-    };
-    let tiers = db.query(sql, &[&id.0]).await?.iter().map(tier).collect::<Result<Vec<_>, _>>()?;
-    PrizeTable::new(game, tiers).map_err(|_| DbError::Corrupt("prize table"))
 }
 
 /// The pool tickets that nobody holds.
@@ -252,20 +232,19 @@ pub async fn jackpots(db: &Db) -> Result<HashMap<LotteryId, Money>, DbError> {
 }
 
 fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
+    let rules = rules(row)?;
     let winning = match row.get::<_, Option<i64>>("winning") {
         Some(mask) => {
             let jackpot = row.get::<_, Option<i64>>("jackpot").ok_or(DbError::Corrupt("jackpot"))?;
-            Some(WinningPick { pick: pick(game(row)?, mask)?, jackpot: Money::new(jackpot) })
+            Some(WinningPick { pick: pick(rules.game, mask)?, jackpot: Money::new(jackpot) })
         }
         None => None,
     };
     Ok(DrawSnapshot {
         id: DrawId(row.get("id")),
-        lottery: LotteryId(row.get("lottery")),
+        rules: Arc::new(rules),
         number: row.get("number"),
         status: DrawStatus::parse(row.get("status")).ok_or(DbError::Corrupt("draw status"))?,
-        price: Money::new(row.get("price")),
-        fund_share: basis_points(row.get("fund_share"))?,
         times: Times {
             sales_open_at: row.get("sales_open_at"),
             sales_close_at: row.get("sales_close_at"),
@@ -278,18 +257,8 @@ fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
     })
 }
 
-fn game(row: &Row) -> Result<Game, DbError> {
-    let number = |name| u8::try_from(row.get::<_, i16>(name)).map_err(|_| DbError::Corrupt("game"));
-    Game::new(number("pick")?, number("of")?).map_err(|_| DbError::Corrupt("game"))
-}
-
 fn pick(game: Game, mask: i64) -> Result<Pick, DbError> {
     game.pick_from_mask(mask).map_err(|_| DbError::Corrupt("pick"))
-}
-
-fn basis_points(share: i16) -> Result<Share, DbError> {
-    let share = u16::try_from(share).map_err(|_| DbError::Corrupt("share"))?;
-    Share::new(share).map_err(|_| DbError::Corrupt("share"))
 }
 
 /// Every combination that was ever put into a draw's pool.

@@ -10,6 +10,7 @@ mod invariants;
 pub mod keys;
 pub mod payments;
 pub mod payout;
+mod rules;
 pub mod tickets;
 pub mod users;
 pub mod wallet;

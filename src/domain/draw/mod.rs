@@ -12,6 +12,7 @@ mod steps;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use super::game::Pick;
 use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use super::lottery::{DrawStatus, Rules};
-use super::money::{Money, Share};
+use super::money::Money;
 use super::pool::Pool;
 use super::prize::fund;
 use super::record::{Expire, Fence, KeyId};
@@ -83,11 +84,9 @@ impl Reservation {
 #[derive(Clone, PartialEq, Debug)]
 pub struct DrawSnapshot {
     pub id: DrawId,
-    pub lottery: super::id::LotteryId,
+    pub rules: Arc<Rules>,
     pub number: i32,
     pub status: DrawStatus,
-    pub price: Money,
-    pub fund_share: Share,
     pub times: Times,
     /// Paid tickets.
     pub sold: i64,
@@ -111,8 +110,8 @@ impl DrawSnapshot {
         if matches!(self.status, DrawStatus::Cancelling | DrawStatus::Cancelled) {
             return Money::ZERO;
         }
-        let sales = self.price.checked_mul(self.sold.unsigned_abs()).unwrap_or(Money::MAX);
-        fund(sales, self.fund_share, self.winning.map_or(jackpot, |winning| winning.jackpot))
+        let sales = self.rules.price.checked_mul(self.sold.unsigned_abs()).unwrap_or(Money::MAX);
+        fund(sales, self.rules.fund_share, self.winning.map_or(jackpot, |winning| winning.jackpot))
     }
 }
 
@@ -151,7 +150,7 @@ pub enum Due {
 pub struct DrawState {
     pub id: DrawId,
     pub number: i32,
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     pub times: Times,
     pub status: DrawStatus,
     pub epoch: i64,
@@ -191,7 +190,7 @@ impl Draw {
         self.it.id
     }
 
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &Arc<Rules> {
         &self.it.rules
     }
 
@@ -233,11 +232,9 @@ impl Draw {
         let it = &self.it;
         DrawSnapshot {
             id: it.id,
-            lottery: it.rules.lottery.clone(),
+            rules: it.rules.clone(),
             number: it.number,
             status: it.status,
-            price: it.rules.price,
-            fund_share: it.rules.fund_share,
             times: it.times,
             sold: it.sold,
             available: self.available(),

@@ -15,7 +15,7 @@ use crate::domain::batch_state::BatchState;
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::ledger::{AccountId, Ledger};
-use crate::domain::money::Currency;
+use crate::domain::money::{Currency, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prefetch::Prefetch;
 use crate::domain::prize::{Award, PrizeTable, Tier};
@@ -48,7 +48,8 @@ pub(super) fn pool(numbers: impl IntoIterator<Item = u8>) -> Pool {
 }
 
 pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
-    let tiers = vec![Tier { matches: 5, award: Award::Shared(Share::new(10_000).unwrap()) }];
+    let tiers =
+        vec![Tier { matches: 5, award: Award::Shared { share: Share::new(10_000).unwrap(), minimum: None } }];
     let rules = Rules {
         lottery: LotteryId("5of36".to_owned()),
         game: game(),
@@ -59,7 +60,7 @@ pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
     DrawState {
         id: DRAW,
         number: 1,
-        rules,
+        rules: rules.into(),
         times: Times { sales_open_at: None, sales_close_at: second(CLOSE), draw_at: second(2 * CLOSE) },
         status,
         epoch: 1,

@@ -5,9 +5,9 @@ use super::*;
 
 /// A lottery so small that its pool can hold every combination.
 fn small() -> LotteryConfig {
-    let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share(10_000) }];
+    let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share { share: 10_000, minimum: None } }];
     let (id, name) = ("2of5".to_owned(), "2 of 5".to_owned());
-    LotteryConfig { id, name, pick: 2, of: 5, price: 100, fund_share: 5_000, prizes }
+    LotteryConfig { id, name, pick: 2, of: 5, price: 100, fund_share: 5_000, allow_loss: false, prizes }
 }
 
 /// Asks for this many pool tickets; the answer must come at once.
@@ -120,6 +120,49 @@ async fn a_draw_is_created_as_requested() {
     });
     let second = admin.post("/admin/draws", nulls).await.expect(201);
     assert_eq!((&second["number"], &second["price"]), (&json!(2), &json!(10_000)), "each lottery counts its own");
-    let dearest = json!({"lottery": "5of36", "price": 1_000_000_000_000_i64, "sales_close_at": world.minutes(1)});
+    let dearest = json!({"lottery": "5of36", "price": 100_000_000, "sales_close_at": world.minutes(1)});
     assert_eq!(admin.post("/admin/draws", dearest).await.expect(201)["number"], 1);
+}
+
+#[actix_web::test]
+async fn a_draw_with_another_price_scales_what_its_lottery_guarantees() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let create = async |price: i64| {
+        admin
+            .post("/admin/draws", json!({"lottery": "5of36", "price": price, "sales_close_at": world.minutes(60)}))
+            .await
+    };
+    let prizes = |draw: &Value| {
+        let prizes = draw["prizes"].as_array().unwrap().iter();
+        let guaranteed = |prize: &Value| {
+            if prize["kind"] == "fixed" { prize["amount"].clone() } else { prize["minimum"].clone() }
+        };
+        prizes.map(|prize| guaranteed(prize).as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    // The lottery's own price is 10,000.
+    for (price, expected) in [
+        (1, [10_000, 100, 10, 1]),
+        (9_999, [99_990_000, 999_900, 99_990, 9_999]),
+        (10_000, [100_000_000, 1_000_000, 100_000, 10_000]),
+        (30_001, [300_010_000, 3_000_100, 300_010, 30_001]),
+        (100_000_000, [1_000_000_000_000, 10_000_000_000, 1_000_000_000, 100_000_000]),
+    ] {
+        let draw = create(price).await.expect(201);
+        assert_eq!(prizes(&draw), expected, "at a price of {price}");
+        assert_eq!(draw["prizes"][0]["share"], 10_000);
+        assert_eq!(admin.get(&format!("/draws/{}", draw["id"])).await.expect(200), draw);
+    }
+    let stored = "SELECT minimum FROM draw_tiers WHERE draw_id = 1 AND matches = 5";
+    assert_eq!(world.count(stored).await, 10_000);
+    let stored = "SELECT amount FROM draw_tiers WHERE draw_id = 1 AND matches = 4";
+    assert_eq!(world.count(stored).await, 100);
+
+    for price in [100_000_001, 1_000_000_000_000] {
+        let problem = create(price).await.refused(422, "validation_failed");
+        assert_eq!(fields(&problem), ["price"]);
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        assert!(message.starts_with("must be at most 100000000: "), "{message}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM draws").await, 5);
 }

@@ -5,6 +5,8 @@ use super::*;
 const LOTTERY: &str = "id name pick of combinations price currency fund_share prizes";
 const DRAW: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at tickets_sold \
     tickets_available prize_fund fairness winning_numbers cancel_reason";
+const DRAW_WITH_PRIZES: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at \
+    tickets_sold tickets_available prize_fund fairness winning_numbers cancel_reason prizes";
 const TICKET: &str = "id draw_id lottery number numbers origin pool_ticket_id status price reserved_until matches \
     prize created_at";
 const PAYMENT: &str = "id kind status amount currency method ticket_ids failure_code created_at updated_at";
@@ -69,8 +71,8 @@ async fn the_lotteries_are_those_of_the_contract() {
         let mut pays = Vec::new();
         for prize in lottery["prizes"].as_array().unwrap() {
             match prize["kind"].as_str().unwrap() {
-                "fixed" => shaped(prize, "matches kind amount odds"),
-                "pool" => shaped(prize, "matches kind share odds"),
+                "fixed" => shaped(prize, "matches kind amount minimum odds"),
+                "shared" => shaped(prize, "matches kind share minimum odds"),
                 kind => panic!("{kind}"),
             }
             let matches = prize["matches"].as_u64().unwrap();
@@ -79,6 +81,9 @@ async fn the_lotteries_are_those_of_the_contract() {
             assert!((odds - exact).abs() < exact / 1e9, "{id}: {matches} at 1 in {odds}, not {exact}");
             pays.push(matches);
         }
+        // The top tier guarantees something to its winners. A fixed prize has no minimum.
+        assert!(lottery["prizes"][0]["minimum"].as_i64().unwrap() > 0);
+        assert_eq!(lottery["prizes"].as_array().unwrap().last().unwrap()["minimum"], Value::Null);
         pays.sort_unstable();
         assert_eq!(pays, (2..=pick).collect::<Vec<_>>(), "from 2 matches on");
     }
@@ -108,15 +113,17 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
     // A draw.
     let body = json!({"lottery": "5of36", "sales_close_at": world.minutes(60)});
     let draw = admin.post("/admin/draws", body).await.expect(201);
-    shaped(&draw, DRAW);
+    shaped(&draw, DRAW_WITH_PRIZES);
     let id = draw["id"].as_i64().unwrap();
     let scheduled = json!({
         "id": id, "lottery": "5of36", "number": 1, "status": "scheduled", "price": 10_000, "currency": "RUB",
         "sales_open_at": null, "sales_close_at": world.minutes(60), "draw_at": world.minutes(60),
         "tickets_sold": 0, "tickets_available": 0, "prize_fund": 0, "fairness": "none", "winning_numbers": null,
-        "cancel_reason": null,
+        "cancel_reason": null, "prizes": ann.get("/lotteries/5of36").await.expect(200)["prizes"],
     });
     assert_eq!(draw, scheduled);
+    assert_eq!(ann.get(&format!("/draws/{id}")).await.expect(200), scheduled);
+    shaped(&ann.get("/draws").await.expect(200)["items"][0], DRAW);
     assert_eq!(admin.pool(id, 7).await.expect(201), json!({"created": 7, "tickets_available": 7}));
     assert_eq!(admin.step(id, "open").await.expect(200)["status"], "open");
     let pooled = ann.get(&format!("/draws/{id}/pool?limit=1")).await.expect(200)["items"][0].clone();
@@ -183,7 +190,7 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
         assert_eq!(number("total"), number("winners") * number("prize"));
     }
     let over = ann.get(&format!("/draws/{id}")).await.expect(200);
-    shaped(&over, DRAW);
+    shaped(&over, DRAW_WITH_PRIZES);
     assert_eq!((&over["status"], &over["tickets_sold"]), (&json!("completed"), &json!(3)));
     assert_eq!(over["winning_numbers"], result["winning_numbers"]);
     let ticket = ann.get(&format!("/tickets/{}", tickets[0]["id"].as_str().unwrap())).await.expect(200);

@@ -4,7 +4,7 @@ use lottery::config::{Config, LotteryConfig, PaysConfig, PrizeConfig};
 
 use super::*;
 
-/// A lottery of few combinations, whose prizes can be calculated by hand.
+/// A lottery of few combinations, whose prizes can be calculated by hand. It may lose money.
 fn with_lottery(
     config: &mut Config,
     (pick, of): (u8, u8),
@@ -14,7 +14,17 @@ fn with_lottery(
 ) {
     let prizes = prizes.iter().map(|&(matches, pays)| PrizeConfig { matches, pays }).collect();
     let (id, name) = ("tiny".to_owned(), "Tiny".to_owned());
-    config.lotteries.push(LotteryConfig { id, name, pick, of, price, fund_share, prizes });
+    config.lotteries.push(LotteryConfig { id, name, pick, of, price, fund_share, allow_loss: true, prizes });
+}
+
+/// A shared tier without a minimum.
+fn share(share: u16) -> PaysConfig {
+    PaysConfig::Share { share, minimum: None }
+}
+
+/// A shared tier with a minimum.
+fn at_least(minimum: i64, share: u16) -> PaysConfig {
+    PaysConfig::Share { share, minimum: Some(minimum) }
 }
 
 /// Three players with all six combinations of 2 of 4: whatever is drawn, one of them holds the ticket
@@ -37,7 +47,7 @@ fn hits(ticket: &Value, winning: &Value) -> usize {
 
 #[actix_web::test]
 async fn every_winner_is_credited_and_every_losing_ticket_says_so() {
-    let shares = [(2, PaysConfig::Share(6_000)), (1, PaysConfig::Share(4_000))];
+    let shares = [(2, share(6_000)), (1, share(4_000))];
     let world = World::with(|config| with_lottery(config, (2, 4), 101, 5_000, &shares)).await;
     let admin = world.admin().await;
     let draw = admin.open_draw_of(&world, "tiny").await;
@@ -83,7 +93,7 @@ async fn every_winner_is_credited_and_every_losing_ticket_says_so() {
 
 #[actix_web::test]
 async fn fixed_prizes_that_exceed_the_fund_are_paid_from_the_reserve() {
-    let prizes = [(2, PaysConfig::Share(10_000)), (1, PaysConfig::Fixed(100))];
+    let prizes = [(2, share(10_000)), (1, PaysConfig::Fixed(100))];
     let world = World::with(|config| with_lottery(config, (2, 4), 10, 1_000, &prizes)).await;
     let admin = world.admin().await;
     let draw = admin.open_draw_of(&world, "tiny").await;
@@ -109,9 +119,77 @@ async fn fixed_prizes_that_exceed_the_fund_are_paid_from_the_reserve() {
 }
 
 #[actix_web::test]
+async fn a_winner_of_a_shared_tier_gets_its_minimum_although_the_fund_is_used_up() {
+    let prizes = [(2, at_least(500, 10_000)), (1, PaysConfig::Fixed(100))];
+    let mut world = World::with(|config| with_lottery(config, (2, 4), 10, 1_000, &prizes)).await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw_of(&world, "tiny").await;
+    let players = three_who_hold_everything(&world, draw).await;
+    world.restart().await;
+    let admin = world.reconnect(&admin);
+
+    let result = admin.conduct(draw).await;
+
+    // Sales of 60 make a fund of 6; four fixed prizes of 100 and the minimum of 500 want 894 more.
+    assert_eq!((&result["prize_fund"], &result["rollover"]), (&json!(6), &json!(0)));
+    assert_eq!(
+        result["tiers"],
+        json!([
+            {"matches": 2, "winners": 1, "prize": 500, "total": 500},
+            {"matches": 1, "winners": 4, "prize": 100, "total": 400},
+        ])
+    );
+    let players: Vec<User> = players.iter().map(|player| world.reconnect(player)).collect();
+    let mut balances = join_all(players.iter().map(User::balance)).await;
+    balances.sort_unstable();
+    assert_eq!(balances, [1_000 - 20 + 200, 1_000 - 20 + 200, 1_000 - 20 + 500]);
+    assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'reserve'").await, -894);
+    assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'revenue'").await, 54);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn each_winner_gets_the_share_or_the_minimum_whichever_is_more() {
+    let prizes = [(2, at_least(100, 5_000)), (1, at_least(50, 5_000))];
+    // The fund of the first is 1,200, and a half of it is more than the minimums of one winner and of four. The fund
+    // of the second is 303. A half of it gives each of four winners 37, so they get 50; then 103 are left, and a half
+    // of that is 51, so the winner of the top tier gets 100. What is left rolls over.
+    for (price, paid, rollover) in [(400, [600, 150], 0), (101, [100, 50], 3)] {
+        let world = World::with(|config| with_lottery(config, (2, 4), price, 5_000, &prizes)).await;
+        let admin = world.admin().await;
+        let draw = admin.open_draw_of(&world, "tiny").await;
+        three_who_hold_everything(&world, draw).await;
+        let result = admin.conduct(draw).await;
+        assert_eq!([0, 1].map(|tier| result["tiers"][tier]["prize"].as_i64().unwrap()), paid);
+        assert_eq!(result["rollover"], rollover);
+        assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'reserve'").await, 0);
+        world.check_invariants().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_slip_in_the_price_takes_little_from_the_reserve() {
+    let prizes = [(2, at_least(15_000, 10_000)), (1, PaysConfig::Fixed(3_000))];
+    let world = World::with(|config| with_lottery(config, (2, 4), 10_000, 5_000, &prizes)).await;
+    let admin = world.admin().await;
+    let body = json!({"lottery": "tiny", "price": 1, "sales_close_at": world.minutes(60)});
+    let draw = admin.create_draw(body).await;
+    admin.step(draw, "open").await.expect(200);
+    three_who_hold_everything(&world, draw).await;
+
+    let result = admin.conduct(draw).await;
+
+    // A minimum of 1.5 and a fixed prize of 0.3 are 1 each. Four and one of them are paid from a fund of 3.
+    assert_eq!((&result["prize_fund"], &result["rollover"]), (&json!(3), &json!(0)));
+    assert_eq!((&result["tiers"][0]["prize"], &result["tiers"][1]["prize"]), (&json!(1), &json!(1)));
+    assert_eq!(world.count("SELECT balance FROM accounts WHERE kind = 'reserve'").await, -2);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
 async fn an_unwon_jackpot_rolls_over_to_the_draw_that_is_conducted_next() {
     // Ten numbers of 63: nobody will see it won.
-    let prizes = [(10, PaysConfig::Share(10_000))];
+    let prizes = [(10, share(10_000))];
     let mut world = World::with(|config| with_lottery(config, (10, 63), 100, 5_000, &prizes)).await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 10_000).await;

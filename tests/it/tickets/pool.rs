@@ -6,9 +6,18 @@ use super::*;
 
 /// A lottery of six combinations, 2 of 4.
 fn tiny(config: &mut Config) {
-    let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share(10_000) }];
+    let prizes = vec![PrizeConfig { matches: 2, pays: PaysConfig::Share { share: 10_000, minimum: None } }];
     let (id, name) = ("tiny".to_owned(), "Tiny".to_owned());
-    config.lotteries.push(LotteryConfig { id, name, pick: 2, of: 4, price: 1, fund_share: 5_000, prizes });
+    config.lotteries.push(LotteryConfig {
+        id,
+        name,
+        pick: 2,
+        of: 4,
+        price: 1,
+        fund_share: 5_000,
+        allow_loss: false,
+        prizes,
+    });
 }
 
 #[actix_web::test]

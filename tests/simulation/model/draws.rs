@@ -2,7 +2,7 @@
 //! not change after the seal, and a settlement that is exact to the last kopeck. The money of single payments is
 //! in `money`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Draw, Model, PoolTicket, escrow};
 use crate::facts::{Award, Id, Payment, Prizes, Rules, Ticket};
@@ -160,16 +160,17 @@ impl Model {
     /// What happened to the draws, for the coverage: the kinds of prizes, a rollover out or in, refunds.
     pub fn highlights(&self) -> impl Iterator<Item = &'static str> {
         self.draws.values().flat_map(|draw| {
-            let won = |fixed: bool| {
-                let paid = |(matches, winners, prize): &(u8, i64, i64)| {
-                    let award = draw.rules.tiers.iter().find(|(of, _)| of == matches).map(|tier| tier.1);
-                    *winners > 0 && *prize > 0 && matches!(award, Some(Award::Fixed(_))) == fixed
-                };
-                draw.prizes.as_ref().is_some_and(|prizes| prizes.tiers.iter().any(paid))
+            let kind = |(matches, winners, prize): &(u8, i64, i64)| {
+                let (_, award) = draw.rules.tiers.iter().find(|(of, _)| of == matches)?;
+                (*winners > 0 && *prize > 0).then_some(match award {
+                    Award::Fixed(_) => "fixed",
+                    Award::Share { minimum, .. } if *minimum == Some(*prize) => "minimum",
+                    Award::Share { .. } => "share",
+                })
             };
-            let prizes = [("fixed", won(true)), ("share", won(false))];
-            let prizes = prizes.into_iter().filter(|(_, paid)| *paid).map(|(name, _)| name);
-            prizes.chain(draw.house.keys().copied())
+            let prizes = draw.prizes.iter().flat_map(|prizes| &prizes.tiers).filter_map(kind);
+            let prizes: BTreeSet<&'static str> = prizes.collect();
+            prizes.into_iter().chain(draw.house.keys().copied())
         })
     }
 

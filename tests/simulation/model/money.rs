@@ -177,23 +177,36 @@ impl Model {
             .iter()
             .map(|(matches, _)| it.numbered.iter().filter(|id| hits(id) == u32::from(*matches)).count() as i128)
             .collect();
-        let fixed = |award: &Award| if let Award::Fixed(amount) = award { i128::from(*amount) } else { 0 };
-        let guaranteed: i128 = tiers.iter().zip(&winners).map(|((_, award), won)| fixed(award) * won).sum();
-        let left = if fund > guaranteed { fund - guaranteed } else { 0 };
-        let mut rollover = left;
-        let mut rows = Vec::new();
-        for ((matches, award), won) in tiers.iter().zip(winners) {
-            let prize = match award {
-                Award::Fixed(amount) => i128::from(*amount),
-                Award::Share(_) if won == 0 => 0,
-                Award::Share(share) => {
-                    let prize = left * i128::from(*share) / 10_000 / won;
-                    rollover -= prize * won;
-                    prize
-                }
-            };
-            rows.push((*matches, won as i64, prize as i64));
-        }
-        Prizes { draw, fund: fund as i64, rollover: rollover as i64, tiers: rows }
+        let prizes = |minimums: u32| prizes(&tiers, &winners, fund, minimums);
+        // Every choice of tiers that pay their minimum is tried; of those that fit, the one with the fewest counts.
+        let fitting = (0..1_u32 << tiers.len()).filter_map(prizes);
+        let prizes = fitting.min_by_key(|(minimums, _)| *minimums).expect("prizes that fit their rules").1;
+        let paid: i128 = prizes.iter().zip(&winners).map(|(prize, won)| prize * won).sum();
+        let rollover = (fund - paid).max(0) as i64;
+        let rows =
+            tiers.iter().zip(&winners).zip(prizes).map(|((tier, won), prize)| (tier.0, *won as i64, prize as i64));
+        Prizes { draw, fund: fund as i64, rollover, tiers: rows.collect() }
     }
+}
+
+/// The prize of one winner for each tier, if these tiers (a bit each) are those that pay their minimum; and how many
+/// they are. `None`: some of them could pay more by their share, or another one must pay its minimum too.
+fn prizes(tiers: &[(u8, Award)], winners: &[i128], fund: i128, minimums: u32) -> Option<(u32, Vec<i128>)> {
+    let is_chosen = |place: usize| minimums & 1 << place != 0;
+    let guaranteed = |place: usize| match tiers[place].1 {
+        Award::Fixed(amount) => i128::from(amount),
+        Award::Share { minimum, .. } => minimum.filter(|_| is_chosen(place)).map_or(0, i128::from),
+    };
+    let left = fund - (0..tiers.len()).map(|place| guaranteed(place) * winners[place]).sum::<i128>();
+    let prize = |place: usize| {
+        let Award::Share { basis_points, minimum } = tiers[place].1 else {
+            return (!is_chosen(place)).then(|| guaranteed(place));
+        };
+        let won = winners[place];
+        let share = if won > 0 { left.max(0) * i128::from(basis_points) / 10_000 / won } else { 0 };
+        let too_little = won > 0 && minimum.is_some_and(|minimum| share < i128::from(minimum));
+        let prize = if is_chosen(place) { guaranteed(place) } else { share };
+        (too_little == is_chosen(place)).then_some(prize)
+    };
+    Some((minimums.count_ones(), (0..tiers.len()).map(prize).collect::<Option<_>>()?))
 }

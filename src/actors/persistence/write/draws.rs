@@ -14,6 +14,7 @@ use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::money::Money;
 use crate::domain::prize::Award;
 use crate::domain::record::{Fence, Key};
 
@@ -46,13 +47,15 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
     ];
     let id: i64 = db.query_one(sql, &params).await?.get(0);
     for tier in rules.prizes.tiers() {
-        let (amount, share) = match tier.award {
-            Award::Fixed(amount) => (Some(amount.minor()), None),
-            Award::Shared(share) => (None, Some(share.basis_points() as i16)),
+        let (amount, share, minimum) = match tier.award {
+            Award::Fixed(amount) => (Some(amount.minor()), None, None),
+            Award::Shared { share, minimum } => {
+                (None, Some(share.basis_points() as i16), minimum.map(Money::minor))
+            }
         };
         let sql = "-- draws::create(tier)
-            INSERT INTO draw_tiers (draw_id, matches, amount, share) VALUES ($1, $2, $3, $4)";
-        db.execute(sql, &[&id, &i16::from(tier.matches), &amount, &share]).await?;
+            INSERT INTO draw_tiers (draw_id, matches, amount, share, minimum) VALUES ($1, $2, $3, $4, $5)";
+        db.execute(sql, &[&id, &i16::from(tier.matches), &amount, &share, &minimum]).await?;
     }
     let sql = "-- draws::create(sales)
         INSERT INTO draw_sales (draw_id) VALUES ($1)";
