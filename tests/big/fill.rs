@@ -73,8 +73,9 @@ fn players_and_draw(users: i64) -> String {
          INSERT INTO accounts (id, kind, lottery) SELECT seq * 8 + 4, 'jackpot', seq FROM lotteries;
          INSERT INTO draws (lottery, number, status, pick, of, price, fund_share, sales_close_at, draw_at, created_at)
          VALUES ('6of45', 1, 'open', 6, 45, {PRICE}, 5000, '2099-01-01', '2099-01-01', '2030-01-01');
-         INSERT INTO draw_tiers (draw_id, matches, amount, share) VALUES ({DRAW}, 6, NULL, 8000),
-         ({DRAW}, 5, NULL, 2000), ({DRAW}, 4, 300000, NULL), ({DRAW}, 3, 30000, NULL), ({DRAW}, 2, 10000, NULL);
+         INSERT INTO draw_tiers (draw_id, matches, amount, share, minimum) VALUES
+         ({DRAW}, 6, NULL, 8000, 1000000000), ({DRAW}, 5, NULL, 1000, NULL), ({DRAW}, 4, NULL, 1000, 300000),
+         ({DRAW}, 3, 30000, NULL, NULL), ({DRAW}, 2, 10000, NULL, NULL);
          INSERT INTO draw_sales (draw_id) VALUES ({DRAW});
          INSERT INTO accounts (id, kind, draw_id) VALUES ({DRAW} * 8 + 3, 'escrow', {DRAW});
          SELECT setseed(0.45);

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use crate::fill::DRAW;
+use crate::fill::{DRAW, PRICE};
 
 /// Rules of every database, each with a query for the rows that break it.
 const ALWAYS: &[(&str, &str)] = &[
@@ -53,6 +53,29 @@ pub async fn settled(db: &Client) -> i64 {
          WHERE tier.draw_id = {DRAW} AND tier.winners <> coalesce(counted.tickets, 0)"
     );
     nothing_breaks(db, "a tier's winners are those whose numbers match", &tiers).await;
+    // The share of four matches is less than its minimum, which is paid.
+    let amounts = format!(
+        "WITH tiers AS (
+             SELECT t.*, r.winners, r.prize, r.prize = coalesce(t.amount, t.minimum) AS guaranteed
+             FROM draw_tiers t JOIN result_tiers r USING (draw_id, matches) WHERE draw_id = {DRAW}
+         ), rest AS (
+             SELECT greatest(0, r.prize_fund - sum(t.prize * t.winners) FILTER (WHERE t.guaranteed)) AS left_to_share
+             FROM tiers t, draw_results r WHERE r.draw_id = {DRAW} GROUP BY r.prize_fund
+         )
+         SELECT t.* FROM tiers t, rest WHERE t.prize IS DISTINCT FROM CASE
+             WHEN t.amount IS NOT NULL THEN t.amount
+             WHEN t.winners = 0 THEN 0
+             ELSE greatest(t.minimum, div(div(rest.left_to_share * t.share, 10000), t.winners)) END
+         OR t.matches = 4 AND (t.prize <> 300000 OR t.winners = 0)"
+    );
+    nothing_breaks(db, "a tier pays what its rules say", &amounts).await;
+    let division = format!(
+        "SELECT r.* FROM draw_results r, draw_sales s WHERE r.draw_id = {DRAW} AND s.draw_id = {DRAW}
+         AND (r.prize_fund <> s.sold * {PRICE} / 2 + r.jackpot
+              OR r.prize_fund + (SELECT coalesce(sum(amount), 0) FROM transfers WHERE kind = 'reserve')
+                 <> r.rollover + (SELECT sum(prize * winners) FROM result_tiers WHERE draw_id = {DRAW}))"
+    );
+    nothing_breaks(db, "the fund and the reserve are the prizes and the rollover", &division).await;
     let prizes = format!(
         "SELECT due.id, paid.* FROM (
              SELECT t.id, t.user_id, tier.prize FROM tickets t, draw_results r, result_tiers tier

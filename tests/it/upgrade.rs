@@ -55,6 +55,15 @@ async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
     assert_eq!(ann.get("/draws/1/results").await.expect(200)["tickets_sold"], 100);
     assert_eq!(bob.all("/tickets?draw_id=2&status=refunded").await.len(), 6);
 
+    // Draws keep the prizes that they had, also the one whose price is 1: no minimum, and amounts that were not scaled.
+    for draw in [3, 6] {
+        let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
+        let prizes = shown["prizes"].as_array().unwrap();
+        let amounts: Value = prizes.iter().map(|prize| prize["amount"].clone()).collect();
+        assert_eq!(amounts, json!([null, 1_000_000, 100_000, 10_000]));
+        assert!(prizes.iter().all(|prize| prize["minimum"].is_null()), "{shown}");
+    }
+
     // A request that was answered before the upgrade has no second effect.
     let order = json!({"tickets": vec![quick_pick(); 20], "payment": "wallet"});
     let again = ann.post_keyed("/draws/3/tickets", "open-1", order).await;

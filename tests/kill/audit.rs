@@ -302,6 +302,15 @@ impl Audit<'_> {
 /// Checks the prizes of a completed draw against its published result; panics with a winner who was not paid.
 /// Returns how many were.
 pub async fn prizes(sql: &Client, draw: i64, result: &Value) -> usize {
+    let tiers = "SELECT matches, amount, minimum FROM draw_tiers WHERE draw_id = $1 ORDER BY matches DESC";
+    let tiers = sql.query(tiers, &[&draw]).await.unwrap();
+    for (tier, published) in tiers.iter().zip(result["tiers"].as_array().unwrap()) {
+        let (winners, prize) = (published["winners"].as_i64().unwrap(), published["prize"].as_i64().unwrap());
+        let [amount, minimum]: [Option<i64>; 2] = [tier.get("amount"), tier.get("minimum")];
+        assert_eq!(published["matches"], tier.get::<_, i16>("matches"));
+        assert!(amount.is_none_or(|amount| prize == amount), "another prize than the fixed one: {published}");
+        assert!(winners == 0 || minimum.is_none_or(|minimum| prize >= minimum), "below the minimum: {published}");
+    }
     Audit::prizes(&Rows::read(sql).await, draw, result).unwrap_or_else(|finding| panic!("{finding}"))
 }
 
