@@ -62,7 +62,7 @@ impl Handler<WriteRequest> for InMemory {
 
     fn handle(&mut self, submit: WriteRequest, _: &mut Context<Self>) {
         let fence = submit.record.fence().unwrap();
-        if self.0.changes.new_tickets.len().is_multiple_of(BATCH) {
+        if self.0.changes.new_payments.len().is_multiple_of(BATCH) {
             let mut draws = std::mem::take(&mut self.0.draws);
             draws.entry(fence.draw).or_insert(DrawSales { epoch: fence.epoch, sold: 0 });
             self.0 = batch_state(draws);

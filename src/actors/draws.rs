@@ -12,8 +12,8 @@ use jiff::SignedDuration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{
-    DrawAnswer, DrawMessage, DrawRequest, LoadDraw, PlacedOrder, PoolCreated, PoolError, Reply, SaleError,
-    StepRefusal, WorkGuard,
+    DrawAnswer, DrawMessage, DrawRequest, LoadDraw, PoolCreated, PoolError, Reply, SaleError, StepRefusal,
+    WorkGuard,
 };
 use super::persistence::Persistence;
 use super::registry::DrawRegistry;
@@ -25,7 +25,7 @@ use crate::domain::draw::{LineRequest, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
-use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
+use crate::domain::record::{EndCharge, Key, Order, Outcome, Record, Refusal};
 
 /// How long a request waits for its result after the deadline of its record.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
@@ -110,7 +110,8 @@ impl Draws {
         Ok(())
     }
 
-    /// Orders tickets: reserves them, or pays them from the wallet at once.
+    /// Orders tickets: reserves them, or pays them from the wallet at once. Returns the order as it was written, and
+    /// the number of its first ticket if it was paid.
     pub async fn order(
         &self,
         draw: DrawId,
@@ -119,13 +120,13 @@ impl Draws {
         pay_now: bool,
         key: Option<Key>,
         guard: WorkGuard,
-    ) -> Result<PlacedOrder, SaleError> {
+    ) -> Result<(Order, Option<i64>), SaleError> {
         let reserve = (!pay_now).then_some(self.options.reservation);
         let request = DrawRequest::Order(OrderRequest { user, lines, reserve, key });
         let deadline = self.persistence.deadline();
         let answer = self.send(draw, request, deadline, guard)?;
         match until(deadline, answer).await? {
-            (Record::Order(order), Outcome::Ordered { first_number }) => Ok(PlacedOrder { order, first_number }),
+            (Record::Order(order), Outcome::Ordered { first_number }) => Ok((order, first_number)),
             (record, outcome) => Err(unexpected(&record, &outcome)),
         }
     }

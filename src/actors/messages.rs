@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::domain::draw::WriteResult;
 use crate::domain::id::DrawId;
-use crate::domain::record::{Order, Outcome, Record, Refusal};
+use crate::domain::record::{Outcome, Record, Refusal};
 
 pub use crate::domain::draw::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepRefusal,
@@ -115,13 +115,6 @@ pub struct WriteRequest {
     pub reply_to: ReplyTo,
 }
 
-impl WriteRequest {
-    /// Whether the deadline has passed. If so, the record must not be written any more.
-    pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
-
 /// Where the result of a record goes.
 pub enum ReplyTo {
     /// To the actor of the draw that decided it. The actor then answers the client, if there is one.
@@ -134,10 +127,3 @@ pub enum ReplyTo {
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct WriteResults(pub Vec<WriteResult<Reply>>);
-
-/// An order that was placed. If it was paid at once, its tickets have consecutive numbers from `first_number` on.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PlacedOrder {
-    pub order: Order,
-    pub first_number: Option<i64>,
-}

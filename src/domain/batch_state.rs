@@ -9,7 +9,6 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::audit::{Action, AuditEntry, Subject};
 use super::id::{DrawId, PaymentId, TicketId, UserId};
@@ -21,7 +20,7 @@ use super::record::{
     Fence, GiveBack, HeldTickets, Key, KeyId, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
     WithdrawalDecision,
 };
-use super::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
+use super::rows::{Changes, DrawSales, NewKey, PaymentRow, Release};
 
 /// The failure code of a withdrawal that an admin rejected.
 const REJECTED: &str = "rejected";
@@ -67,15 +66,6 @@ impl BatchState {
 
         // The order is accepted: nothing may refuse it below this line.
         let first_number = paid.then(|| self.number(order.fence.draw, lines.into()));
-        for (line, index) in order.lines.iter().zip(0..) {
-            self.changes.new_tickets.push(NewTicket {
-                user: order.user,
-                payment: order.payment,
-                draw: order.fence.draw,
-                line: line.clone(),
-                number: first_number.map(|first| first + index),
-            });
-        }
         let row = PaymentRow {
             user: order.user,
             kind: PaymentKind::Purchase,
@@ -227,6 +217,7 @@ impl BatchState {
             kind: TransferKind::Withdrawal,
             reference: Some(it.payment.0),
             at: it.at,
+            balance_after: None,
         })?;
 
         // The amount is held: nothing may refuse the record below this line.
@@ -254,6 +245,7 @@ impl BatchState {
                 kind: TransferKind::Withdrawal,
                 reference: Some(it.payment.0),
                 at: it.at,
+                balance_after: None,
             })?;
             self.change(it.payment, it.at, |row| {
                 row.status = status;
@@ -309,6 +301,7 @@ impl BatchState {
             kind: TransferKind::Purchase,
             reference: Some(payment.0),
             at,
+            balance_after: None,
         })
     }
 
@@ -320,9 +313,15 @@ impl BatchState {
         payment: PaymentId,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        let reference: Option<Uuid> = Some(payment.0);
-        let (debit, credit) = (AccountId::CLEARING, AccountId::wallet(user));
-        self.transfer(Transfer { debit, credit, amount, kind: TransferKind::Deposit, reference, at })
+        self.transfer(Transfer {
+            debit: AccountId::CLEARING,
+            credit: AccountId::wallet(user),
+            amount,
+            kind: TransferKind::Deposit,
+            reference: Some(payment.0),
+            at,
+            balance_after: None,
+        })
     }
 
     fn transfer(&mut self, transfer: Transfer) -> Result<(), Refusal> {

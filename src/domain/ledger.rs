@@ -88,7 +88,7 @@ impl TransferKind {
     }
 }
 
-/// An amount to move. `reference` is the payment, or the ticket of a prize, if there is one.
+/// An amount to move, or moved. `reference` is the payment, or the ticket of a prize, if there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transfer {
     pub debit: AccountId,
@@ -97,13 +97,16 @@ pub struct Transfer {
     pub kind: TransferKind,
     pub reference: Option<Uuid>,
     pub at: Timestamp,
+    /// The balance that the transfer left in the wallet of its user. The ledger sets it when it makes the
+    /// transfer.
+    pub balance_after: Option<Money>,
 }
 
-/// A transfer that was made, and the balance it left in the wallet it changed, if it changed one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Posting {
-    pub transfer: Transfer,
-    pub wallet: Option<(UserId, Money)>,
+impl Transfer {
+    /// The user whose wallet the transfer changes, if it changes one.
+    pub fn user(&self) -> Option<UserId> {
+        self.debit.wallet_owner().or(self.credit.wallet_owner())
+    }
 }
 
 /// Why the ledger refused a transfer. Nothing changed.
@@ -123,7 +126,7 @@ pub enum LedgerError {
 #[derive(Clone, Default, Debug)]
 pub struct Ledger {
     balances: HashMap<AccountId, Money>,
-    made: Vec<Posting>,
+    made: Vec<Transfer>,
     /// The accounts whose balance was too low for a transfer.
     short: BTreeSet<AccountId>,
 }
@@ -157,17 +160,17 @@ impl Ledger {
         // Nothing can fail from here on.
         self.balances.insert(debit, from);
         self.balances.insert(credit, to);
-        let wallet = match (debit.wallet_owner(), credit.wallet_owner()) {
-            (Some(user), _) => Some((user, from)),
-            (None, Some(user)) => Some((user, to)),
+        let balance_after = match (debit.wallet_owner(), credit.wallet_owner()) {
+            (Some(_), _) => Some(from),
+            (None, Some(_)) => Some(to),
             (None, None) => None,
         };
-        self.made.push(Posting { transfer, wallet });
+        self.made.push(Transfer { balance_after, ..transfer });
         Ok(())
     }
 
     /// The transfers made, in order.
-    pub fn made(&self) -> &[Posting] {
+    pub fn made(&self) -> &[Transfer] {
         &self.made
     }
 
@@ -183,7 +186,7 @@ impl Ledger {
     }
 
     fn moved(&self) -> impl Iterator<Item = AccountId> {
-        self.made.iter().flat_map(|made| [made.transfer.debit, made.transfer.credit])
+        self.made.iter().flat_map(|made| [made.debit, made.credit])
     }
 
     fn balances_of(&self, mut ids: Vec<AccountId>) -> Vec<(AccountId, Money)> {
@@ -211,8 +214,9 @@ mod tests {
     }
 
     fn transfer(debit: AccountId, credit: AccountId, amount: i64) -> Transfer {
-        let at = Timestamp::UNIX_EPOCH;
-        Transfer { debit, credit, amount: Money::new(amount), kind: TransferKind::Deposit, reference: None, at }
+        let (amount, at) = (Money::new(amount), Timestamp::UNIX_EPOCH);
+        let (kind, reference, balance_after) = (TransferKind::Deposit, None, None);
+        Transfer { debit, credit, amount, kind, reference, at, balance_after }
     }
 
     #[test]
@@ -233,7 +237,8 @@ mod tests {
         assert!(ledger.made().is_empty() && ledger.changed().is_empty(), "a refusal changes nothing");
         assert_eq!(ledger.relied_on(), [(ann, Money::new(5))], "but it rests on what was too little");
         assert_eq!(ledger.transfer(transfer(ann, clearing, 5)), Ok(()));
-        assert_eq!(ledger.made()[0].wallet, Some((UserId(1), Money::ZERO)));
+        let made = ledger.made()[0];
+        assert_eq!((made.user(), made.balance_after), (Some(UserId(1)), Some(Money::ZERO)));
     }
 
     proptest! {
@@ -250,8 +255,8 @@ mod tests {
             }
             for id in accounts() {
                 let moved: i64 = ledger.made().iter().map(|made| {
-                    let amount = made.transfer.amount.minor();
-                    i64::from(made.transfer.credit == id) * amount - i64::from(made.transfer.debit == id) * amount
+                    let amount = made.amount.minor();
+                    i64::from(made.credit == id) * amount - i64::from(made.debit == id) * amount
                 }).sum();
                 prop_assert_eq!(ledger.balance(id).map(Money::minor), Some(moved));
             }

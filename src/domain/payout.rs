@@ -203,6 +203,7 @@ impl PayStep {
                 kind: self.payout.kind(),
                 reference: Some(credit.reference),
                 at: self.at,
+                balance_after: None,
             })?;
         }
         let all = self.after.done == tickets;

@@ -74,6 +74,13 @@ impl Order {
     pub fn takes_from_pool(&self) -> bool {
         self.lines.iter().any(|line| line.pool_ticket.is_some())
     }
+
+    /// The tickets with their numbers: consecutive from `first_number` on. `None`: they are reserved, and get their
+    /// numbers when they are paid.
+    pub fn numbered(&self, first_number: Option<i64>) -> impl ExactSizeIterator<Item = (&Line, Option<i64>)> {
+        let number = move |index: usize| first_number.map(|first| first + index as i64);
+        self.lines.iter().enumerate().map(move |(index, line)| (line, number(index)))
+    }
 }
 
 /// A reservation is paid from the wallet. `tickets` are those that were not returned.

@@ -8,7 +8,7 @@ use super::audit::AuditEntry;
 use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::money::Money;
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
-use super::record::{AnswerKind, Key, Line};
+use super::record::{AnswerKind, Key};
 
 /// The state of a draw that each sale reads and changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,17 +54,6 @@ impl PaymentRow {
     }
 }
 
-/// A new ticket's row.
-#[derive(Clone, PartialEq, Debug)]
-pub struct NewTicket {
-    pub user: UserId,
-    pub payment: PaymentId,
-    pub draw: DrawId,
-    pub line: Line,
-    /// `None` while the ticket is reserved.
-    pub number: Option<i64>,
-}
-
 /// Why a reserved ticket was released without being paid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Release {
@@ -96,12 +85,12 @@ pub struct NewKey {
     pub at: Timestamp,
 }
 
-/// The rows that follow from the accepted records, apart from the ledger's.
+/// The rows that follow from the accepted records, apart from the ledger's and the tickets of new orders. The tickets
+/// are in the orders themselves.
 #[derive(Clone, Default, Debug)]
 pub struct Changes {
     pub new_payments: BTreeMap<PaymentId, PaymentRow>,
     pub changed_payments: BTreeMap<PaymentId, PaymentRow>,
-    pub new_tickets: Vec<NewTicket>,
     pub paid_tickets: Vec<(UserId, TicketId, i64)>,
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,

@@ -7,12 +7,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::{FieldError, Problem};
-use crate::actors::messages::PlacedOrder;
 use crate::domain::draw::LineRequest;
 use crate::domain::id::PoolTicketId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
-use crate::domain::record::Line;
+use crate::domain::record::Order;
 use crate::domain::ticket::{Ticket, TicketStatus};
 
 /// The most lines in one order.
@@ -93,11 +92,9 @@ pub struct OrderResponse {
 }
 
 impl OrderResponse {
-    /// The response to an order that was just written.
-    pub fn new(
-        PlacedOrder { order, first_number }: PlacedOrder,
-        currency: Currency,
-    ) -> Result<OrderResponse, Problem> {
+    /// The response to an order that was just written. `first_number` is the number of its first ticket, if it was
+    /// paid.
+    pub fn new(order: &Order, first_number: Option<i64>, currency: Currency) -> Result<OrderResponse, Problem> {
         let paid = first_number.is_some();
         let payment = Payment {
             id: order.payment,
@@ -111,11 +108,11 @@ impl OrderResponse {
             created_at: order.at,
             updated_at: order.at,
         };
-        let ticket = |(index, line): (i64, Line)| Ticket {
+        let tickets = order.numbered(first_number).map(|(line, number)| Ticket {
             id: line.ticket,
             draw_id: order.fence.draw,
             lottery: order.lottery.clone(),
-            number: first_number.map(|first| first + index),
+            number,
             numbers: line.pick,
             origin: line.origin,
             pool_ticket_id: line.pool_ticket,
@@ -125,8 +122,8 @@ impl OrderResponse {
             matches: None,
             prize: None,
             created_at: order.at,
-        };
-        let tickets = (0..).zip(order.lines).map(ticket).collect();
+        });
+        let tickets = tickets.collect();
         Ok(OrderResponse { payment, tickets })
     }
 

@@ -38,7 +38,9 @@ pub async fn order(
     let guard = state.keys.acquire(&request, auth.user, &body)?;
     let pay_now = body.payment == PaymentTime::Wallet;
     match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {
-        Ok(placed) => Ok(HttpResponse::Created().json(OrderResponse::new(placed, state.currency)?)),
+        Ok((order, first_number)) => {
+            Ok(HttpResponse::Created().json(OrderResponse::new(&order, first_number, state.currency)?))
+        }
         Err(error) => first_answer_or(&state, &guard, error).await,
     }
 }

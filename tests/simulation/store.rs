@@ -20,7 +20,7 @@ use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
 use lottery::domain::prefetch::Prefetch;
-use lottery::domain::record::{AnswerKind, Fence, KeyId, StoredAnswer};
+use lottery::domain::record::{AnswerKind, Fence, KeyId, Line, Order, Record, StoredAnswer};
 use lottery::domain::rows::{Changes, DrawSales, PaymentRow};
 use lottery::domain::writer::{BatchWrite, Mark, TransactionEnd};
 use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
@@ -173,11 +173,17 @@ impl Store {
             .all(|(id, before, _)| before.is_some() && self.accounts.get(id) == before.as_ref())
     }
 
-    /// Writes the rows and commits: the statements of `write::sales::write`, in their order.
+    /// Writes the rows that follow from these records and commits: the statements of `write::sales::write`, in their
+    /// order.
     ///
     /// # Errors
     /// The reason, if the transaction is rolled back.
-    pub fn write(&mut self, BatchWrite { mark, state, expected, .. }: &BatchWrite) -> Result<(), TransactionEnd> {
+    pub fn write<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+        batch: &'r BatchWrite,
+    ) -> Result<(), TransactionEnd> {
+        let BatchWrite { mark, state, expected, .. } = batch;
         let (ledger, changes) = (&state.ledger, &state.changes);
         if self.writer_mut(mark.writer).closed || !self.is_as_remembered(expected) {
             return Err(TransactionEnd::Outdated);
@@ -198,7 +204,9 @@ impl Store {
             self.draw_mut(draw).sold = sold;
             self.facts.push(Fact::Sold { draw: draw.0, sold });
         }
-        self.write_rows(changes);
+        self.write_payments(changes);
+        self.write_new_tickets(batch.new_tickets(records));
+        self.write_changed_tickets(changes);
         self.write_ledger(ledger);
         for new in firsts.into_iter().chain(ends) {
             let answer = new.answer.as_ref().map(|answer| serde_json::to_string(answer).unwrap());
@@ -212,19 +220,24 @@ impl Store {
         Ok(())
     }
 
-    fn write_rows(&mut self, changes: &Changes) {
+    fn write_payments(&mut self, changes: &Changes) {
         for (id, row) in changes.new_payments.iter().chain(&changes.changed_payments) {
             self.facts.push(Fact::Payment(payment_fact(*id, row)));
             self.payments.insert(*id, row.clone());
         }
-        for new in &changes.new_tickets {
-            let status = if new.number.is_none() { "reserved" } else { "paid" };
-            let (user, payment, draw, number) = (new.user, new.payment, new.draw, new.number);
-            let (pick, pool) = (new.line.pick, new.line.pool_ticket);
-            let row = TicketRow { user, payment, draw, number, pick, pool, status };
-            self.facts.push(Fact::Ticket(ticket_fact(new.line.ticket, &row)));
-            self.tickets.insert(new.line.ticket, row);
+    }
+
+    fn write_new_tickets<'r>(&mut self, tickets: impl Iterator<Item = (&'r Order, &'r Line, Option<i64>)>) {
+        for (order, line, number) in tickets {
+            let status = if number.is_none() { "reserved" } else { "paid" };
+            let (user, payment, draw) = (order.user, order.payment, order.fence.draw);
+            let row = TicketRow { user, payment, draw, number, pick: line.pick, pool: line.pool_ticket, status };
+            self.facts.push(Fact::Ticket(ticket_fact(line.ticket, &row)));
+            self.tickets.insert(line.ticket, row);
         }
+    }
+
+    fn write_changed_tickets(&mut self, changes: &Changes) {
         for (user, ticket, number) in changes.paid_tickets.iter().copied() {
             if let Some(row) = self.reserved(user, ticket) {
                 (row.status, row.number) = ("paid", Some(number));
@@ -246,15 +259,14 @@ impl Store {
 
     fn write_ledger(&mut self, ledger: &Ledger) {
         self.accounts.extend(ledger.changed());
-        for made in ledger.made() {
-            let it = made.transfer;
+        for it in ledger.made() {
             self.facts.push(Fact::Transfer(facts::Transfer {
                 debit: it.debit.0,
                 credit: it.credit.0,
                 amount: it.amount.minor(),
                 kind: it.kind.as_str(),
                 reference: it.reference.map(id),
-                wallet: made.wallet.map(|(user, after)| (user.0, after.minor())),
+                wallet: it.user().zip(it.balance_after).map(|(user, after)| (user.0, after.minor())),
             }));
         }
     }

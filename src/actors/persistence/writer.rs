@@ -69,8 +69,8 @@ impl Writer {
                         log(decision, error.as_ref(), run);
                     }
                 }
-                BatchAction::Write(connection, write) => {
-                    let error = sales::write(connection, write).await.err();
+                BatchAction::Write(connection, records, write) => {
+                    let error = sales::write(connection, records, write).await.err();
                     let end = error.as_ref().map_or(TransactionEnd::Committed, failure::of_batch);
                     let decision = run.ended(&mut self.state, end);
                     log(decision, error.as_ref(), run);

@@ -304,15 +304,18 @@ impl Base {
             keys: HashMap::new(),
             changes: Changes::default(),
         };
-        let results = records.iter().map(|record| books.apply(record)).collect();
+        let results: Vec<_> = records.iter().map(|record| books.apply(record)).collect();
         self.accounts.extend(books.ledger.changed());
         self.sold = books.draws.get(&DRAW).map_or(self.sold, |sales| sales.sold);
         self.payments.extend(books.changes.new_payments);
         self.payments.extend(books.changes.changed_payments);
-        for new in books.changes.new_tickets {
-            let pool = new.line.pool_ticket.map(|id| (id, new.line.pick));
-            let status = if new.number.is_some() { "paid" } else { "reserved" };
-            self.tickets.insert(new.line.ticket, Row { payment: new.payment, pool, number: new.number, status });
+        for (record, result) in records.iter().zip(&results) {
+            let (Record::Order(order), Ok(Outcome::Ordered { first_number })) = (record, result) else { continue };
+            for (line, number) in order.numbered(*first_number) {
+                let pool = line.pool_ticket.map(|id| (id, line.pick));
+                let status = if number.is_some() { "paid" } else { "reserved" };
+                self.tickets.insert(line.ticket, Row { payment: order.payment, pool, number, status });
+            }
         }
         for (_, id, number) in books.changes.paid_tickets {
             self.leave_reserved(id, "paid").number = Some(number);

@@ -11,7 +11,7 @@ use super::queue::BatchRecord;
 use crate::domain::batch_state::BatchState;
 use crate::domain::money::Currency;
 use crate::domain::prefetch::Prefetch;
-use crate::domain::record::{Outcome, Record, Refusal};
+use crate::domain::record::{Line, Order, Outcome, Record, Refusal};
 use crate::domain::writer_cache::{BatchPlan, ExpectedState, PrefetchResult};
 
 /// Records with their results.
@@ -19,12 +19,12 @@ pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;
 
 /// The next action. It stays the same until the driver has done it and reported the result.
 #[derive(Debug)]
-pub enum BatchAction<'a, C> {
+pub enum BatchAction<'a, C, R> {
     Connection(ConnectionAction),
     /// Begin a transaction and read this, then call [`BatchRun::prefetched`].
     Prefetch(&'a C, &'a Prefetch),
-    /// Write this and commit, then call [`BatchRun::ended`].
-    Write(&'a C, &'a BatchWrite),
+    /// Write this, which follows from these records, and commit; then call [`BatchRun::ended`].
+    Write(&'a C, &'a [R], &'a BatchWrite),
     /// Close this row of a lost connection, then call [`BatchRun::row_closed`].
     CloseRow(&'a C, i64),
     /// Deliver [`BatchRun::take_answers`].
@@ -33,7 +33,8 @@ pub enum BatchAction<'a, C> {
     Done,
 }
 
-/// What a transaction writes: the rows of the accepted records, and the state that it expects in the database.
+/// What a transaction writes, once its records were applied to the state of the batch: the rows of the accepted
+/// records, and the state that it expects in the database.
 #[derive(Clone, Debug)]
 pub struct BatchWrite {
     pub mark: Mark,
@@ -41,6 +42,25 @@ pub struct BatchWrite {
     pub begun: bool,
     pub state: BatchState,
     pub expected: ExpectedState,
+    /// The results of the records, in their order. They hold once the transaction is committed.
+    pub results: Vec<Result<Outcome, Refusal>>,
+    /// Whether every key of the batch was looked up.
+    pub check_keys: bool,
+}
+
+impl BatchWrite {
+    /// The tickets of the accepted orders, in their order: each with its order, and its number if it is paid.
+    /// `records` are all records of the batch.
+    pub fn new_tickets<'a>(
+        &'a self,
+        records: impl Iterator<Item = &'a Record>,
+    ) -> impl Iterator<Item = (&'a Order, &'a Line, Option<i64>)> {
+        let ordered = records.zip(&self.results).filter_map(|(record, result)| match (record, result) {
+            (Record::Order(order), Ok(Outcome::Ordered { first_number })) => Some((order, *first_number)),
+            _ => None,
+        });
+        ordered.flat_map(|(order, first)| order.numbered(first).map(move |(line, number)| (order, line, number)))
+    }
 }
 
 /// Why a prefetch failed.
@@ -87,21 +107,13 @@ pub enum Decision {
     Reject,
 }
 
-/// Records that were applied to the state of a batch.
-#[derive(Debug)]
-struct Executed {
-    write: BatchWrite,
-    results: Vec<Result<Outcome, Refusal>>,
-    /// Every key of the batch was looked up.
-    check_keys: bool,
-}
-
 #[derive(Debug)]
 enum BatchPhase {
     /// No transaction has begun.
     Start,
     Prefetch(BatchPlan),
-    Execute(Box<Executed>),
+    /// The records were applied, and the transaction can be sent.
+    Execute(Box<BatchWrite>),
     /// The connection was lost at COMMIT. The results are valid if the transaction was committed.
     Unknown(Mark, Vec<Result<Outcome, Refusal>>),
 }
@@ -141,10 +153,10 @@ impl<R: BatchRecord> BatchRun<R> {
         self.unanswered().chain(self.answers.iter().map(|(record, _)| record))
     }
 
-    /// What the current transaction writes, and the results of its records.
-    pub fn executed(&self) -> Option<(&BatchWrite, &[Result<Outcome, Refusal>])> {
+    /// What the current transaction writes.
+    pub fn executed(&self) -> Option<&BatchWrite> {
         match &self.phase {
-            BatchPhase::Execute(executed) => Some((&executed.write, &executed.results)),
+            BatchPhase::Execute(write) => Some(write),
             _ => None,
         }
     }
@@ -161,7 +173,7 @@ impl<R: BatchRecord> BatchRun<R> {
     }
 
     /// The next action.
-    pub fn next<'a, C>(&'a mut self, state: &'a mut ConnectionState<C>, now: R::Time) -> BatchAction<'a, C> {
+    pub fn next<'a, C>(&'a mut self, state: &'a mut ConnectionState<C>, now: R::Time) -> BatchAction<'a, C, R> {
         self.begin(state, now);
         if self.must_answer() {
             return BatchAction::Answer;
@@ -170,7 +182,7 @@ impl<R: BatchRecord> BatchRun<R> {
             (BatchPhase::Start, _) if self.records.is_empty() => BatchAction::Done,
             (_, Err(action)) => BatchAction::Connection(action),
             (BatchPhase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
-            (BatchPhase::Execute(executed), Ok(connection)) => BatchAction::Write(connection, &executed.write),
+            (BatchPhase::Execute(write), Ok(connection)) => BatchAction::Write(connection, &self.records, write),
             (BatchPhase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
             // Not reached: with a ready connection, `begin` has begun a transaction.
             (BatchPhase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
@@ -229,8 +241,9 @@ impl<R: BatchRecord> BatchRun<R> {
         let mut batch = state.cache.open(plan, found, self.currency);
         let results = self.records.iter().map(|it| batch.apply(it.record())).collect();
         let expected = state.cache.expected(&batch);
-        let write = BatchWrite { mark, begun: !plan.missing.is_empty(), state: batch, expected };
-        self.phase = BatchPhase::Execute(Box::new(Executed { write, results, check_keys: plan.check_keys }));
+        let (begun, check_keys) = (!plan.missing.is_empty(), plan.check_keys);
+        let write = BatchWrite { mark, begun, state: batch, expected, results, check_keys };
+        self.phase = BatchPhase::Execute(Box::new(write));
     }
 
     /// The result of [`BatchAction::Prefetch`]. Returns the decision if the prefetch failed.
@@ -255,8 +268,8 @@ impl<R: BatchRecord> BatchRun<R> {
 
     /// The transaction of [`BatchAction::Write`] ended.
     pub fn ended<C>(&mut self, state: &mut ConnectionState<C>, end: TransactionEnd) -> Decision {
-        let executed = match mem::replace(&mut self.phase, BatchPhase::Start) {
-            BatchPhase::Execute(executed) => executed,
+        let write = match mem::replace(&mut self.phase, BatchPhase::Start) {
+            BatchPhase::Execute(write) => write,
             other => {
                 debug_assert!(false, "no transaction was sent");
                 self.phase = other;
@@ -265,21 +278,21 @@ impl<R: BatchRecord> BatchRun<R> {
         };
         match end {
             TransactionEnd::Committed => {
-                state.cache.committed(&executed.write.expected);
-                self.answer(executed.results);
+                state.cache.committed(&write.expected);
+                self.answer(write.results);
                 Decision::Answer
             }
             TransactionEnd::Unknown => {
                 // Do not guess: ask the database over another connection.
                 state.lost();
-                self.phase = BatchPhase::Unknown(executed.write.mark, executed.results);
+                self.phase = BatchPhase::Unknown(write.mark, write.results);
                 Decision::AskDatabase
             }
             TransactionEnd::Outdated => {
                 state.lost_and_rest();
                 Decision::ReadAnew
             }
-            TransactionEnd::KeyExists if !executed.check_keys => {
+            TransactionEnd::KeyExists if !write.check_keys => {
                 state.cache.forget();
                 state.cache.key_existed();
                 Decision::CheckKeys

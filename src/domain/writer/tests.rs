@@ -6,10 +6,15 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::draw::StepError;
-use crate::domain::id::{PaymentId, UserId};
+use crate::domain::game::Game;
+use crate::domain::id::{DrawId, LotteryId, PaymentId, TicketId, UserId};
 use crate::domain::ledger::AccountId;
 use crate::domain::money::{Currency, Money};
-use crate::domain::record::{BeginDeposit, BeginWithdrawal, Key, KeyId, Outcome, Record, Refusal};
+use crate::domain::record::{
+    BeginDeposit, BeginWithdrawal, Fence, Key, KeyId, Line, Order, Outcome, Record, Refusal,
+};
+use crate::domain::rows::DrawSales;
+use crate::domain::ticket::Origin;
 use crate::domain::writer_cache::{Invalidation, PrefetchResult};
 
 /// The row of the first connection.
@@ -67,7 +72,7 @@ fn next(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>, now: u32) 
         BatchAction::Connection(ConnectionAction::Connect) => "connect",
         BatchAction::Connection(ConnectionAction::Rest) => "rest",
         BatchAction::Prefetch((), _) => "prefetch",
-        BatchAction::Write((), _) => "write",
+        BatchAction::Write((), _, _) => "write",
         BatchAction::CloseRow((), _) => "close row",
         BatchAction::Answer => "answer",
         BatchAction::Done => "done",
@@ -115,7 +120,7 @@ fn a_batch_connects_reads_writes_and_answers() {
     assert!(matches!(run.next(&mut state, 0), BatchAction::Prefetch((), missing) if missing.accounts.len() == 2));
     assert_eq!(next(&mut run, &mut state, 0), "prefetch", "the action is the same until its result is reported");
     run.prefetched(&mut state, Ok(found()));
-    let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("it is written") };
+    let BatchAction::Write((), _, write) = run.next(&mut state, 0) else { panic!("it is written") };
     assert!(write.begun);
     assert_eq!(write.mark, Mark { writer: ROW, number: 1 });
     assert_eq!(run.ended(&mut state, TransactionEnd::Committed), Decision::Answer);
@@ -125,12 +130,52 @@ fn a_batch_connects_reads_writes_and_answers() {
     assert_eq!(next(&mut run, &mut state, 0), "done");
 }
 
+/// An order of Ann, who has 10. A ticket costs 4. The order's number names the payment, and with each line's index the
+/// ticket.
+fn order(number: u128, lines: u128, reserved: bool) -> Request {
+    let pick = Game::new(5, 36).unwrap().unrank(0);
+    let line = |index| {
+        let ticket = TicketId(Uuid::from_u128(number + index));
+        Line { ticket, pick, origin: Origin::Chosen, pool_ticket: None }
+    };
+    let order = Order {
+        fence: Fence { draw: DrawId(3), epoch: 1 },
+        lottery: LotteryId("l".to_owned()),
+        user: ANN,
+        payment: PaymentId(Uuid::from_u128(number)),
+        price: Money::new(4),
+        lines: (1..=lines).map(line).collect(),
+        reserved_until: reserved.then_some(Timestamp::UNIX_EPOCH),
+        at: Timestamp::UNIX_EPOCH,
+        key: None,
+    };
+    Request(Record::Order(order), None)
+}
+
+#[test]
+fn the_new_tickets_of_a_batch_are_those_of_its_accepted_orders() {
+    let records = vec![order(100, 2, false), order(200, 1, false), order(300, 1, true)];
+    let (mut run, mut state) = (BatchRun::new(records, currency()), connected());
+    assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+    let mut found = found();
+    found.accounts.push((AccountId::escrow(DrawId(3)), Money::ZERO));
+    found.draws.push((DrawId(3), DrawSales { epoch: 1, sold: 10 }));
+    assert_eq!(run.prefetched(&mut state, Ok(found)), None);
+    let BatchAction::Write((), records, write) = run.next(&mut state, 0) else { panic!("it is written") };
+    assert_eq!(write.results[1], Err(Refusal::InsufficientFunds));
+    let tickets = write.new_tickets(records.iter().map(BatchRecord::record));
+    let tickets: Vec<_> = tickets.map(|(order, line, number)| (order.payment.0, line.ticket.0, number)).collect();
+    let ids = |payment, ticket| (Uuid::from_u128(payment), Uuid::from_u128(ticket));
+    let expected = [(ids(100, 101), Some(11)), (ids(100, 102), Some(12)), (ids(300, 301), None)];
+    assert_eq!(tickets, expected.map(|((payment, ticket), number)| (payment, ticket, number)));
+}
+
 #[test]
 fn what_was_committed_is_not_read_again_and_the_next_mark_is_another() {
     let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
     run.ended(&mut state, TransactionEnd::Committed);
     let mut run = BatchRun::new(vec![withdrawal(2, None)], currency());
-    let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("all is in the cache") };
+    let BatchAction::Write((), _, write) = run.next(&mut state, 0) else { panic!("all is in the cache") };
     assert!(!write.begun);
     assert_eq!(write.mark, Mark { writer: ROW, number: 2 });
     let wallet = write.expected.accounts.iter().find(|(id, ..)| *id == AccountId::wallet(ANN)).unwrap();
@@ -179,7 +224,7 @@ fn a_lost_connection_ends_its_cache_and_the_batch_is_tried_again() {
         reconnect(&mut run, &mut state);
         assert_eq!(next(&mut run, &mut state, 0), "prefetch");
         run.prefetched(&mut state, Ok(found()));
-        let BatchAction::Write((), write) = run.next(&mut state, 0) else { panic!("it is written") };
+        let BatchAction::Write((), _, write) = run.next(&mut state, 0) else { panic!("it is written") };
         assert_eq!(write.mark, Mark { writer: ROW + 1, number: 1 });
     }
 }

@@ -181,5 +181,5 @@ impl Store {
 
 /// A transfer between two accounts of the operator.
 fn house(debit: AccountId, credit: AccountId, amount: Money, kind: TransferKind, at: Timestamp) -> Transfer {
-    Transfer { debit, credit, amount, kind, reference: None, at }
+    Transfer { debit, credit, amount, kind, reference: None, at, balance_after: None }
 }

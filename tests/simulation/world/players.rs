@@ -269,18 +269,18 @@ fn ask_line(line: &Line) -> LineRequest {
 }
 
 fn ordered(order: &Order, first_number: Option<i64>) -> PlacedOrder {
-    let ticket = |(line, index): (&lottery::domain::record::Line, i64)| OrderedTicket {
+    let tickets = order.numbered(first_number).map(|(line, number)| OrderedTicket {
         id: id(line.ticket.0),
         mask: mask(line.pick),
         pool: line.pool_ticket.map(|pool| id(pool.0)),
-        number: first_number.map(|first| first + index),
-    };
+        number,
+    });
     PlacedOrder {
         payment: id(order.payment.0),
         amount: order.price.minor() * order.lines.len() as i64,
         until: order.reserved_until.map(second),
         created: second(order.at),
-        tickets: order.lines.iter().zip(0..).map(ticket).collect(),
+        tickets: tickets.collect(),
     }
 }
 

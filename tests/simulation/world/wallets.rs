@@ -79,11 +79,12 @@ impl World {
         let mut cache = WriterCache::default();
         let plan = cache.plan(std::iter::once(&record));
         let mut state = cache.open(&plan, self.store.read(&plan.missing), currency());
-        let taken = state.apply(&record).is_ok();
+        let results = vec![state.apply(&record)];
+        let taken = results[0].is_ok();
         let (expected, mark) = (cache.expected(&state), Mark { writer: self.store.new_writer(), number: 1 });
-        self.store
-            .write(&BatchWrite { mark, begun: true, state, expected })
-            .expect("nothing happens between its read and its write");
+        let write = BatchWrite { mark, begun: true, state, expected, results, check_keys: true };
+        let written = self.store.write(std::iter::once(&record), &write);
+        written.expect("nothing happens between its read and its write");
         self.say(|| format!("direct write: {record:?}: {taken}"));
         self.committed(None);
         taken

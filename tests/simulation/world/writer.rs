@@ -29,7 +29,6 @@ const STEP_PATIENCE: u64 = 1_000;
 /// A batch in the socket of a lost connection. It keeps its locks until it ends.
 pub struct Late {
     records: Vec<(Record, Waiting)>,
-    results: Vec<Result<Outcome, Refusal>>,
     write: BatchWrite,
 }
 
@@ -145,7 +144,7 @@ impl World {
                         return Then::Later;
                     }
                 }
-                BatchAction::Write((), write) => {
+                BatchAction::Write((), _, write) => {
                     if !write.begun {
                         self.nothing_late_begins(run.records());
                     }
@@ -192,7 +191,7 @@ impl World {
     /// Whether another transaction has locked a payment that a batch must read.
     fn is_locked(&self, missing: &Prefetch) -> bool {
         let begun = self.processes.iter().filter_map(|process| match &process.writer.job {
-            WriterJob::Batch(run) => run.executed().map(|(write, _)| write),
+            WriterJob::Batch(run) => run.executed(),
             _ => None,
         });
         let mut locks = begun.chain(self.late.iter().map(|late| &late.write));
@@ -207,7 +206,7 @@ impl World {
         run: &mut BatchRun<WriteRequest>,
         key_existed: &mut bool,
     ) -> Option<Then> {
-        let (write, _) = run.executed().expect("a batch is sent after it was executed");
+        let write = run.executed().expect("a batch is sent after it was executed");
         if !write.begun {
             self.coverage.saw(Seen::FromMemory);
         }
@@ -274,22 +273,22 @@ impl World {
             }
             Fate::Committed | Fate::Lost => {}
             Fate::Late => {
-                let (write, results) = run.executed().expect("a batch is sent after it was executed");
+                let write = run.executed().expect("a batch is sent after it was executed");
                 let records = run.records().iter();
                 let records = records.map(|submit| (submit.record.clone(), submit.waiting)).collect();
-                self.late.push(Late { records, results: results.to_vec(), write: write.clone() });
+                self.late.push(Late { records, write: write.clone() });
             }
         }
     }
 
     /// The server executes a late transaction, or finds that there is nothing.
     pub fn arrive(&mut self, place: usize) {
-        let Late { records, results, write } = self.late.swap_remove(place);
+        let Late { records, write } = self.late.swap_remove(place);
         if self.dice.chance(NEVER) {
             return;
         }
         let sent = records.iter().map(|(record, waiting)| (record, *waiting));
-        let written = self.execute(None, sent, &results, &write);
+        let written = self.execute(None, sent, &write);
         self.say(|| format!("{:?} came late: {written:?}", write.mark));
         self.coverage.saw(if written.is_ok() { Seen::LateCommitted } else { Seen::LateRefused });
     }
@@ -306,21 +305,20 @@ impl World {
     }
 
     fn execute_run(&mut self, by: Option<usize>, run: &BatchRun<WriteRequest>) -> Result<(), TransactionEnd> {
-        let (write, results) = run.executed().expect("a batch is sent after it was executed");
+        let write = run.executed().expect("a batch is sent after it was executed");
         let sent = run.records().iter().map(|submit| (&submit.record, submit.waiting));
-        self.execute(by, sent, results, write)
+        self.execute(by, sent, write)
     }
 
     /// The server has received the whole batch: it is written completely, or not at all.
     fn execute<'r>(
         &mut self,
         by: Option<usize>,
-        sent: impl Iterator<Item = (&'r Record, Waiting)>,
-        results: &[Result<Outcome, Refusal>],
-        write: &BatchWrite,
+        sent: impl Iterator<Item = (&'r Record, Waiting)> + Clone,
+        write: &'r BatchWrite,
     ) -> Result<(), TransactionEnd> {
-        self.store.write(write)?;
-        for ((record, waiting), result) in sent.zip(results) {
+        self.store.write(sent.clone().map(|(record, _)| record), write)?;
+        for ((record, waiting), result) in sent.zip(&write.results) {
             self.say(|| format!("       {:?}: {:?}", brief(record), result));
             self.watch(record, waiting, result);
         }

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::params::Params;
 use crate::actors::persistence::step::StepFailure;
-use crate::domain::ledger::{AccountId, Ledger, LedgerError, Posting};
+use crate::domain::ledger::{AccountId, Ledger, LedgerError, Transfer};
 use crate::domain::money::Money;
 
 impl From<LedgerError> for StepFailure {
@@ -59,16 +59,16 @@ pub fn balance_params(ledger: &Ledger) -> Params<'static> {
 }
 
 /// The columns of transfers, in the order of [`INSERT_TRANSFERS`]; a batch has other parameters before them.
-pub fn transfer_params<'a>(params: Params<'a>, made: &[Posting]) -> Params<'a> {
+pub fn transfer_params<'a>(params: Params<'a>, made: &[Transfer]) -> Params<'a> {
     params
-        .column(made.iter().map(|it| it.wallet.map_or(0, |(user, _)| user.0)))
-        .column(made.iter().map(|it| it.transfer.debit.0))
-        .column(made.iter().map(|it| it.transfer.credit.0))
-        .column(made.iter().map(|it| it.transfer.amount.minor()))
-        .column(made.iter().map(|it| it.transfer.kind.as_str()))
-        .column(made.iter().map(|it| it.transfer.reference))
-        .column(made.iter().map(|it| it.wallet.map(|(_, balance)| balance.minor())))
-        .column(made.iter().map(|it| it.transfer.at))
+        .column(made.iter().map(|it| it.user().map_or(0, |user| user.0)))
+        .column(made.iter().map(|it| it.debit.0))
+        .column(made.iter().map(|it| it.credit.0))
+        .column(made.iter().map(|it| it.amount.minor()))
+        .column(made.iter().map(|it| it.kind.as_str()))
+        .column(made.iter().map(|it| it.reference))
+        .column(made.iter().map(|it| it.balance_after.map(Money::minor)))
+        .column(made.iter().map(|it| it.at))
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ use super::{audit, ledger};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::db::read::keys::{kept, kind_code};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
-use crate::domain::ledger::{AccountId, Posting};
+use crate::domain::ledger::{AccountId, Transfer};
 use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::prefetch::Prefetch;
-use crate::domain::record::KeyId;
-use crate::domain::rows::{Changes, DrawSales, NewKey, NewTicket, PaymentRow, Release};
-use crate::domain::writer::{BatchWrite, Mark};
+use crate::domain::record::{KeyId, Line, Order};
+use crate::domain::rows::{Changes, DrawSales, NewKey, PaymentRow, Release};
+use crate::domain::writer::{BatchRecord, BatchWrite, Mark};
 use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
 
 /// The SQLSTATE of a batch whose expected state differs from the database: the mark, a draw or a balance. The
@@ -99,8 +99,9 @@ fn write_params<'a>(
     mark: Mark,
     expected: &'a ExpectedState,
     changes: &'a Changes,
+    new_tickets: &[(&'a Order, &'a Line, Option<i64>)],
     first_keys: &[&'a NewKey],
-    postings: &'a [Posting],
+    transfers: &[Transfer],
 ) -> Params<'a> {
     let (draws, accounts) = (&expected.draws, &expected.accounts);
     let marked = Params::with_capacity(44).value(mark.number).value(mark.writer);
@@ -114,9 +115,9 @@ fn write_params<'a>(
         .column(accounts.iter().map(|(_, _, balance)| balance.minor()))
         .column(accounts.iter().map(|(_, before, _)| before.map(Money::minor)));
     let ordered = ordered_params(moved, &changes.new_payments);
-    let issued = issued_params(ordered, &changes.new_tickets);
+    let issued = issued_params(ordered, new_tickets);
     let kept = key_params(issued, first_keys);
-    ledger::transfer_params(kept, postings)
+    ledger::transfer_params(kept, transfers)
 }
 
 fn ordered_params<'a>(params: Params<'a>, payments: &'a BTreeMap<PaymentId, PaymentRow>) -> Params<'a> {
@@ -135,17 +136,17 @@ fn ordered_params<'a>(params: Params<'a>, payments: &'a BTreeMap<PaymentId, Paym
         .column(payments.values().map(|row| row.updated_at))
 }
 
-fn issued_params<'a>(params: Params<'a>, tickets: &'a [NewTicket]) -> Params<'a> {
+fn issued_params<'a>(params: Params<'a>, tickets: &[(&'a Order, &'a Line, Option<i64>)]) -> Params<'a> {
     params
-        .column(tickets.iter().map(|row| row.user.0))
-        .column(tickets.iter().map(|row| row.line.ticket.0))
-        .column(tickets.iter().map(|row| row.payment.0))
-        .column(tickets.iter().map(|row| row.draw.0))
-        .column(tickets.iter().map(|row| row.number))
-        .column(tickets.iter().map(|row| row.line.pick.mask()))
-        .column(tickets.iter().map(|row| row.line.origin.as_str()))
-        .column(tickets.iter().map(|row| row.line.pool_ticket.map(|id| id.0)))
-        .column(tickets.iter().map(|row| if row.number.is_some() { "paid" } else { "reserved" }))
+        .column(tickets.iter().map(|(order, _, _)| order.user.0))
+        .column(tickets.iter().map(|(_, line, _)| line.ticket.0))
+        .column(tickets.iter().map(|(order, _, _)| order.payment.0))
+        .column(tickets.iter().map(|(order, _, _)| order.fence.draw.0))
+        .column(tickets.iter().map(|(_, _, number)| *number))
+        .column(tickets.iter().map(|(_, line, _)| line.pick.mask()))
+        .column(tickets.iter().map(|(_, line, _)| line.origin.as_str()))
+        .column(tickets.iter().map(|(_, line, _)| line.pool_ticket.map(|id| id.0)))
+        .column(tickets.iter().map(|(_, _, number)| if number.is_some() { "paid" } else { "reserved" }))
 }
 
 /// The columns of keys, for `kept` in [`WRITE`] and for [`KEEP_ENDS`].
@@ -262,14 +263,20 @@ async fn some(db: &Client, statement: &Statement, nothing: bool, params: Params<
     if nothing { Ok(Vec::new()) } else { params.query(db, statement).await }
 }
 
-/// Writes the changes of a batch, if the database has the expected state, and commits, in one round trip.
-pub async fn write(connection: &WriterConnection, batch: &BatchWrite) -> Result<(), Error> {
-    let BatchWrite { mark, begun, state, expected } = batch;
+/// Writes what follows from the records of a batch, if the database has the expected state, and commits, in one
+/// round trip.
+pub async fn write<R: BatchRecord>(
+    connection: &WriterConnection,
+    records: &[R],
+    batch: &BatchWrite,
+) -> Result<(), Error> {
+    let BatchWrite { mark, begun, state, expected, .. } = batch;
     let (db, changes) = (&connection.client, &state.changes);
     let (first_keys, ended_keys): (Vec<&NewKey>, Vec<&NewKey>) =
         changes.new_keys.iter().partition(|key| key.first);
     let statement = connection.prepare(WRITE).await?;
-    let params = write_params(*mark, expected, changes, &first_keys, state.ledger.made());
+    let tickets: Vec<_> = batch.new_tickets(records.iter().map(BatchRecord::record)).collect();
+    let params = write_params(*mark, expected, changes, &tickets, &first_keys, state.ledger.made());
     let mut rare = Vec::new();
     for (sql, is_empty, params) in rare_statements(changes, &ended_keys) {
         if !is_empty {
@@ -335,7 +342,7 @@ mod tests {
             (PREFETCH, prefetch_params(&missing)),
             (LOCK_PAYMENTS, lock_payments_params(&missing)),
             (FIND_KEYS, find_keys_params(&missing)),
-            (WRITE, write_params(mark, &expected, &changes, &[], &[])),
+            (WRITE, write_params(mark, &expected, &changes, &[], &[], &[])),
             (UPDATE_PAYMENTS, update_payments_params(&changes.changed_payments)),
             (PAY_TICKETS, pay_tickets_params(&changes.paid_tickets)),
             (RELEASE_TICKETS, release_tickets_params(&changes.released_tickets)),

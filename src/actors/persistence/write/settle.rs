@@ -151,5 +151,5 @@ fn internal_transfer(
     kind: TransferKind,
     at: Timestamp,
 ) -> Transfer {
-    Transfer { debit, credit, amount, kind, reference: None, at }
+    Transfer { debit, credit, amount, kind, reference: None, at, balance_after: None }
 }
