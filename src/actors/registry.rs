@@ -15,7 +15,7 @@ use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{Db, DbError};
-use crate::domain::draw::{Draw, DrawState};
+use crate::domain::draw::{Draw, DrawLoad, DrawState};
 use crate::domain::id::DrawId;
 
 /// The pause before a draw is loaded again after its load failed or its actor was lost.
@@ -103,23 +103,22 @@ impl DrawRegistry {
     }
 }
 
-/// Takes the draw over with a new epoch and reads it, unless it is over.
+/// Does what the load of a draw asks for, until the draw is loaded or known to have no actor.
 async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, DrawAbsent>, DbError> {
-    match draws::one(db, id).await? {
-        None => return Ok(Err(DrawAbsent::NoSuchDraw)),
-        Some(view) if view.status.is_over() => return Ok(Err(DrawAbsent::Over(view.status))),
-        Some(_) => {}
+    let mut load = DrawLoad::default();
+    loop {
+        load = match load {
+            DrawLoad::ReadStatus => DrawLoad::status_read(draws::one(db, id).await?.map(|view| view.status)),
+            DrawLoad::TakeOver => DrawLoad::taken_over(persistence.take_over(id).await?),
+            DrawLoad::ReadState { epoch } => DrawLoad::state_read(epoch, draws::load(db, id).await?),
+            DrawLoad::Loaded(draw) => {
+                let DrawState { status, epoch, sold, .. } = draw.parts();
+                tracing::info!(status = status.as_str(), epoch, sold, "a draw was loaded");
+                return Ok(Ok(*draw));
+            }
+            DrawLoad::Absent(absent) => return Ok(Err(absent)),
+        };
     }
-    // First the new epoch, then the state: nothing of an older epoch can be written after this read.
-    let Some(epoch) = persistence.take_over(id).await? else { return Ok(Err(DrawAbsent::NoSuchDraw)) };
-    let Some(parts) = draws::load(db, id).await? else { return Ok(Err(DrawAbsent::NoSuchDraw)) };
-    if parts.status.is_over() {
-        return Ok(Err(DrawAbsent::Over(parts.status)));
-    }
-    tracing::info!(status = parts.status.as_str(), epoch, sold = parts.sold, "a draw was loaded");
-    // Use the epoch that this process took. Another process may have taken the draw over since, and the epoch
-    // that was just read may be its epoch. With that epoch, two processes would own the draw.
-    Ok(Ok(Draw::new(DrawState { epoch, ..parts })))
 }
 
 impl Actor for DrawRegistry {

@@ -151,9 +151,9 @@ impl Actor {
         let deadline = waiter.and_then(|waiter| waiter.deadline);
         let waiting = waiter.map_or(Waiting::Nobody, |waiter| waiter.who);
         let submit = WriteRequest { record, deadline, actor: Some(self.me()), waiting, bad: Cell::new(false) };
-        if let Err(submit) = around.queue.push(submit) {
+        for (WriteRequest { record, .. }, result) in around.queue.push(submit) {
             around.coverage.saw(Seen::QueueFull);
-            let refused = WriteResult { record: submit.record, result: Err(Refusal::Overloaded), waiter };
+            let refused = WriteResult { record, result, waiter };
             around.inbox.push_back(Mail { to: self.me(), what: Word::Results(vec![refused]) });
         }
     }

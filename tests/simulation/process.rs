@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use lottery::domain::draw::{DrawAnswer, DrawRequest, NewPool, PoolError, PoolOrder, StepError, WriteResult};
+use lottery::domain::draw::{
+    DrawAnswer, DrawLoad, DrawRequest, NewPool, PoolError, PoolOrder, StepError, WriteResult,
+};
 use lottery::domain::id::DrawId;
 use lottery::domain::record::{Fence, KeyId, Record};
 use lottery::domain::writer::{BatchRecord, BatchRun, ConnectionState, QueuedWork, StepRun, WriteQueue};
@@ -124,11 +126,7 @@ pub struct PoolJob {
 
 pub enum Entry {
     Live(Box<Actor>),
-    /// The draw is being loaded: first the new epoch, then the state.
-    Loading {
-        epoch: Option<i64>,
-        messages: Vec<Message>,
-    },
+    Loading { load: DrawLoad, messages: Vec<Message> },
 }
 
 pub struct Process {

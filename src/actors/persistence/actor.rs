@@ -12,10 +12,10 @@ use tracing::Instrument;
 use super::step::StepTransaction;
 use super::writer::Writer;
 use super::{WriteLimits, WriterMetrics};
-use crate::actors::messages::{DrawAnswer, ReplyTo, WriteRequest, WriteResults};
+use crate::actors::messages::{ReplyTo, WriteRequest, WriteResults};
 use crate::domain::draw::{StepError, WriteResult};
 use crate::domain::record::{Outcome, Record, Refusal};
-use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue};
+use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue, group_by_draw};
 
 /// How often the actor checks the queue for records whose deadline has passed, while a transaction takes long.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -107,8 +107,7 @@ impl PersistenceActor {
 
     /// Answers the records in the queue whose deadline has passed. Nothing of them was written.
     fn sweep(&mut self, now: Instant) {
-        let late = self.queue.drop_late(now);
-        deliver(late.into_iter().map(|request| (request, Err(Refusal::Overloaded))).collect());
+        deliver(self.queue.drop_late(now));
     }
 }
 
@@ -139,30 +138,21 @@ impl WriterMetrics {
 
 /// Sends each result to its receiver. Each draw actor gets one message with all of its results.
 fn deliver(answers: Answers<WriteRequest>) {
-    let mut by_draw: Vec<(Recipient<WriteResults>, WriteResults)> = Vec::new();
-    for (request, result) in answers {
-        match request.reply_to {
-            ReplyTo::One(reply) => drop(reply.send(result)),
-            ReplyTo::Draw(draw, waiter) => {
-                let result = WriteResult { record: request.record, result, waiter };
-                match by_draw.iter_mut().find(|(actor, _)| *actor == draw) {
-                    Some((_, results)) => results.0.push(result),
-                    None => by_draw.push((draw, WriteResults(vec![result]))),
-                }
+    let of_draws =
+        answers.into_iter().filter_map(|(WriteRequest { record, reply_to, .. }, result)| match reply_to {
+            ReplyTo::One(reply) => {
+                // The caller may have stopped waiting.
+                let _ = reply.send(result);
+                None
             }
-        }
-    }
-    for (draw, results) in by_draw {
+            ReplyTo::Draw(draw, waiter) => Some((draw, WriteResult { record, result, waiter })),
+        });
+    for (draw, results) in group_by_draw(of_draws) {
         if draw.connected() {
-            draw.do_send(results);
-            continue;
-        }
-        // The draw's actor is gone, and the next one loads the draw from the database. So the clients are
-        // answered here.
-        for WriteResult { record, result, waiter } in results.0 {
-            if let Some(reply) = waiter {
-                reply.send(DrawAnswer::of_record(record, result));
-            }
+            draw.do_send(WriteResults(results));
+        } else {
+            let answers = results.into_iter().filter_map(WriteResult::into_answer);
+            answers.for_each(|(reply, answer)| reply.send(answer));
         }
     }
 }
@@ -186,10 +176,8 @@ impl Handler<WriteRequest> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, request: WriteRequest, ctx: &mut Context<Self>) {
-        match self.queue.push(request) {
-            Ok(()) => self.pump(ctx),
-            Err(request) => deliver(vec![(request, Err(Refusal::Overloaded))]),
-        }
+        deliver(self.queue.push(request));
+        self.pump(ctx);
     }
 }
 

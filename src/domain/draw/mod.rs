@@ -4,6 +4,7 @@
 //! requests that wait for a draw, and the order of its steps.
 
 mod action;
+mod load;
 mod machine;
 mod request;
 mod sale;
@@ -26,6 +27,7 @@ use super::prize::fund;
 use super::record::{Expire, Fence, KeyId};
 
 pub use action::{DrawAction, DrawFault, GiveUpReason, NewPool, PoolOrder, StepKind, StepOutcome, StepWrite};
+pub use load::DrawLoad;
 pub use machine::DrawMachine;
 pub use request::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,

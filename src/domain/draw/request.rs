@@ -184,3 +184,11 @@ pub struct WriteResult<W> {
     pub result: Result<Outcome, Refusal>,
     pub waiter: Option<W>,
 }
+
+impl<W> WriteResult<W> {
+    /// The answer to its waiter, for a result that cannot reach its draw: the draw's actor is gone, and the next one
+    /// loads the draw from the database. `None`: nothing waits.
+    pub fn into_answer(self) -> Option<(W, DrawAnswer)> {
+        Some((self.waiter?, DrawAnswer::of_record(self.record, self.result)))
+    }
+}

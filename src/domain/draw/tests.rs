@@ -267,6 +267,28 @@ fn nothing_is_paid_while_a_giving_back_is_on_its_way() {
     fixture.check();
 }
 
+#[test]
+fn a_draw_is_loaded_with_a_new_epoch_before_its_state_is_read() {
+    assert!(matches!(DrawLoad::default(), DrawLoad::ReadStatus));
+    assert!(matches!(DrawLoad::status_read(Some(DrawStatus::Settling)), DrawLoad::TakeOver));
+    assert!(matches!(DrawLoad::taken_over(Some(5)), DrawLoad::ReadState { epoch: 5 }));
+    let by_another = DrawState { epoch: 6, ..parts(DrawStatus::Open, pool([1])) };
+    let DrawLoad::Loaded(draw) = DrawLoad::state_read(5, Some(by_another)) else { panic!("the draw is there") };
+    assert_eq!(draw.fence().epoch, 5, "the epoch that this process took, not the one that it read");
+}
+
+#[test]
+fn a_draw_that_is_over_or_missing_is_not_loaded() {
+    let no_draw = [DrawLoad::status_read(None), DrawLoad::taken_over(None), DrawLoad::state_read(1, None)];
+    assert!(no_draw.iter().all(|load| matches!(load, DrawLoad::Absent(DrawAbsent::NoSuchDraw))));
+    for status in [DrawStatus::Completed, DrawStatus::Cancelled] {
+        let read = DrawLoad::state_read(1, Some(parts(status, pool([]))));
+        for load in [DrawLoad::status_read(Some(status)), read] {
+            assert!(matches!(load, DrawLoad::Absent(DrawAbsent::Over(over)) if over == status));
+        }
+    }
+}
+
 /// A small database of hash maps.
 #[derive(Default)]
 struct Base {

@@ -7,15 +7,12 @@
 use std::{mem, vec};
 
 use super::connection::{ConnectionAction, ConnectionState, Mark};
-use super::queue::BatchRecord;
+use super::queue::{Answers, BatchRecord};
 use crate::domain::batch_state::BatchState;
 use crate::domain::money::Currency;
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{Line, Order, Outcome, Record, Refusal};
 use crate::domain::writer_cache::{BatchPlan, ExpectedState, PrefetchResult};
-
-/// Records with their results.
-pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;
 
 /// The next action. It stays the same until the driver has done it and reported the result.
 #[derive(Debug)]

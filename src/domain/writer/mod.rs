@@ -19,12 +19,14 @@
 
 mod batch;
 mod connection;
+mod delivery;
 mod queue;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Answers, BatchAction, BatchRun, BatchWrite, Decision, PrefetchFailure, TransactionEnd};
+pub use batch::{BatchAction, BatchRun, BatchWrite, Decision, PrefetchFailure, TransactionEnd};
 pub use connection::{ConnectionAction, ConnectionState, Mark};
-pub use queue::{BatchRecord, QueuedWork, Work, WriteQueue};
+pub use delivery::group_by_draw;
+pub use queue::{Answers, BatchRecord, QueuedWork, Work, WriteQueue};
 pub use step::{StepAction, StepEnd, StepRun};

@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::record::Record;
+use crate::domain::record::{Outcome, Record, Refusal};
+
+/// Records with their results.
+pub type Answers<R> = Vec<(R, Result<Outcome, Refusal>)>;
 
 /// A record in the queue, together with the receiver of its result.
 pub trait BatchRecord {
@@ -59,17 +62,15 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
         self.waiting.iter()
     }
 
-    /// Queues a record.
-    ///
-    /// # Errors
-    /// The record, if the queue is full. A record without a deadline is always accepted: it must be written, and
-    /// its source limits how many there are.
-    pub fn push(&mut self, record: R) -> Result<(), R> {
+    /// Queues a record, or returns its answer, if the queue is full. A record without a deadline is always accepted:
+    /// it must be written, and its source limits how many there are.
+    #[must_use = "a refused record needs its answer"]
+    pub fn push(&mut self, record: R) -> Answers<R> {
         if self.waiting.len() >= self.limit && record.deadline().is_some() {
-            return Err(record);
+            return vec![(record, Err(Refusal::Overloaded))];
         }
         self.waiting.push_back(QueuedWork::Record(record));
-        Ok(())
+        Vec::new()
     }
 
     /// Queues a step. There is no limit for steps: each draw has one at a time.
@@ -97,8 +98,9 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
         Some(Work::Batch(batch))
     }
 
-    /// Removes the records whose deadline has passed and returns them. Nothing of them was written.
-    pub fn drop_late(&mut self, now: R::Time) -> Vec<R> {
+    /// Removes the records whose deadline has passed and returns their answers. Nothing of them was written.
+    #[must_use = "a dropped record needs its answer"]
+    pub fn drop_late(&mut self, now: R::Time) -> Answers<R> {
         let is_late = |work: &QueuedWork<R, S>| matches!(work, QueuedWork::Record(it) if it.is_late(now));
         if !self.waiting.iter().any(is_late) {
             return Vec::new();
@@ -106,7 +108,7 @@ impl<R: BatchRecord, S> WriteQueue<R, S> {
         let mut late = Vec::new();
         for work in std::mem::take(&mut self.waiting) {
             match work {
-                QueuedWork::Record(record) if record.is_late(now) => late.push(record),
+                QueuedWork::Record(record) if record.is_late(now) => late.push((record, Err(Refusal::Overloaded))),
                 other => self.waiting.push_back(other),
             }
         }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::draw::StepError;
+use crate::domain::draw::{StepError, WriteResult};
 use crate::domain::game::Game;
 use crate::domain::id::{DrawId, LotteryId, PaymentId, TicketId, UserId};
 use crate::domain::ledger::AccountId;
@@ -366,10 +366,10 @@ fn an_unknown_step_is_asked_about_however_long_it_takes() {
 fn the_queue_keeps_the_order_and_a_step_goes_alone() {
     let mut queue = WriteQueue::new(9);
     for number in 1..=4 {
-        queue.push(withdrawal(number, None)).unwrap();
+        assert_eq!(queue.push(withdrawal(number, None)), []);
     }
     queue.push_step("step");
-    queue.push(withdrawal(5, None)).unwrap();
+    assert_eq!(queue.push(withdrawal(5, None)), []);
     assert_eq!(queue.pop(3), Some(Work::Batch((1..=3).map(|number| withdrawal(number, None)).collect())));
     assert_eq!(queue.pop(3), Some(Work::Batch(vec![withdrawal(4, None)])), "it does not reach past the step");
     assert_eq!(queue.pop(3), Some(Work::Step("step")));
@@ -380,9 +380,9 @@ fn the_queue_keeps_the_order_and_a_step_goes_alone() {
 #[test]
 fn a_full_queue_refuses_what_may_be_refused() {
     let mut queue: WriteQueue<Request, ()> = WriteQueue::new(1);
-    queue.push(withdrawal(1, Some(5))).unwrap();
-    assert_eq!(queue.push(withdrawal(2, Some(5))), Err(withdrawal(2, Some(5))));
-    queue.push(withdrawal(3, None)).unwrap();
+    assert_eq!(queue.push(withdrawal(1, Some(5))), []);
+    assert_eq!(queue.push(withdrawal(2, Some(5))), [(withdrawal(2, Some(5)), Err(Refusal::Overloaded))]);
+    assert_eq!(queue.push(withdrawal(3, None)), []);
     queue.push_step(());
     assert_eq!(queue.len(), 3);
 }
@@ -391,11 +391,25 @@ fn a_full_queue_refuses_what_may_be_refused() {
 fn late_records_leave_the_queue_and_the_others_keep_their_order() {
     let mut queue = WriteQueue::new(9);
     for (number, deadline) in [(1, Some(9)), (2, Some(5)), (3, None)] {
-        queue.push(withdrawal(number, deadline)).unwrap();
+        assert_eq!(queue.push(withdrawal(number, deadline)), []);
     }
     queue.push_step("step");
     assert_eq!(queue.drop_late(4), []);
-    assert_eq!(queue.drop_late(5), [withdrawal(2, Some(5))]);
+    assert_eq!(queue.drop_late(5), [(withdrawal(2, Some(5)), Err(Refusal::Overloaded))]);
     assert_eq!(queue.pop(9), Some(Work::Batch(vec![withdrawal(1, Some(9)), withdrawal(3, None)])));
     assert_eq!(queue.pop(9), Some(Work::Step("step")));
+}
+
+#[test]
+fn a_draw_gets_its_results_in_one_message_and_in_their_order() {
+    let result = |draw, number| {
+        let (record, result) = (withdrawal(number, None).0, Ok(Outcome::Released));
+        (draw, WriteResult { record, result, waiter: Some(number) })
+    };
+    let results = [result("one", 1), result("other", 2), result("one", 3)];
+    let grouped: Vec<(&str, Vec<u128>)> = group_by_draw(results.into_iter())
+        .into_iter()
+        .map(|(draw, results)| (draw, results.into_iter().filter_map(|result| result.waiter).collect()))
+        .collect();
+    assert_eq!(grouped, [("one", vec![1, 3]), ("other", vec![2])]);
 }

@@ -1,18 +1,19 @@
 //! Processes and their draw registries: which actor gets a message, how a draw is loaded, and the events that end
 //! actors and processes. It knows no rule of a draw.
 
+use std::mem;
+
 use lottery::domain::draw::{
-    Draw, DrawAbsent, DrawAnswer, DrawState, NewPool, PoolError, SaleError, StepRefusal, WriteResult,
+    Draw, DrawAbsent, DrawAnswer, DrawLoad, NewPool, PoolError, SaleError, StepRefusal, WriteResult,
 };
 use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
-use lottery::domain::record::Refusal;
 
 use super::World;
 use crate::actor::Actor;
 use crate::coverage::Seen;
 use crate::faults::OfPool;
-use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Waiter, Word};
+use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Word};
 
 impl World {
     /// A process starts, and takes over every draw that is not over.
@@ -21,7 +22,7 @@ impl World {
         let mut process = Process::new(self.generations);
         for (draw, row) in &self.store.draws {
             if !row.status.is_over() {
-                process.draws.insert(*draw, Entry::Loading { epoch: None, messages: Vec::new() });
+                process.draws.insert(*draw, Entry::Loading { load: DrawLoad::default(), messages: Vec::new() });
             }
         }
         self.say(|| format!("process {} starts", process.name));
@@ -57,65 +58,73 @@ impl World {
             Some(Entry::Live(_)) => self.with_actor(p, draw, |actor, around| actor.message(message, around)),
             Some(Entry::Loading { messages, .. }) => messages.push(message),
             None => {
-                let entry = Entry::Loading { epoch: None, messages: vec![message] };
+                let entry = Entry::Loading { load: DrawLoad::default(), messages: vec![message] };
                 self.processes[p].draws.insert(draw, entry);
             }
         }
     }
 
-    /// Continues the load of a draw: first the new epoch, then the state.
+    /// Does the next step of the load of a draw, or fails and begins anew.
     pub fn load(&mut self, p: usize, draw: DrawId) {
-        let name = self.processes[p].name;
-        let Some(Entry::Loading { epoch, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
-        let row = &self.store.draws[&draw];
+        let Some(Entry::Loading { load, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
         if self.dice.chance(self.temper.load) {
-            let messages = std::mem::take(messages);
-            *epoch = None;
+            let messages = mem::take(messages);
+            *load = DrawLoad::default();
             self.coverage.saw(Seen::Unreachable);
             self.answer_absent(p, messages, DrawAbsent::Unreachable);
             return;
         }
-        match *epoch {
-            None if row.status.is_over() => {
-                let (status, messages) = (row.status, std::mem::take(messages));
-                self.processes[p].draws.remove(&draw);
-                self.answer_absent(p, messages, DrawAbsent::Over(status));
-            }
-            None => {
-                *epoch = Some(self.store.take_over(draw));
+        let next = match mem::take(load) {
+            DrawLoad::ReadStatus => DrawLoad::status_read(Some(self.store.draws[&draw].status)),
+            DrawLoad::TakeOver => {
+                let epoch = self.store.take_over(draw);
                 self.committed(None);
+                let name = self.processes[p].name;
                 self.say(|| format!("process {name} takes draw {draw} over"));
+                DrawLoad::taken_over(Some(epoch))
             }
-            Some(epoch) => {
-                if row.epoch != epoch {
-                    self.coverage.saw(Seen::TakeoverRace);
-                }
-                match row.status {
-                    DrawStatus::Settling => self.coverage.saw(Seen::ReloadSettling),
-                    DrawStatus::Cancelling => self.coverage.saw(Seen::ReloadCancelling),
-                    _ => {}
-                }
-                let (status, messages) = (row.status, std::mem::take(messages));
-                if status.is_over() {
-                    self.processes[p].draws.remove(&draw);
-                    self.answer_absent(p, messages, DrawAbsent::Over(status));
-                    return;
-                }
-                self.say(|| format!("process {name} has loaded draw {draw}"));
-                self.loaded(p, draw, epoch);
+            DrawLoad::ReadState { epoch } => {
+                self.saw_read(draw, epoch);
+                DrawLoad::state_read(epoch, Some(self.store.load(draw)))
+            }
+            ended => unreachable!("a load that has ended goes on: {ended:?}"),
+        };
+        let Some(Entry::Loading { load, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
+        match next {
+            DrawLoad::Loaded(loaded) => {
+                let messages = mem::take(messages);
+                self.loaded(p, *loaded);
                 for message in messages {
                     self.route(p, draw, message);
                 }
             }
+            DrawLoad::Absent(absent) => {
+                let messages = mem::take(messages);
+                self.processes[p].draws.remove(&draw);
+                self.answer_absent(p, messages, absent);
+            }
+            next => *load = next,
         }
     }
 
-    fn loaded(&mut self, p: usize, draw: DrawId, epoch: i64) {
+    fn saw_read(&mut self, draw: DrawId, epoch: i64) {
+        let row = &self.store.draws[&draw];
+        if row.epoch != epoch {
+            self.coverage.saw(Seen::TakeoverRace);
+        }
+        match row.status {
+            DrawStatus::Settling => self.coverage.saw(Seen::ReloadSettling),
+            DrawStatus::Cancelling => self.coverage.saw(Seen::ReloadCancelling),
+            _ => {}
+        }
+    }
+
+    fn loaded(&mut self, p: usize, loaded: Draw) {
         self.coverage.saw(Seen::Reloaded);
         self.generations += 1;
-        // Use the epoch that this process took: the epoch that was read may be that of another process.
-        let parts = DrawState { epoch, ..self.store.load(draw) };
-        let actor = Actor::new(Draw::new(parts), self.generations);
+        let (draw, name) = (loaded.id(), self.processes[p].name);
+        self.say(|| format!("process {name} has loaded draw {draw}"));
+        let actor = Actor::new(loaded, self.generations);
         self.processes[p].draws.insert(draw, Entry::Live(Box::new(actor)));
         self.with_actor(p, draw, |actor, around| actor.start(around));
     }
@@ -133,10 +142,10 @@ impl World {
         let process = &mut self.processes[p];
         let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
         let gone = (draw, actor.generation);
-        process.draws.insert(draw, Entry::Loading { epoch: None, messages: Vec::new() });
+        process.draws.insert(draw, Entry::Loading { load: DrawLoad::default(), messages: Vec::new() });
         let name = process.name;
         let (lost, kept): (Vec<Mail>, Vec<Mail>) =
-            std::mem::take(&mut process.inbox).into_iter().partition(|mail| mail.to == gone);
+            mem::take(&mut process.inbox).into_iter().partition(|mail| mail.to == gone);
         process.inbox.extend(kept);
         self.say(|| format!("process {name} loses its actor of draw {draw}"));
         for mail in lost {
@@ -172,12 +181,8 @@ impl World {
         if self.processes[p].is_live(to) {
             self.processes[p].inbox.push_back(Mail { to, what });
         } else if let Word::Results(results) = what {
-            let answer = |WriteResult { record, result, waiter }| {
-                waiter.map(|waiter: Waiter| {
-                    Effect::Answer(waiter.who, Box::new(DrawAnswer::of_record(record, result)))
-                })
-            };
-            let effects = results.into_iter().filter_map(answer).collect();
+            let answers = results.into_iter().filter_map(WriteResult::into_answer);
+            let effects = answers.map(|(waiter, answer)| Effect::Answer(waiter.who, Box::new(answer))).collect();
             self.take_effect(p, effects);
         }
     }
@@ -212,7 +217,6 @@ impl World {
     /// Answers the records whose deadline has passed in the queue.
     pub fn sweep(&mut self, p: usize) {
         let late = self.processes[p].queue.drop_late(self.step);
-        let late = late.into_iter().map(|submit| (submit, Err(Refusal::Overloaded))).collect();
         self.deliver_outcomes(p, late);
     }
 }

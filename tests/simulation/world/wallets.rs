@@ -8,7 +8,7 @@ use lottery::domain::id::{PaymentId, UserId};
 use lottery::domain::money::Money;
 use lottery::domain::payment::PaymentKind;
 use lottery::domain::record::{
-    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, Refusal, WithdrawalDecision,
+    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, WithdrawalDecision,
 };
 use lottery::domain::writer::{BatchWrite, Mark};
 use lottery::domain::writer_cache::WriterCache;
@@ -22,9 +22,9 @@ impl World {
     /// Submits a record without a draw.
     pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
         let request = WriteRequest { record, deadline, actor: None, waiting, bad: Cell::new(false) };
-        if self.processes[p].queue.push(request).is_err() {
+        for (WriteRequest { record, .. }, result) in self.processes[p].queue.push(request) {
             self.coverage.saw(Seen::QueueFull);
-            self.answer(p, waiting, DrawAnswer::Sale(Err(Refusal::Overloaded.into())));
+            self.answer(p, waiting, DrawAnswer::of_record(record, result));
         }
     }
 

@@ -5,12 +5,12 @@
 use std::mem;
 
 use lottery::domain::draw::{DrawAnswer, StepError, WriteResult};
-use lottery::domain::id::{DrawId, PaymentId};
+use lottery::domain::id::PaymentId;
 use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{BeginCharge, Charge, EndCharge, Outcome, Pay, Record, Refusal, WithdrawalDecision};
 use lottery::domain::writer::{
     Answers, BatchAction, BatchRecord, BatchRun, BatchWrite, ConnectionAction, ConnectionState, Decision, Mark,
-    PrefetchFailure, StepAction, StepEnd, StepRun, TransactionEnd, Work,
+    PrefetchFailure, StepAction, StepEnd, StepRun, TransactionEnd, Work, group_by_draw,
 };
 
 use super::World;
@@ -430,10 +430,9 @@ impl World {
         }
     }
 
-    /// Delivers the results: one message for each draw.
+    /// Delivers the results, to the draws and to the waiters of records without a draw.
     pub(super) fn deliver_outcomes(&mut self, p: usize, outcomes: Answers<WriteRequest>) {
-        let mut by_draw: Vec<((DrawId, u64), Vec<_>)> = Vec::new();
-        let mut direct = Vec::new();
+        let (mut of_draws, mut direct) = (Vec::new(), Vec::new());
         for (WriteRequest { record, deadline, actor, waiting, bad }, result) in outcomes {
             if bad.get() && result == Err(Refusal::Rejected) {
                 self.broken.extend(self.request_of(waiting));
@@ -447,14 +446,10 @@ impl World {
                 continue;
             };
             let waiter = (waiting != Waiting::Nobody).then_some(Waiter { who: waiting, deadline });
-            let result = WriteResult { record, result, waiter };
-            match by_draw.iter_mut().find(|(to, _)| *to == actor) {
-                Some((_, results)) => results.push(result),
-                None => by_draw.push((actor, vec![result])),
-            }
+            of_draws.push((actor, WriteResult { record, result, waiter }));
         }
         self.take_effect(p, direct);
-        for (actor, results) in by_draw {
+        for (actor, results) in group_by_draw(of_draws.into_iter()) {
             self.post(p, actor, Word::Results(results));
         }
     }
