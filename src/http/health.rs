@@ -20,13 +20,16 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// Whether the service can serve requests. Nearly all of them need the database.
+/// Whether the service can serve requests: the database answers, and its writer works.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations", operation_id = "get_ready",
     responses((status = 200, body = Object), (status = "default", description = "overloaded internal_error")),
 )]
 pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     health::answers(&state.db).await?;
+    if !state.persistence.is_ready() {
+        return Err(Problem::overloaded().because(Some("the database does not answer the writer".to_owned())));
+    }
     Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
 }
 

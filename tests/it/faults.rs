@@ -4,6 +4,7 @@
 mod cache;
 mod durability;
 mod unavailable;
+mod writer;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::common::postgres::END_OTHER_SESSIONS;
+use crate::common::postgres::{END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
 use crate::world::*;
 
 fn short_deadline(config: &mut lottery::config::Config) {

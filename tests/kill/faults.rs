@@ -174,7 +174,7 @@ async fn writer(sql: &Client, terminate: bool) -> Option<(Pid, bool)> {
         return Some((Pid::from_raw(pid), true));
     }
     let idle = "SELECT pid, CASE WHEN $1 THEN pg_terminate_backend(pid) END FROM pg_stat_activity
-        WHERE query = 'COMMIT' OR query LIKE '-- sales::write(%' LIMIT 1";
+        WHERE query = 'COMMIT' OR query LIKE '-- sales::write(%' OR query LIKE '-- writers::ping(%' LIMIT 1";
     let row = sql.query_opt(idle, &[&terminate]).await.ok()??;
     Some((Pid::from_raw(row.get(0)), false))
 }

@@ -70,6 +70,7 @@ happenings! {
     BatchRefused => "batches refused because of one bad record",
     UnknownCommitted => "unknown commits that were committed",
     UnknownLost => "unknown commits that were not committed",
+    WriterForgotten => "rows of lost connections that the database forgot",
     StepLost => "steps rolled back and retried",
     StepAway => "steps given up because the database was unavailable",
     CrashBeforeCommit => "crashes before a commit",

@@ -8,6 +8,8 @@ use crate::dice::Dice;
 pub enum Fate {
     Committed,
     Lost,
+    /// The database was restored or failed over: the transaction is lost, and the row of its connection is missing.
+    Forgotten,
     /// It is in the socket of the lost connection, and the server executes it later.
     Late,
 }
@@ -32,9 +34,7 @@ pub enum OfBatch {
 pub enum OfStep {
     Nothing,
     Lost,
-    Unknown {
-        committed: bool,
-    },
+    Unknown(Fate),
     /// The database is unavailable for longer than a step is retried.
     Away,
     Crash {
@@ -75,7 +75,7 @@ impl Temper {
         if !dice.chance(self.transaction) {
             return OfBatch::Nothing;
         }
-        let fate = [Fate::Committed, Fate::Lost, Fate::Late][dice.below(3)];
+        let fate = [Fate::Committed, Fate::Lost, Fate::Forgotten, Fate::Late][dice.weighted(&[3, 2, 1, 3])];
         match dice.weighted(&[3, 6, 2, 3]) {
             0 => OfBatch::Lost,
             1 => OfBatch::Unknown(fate),
@@ -101,7 +101,8 @@ impl Temper {
         let committed = dice.chance(500);
         match dice.weighted(&[4, 4, 1, 3]) {
             0 => OfStep::Lost,
-            1 => OfStep::Unknown { committed },
+            1 if committed => OfStep::Unknown(Fate::Committed),
+            1 => OfStep::Unknown(if dice.chance(300) { Fate::Forgotten } else { Fate::Lost }),
             2 => OfStep::Away,
             _ => OfStep::Crash { committed },
         }

@@ -100,7 +100,9 @@ pub struct Store {
     pub payments: BTreeMap<PaymentId, PaymentRow>,
     pub tickets: BTreeMap<TicketId, TicketRow>,
     pub keys: BTreeMap<KeyId, KeyRow>,
-    writers: Vec<WriterRow>,
+    writers: BTreeMap<i64, WriterRow>,
+    /// The id of the next row in `writers`. No id is given out again, even if its row is forgotten.
+    next_writer: i64,
     /// The rows of the transaction that was committed last.
     facts: Vec<Fact>,
 }
@@ -125,26 +127,33 @@ impl Store {
 
     /// Inserts the row of a new connection.
     pub fn new_writer(&mut self) -> i64 {
-        self.writers.push(WriterRow::default());
-        self.writers.len() as i64 - 1
+        self.next_writer += 1;
+        self.writers.insert(self.next_writer, WriterRow::default());
+        self.next_writer
     }
 
-    fn writer_mut(&mut self, writer: i64) -> &mut WriterRow {
-        &mut self.writers[usize::try_from(writer).unwrap()]
+    /// Loses the row of a connection, as a restored database does that never had it.
+    pub fn forget_writer(&mut self, writer: i64) {
+        self.writers.remove(&writer);
     }
 
-    /// Closes the row of a lost connection and returns its last mark.
+    /// Closes the row of a lost connection and returns its last mark. A row that is missing has none.
     pub fn close_writer(&mut self, writer: i64) -> i64 {
-        let row = self.writer_mut(writer);
-        row.closed = true;
-        row.mark
+        self.writers.get_mut(&writer).map_or(Mark::NONE, |row| {
+            row.closed = true;
+            row.mark
+        })
+    }
+
+    /// Whether a transaction of this connection can be committed.
+    fn accepts(&self, mark: Mark) -> bool {
+        self.writers.get(&mark.writer).is_some_and(|row| !row.closed)
     }
 
     /// Sets the mark of a transaction. The connection must not be closed.
     fn mark(&mut self, mark: Mark) {
-        let row = self.writer_mut(mark.writer);
-        assert!(!row.closed, "a transaction on a closed connection");
-        row.mark = mark.number;
+        assert!(self.accepts(mark), "a transaction on a closed connection");
+        self.writers.entry(mark.writer).or_default().mark = mark.number;
     }
 
     /// BEGIN, and the prefetch.
@@ -185,7 +194,7 @@ impl Store {
     ) -> Result<(), TransactionEnd> {
         let BatchWrite { mark, state, expected, .. } = batch;
         let (ledger, changes) = (&state.ledger, &state.changes);
-        if self.writer_mut(mark.writer).closed || !self.is_as_remembered(expected) {
+        if !self.accepts(*mark) || !self.is_as_remembered(expected) {
             return Err(TransactionEnd::Outdated);
         }
         let (firsts, ends): (Vec<_>, Vec<_>) = changes.new_keys.iter().partition(|key| key.first);

@@ -19,6 +19,9 @@ use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue, group_by_dra
 
 /// How often the actor checks the queue for records whose deadline has passed, while a transaction takes long.
 const SWEEP: Duration = Duration::from_millis(100);
+/// How often the actor checks whether the writer must ping the database. It is also the time without a transaction after
+/// which the writer does, and the pause between two tries to connect while nothing is to be written.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 impl BatchRecord for WriteRequest {
     type Time = Instant;
@@ -105,6 +108,18 @@ impl PersistenceActor {
         actor.pump(ctx);
     }
 
+    /// Pings the database if the writer has nothing to do. Nothing else would notice that its connection is lost, or
+    /// that the database is back.
+    fn ping(&mut self, ctx: &mut Context<Self>) {
+        let is_due = |writer: &mut Writer| writer.health.silence() >= PING_INTERVAL;
+        let Some(mut writer) = self.writer.take_if(is_due) else { return };
+        let run = async move {
+            writer.ping().await;
+            writer
+        };
+        ctx.spawn(run.into_actor(self).map(PersistenceActor::ran));
+    }
+
     /// Answers the records in the queue whose deadline has passed. Nothing of them was written.
     fn sweep(&mut self, now: Instant) {
         deliver(self.queue.drop_late(now));
@@ -169,6 +184,7 @@ impl Actor for PersistenceActor {
             actor.sweep(Instant::now());
             actor.meters.queue.set(actor.queue.len() as f64);
         });
+        ctx.run_interval(PING_INTERVAL, PersistenceActor::ping);
     }
 }
 

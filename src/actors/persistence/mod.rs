@@ -11,6 +11,7 @@ mod actor;
 mod connection;
 mod direct;
 mod failure;
+mod health;
 mod step;
 mod write;
 mod writer;
@@ -29,6 +30,7 @@ use crate::domain::money::Currency;
 use crate::domain::record::{Outcome, Record, Refusal};
 
 use actor::{PersistenceActor, StepJob};
+use health::WriterHealth;
 use writer::Writer;
 
 pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record_installation};
@@ -76,6 +78,7 @@ pub struct Persistence {
     records: Recipient<WriteRequest>,
     db: Db,
     limits: WriteLimits,
+    health: WriterHealth,
 }
 
 impl Persistence {
@@ -89,9 +92,10 @@ impl Persistence {
         limits: WriteLimits,
         meters: WriterMetrics,
     ) -> Persistence {
-        let writer = Writer::new(writer.into(), currency, snapshots);
+        let health = WriterHealth::new();
+        let writer = Writer::new(writer.into(), currency, snapshots, health.clone());
         let actor = PersistenceActor::new(writer, limits, meters).start();
-        Persistence { records: actor.clone().recipient(), actor, db, limits }
+        Persistence { records: actor.clone().recipient(), actor, db, limits, health }
     }
 
     /// The same handle, but records go to another receiver. The order is kept among the records, not between
@@ -123,6 +127,11 @@ impl Persistence {
     /// Whether the actor is running.
     pub fn is_alive(&self) -> bool {
         self.actor.connected()
+    }
+
+    /// Whether the database does what the writer asks for. A writer that has nothing to write asks for an answer.
+    pub fn is_ready(&self) -> bool {
+        self.health.is_good()
     }
 
     /// Waits until everything that was submitted before is written.

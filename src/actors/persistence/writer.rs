@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use futures_util::TryFutureExt;
-use futures_util::future::{self, Either};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::connection::WriterConnection;
 use super::failure::{self, TransactionFailure};
+use super::health::WriterHealth;
 use super::step::{StepFailure, StepTransaction};
 use super::write::{self, sales, writers};
 use crate::actors::snapshots::DrawSnapshots;
@@ -26,6 +26,8 @@ use crate::domain::writer::{
 const RETRY: Duration = Duration::from_millis(100);
 /// The time limit for one try to connect.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// The time limit for the answer to a ping.
+const PING_WAIT: Duration = Duration::from_secs(2);
 /// How long a step is retried while the database is unavailable.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,14 +36,15 @@ pub struct Writer {
     target: Target,
     currency: Currency,
     snapshots: DrawSnapshots,
+    pub health: WriterHealth,
     state: ConnectionState<WriterConnection>,
     /// Why there is no connection. It is logged when it changes, not at each of the ten tries in a second.
     connect_error: Option<String>,
 }
 
 impl Writer {
-    pub fn new(target: Target, currency: Currency, snapshots: DrawSnapshots) -> Writer {
-        Writer { target, currency, snapshots, state: ConnectionState::default(), connect_error: None }
+    pub fn new(target: Target, currency: Currency, snapshots: DrawSnapshots, health: WriterHealth) -> Writer {
+        Writer { target, currency, snapshots, health, state: ConnectionState::default(), connect_error: None }
     }
 
     /// Begins a batch; [`Writer::next_answers`] writes it.
@@ -72,6 +75,9 @@ impl Writer {
                 BatchAction::Write(connection, records, write) => {
                     let error = sales::write(connection, records, write).await.err();
                     let end = error.as_ref().map_or(TransactionEnd::Committed, failure::of_batch);
+                    if end == TransactionEnd::Committed {
+                        self.health.succeeded();
+                    }
                     let decision = run.ended(&mut self.state, end);
                     log(decision, error.as_ref(), run);
                 }
@@ -99,6 +105,9 @@ impl Writer {
                 StepAction::Connection(action) => self.make_ready(action).await,
                 StepAction::Write(connection, mark) => {
                     let end = take_step(connection, mark, step).await;
+                    if matches!(end, StepEnd::Committed(_)) {
+                        self.health.succeeded();
+                    }
                     run.ended(&mut self.state, end);
                 }
                 StepAction::CloseRow(connection, row) => {
@@ -112,6 +121,23 @@ impl Writer {
         let output = run.into_result().unwrap_or(Err(StepError::Failed))?;
         step.committed(&output, &self.snapshots);
         Ok(output)
+    }
+
+    /// Waits for an answer of the database, over a new connection if there is none. Called while nothing is to be
+    /// written.
+    pub async fn ping(&mut self) {
+        self.notice_closed();
+        if self.state.connection().is_none() {
+            self.connect().await;
+        }
+        let Some(connection) = self.state.connection() else { return };
+        let error = match timeout(PING_WAIT, writers::ping(&connection.client)).await {
+            Ok(Ok(())) => return self.health.succeeded(),
+            Ok(Err(error)) => db::describe(&error),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(error, "the writer's connection is lost or does not answer: it is opened again");
+        self.state.lost();
     }
 
     /// The server may have closed the connection since it was last used.
@@ -134,9 +160,9 @@ impl Writer {
 
     /// Tries once to connect.
     async fn connect(&mut self) {
-        let tried = match future::select(Box::pin(open(&self.target)), Box::pin(sleep(CONNECT_WAIT))).await {
-            Either::Left((opened, _)) => opened.map_err(|error| db::describe(&error)),
-            Either::Right(_) => Err("no answer".to_owned()),
+        let tried = match timeout(CONNECT_WAIT, open(&self.target)).await {
+            Ok(opened) => opened.map_err(|error| db::describe(&error)),
+            Err(_) => Err("no answer".to_owned()),
         };
         match tried {
             Ok((connection, row)) => {
@@ -191,7 +217,10 @@ async fn take_step<S: StepTransaction>(connection: &WriterConnection, mark: Mark
     );
     let output = match run {
         Ok(((), true, output)) => output,
-        Ok(((), false, _)) => return step_failed(&StepFailure::Rejected("the writer's row is closed".to_owned())),
+        Ok(((), false, _)) => {
+            tracing::warn!("the writer's row is closed or missing: a step is tried again over a new connection");
+            return StepEnd::Lost;
+        }
         Err(failure) => return step_failed(&failure),
     };
     let Err(error) = client.batch_execute("COMMIT").await else { return StepEnd::Committed(output) };

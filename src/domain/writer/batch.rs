@@ -299,7 +299,7 @@ impl<R: BatchRecord> BatchRun<R> {
         }
     }
 
-    /// The row of the lost connection is closed, and `last` is its last mark. `None`: the database did not answer
+    /// The row of the lost connection is closed, and `last` is its last mark, or [`Mark::NONE`] if the row is missing. `None`: the database did not answer
     /// and must be asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
         match (mem::replace(&mut self.phase, BatchPhase::Start), last) {

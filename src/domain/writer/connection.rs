@@ -14,6 +14,11 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The last mark in a row that no transaction has marked, and in a row that is missing: the database was restored
+    /// or failed over to a state before the row, so no transaction of its connection is in it. The first transaction
+    /// of a connection has the number 1.
+    pub const NONE: i64 = 0;
+
     /// Whether the transaction was committed. `last` is the mark in the row when the row was closed. After that
     /// no transaction of that connection can be committed.
     pub(super) fn is_committed(self, last: i64) -> bool {

@@ -117,7 +117,7 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
         };
     }
 
-    /// The row of the lost connection is closed, and `last` is its last mark. `None`: the database did not answer
+    /// The row of the lost connection is closed, and `last` is its last mark, or [`Mark::NONE`] if the row is missing. `None`: the database did not answer
     /// and must be asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
         match (mem::replace(&mut self.phase, StepRunPhase::Start), last) {

@@ -195,7 +195,7 @@ fn late_records_are_dropped_before_a_transaction_and_never_after() {
     run.ended(&mut state, TransactionEnd::Unknown);
     reconnect(&mut run, &mut state);
     assert_eq!(next(&mut run, &mut state, 99), "close row", "it may be committed");
-    run.row_closed(&mut state, Some(0));
+    run.row_closed(&mut state, Some(Mark::NONE));
     assert_eq!(next(&mut run, &mut state, 99), "answer", "not committed, and too late for a retry");
     assert_eq!(results(run.take_answers()), [Err(Refusal::Overloaded)]);
 }
@@ -251,7 +251,7 @@ fn a_connection_that_is_found_closed_before_anything_was_sent_is_replaced() {
 
 #[test]
 fn an_unknown_commit_is_asked_about_until_the_database_answers() {
-    for (last, committed) in [(1, true), (0, false)] {
+    for (last, committed) in [(1, true), (Mark::NONE, false)] {
         let (mut run, mut state) = executed(vec![withdrawal(1, None)]);
         assert_eq!(run.ended(&mut state, TransactionEnd::Unknown), Decision::AskDatabase);
         assert!(state.is_cache_empty() && state.connection().is_none());

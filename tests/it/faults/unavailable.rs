@@ -74,10 +74,10 @@ async fn no_request_waits_for_ever_while_the_database_is_frozen() {
     let reserved = bob.reserve(draw).await;
     let sql = world.sql().await;
 
+    // The transaction of this order has begun; the others wait behind it.
+    let lock = world.lock_draw(draw).await;
+    let begun = order_that_waits(&world, &ann, draw, from_pool(), "begun").await;
     let frozen = Frozen::of(&sql).await;
-    // The writer is idle, so the transaction of this order begins; the others wait behind it.
-    let begun = order(&ann, draw, from_pool(), "begun");
-    until("it has begun", async || orders_in_flight(&world) == 1).await;
     let queued = order(&bob, draw, quick_pick(), "queued");
     let deposit = json!({"amount": 700, "token": "tok_visa"});
     let deposit = bob.post_keyed("/wallet/deposits", "deposit", deposit);
@@ -102,6 +102,7 @@ async fn no_request_waits_for_ever_while_the_database_is_frozen() {
     assert!(registered.is(503, "outcome_unknown") || registered.is(503, "overloaded"), "{}", registered.text);
     begun.await.unwrap().refused(503, "outcome_unknown");
     drop(frozen);
+    lock.release().await;
 
     order_until_done(&ann, draw, from_pool(), "begun").await;
     order_until_done(&bob, draw, quick_pick(), "queued").await;

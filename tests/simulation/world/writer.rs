@@ -272,6 +272,11 @@ impl World {
                 let _ = self.execute_run(None, run);
             }
             Fate::Committed | Fate::Lost => {}
+            Fate::Forgotten => {
+                let write = run.executed().expect("a batch is sent after it was executed");
+                self.store.forget_writer(write.mark.writer);
+                self.coverage.saw(Seen::WriterForgotten);
+            }
             Fate::Late => {
                 let write = run.executed().expect("a batch is sent after it was executed");
                 let records = run.records().iter();
@@ -506,8 +511,13 @@ impl World {
                 self.coverage.saw(Seen::StepLost);
                 Some(StepEnd::Lost)
             }
-            OfStep::Unknown { committed: false } => Some(StepEnd::Unknown(None)),
-            OfStep::Unknown { committed: true } => Some(match self.commit_step(p, mark, job) {
+            OfStep::Unknown(Fate::Forgotten) => {
+                self.store.forget_writer(mark.writer);
+                self.coverage.saw(Seen::WriterForgotten);
+                Some(StepEnd::Unknown(None))
+            }
+            OfStep::Unknown(Fate::Lost | Fate::Late) => Some(StepEnd::Unknown(None)),
+            OfStep::Unknown(Fate::Committed) => Some(match self.commit_step(p, mark, job) {
                 Ok(output) => StepEnd::Unknown(Some(output)),
                 Err(_) => StepEnd::StaleEpoch,
             }),

@@ -23,19 +23,27 @@ pub async fn mark(connection: &WriterConnection, mark: Mark) -> Result<bool, Err
     Ok(mark_params(mark).execute(&connection.client, &statement).await? == 1)
 }
 
-/// Inserts the row of a new connection.
+/// Inserts the row of a new connection. Its id is random: after a failover or a restore, the sequence could give the
+/// id of a row that the database has forgotten to another connection, and that one's marks would be taken for those of
+/// the first.
 pub async fn insert(db: &Client) -> Result<i64, Error> {
     let sql = "-- writers::insert()
-        INSERT INTO writers DEFAULT VALUES RETURNING id";
+        INSERT INTO writers (id) OVERRIDING SYSTEM VALUE VALUES ((random() * 9e18)::bigint) RETURNING id";
     Ok(db.query_one(sql, &[]).await?.get(0))
 }
 
 /// Closes the row of a lost connection and returns its last mark. It waits for a transaction that has set its
-/// mark and has not ended. A transaction that has not set its mark yet will not be committed.
+/// mark and has not ended. A transaction that has not set its mark yet will not be committed. A row that is missing has
+/// no mark.
 pub async fn close(db: &Client, writer: i64) -> Result<i64, Error> {
     let sql = "-- writers::close(writer)
         UPDATE writers SET closed = true WHERE id = $1 RETURNING mark";
-    Ok(db.query_one(sql, &[&writer]).await?.get(0))
+    Ok(db.query_opt(sql, &[&writer]).await?.map_or(Mark::NONE, |row| row.get(0)))
+}
+
+/// Runs an empty query.
+pub async fn ping(db: &Client) -> Result<(), Error> {
+    db.batch_execute("-- writers::ping()").await
 }
 
 #[cfg(test)]
