@@ -27,7 +27,7 @@ use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, SecretError, Ses
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{self, Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
-use crate::db::{self, Db, DbError, Target, TlsError};
+use crate::db::{self, Db, DbError, ServiceLock, Target, TlsError};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
@@ -84,6 +84,11 @@ pub enum AppError {
     Listen { host: String, port: u16, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
+    #[error(
+        "the service stopped, because another one took over its database while the connection was lost that held this \
+         one's lock"
+    )]
+    TakenOver,
     #[error("the service stopped: {0}")]
     Stopped(String),
 }
@@ -177,6 +182,16 @@ impl Database {
     }
 }
 
+/// The thread of the actors. It ends when this is dropped: a service that was not stopped (a start that failed, a
+/// test) must not keep working.
+struct ActorThread(Arbiter);
+
+impl Drop for ActorThread {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// The running service.
 pub struct App {
     pub address: SocketAddr,
@@ -184,7 +199,8 @@ pub struct App {
     http: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
     upkeep: JoinHandle<()>,
-    arbiter: Arbiter,
+    actors: ActorThread,
+    lock: ServiceLock,
     database: Database,
     stop_wait: Duration,
 }
@@ -207,6 +223,8 @@ impl App {
         clock: Clock,
     ) -> Result<App, AppError> {
         check_durability(&database.target, config.database.allow_unsafe).await?;
+        // Before the schema changes: another service may work with the one that is there.
+        let lock = ServiceLock::take(&database.target).await?;
         let applied = database.migrate().await?;
         tracing::info!(applied, "the schema is up to date");
         let db = Db::new(&database.target, config.database.pool_size)?;
@@ -221,9 +239,10 @@ impl App {
         let tokens = Tokens::new(&jwt_secret, previous.as_ref(), config.auth.access_token);
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
-        let arbiter = Arbiter::new();
+        let thread = ActorThread(Arbiter::new());
+        let arbiter = &thread.0;
         let Actors { draws, persistence, snapshots } =
-            actors(&arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
+            actors(arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = configured.currency;
         let charges = Charges::new(
             provider(config, &clock)?,
@@ -263,12 +282,14 @@ impl App {
         tracing::info!(%address, "the service answers");
         let upkeep = tokio::spawn(state.metrics.upkeep());
         let stop_wait = config.server.shutdown_timeout;
-        Ok(App { address, state, http, serving, upkeep, arbiter, database, stop_wait })
+        Ok(App { address, state, http, serving, upkeep, actors: thread, lock, database, stop_wait })
     }
 
-    /// Waits for a failure that the service cannot recover from.
+    /// Waits for a failure that the service cannot recover from. A lost lock on the database is taken again while
+    /// this waits.
     pub async fn failed(&mut self) -> AppError {
         tokio::select! {
+            () = self.lock.lost() => AppError::TakenOver,
             () = self.database.lost() => AppError::Stopped("the private Postgres failed for good".to_owned()),
             what = actors_lost(&self.state) => AppError::Stopped(what.to_owned()),
             ended = &mut self.serving => AppError::Stopped(format!("the HTTP server ended: {ended:?}")),
@@ -286,9 +307,11 @@ impl App {
             tracing::warn!("the database does not answer: stopping with a transaction in progress");
         }
         self.upkeep.abort();
-        self.arbiter.stop();
+        drop(self.actors);
         // This closes the pool's connections.
         drop(self.state);
+        // The next service may begin.
+        drop(self.lock);
         self.database.close().await?;
         tracing::info!("the service has stopped");
         Ok(())

@@ -50,6 +50,11 @@ pub enum DbError {
          be a login of the tables' owner"
     )]
     NotOwner { role: String, table: String },
+    #[error(
+        "another service works on this database, and only one may. Stop the other one, or give this one a database of \
+         its own (database.url). docs/operations.md shows how to find the other one"
+    )]
+    InUse,
     #[error("the pool could not be built: {0}")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The connection was lost at COMMIT: the transaction may be committed or not.

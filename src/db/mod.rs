@@ -8,6 +8,7 @@ mod error;
 mod grants;
 pub mod read;
 mod schema;
+mod service_lock;
 mod tls;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use durability::unsafe_settings;
 pub use error::{DbError, describe, is_transient};
 pub use grants::{DatabaseLogin, GRANTS, grant, login};
 pub use schema::{check_up_to_date, migrate};
+pub use service_lock::ServiceLock;
 pub use tls::{Target, TlsError};
 
 /// How long a read waits for a connection before it fails.

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -109,17 +109,21 @@ impl Program {
 
     /// Starts the service and waits until it has logged this.
     pub async fn start_until(&self, message: &str) -> Service {
-        let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = watch::channel(Vec::new());
-        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = output.next_line().await {
-                lines.send_modify(|lines: &mut Vec<String>| lines.push(line));
-            }
-        });
+        tokio::spawn(collect(child.stdout.take().unwrap(), lines.clone()));
+        tokio::spawn(collect(child.stderr.take().unwrap(), lines));
         let mut service = Service { child, address: String::new(), log, timeout: self.timeout };
         service.logged(message).await;
         service
+    }
+}
+
+/// Appends each line of an output of the process.
+async fn collect(output: impl AsyncRead + Unpin, to: watch::Sender<Vec<String>>) {
+    let mut output = BufReader::new(output).lines();
+    while let Ok(Some(line)) = output.next_line().await {
+        to.send_modify(|lines| lines.push(line));
     }
 }
 
@@ -127,7 +131,7 @@ impl Program {
 pub struct Service {
     child: Child,
     pub address: String,
-    /// Every line so far; closed when the process ends.
+    /// Every line of standard output and standard error so far; closed when the process ends.
     log: watch::Receiver<Vec<String>>,
     timeout: Duration,
 }

@@ -5,6 +5,7 @@ mod check;
 mod export;
 mod health;
 mod installation;
+mod lock;
 mod log;
 mod schema;
 mod traces;

@@ -195,6 +195,8 @@ impl World {
 /// allows. An error here does not fail the test.
 impl Drop for World {
     fn drop(&mut self) {
+        // First its actors, which would connect again.
+        drop(self.app.take());
         let database = self.database.clone();
         let end = async move { db::connect(&database).await.ok()?.batch_execute(END_OTHER_SESSIONS).await.ok() };
         let ended = std::thread::spawn(|| {
