@@ -1,6 +1,8 @@
 //! The whole service: reads the configuration, starts the modules from the lowest layer up and stops them in
 //! the opposite order.
 
+mod lotteries;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,19 +28,18 @@ use crate::auth::secret::{self, SecretFile};
 use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, SecretError, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{self, Config, ForwardedHeader, LotteryConfig, PaysConfig, ProviderKind, ScheduleConfig};
+use crate::config::{self, Config, ForwardedHeader, ProviderKind};
 use crate::db::{self, Db, DbError, ServiceLock, Target, TlsError};
-use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
-use crate::domain::lottery::{Lottery, Rules};
-use crate::domain::money::{Currency, CurrencyError, Money, Share};
-use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::schedule::{Schedule, ScheduleError};
+use crate::domain::lottery::Lottery;
+use crate::domain::money::{Currency, CurrencyError};
 use crate::http::{
     self, Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
 };
 use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
+
+use lotteries::{lotteries, plans};
 
 /// How long idle connections are kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -532,68 +533,6 @@ fn signed(duration: Duration) -> SignedDuration {
 pub fn currency(config: &Config) -> Result<Currency, AppError> {
     let invalid = |error: CurrencyError| AppError::Setting { key: "currency".to_owned(), what: error.to_string() };
     config.currency.parse().map_err(invalid)
-}
-
-/// The configured lotteries, checked by the rules of the domain.
-fn lotteries(configured: &[LotteryConfig]) -> Result<Vec<Lottery>, AppError> {
-    configured.iter().enumerate().map(|(index, it)| lottery(it, &format!("lotteries[{index}]"))).collect()
-}
-
-/// The configured schedules, checked by the rules of the domain.
-fn plans(configured: &[ScheduleConfig], lotteries: &[Lottery]) -> Result<Vec<DrawPlan>, AppError> {
-    configured.iter().enumerate().map(|(index, it)| plan(it, &format!("schedules[{index}]"), lotteries)).collect()
-}
-
-fn plan(it: &ScheduleConfig, key: &str, lotteries: &[Lottery]) -> Result<DrawPlan, AppError> {
-    let setting = |name: &str, what: String| AppError::Setting { key: format!("{key}.{name}"), what };
-    let lottery = lotteries.iter().find(|lottery| lottery.rules.lottery.0 == it.lottery);
-    let rules = lottery.map(|lottery| lottery.rules.clone());
-    let rules = rules.ok_or_else(|| setting("lottery", "there is no such lottery".to_owned()))?;
-    let schedule = Schedule::new(&it.at, &it.time_zone, signed(it.on_sale), signed(it.cut_off));
-    let schedule = schedule.map_err(|error| {
-        let name = match error {
-            ScheduleError::At(_) => "at",
-            ScheduleError::Zone => "time_zone",
-            ScheduleError::OnSale => "on_sale",
-        };
-        setting(name, error.to_string())
-    })?;
-    let combinations = rules.game.combinations();
-    if u64::from(it.pool) > combinations {
-        return Err(setting("pool", format!("there are only {combinations} combinations")));
-    }
-    Ok(DrawPlan { rules, schedule, pool: it.pool as usize, ahead: it.ahead })
-}
-
-fn lottery(it: &LotteryConfig, key: &str) -> Result<Lottery, AppError> {
-    let setting = |name: &str, error: &dyn std::fmt::Display| AppError::Setting {
-        key: format!("{key}.{name}"),
-        what: error.to_string(),
-    };
-    let game = Game::new(it.pick, it.of).map_err(|error| setting("pick", &error))?;
-    let fund_share = Share::new(it.fund_share).map_err(|error| setting("fund_share", &error))?;
-    let mut tiers = Vec::new();
-    for prize in &it.prizes {
-        let award = match prize.pays {
-            PaysConfig::Fixed(amount) => Award::Fixed(Money::new(amount)),
-            PaysConfig::Share { share, minimum } => Award::Shared {
-                share: Share::new(share).map_err(|error| setting("prizes", &error))?,
-                minimum: minimum.map(Money::new),
-            },
-        };
-        tiers.push(Tier { matches: prize.matches, award });
-    }
-    let prizes = PrizeTable::new(game, tiers).map_err(|error| setting("prizes", &error))?;
-    let (lottery, price) = (LotteryId(it.id.clone()), Money::new(it.price));
-    let rules = Rules { lottery, game, price, fund_share, prizes };
-    if !it.allow_loss {
-        rules.check_funding().map_err(|error| {
-            let remedy =
-                "Lower them, raise `price` or `fund_share`, or set `allow_loss: true` if the reserve shall pay";
-            setting("prizes", &format!("{error}. {remedy}"))
-        })?;
-    }
-    Ok(Lottery { name: it.name.clone(), rules })
 }
 
 #[cfg(test)]

@@ -97,8 +97,15 @@ fn rooms_import_only_downward() {
 
 /// Modules whose files may import each other: a file and its direct submodules, which are one unit in several
 /// files. Between all other files there is no import circle.
-const FAMILIES: [&str; 6] =
-    ["src/actors/persistence", "src/cli", "src/domain/draw", "src/export", "src/payment", "src/telemetry"];
+const FAMILIES: [&str; 7] = [
+    "src/actors/persistence",
+    "src/app",
+    "src/cli",
+    "src/domain/draw",
+    "src/export",
+    "src/payment",
+    "src/telemetry",
+];
 
 /// A file's code without its comments and its tests.
 fn production(text: &str) -> String {
