@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use lottery::auth::{OpaqueToken, Tokens};
 
 fuzz_target!(|text: &str| {
-    let tokens = Tokens::new(&"a secret of the fuzzer, long enough".into(), Duration::from_secs(900));
+    let tokens = Tokens::new(&"a secret of the fuzzer, long enough".into(), None, Duration::from_secs(900));
     assert!(tokens.verify(text, Timestamp::UNIX_EPOCH).is_err());
     let _ = OpaqueToken::parse(text);
 });
