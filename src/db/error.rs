@@ -12,9 +12,10 @@ pub enum DbError {
     #[error("the database refused: {0}")]
     Postgres(#[source] tokio_postgres::Error),
     #[error(
-        "no TLS connection to the database: {0}. A server on another host is verified, unless its URL says otherwise: \
+        "no TLS connection to the database: {}. A server on another host is verified, unless its URL says otherwise: \
          set database.tls_ca to the certificate of its authority, or say ?sslmode=prefer (encrypted, not verified) \
-         or ?sslmode=disable in the URL"
+         or ?sslmode=disable in the URL",
+        describe(.0)
     )]
     Tls(#[source] tokio_postgres::Error),
     #[error("migrations: {0}")]
@@ -41,8 +42,8 @@ pub enum DbError {
     )]
     OldSchema { found: i32, known: i32 },
     #[error(
-        "this database has tables that the login of database.url may not read: run `lottery migrate`, with \
-         database.owner_url set, which grants it what the service needs"
+        "the service's login may not read the tables of this database: run `lottery migrate`, which grants it what the \
+         service needs (on an external Postgres, with database.owner_url set)"
     )]
     NoPrivileges,
     #[error(

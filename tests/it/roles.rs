@@ -268,6 +268,30 @@ async fn each_start_applies_the_grants_and_writes_only_what_differs() {
     ann.buy_quick(draw, 1).await;
 }
 
+/// As on a server of a provider, where no login is a superuser.
+#[actix_web::test]
+async fn the_owner_need_not_be_a_superuser() {
+    let directory = tempfile::Builder::new().prefix("lottery-roles-").tempdir().unwrap();
+    let mut options = private_server_options(directory.path());
+    options.login_roles.push("plain_owner".to_owned());
+    let server = PostgresServer::start(&options).await.unwrap();
+    let create = "CREATE DATABASE plain OWNER plain_owner";
+    connect(server.connection()).await.unwrap().batch_execute(create).await.unwrap();
+    let mut database = postgres::database(&server.connection(), "plain");
+    database.user("plain_owner");
+    let mut world = World::on(database, |_| {}).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 5).await;
+    ann.buy_quick(draw, 10).await;
+    ann.reserve(draw).await;
+    admin.conduct(draw).await;
+    world.check_invariants().await;
+    assert!(!db::grant(&world.database, SERVICE_ROLE).await.unwrap());
+    world.stop().await;
+    server.stop().await.unwrap();
+}
+
 /// The names in these grants are quoted where SQL needs it.
 #[actix_web::test]
 async fn a_role_may_have_any_name() {

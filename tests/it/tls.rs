@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use lottery::db::{Target, connect, describe, private_server_options};
+use lottery::db::{DbError, Target, connect, describe, login, private_server_options};
 use private_postgres::{PostgresOptions, PostgresServer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -116,6 +116,12 @@ async fn the_certificate_of_the_database_is_verified_and_every_connection_is_enc
     ] {
         let error = encrypted.tried(host, "require", authorities).await.unwrap_err();
         assert!(error.contains(why), "{host}, {authorities}: {error}");
+    }
+    let config = encrypted.url(NAME, "require").parse().unwrap();
+    let refused = login(Target::new(config, Some(&encrypted.path("wrong.pem"))).unwrap()).await.unwrap_err();
+    assert!(matches!(refused, DbError::Tls(_)), "{refused}");
+    for way_out in ["database.tls_ca", "?sslmode=prefer", "?sslmode=disable"] {
+        assert!(refused.to_string().contains(way_out), "{refused}");
     }
     // Without a configured authority the system's are used, which do not include this one.
     let config: tokio_postgres::Config = encrypted.url(NAME, "require").parse().unwrap();

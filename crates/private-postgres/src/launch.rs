@@ -95,7 +95,7 @@ impl Launch {
             tracing::warn!(
                 cluster = %cluster.display(),
                 "the database belongs to the user {}, and any program of that user can read and change it: stop \
-                 this, make a user postgres, and give it the cluster (chown -R postgres)",
+                 this, make a user postgres, and give it the cluster (chown -R postgres:)",
                 user.name()
             );
         }
