@@ -84,8 +84,8 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     let persistence =
         Persistence::start(database, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none())
             .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
-    let options =
-        draws::DrawOptions { in_flight: 4_096, pool_limit: 1, reservation: SignedDuration::from_mins(10) };
+    let reservation = SignedDuration::from_mins(10);
+    let options = draws::DrawOptions { in_flight: 4_096, open_reservations: None, pool_limit: 1, reservation };
     let draws = Draws::start(db, persistence, snapshots, clock.clone(), options).await.unwrap();
     let draw = open_draw(&draws, &clock).await;
     (draws, draw)

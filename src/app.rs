@@ -408,6 +408,7 @@ async fn actors(
     };
     let options = draws::DrawOptions {
         in_flight: config.limits.orders_in_flight,
+        open_reservations: config.limits.enabled.then_some(config.limits.open_reservations),
         pool_limit: config.tickets.pool_limit as usize,
         reservation: signed(config.tickets.reservation),
     };
@@ -515,13 +516,16 @@ fn provider(config: &Config, clock: &Clock) -> Result<Arc<dyn payment::Provider>
 }
 
 fn rates(config: &Config) -> Rates {
-    let rate = |count: std::num::NonZeroU32, within| Rate { count: count.get(), within };
+    let rate = |count: std::num::NonZeroU32, within| Rate { counts: [count.get()], within };
     let limits = &config.limits;
     Rates {
         logins: rate(limits.logins_per_minute, SignedDuration::from_mins(1)),
         login_failures: rate(limits.login_failures, signed(limits.login_failure_window)),
         registrations: rate(limits.registrations_per_hour, SignedDuration::from_hours(1)),
-        purchases: rate(limits.purchases_per_second, SignedDuration::from_secs(1)),
+        purchases: Rate {
+            counts: [limits.purchases_per_second.get(), limits.tickets_per_second],
+            within: SignedDuration::from_secs(1),
+        },
     }
 }
 

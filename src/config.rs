@@ -154,7 +154,7 @@ pub struct PersistenceConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Switches the rate limits off, but not `orders_in_flight`.
+    /// Switches these limits off, but not `orders_in_flight`.
     pub enabled: bool,
     pub logins_per_minute: NonZeroU32,
     pub login_failures: NonZeroU32,
@@ -162,6 +162,8 @@ pub struct LimitsConfig {
     pub login_failure_window: Duration,
     pub registrations_per_hour: NonZeroU32,
     pub purchases_per_second: NonZeroU32,
+    pub tickets_per_second: u32,
+    pub open_reservations: usize,
     pub orders_in_flight: usize,
 }
 
@@ -386,6 +388,9 @@ impl Config {
         check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);
         check.time("persistence.keys_kept", self.persistence.keys_kept, DAY..=DAY * 3650);
         check.time("limits.login_failure_window", self.limits.login_failure_window, SECOND..=DAY);
+        // The largest order, of 100 tickets, must fit.
+        check.within("limits.tickets_per_second", self.limits.tickets_per_second, 100..=1_000_000);
+        check.within("limits.open_reservations", self.limits.open_reservations, 100..=1_000_000);
         check.within("limits.orders_in_flight", self.limits.orders_in_flight, 1..=1_000_000);
     }
 

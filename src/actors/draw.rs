@@ -18,7 +18,7 @@ use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
-use crate::domain::draw::{Draw, DrawAction, DrawMachine, PoolOrder, StepWrite};
+use crate::domain::draw::{Draw, DrawAction, DrawMachine, OpenReservations, PoolOrder, StepWrite};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
 use crate::domain::record::Record;
@@ -35,6 +35,8 @@ pub struct Deps {
     pub clock: Clock,
     /// The draw refuses orders while this many of its records are in flight.
     pub in_flight: usize,
+    /// Counts what the users have reserved, over all draws.
+    pub reservations: OpenReservations,
     pub db: Db,
     /// Limits the memory for payouts of all draws together.
     payouts: Arc<Semaphore>,
@@ -46,9 +48,10 @@ impl Deps {
         snapshots: DrawSnapshots,
         clock: Clock,
         in_flight: usize,
+        reservations: OpenReservations,
         db: Db,
     ) -> Deps {
-        Deps { persistence, snapshots, clock, in_flight, db, payouts: payout::places() }
+        Deps { persistence, snapshots, clock, in_flight, reservations, db, payouts: payout::places() }
     }
 }
 
@@ -92,7 +95,7 @@ impl DrawActor {
         let span = tracing::info_span!("draw", id = %draw.id());
         let rules = draw.rules().clone();
         DrawActor {
-            machine: DrawMachine::new(draw, deps.in_flight),
+            machine: DrawMachine::new(draw.counted_in(&deps.reservations), deps.in_flight),
             actions: Vec::new(),
             deps,
             rules,

@@ -21,7 +21,7 @@ use super::snapshots::{DrawSnapshots, RECENT};
 use crate::clock::Clock;
 use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
-use crate::domain::draw::{LineRequest, OrderRequest, Step, Times};
+use crate::domain::draw::{LineRequest, OpenReservations, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
@@ -43,6 +43,8 @@ pub struct DrawOptions {
     /// The limit of orders in flight for one draw. The limit for all draws together is [`BUSY_DRAWS`] times as
     /// high.
     pub in_flight: usize,
+    /// The most tickets of a user that may be reserved and not paid, over all draws. `None`: no limit.
+    pub open_reservations: Option<usize>,
     /// The most pool tickets that one call may create.
     pub pool_limit: usize,
     /// How long a reservation holds its tickets.
@@ -76,8 +78,10 @@ impl Draws {
         let newest = draws::list(&db, &[], &[], Page { after: None, limit: RECENT as i64 }).await?;
         snapshots.begin(newest.items, newest.next.is_none());
         let active = draws::active(&db).await?;
+        let reservations = OpenReservations::new(options.open_reservations);
+        let (in_flight, clone) = (options.in_flight, clock.clone());
         let registry =
-            DrawRegistry::new(db, persistence.clone(), snapshots, clock.clone(), options.in_flight).start();
+            DrawRegistry::new(db, persistence.clone(), snapshots, clone, in_flight, reservations).start();
         for draw in active {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(LoadDraw(draw)).await;

@@ -15,7 +15,7 @@ use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
 use crate::db::read::draws;
 use crate::db::{Db, DbError};
-use crate::domain::draw::{Draw, DrawLoad, DrawState};
+use crate::domain::draw::{Draw, DrawLoad, DrawState, OpenReservations};
 use crate::domain::id::DrawId;
 
 /// The pause before a draw is loaded again after its load failed or its actor was lost.
@@ -45,8 +45,9 @@ impl DrawRegistry {
         snapshots: DrawSnapshots,
         clock: Clock,
         in_flight: usize,
+        reservations: OpenReservations,
     ) -> DrawRegistry {
-        let deps = Deps::new(persistence, snapshots, clock, in_flight, db.clone());
+        let deps = Deps::new(persistence, snapshots, clock, in_flight, reservations, db.clone());
         DrawRegistry { db, deps, draws: HashMap::new() }
     }
 

@@ -13,7 +13,7 @@ use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::WebhookError;
 use crate::db::{DbError, describe, is_transient};
-use crate::domain::draw::OrderRefusal;
+use crate::domain::draw::{OrderRefusal, TooManyReservations};
 use crate::domain::record::Refusal;
 use crate::payment::NoticeError;
 
@@ -38,6 +38,7 @@ pub enum Code {
     DrawNotCompleted,
     TicketUnavailable,
     PoolEmpty,
+    TooManyReservations,
     TicketNotReserved,
     PaymentNotPayable,
     InvalidTransition,
@@ -69,6 +70,7 @@ impl Code {
             | Code::DrawNotCompleted
             | Code::TicketUnavailable
             | Code::PoolEmpty
+            | Code::TooManyReservations
             | Code::TicketNotReserved
             | Code::PaymentNotPayable
             | Code::InvalidTransition
@@ -100,6 +102,7 @@ impl Code {
             Code::DrawNotCompleted => "The draw is not completed",
             Code::TicketUnavailable => "The ticket is sold or reserved",
             Code::PoolEmpty => "The pool has no ticket left",
+            Code::TooManyReservations => "Too many tickets are reserved and not paid",
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
             Code::LastAdmin => "It is the last active admin",
@@ -292,6 +295,13 @@ impl From<OrderRefusal> for Problem {
         match refusal {
             OrderRefusal::NotOpen => Problem::new(Code::DrawNotOpen, "tickets are sold while the draw is open"),
             OrderRefusal::InvalidPick { line, error } => Problem::field(format!("tickets[{line}].numbers"), error),
+            OrderRefusal::TooManyReservations(TooManyReservations { open, limit }) => Problem::new(
+                Code::TooManyReservations,
+                format!(
+                    "{open} of your tickets are reserved and not paid, and at most {limit} may be: pay for some, give \
+                     some back (DELETE /tickets/{{id}}), or wait until they expire; nothing was taken"
+                ),
+            ),
             OrderRefusal::TicketUnavailable { line } => Problem::new(
                 Code::TicketUnavailable,
                 format!(

@@ -23,7 +23,7 @@ use crate::domain::ticket::{Ticket, TicketStatus};
     security(("bearer" = [])),
     responses(
         (status = 201, body = OrderResponse),
-        (status = "default", description = "insufficient_funds draw_not_open ticket_unavailable pool_empty rate_limited"),
+        (status = "default", description = "insufficient_funds draw_not_open too_many_reservations ticket_unavailable pool_empty rate_limited"),
     ),
 )]
 pub async fn order(
@@ -34,7 +34,7 @@ pub async fn order(
 ) -> Result<HttpResponse, Problem> {
     let draw = DrawId(path_id(&request, "draw")?);
     let lines = body.parse()?;
-    state.limits.purchase(auth.user, state.clock.now())?;
+    state.limits.purchase(auth.user, lines.len(), state.clock.now())?;
     let guard = state.keys.acquire(&request, auth.user, &body)?;
     let pay_now = body.payment == PaymentTime::Wallet;
     match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {

@@ -1,5 +1,6 @@
 //! Tickets: ordered, reserved, expired, returned.
 
+mod limits;
 mod listing;
 mod pool;
 mod reservations;

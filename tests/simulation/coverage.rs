@@ -18,6 +18,7 @@ happenings! {
     PoolSold => "pool tickets sold",
     PoolTakenAgain => "pool tickets requested that another player holds or owns",
     PoolEmpty => "the pool was empty",
+    TooManyReservations => "orders refused because the player has too many open reservations",
     InvalidPick => "invalid numbers refused",
     NotOpen => "orders refused because the sale is not open",
     InsufficientFunds => "wallets with too little",

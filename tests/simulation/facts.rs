@@ -160,6 +160,7 @@ pub enum No {
     InvalidPick,
     TicketUnavailable,
     PoolEmpty,
+    TooManyReservations,
     InsufficientFunds,
     NotPayable,
     NotReserved,

@@ -102,6 +102,8 @@ pub struct Model {
 
 /// The limit of orders of one draw in flight.
 pub const ORDERS_IN_FLIGHT: usize = 6;
+/// The limit of a player's tickets that are reserved and not paid.
+pub const OPEN_RESERVATIONS: usize = 8;
 
 const CLEARING: i64 = 0;
 const RESERVE: i64 = 8;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use lottery::domain::draw::{
-    DrawAnswer, DrawLoad, DrawRequest, NewPool, PoolError, PoolOrder, StepError, WriteResult,
+    DrawAnswer, DrawLoad, DrawRequest, NewPool, OpenReservations, PoolError, PoolOrder, StepError, WriteResult,
 };
 use lottery::domain::id::DrawId;
 use lottery::domain::record::{Fence, KeyId, Record};
@@ -15,6 +15,7 @@ use lottery::domain::writer::{BatchRecord, BatchRun, ConnectionState, QueuedWork
 use crate::actor::Actor;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
+use crate::model;
 use crate::store::{Output, Step, Store};
 
 /// The limit of the queue.
@@ -132,6 +133,8 @@ pub enum Entry {
 pub struct Process {
     pub name: u64,
     pub draws: BTreeMap<DrawId, Entry>,
+    /// Counts what the players have reserved, over all draws.
+    pub reservations: OpenReservations,
     pub queue: WriteQueue<WriteRequest, Job>,
     pub writer: Writer,
     /// Whether another writer has written since the cache was last empty.
@@ -161,6 +164,7 @@ impl Process {
         Process {
             name,
             draws: BTreeMap::new(),
+            reservations: OpenReservations::new(Some(model::OPEN_RESERVATIONS)),
             queue: WriteQueue::new(QUEUE),
             writer: Writer::default(),
             disturbed: false,

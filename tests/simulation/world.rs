@@ -322,6 +322,8 @@ impl World {
         let plain = self.even_out(&mut memory, &loaded);
         assert_eq!(memory, loaded, "a reload gives the same memory of draw {draw}");
         assert!(!plain || next.0 == next.1, "a reload sets another timer: {next:?}");
+        let counted = (actor.draw().open_reservations(), reloaded.open_reservations());
+        assert_eq!(counted.0, counted.1, "a reload counts the same open reservations of draw {draw}");
         self.coverage.saw(Seen::ReloadCompared);
     }
 

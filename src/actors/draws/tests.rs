@@ -11,7 +11,7 @@ use crate::actors::messages::PanicActor;
 use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user};
 use crate::clock::Ids;
 use crate::db::{migrate, private_server_options};
-use crate::domain::draw::OrderRefusal;
+use crate::domain::draw::{OrderRefusal, TooManyReservations};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::lottery::DrawStatus;
@@ -50,7 +50,8 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
     assert_eq!(admin.id, ADMIN);
     persistence.ensure_lotteries([rules().lottery].iter()).await.unwrap();
-    let options = DrawOptions { in_flight: 64, pool_limit: 100, reservation: SignedDuration::from_mins(5) };
+    let reservation = SignedDuration::from_mins(5);
+    let options = DrawOptions { in_flight: 64, open_reservations: Some(2), pool_limit: 100, reservation };
     Draws::start(db, persistence, snapshots.clone(), Clock::manual(noon()), options).await.unwrap()
 }
 
@@ -106,6 +107,13 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     while draws.step(lost, Step::Open, String::new(), ADMIN).await != Ok(true) {}
     let view = snapshots.draw(lost).unwrap();
     assert_eq!((view.status, view.sold, view.available), (DrawStatus::Open, 1, 1));
+    // What is reserved was counted again with the load, once, and together with the other draws.
+    let too_many = OrderRefusal::from(TooManyReservations { open: 1, limit: 2 });
+    for draw in [lost, other] {
+        let two = vec![LineRequest::QuickPick; 2];
+        assert_eq!(draws.order(draw, ann, two, false, None, None).await, Err(too_many.clone().into()));
+    }
+    draws.order(other, ann, vec![LineRequest::QuickPick], false, None, None).await.unwrap();
     assert_eq!(draws.pay(lost, ann, reserved, None, None).await.unwrap().status, PaymentStatus::Paid);
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().1, Some(3));
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await, Err(OrderRefusal::PoolEmpty.into()));

@@ -6,6 +6,7 @@
 mod action;
 mod load;
 mod machine;
+mod open_reservations;
 mod request;
 mod sale;
 mod steps;
@@ -29,6 +30,7 @@ use super::record::{Expire, Fence, KeyId};
 pub use action::{DrawAction, DrawFault, GiveUpReason, NewPool, PoolOrder, StepKind, StepOutcome, StepWrite};
 pub use load::DrawLoad;
 pub use machine::DrawMachine;
+pub use open_reservations::{OpenReservations, ReservationShare, TooManyReservations};
 pub use request::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
 };
@@ -170,6 +172,8 @@ pub struct Draw {
     /// The reservations that will expire, soonest first. A reservation whose card is being charged is not in the
     /// set: it waits for the provider's answer, at most until the cut-off.
     due: BTreeSet<(Timestamp, PaymentId)>,
+    /// The tickets of its reservations, and of the orders in flight that reserve, counted by user.
+    open: ReservationShare,
     /// The number of records in flight.
     out: usize,
     /// The idempotency keys of the orders in flight, with the number of orders for each key.
@@ -179,13 +183,25 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// A draw as it is stored in the database.
+    /// A draw as it is stored in the database. Nothing limits its reservations but [`Draw::counted_in`].
     pub fn new(parts: DrawState) -> Draw {
         let waits = |held: &Reservation| held.state != ReservationState::Charging;
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
         let due = due.map(|(id, held)| (held.until, *id)).collect();
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
-        Draw { it: parts, due, out: 0, keys_out: HashMap::new(), stopped }
+        let alone = OpenReservations::default();
+        let open = alone.share();
+        Draw { it: parts, due, open, out: 0, keys_out: HashMap::new(), stopped }.counted_in(&alone)
+    }
+
+    /// Counts its reservations together with those of other draws, from which their limit follows. Nothing may be in
+    /// flight yet.
+    pub fn counted_in(mut self, all: &OpenReservations) -> Draw {
+        self.open = all.share();
+        for held in self.it.reservations.values() {
+            self.open.add(held.user, held.tickets.len());
+        }
+        self
     }
 
     pub fn id(&self) -> DrawId {
@@ -212,6 +228,11 @@ impl Draw {
     /// The number of its records in flight.
     pub fn in_flight(&self) -> usize {
         self.out
+    }
+
+    /// The tickets that it counts as reserved and not paid, by user, with those of orders in flight.
+    pub fn open_reservations(&self) -> &HashMap<UserId, usize> {
+        self.open.counted()
     }
 
     /// Paid tickets.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use uuid::Uuid;
 
-use super::{Draw, Reservation, ReservationState, ReservedTicket};
+use super::{Draw, Reservation, ReservationState, ReservedTicket, TooManyReservations};
 use crate::domain::game::{Pick, PickError};
 use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
@@ -56,6 +56,9 @@ pub enum OrderRefusal {
     NotOpen,
     #[error("line {line}: {error}")]
     InvalidPick { line: usize, error: PickError },
+    /// Only of an order that reserves.
+    #[error(transparent)]
+    TooManyReservations(#[from] TooManyReservations),
     #[error("line {line}: the ticket is sold, reserved or not of this draw")]
     TicketUnavailable { line: usize },
     #[error("the pool has no ticket left")]
@@ -96,9 +99,16 @@ impl Draw {
             return Err(OrderRefusal::NotOpen);
         }
         let mut picks = self.own_picks(&ask.lines, rng)?;
+        let reserves = ask.reserve.is_some();
+        if reserves {
+            self.open.check(ask.user, ask.lines.len())?;
+        }
         self.take_from_pool(&ask.lines, &mut picks)?;
 
         // The point of no return: from here on only the database can refuse the order.
+        if reserves {
+            self.open.add(ask.user, ask.lines.len());
+        }
         let payment = PaymentId(id());
         let lines = ask.lines.iter().zip(picks).filter_map(|(asked, pick)| {
             let (pick, pool_ticket) = pick?;
@@ -268,6 +278,9 @@ impl Draw {
         match record {
             Record::Order(order) if written => self.ordered(order),
             Record::Order(order) => {
+                if order.reserved_until.is_some() {
+                    self.open.release(order.user, order.lines.len());
+                }
                 let pooled = order.lines.iter().filter_map(|line| Some((line.pool_ticket?, line.pick)));
                 self.add_to_pool(pooled.collect::<Vec<_>>());
             }
@@ -313,10 +326,16 @@ impl Draw {
     }
 
     fn paid(&mut self, payment: PaymentId, tickets: usize) {
-        if let Some(held) = self.it.reservations.remove(&payment) {
-            self.due.remove(&(held.until, payment));
-        }
+        self.remove(payment);
         self.it.sold += tickets as i64;
+    }
+
+    /// The reservation has ended.
+    fn remove(&mut self, payment: PaymentId) -> Option<Reservation> {
+        let held = self.it.reservations.remove(&payment)?;
+        self.due.remove(&(held.until, payment));
+        self.open.release(held.user, held.tickets.len());
+        Some(held)
     }
 
     /// The reservation is held again. If it has expired meanwhile, the next check of the clock expires it.
@@ -362,17 +381,16 @@ impl Draw {
         }
         // The others keep the order of their lines, which is the order of their numbers.
         let ticket = held.tickets.remove(at);
-        let (until, empty) = (held.until, held.tickets.is_empty());
+        let empty = held.tickets.is_empty();
+        self.open.release(it.user, 1);
         if empty {
-            self.it.reservations.remove(&it.payment);
-            self.due.remove(&(until, it.payment));
+            self.remove(it.payment);
         }
         self.add_to_pool(ticket.pool);
     }
 
     fn let_go(&mut self, payment: PaymentId) {
-        let Some(held) = self.it.reservations.remove(&payment) else { return };
-        self.due.remove(&(held.until, payment));
+        let Some(held) = self.remove(payment) else { return };
         self.add_to_pool(held.tickets.into_iter().filter_map(|ticket| ticket.pool));
     }
 }

@@ -103,6 +103,7 @@ fn an_order_is_refused_in_this_order_of_precedence_and_takes_nothing() {
         Err(error) => OrderRefusal::InvalidPick { line, error },
         Ok(_) => unreachable!("37 is not of 36"),
     };
+    let too_many = OrderRefusal::TooManyReservations(TooManyReservations { open: 0, limit: 5 });
     let unavailable = |line| OrderRefusal::TicketUnavailable { line };
     // The pool holds the tickets 1, 2 and 3. Ticket 9 does not exist.
     for (status, at, lines, refusal) in [
@@ -113,15 +114,31 @@ fn an_order_is_refused_in_this_order_of_precedence_and_takes_nothing() {
         (Open, 0, vec![named(9), good(), bad()], bad_line(2)),
         (Open, 0, vec![FromPool, FromPool, FromPool, FromPool, named(9)], unavailable(4)),
         (Open, 0, vec![named(9), named(8)], unavailable(0)),
+        (Open, 0, vec![named(9), named(8), good(), good(), good(), good()], too_many),
+        (Open, 0, vec![good(), good(), good(), good(), good(), bad()], bad_line(5)),
         (Open, 0, vec![named(1), good(), named(1)], unavailable(2)),
         (Open, 0, vec![FromPool, FromPool, FromPool, FromPool], OrderRefusal::PoolEmpty),
         (Open, 0, vec![named(1), good(), FromPool, FromPool, FromPool], OrderRefusal::PoolEmpty),
     ] {
-        let mut draw = Draw::new(parts(status, pool([1, 2, 3])));
+        let open = OpenReservations::new(Some(5));
+        let mut draw = Draw::new(parts(status, pool([1, 2, 3]))).counted_in(&open);
         assert_eq!(order(&mut draw, lines.clone(), at), Err(refusal), "{status:?} at {at}: {lines:?}");
         assert_eq!(draw.it.pool, pool([1, 2, 3]), "all lines or none");
-        assert_eq!(draw.out, 0);
+        assert_eq!((draw.out, open.of(UserId(1))), (0, 0));
     }
+}
+
+#[test]
+fn an_order_paid_from_the_wallet_is_no_reservation() {
+    let open = OpenReservations::new(Some(2));
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([]))).counted_in(&open);
+    order(&mut draw, vec![good(), good()], 0).unwrap();
+    let too_many = OrderRefusal::TooManyReservations(TooManyReservations { open: 2, limit: 2 });
+    assert_eq!(order(&mut draw, vec![good()], 0), Err(too_many));
+    let paid = OrderRequest { user: UserId(1), lines: vec![good(); 5], reserve: None, key: None };
+    let mut ids = (2_000_u128..).map(Uuid::from_u128);
+    draw.order(paid, second(0), || ids.next().unwrap(), &mut StdRng::seed_from_u64(1)).unwrap();
+    assert_eq!(open.of(UserId(1)), 2);
 }
 
 #[test]
@@ -391,10 +408,12 @@ impl Base {
 
 const POOL: u8 = 6;
 const PLAYERS: i64 = 3;
+const OPEN_RESERVATIONS: usize = 5;
 
 /// The draw, its records in flight, and the database.
 struct Fixture {
     draw: Draw,
+    open: OpenReservations,
     queue: VecDeque<Record>,
     base: Base,
     now: Timestamp,
@@ -412,8 +431,10 @@ impl Fixture {
         let wallets = (0..PLAYERS).map(|user| (AccountId::wallet(UserId(user)), Money::new(1_500)));
         let clearing = (AccountId::CLEARING, Money::new(-1_500 * PLAYERS));
         let accounts = wallets.chain([clearing, (AccountId::escrow(DRAW), Money::ZERO)]).collect();
+        let open = OpenReservations::new(Some(OPEN_RESERVATIONS));
         Fixture {
-            draw: Draw::new(parts(DrawStatus::Open, pool(1..=POOL))),
+            draw: Draw::new(parts(DrawStatus::Open, pool(1..=POOL))).counted_in(&open),
+            open,
             queue: VecDeque::new(),
             base: Base { accounts, epoch: 1, ..Base::default() },
             now: second(0),
@@ -441,7 +462,11 @@ impl Fixture {
             *ids += 1;
             Uuid::from_u128(*ids)
         };
+        let had = self.open.of(UserId(user));
         let order = self.draw.order(ask, self.now, id, &mut self.rng);
+        if let Err(OrderRefusal::TooManyReservations(it)) = &order {
+            assert!(reserve.is_some() && it.open == had && had + lines.len() > it.limit, "{it:?}");
+        }
         assert!(order.is_err() || !self.stopping, "nothing is sold after the sale was stopped");
         self.queue.extend(order.ok().map(Record::Order));
     }
@@ -580,13 +605,28 @@ impl Fixture {
         assert!(numbers.into_iter().eq(1..=self.base.sold), "numbered without a gap");
         assert!(self.sealed.is_none_or(|sold| sold == self.base.sold), "nothing is sold after the seal");
 
+        // Exactly what is held or being ordered is counted as open.
+        for user in (0..PLAYERS).map(UserId) {
+            let held = self.draw.it.reservations.values().filter(|held| held.user == user);
+            let ordered = self.queue.iter().filter_map(|record| match record {
+                Record::Order(order) if order.user == user && order.reserved_until.is_some() => Some(&order.lines),
+                _ => None,
+            });
+            let open = held.map(|held| held.tickets.len()).sum::<usize>() + ordered.map(Vec::len).sum::<usize>();
+            assert_eq!(self.open.of(user), open, "{user}");
+            assert!(open <= OPEN_RESERVATIONS, "{open}");
+        }
+
         // If nothing is in flight, the memory equals what a restart would load.
         if self.queue.is_empty() {
             let by_id = |mut parts: DrawState| {
                 parts.reservations.values_mut().for_each(|held| held.tickets.sort_by_key(|ticket| ticket.id));
                 parts
             };
-            assert_eq!(by_id(self.draw.it.clone()), by_id(self.base.parts(&self.draw)));
+            let loaded = self.base.parts(&self.draw);
+            let reloaded = Draw::new(loaded.clone()).open_reservations().clone();
+            assert_eq!(*self.draw.open_reservations(), reloaded, "a restart counts the same");
+            assert_eq!(by_id(self.draw.it.clone()), by_id(loaded));
         }
     }
 }

@@ -89,6 +89,10 @@ impl Model {
             let had = &self.wallets[&user][moves - 1..];
             assert!(had.iter().any(|had| *had < amount), "{:?} had enough for {amount}: {had:?}", self.asks[ask]);
         }
+        if no == No::TooManyReservations {
+            let reserves = matches!(self.asks[ask].what, What::Order { reserve: true, .. });
+            assert!(reserves, "only an order that reserves may exceed the limit: {:?}", self.asks[ask]);
+        }
         let Some(key) = self.key_of(ask) else { return };
         let key = &self.keys[&key];
         let effect = key.effect.map(|(by, _)| by);

@@ -136,6 +136,7 @@ impl World {
             Told::No(No::InvalidPick) => Seen::InvalidPick,
             Told::No(No::TicketUnavailable) => Seen::PoolTakenAgain,
             Told::No(No::PoolEmpty) => Seen::PoolEmpty,
+            Told::No(No::TooManyReservations) => Seen::TooManyReservations,
             Told::No(No::InsufficientFunds) => Seen::InsufficientFunds,
             Told::No(No::KeyReused) => Seen::KeyReused,
             Told::No(No::NotPayable) => {
@@ -316,6 +317,7 @@ fn no(error: &SaleError) -> No {
         SaleError::Order(OrderRefusal::InvalidPick { .. }) => No::InvalidPick,
         SaleError::Order(OrderRefusal::TicketUnavailable { .. }) => No::TicketUnavailable,
         SaleError::Order(OrderRefusal::PoolEmpty) => No::PoolEmpty,
+        SaleError::Order(OrderRefusal::TooManyReservations(_)) => No::TooManyReservations,
         SaleError::Order(OrderRefusal::KeyInFlight) => No::InProgress,
         SaleError::NotPayable | SaleError::Refused(Refusal::NotPayable) => No::NotPayable,
         SaleError::NotReserved => No::NotReserved,

@@ -124,7 +124,7 @@ impl World {
         self.generations += 1;
         let (draw, name) = (loaded.id(), self.processes[p].name);
         self.say(|| format!("process {name} has loaded draw {draw}"));
-        let actor = Actor::new(loaded, self.generations);
+        let actor = Actor::new(loaded.counted_in(&self.processes[p].reservations), self.generations);
         self.processes[p].draws.insert(draw, Entry::Live(Box::new(actor)));
         self.with_actor(p, draw, |actor, around| actor.start(around));
     }
