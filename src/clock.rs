@@ -108,6 +108,11 @@ impl Ids {
     }
 }
 
+/// The least UUIDv7 of this millisecond: every id that was made before has a lower one.
+pub fn first_id(at: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::try_from(at.as_millisecond()).unwrap_or(0) << 80)
+}
+
 impl Default for Ids {
     fn default() -> Ids {
         Ids::new()
@@ -137,6 +142,14 @@ mod tests {
         });
         all.sort();
         assert!(all.is_sorted_by(|before, row| before[2] < row[0]));
+    }
+
+    #[test]
+    fn the_first_id_of_a_time_divides_the_ids_before_from_the_ids_after() {
+        let (ids, now) = (Ids::new(), Timestamp::from_second(1_800_000_000).unwrap());
+        let first = first_id(now + SignedDuration::from_millis(7));
+        assert!(ids.next(now + SignedDuration::from_millis(6)) < first);
+        assert!(ids.next(now + SignedDuration::from_millis(7)) > first);
     }
 
     #[tokio::test]

@@ -1,32 +1,54 @@
 //! Deletes rows that are no longer needed, at regular intervals, so that no table grows for ever. This file
 //! decides when to delete; the persistence module deletes.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::persistence::Persistence;
-use crate::clock::Clock;
+use crate::clock::{Clock, first_id};
 use crate::db::DbError;
 
 /// The time between two rounds.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
-/// The most rows that one transaction deletes.
+/// The most rows that one transaction deletes, or looks at.
 const ROWS_PER_TRANSACTION: i64 = 5_000;
 /// How long an expired refresh token is kept. Its session is deleted with the last one. An access token expires no
 /// later than the refresh token that is issued with it, so no session is deleted whose access token is still valid.
 const EXPIRED_TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// How long an order that was not paid is kept after its end.
+const UNPAID_ORDERS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The longest time from an order to its end: `tickets.reservation` is not longer.
+const LONGEST_RESERVATION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, and the sessions that have no token
-/// left. Runs until the service stops.
+/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, the sessions that have no token left, and
+/// orders that ended unpaid long ago. Runs until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
         let now = clock.now();
         let keys = drop_all(async || persistence.drop_keys(now - keys_kept, ROWS_PER_TRANSACTION).await).await;
+        let keys_dropped = keys.is_ok();
         log_result(keys, "idempotency keys");
         let tokens =
             drop_all(async || persistence.drop_expired(now - EXPIRED_TOKENS_KEPT, ROWS_PER_TRANSACTION).await)
                 .await;
         log_result(tokens, "expired refresh tokens");
+        // A key leads to the order that it was sent with. Every key that is older than these orders is deleted now.
+        if keys_dropped {
+            let kept = keys_kept.max(UNPAID_ORDERS_KEPT + LONGEST_RESERVATION);
+            log_result(drop_unpaid(&persistence, now - kept).await, "unpaid orders");
+        }
         clock.sleep_until(now + INTERVAL).await;
+    }
+}
+
+/// Deletes the orders of before that time that ended unpaid.
+async fn drop_unpaid(persistence: &Persistence, before: Timestamp) -> Result<u64, DbError> {
+    let mut dropped = 0;
+    loop {
+        let step = persistence.drop_unpaid(first_id(before), ROWS_PER_TRANSACTION).await?;
+        dropped += step.orders;
+        if step.done {
+            return Ok(dropped);
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use super::schema::lock;
 use super::tls::Target;
 
 /// Each table and view with the role's privileges. What is decided once (a seal, the drawn numbers, a transfer, a
-/// ticket's numbers, a draw's price) has no UPDATE, and nothing that money depends on has a DELETE.
+/// ticket's numbers, a draw's price) has no UPDATE, and nothing that money depends on has a DELETE: of payments and tickets, triggers
+/// let only orders go that ended unpaid.
 pub const GRANTS: &[(&str, &str)] = &[
     ("accounts", "SELECT, INSERT, UPDATE (balance)"),
     ("audit_log", "SELECT, INSERT"),
@@ -31,11 +32,12 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("draw_tiers", "SELECT, INSERT"),
     ("draws", "SELECT, INSERT, UPDATE (status, sales_open_at, sales_close_at, draw_at)"),
     ("idempotency_keys", "SELECT, INSERT, UPDATE (answer), DELETE"),
+    ("housekeeping", "SELECT, INSERT, UPDATE (place)"),
     ("installation", "SELECT, INSERT"),
     ("lotteries", "SELECT, INSERT, UPDATE (last_draw)"),
     ("password_resets", "SELECT, INSERT, UPDATE (hash, expires_at), DELETE"),
     ("payment_states", "SELECT"),
-    ("payments", "SELECT, INSERT, UPDATE (status, amount, method, failure_code, updated_at)"),
+    ("payments", "SELECT, INSERT, UPDATE (status, amount, method, failure_code, updated_at), DELETE"),
     ("planned_draws", "SELECT, INSERT"),
     ("pool_tickets", "SELECT, INSERT"),
     ("refinery_schema_history", "SELECT"),
@@ -43,7 +45,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
     ("sessions", "SELECT, INSERT, UPDATE (ended_at), DELETE"),
     ("ticket_states", "SELECT"),
-    ("tickets", "SELECT, INSERT, UPDATE (status, number)"),
+    ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),
     ("transfers", "SELECT, INSERT"),
     ("users", "SELECT, INSERT, UPDATE (password_hash, role, status)"),
     ("writers", "SELECT, INSERT, UPDATE (mark, closed)"),

@@ -68,7 +68,6 @@ async fn the_services_login_is_refused_what_it_never_does() {
         "DELETE FROM draw_results",
         "UPDATE draws SET price = 1",
         "UPDATE tickets SET pick = 31",
-        "DELETE FROM tickets",
         "UPDATE transfers SET amount = 1",
         "DELETE FROM transfers",
         "UPDATE payments SET user_id = 1",

@@ -4,6 +4,7 @@ mod limits;
 mod listing;
 mod pool;
 mod reservations;
+mod unpaid;
 
 use std::collections::HashSet;
 

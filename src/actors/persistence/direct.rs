@@ -8,9 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::Persistence;
 use super::step::StepFailure;
+use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewToken, NewUser};
 use super::write::{audit, draws, installation, keys};
 use crate::db::read::installation::recorded;
@@ -143,6 +145,12 @@ impl Persistence {
     /// how many tokens.
     pub async fn drop_expired(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
         transaction(&self.db, async |db| Ok(users::drop_expired(db, before, most).await?)).await
+    }
+
+    /// Deletes some orders that ended unpaid, of those with an id before this one: the next step of a walk. It looks at
+    /// up to `most` payments and deletes up to `most` tickets.
+    pub async fn drop_unpaid(&self, before: Uuid, most: i64) -> Result<WalkStep, DbError> {
+        transaction(&self.db, async |db| Ok(unpaid::drop_some(db, before, most, most).await?)).await
     }
 
     /// Begins a session with its first refresh token, given by its hash. False if the user's password hash is not

@@ -10,6 +10,7 @@ mod params;
 pub mod payout;
 pub mod sales;
 pub mod settle;
+pub mod unpaid;
 pub mod users;
 pub mod writers;
 
