@@ -36,6 +36,7 @@ const MAX_REASON: usize = 500;
 #[schema(as = NewDraw, example = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T20:00:00Z", "draw_at": "2099-01-01T20:05:00Z"}))]
 pub struct CreateBody {
     lottery: String,
+    /// Without it, the lottery's price. With another price, fixed prizes and minimums change in proportion.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     price: Option<i64>,
     sales_open_at: Option<Timestamp>,
