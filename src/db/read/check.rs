@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Row};
 use super::invariants::INVARIANTS;
 use super::rules::rules;
 use crate::db::DbError;
+use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::prize::Settlement;
 
@@ -173,16 +174,16 @@ fn check_draw(row: &Row) -> Result<(), String> {
         return Err("its transfers cannot be read".to_owned());
     };
     let moved = EscrowMoves { sales, jackpot, reserve, prizes, rollover, revenue, refunds };
+    let rules = rules(row).map_err(|error| error.to_string())?;
     let sold: i64 = row.get("sold");
-    let price = Money::new(row.get("price"));
-    let due = price.checked_mul(sold.unsigned_abs()).ok_or("its sales do not fit")?;
+    let due = rules.price.checked_mul(sold.unsigned_abs()).ok_or("its sales do not fit")?;
     equal("of sales in the escrow", moved.sales, due.minor())?;
     equal("of jackpot moved in", moved.jackpot, row.get::<_, Option<i64>>("jackpot").unwrap_or(0))?;
     let Some(fund) = row.get::<_, Option<i64>>("prize_fund") else {
         // The winners are not counted yet, or the draw was cancelled.
         return equal("moved out as prizes", moved.prizes + moved.rollover + moved.revenue + moved.reserve, 0);
     };
-    let settled = settle(row, due)?;
+    let settled = settle(&rules, row, due)?;
     let counted: Vec<Option<i64>> = row.get("winners");
     let fixed: Vec<Option<i64>> = row.get("prizes");
     for ((tier, counted), fixed) in settled.tiers.iter().zip(counted).zip(fixed) {
@@ -207,8 +208,7 @@ fn equal(what: &str, found: i64, due: i64) -> Result<(), String> {
 }
 
 /// The settlement by the draw's own rules, for the tickets in the database.
-fn settle(row: &Row, sales: Money) -> Result<Settlement, String> {
-    let rules = rules(row).map_err(|error| error.to_string())?;
+fn settle(rules: &Rules, row: &Row, sales: Money) -> Result<Settlement, String> {
     let hits: Vec<i64> = row.get("hits");
     let hits: Vec<u64> = hits.into_iter().map(i64::unsigned_abs).collect();
     let jackpot = Money::new(row.get::<_, Option<i64>>("jackpot").unwrap_or(0));

@@ -96,6 +96,13 @@ const PLANTED: &[(&str, &str)] = &[
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2"),
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET winners = winners + 1 WHERE matches = 3"),
     ("a draw's winners, prizes and money", "UPDATE draw_results SET rollover = rollover + 1"),
+    ("a draw's winners, prizes and money", "UPDATE draw_tiers SET amount = amount + 1 WHERE (draw_id, matches) = (1, 2)"),
+    ("a draw's winners, prizes and money", "DELETE FROM draw_tiers WHERE draw_id = 3"),
+    (
+        "a draw's winners, prizes and money",
+        "ALTER TABLE draw_tiers DROP CONSTRAINT draw_tiers_minimum_check;
+         UPDATE draw_tiers SET minimum = 1 WHERE draw_id = 3",
+    ),
     (
         "a draw's winners, prizes and money",
         "UPDATE transfers SET amount = amount - 1 WHERE kind = 'revenue';
