@@ -189,18 +189,9 @@ impl Draws {
     }
 
     /// Takes a step of a draw; a step that was taken before succeeds too. Returns true once the step is done, and
-    /// false while a long step (settling, refunding) still goes on.
+    /// false if that is not known in time: a long step (settling, refunding) still goes on, or the draw was lost.
     pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
-        self.send_step(draw, DrawRequest::Step { step, reason, by }).await
-    }
-
-    /// Changes the times of a draw. Returns true once they are changed, and false if the result is not known in
-    /// time.
-    pub async fn reschedule(&self, draw: DrawId, times: Times, by: UserId) -> Result<bool, StepRefusal> {
-        self.send_step(draw, DrawRequest::Reschedule { times, by }).await
-    }
-
-    async fn send_step(&self, draw: DrawId, request: DrawRequest) -> Result<bool, StepRefusal> {
+        let request = DrawRequest::Step { step, reason, by };
         let (reply, answer) = Reply::new(None, None, None);
         self.registry.do_send(DrawMessage { draw, request, reply });
         match tokio::time::timeout(STEP_WAIT, answer).await {

@@ -14,14 +14,14 @@ use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
 use super::replay::first_answer;
 use super::state::State;
-use crate::actors::messages::{PoolCreated, PoolError, SaleError, StepRefusal};
+use crate::actors::messages::{PoolCreated, PoolError, SaleError};
 use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::{self, draws};
-use crate::domain::draw::{Step, Times};
+use crate::domain::draw::{Step, Times, TimesChange};
 use crate::domain::id::DrawId;
-use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::payment::{PaymentKind, PaymentStatus};
 use crate::domain::ticket::TicketStatus;
@@ -75,21 +75,6 @@ pub fn times(body: &CreateBody) -> Times {
     }
 }
 
-/// The errors in a draw's times.
-pub fn check_times(times: &Times, now: Timestamp) -> Vec<FieldError> {
-    let opens_first = times.sales_open_at.is_none_or(|at| at < times.sales_close_at);
-    // Very old times do not fit into the database.
-    let thinkable = times.sales_open_at.is_none_or(|at| at >= Timestamp::UNIX_EPOCH);
-    let laws = [
-        (times.sales_close_at > now, "sales_close_at", "must be in the future"),
-        (opens_first, "sales_open_at", "must be before sales_close_at"),
-        (thinkable, "sales_open_at", "must not be before 1970"),
-        (times.draw_at >= times.sales_close_at, "draw_at", "must not be before sales_close_at"),
-    ];
-    let broken = laws.into_iter().filter(|(holds, ..)| !holds);
-    broken.map(|(_, field, message)| FieldError { field: field.to_owned(), message: message.to_owned() }).collect()
-}
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DrawTimes, example = json!({"sales_close_at": "2099-01-02T20:00:00Z", "draw_at": "2099-01-02T20:05:00Z"}))]
@@ -99,7 +84,7 @@ pub struct RescheduleBody {
     draw_at: Option<Timestamp>,
 }
 
-/// Changes the times of a draw, before its cut-off.
+/// Changes times of a draw, before its cut-off. What is not given stays as it is.
 #[utoipa::path(
     patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
     params(("id" = i64, Path)),
@@ -114,23 +99,12 @@ pub async fn reschedule(
     Body(body): Body<RescheduleBody>,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
-    let Some(view) = state.snapshots.draw(id) else {
-        let view = draws::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("draw"))?;
-        return Err(StepRefusal::InvalidTransition(view.status).into());
+    let change = TimesChange {
+        sales_open_at: body.sales_open_at.map(whole),
+        sales_close_at: body.sales_close_at.map(whole),
+        draw_at: body.draw_at.map(whole),
     };
-    let times = Times {
-        sales_open_at: body.sales_open_at.map(whole).or(view.times.sales_open_at),
-        sales_close_at: body.sales_close_at.map_or(view.times.sales_close_at, whole),
-        draw_at: body.draw_at.map_or(view.times.draw_at, whole),
-    };
-    let now = state.clock.now();
-    let errors = check_times(&times, now);
-    // Whether the draw's times can still be changed is checked first.
-    let early = matches!(view.status, DrawStatus::Scheduled | DrawStatus::Open);
-    if early && now < view.times.sales_close_at && !errors.is_empty() {
-        return Err(Problem::validation(errors));
-    }
-    if !state.draws.reschedule(id, times, auth.user).await? {
+    if !state.draws.step(id, Step::Reschedule(change), String::new(), auth.user).await? {
         return Err(SaleError::OutcomeUnknown.into());
     }
     Ok(web::Json(current(&state, id).await?))
@@ -215,7 +189,7 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     });
     let rules = rules.transpose().map_err(|error| check(false, "price", error.to_string()));
     let times = times(body);
-    errors.extend(check_times(&times, state.clock.now()));
+    errors.extend(times.errors(state.clock.now()).into_iter().map(FieldError::from));
     match rules {
         Ok(Some(rules)) if errors.is_empty() => Ok((rules, times)),
         _ => Err(Problem::validation(errors)),

@@ -13,7 +13,7 @@ use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::WebhookError;
 use crate::db::{DbError, describe, is_transient};
-use crate::domain::draw::{OrderRefusal, TooManyReservations};
+use crate::domain::draw::{OrderRefusal, TimesError, TooManyReservations};
 use crate::domain::record::Refusal;
 use crate::payment::NoticeError;
 
@@ -127,6 +127,12 @@ pub struct FieldError {
     /// As in `tickets[0].numbers`.
     pub field: String,
     pub message: String,
+}
+
+impl From<TimesError> for FieldError {
+    fn from(error: TimesError) -> FieldError {
+        FieldError { field: error.field().to_owned(), message: error.to_string() }
+    }
 }
 
 /// An error as the client gets it.
@@ -340,7 +346,10 @@ impl From<StepRefusal> for Problem {
             StepRefusal::InvalidTransition(status) => {
                 Problem::new(Code::InvalidTransition, format!("the draw is {}", status.as_str()))
             }
-            StepRefusal::Unavailable => Problem::overloaded(),
+            StepRefusal::InvalidTimes(errors) => {
+                Problem::validation(errors.into_iter().map(FieldError::from).collect())
+            }
+            StepRefusal::Overloaded | StepRefusal::Unavailable => Problem::overloaded(),
             StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
         }
     }

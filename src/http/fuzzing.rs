@@ -13,13 +13,14 @@ use uuid::Uuid;
 use super::error::Problem;
 use super::query::{List, Query};
 use super::{admin, auth, body, idempotency, orders, payments, users, wallet};
+use crate::actors::messages::StepRefusal;
 use crate::db::read::PageRows;
 
 /// Parses the bytes as the body of each call without an idempotency key, and returns why they are refused.
 pub fn bodies(bytes: &[u8]) -> Vec<Option<Problem>> {
     let times = |body: admin::CreateBody| {
-        let wrong = admin::check_times(&admin::times(&body), Timestamp::UNIX_EPOCH);
-        if wrong.is_empty() { Ok(()) } else { Err(Problem::validation(wrong)) }
+        let wrong = admin::times(&body).errors(Timestamp::UNIX_EPOCH);
+        if wrong.is_empty() { Ok(()) } else { Err(Problem::from(StepRefusal::InvalidTimes(wrong))) }
     };
     vec![
         body::parse::<auth::Register>(bytes).err(),

@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod interrupted;
+mod times;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;

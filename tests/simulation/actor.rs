@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use jiff::Timestamp;
 use lottery::domain::draw::{
-    Draw, DrawAction, DrawAnswer, DrawMachine, DrawSnapshot, StepError, StepKind, StepOutcome, StepWrite,
-    WriteResult,
+    Draw, DrawAction, DrawAnswer, DrawMachine, DrawRequest, DrawSnapshot, Step as DrawStep, StepError, StepKind,
+    StepOutcome, StepWrite, WriteResult,
 };
 use lottery::domain::id::DrawId;
 use lottery::domain::payout::{Payout, Progress};
@@ -33,6 +33,8 @@ pub struct Actor {
     /// Orders that were submitted and have no result yet.
     pub orders_in_flight: usize,
     payout: Option<PayoutRun>,
+    /// The waiters whose requests are neither answered nor submitted yet.
+    pub waiting: Vec<Waiter>,
 }
 
 impl Actor {
@@ -45,6 +47,7 @@ impl Actor {
             published: None,
             orders_in_flight: 0,
             payout: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -77,7 +80,16 @@ impl Actor {
             *ids += 1;
             Uuid::from_u128(u128::from(*ids))
         };
+        let waits = match &request {
+            DrawRequest::Step { step: DrawStep::Reschedule(_), .. } => Seen::TimesWaited,
+            DrawRequest::Step { .. } => Seen::StepWaited,
+            _ => Seen::ChargeWaited,
+        };
         self.machine.request(request, waiter, around.now, id, around.dice.rng(), &mut actions);
+        if actions.is_empty() {
+            around.coverage.saw(waits);
+        }
+        self.waiting.push(waiter);
         let overloaded = DrawAnswer::Sale(Err(Refusal::Overloaded.into()));
         if actions.iter().any(|action| matches!(action, DrawAction::Answer(_, answer) if *answer == overloaded)) {
             around.coverage.saw(Seen::InFlightFull);
@@ -122,12 +134,24 @@ impl Actor {
     }
 
     fn step_written(&mut self, result: Result<StepOutcome, StepError>, around: &mut Around<'_>) {
-        self.drive(around, |machine, now, actions| machine.step_written(result, now, actions));
+        let mut actions = Actions::new();
+        self.machine.step_written(result, around.now, &mut actions);
+        if actions.iter().any(pays_late) {
+            around.coverage.saw(Seen::ChargeExtended);
+        }
+        self.act(actions, around);
     }
 
     fn act(&mut self, actions: Actions, around: &mut Around<'_>) {
         for action in actions {
             assert!(!self.lost, "a machine that has given up returns no more actions: {action:?}");
+            if let DrawAction::Submit { waiter: Some(waiter), .. }
+            | DrawAction::MakePool(_, waiter)
+            | DrawAction::Answer(waiter, _) = &action
+            {
+                let place = self.waiting.iter().position(|waits| waits == waiter);
+                place.map(|place| self.waiting.swap_remove(place));
+            }
             match action {
                 DrawAction::Submit { record, waiter } => self.submit(record, waiter, around),
                 DrawAction::Write(step) => self.begin(step, around),
@@ -189,9 +213,9 @@ impl Actor {
     fn stepped(&mut self, output: Output, around: &mut Around<'_>) {
         let outcome = match output {
             Output::Opened => StepOutcome::Opened,
-            Output::Rescheduled => {
+            Output::Rescheduled(times) => {
                 around.coverage.saw(Seen::Rescheduled);
-                StepOutcome::Rescheduled
+                StepOutcome::Rescheduled(times)
             }
             Output::Sealed(epoch) => {
                 around.coverage.saw(Seen::Sealed);
@@ -261,4 +285,9 @@ impl Actor {
 /// Whether this action seals the ticket list or cancels the draw.
 fn ends_sale(action: &DrawAction<Waiter>) -> bool {
     matches!(action, DrawAction::Write(step) if matches!(step.kind, StepKind::Seal | StepKind::BeginCancel { .. }))
+}
+
+/// Whether this action pays held tickets by a card after the former cut-off.
+fn pays_late(action: &DrawAction<Waiter>) -> bool {
+    matches!(action, DrawAction::Submit { record: Record::EndCharge(end), .. } if end.held.is_some())
 }

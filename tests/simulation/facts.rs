@@ -14,11 +14,27 @@ pub enum Fact {
     TicketReleased { ticket: Id, how: &'static str },
     Sold { draw: i64, sold: i64 },
     Status { draw: i64, status: &'static str },
-    CutOff { draw: i64, at: i64 },
+    Times { draw: i64, times: DrawTimes },
     Pool { draw: i64, ticket: Id, mask: u64 },
     Sealed { draw: i64, tickets: i64 },
     Numbers { draw: i64, mask: u64, jackpot: i64 },
     Prizes(Prizes),
+}
+
+/// The times of a draw, in seconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DrawTimes {
+    pub open: Option<i64>,
+    pub close: i64,
+    pub draw: i64,
+}
+
+/// New times that an admin requested for a draw; the others stay.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct NewTimes {
+    pub open: Option<i64>,
+    pub close: Option<i64>,
+    pub draw: Option<i64>,
 }
 
 #[derive(Clone, Debug)]

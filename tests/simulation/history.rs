@@ -2,13 +2,13 @@
 //! open work finish, with faults at first, and sends every request once more. The model, not this file, checks
 //! the money and the draws.
 
-use jiff::SignedDuration;
-use lottery::domain::draw::{DrawRequest, Step, Times};
+use jiff::Timestamp;
+use lottery::domain::draw::{DrawRequest, Step, TimesChange};
 use lottery::domain::id::{DrawId, UserId};
 use lottery::domain::lottery::DrawStatus;
 
 use crate::coverage::{Coverage, Seen};
-use crate::facts::{Line, OrderRequest, What};
+use crate::facts::{Line, NewTimes, OrderRequest, What};
 use crate::faults::Temper;
 use crate::process::{Message, Waiter, Waiting, WriterJob};
 use crate::store::{self, id, mask};
@@ -397,7 +397,16 @@ impl History {
             1 => (Step::Close, DrawStatus::Closed),
             2 => (Step::Conduct, DrawStatus::Completed),
             3 => (Step::Cancel, DrawStatus::Cancelled),
-            _ => return self.reschedule(p, draw),
+            _ => {
+                // Sometimes two admins at once.
+                for _ in 0..[1, 1, 2][self.world.dice.below(3)] {
+                    self.reschedule(p, draw);
+                }
+                if self.world.dice.chance(400) {
+                    self.cut_off_passes(draw);
+                }
+                return;
+            }
         };
         self.ask_for(p, draw, step, least);
     }
@@ -406,24 +415,41 @@ impl History {
         if matches!(step, Step::Close | Step::Cancel) {
             self.world.model.end_asked(draw.0);
         }
-        self.world.admins.push((draw, least));
+        self.world.admins.push((draw, least, None));
         let admin = self.world.admins.len() - 1;
         self.world.say(|| format!("admin {admin} requests {step:?} of draw {draw}"));
         let request = DrawRequest::Step { step, reason: "asked for".to_owned(), by: ADMIN };
         self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
     }
 
+    /// An admin changes some of a draw's times, also to times that are refused.
     fn reschedule(&mut self, p: usize, draw: DrawId) {
-        let opens = self.world.store.draws[&draw].times.sales_open_at;
-        let sales_close_at = self.world.now + SignedDuration::from_secs(self.world.dice.between(60, 600));
-        let draw_at = sales_close_at + SignedDuration::from_secs(self.world.dice.between(0, 60));
-        if opens.is_none_or(|at| at < sales_close_at) {
-            self.world.admins.push((draw, DrawStatus::Scheduled));
-            let admin = self.world.admins.len() - 1;
-            let times = Times { sales_open_at: opens, sales_close_at, draw_at };
-            self.world.say(|| format!("admin {admin} reschedules draw {draw}"));
-            let request = DrawRequest::Reschedule { times, by: ADMIN };
-            self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
+        let now = store::second(self.world.now);
+        let dice = &mut self.world.dice;
+        let close = dice.chance(700).then(|| now + dice.between(1, 600));
+        let draws = dice.chance(500).then(|| now + dice.between(1, 900));
+        let open = dice.chance(200).then(|| now + dice.between(-60, 200));
+        let times = self.world.model.times_asked(draw.0, NewTimes { open, close, draw: draws });
+        self.world.admins.push((draw, DrawStatus::Scheduled, Some(times)));
+        let admin = self.world.admins.len() - 1;
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let change =
+            TimesChange { sales_open_at: open.map(at), sales_close_at: close.map(at), draw_at: draws.map(at) };
+        self.world.say(|| format!("admin {admin} requests of draw {draw} {change:?}"));
+        let request = DrawRequest::Step { step: Step::Reschedule(change), reason: String::new(), by: ADMIN };
+        self.world.route(p, draw, Message { request, waiter: waits(Waiting::Admin(admin)) });
+    }
+
+    /// The draw's cut-off passes before new times are written, and cards are answered then.
+    fn cut_off_passes(&mut self, draw: DrawId) {
+        let left =
+            store::second(self.world.store.draws[&draw].times.sales_close_at) - store::second(self.world.now);
+        if !(0..600).contains(&left) {
+            return;
+        }
+        self.world.pass(left.max(1));
+        for charge in self.world.charges_at(|stage| *stage == Stage::AtProvider) {
+            self.world.provider_answers(charge);
         }
     }
 

@@ -8,15 +8,18 @@ mod money;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::facts::{Fact, Id, OrderRequest, Payment, Rules, Ticket};
+use crate::facts::{DrawTimes, Fact, Id, NewTimes, OrderRequest, Payment, Rules, Ticket};
 
 /// A draw, as its committed rows describe it.
 struct Draw {
     rules: Rules,
     status: &'static str,
+    times: DrawTimes,
     /// The earliest and the latest cut-off it ever had.
     first_cut_off: i64,
     cut_off: i64,
+    /// The new times that admins requested, and whether a commit can have been the effect of each.
+    new_times: Vec<(NewTimes, bool)>,
     /// The paid tickets in the order of their numbers.
     numbered: Vec<Id>,
     /// The number of sold tickets in its row.
@@ -83,6 +86,8 @@ struct Key {
 #[derive(Default)]
 pub struct Model {
     pub now: i64,
+    /// Whether there ever was a second process, which may act on what it remembers of a draw that it has lost.
+    pub rivals: bool,
     balances: BTreeMap<i64, i64>,
     /// All balances that each wallet ever had, by its owner.
     wallets: BTreeMap<i64, Vec<i64>>,
@@ -124,13 +129,15 @@ fn escrow(draw: i64) -> i64 {
 
 impl Model {
     /// A draw was created. Its status is scheduled.
-    pub fn draw(&mut self, draw: i64, rules: Rules, cut_off: i64) {
+    pub fn draw(&mut self, draw: i64, rules: Rules, times: DrawTimes) {
         self.balances.insert(escrow(draw), 0);
         let draw_of = Draw {
             rules,
             status: "scheduled",
-            first_cut_off: cut_off,
-            cut_off,
+            times,
+            first_cut_off: times.close,
+            cut_off: times.close,
+            new_times: Vec::new(),
             numbered: Vec::new(),
             sold: 0,
             pool: HashMap::new(),
@@ -213,11 +220,7 @@ impl Model {
                 Fact::Transfer(transfer) => touched.extend(self.transfer(transfer)),
                 Fact::Sold { draw, sold } => self.draw_mut(*draw).sold = *sold,
                 Fact::Status { draw, status } => self.status(*draw, status),
-                Fact::CutOff { draw, at } => {
-                    let draw = self.draw_mut(*draw);
-                    draw.cut_off = draw.cut_off.max(*at);
-                    draw.first_cut_off = draw.first_cut_off.min(*at);
-                }
+                Fact::Times { draw, times } => self.times(*draw, *times),
                 Fact::Pool { draw, ticket, mask } => self.pool(*draw, *ticket, *mask),
                 Fact::Sealed { draw, tickets } => self.sealed(*draw, *tickets),
                 Fact::Numbers { draw, mask, jackpot } => self.numbers(*draw, *mask, *jackpot),
@@ -271,6 +274,10 @@ impl Model {
             let begins = matches!((old.status, row.status), ("pending", "paid" | "processing"));
             assert!(!begins || row.updated < until, "paid after its expiry: {row:?}");
             assert!(row.status != "paid" || row.updated < draw.cut_off, "paid after the cut-off: {row:?}");
+            let held = bill.tickets.iter().any(|ticket| self.tickets[ticket].row.status == "reserved");
+            let on_sale = draw.status == "open" && !draw.end_asked && row.updated < draw.times.close;
+            let lost = row.status == "refunded" && held && on_sale && !self.rivals;
+            assert!(!lost, "a card paid for tickets that were held, and lost them: {row:?}");
         }
     }
 

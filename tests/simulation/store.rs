@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::facts::{self, Fact, Id};
 
-pub use steps::{Output, StaleEpoch, Step};
+pub use steps::{Output, StaleEpoch, Step, plain};
 
 /// The jackpot account of the only lottery.
 pub const JACKPOT: i64 = 1;

@@ -57,9 +57,9 @@ pub struct World {
     pub notices: Vec<usize>,
     /// The late transactions in the sockets of lost connections.
     pub late: Vec<Late>,
-    /// The steps that admins requested: the draw, and the least status that it must have when the admin gets the
-    /// answer "done".
-    pub admins: Vec<(DrawId, DrawStatus)>,
+    /// The steps that admins requested: the draw, the least status that it must have when the admin gets the
+    /// answer "done", and the model's number of the new times, if the admin requested some.
+    pub admins: Vec<(DrawId, DrawStatus, Option<usize>)>,
     /// The requests whose record the database was made to refuse.
     broken: BTreeSet<usize>,
     /// Payments that could not be paid because their time was over.
@@ -181,7 +181,7 @@ impl World {
             fund_share: rules.fund_share.basis_points().into(),
             tiers: rules.prizes.tiers().iter().map(|tier| (tier.matches, award(tier))).collect(),
         };
-        self.model.draw(id.0, plain, store::second(times.sales_close_at));
+        self.model.draw(id.0, plain, store::plain(&times));
         self.store.accounts.insert(AccountId::escrow(id), Money::ZERO);
         let row = DrawRow {
             number: id.0 as i32,
@@ -293,7 +293,7 @@ impl World {
     }
 
     fn admin_hears(&mut self, admin: usize, taken: bool) {
-        let (draw, least) = self.admins[admin];
+        let (draw, least, times) = self.admins[admin];
         self.say(|| format!("admin {admin} gets {taken}"));
         if !taken {
             self.coverage.saw(Seen::StepRefused);
@@ -301,6 +301,9 @@ impl World {
         }
         let status = self.store.draws[&draw].status;
         assert!(status >= least, "the answer to an admin was that draw {draw} is {least:?}, but it is {status:?}");
+        if let Some(times) = times {
+            self.model.times_answered(draw.0, times);
+        }
         if least == DrawStatus::Completed {
             self.coverage.saw(Seen::ConductAgain);
         }

@@ -23,7 +23,7 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
     match kind {
         StepKind::Open => persistence.step(Open { fence, audit }).await.map(|()| StepOutcome::Opened),
         StepKind::Reschedule(times) => {
-            persistence.step(Reschedule { fence, times, audit }).await.map(|()| StepOutcome::Rescheduled)
+            persistence.step(Reschedule { fence, times, audit }).await.map(|()| StepOutcome::Rescheduled(times))
         }
         StepKind::Seal => {
             persistence.step(Seal { fence, at, audit }).await.map(|epoch| StepOutcome::Sealed { epoch })

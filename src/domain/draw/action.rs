@@ -72,7 +72,7 @@ pub enum StepKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepOutcome {
     Opened,
-    Rescheduled,
+    Rescheduled(Times),
     /// The draw has a new epoch: no record of the sale can be written any more.
     Sealed {
         epoch: i64,

@@ -20,6 +20,7 @@
 mod tests;
 
 use std::collections::VecDeque;
+use std::mem;
 
 use jiff::Timestamp;
 use rand::Rng;
@@ -27,12 +28,15 @@ use uuid::Uuid;
 
 use super::{
     Draw, DrawAction, DrawAnswer, DrawFault, DrawRequest, Due, GiveUpReason, NewPool, PoolCreated, PoolError,
-    PoolOrder, SaleError, Step, StepRefusal, Stopping, Times, WriteResult,
+    PoolOrder, SaleError, Step, StepRefusal, Stopping, WriteResult,
 };
 use crate::domain::audit::{self, AuditEntry, Subject};
 use crate::domain::id::UserId;
 use crate::domain::lottery::DrawStatus;
-use crate::domain::record::{Expire, Key, Outcome, Record, Refusal};
+use crate::domain::record::{EndCharge, Expire, Key, Outcome, Record, Refusal};
+
+/// The most requested steps that wait for the current step of a draw. Further ones are refused.
+pub(super) const MAX_WAITING_STEPS: usize = 64;
 
 /// The state of one draw and of the requests that wait for it. The time comes with every input; ids and
 /// randomness come with the requests. So the same inputs give the same actions. There is no input after
@@ -42,9 +46,12 @@ pub struct DrawMachine<W> {
     pub(super) draw: Draw,
     /// The machine refuses orders while this many records are in flight.
     in_flight: usize,
-    /// Requested steps that wait until the current step ends.
+    /// Requested steps that wait until the current step ends; at most [`MAX_WAITING_STEPS`].
     pub(super) requested: VecDeque<StepRequest<W>>,
     pub(super) phase: StepPhase<W>,
+    /// Ends of charges that came after the cut-off while new times are being written. Whether they are in time is
+    /// known when the times are written. Each belongs to a reservation, so they are bounded like these.
+    pub(super) charge_ends: Vec<(EndCharge, W)>,
     timer: Option<Timestamp>,
 }
 
@@ -66,14 +73,13 @@ pub(super) enum StepPhase<W> {
     EndingSale(StepRequest<W>),
     /// A step is being written.
     Writing(StepRequest<W>),
-    /// New times are being written.
-    Rescheduling(Times, W),
 }
 
 impl<W> DrawMachine<W> {
     /// A machine for a draw that was loaded. It refuses orders while `in_flight` of its records are in flight.
     pub fn new(draw: Draw, in_flight: usize) -> DrawMachine<W> {
-        DrawMachine { draw, in_flight, requested: VecDeque::new(), phase: StepPhase::Idle, timer: None }
+        let (requested, charge_ends) = (VecDeque::new(), Vec::new());
+        DrawMachine { draw, in_flight, requested, phase: StepPhase::Idle, charge_ends, timer: None }
     }
 
     /// The draw as the machine has it in memory.
@@ -127,6 +133,9 @@ impl<W> DrawMachine<W> {
                 let begin = self.draw.begin_charge(user, payment, now, key);
                 begin.map(Record::BeginCharge).ok_or(SaleError::NotPayable)
             }
+            DrawRequest::EndCharge(end) if self.cut_off_may_move(&end) => {
+                return self.charge_ends.push((end, waiter));
+            }
             // Money that was taken must be written in any case.
             DrawRequest::EndCharge(end) => Ok(Record::EndCharge(self.draw.end_charge(end))),
             DrawRequest::GiveBack { user, payment, ticket } => {
@@ -137,7 +146,6 @@ impl<W> DrawMachine<W> {
                 let request = StepRequest { step, reason, by: Some(by), waiter: Some(waiter) };
                 return self.request_step(request, now, actions);
             }
-            DrawRequest::Reschedule { times, by } => return self.reschedule(times, by, waiter, now, actions),
             DrawRequest::AddToPool { count, key, by } => {
                 return self.make_pool(count, key, by, waiter, now, actions);
             }
@@ -152,7 +160,7 @@ impl<W> DrawMachine<W> {
     pub fn written(&mut self, results: Vec<WriteResult<W>>, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         let (mut lost, mut faults) = (None, Vec::new());
         for WriteResult { record, result, .. } in &results {
-            match self.fault(record, result) {
+            match self.record_fault(record, result) {
                 Some(fault) => faults.push(fault),
                 None => {
                     self.draw.answered(record, result);
@@ -175,7 +183,7 @@ impl<W> DrawMachine<W> {
         let lost = if faults.is_empty() { lost } else { Some(GiveUpReason::Fault) };
         actions.extend(faults.into_iter().map(DrawAction::Fault));
         match lost {
-            Some(reason) => actions.push(DrawAction::GiveUp(reason)),
+            Some(reason) => self.give_up(reason, actions),
             None => {
                 self.go_on_ending_sale(now, actions);
                 self.tick(now, actions);
@@ -184,7 +192,7 @@ impl<W> DrawMachine<W> {
     }
 
     /// Finds a result that only a bug can cause.
-    fn fault(&self, record: &Record, result: &Result<Outcome, Refusal>) -> Option<DrawFault> {
+    fn record_fault(&self, record: &Record, result: &Result<Outcome, Refusal>) -> Option<DrawFault> {
         match result {
             Ok(outcome) if !is_outcome_of(outcome, record) => {
                 Some(DrawFault::WrongOutcome(Box::new((record.clone(), outcome.clone()))))
@@ -273,8 +281,25 @@ impl<W> DrawMachine<W> {
         let unsure = matches!(result, Err(PoolError::OutcomeUnknown | PoolError::Step(StepRefusal::Failed)));
         actions.push(DrawAction::Answer(waiter, DrawAnswer::Pool(result)));
         if unsure {
-            actions.push(DrawAction::GiveUp(GiveUpReason::PoolUnknown));
+            self.give_up(GiveUpReason::PoolUnknown, actions);
         }
+    }
+
+    /// The last actions of the machine. What waited and has not begun had no effect, and its waiters hear so: a
+    /// retry soon finds the draw loaded again.
+    pub(super) fn give_up(&mut self, reason: GiveUpReason, actions: &mut Vec<DrawAction<W>>) {
+        let begun = match mem::replace(&mut self.phase, StepPhase::Idle) {
+            StepPhase::EndingSale(request) => Some(request),
+            // It is not known whether this step was written.
+            StepPhase::Writing(_) | StepPhase::Idle => None,
+        };
+        for request in begun.into_iter().chain(self.requested.drain(..)) {
+            request.answer(Err(StepRefusal::Unavailable), actions);
+        }
+        for (_, waiter) in self.charge_ends.drain(..) {
+            actions.push(DrawAction::Answer(waiter, DrawAnswer::Sale(Err(Refusal::Overloaded.into()))));
+        }
+        actions.push(DrawAction::GiveUp(reason));
     }
 
     /// The audit entry for an action of an admin. `None`: the clock or a schedule asked for the action.

@@ -12,12 +12,12 @@ mod sale;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::game::Pick;
 use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -35,16 +35,7 @@ pub use request::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
 };
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
-
-/// The times at which a draw takes its steps by itself. They are in ascending order; `draw_at` is not before the
-/// end of the sale.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Times {
-    /// `None`: an admin opens the sale.
-    pub sales_open_at: Option<Timestamp>,
-    pub sales_close_at: Timestamp,
-    pub draw_at: Timestamp,
-}
+pub use times::{Times, TimesChange, TimesError};
 
 /// A ticket that a reservation holds.
 #[derive(Clone, PartialEq, Debug)]
@@ -123,6 +114,8 @@ impl DrawSnapshot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     Open,
+    /// Change times of the draw.
+    Reschedule(TimesChange),
     Close,
     Conduct,
     Cancel,
@@ -272,6 +265,9 @@ impl Draw {
         match (step, self.it.status) {
             (Step::Open, Scheduled) if self.may_open(now) => Allowed::Yes,
             (Step::Open, Open) if !self.stopped => Allowed::Already,
+            (Step::Reschedule(change), Scheduled | Open) if self.may_be_rescheduled(now) => {
+                if self.it.times.with(change) == self.it.times { Allowed::Already } else { Allowed::Yes }
+            }
             (Step::Close, Open) if self.stopped => Allowed::UnderWay,
             (Step::Close, Open) => Allowed::Yes,
             (Step::Close, Closed) => Allowed::Already,
@@ -297,6 +293,11 @@ impl Draw {
     fn may_open(&self, now: Timestamp) -> bool {
         let times = self.it.times;
         !self.stopped && (now < times.sales_close_at || times.sales_open_at.is_some_and(|at| at <= now))
+    }
+
+    /// The times can be changed before the published cut-off, and not once the sale is being ended.
+    fn may_be_rescheduled(&self, now: Timestamp) -> bool {
+        !self.stopped && now < self.it.times.sales_close_at
     }
 
     /// What the draw must do at this time: one thing at a time, the most urgent first.
@@ -387,13 +388,6 @@ impl Draw {
     pub fn cancelled(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Cancelling, "only a cancelling draw ends cancelled");
         self.it.status = DrawStatus::Cancelled;
-    }
-
-    /// Whether the times can still be changed: while the draw is scheduled or open, and before its published
-    /// cut-off.
-    pub fn may_be_rescheduled(&self, now: Timestamp) -> bool {
-        let early = matches!(self.it.status, DrawStatus::Scheduled | DrawStatus::Open) && !self.stopped;
-        early && now < self.it.times.sales_close_at
     }
 
     /// The draw has other times. The database has stored them already.

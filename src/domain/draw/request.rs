@@ -1,7 +1,7 @@
 //! The requests to a draw, and its answers. This file does not know who sends a request or how the answer reaches
 //! the client: that is the waiter, a type of the caller.
 
-use super::{OrderRefusal, OrderRequest, Step, Times};
+use super::{OrderRefusal, OrderRequest, Step, TimesError};
 use crate::domain::id::{PaymentId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
@@ -21,8 +21,6 @@ pub enum DrawRequest {
     GiveBack { user: UserId, payment: PaymentId, ticket: TicketId },
     /// An admin requests a step of the draw.
     Step { step: Step, reason: String, by: UserId },
-    /// An admin changes the times of the draw.
-    Reschedule { times: Times, by: UserId },
     /// Make pool tickets. `by` is the admin; `None`: a schedule asks.
     AddToPool { count: usize, key: Option<Key>, by: Option<UserId> },
 }
@@ -34,7 +32,7 @@ pub enum DrawAnswer {
     /// The answer to an order, a payment, a charge or a returned ticket: the record that was decided, and its
     /// outcome.
     Sale(Result<(Record, Outcome), SaleError>),
-    /// The answer to a step or to new times.
+    /// The answer to a step.
     Step(Result<(), StepRefusal>),
     /// The answer to new pool tickets.
     Pool(Result<PoolCreated, PoolError>),
@@ -72,6 +70,10 @@ pub enum StepRefusal {
     NoSuchDraw,
     #[error("the draw is {}", .0.as_str())]
     InvalidTransition(DrawStatus),
+    #[error("the draw's new times are not possible")]
+    InvalidTimes(Vec<TimesError>),
+    #[error("too many steps wait for this draw")]
+    Overloaded,
     #[error("the database is unavailable")]
     Unavailable,
     #[error("it did not work this time")]
@@ -143,7 +145,6 @@ impl DrawRequest {
             // The caller then writes the end of the charge without the draw.
             DrawRequest::EndCharge(_) | DrawRequest::GiveBack { .. } => absent.sale(SaleError::NotReserved),
             DrawRequest::Step { step, .. } => DrawAnswer::Step(absent.step(*step)),
-            DrawRequest::Reschedule { .. } => DrawAnswer::Step(Err(absent.refusal())),
             DrawRequest::AddToPool { .. } => DrawAnswer::Pool(Err(absent.refusal().into())),
         }
     }

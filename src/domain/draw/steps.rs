@@ -6,17 +6,17 @@ use std::mem;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::machine::{DrawMachine, StepPhase, StepRequest};
+use super::machine::{DrawMachine, MAX_WAITING_STEPS, StepPhase, StepRequest};
 use super::{
     Allowed, DrawAction, DrawAnswer, DrawFault, GiveUpReason, Step, StepError, StepKind, StepOutcome, StepRefusal,
-    StepWrite, Times, WinningPick,
+    StepWrite, TimesChange, WinningPick,
 };
 use crate::domain::audit::{Action, AuditEntry};
-use crate::domain::id::UserId;
 use crate::domain::lottery::DrawStatus;
+use crate::domain::record::{EndCharge, Record};
 
 impl<W> StepRequest<W> {
-    fn answer(self, result: Result<(), StepRefusal>, actions: &mut Vec<DrawAction<W>>) {
+    pub(super) fn answer(self, result: Result<(), StepRefusal>, actions: &mut Vec<DrawAction<W>>) {
         actions.extend(self.waiter.map(|waiter| DrawAction::Answer(waiter, DrawAnswer::Step(result))));
     }
 }
@@ -32,6 +32,9 @@ impl<W> DrawMachine<W> {
     ) {
         match self.draw.never_again(request.step, now) {
             Some(status) => request.answer(Err(StepRefusal::InvalidTransition(status)), actions),
+            None if self.requested.len() >= MAX_WAITING_STEPS => {
+                request.answer(Err(StepRefusal::Overloaded), actions);
+            }
             None => {
                 self.requested.push_back(request);
                 self.advance(now, actions);
@@ -60,6 +63,7 @@ impl<W> DrawMachine<W> {
                 let audit = self.audit(request.by, Action::OpenDraw, json!({}), now);
                 self.write(request, StepKind::Open, audit, now, actions);
             }
+            (Step::Reschedule(change), _) => self.reschedule(change, request, now, actions),
             (Step::Conduct, _) => self.conduct(request, now, actions),
             (Step::Cancel, DrawStatus::Cancelling) => self.refund(request, now, actions),
             (Step::Close | Step::Cancel, _) => {
@@ -127,24 +131,38 @@ impl<W> DrawMachine<W> {
         self.write(request, kind, None, now, actions);
     }
 
-    /// Changes the times of the draw, unless a step has begun or the times cannot be changed any more.
-    pub(super) fn reschedule(
+    /// Changes the times of the draw. What was given is merged with the times as they are now, so that of two
+    /// changes at once each keeps its effect.
+    fn reschedule(
         &mut self,
-        times: Times,
-        by: UserId,
-        waiter: W,
+        change: TimesChange,
+        request: StepRequest<W>,
         now: Timestamp,
         actions: &mut Vec<DrawAction<W>>,
     ) {
-        if !matches!(self.phase, StepPhase::Idle) || !self.draw.may_be_rescheduled(now) {
-            let refusal = StepRefusal::InvalidTransition(self.draw.status());
-            actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Err(refusal))));
-            return;
+        let times = self.draw.parts().times.with(change);
+        let errors = times.errors(now);
+        if !errors.is_empty() {
+            return request.answer(Err(StepRefusal::InvalidTimes(errors)), actions);
         }
-        self.phase = StepPhase::Rescheduling(times, waiter);
-        let audit = self.audit(Some(by), Action::RescheduleDraw, json!(times), now);
-        let (fence, kind) = (self.draw.fence(), StepKind::Reschedule(times));
-        actions.push(DrawAction::Write(StepWrite { fence, kind, at: now, audit }));
+        let audit = self.audit(request.by, Action::RescheduleDraw, json!(times), now);
+        self.write(request, StepKind::Reschedule(times), audit, now, actions);
+    }
+
+    /// Whether this end of a charge must wait: its time is after the cut-off, and other times are being written. If
+    /// the sale goes on, its tickets are paid.
+    pub(super) fn cut_off_may_move(&self, end: &EndCharge) -> bool {
+        let rescheduling =
+            matches!(&self.phase, StepPhase::Writing(request) if matches!(request.step, Step::Reschedule(_)));
+        rescheduling && end.at >= self.draw.parts().times.sales_close_at
+    }
+
+    /// The times are known: decides the ends of charges that waited for them.
+    fn end_charges(&mut self, actions: &mut Vec<DrawAction<W>>) {
+        for (end, waiter) in mem::take(&mut self.charge_ends) {
+            let record = Record::EndCharge(self.draw.end_charge(end));
+            actions.push(DrawAction::Submit { record, waiter: Some(waiter) });
+        }
     }
 
     /// The result of [`DrawAction::Write`].
@@ -156,24 +174,12 @@ impl<W> DrawMachine<W> {
     ) {
         match (mem::replace(&mut self.phase, StepPhase::Idle), result) {
             (StepPhase::Writing(request), Ok(outcome)) => self.step_taken(request, outcome, now, actions),
-            (StepPhase::Rescheduling(times, waiter), Ok(StepOutcome::Rescheduled)) => {
-                self.draw.rescheduled(times);
-                actions.push(DrawAction::Publish);
-                actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Ok(()))));
-                self.tick(now, actions);
-            }
             // The step was not written, and the machine does not know what the database has instead.
             (StepPhase::Writing(request), Err(error)) => {
                 request.answer(Err(error.into()), actions);
-                actions.push(DrawAction::GiveUp(GiveUpReason::StepFailed(error)));
+                self.give_up(GiveUpReason::StepFailed(error), actions);
             }
-            (StepPhase::Rescheduling(_, waiter), Err(error)) => {
-                actions.push(DrawAction::Answer(waiter, DrawAnswer::Step(Err(error.into()))));
-                actions.push(DrawAction::GiveUp(GiveUpReason::StepFailed(error)));
-            }
-            (StepPhase::Idle | StepPhase::EndingSale(_) | StepPhase::Rescheduling(..), result) => {
-                fault(result, actions)
-            }
+            (StepPhase::Idle | StepPhase::EndingSale(_), result) => self.step_fault(result, actions),
         }
     }
 
@@ -187,10 +193,15 @@ impl<W> DrawMachine<W> {
     ) {
         match (request.step, self.draw.status(), outcome) {
             (Step::Open, DrawStatus::Scheduled, StepOutcome::Opened) => self.draw.opened(),
+            (Step::Reschedule(_), DrawStatus::Scheduled | DrawStatus::Open, StepOutcome::Rescheduled(times)) => {
+                self.draw.rescheduled(times);
+                self.end_charges(actions);
+            }
             (Step::Close, DrawStatus::Open, StepOutcome::Sealed { epoch }) => self.draw.sealed(epoch),
             (Step::Conduct, DrawStatus::Closed, StepOutcome::Conducted(winning)) => {
                 self.draw.conducted(winning);
                 actions.push(DrawAction::Publish);
+                self.refuse_too_late(now, actions);
                 return self.settle(winning, request, now, actions);
             }
             (Step::Conduct, DrawStatus::Settling, StepOutcome::Settled) => self.draw.completed(),
@@ -201,10 +212,11 @@ impl<W> DrawMachine<W> {
             ) => {
                 self.draw.cancelling(request.reason.clone(), epoch);
                 actions.push(DrawAction::Publish);
+                self.refuse_too_late(now, actions);
                 return self.refund(request, now, actions);
             }
             (Step::Cancel, DrawStatus::Cancelling, StepOutcome::Refunded) => self.draw.cancelled(),
-            _ => return fault(Ok(outcome), actions),
+            _ => return self.step_fault(Ok(outcome), actions),
         }
         self.finish(request, now, actions);
     }
@@ -218,9 +230,19 @@ impl<W> DrawMachine<W> {
         }
         self.tick(now, actions);
     }
-}
 
-fn fault<W>(result: Result<StepOutcome, StepError>, actions: &mut Vec<DrawAction<W>>) {
-    actions.push(DrawAction::Fault(DrawFault::StepNotAwaited(result)));
-    actions.push(DrawAction::GiveUp(GiveUpReason::Fault));
+    /// Refuses the waiting steps that can never be taken again, before a long settlement or refund begins.
+    fn refuse_too_late(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
+        for request in mem::take(&mut self.requested) {
+            match self.draw.never_again(request.step, now) {
+                Some(status) => request.answer(Err(StepRefusal::InvalidTransition(status)), actions),
+                None => self.requested.push_back(request),
+            }
+        }
+    }
+
+    fn step_fault(&mut self, result: Result<StepOutcome, StepError>, actions: &mut Vec<DrawAction<W>>) {
+        actions.push(DrawAction::Fault(DrawFault::StepNotAwaited(result)));
+        self.give_up(GiveUpReason::Fault, actions);
+    }
 }

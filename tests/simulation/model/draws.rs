@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Draw, Model, PoolTicket, escrow};
-use crate::facts::{Award, Id, Payment, Prizes, Rules, Ticket};
+use crate::facts::{Award, DrawTimes, Id, NewTimes, Payment, Prizes, Rules, Ticket};
 
 impl Rules {
     pub(super) fn is_lawful(&self, mask: u64) -> bool {
@@ -23,7 +23,44 @@ impl Draw {
     }
 }
 
+impl NewTimes {
+    fn over(self, times: DrawTimes) -> DrawTimes {
+        DrawTimes {
+            open: self.open.or(times.open),
+            close: self.close.unwrap_or(times.close),
+            draw: self.draw.unwrap_or(times.draw),
+        }
+    }
+}
+
 impl Model {
+    /// An admin requested new times. Returns the number of the request.
+    pub fn times_asked(&mut self, draw: i64, new: NewTimes) -> usize {
+        let draw = self.draw_mut(draw);
+        draw.new_times.push((new, false));
+        draw.new_times.len() - 1
+    }
+
+    /// The draw has these times now: what one admin gave, over the times before. So no change undoes another.
+    pub(super) fn times(&mut self, id: i64, times: DrawTimes) {
+        let draw = self.draw_mut(id);
+        let before = std::mem::replace(&mut draw.times, times);
+        let mut caused = draw.new_times.iter_mut().filter(|(new, _)| new.over(before) == times).peekable();
+        assert!(caused.peek().is_some(), "draw {id} went from {before:?} to {times:?}, which nobody requested");
+        caused.for_each(|(_, written)| *written = true);
+        assert!(times.draw >= times.close && times.open.is_none_or(|open| open < times.close), "{times:?}");
+        draw.cut_off = draw.cut_off.max(times.close);
+        draw.first_cut_off = draw.first_cut_off.min(times.close);
+    }
+
+    /// An admin heard that the new times are set.
+    pub fn times_answered(&self, draw: i64, number: usize) {
+        let draw = &self.draws[&draw];
+        let (new, written) = draw.new_times[number];
+        let same = new.over(draw.times) == draw.times;
+        assert!(written || same || self.rivals, "{new:?} was answered and not written");
+    }
+
     pub(super) fn pool(&mut self, draw: i64, ticket: Id, mask: u64) {
         let draw = self.draw_mut(draw);
         assert!(matches!(draw.status, "scheduled" | "open"), "a pool for a draw that is {}", draw.status);

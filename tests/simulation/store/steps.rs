@@ -15,8 +15,8 @@ use lottery::domain::record::Fence;
 use lottery::domain::writer::Mark;
 use lottery::domain::writer_cache::Invalidation;
 
-use super::{Cancellation, JACKPOT, ResultRow, Store, mask};
-use crate::facts::{Fact, Prizes};
+use super::{Cancellation, JACKPOT, ResultRow, Store, mask, second};
+use crate::facts::{DrawTimes, Fact, Prizes};
 
 /// A transaction of its own. If it runs again after a failure, it does the same.
 #[derive(Debug)]
@@ -44,12 +44,17 @@ impl Step {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Output {
     Opened,
-    Rescheduled,
+    Rescheduled(Times),
     Sealed(i64),
     Cancelling(i64),
     Conducted(WinningPick),
     PrizesFixed,
     Paid { payout: Payout, all: bool },
+}
+
+pub fn plain(times: &Times) -> DrawTimes {
+    let Times { sales_open_at, sales_close_at, draw_at } = *times;
+    DrawTimes { open: sales_open_at.map(second), close: second(sales_close_at), draw: second(draw_at) }
 }
 
 /// The draw has a newer epoch.
@@ -75,8 +80,8 @@ impl Store {
             }
             Step::Reschedule(times) => {
                 self.draw_mut(draw).times = *times;
-                self.facts.push(Fact::CutOff { draw: draw.0, at: times.sales_close_at.as_second() });
-                Ok(Output::Rescheduled)
+                self.facts.push(Fact::Times { draw: draw.0, times: plain(times) });
+                Ok(Output::Rescheduled(*times))
             }
             Step::Seal => {
                 self.nothing_reserved(draw);

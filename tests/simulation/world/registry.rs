@@ -13,7 +13,7 @@ use super::World;
 use crate::actor::Actor;
 use crate::coverage::Seen;
 use crate::faults::OfPool;
-use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Word};
+use crate::process::{Effect, Entry, Mail, Message, PoolJob, Process, Waiting, Word};
 
 impl World {
     /// A process starts, and takes over every draw that is not over.
@@ -28,6 +28,7 @@ impl World {
         self.say(|| format!("process {} starts", process.name));
         if !self.processes.is_empty() {
             self.coverage.saw(Seen::SecondProcess);
+            self.model.rivals = true;
         }
         self.processes.push(process);
     }
@@ -141,13 +142,17 @@ impl World {
     pub fn lose_actor(&mut self, p: usize, draw: DrawId) {
         let process = &mut self.processes[p];
         let Some(Entry::Live(actor)) = process.draws.get(&draw) else { return };
-        let gone = (draw, actor.generation);
+        let (gone, waiting) = ((draw, actor.generation), actor.waiting.clone());
         process.draws.insert(draw, Entry::Loading { load: DrawLoad::default(), messages: Vec::new() });
         let name = process.name;
         let (lost, kept): (Vec<Mail>, Vec<Mail>) =
             mem::take(&mut process.inbox).into_iter().partition(|mail| mail.to == gone);
         process.inbox.extend(kept);
         self.say(|| format!("process {name} loses its actor of draw {draw}"));
+        for waiter in waiting.into_iter().filter(|waiter| matches!(waiter.who, Waiting::Charge(_))) {
+            self.coverage.saw(Seen::AnswersLost);
+            self.answer(p, waiter.who, DrawAnswer::Sale(Err(SaleError::OutcomeUnknown)));
+        }
         for mail in lost {
             let Word::Results(results) = mail.what else { continue };
             for waiter in results.into_iter().filter_map(|result| result.waiter) {

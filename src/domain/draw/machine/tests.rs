@@ -7,7 +7,8 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::domain::draw::tests::{CLOSE, good, named, parts, pool, pool_id, second};
 use crate::domain::draw::{
-    DrawState, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome, StepWrite, WinningPick,
+    DrawState, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome, StepWrite, Times,
+    TimesChange, TimesError, WinningPick,
 };
 use crate::domain::id::{PaymentId, TicketId};
 use crate::domain::money::Money;
@@ -162,6 +163,18 @@ fn payment(id: PaymentId, status: PaymentStatus) -> Result<Outcome, Refusal> {
 fn end_charge(payment: PaymentId) -> DrawRequest {
     let (charge, begun, at) = (Charge::Paid, second(0), second(0));
     DrawRequest::EndCharge(EndCharge { held: None, user: BUYER, payment, begun, charge, at, key: None })
+}
+
+fn closing_at(at: i64) -> Step {
+    Step::Reschedule(TimesChange { sales_close_at: Some(second(at)), ..TimesChange::default() })
+}
+
+fn drawn_at(at: i64) -> Step {
+    Step::Reschedule(TimesChange { draw_at: Some(second(at)), ..TimesChange::default() })
+}
+
+fn times(close: i64, draw: i64) -> Times {
+    Times { sales_open_at: None, sales_close_at: second(close), draw_at: second(draw) }
 }
 
 fn winning() -> WinningPick {
@@ -320,8 +333,7 @@ fn a_result_of_a_step_that_is_not_being_written_is_a_fault() {
     assert_eq!(gives_up(&it.step_written(Ok(StepOutcome::Opened))), Some(GiveUpReason::Fault));
 
     let mut it = Driver::new(DrawStatus::Open);
-    let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
-    it.request(1, DrawRequest::Reschedule { times, by: ADMIN });
+    it.step(1, closing_at(5));
     assert_eq!(gives_up(&it.step_written(Ok(StepOutcome::Opened))), Some(GiveUpReason::Fault));
 }
 
@@ -418,8 +430,7 @@ fn a_step_that_was_not_written_is_refused_and_makes_it_give_up() {
         assert_eq!(it.step_written(Err(error)), [told(1, Err(error.into())), gives_up]);
 
         let mut it = Driver::new(DrawStatus::Open);
-        let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
-        it.request(2, DrawRequest::Reschedule { times, by: ADMIN });
+        it.step(2, closing_at(5));
         let gives_up = DrawAction::GiveUp(GiveUpReason::StepFailed(error));
         assert_eq!(it.step_written(Err(error)), [told(2, Err(error.into())), gives_up]);
     }
@@ -442,25 +453,163 @@ fn what_a_crash_has_interrupted_goes_on_at_the_start() {
 fn other_times_are_written_and_the_timer_follows_them() {
     let mut it = Driver::new(DrawStatus::Open);
     it.input(DrawMachine::start);
+    let change = TimesChange { sales_close_at: Some(second(50)), draw_at: Some(second(60)), sales_open_at: None };
     let times = Times { sales_open_at: None, sales_close_at: second(50), draw_at: second(60) };
-    let actions = it.request(1, DrawRequest::Reschedule { times, by: ADMIN });
+    let actions = it.step(1, Step::Reschedule(change));
     assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times));
-    let actions = it.step_written(Ok(StepOutcome::Rescheduled));
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled(times)));
     let timer = DrawAction::SetTimer(Some(second(50)));
     assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), timer]);
     assert_eq!(it.machine.draw.view().times, times);
 }
 
 #[test]
-fn other_times_are_refused_while_a_step_is_under_way_and_after_the_cut_off() {
-    let times = Times { sales_open_at: None, sales_close_at: second(5), draw_at: second(6) };
+fn of_two_changes_at_once_each_keeps_its_field() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    // They also wait for another step that is being written.
+    it.step(1, Step::Open);
+    assert_eq!(it.step(2, closing_at(50)), []);
+    assert_eq!(it.step(3, drawn_at(60)), []);
+    let first = step_of(&it.step_written(Ok(StepOutcome::Opened))).kind.clone();
+    assert_eq!(first, StepKind::Reschedule(times(50, 2 * CLOSE)));
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(50, 2 * CLOSE))));
+    assert!(actions.contains(&told(2, Ok(()))));
+    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times(50, 60)));
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(50, 60))));
+    assert!(actions.contains(&told(3, Ok(()))));
+    assert_eq!(it.machine.draw.view().times, times(50, 60));
+}
+
+#[test]
+fn a_change_is_checked_against_the_times_at_its_turn() {
+    use TimesError::{CloseInPast, DrawBeforeClose, OpenAfterClose};
+    let refused = |waiter, errors: &[TimesError]| told(waiter, Err(StepRefusal::InvalidTimes(errors.to_vec())));
+    let mut it = Driver::new(DrawStatus::Open);
+    it.now = second(10);
+    assert_eq!(it.step(1, closing_at(5)), [refused(1, &[CloseInPast])]);
+    assert_eq!(it.step(1, drawn_at(5)), [refused(1, &[DrawBeforeClose])]);
+    let opens = |at| Step::Reschedule(TimesChange { sales_open_at: Some(second(at)), ..TimesChange::default() });
+    assert_eq!(it.step(1, opens(CLOSE)), [refused(1, &[OpenAfterClose])]);
+    // Both are possible alone, and not after each other.
+    it.step(1, closing_at(50));
+    assert_eq!(it.step(2, opens(60)), []);
+    assert!(
+        it.step_written(Ok(StepOutcome::Rescheduled(times(50, 2 * CLOSE))))
+            .contains(&refused(2, &[OpenAfterClose]))
+    );
+}
+
+#[test]
+fn a_change_to_the_same_times_is_not_written() {
+    let mut it = Driver::new(DrawStatus::Open);
+    assert_eq!(it.step(1, Step::Reschedule(TimesChange::default())), [told(1, Ok(()))]);
+    assert_eq!(it.step(2, closing_at(CLOSE)), [told(2, Ok(()))]);
+}
+
+#[test]
+fn other_times_are_refused_after_the_cut_off_and_after_a_step_that_ends_the_sale() {
     let refused = |waiter, status| told(waiter, Err(StepRefusal::InvalidTransition(status)));
     let mut it = Driver::new(DrawStatus::Open);
-    it.step(1, Step::Close);
-    assert_eq!(it.request(2, DrawRequest::Reschedule { times, by: ADMIN }), [refused(2, DrawStatus::Open)]);
-    let mut it = Driver::new(DrawStatus::Open);
     it.now = second(CLOSE);
-    assert_eq!(it.request(3, DrawRequest::Reschedule { times, by: ADMIN }), [refused(3, DrawStatus::Open)]);
+    assert_eq!(it.step(3, closing_at(2 * CLOSE)), [refused(3, DrawStatus::Open)]);
+    for status in [DrawStatus::Closed, DrawStatus::Settling, DrawStatus::Cancelling] {
+        let mut it = Driver::new(status);
+        assert_eq!(it.step(3, closing_at(5)), [refused(3, status)]);
+    }
+    let mut it = Driver::new(DrawStatus::Open);
+    it.step(1, Step::Close);
+    assert_eq!(it.step(2, closing_at(5)), []);
+    let actions = it.step_written(Ok(StepOutcome::Sealed { epoch: 2 }));
+    assert!(actions.contains(&refused(2, DrawStatus::Closed)));
+}
+
+#[test]
+fn a_step_that_waits_is_refused_before_a_long_settlement_or_refund() {
+    let conducted = StepOutcome::Conducted(winning());
+    for (status, step, outcome, then) in [
+        (DrawStatus::Closed, Step::Conduct, conducted, DrawStatus::Settling),
+        (DrawStatus::Open, Step::Cancel, StepOutcome::Cancelling { epoch: 2 }, DrawStatus::Cancelling),
+    ] {
+        let mut it = Driver::new(status);
+        it.step(1, step);
+        assert_eq!(it.step(2, Step::Close), []);
+        assert_eq!(it.step(3, step), []);
+        let actions = it.step_written(Ok(outcome));
+        let answers = actions.iter().filter(|action| matches!(action, DrawAction::Answer(..)));
+        assert!(answers.eq(&[told(2, Err(StepRefusal::InvalidTransition(then)))]), "{actions:?}");
+    }
+}
+
+#[test]
+fn so_many_steps_wait_and_further_ones_are_refused() {
+    let mut it = Driver::new(DrawStatus::Scheduled);
+    it.step(0, Step::Open);
+    for waiter in 1..=MAX_WAITING_STEPS as u32 {
+        assert_eq!(it.step(waiter, closing_at(50)), []);
+    }
+    assert_eq!(it.step(1_000, closing_at(50)), [told(1_000, Err(StepRefusal::Overloaded))]);
+    let actions = it.step_written(Ok(StepOutcome::Opened));
+    assert!(!actions.iter().any(|action| matches!(action, DrawAction::GiveUp(_))));
+}
+
+/// A driver of a draw on sale with a reservation whose card is being charged; new times are being written, and the
+/// cut-off has passed meanwhile.
+fn charged_while_rescheduling(close: i64) -> (Driver, PaymentId) {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.input(DrawMachine::start);
+    let (id, _) = it.reserve(good());
+    let begin = submitted(it.request(2, DrawRequest::BeginCharge { user: BUYER, payment: id, key: None }));
+    it.written(begin, payment(id, PaymentStatus::Processing), Some(2));
+    it.now = second(CLOSE - 1);
+    let change =
+        TimesChange { sales_close_at: Some(second(close)), draw_at: Some(second(9 * CLOSE)), sales_open_at: None };
+    it.step(1, Step::Reschedule(change));
+    it.now = second(CLOSE + 1);
+    assert!(writes_nothing(&it.wake()), "the sale does not end while its end may move");
+    (it, id)
+}
+
+fn end_charge_at(payment: PaymentId, at: Timestamp) -> DrawRequest {
+    match end_charge(payment) {
+        DrawRequest::EndCharge(end) => DrawRequest::EndCharge(EndCharge { at, ..end }),
+        _ => unreachable!("the function above makes it"),
+    }
+}
+
+#[test]
+fn a_card_that_pays_while_the_sale_is_extended_gets_its_ticket() {
+    let (mut it, id) = charged_while_rescheduling(2 * CLOSE);
+    assert_eq!(it.request(3, end_charge_at(id, it.now)), [], "it waits for the new times");
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(2 * CLOSE, 9 * CLOSE))));
+    let record = submitted(actions);
+    assert!(matches!(&record, Record::EndCharge(end) if end.held.is_some()), "{record:?}");
+    it.written(record, payment(id, PaymentStatus::Paid), Some(3));
+    assert_eq!(it.machine.draw.sold(), 1);
+}
+
+#[test]
+fn a_card_that_pays_after_the_cut_off_of_a_sale_that_was_not_extended_pays_no_ticket() {
+    let (mut it, id) = charged_while_rescheduling(CLOSE);
+    assert_eq!(it.request(3, end_charge_at(id, it.now)), []);
+    let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(CLOSE, 9 * CLOSE))));
+    let ends = |action: &&Action| matches!(action, DrawAction::Submit { record: Record::EndCharge(end), .. } if end.held.is_none());
+    assert_eq!(actions.iter().filter(ends).count(), 1, "{actions:?}");
+    // The sale then ends, and with it the reservation.
+    let expires = |action: &&Action| matches!(action, DrawAction::Submit { record: Record::Expire(_), .. });
+    assert_eq!(actions.iter().filter(expires).count(), 1, "{actions:?}");
+}
+
+#[test]
+fn what_waits_hears_that_nothing_was_written_when_the_machine_gives_up() {
+    let (mut it, id) = charged_while_rescheduling(2 * CLOSE);
+    it.request(3, end_charge_at(id, it.now));
+    it.step(4, drawn_at(3 * CLOSE));
+    let error = StepError::Unavailable;
+    let actions = it.step_written(Err(error));
+    let unavailable = || Err(StepRefusal::Unavailable);
+    let again = sale(3, SaleError::Refused(Refusal::Overloaded));
+    let gives_up = DrawAction::GiveUp(GiveUpReason::StepFailed(error));
+    assert_eq!(actions, [told(1, unavailable()), told(4, unavailable()), again, gives_up]);
 }
 
 #[test]
