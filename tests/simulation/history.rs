@@ -402,7 +402,7 @@ impl History {
                 for _ in 0..[1, 1, 2][self.world.dice.below(3)] {
                     self.reschedule(p, draw);
                 }
-                if self.world.dice.chance(400) {
+                if !self.world.charges_at(|stage| *stage == Stage::AtProvider).is_empty() {
                     self.cut_off_passes(draw);
                 }
                 return;
