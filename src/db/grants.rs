@@ -13,8 +13,8 @@ use super::schema::lock;
 use super::tls::Target;
 
 /// Each table and view with the role's privileges. What is decided once (a seal, the drawn numbers, a transfer, a
-/// ticket's numbers, a draw's price) has no UPDATE, and nothing that money depends on has a DELETE: of payments and tickets, triggers
-/// let only orders go that ended unpaid.
+/// ticket's numbers, a draw's price) has no UPDATE, and nothing that money depends on has a DELETE: of payments and
+/// tickets, triggers let only orders go that ended unpaid.
 pub const GRANTS: &[(&str, &str)] = &[
     ("accounts", "SELECT, INSERT, UPDATE (balance)"),
     ("audit_log", "SELECT, INSERT"),
