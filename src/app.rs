@@ -242,6 +242,7 @@ impl App {
 
         let thread = ActorThread(Arbiter::new());
         let arbiter = &thread.0;
+        arbiter.spawn(clock.clone().watch());
         let Actors { draws, persistence, snapshots } =
             actors(arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = configured.currency;

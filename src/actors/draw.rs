@@ -11,14 +11,14 @@ use actix::prelude::*;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::messages::{DrawActorEnded, DrawMessage, Reply, ReplyTo, StopActor, WriteResults};
 use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
-use crate::domain::draw::{Draw, DrawAction, DrawMachine, OpenReservations, PoolOrder, StepWrite};
+use crate::domain::draw::{Draw, DrawAction, DrawMachine, DrawRequest, OpenReservations, PoolOrder, StepWrite};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
 use crate::domain::record::Record;
@@ -115,8 +115,28 @@ impl DrawActor {
         input: impl FnOnce(&mut DrawMachine<Reply>, Timestamp, &mut Vec<DrawAction<Reply>>),
     ) {
         let _in = self.span.clone().entered();
-        input(&mut self.machine, self.deps.clock.now(), &mut self.actions);
+        let now = self.compare_clocks();
+        input(&mut self.machine, now, &mut self.actions);
         self.act(ctx);
+    }
+
+    /// The time of the next input. Tells the machine whether it can be trusted.
+    fn compare_clocks(&mut self) -> Timestamp {
+        let report = self.deps.clock.report();
+        self.machine.trust_clock(report.trusted);
+        report.wall
+    }
+
+    /// Wakes the machine whenever trust in the clock is lost or won back.
+    fn follow_trust(&self, mut changes: watch::Receiver<bool>, ctx: &mut Context<Self>) {
+        let change = async move { changes.changed().await.map(|()| changes) };
+        let wake = |changed: Result<_, _>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            // It fails only when the service ends.
+            let Ok(changes) = changed else { return };
+            actor.drive(ctx, DrawMachine::wake);
+            actor.follow_trust(changes, ctx);
+        };
+        ctx.spawn(change.into_actor(self).map(wake));
     }
 
     fn act(&mut self, ctx: &mut Context<Self>) {
@@ -203,7 +223,9 @@ impl Actor for DrawActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let changes = self.deps.clock.trust_changes();
         self.drive(ctx, DrawMachine::start);
+        self.follow_trust(changes, ctx);
     }
 }
 
@@ -212,7 +234,9 @@ impl Handler<DrawMessage> for DrawActor {
 
     fn handle(&mut self, DrawMessage { request, reply, .. }: DrawMessage, ctx: &mut Context<Self>) {
         let _in = self.span.clone().entered();
-        let now = self.deps.clock.now();
+        // An order is only held against the draw's times.
+        let is_order = matches!(request, DrawRequest::Order(_));
+        let now = if is_order { self.deps.clock.now() } else { self.compare_clocks() };
         // The ids of a payment and of its tickets are consecutive. The lists rely on this order. The lock is taken with
         // the first id, since most requests but orders need none.
         let (ids, mut row) = (&self.ids, None);

@@ -29,7 +29,7 @@ pub struct DrawPlan {
 /// Creates the coming draws until the service stops.
 pub async fn run(plans: Vec<DrawPlan>, draws: Draws, db: Db, clock: Clock) {
     loop {
-        let now = clock.now();
+        let now = clock.trusted_now().await;
         let mut next = now + INTERVAL;
         for plan in &plans {
             match create_missing_draws(plan, &draws, &db, now).await {
@@ -45,7 +45,7 @@ pub async fn run(plans: Vec<DrawPlan>, draws: Draws, db: Db, clock: Clock) {
             tracing::warn!(%error, "the pool of a scheduled draw could not be created yet");
             next = next.min(now + RETRY_WAIT);
         }
-        clock.sleep_until(next).await;
+        clock.sleep(next.duration_since(now)).await;
     }
 }
 

@@ -37,7 +37,7 @@ impl Charges {
                     tracing::warn!(%error, "the charges in progress could not be read; the next round tries again")
                 }
             }
-            self.clock.sleep_until(self.clock.now() + ROUND).await;
+            self.clock.sleep(ROUND).await;
         }
     }
 
@@ -65,13 +65,15 @@ impl Charges {
                 tracing::info!(charge = %name, "the search for a charge goes on in the next round");
                 return Ok(());
             }
-            ChargeAnswer::NotFound
-                if self.clock.now().duration_since(name.begun) >= self.provider.never_arrived_after() =>
-            {
-                Charge::Declined("not_charged".to_owned()).into()
-            }
+            ChargeAnswer::NotFound if self.is_old(name) => Charge::Declined("not_charged".to_owned()).into(),
             ChargeAnswer::NotFound => return Ok(()),
         };
         Ok(self.end(&ProviderNotice { name, report }).await?)
+    }
+
+    /// Whether a charge that the provider does not know was never made. Not by a clock that cannot be trusted.
+    fn is_old(&self, name: ChargeName) -> bool {
+        let now = self.clock.report();
+        now.trusted && now.wall.duration_since(name.begun) >= self.provider.never_arrived_after()
     }
 }

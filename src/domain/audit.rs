@@ -37,6 +37,7 @@ pub enum Action {
     ApproveWithdrawal,
     RejectWithdrawal,
     Export,
+    ConfirmClock,
 }
 
 impl Action {
@@ -56,6 +57,7 @@ impl Action {
             Action::ApproveWithdrawal => "withdrawal.approve",
             Action::RejectWithdrawal => "withdrawal.reject",
             Action::Export => "export",
+            Action::ConfirmClock => "clock.confirm",
         }
     }
 }
@@ -68,6 +70,8 @@ pub enum Subject {
     Payment(PaymentId),
     /// A table, by its name.
     Table(&'static str),
+    /// The machine's clock.
+    Clock,
 }
 
 impl fmt::Display for Subject {
@@ -77,6 +81,7 @@ impl fmt::Display for Subject {
             Subject::User(id) => write!(f, "user:{id}"),
             Subject::Payment(id) => write!(f, "payment:{id}"),
             Subject::Table(name) => write!(f, "table:{name}"),
+            Subject::Clock => f.write_str("clock"),
         }
     }
 }

@@ -63,7 +63,7 @@ pub async fn register(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    state.limits.registration(state.proxies.client(&request), now)?;
+    state.limits.registration(state.proxies.client(&request), state.clock.since_boot())?;
     let hash = state.hasher.hash(password).await?;
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
@@ -128,23 +128,23 @@ pub async fn login(
     Body(body): Body<Login>,
 ) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
-    state.limits.login(state.proxies.client(&request), now)?;
+    state.limits.login(state.proxies.client(&request), state.clock.since_boot())?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
         false => None,
     };
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
     let account = account(user.as_ref(), &body.login);
-    state.limits.account(&account, now)?;
+    state.limits.account(&account, state.clock.since_boot())?;
     // An unknown user takes as long as a known one, so that the time does not tell which names exist.
     let right = state.hasher.verify(body.password, hash.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
     let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
-        state.limits.login_failed(&account, now)?;
+        state.limits.login_failed(&account, state.clock.since_boot())?;
         return Err(wrong());
     };
     // Counted again after the check: of many guesses at the same time, no more than the limit get a result.
-    state.limits.account(&account, now)?;
+    state.limits.account(&account, state.clock.since_boot())?;
     if user.status == UserStatus::Blocked {
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
@@ -275,12 +275,12 @@ pub async fn change_password(
     let now = state.clock.now();
     let user = users::one(&state.db, auth.user).await?;
     let account = account(user.as_ref(), "");
-    state.limits.account(&account, now)?;
+    state.limits.account(&account, state.clock.since_boot())?;
     let old = users::password_hash(&state.db, auth.user).await?;
     let right = state.hasher.verify(body.current_password, old.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "the current password is another one");
     let Some(old) = old.filter(|_| right) else {
-        state.limits.login_failed(&account, now)?;
+        state.limits.login_failed(&account, state.clock.since_boot())?;
         return Err(wrong());
     };
     let new = state.hasher.hash(new).await?;

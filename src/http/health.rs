@@ -20,7 +20,8 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// Whether the service can serve requests: the database answers, and its writer works.
+/// Whether the service can serve requests: the database answers, and its writer works. `clock_paused`: the machine's
+/// clock was set, and draws do nothing by it; requests are served all the same.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations", operation_id = "get_ready",
     responses((status = 200, body = Object), (status = "default", description = "overloaded internal_error")),
@@ -30,7 +31,8 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     if !state.persistence.is_ready() {
         return Err(Problem::overloaded().because(Some("the database does not answer the writer".to_owned())));
     }
-    Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
+    let paused = !state.clock.report().trusted;
+    Ok(HttpResponse::Ok().json(json!({"status": "ready", "clock_paused": paused})))
 }
 
 /// The metrics of the service, for Prometheus.
@@ -39,11 +41,13 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     responses((status = 200, body = String, content_type = "text/plain")),
 )]
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
-    let pool = state.db.connections();
+    let (pool, clock) = (state.db.connections(), state.clock.report());
     let gauges = Gauges {
         orders_in_flight: state.draws.orders_in_flight(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
         connections: [pool.open, pool.idle, pool.waited_for],
+        clock_paused: !clock.trusted,
+        clock_offset: clock.departure.as_secs_f64(),
     };
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(state.metrics.render(&gauges))

@@ -1,5 +1,5 @@
 //! Rate limits: how often an address or an account may make calls that are expensive or that help to guess
-//! passwords. Counts in fixed windows of the server's clock. Does not know which calls it limits.
+//! passwords. Counts in fixed windows of the time since the machine's start, which nobody can set. Does not know which calls it limits.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::error::Problem;
 use crate::domain::id::UserId;
@@ -53,27 +53,27 @@ impl RateLimits {
     }
 
     /// Counts a log-in from this address.
-    pub fn login(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
+    pub fn login(&self, address: IpAddr, now: SignedDuration) -> Result<(), Problem> {
         self.logins.count(address, [1], now)
     }
 
     /// Refuses an account whose log-ins failed too often.
-    pub fn account(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
+    pub fn account(&self, account: &str, now: SignedDuration) -> Result<(), Problem> {
         self.login_failures.look(account, now)
     }
 
     /// Counts a failed log-in to this account. Refused if the limit is exceeded: guesses may run at the same time.
-    pub fn login_failed(&self, account: &str, now: Timestamp) -> Result<(), Problem> {
+    pub fn login_failed(&self, account: &str, now: SignedDuration) -> Result<(), Problem> {
         self.login_failures.count(account.to_owned(), [1], now)
     }
 
     /// Counts a registration from this address.
-    pub fn registration(&self, address: IpAddr, now: Timestamp) -> Result<(), Problem> {
+    pub fn registration(&self, address: IpAddr, now: SignedDuration) -> Result<(), Problem> {
         self.registrations.count(address, [1], now)
     }
 
     /// Counts an order of so many tickets by this account.
-    pub fn purchase(&self, user: UserId, tickets: usize, now: Timestamp) -> Result<(), Problem> {
+    pub fn purchase(&self, user: UserId, tickets: usize, now: SignedDuration) -> Result<(), Problem> {
         self.purchases.count(user, [1, u32::try_from(tickets).unwrap_or(u32::MAX)], now)
     }
 }
@@ -81,7 +81,7 @@ impl RateLimits {
 /// Counts by key. The window of a key begins with its first call.
 struct RateWindow<K, const N: usize = 1> {
     rate: Option<Rate<N>>,
-    counts: Mutex<HashMap<K, ([u32; N], Timestamp)>>,
+    counts: Mutex<HashMap<K, ([u32; N], SignedDuration)>>,
 }
 
 impl<K: Eq + Hash, const N: usize> RateWindow<K, N> {
@@ -90,7 +90,7 @@ impl<K: Eq + Hash, const N: usize> RateWindow<K, N> {
     }
 
     /// Counts what a call costs. If one of the counts would exceed its limit, it is refused and counts nothing.
-    fn count(&self, key: K, costs: [u32; N], now: Timestamp) -> Result<(), Problem> {
+    fn count(&self, key: K, costs: [u32; N], now: SignedDuration) -> Result<(), Problem> {
         let Some(rate) = self.rate else { return Ok(()) };
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MAX_REMEMBERED && !counts.contains_key(&key) {
@@ -115,7 +115,7 @@ impl<K: Eq + Hash, const N: usize> RateWindow<K, N> {
 
 impl<K: Eq + Hash> RateWindow<K> {
     /// Refuses if the next call would be refused. Counts nothing.
-    fn look<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> Result<(), Problem>
+    fn look<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: SignedDuration) -> Result<(), Problem>
     where
         K: Borrow<Q>,
     {
@@ -131,8 +131,7 @@ impl<K: Eq + Hash> RateWindow<K> {
 }
 
 /// Whole seconds, at least one.
-fn seconds(left: impl TryInto<SignedDuration>) -> u64 {
-    let left = left.try_into().unwrap_or(SignedDuration::ZERO);
+fn seconds(left: SignedDuration) -> u64 {
     u64::try_from(left.as_secs()).unwrap_or(0) + 1
 }
 
@@ -145,7 +144,7 @@ mod tests {
     fn a_window_lets_so_many_through_and_opens_again() {
         let rate = Rate { counts: [2], within: SignedDuration::from_secs(60) };
         let window = RateWindow::new(Some(rate));
-        let start = Timestamp::UNIX_EPOCH;
+        let start = SignedDuration::ZERO;
         assert!(window.count("ann", [1], start).is_ok());
         assert!(window.look(&"ann", start).is_ok());
         assert!(window.count("ann", [1], start).is_ok());
@@ -160,7 +159,7 @@ mod tests {
     #[test]
     fn a_call_that_exceeds_one_of_two_limits_counts_for_none() {
         let window = RateWindow::new(Some(Rate { counts: [3, 100], within: SignedDuration::from_secs(1) }));
-        let start = Timestamp::UNIX_EPOCH;
+        let start = SignedDuration::ZERO;
         assert!(window.count("ann", [1, 60], start).is_ok());
         assert_eq!(window.count("ann", [1, 41], start).unwrap_err().code(), Code::RateLimited);
         assert!(window.count("ann", [1, 40], start).is_ok(), "the refused call took nothing");
@@ -171,6 +170,6 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_is_counted() {
         let window = RateWindow::<_, 1>::new(None);
-        assert!((0..1000).all(|_| window.count((), [1], Timestamp::UNIX_EPOCH).is_ok()));
+        assert!((0..1000).all(|_| window.count((), [1], SignedDuration::ZERO).is_ok()));
     }
 }

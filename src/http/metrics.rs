@@ -22,6 +22,8 @@ const SOLD: &str = "lottery_tickets_sold_total";
 const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
 const CONNECTIONS: &str = "lottery_pool_connections";
+const CLOCK_PAUSED: &str = "lottery_clock_paused";
+const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
 
 /// Upper bounds, in seconds and in records.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -39,6 +41,9 @@ pub struct Gauges {
     pub draws: [usize; DrawStatus::ALL.len()],
     /// Open, idle, waited for.
     pub connections: [usize; 3],
+    pub clock_paused: bool,
+    /// In seconds.
+    pub clock_offset: f64,
 }
 
 /// The metrics of one service.
@@ -48,6 +53,8 @@ pub struct Metrics {
     draws: [Gauge; DrawStatus::ALL.len()],
     /// Open, idle, waited for.
     connections: [Gauge; 3],
+    clock_paused: Gauge,
+    clock_offset: Gauge,
 }
 
 impl Metrics {
@@ -77,12 +84,18 @@ impl Metrics {
         let draws = "Draws by status: all active ones, and the newest thousand that are over.";
         recorder.describe_gauge(describe(DRAWS), None, draws.into());
         recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
+        let paused = "1 while the machine's clock is not trusted and draws do nothing by it.";
+        recorder.describe_gauge(describe(CLOCK_PAUSED), None, paused.into());
+        let offset = "How far the machine's clock is ahead of the expected time.";
+        recorder.describe_gauge(describe(CLOCK_OFFSET), None, offset.into());
         let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
         let in_flight = gauge(Key::from_static_name(IN_FLIGHT));
         let draws = DrawStatus::ALL.map(|status| gauge(Key::from_parts(DRAWS, &[("status", status.as_str())])));
         let states = ["open", "idle", "waited_for"];
         let connections = states.map(|state| gauge(Key::from_parts(CONNECTIONS, &[("state", state)])));
-        Ok(Metrics { recorder, in_flight, draws, connections })
+        let [clock_paused, clock_offset] =
+            [CLOCK_PAUSED, CLOCK_OFFSET].map(|name| gauge(Key::from_static_name(name)));
+        Ok(Metrics { recorder, in_flight, draws, connections, clock_paused, clock_offset })
     }
 
     /// The handles for the persistence actor.
@@ -116,6 +129,8 @@ impl Metrics {
         for (gauge, connections) in self.connections.iter().zip(gauges.connections) {
             gauge.set(connections as f64);
         }
+        self.clock_paused.set(f64::from(u8::from(gauges.clock_paused)));
+        self.clock_offset.set(gauges.clock_offset);
         self.recorder.handle().render()
     }
 

@@ -6,6 +6,7 @@ mod admin;
 mod auth;
 mod auth_user;
 mod body;
+mod clock;
 mod docs;
 mod draws;
 mod error;
@@ -109,6 +110,8 @@ pub fn routes(config: &mut ServiceConfig) {
                     resource("/users/{id}/password-reset", "POST").route(web::post().to(users::reset_password)),
                 )
                 .service(resource("/audit-log", "GET").route(web::get().to(admin::audit_log)))
+                .service(resource("/clock", "GET").route(web::get().to(clock::show)))
+                .service(resource("/clock/confirm", "POST").route(web::post().to(clock::confirm)))
                 .default_service(web::to(error::not_found)),
         );
     config

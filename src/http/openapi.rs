@@ -12,7 +12,8 @@ use utoipa::OpenApi;
 
 use super::error::{Code, Problem, ProblemBody};
 use super::{
-    admin, auth, draws, events, export, health, lotteries, payments, tickets, users, wallet, webhooks, withdrawals,
+    admin, auth, clock, draws, events, export, health, lotteries, payments, tickets, users, wallet, webhooks,
+    withdrawals,
 };
 
 #[derive(OpenApi)]
@@ -80,6 +81,8 @@ use super::{
         withdrawals::approve,
         withdrawals::reject,
         export::export,
+        clock::show,
+        clock::confirm,
         health::live,
         health::ready,
         health::metrics,

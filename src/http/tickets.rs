@@ -34,7 +34,7 @@ pub async fn order(
 ) -> Result<HttpResponse, Problem> {
     let draw = DrawId(path_id(&request, "draw")?);
     let lines = body.parse()?;
-    state.limits.purchase(auth.user, lines.len(), state.clock.now())?;
+    state.limits.purchase(auth.user, lines.len(), state.clock.since_boot())?;
     let guard = state.keys.acquire(&request, auth.user, &body)?;
     let pay_now = body.payment == PaymentTime::Wallet;
     match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {

@@ -8,6 +8,7 @@ mod common;
 mod admin;
 mod audit;
 mod auth;
+mod clock_set;
 mod command;
 mod contract;
 mod documented;

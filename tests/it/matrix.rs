@@ -67,6 +67,8 @@ const ROWS: &[(For, &str, &str)] = &[
     (Admin, "PATCH", "/api/v1/admin/users/{id}"),
     (Admin, "POST", "/api/v1/admin/users/{id}/password-reset"),
     (Admin, "GET", "/api/v1/admin/audit-log"),
+    (Admin, "GET", "/api/v1/admin/clock"),
+    (Admin, "POST", "/api/v1/admin/clock/confirm"),
     (Admin, "GET", "/api/v1/admin/export/{table}"),
     (Admin, "POST", "/api/v1/admin/withdrawals/{id}/approve"),
     (Admin, "POST", "/api/v1/admin/withdrawals/{id}/reject"),

@@ -87,6 +87,13 @@ impl<W> DrawMachine<W> {
         &self.draw
     }
 
+    /// Whether the times of the inputs from now on can be trusted. The driver tells it before each input. While they
+    /// cannot, the draw takes no step by itself; steps that admins request are taken. When trust is won back, the
+    /// driver calls [`wake`](DrawMachine::wake).
+    pub fn trust_clock(&mut self, trusted: bool) {
+        self.draw.trust_clock(trusted);
+    }
+
     /// Whether no step has begun and none waits.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, StepPhase::Idle) && self.requested.is_empty()

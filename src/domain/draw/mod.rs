@@ -173,6 +173,8 @@ pub struct Draw {
     keys_out: HashMap<KeyId, usize>,
     /// The sale is over for good. The database may not have this state yet.
     stopped: bool,
+    /// Whether the wall clock can be trusted. While it cannot, the draw does nothing by itself.
+    clock_trusted: bool,
 }
 
 impl Draw {
@@ -184,7 +186,8 @@ impl Draw {
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
         let alone = OpenReservations::default();
         let open = alone.share();
-        Draw { it: parts, due, open, out: 0, keys_out: HashMap::new(), stopped }.counted_in(&alone)
+        Draw { it: parts, due, open, out: 0, keys_out: HashMap::new(), stopped, clock_trusted: true }
+            .counted_in(&alone)
     }
 
     /// Counts its reservations together with those of other draws, from which their limit follows. Nothing may be in
@@ -300,8 +303,17 @@ impl Draw {
         !self.stopped && now < self.it.times.sales_close_at
     }
 
-    /// What the draw must do at this time: one thing at a time, the most urgent first.
+    /// Whether the times that are given from now on come from a clock that can be trusted.
+    pub fn trust_clock(&mut self, trusted: bool) {
+        self.clock_trusted = trusted;
+    }
+
+    /// What the draw must do at this time: one thing at a time, the most urgent first. Nothing, while the clock cannot
+    /// be trusted: a draw that is closed, a reservation that has expired cannot be had back.
     pub fn due(&mut self, now: Timestamp) -> Option<Due> {
+        if !self.clock_trusted {
+            return None;
+        }
         let times = self.it.times;
         match self.it.status {
             DrawStatus::Scheduled if times.sales_open_at.is_some_and(|at| at <= now) && !self.stopped => {

@@ -194,8 +194,10 @@ impl Draw {
             return None;
         }
         let held = self.it.reservations.get_mut(&payment)?;
+        // By a clock that cannot be trusted no reservation ends.
+        let ran_out = held.until <= now && self.clock_trusted;
         // While the return of a ticket is in flight, the number of tickets to pay is unknown.
-        if held.user != user || held.state != ReservationState::Held || held.until <= now || held.is_returning() {
+        if held.user != user || held.state != ReservationState::Held || ran_out || held.is_returning() {
             return None;
         }
 
@@ -207,7 +209,9 @@ impl Draw {
     /// The provider has answered. Adds to the record what the draw still holds for that payment.
     pub fn end_charge(&mut self, mut end: EndCharge) -> EndCharge {
         let fence = self.fence();
-        let selling = !self.stopped && end.at < self.it.times.sales_close_at;
+        // By a clock that cannot be trusted no sale ends: the card was charged in time, and the list is not sealed.
+        let in_time = end.at < self.it.times.sales_close_at || !self.clock_trusted;
+        let selling = !self.stopped && in_time;
         let held = self.it.reservations.get_mut(&end.payment);
         end.held = held.filter(|held| selling && held.state == ReservationState::Charging).map(|held| {
             // "Processing" is not the final result: the final result may follow before this record is written.

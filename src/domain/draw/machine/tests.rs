@@ -19,6 +19,7 @@ use crate::domain::record::{Charge, EndCharge};
 const ADMIN: UserId = UserId(9);
 const BUYER: UserId = UserId(1);
 const IN_FLIGHT: usize = 3;
+const UNOPENED: &str = "its sale was not opened before the cut-off";
 
 type Action = DrawAction<u32>;
 
@@ -694,6 +695,52 @@ fn a_draw_that_nobody_opened_is_cancelled_at_its_cut_off() {
     it.now = second(CLOSE);
     let actions = it.wake();
     let step = step_of(&actions);
-    let reason = "its sale was not opened before the cut-off".to_owned();
+    let reason = UNOPENED.to_owned();
     assert_eq!((&step.kind, &step.audit), (&StepKind::BeginCancel { reason }, &None));
+}
+
+#[test]
+fn by_a_clock_that_is_not_trusted_nothing_happens_by_itself() {
+    for (status, kind) in [
+        (DrawStatus::Open, StepKind::Seal),
+        (DrawStatus::Closed, StepKind::Conduct),
+        (DrawStatus::Scheduled, StepKind::BeginCancel { reason: UNOPENED.to_owned() }),
+    ] {
+        let mut it = Driver::new(status);
+        it.input(DrawMachine::start);
+        it.now = second(2 * CLOSE);
+        it.machine.trust_clock(false);
+        assert!(writes_nothing(&it.wake()), "{status:?}");
+        it.machine.trust_clock(true);
+        assert_eq!(step_of(&it.wake()).kind, kind);
+    }
+}
+
+#[test]
+fn by_hand_everything_works_while_the_clock_is_not_trusted() {
+    let mut it = Driver::new(DrawStatus::Open);
+    it.now = second(2 * CLOSE);
+    it.machine.trust_clock(false);
+    assert_eq!(step_of(&it.step(1, Step::Close)).kind, StepKind::Seal);
+    let actions = it.step_written(Ok(StepOutcome::Sealed { epoch: 2 }));
+    assert!(actions.contains(&told(1, Ok(()))) && writes_nothing(&actions));
+    assert_eq!(step_of(&it.step(2, Step::Conduct)).kind, StepKind::Conduct);
+}
+
+#[test]
+fn no_reservation_ends_by_a_clock_that_is_not_trusted() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let ((first, _), (second_one, _)) = (it.reserve(good()), it.reserve(named(1)));
+    let begin = submitted(it.request(2, DrawRequest::BeginCharge { user: BUYER, payment: first, key: None }));
+    it.written(begin, payment(first, PaymentStatus::Processing), Some(2));
+    it.machine.trust_clock(false);
+    it.now = second(CLOSE - 1);
+    let actions = it.wake();
+    assert!(!actions.iter().any(|action| matches!(action, DrawAction::Submit { .. })), "{actions:?}");
+    submitted(it.request(3, DrawRequest::Pay { user: BUYER, payment: second_one, key: None }));
+    // The clock shows a time after the cut-off: nothing is sold, and the card that was charged before gets its ticket.
+    it.now = second(2 * CLOSE);
+    assert_eq!(it.order(4, good(), false), [sale(4, OrderRefusal::NotOpen.into())]);
+    let end = submitted(it.request(5, end_charge_at(first, it.now)));
+    assert!(matches!(&end, Record::EndCharge(end) if end.held.is_some()), "{end:?}");
 }
