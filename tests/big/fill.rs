@@ -74,7 +74,7 @@ fn players_and_draw(users: i64) -> String {
          INSERT INTO draws (lottery, number, status, pick, of, price, fund_share, sales_close_at, draw_at, created_at)
          VALUES ('6of45', 1, 'open', 6, 45, {PRICE}, 5000, '2099-01-01', '2099-01-01', '2030-01-01');
          INSERT INTO draw_tiers (draw_id, matches, amount, share, minimum) VALUES
-         ({DRAW}, 6, NULL, 8000, 1000000000), ({DRAW}, 5, NULL, 1000, NULL), ({DRAW}, 4, NULL, 1000, 900000),
+         ({DRAW}, 6, NULL, 8000, 1000000000), ({DRAW}, 5, NULL, 1000, NULL), ({DRAW}, 4, NULL, 1000, 1500000),
          ({DRAW}, 3, 30000, NULL, NULL), ({DRAW}, 2, 10000, NULL, NULL);
          INSERT INTO draw_sales (draw_id) VALUES ({DRAW});
          INSERT INTO accounts (id, kind, draw_id) VALUES ({DRAW} * 8 + 3, 'escrow', {DRAW});

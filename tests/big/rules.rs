@@ -53,7 +53,7 @@ pub async fn settled(db: &Client) -> i64 {
          WHERE tier.draw_id = {DRAW} AND tier.winners <> coalesce(counted.tickets, 0)"
     );
     nothing_breaks(db, "a tier's winners are those whose numbers match", &tiers).await;
-    // The share of four matches is about a fifth of its minimum, so the minimum is paid whatever numbers are drawn.
+    // The share of four matches is less than its minimum even if one ticket has them, so the minimum is paid whatever numbers are drawn.
     let amounts = format!(
         "WITH tiers AS (
              SELECT t.*, r.winners, r.prize, r.prize = coalesce(t.amount, t.minimum) AS guaranteed
@@ -66,7 +66,7 @@ pub async fn settled(db: &Client) -> i64 {
              WHEN t.amount IS NOT NULL THEN t.amount
              WHEN t.winners = 0 THEN 0
              ELSE greatest(t.minimum, div(div(rest.left_to_share * t.share, 10000), t.winners)) END
-         OR t.matches = 4 AND (t.prize <> 900000 OR t.winners = 0)"
+         OR t.matches = 4 AND t.winners > 0 AND t.prize <> 1500000"
     );
     nothing_breaks(db, "a tier pays what its rules say", &amounts).await;
     let division = format!(
