@@ -20,6 +20,7 @@ pub mod prize;
 pub mod record;
 pub mod rows;
 pub mod schedule;
+pub mod settle;
 pub mod ticket;
 pub mod user;
 pub mod writer;

@@ -13,6 +13,7 @@ use lottery::domain::id::DrawId;
 use lottery::domain::payout::{Payout, Progress};
 use lottery::domain::payout_run::{PayoutAction, PayoutRun};
 use lottery::domain::record::{Record, Refusal};
+use lottery::domain::settle::{Conduct, FixPrizes};
 use uuid::Uuid;
 
 use crate::coverage::Seen;
@@ -194,7 +195,9 @@ impl Actor {
                 Step::BeginCancel { reason }
             }
             StepKind::Conduct => {
-                Step::Conduct { pick: self.draw().rules().game.random_pick(around.dice.rng()), at }
+                let (fence, rules) = (self.draw().fence(), self.draw().rules().clone());
+                let pick = rules.game.random_pick(around.dice.rng());
+                Step::Conduct(Conduct { fence, rules, pick, at, audit })
             }
             StepKind::Settle { .. } => return self.settle(around),
             StepKind::Refund { .. } => {
@@ -254,8 +257,10 @@ impl Actor {
         if around.store.is_counted(draw) {
             return self.pay_out(Payout::Prizes, around.store.progress(draw, Payout::Prizes), around);
         }
-        let (winning, at) = (self.draw().winning().expect("a settling draw has its numbers"), around.now);
-        self.write(Step::FixPrizes { winning, hits: around.store.hits(draw), at }, around);
+        let (fence, rules) = (self.draw().fence(), self.draw().rules().clone());
+        let winning = self.draw().winning().expect("a settling draw has its numbers");
+        let (hits, at) = (around.store.hits(draw), around.now);
+        self.write(Step::FixPrizes(FixPrizes { fence, rules, winning, hits, at }), around);
     }
 
     /// Begins a payout, or continues one that a crash interrupted.

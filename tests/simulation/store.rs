@@ -30,8 +30,8 @@ use crate::facts::{self, Fact, Id};
 
 pub use steps::{Output, StaleEpoch, Step, plain};
 
-/// The jackpot account of the only lottery.
-pub const JACKPOT: i64 = 1;
+/// The jackpot account of the only lottery, whose `seq` is 1.
+pub const JACKPOT_ACCOUNT: AccountId = AccountId(12);
 
 pub struct DrawRow {
     pub number: i32,

@@ -26,7 +26,7 @@ use crate::facts;
 use crate::faults::Temper;
 use crate::model::Model;
 use crate::process::{Around, Effect, Entry, Process};
-use crate::store::{self, DrawRow, JACKPOT, Store};
+use crate::store::{self, DrawRow, JACKPOT_ACCOUNT, Store};
 
 pub use cards::{Charge, Stage};
 pub use players::Request;
@@ -113,7 +113,7 @@ impl World {
 
     fn open_accounts(&mut self) {
         let accounts = &mut self.store.accounts;
-        for account in [AccountId::RESERVE, AccountId::REVENUE, AccountId::jackpot(JACKPOT)] {
+        for account in [AccountId::RESERVE, AccountId::REVENUE, JACKPOT_ACCOUNT] {
             accounts.insert(account, Money::ZERO);
         }
         accounts.insert(AccountId::CLEARING, Money::new(-FUNDS * PLAYERS));

@@ -11,7 +11,6 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::Deps;
-use crate::actors::persistence::FixPrizes;
 use crate::db::read::payout::{self, TicketRange};
 use crate::db::{DbError, describe};
 use crate::domain::draw::{StepError, WinningPick};
@@ -21,6 +20,7 @@ use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Payout, WindowError};
 use crate::domain::payout_run::{PayoutAction, PayoutRun};
 use crate::domain::record::Fence;
+use crate::domain::settle::FixPrizes;
 
 /// How long a step should occupy the writer. A purchase that arrives meanwhile waits at most about so long.
 const STEP_TIME: Duration = Duration::from_millis(10);

@@ -8,13 +8,14 @@ use rand::rngs::SysRng;
 
 use super::{Deps, payout};
 use crate::actors::messages::{PoolError, StepRefusal};
-use crate::actors::persistence::{BeginCancel, Conduct, Open, PoolWrite, Reschedule, Seal};
+use crate::actors::persistence::{BeginCancel, Open, PoolWrite, Reschedule, Seal};
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
 use crate::domain::draw::{NewPool, PoolOrder, StepError, StepKind, StepOutcome, StepWrite};
 use crate::domain::game::Pick;
 use crate::domain::id::PoolTicketId;
 use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::settle::Conduct;
 
 /// Writes a step and returns its outcome.
 pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<StepOutcome, StepError> {

@@ -36,7 +36,6 @@ use writer::Writer;
 pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record_installation};
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
-pub use write::settle::{Conduct, FixPrizes};
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -18,11 +18,11 @@ impl Store {
     }
 
     /// The number of tickets for each number of matches.
-    pub fn hits(&self, draw: DrawId) -> BTreeMap<u8, i64> {
+    pub fn hits(&self, draw: DrawId) -> BTreeMap<i64, i64> {
         let winning = self.draws[&draw].result.as_ref().unwrap().winning;
         let mut hits = BTreeMap::new();
         for (_, row) in self.numbered(draw, 0, self.draws[&draw].sold).into_values() {
-            *hits.entry(row.pick.matches(winning.pick)).or_default() += 1;
+            *hits.entry(row.pick.matches(winning.pick).into()).or_default() += 1;
         }
         hits
     }

@@ -1,21 +1,20 @@
 //! The transactions of a draw's steps, with the same statements as in production: open, seal, conduct, cancel,
 //! and fix the prizes. Prizes and refunds are paid in `payout`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use lottery::domain::draw::{Times, WinningPick};
-use lottery::domain::game::Pick;
 use lottery::domain::id::DrawId;
-use lottery::domain::ledger::{AccountId, Ledger, Transfer, TransferKind};
+use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::lottery::DrawStatus;
 use lottery::domain::money::Money;
 use lottery::domain::payout::{PayStep, Payout, Progress};
 use lottery::domain::record::Fence;
+use lottery::domain::settle::{Conduct, FixPrizes};
 use lottery::domain::writer::Mark;
 use lottery::domain::writer_cache::Invalidation;
 
-use super::{Cancellation, JACKPOT, ResultRow, Store, mask, second};
+use super::{Cancellation, JACKPOT_ACCOUNT, ResultRow, Store, mask, second};
 use crate::facts::{DrawTimes, Fact, Prizes};
 
 /// A transaction of its own. If it runs again after a failure, it does the same.
@@ -25,8 +24,8 @@ pub enum Step {
     Reschedule(Times),
     Seal,
     BeginCancel { reason: String },
-    Conduct { pick: Pick, at: Timestamp },
-    FixPrizes { winning: WinningPick, hits: BTreeMap<u8, i64>, at: Timestamp },
+    Conduct(Conduct),
+    FixPrizes(FixPrizes),
     Pay(PayStep),
 }
 
@@ -96,9 +95,9 @@ impl Store {
                 self.set_status(draw, DrawStatus::Cancelling);
                 Ok(Output::Cancelling(self.take_over(draw)))
             }
-            Step::Conduct { pick, at } => Ok(Output::Conducted(self.conduct(draw, *pick, *at))),
-            Step::FixPrizes { winning, hits, at } => {
-                self.fix_prizes(draw, sold, *winning, hits, *at);
+            Step::Conduct(conduct) => Ok(Output::Conducted(self.conduct(conduct))),
+            Step::FixPrizes(fix) => {
+                self.fix_prizes(fix, sold);
                 Ok(Output::PrizesFixed)
             }
             Step::Pay(pay) => {
@@ -122,19 +121,16 @@ impl Store {
         Ledger::new(accounts.iter().map(|id| (*id, self.accounts[id])))
     }
 
-    fn conduct(&mut self, draw: DrawId, pick: Pick, at: Timestamp) -> WinningPick {
-        let (escrow, account) = (AccountId::escrow(draw), AccountId::jackpot(JACKPOT));
-        let mut ledger = self.open(&BTreeSet::from([escrow, account]));
-        let jackpot = ledger.balance(account).unwrap();
-        if jackpot > Money::ZERO {
-            ledger.transfer(house(account, escrow, jackpot, TransferKind::Jackpot, at)).unwrap();
-        }
+    fn conduct(&mut self, step: &Conduct) -> WinningPick {
+        let draw = step.fence.draw;
+        let mut ledger = self.open(&step.accounts(JACKPOT_ACCOUNT));
+        let winning = step.apply(JACKPOT_ACCOUNT, &mut ledger).unwrap();
         self.write_ledger(&ledger);
-        let winning = WinningPick { pick, jackpot };
         let row = self.draw_mut(draw);
         let tiers = row.rules.prizes.tiers().iter().map(|tier| (tier.matches, 0, Money::ZERO)).collect();
         row.result = Some(ResultRow { winning, counted: false, progress: Progress::default(), tiers });
-        self.facts.push(Fact::Numbers { draw: draw.0, mask: mask(pick), jackpot: jackpot.minor() });
+        let (mask, jackpot) = (mask(winning.pick), winning.jackpot.minor());
+        self.facts.push(Fact::Numbers { draw: draw.0, mask, jackpot });
         self.set_status(draw, DrawStatus::Settling);
         winning
     }
@@ -143,48 +139,17 @@ impl Store {
         self.draw_mut(draw).result.as_mut().expect("a settling draw has its numbers")
     }
 
-    fn fix_prizes(
-        &mut self,
-        draw: DrawId,
-        sold: i64,
-        winning: WinningPick,
-        hits: &BTreeMap<u8, i64>,
-        at: Timestamp,
-    ) {
-        assert!(!self.is_counted(draw), "the prizes of draw {draw} are fixed once");
-        assert_eq!(hits.values().sum::<i64>(), sold, "every ticket of draw {draw} is counted once");
-        let rules = self.draws[&draw].rules.clone();
-        let winners = |matches: &u8| hits.get(matches).copied().unwrap_or(0);
-        let winners: Vec<u64> =
-            self.result(draw).tiers.iter().map(|tier| winners(&tier.0).unsigned_abs()).collect();
-        let sales = rules.price.checked_mul(sold.unsigned_abs()).unwrap();
-        let settled = rules.prizes.settle(sales, rules.fund_share, winning.jackpot, &winners).unwrap();
-        let (escrow, jackpot) = (AccountId::escrow(draw), AccountId::jackpot(JACKPOT));
-        let mut ledger = self.open(&BTreeSet::from([escrow, jackpot, AccountId::RESERVE, AccountId::REVENUE]));
-        for (debit, credit, amount, kind) in [
-            (AccountId::RESERVE, escrow, settled.from_reserve, TransferKind::Reserve),
-            (escrow, AccountId::REVENUE, settled.revenue, TransferKind::Revenue),
-            (escrow, jackpot, settled.rollover, TransferKind::Rollover),
-        ] {
-            if amount > Money::ZERO {
-                ledger.transfer(house(debit, credit, amount, kind, at)).unwrap();
-            }
-        }
-        assert_eq!(ledger.balance(escrow), Some(settled.prizes), "the escrow of draw {draw} holds its prizes");
+    fn fix_prizes(&mut self, step: &FixPrizes, sold: i64) {
+        let draw = step.fence.draw;
+        let mut ledger = self.open(&step.accounts(JACKPOT_ACCOUNT));
+        let settled = step.apply(self.is_counted(draw), sold, JACKPOT_ACCOUNT, &mut ledger).unwrap();
         self.write_ledger(&ledger);
         let result = self.result(draw);
-        for (row, tier) in result.tiers.iter_mut().zip(&settled.tiers) {
-            (row.1, row.2) = (tier.winners as i64, tier.prize);
-        }
+        result.tiers = settled.tiers.iter().map(|it| (it.matches, it.winners as i64, it.prize)).collect();
         result.counted = true;
         let tiers =
             result.tiers.iter().map(|(matches, winners, prize)| (*matches, *winners, prize.minor())).collect();
         let (fund, rollover) = (settled.prize_fund.minor(), settled.rollover.minor());
         self.facts.push(Fact::Prizes(Prizes { draw: draw.0, fund, rollover, tiers }));
     }
-}
-
-/// A transfer between two accounts of the operator.
-fn house(debit: AccountId, credit: AccountId, amount: Money, kind: TransferKind, at: Timestamp) -> Transfer {
-    Transfer { debit, credit, amount, kind, reference: None, at, balance_after: None }
 }

@@ -1,10 +1,6 @@
 //! Settlement: stores the winning numbers and, once every ticket is counted, the prizes. It does not pay them:
-//! `payout` does.
+//! `payout` does. `domain::settle` decides which money moves.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use jiff::Timestamp;
 use tokio_postgres::Client;
 
 use super::draws::{lock, set_status};
@@ -12,60 +8,38 @@ use super::{audit, ledger};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::actors::snapshots::DrawSnapshots;
-use crate::domain::audit::AuditEntry;
 use crate::domain::draw::WinningPick;
-use crate::domain::game::Pick;
-use crate::domain::ledger::{AccountId, Transfer, TransferKind};
+use crate::domain::ledger::AccountId;
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::money::Money;
-use crate::domain::record::Fence;
-
-/// Stores the winning numbers and moves the jackpot into the draw. If the draw has numbers already, they stay.
-pub struct Conduct {
-    pub fence: Fence,
-    pub rules: Arc<Rules>,
-    pub pick: Pick,
-    pub at: Timestamp,
-    pub audit: Option<AuditEntry>,
-}
+use crate::domain::prize::Settlement;
+use crate::domain::settle::{Conduct, FixPrizes, FixPrizesError};
 
 impl StepTransaction for Conduct {
     type Output = WinningPick;
 
+    /// If the draw has numbers already, they stay.
     async fn run(&self, session: &WriterConnection) -> Result<WinningPick, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         lock(db, self.fence).await?;
-        let (escrow, jackpot) = (AccountId::escrow(draw), jackpot_account(db, &self.rules).await?);
-        let mut ledger = ledger::open(db, &BTreeSet::from([escrow, jackpot])).await?;
-        let amount = ledger.balance(jackpot).unwrap_or(Money::ZERO);
-        if amount > Money::ZERO {
-            ledger.transfer(internal_transfer(jackpot, escrow, amount, TransferKind::Jackpot, self.at))?;
-        }
+        let jackpot = jackpot_account(db, &self.rules).await?;
+        let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
+        let winning = self.apply(jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
             INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot) VALUES ($1, $2, $3, $4)";
-        db.execute(sql, &[&draw.0, &self.pick.mask(), &self.at, &amount.minor()]).await?;
+        db.execute(sql, &[&draw.0, &winning.pick.mask(), &self.at, &winning.jackpot.minor()]).await?;
         let sql = "-- settle::conduct(tiers)
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;
         set_status(db, draw, DrawStatus::Settling).await?;
         audit::record(db, self.audit.as_ref()).await?;
-        Ok(WinningPick { pick: self.pick, jackpot: amount })
+        Ok(winning)
     }
 
     fn committed(&self, _: &WinningPick, snapshots: &DrawSnapshots) {
         snapshots.set_jackpot(&self.rules.lottery, Money::ZERO);
     }
-}
-
-/// Stores the prizes, once every ticket is counted. The part of the escrow that is no prize leaves the draw.
-pub struct FixPrizes {
-    pub fence: Fence,
-    pub rules: Arc<Rules>,
-    pub winning: WinningPick,
-    /// The number of tickets for each possible number of matches.
-    pub hits: BTreeMap<i64, i64>,
-    pub at: Timestamp,
 }
 
 impl StepTransaction for FixPrizes {
@@ -75,13 +49,15 @@ impl StepTransaction for FixPrizes {
     async fn run(&self, session: &WriterConnection) -> Result<Money, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         let sold = lock(db, self.fence).await?;
-        if self.hits.values().sum::<i64>() != sold {
-            return Err(StepFailure::Rejected(format!("of draw {draw} not every ticket was counted once")));
-        }
-        self.fix(db, sold).await?;
-        let account = jackpot_account(db, &self.rules).await?;
-        let ledger = ledger::open(db, &BTreeSet::from([account])).await?;
-        Ok(ledger.balance(account).unwrap_or(Money::ZERO))
+        let sql = "-- settle::fix(fixed)
+            SELECT prize_fund IS NOT NULL FROM draw_results WHERE draw_id = $1 FOR UPDATE";
+        let fixed = db.query_one(sql, &[&draw.0]).await?.get(0);
+        let jackpot = jackpot_account(db, &self.rules).await?;
+        let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
+        let settled = self.apply(fixed, sold, jackpot, &mut ledger)?;
+        ledger::write(db, &ledger).await?;
+        self.write_result(db, &settled).await?;
+        Ok(ledger.balance(jackpot).unwrap_or(Money::ZERO))
     }
 
     fn committed(&self, jackpot: &Money, snapshots: &DrawSnapshots) {
@@ -90,42 +66,10 @@ impl StepTransaction for FixPrizes {
 }
 
 impl FixPrizes {
-    /// Computes and writes the prize of one winner, the operator's revenue and the rollover.
-    async fn fix(&self, db: &Client, sold: i64) -> Result<(), StepFailure> {
+    async fn write_result(&self, db: &Client, settled: &Settlement) -> Result<(), StepFailure> {
         let draw = self.fence.draw;
-        let sql = "-- settle::fix(uncounted)
-            SELECT FROM draw_results WHERE draw_id = $1 AND prize_fund IS NULL FOR UPDATE";
-        if db.query_opt(sql, &[&draw.0]).await?.is_none() {
-            return Err(StepFailure::Rejected(format!("the prizes of draw {draw} are fixed already")));
-        }
-        let winners = |matches| self.hits.get(&i64::from(matches)).map_or(0, |tickets| tickets.unsigned_abs());
-        let winners: Vec<u64> = self.rules.prizes.tiers().iter().map(|tier| winners(tier.matches)).collect();
-        let overflow = || StepFailure::Rejected(format!("the prizes of draw {draw} do not fit"));
-        let sales = self.rules.price.checked_mul(sold.unsigned_abs()).ok_or_else(overflow)?;
-        let settled = self
-            .rules
-            .prizes
-            .settle(sales, self.rules.fund_share, self.winning.jackpot, &winners)
-            .map_err(|_| overflow())?;
-
-        let (escrow, jackpot) = (AccountId::escrow(draw), jackpot_account(db, &self.rules).await?);
-        let accounts = BTreeSet::from([escrow, jackpot, AccountId::RESERVE, AccountId::REVENUE]);
-        let mut ledger = ledger::open(db, &accounts).await?;
-        for (debit, credit, amount, kind) in [
-            (AccountId::RESERVE, escrow, settled.from_reserve, TransferKind::Reserve),
-            (escrow, AccountId::REVENUE, settled.revenue, TransferKind::Revenue),
-            (escrow, jackpot, settled.rollover, TransferKind::Rollover),
-        ] {
-            if amount > Money::ZERO {
-                ledger.transfer(internal_transfer(debit, credit, amount, kind, self.at))?;
-            }
-        }
-        if ledger.balance(escrow) != Some(settled.prizes) {
-            return Err(StepFailure::Rejected(format!("the escrow of draw {draw} does not hold its prizes")));
-        }
-        ledger::write(db, &ledger).await?;
         for tier in &settled.tiers {
-            let winners = i64::try_from(tier.winners).map_err(|_| overflow())?;
+            let winners = i64::try_from(tier.winners).map_err(|_| FixPrizesError::Overflow(draw))?;
             let sql = "-- settle::fix(tier)
                 UPDATE result_tiers SET winners = $3, prize = $4 WHERE draw_id = $1 AND matches = $2";
             db.execute(sql, &[&draw.0, &i16::from(tier.matches), &winners, &tier.prize.minor()]).await?;
@@ -137,19 +81,14 @@ impl FixPrizes {
     }
 }
 
+impl From<FixPrizesError> for StepFailure {
+    fn from(error: FixPrizesError) -> StepFailure {
+        StepFailure::Rejected(error.to_string())
+    }
+}
+
 async fn jackpot_account(db: &Client, rules: &Rules) -> Result<AccountId, StepFailure> {
     let sql = "-- settle::jackpot_account()
         SELECT seq FROM lotteries WHERE id = $1";
     Ok(AccountId::jackpot(db.query_one(sql, &[&rules.lottery.0]).await?.get(0)))
-}
-
-/// A transfer between two accounts of the operator.
-fn internal_transfer(
-    debit: AccountId,
-    credit: AccountId,
-    amount: Money,
-    kind: TransferKind,
-    at: Timestamp,
-) -> Transfer {
-    Transfer { debit, credit, amount, kind, reference: None, at, balance_after: None }
 }
