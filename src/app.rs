@@ -2,17 +2,14 @@
 //! the opposite order.
 
 mod lotteries;
+mod servers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
-use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
-use actix_web::http::header;
-use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App as HttpApp, HttpServer, web};
+use actix_web::web;
 use jiff::SignedDuration;
 use private_postgres::{PostgresError, PostgresServer};
 use secrecy::{ExposeSecret, SecretString};
@@ -35,19 +32,12 @@ use crate::domain::installation::{Installation, OtherInstallation, PaymentProvid
 use crate::domain::lottery::Lottery;
 use crate::domain::money::{Currency, CurrencyError};
 use crate::http::{
-    self, Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
+    Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
 };
 use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
 
 use lotteries::{lotteries, plans};
-
-/// How long idle connections are kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(90);
-/// How long a client may take to send a request's head.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
-
-/// How long a browser may cache the answer to a CORS preflight request, in seconds.
-const CORS_AGE: usize = 3600;
+use servers::Servers;
 
 /// How often the service checks whether its actors are alive.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,8 +71,8 @@ pub enum AppError {
          give the service a login of its own, which owns nothing"
     )]
     ServiceOwnsTables(String),
-    #[error("cannot listen on {host}:{port}: {cause}")]
-    Listen { host: String, port: u16, cause: std::io::Error },
+    #[error("cannot listen on {address}: {cause}")]
+    Listen { address: String, cause: std::io::Error },
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
     #[error(
@@ -196,9 +186,10 @@ impl Drop for ActorThread {
 /// The running service.
 pub struct App {
     pub address: SocketAddr,
+    /// Where the metrics are. `None`: on the main port.
+    pub admin_address: Option<SocketAddr>,
     pub state: web::Data<State>,
-    http: ServerHandle,
-    serving: JoinHandle<std::io::Result<()>>,
+    servers: Servers,
     upkeep: JoinHandle<()>,
     actors: ActorThread,
     lock: ServiceLock,
@@ -280,11 +271,15 @@ impl App {
             response_cache: ResponseCache::default(),
         };
         let state = web::Data::new(state);
-        let (http, serving, address) = serve(config, state.clone())?;
+        let servers = Servers::start(config, &state)?;
+        let (address, admin_address) = (servers.address, servers.admin_address);
+        if let Some(address) = admin_address {
+            tracing::info!(%address, "the admin address answers");
+        }
         tracing::info!(%address, "the service answers");
         let upkeep = tokio::spawn(state.metrics.upkeep());
         let stop_wait = config.server.shutdown_timeout;
-        Ok(App { address, state, http, serving, upkeep, actors: thread, lock, database, stop_wait })
+        Ok(App { address, admin_address, state, servers, upkeep, actors: thread, lock, database, stop_wait })
     }
 
     /// Waits for a failure that the service cannot recover from. A lost lock on the database is taken again while
@@ -294,7 +289,7 @@ impl App {
             () = self.lock.lost() => AppError::TakenOver,
             () = self.database.lost() => AppError::Stopped("the private Postgres failed for good".to_owned()),
             what = actors_lost(&self.state) => AppError::Stopped(what.to_owned()),
-            ended = &mut self.serving => AppError::Stopped(format!("the HTTP server ended: {ended:?}")),
+            ended = self.servers.ended() => AppError::Stopped(format!("an HTTP server ended: {ended}")),
         }
     }
 
@@ -303,7 +298,7 @@ impl App {
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("the service stops");
         self.state.watchers.close();
-        self.http.stop(true).await;
+        self.servers.stop().await;
         if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
             // The next start finds out whether that transaction was committed.
             tracing::warn!("the database does not answer: stopping with a transaction in progress");
@@ -340,7 +335,7 @@ async fn check_sandbox(config: &Config) -> Result<(), AppError> {
         return Ok(());
     }
     let (host, port) = (config.server.host.as_str(), config.server.port);
-    let listen = |cause| AppError::Listen { host: host.to_owned(), port, cause };
+    let listen = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
     let mut addresses = tokio::net::lookup_host((host, port)).await.map_err(listen)?;
     if addresses.all(|address| address.ip().to_canonical().is_loopback()) {
         return Ok(());
@@ -434,49 +429,6 @@ async fn actors(
         Ok(started) => Ok(started?),
         Err(_) => Err(AppError::Stopped("the actors' thread ended".to_owned())),
     }
-}
-
-/// Starts the HTTP server.
-#[allow(clippy::type_complexity, reason = "used once, so it needs no name")]
-fn serve(
-    config: &Config,
-    state: web::Data<State>,
-) -> Result<(ServerHandle, JoinHandle<std::io::Result<()>>, SocketAddr), AppError> {
-    let (host, port) = (config.server.host.clone(), config.server.port);
-    let listen = |cause| AppError::Listen { host: host.clone(), port, cause };
-    let origins = config.server.cors_origins.clone();
-    let mut server = HttpServer::new(move || {
-        HttpApp::new()
-            .app_data(state.clone())
-            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
-            .wrap(from_fn(http::trace))
-            .configure(http::routes)
-    })
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_WAIT)
-    .shutdown_timeout(config.server.shutdown_timeout.as_secs())
-    .disable_signals();
-    if config.server.workers > 0 {
-        server = server.workers(config.server.workers);
-    }
-    let server = server.bind((host.as_str(), port)).map_err(listen)?;
-    // A server that is bound has an address.
-    let address =
-        server.addrs().first().copied().ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
-    let server = server.run();
-    Ok((server.handle(), tokio::spawn(server), address))
-}
-
-/// What pages of these origins may do in a browser. They send a token with each request, never a cookie.
-fn cors(origins: &[String]) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
-        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .allowed_header("Idempotency-Key")
-        .expose_headers([header::RETRY_AFTER, header::CONTENT_DISPOSITION])
-        .expose_headers(["X-Request-Id", "Idempotency-Replayed"])
-        .max_age(CORS_AGE);
-    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 fn proxies(config: &Config) -> Proxies {

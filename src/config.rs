@@ -55,6 +55,10 @@ pub struct ServerConfig {
     pub host: String,
     /// 0: the system chooses any free port.
     pub port: u16,
+    /// Where the metrics are, as `host:port`. `None`: on the main port, for this machine only.
+    pub admin_address: Option<String>,
+    /// Shows the documentation page and the OpenAPI document.
+    pub docs: bool,
     /// 0: one for each core.
     pub workers: usize,
     pub trusted_proxies: Vec<Network>,
@@ -357,6 +361,9 @@ impl Config {
 
     fn check_service(&self, check: &mut Check) {
         check.that("server.host", !self.server.host.trim().is_empty(), "must not be empty");
+        let admin = self.server.admin_address.as_deref().unwrap_or("localhost:0").rsplit_once(':');
+        let whole = admin.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        check.that("server.admin_address", whole, "must be host:port, such as 127.0.0.1:9100");
         check.within("server.workers", self.server.workers, 0..=1024);
         check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
         for (i, origin) in self.server.cors_origins.iter().enumerate() {

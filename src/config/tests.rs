@@ -84,6 +84,8 @@ fn every_key_has_an_environment_variable() {
     let keys = [
         ("server.host", "0.0.0.0", r#"host: "0.0.0.0""#),
         ("server.port", "9000", "port: 9000"),
+        ("server.admin_address", "localhost:9100", r#"admin_address: Some("localhost:9100")"#),
+        ("server.docs", "false", "docs: false"),
         ("server.workers", "3", "workers: 3"),
         ("server.trusted_proxies", "[10.0.0.0/8, '::1']", "10.0.0.0/8"),
         ("server.forwarded_header", "Forwarded", "forwarded_header: Forwarded"),
@@ -228,6 +230,8 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("server: {port: 99999}", "server.port: must be an unsigned 16 bit integer, not"),
         ("server: {port: http}", r#"server.port: must be an integer, not string "http""#),
         ("server: {trusted_proxies: [10.0.0.0/8, near]}", "server.trusted_proxies[1]: must be an address such as"),
+        ("server: {admin_address: 127.0.0.1}", "server.admin_address: must be host:port, such as 127.0.0.1:9100"),
+        ("server: {admin_address: ':9100'}", "server.admin_address: must be host:port"),
         ("server: {forwarded_header: via}", "server.forwarded_header: must be `x-forwarded-for` or `forwarded`"),
         ("server: {cors_origins: ['https://shop.example/']}", "server.cors_origins[0]: must be an origin such as"),
         ("server: {cors_origins: ['*']}", "server.cors_origins[0]: must be an origin such as"),

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use actix_web::HttpRequest;
+use actix_web::guard::GuardContext;
 use actix_web::http::header::{FORWARDED, HeaderName, X_FORWARDED_FOR};
 use ipnet::IpNet;
 
@@ -48,6 +49,13 @@ impl Proxies {
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&address))
     }
+}
+
+/// Whether a program on this machine sent a request itself. A proxy on this machine names its client in a header.
+pub fn is_local(request: &GuardContext<'_>) -> bool {
+    let head = request.head();
+    let is_loopback = head.peer_addr.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
+    is_loopback && ![FORWARDED, X_FORWARDED_FOR].iter().any(|header| head.headers().contains_key(header))
 }
 
 /// The `for=` of one element of `Forwarded`.
@@ -134,6 +142,26 @@ mod tests {
             (&["for=192.0.2.43, proto=http"], "10.0.0.1"),
         ] {
             assert_eq!(client(true, "10.0.0.1:5", lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_program_on_this_machine_is_local() {
+        let local = |peer: &str, header: &str| {
+            let request = TestRequest::default().peer_addr(peer.parse().unwrap()).insert_header((header, "x"));
+            is_local(&request.to_srv_request().guard_ctx())
+        };
+        for (peer, header, expected) in [
+            ("127.0.0.1:5", "Accept", true),
+            ("127.8.8.8:5", "Accept", true),
+            ("[::1]:5", "Accept", true),
+            ("[::ffff:127.0.0.1]:5", "Accept", true),
+            ("10.0.0.1:5", "Accept", false),
+            ("[2001:db8::1]:5", "Accept", false),
+            ("127.0.0.1:5", "Forwarded", false),
+            ("127.0.0.1:5", "X-Forwarded-For", false),
+        ] {
+            assert_eq!(local(peer, header), expected, "{peer} {header}");
         }
     }
 }

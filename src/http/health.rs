@@ -35,10 +35,14 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({"status": "ready", "clock_paused": paused})))
 }
 
-/// The metrics of the service, for Prometheus.
+/// The metrics of the service, for Prometheus: on `server.admin_address` if it is set, otherwise for programs on the
+/// same machine. 404 to everybody else.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
-    responses((status = 200, body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = "default", description = "not_found"),
+    ),
 )]
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let (pool, clock) = (state.db.connections(), state.clock.report());

@@ -36,6 +36,7 @@ mod wallet;
 mod webhooks;
 mod withdrawals;
 
+use actix_web::guard::fn_guard;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
@@ -52,8 +53,21 @@ pub use trace::trace;
 
 use metrics::Route;
 
-/// The table of all routes.
-pub fn routes(config: &mut ServiceConfig) {
+/// What the main port shows beside the API.
+#[derive(Clone, Copy)]
+pub struct PublicPages {
+    /// The documentation: the page, and the OpenAPI document that it shows.
+    pub docs: bool,
+    /// The metrics, to this machine only.
+    pub metrics: bool,
+}
+
+/// The table of all routes of the main port.
+pub fn routes(pages: PublicPages) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| add_routes(config, pages)
+}
+
+fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
     // Routes are tried from the top: the ones that are called most come first.
     let api = web::scope("/api/v1")
         .service(resource("/draws/{id}/tickets", "POST").route(web::post().to(tickets::order)))
@@ -117,13 +131,33 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .app_data(Route::nowhere())
         .service(api)
-        .service(resource("/health/live", "GET").route(web::get().to(health::live)))
-        .service(resource("/metrics", "GET").route(web::get().to(health::metrics)))
-        .service(resource("/health/ready", "GET").route(web::get().to(health::ready)))
-        .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
-        .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
-        .service(resource("/api/docs/{file}", "GET").route(web::get().to(docs::file)))
+        .configure(health_routes)
         .default_service(web::to(error::not_found));
+    if pages.metrics {
+        let metrics = resource("/metrics", "GET").route(web::get().to(health::metrics));
+        config.service(metrics.guard(fn_guard(address::is_local)));
+    }
+    if pages.docs {
+        config
+            .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
+            .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
+            .service(resource("/api/docs/{file}", "GET").route(web::get().to(docs::file)));
+    }
+}
+
+/// All routes of the admin address.
+pub fn admin_routes(config: &mut ServiceConfig) {
+    config
+        .app_data(Route::nowhere())
+        .configure(health_routes)
+        .service(resource("/metrics", "GET").route(web::get().to(health::metrics)))
+        .default_service(web::to(error::not_found));
+}
+
+fn health_routes(config: &mut ServiceConfig) {
+    config
+        .service(resource("/health/live", "GET").route(web::get().to(health::live)))
+        .service(resource("/health/ready", "GET").route(web::get().to(health::ready)));
 }
 
 /// A resource with metrics. It answers a method that it does not have with 405 and a list of those that it has

@@ -92,10 +92,10 @@ use super::{
 )]
 struct Annotated;
 
-/// The OpenAPI document.
+/// The OpenAPI document. 404 with `server.docs: false`.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "operations", operation_id = "get_openapi",
-    responses((status = 200, body = Object)),
+    responses((status = 200, body = Object), (status = "default", description = "not_found")),
 )]
 pub async fn show() -> HttpResponse {
     static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());

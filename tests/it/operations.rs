@@ -66,6 +66,65 @@ async fn the_metrics_count_what_happened() {
     assert!(!text.contains("quantile"), "buckets, so that they can be summed over services");
 }
 
+/// The status of a GET without the API's base path.
+async fn status(address: impl std::fmt::Display, path: &str, header: (&str, &str)) -> u16 {
+    let request = http_client().get(format!("http://{address}{path}")).header(header.0, header.1);
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[actix_web::test]
+async fn the_metrics_are_not_for_the_clients_of_a_proxy() {
+    let world = World::new().await;
+    for (header, expected) in [("Accept", 200), ("X-Forwarded-For", 404), ("Forwarded", 404)] {
+        assert_eq!(status(world.app().address, "/metrics", (header, "for=1.1.1.1")).await, expected, "{header}");
+    }
+}
+
+#[actix_web::test]
+async fn with_an_admin_address_the_metrics_are_only_there() {
+    let mut world = World::with(|config| config.server.admin_address = Some("127.0.0.1:0".to_owned())).await;
+    let (main, admin) = (world.app().address, world.app().admin_address.unwrap());
+    for (path, on_main, on_admin) in [
+        ("/metrics", 404, 200),
+        ("/health/live", 200, 200),
+        ("/health/ready", 200, 200),
+        ("/api/v1/draws", 200, 404),
+        ("/api/openapi.json", 200, 404),
+        ("/api/docs", 200, 404),
+    ] {
+        let proxied = ("X-Forwarded-For", "1.1.1.1");
+        assert_eq!(status(main, path, proxied).await, on_main, "{path}");
+        assert_eq!(status(admin, path, proxied).await, on_admin, "{path}");
+    }
+    world.stop().await;
+    assert!(TcpStream::connect(admin).await.is_err(), "it has stopped too");
+}
+
+#[actix_web::test]
+async fn an_admin_address_that_is_taken_stops_the_start() {
+    let world = World::new().await;
+    let mut config = world.config.clone();
+    config.server.admin_address = Some(world.app().address.to_string());
+    let other = tempfile::tempdir().unwrap();
+    config.data_dir = other.path().to_owned();
+    let url = crate::common::postgres::connection_string;
+    let database = crate::server::database().await;
+    config.database.url = Some(url(&crate::common::postgres::service(&database)).into());
+    config.database.owner_url = Some(url(&database).into());
+    let refused = lottery::app::App::start(&config, world.clock.clone()).await.err().unwrap().to_string();
+    assert!(refused.starts_with(&format!("cannot listen on {}: ", world.app().address)), "{refused}");
+}
+
+#[actix_web::test]
+async fn the_documentation_can_be_hidden() {
+    let world = World::with(|config| config.server.docs = false).await;
+    for (path, expected) in
+        [("/api/docs", 404), ("/api/docs/index.css", 404), ("/api/openapi.json", 404), ("/api/v1/draws", 200)]
+    {
+        assert_eq!(status(world.app().address, path, ("Accept", "*/*")).await, expected, "{path}");
+    }
+}
+
 /// Registers with a header of a proxy.
 async fn register(world: &World, name: &str, header: &str, value: &str) -> Answer {
     let body = json!({"username": name, "email": format!("{name}@example.com"), "password": "correct horse"});

@@ -1,0 +1,122 @@
+//! The HTTP servers: the main one, and the one of `server.admin_address`. Starts and stops them; what they answer is
+//! in `http`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::dev::ServerHandle;
+use actix_web::http::header;
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::{App as HttpApp, HttpServer, web};
+use tokio::task::JoinSet;
+
+use super::AppError;
+use crate::config::Config;
+use crate::http::{self, PublicPages, State};
+
+/// How long idle connections are kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+/// How long a client may take to send a request's head.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a browser may cache the answer to a CORS preflight request, in seconds.
+const CORS_AGE: usize = 3600;
+
+/// The running servers.
+pub struct Servers {
+    pub address: SocketAddr,
+    /// `None`: there is no admin address.
+    pub admin_address: Option<SocketAddr>,
+    /// In the order in which they stop: the metrics can be read until the last request is answered.
+    handles: Vec<ServerHandle>,
+    running: JoinSet<std::io::Result<()>>,
+}
+
+impl Servers {
+    /// Starts them; they accept connections when this returns.
+    pub fn start(config: &Config, state: &web::Data<State>) -> Result<Servers, AppError> {
+        let (mut handles, mut running) = (Vec::new(), JoinSet::new());
+        let (main, address) = main_server(config, state.clone())?;
+        handles.push(main.handle());
+        running.spawn(main);
+        let mut admin_address = None;
+        if let Some(configured) = &config.server.admin_address {
+            let (admin, address) = admin_server(configured, state.clone())?;
+            handles.push(admin.handle());
+            running.spawn(admin);
+            admin_address = Some(address);
+        }
+        Ok(Servers { address, admin_address, handles, running })
+    }
+
+    /// Waits until a server has ended that nobody stopped; returns how.
+    pub fn ended(&mut self) -> impl Future<Output = String> + '_ {
+        let ended = self.running.join_next();
+        async { format!("{:?}", ended.await) }
+    }
+
+    /// Stops them: they accept no new requests, and answer those that they have.
+    pub async fn stop(&self) {
+        for server in &self.handles {
+            server.stop(true).await;
+        }
+    }
+}
+
+/// The server of the API.
+fn main_server(
+    config: &Config,
+    state: web::Data<State>,
+) -> Result<(actix_web::dev::Server, SocketAddr), AppError> {
+    let origins = config.server.cors_origins.clone();
+    let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
+    let mut server = HttpServer::new(move || {
+        HttpApp::new()
+            .app_data(state.clone())
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(from_fn(http::trace))
+            .configure(http::routes(pages))
+    })
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_WAIT)
+    .shutdown_timeout(config.server.shutdown_timeout.as_secs())
+    .disable_signals();
+    if config.server.workers > 0 {
+        server = server.workers(config.server.workers);
+    }
+    let (host, port) = (config.server.host.as_str(), config.server.port);
+    let listen = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
+    let server = server.bind((host, port)).map_err(listen)?;
+    let address = server.addrs().first().copied();
+    // A server that is bound has an address.
+    Ok((server.run(), address.ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?))
+}
+
+/// The server of the admin address, for a few programs of the operator.
+fn admin_server(address: &str, state: web::Data<State>) -> Result<(actix_web::dev::Server, SocketAddr), AppError> {
+    let server = HttpServer::new(move || {
+        HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::admin_routes)
+    })
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_WAIT)
+    .workers(1)
+    .disable_signals();
+    let listen = |cause| AppError::Listen { address: address.to_owned(), cause };
+    let server = server.bind(address).map_err(listen)?;
+    let bound = server.addrs().first().copied();
+    Ok((server.run(), bound.ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?))
+}
+
+/// What pages of these origins may do in a browser. They send a token with each request, never a cookie.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_header("Idempotency-Key")
+        .expose_headers([header::RETRY_AFTER, header::CONTENT_DISPOSITION])
+        .expose_headers(["X-Request-Id", "Idempotency-Replayed"])
+        .max_age(CORS_AGE);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
