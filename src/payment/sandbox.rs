@@ -2,8 +2,9 @@
 //! its charges in a file, as a real provider would, so that a service that was killed can ask for their results.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +24,8 @@ const FILE: &str = "sandbox_charges";
 /// Charges in a file, about 80 bytes each. A full file is renamed to the old one, and the old one before it is
 /// lost.
 const MAX_CHARGES: usize = 50_000;
+/// Only the service's user may read the files: they tell which payments were made by card, and when.
+const MODE: u32 = 0o600;
 
 /// The sandbox does not know a charge. Its file is written before the charge is answered, by the same process and with
 /// the same clock, so that an absent charge was never made; the time is that of the longest request. A real provider
@@ -172,15 +175,18 @@ fn before(path: &Path) -> PathBuf {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(MODE).open(path)
 }
 
 /// The charges of a file, if it exists. Lines that cannot be read are skipped.
 fn read(path: &Path) -> io::Result<HashMap<ChargeName, String>> {
-    let text = match fs::read_to_string(path) {
+    let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
-        text => text?,
+        file => file?,
     };
+    // An earlier version made files that everybody could read.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    let text = io::read_to_string(file)?;
     Ok(text.lines().filter_map(line).collect())
 }
 
@@ -224,6 +230,21 @@ mod tests {
             let other = sandbox.ask(ChargeName { begun, ..name(1) }).await.unwrap();
             assert_eq!(other, ChargeAnswer::NotFound);
         }
+    }
+
+    #[test]
+    fn only_the_owner_may_read_the_files() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        ChargeFile::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        for file in [&path, &before(&path)] {
+            fs::write(file, "").unwrap();
+            fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+        }
+        ChargeFile::open(&path).unwrap();
+        assert_eq!((mode(&path), mode(&before(&path))), (0o600, 0o600));
     }
 
     #[test]
