@@ -7,7 +7,7 @@
 
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,7 @@ fn batch_state(draws: HashMap<DrawId, DrawSales>) -> BatchState {
         ledger: Ledger::new(wallets.chain(escrows)),
         draws,
         payments: HashMap::new(),
+        charges: BTreeMap::new(),
         keys: HashMap::new(),
         changes: Changes::default(),
     }

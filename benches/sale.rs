@@ -1,7 +1,7 @@
 //! The domain's decisions alone, without actors and database: how many tickets per second the domain could sell if
 //! nothing else took time. The other layers have their own benches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -61,6 +61,7 @@ fn batch_state() -> BatchState {
         ledger: Ledger::new(wallets.chain([(AccountId::escrow(DRAW), Money::ZERO)])),
         draws: HashMap::from([(DRAW, DrawSales { epoch: 1, sold: 0 })]),
         payments: HashMap::new(),
+        charges: BTreeMap::new(),
         keys: HashMap::new(),
         changes: Changes::default(),
     }

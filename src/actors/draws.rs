@@ -258,7 +258,7 @@ impl Draws {
 /// The result of a record about a payment: the payment in its current state.
 pub fn payment_result(answer: Option<Result<Outcome, Refusal>>) -> Result<Payment, SaleError> {
     match answer {
-        Some(Ok(Outcome::Payment(payment))) => Ok(payment),
+        Some(Ok(Outcome::Payment(payment) | Outcome::LateCredit(payment))) => Ok(payment),
         Some(Err(refused)) => Err(SaleError::Refused(refused)),
         _ => Err(SaleError::OutcomeUnknown),
     }
@@ -286,7 +286,7 @@ async fn sale_answer(answer: oneshot::Receiver<DrawAnswer>) -> Result<(Record, O
 
 fn payment_of(answer: Result<(Record, Outcome), SaleError>) -> Result<Payment, SaleError> {
     match answer? {
-        (_, Outcome::Payment(payment)) => Ok(payment),
+        (_, Outcome::Payment(payment) | Outcome::LateCredit(payment)) => Ok(payment),
         (record, outcome) => Err(unexpected(&record, &outcome)),
     }
 }

@@ -1,12 +1,13 @@
 //! Card charges from beginning to end. A charge has three steps: the payment is committed as `processing`, the
 //! provider is called, and the provider's answer is committed. An answer that comes later, from a webhook or from
-//! `reconcile.rs`, ends the charge in the same way; the same answer twice has one effect. Decides nothing about
-//! money: `domain::batch_state` does.
+//! `reconcile.rs`, ends the charge in the same way, and so does an admin; the same answer twice has one effect.
+//! Decides nothing about money: `domain::batch_state` does.
 
 mod in_progress;
 mod reconcile;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,14 +16,16 @@ use crate::actors::draws::{Draws, payment_result};
 use crate::actors::messages::SaleError;
 use crate::actors::persistence::Persistence;
 use crate::clock::Clock;
-use crate::db::read::payments::{self, ChargedPayment};
+use crate::db::read::charges::{self, PaymentCharge};
+use crate::db::read::payments;
 use crate::db::{Db, DbError};
+use crate::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome};
 use crate::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{Payment, PaymentStatus};
-use crate::domain::record::{BeginDeposit, Charge, EndCharge, EndDeposit, Key, Record, Refusal};
-use crate::payment::{CardToken, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice};
+use crate::domain::payment::Payment;
+use crate::domain::record::{AdminDecision, BeginDeposit, Charge, EndCharge, Key, Record, Refusal};
+use crate::payment::{CardToken, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice, Reversal};
 
 use in_progress::ChargesInProgress;
 
@@ -33,6 +36,22 @@ const TURN_WAIT: Duration = Duration::from_secs(10);
 /// actor was lost or could not be loaded.
 const CHARGE_TRIES: usize = 60;
 const CHARGE_PAUSE: Duration = Duration::from_millis(500);
+
+/// The failure code of a charge that an admin ended without money.
+const ENDED_BY_ADMIN: &str = "ended_by_admin";
+
+/// Why an admin could not end a charge.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    #[error("there is no such payment")]
+    NoSuchPayment,
+    #[error("no card was charged for this payment, or not at that time")]
+    NoSuchCharge,
+    #[error(transparent)]
+    Sale(#[from] SaleError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
 
 /// Why a provider's webhook was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +76,8 @@ pub struct Charges {
     clock: Clock,
     currency: Currency,
     in_progress: ChargesInProgress,
+    /// How many charges wait for an admin, as counted last.
+    waiting: Arc<AtomicI64>,
 }
 
 impl Charges {
@@ -68,7 +89,13 @@ impl Charges {
         clock: Clock,
         currency: Currency,
     ) -> Charges {
-        Charges { provider, draws, persistence, db, clock, currency, in_progress: ChargesInProgress::default() }
+        let (in_progress, waiting) = (ChargesInProgress::default(), Arc::default());
+        Charges { provider, draws, persistence, db, clock, currency, in_progress, waiting }
+    }
+
+    /// How many charges wait for an admin. It is counted once a minute.
+    pub fn waiting(&self) -> i64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether the provider can know this card.
@@ -90,7 +117,7 @@ impl Charges {
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
         let charge = verified(name, payment.amount, payment.currency, self.provider.charge(order).await);
-        self.end_charge(draw, user, id, name.begun, charge, key).await
+        self.end_charge(Some(draw), user, name, charge, None, key).await
     }
 
     /// Charges a card and puts the money into its owner's wallet. The caller must run it to its end, even if the
@@ -111,25 +138,32 @@ impl Charges {
         let name = ChargeName { payment, begun: at };
         let order = ChargeOrder { name, amount, currency: self.currency, card };
         let charge = verified(name, amount, self.currency, self.provider.charge(order).await);
-        self.end_deposit(user, payment, charge, key).await
+        self.end_charge(None, user, name, charge, None, key).await
     }
 
-    /// Writes the end of a charge for a reservation, and repeats it when the draw's actor is lost: the money has
-    /// moved. If the draw holds no tickets for the payment any more, the money goes to the wallet. `begun` is the
-    /// time at which [`Draws::begin_charge`] updated the payment.
+    /// Writes the end of a charge. `draw`: the draw that may hold tickets for it; then the write is repeated when the
+    /// draw's actor is lost, because the money has moved. If no draw holds tickets, the money goes to the wallet.
     pub async fn end_charge(
         &self,
-        draw: DrawId,
+        draw: Option<DrawId>,
         user: UserId,
-        payment: PaymentId,
-        begun: Timestamp,
+        name: ChargeName,
         charge: Charge,
+        admin: Option<AdminDecision>,
         key: Option<Key>,
     ) -> Result<Payment, SaleError> {
+        let (admin, ChargeName { payment, begun }) = (admin.map(Box::new), name);
+        let end = |at| {
+            let (charge, admin) = (charge.clone(), admin.clone());
+            EndCharge { held: None, user, payment, begun, charge, admin, at, key }
+        };
+        let Some(draw) = draw else {
+            // It waits without a deadline: the money has moved.
+            return payment_result(self.persistence.write(Record::EndCharge(end(self.clock.now())), None).await);
+        };
         let mut attempts = ChargeEndAttempts::default();
         for _ in 0..CHARGE_TRIES {
-            let at = self.clock.now();
-            let end = EndCharge { held: None, user, payment, begun, charge: charge.clone(), at, key };
+            let end = end(self.clock.now());
             let result = self.draws.end_charge(draw, end.clone()).await;
             match attempts.after(&result, key.is_some()) {
                 AfterAttempt::Answer => return result,
@@ -146,74 +180,126 @@ impl Charges {
         Err(SaleError::OutcomeUnknown)
     }
 
-    /// Writes the end of a deposit's charge. It waits without a deadline: the money has moved.
-    async fn end_deposit(
-        &self,
-        user: UserId,
-        payment: PaymentId,
-        charge: Charge,
-        key: Option<Key>,
-    ) -> Result<Payment, SaleError> {
-        let end = EndDeposit { user, payment, charge, at: self.clock.now(), key };
-        payment_result(self.persistence.write(Record::EndDeposit(end), None).await)
-    }
-
     /// Handles what came to a provider's webhook. When it succeeds, the provider need not send it again.
     pub async fn notice(&self, provider: &str, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
         if provider != self.provider.name() {
             return Err(WebhookError::NoSuchProvider);
         }
-        let Some(notice) = self.provider.read(signature, body, self.clock.now())? else { return Ok(()) };
-        // The request that ordered the charge must end it, because it stores the answer under its idempotency key.
-        let turn = self.in_progress.left(notice.name.payment);
-        if tokio::time::timeout(TURN_WAIT, turn).await.is_err() {
-            return Err(SaleError::Refused(Refusal::Overloaded).into());
+        match self.provider.read(signature, body, self.clock.now()).await? {
+            None => Ok(()),
+            Some(ProviderNotice::Reversal(name, reversal)) => Ok(self.record_reversal(name, &reversal).await?),
+            Some(ProviderNotice::Charge(name, report)) => {
+                self.turn(name.payment).await?;
+                let ending = self.end(name, report);
+                let ending = tokio::time::timeout_at(self.draws.outcome_deadline().into(), ending);
+                ending.await.unwrap_or(Err(SaleError::OutcomeUnknown.into()))
+            }
         }
-        let ending = tokio::time::timeout_at(self.draws.outcome_deadline().into(), self.end(&notice));
-        ending.await.unwrap_or(Err(SaleError::OutcomeUnknown.into()))
     }
 
-    /// Ends a charge as its provider says. A charge that has ended before does not change.
-    async fn end(&self, ProviderNotice { name, report }: &ProviderNotice) -> Result<(), WebhookError> {
-        let Some(found) = payments::charged(&self.db, name.payment).await? else {
+    /// Waits for the request that charges a card for this payment. It must end the charge, because it stores the
+    /// answer under its idempotency key.
+    async fn turn(&self, payment: PaymentId) -> Result<(), SaleError> {
+        let turn = self.in_progress.left(payment);
+        tokio::time::timeout(TURN_WAIT, turn).await.map_err(|_| SaleError::Refused(Refusal::Overloaded))
+    }
+
+    /// Records a dispute or a refund, for admins. No money of the wallet moves: what the provider takes back or the
+    /// operator gives back there is not a decision of the player, who may have spent the money on tickets already.
+    async fn record_reversal(&self, name: ChargeName, reversal: &Reversal) -> Result<(), DbError> {
+        tracing::warn!(charge = %name, ?reversal, "a charge is disputed or refunded at the payment provider");
+        if !self.write_reversal(name, reversal).await? {
+            tracing::warn!(charge = %name, "a provider reports a dispute or a refund of a charge that is not known");
+        }
+        Ok(())
+    }
+
+    async fn write_reversal(&self, name: ChargeName, reversal: &Reversal) -> Result<bool, DbError> {
+        match reversal {
+            Reversal::Dispute { status, at } => self.persistence.record_dispute(name, status, *at).await,
+            Reversal::Refund(refunded) => self.persistence.record_refund(name, *refunded).await,
+        }
+    }
+
+    /// Ends a charge as its provider says. What it said before has no second effect.
+    async fn end(&self, name: ChargeName, report: ChargeReport) -> Result<(), WebhookError> {
+        let Some(found) = charges::one(&self.db, name).await? else {
             tracing::warn!(charge = %name, "a provider reports a charge for a payment that no card was charged for");
             return Ok(());
         };
-        let charge = verified(*name, found.amount, self.currency, report.clone());
-        if found.status != PaymentStatus::Processing || found.updated_at != name.begun {
-            report_late(&found, *name, &charge);
+        let charge = verified(name, found.amount, self.currency, report);
+        if self.is_known(&found, &charge) {
             return Ok(());
         }
-        if charge == Charge::Processing {
-            return Ok(());
-        }
-        let ended = match found.draw {
-            Some(draw) => self.end_charge(draw, found.user, name.payment, name.begun, charge, None).await,
-            None => self.end_deposit(found.user, name.payment, charge, None).await,
-        };
-        match ended {
-            Ok(payment) => tracing::info!(charge = %name, status = payment.status.as_str(), "a charge has ended"),
+        // Only the charge that is under way concerns the draw.
+        let draw = found.draw.filter(|_| found.is_current);
+        match self.end_charge(draw, found.user, name, charge, None, None).await {
+            Ok(payment) if found.is_current => {
+                tracing::info!(charge = %name, status = payment.status.as_str(), "a charge has ended");
+            }
+            Ok(payment) => {
+                let status = payment.status.as_str();
+                tracing::warn!(charge = %name, status, "a card was charged too late for its payment: the money is in the wallet, or the charge waits for an admin");
+            }
             // The same notice came twice at the same time.
             Err(SaleError::Refused(Refusal::NotPayable)) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
+
+    /// Whether a result of the provider changes nothing. The writer decides the same again; this saves it the work.
+    fn is_known(&self, found: &PaymentCharge, charge: &Charge) -> bool {
+        match charge {
+            Charge::Processing => true,
+            Charge::Paid => found.outcome == Some(ChargeOutcome::Paid),
+            Charge::Declined(_) if found.outcome == Some(ChargeOutcome::Paid) => {
+                tracing::error!(charge = %found.name, "the payment provider reports that a charge failed whose money was booked");
+                true
+            }
+            Charge::Declined(_) => !found.is_current,
+            Charge::Unresolved(issue) => {
+                found.outcome == Some(ChargeOutcome::Paid)
+                    || found.issue == Some(*issue)
+                    || *issue == ChargeIssue::NotFound && !found.is_current
+            }
+        }
+    }
+
+    /// An admin ends a charge that the provider cannot tell of. `begun` names the charge; without it, the charge is
+    /// the one that waits for an admin, or else the payment's last one.
+    pub async fn end_by_admin(
+        &self,
+        payment: PaymentId,
+        begun: Option<Timestamp>,
+        outcome: ChargeOutcome,
+        (by, note): (UserId, String),
+        key: Option<Key>,
+    ) -> Result<Payment, EndError> {
+        self.turn(payment).await?;
+        let owned = payments::owned(&self.db, self.currency, payment).await?.ok_or(EndError::NoSuchPayment)?;
+        let charges = charges::of_payment(&self.db, payment).await?;
+        let decision = AdminDecision { by, note, tickets: owned.payment.ticket_ids };
+        let found = match begun {
+            Some(begun) => charges.iter().find(|charge| charge.name.begun == begun),
+            None => charges.iter().find(|charge| charge.issue.is_some()).or(charges.last()),
+        };
+        let found = found.ok_or(EndError::NoSuchCharge)?;
+        let charge = match outcome {
+            ChargeOutcome::Paid => Charge::Paid,
+            ChargeOutcome::Failed => Charge::Declined(ENDED_BY_ADMIN.to_owned()),
+        };
+        let draw = found.draw.filter(|_| found.is_current);
+        Ok(self.end_charge(draw, found.user, found.name, charge, Some(decision), key).await?)
+    }
 }
 
-/// The result of a charge, if its money is the payment's. Other money is never credited, and never called declined:
-/// the charge stays in progress, and an admin must decide.
+/// The result of a charge, if its money is the payment's. Other money is never credited: an admin must decide. What
+/// took no money is another charge's result.
 fn verified(name: ChargeName, amount: Money, currency: Currency, report: ChargeReport) -> Charge {
+    let is_paid = report.charge == Charge::Paid;
     report.verify(amount, currency).unwrap_or_else(|difference| {
         tracing::error!(charge = %name, %difference, "the payment provider reports other money than the payment's; nothing is credited");
-        Charge::Processing
+        if is_paid { Charge::Unresolved(ChargeIssue::OtherMoney) } else { Charge::Processing }
     })
-}
-
-/// Logs a charge that succeeded although its payment has ended without the money. A repeated notice is not logged.
-fn report_late(found: &ChargedPayment, name: ChargeName, charge: &Charge) {
-    let credited = matches!(found.status, PaymentStatus::Paid | PaymentStatus::Refunded);
-    if *charge == Charge::Paid && !credited {
-        tracing::error!(charge = %name, status = found.status.as_str(), "a card was charged for a payment that has ended without the money");
-    }
 }

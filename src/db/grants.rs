@@ -19,6 +19,11 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("accounts", "SELECT, INSERT, UPDATE (balance)"),
     ("audit_log", "SELECT, INSERT"),
     (
+        "charges",
+        "SELECT, INSERT (payment_id, begun_at, user_id, amount, ended_at, outcome, failure_code, late, issue), UPDATE
+         (ended_at, outcome, failure_code, late, issue, dispute, disputed_at, refunded)",
+    ),
+    (
         "draw_cancellations",
         "SELECT, INSERT (draw_id, reason, cancelled_at), UPDATE (cursor, window_end, paid_user, paid_reference)",
     ),

@@ -36,6 +36,7 @@ pub enum Action {
     ResetPassword,
     ApproveWithdrawal,
     RejectWithdrawal,
+    EndCharge,
     Export,
     ConfirmClock,
 }
@@ -56,6 +57,7 @@ impl Action {
             Action::ResetPassword => "user.password_reset",
             Action::ApproveWithdrawal => "withdrawal.approve",
             Action::RejectWithdrawal => "withdrawal.reject",
+            Action::EndCharge => "charge.end",
             Action::Export => "export",
             Action::ConfirmClock => "clock.confirm",
         }

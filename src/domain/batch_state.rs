@@ -5,20 +5,22 @@
 //! The draw actor has decided a record from its memory. The final decision is made here, from the rows of the
 //! database: the wallet's balance, the payment's status, the draw's epoch and the stored keys.
 
-use std::collections::HashMap;
+mod charges;
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::audit::{Action, AuditEntry, Subject};
-use super::id::{DrawId, PaymentId, TicketId, UserId};
+use super::charge::{ChargeName, ChargeRow};
+use super::id::{DrawId, PaymentId, TicketId};
 use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    AnswerKind, BeginCharge, BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndDeposit, EndWithdrawal, Expire,
-    Fence, GiveBack, HeldTickets, Key, KeyId, Order, Outcome, Pay, Record, Refusal, StoredAnswer,
-    WithdrawalDecision,
+    AnswerKind, BeginWithdrawal, EndWithdrawal, Expire, Fence, GiveBack, Key, KeyId, Order, Outcome, Pay, Record,
+    Refusal, StoredAnswer, WithdrawalDecision,
 };
 use super::rows::{Changes, DrawSales, NewKey, PaymentRow, Release};
 
@@ -32,6 +34,8 @@ pub struct BatchState {
     pub ledger: Ledger,
     pub draws: HashMap<DrawId, DrawSales>,
     pub payments: HashMap<PaymentId, PaymentRow>,
+    /// All charges of the payments whose charges end in this batch, and those that begin in it.
+    pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub keys: HashMap<KeyId, StoredAnswer>,
     pub changes: Changes,
 }
@@ -47,7 +51,6 @@ impl BatchState {
             Record::BeginCharge(begin) => self.begin_charge(begin),
             Record::EndCharge(end) => self.end_charge(end),
             Record::BeginDeposit(begin) => self.begin_deposit(begin),
-            Record::EndDeposit(end) => self.end_deposit(end),
             Record::BeginWithdrawal(begin) => self.begin_withdrawal(begin),
             Record::EndWithdrawal(end) => self.end_withdrawal(end),
         }
@@ -91,7 +94,8 @@ impl BatchState {
         self.take(AccountId::wallet(pay.user), pay.fence.draw, row.amount, pay.payment, pay.at)?;
 
         // The payment is accepted: nothing may refuse it below this line.
-        let payment = self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
+        self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
+        let payment = self.view(pay.payment, pay.tickets.clone());
         self.keep(pay.key.as_ref(), AnswerKind::Changed, pay.payment, Some(payment.clone()), pay.at);
         Ok(Outcome::Payment(payment))
     }
@@ -127,85 +131,6 @@ impl BatchState {
         let released = it.tickets.iter().map(|ticket| (it.user, *ticket, Release::Expired));
         self.changes.released_tickets.extend(released);
         Ok(Outcome::Released)
-    }
-
-    fn begin_charge(&mut self, it: &BeginCharge) -> Result<Outcome, Refusal> {
-        self.check_key(it.key.as_ref())?;
-        self.check_fence(it.fence)?;
-        let row = self.payment(it.payment, PaymentStatus::Pending)?;
-        // `updated_at` identifies the charge: a second charge of the same payment has another time, even in
-        // the same millisecond.
-        let again = row.method == Some(Method::Card);
-        let at = if again { it.at.max(row.updated_at + SignedDuration::from_millis(1)) } else { it.at };
-        self.change(it.payment, at, |row| {
-            row.status = PaymentStatus::Processing;
-            row.method = Some(Method::Card);
-            row.failure_code = None;
-        });
-        Ok(Outcome::Payment(self.view(it.payment, it.tickets.clone())))
-    }
-
-    fn end_charge(&mut self, it: &EndCharge) -> Result<Outcome, Refusal> {
-        if let Some(held) = &it.held {
-            self.check_fence(held.fence)?;
-        }
-        let row = self.payment(it.payment, PaymentStatus::Processing)?;
-        if row.updated_at != it.begun {
-            return Err(Refusal::NotPayable);
-        }
-        let payment = match (&it.charge, &it.held) {
-            (Charge::Paid, Some(HeldTickets { fence, tickets })) => {
-                self.take(AccountId::CLEARING, fence.draw, row.amount, it.payment, it.at)?;
-                self.settle_purchase(it.payment, Method::Card, fence.draw, tickets, it.at)
-            }
-            (Charge::Paid, None) => {
-                self.credit_card(it.user, row.amount, it.payment, it.at)?;
-                self.change(it.payment, it.at, |row| row.status = PaymentStatus::Refunded);
-                self.view(it.payment, Vec::new())
-            }
-            (Charge::Declined(code), held) => {
-                self.change(it.payment, it.at, |row| {
-                    row.status = if held.is_some() { PaymentStatus::Pending } else { PaymentStatus::Expired };
-                    row.failure_code = Some(code.clone());
-                });
-                self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
-            }
-            (Charge::Processing, held) => {
-                self.view(it.payment, held.iter().flat_map(|held| held.tickets.clone()).collect())
-            }
-        };
-        self.keep_end(it.key.as_ref(), AnswerKind::Changed, &payment, it.at);
-        Ok(Outcome::Payment(payment))
-    }
-
-    fn begin_deposit(&mut self, it: &BeginDeposit) -> Result<Outcome, Refusal> {
-        self.check_key(it.key.as_ref())?;
-        self.begin(it.payment, PaymentRow::processing(it.user, PaymentKind::Deposit, it.amount, it.at));
-        self.keep(it.key.as_ref(), AnswerKind::Created, it.payment, None, it.at);
-        Ok(Outcome::Payment(self.view(it.payment, Vec::new())))
-    }
-
-    fn end_deposit(&mut self, it: &EndDeposit) -> Result<Outcome, Refusal> {
-        // "Processing" settles nothing. The record that settles the deposit may have been written before it;
-        // then the payment is answered as it is.
-        let row = match it.charge {
-            Charge::Processing => self.payments.get(&it.payment).cloned().ok_or(Refusal::Rejected)?,
-            _ => self.payment(it.payment, PaymentStatus::Processing)?,
-        };
-        match &it.charge {
-            Charge::Paid => {
-                self.credit_card(it.user, row.amount, it.payment, it.at)?;
-                self.change(it.payment, it.at, |row| row.status = PaymentStatus::Paid);
-            }
-            Charge::Declined(code) => self.change(it.payment, it.at, |row| {
-                row.status = PaymentStatus::Failed;
-                row.failure_code = Some(code.clone());
-            }),
-            Charge::Processing => {}
-        }
-        let payment = self.view(it.payment, Vec::new());
-        self.keep_end(it.key.as_ref(), AnswerKind::Created, &payment, it.at);
-        Ok(Outcome::Payment(payment))
     }
 
     fn begin_withdrawal(&mut self, it: &BeginWithdrawal) -> Result<Outcome, Refusal> {
@@ -305,25 +230,6 @@ impl BatchState {
         })
     }
 
-    /// Moves the amount that a card paid into the wallet.
-    fn credit_card(
-        &mut self,
-        user: UserId,
-        amount: Money,
-        payment: PaymentId,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        self.transfer(Transfer {
-            debit: AccountId::CLEARING,
-            credit: AccountId::wallet(user),
-            amount,
-            kind: TransferKind::Deposit,
-            reference: Some(payment.0),
-            at,
-            balance_after: None,
-        })
-    }
-
     fn transfer(&mut self, transfer: Transfer) -> Result<(), Refusal> {
         self.ledger.transfer(transfer).map_err(|error| match error {
             LedgerError::InsufficientFunds => Refusal::InsufficientFunds,
@@ -354,7 +260,7 @@ impl BatchState {
         draw: DrawId,
         tickets: &[TicketId],
         at: Timestamp,
-    ) -> Payment {
+    ) {
         let first = self.number(draw, tickets.len() as i64);
         self.change(id, at, |row| {
             row.status = PaymentStatus::Paid;
@@ -364,7 +270,6 @@ impl BatchState {
         let user = self.payments[&id].user;
         let numbered = tickets.iter().zip(first..).map(|(ticket, number)| (user, *ticket, number));
         self.changes.paid_tickets.extend(numbered);
-        self.view(id, tickets.to_vec())
     }
 
     /// Changes a loaded payment, here and in the rows to be written.

@@ -14,11 +14,14 @@ pub struct Prefetch {
     pub accounts: BTreeSet<AccountId>,
     pub draws: BTreeSet<DrawId>,
     pub payments: BTreeSet<PaymentId>,
+    /// The payments whose charges are read, all of them.
+    pub charges: BTreeSet<PaymentId>,
     pub keys: BTreeSet<KeyId>,
 }
 
 impl Prefetch {
     pub fn is_empty(&self) -> bool {
+        // Charges are read only for payments that are read too.
         self.draws.is_empty() && self.accounts.is_empty() && self.payments.is_empty() && self.keys.is_empty()
     }
 
@@ -56,18 +59,16 @@ impl Prefetch {
                 self.payments.insert(it.payment);
             }
             Record::EndCharge(it) => {
+                // Only an admin's key is checked; the end of a charge replaces what its request stored.
+                self.keys.extend(it.key.filter(|_| it.admin.is_some()).map(|key| key.id));
                 self.payments.insert(it.payment);
+                self.charges.insert(it.payment);
                 self.accounts.insert(AccountId::CLEARING);
                 self.accounts.insert(AccountId::wallet(it.user));
                 self.accounts.extend(it.held.iter().map(|held| AccountId::escrow(held.fence.draw)));
             }
             Record::BeginDeposit(it) => {
                 self.keys.extend(it.key.map(|key| key.id));
-            }
-            Record::EndDeposit(it) => {
-                self.payments.insert(it.payment);
-                self.accounts.insert(AccountId::CLEARING);
-                self.accounts.insert(AccountId::wallet(it.user));
             }
             Record::BeginWithdrawal(it) => {
                 self.keys.extend(it.key.map(|key| key.id));

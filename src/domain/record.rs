@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::charge::{ChargeIssue, ChargeName, ChargeOutcome};
 use super::game::Pick;
 use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use super::money::Money;
@@ -134,12 +135,21 @@ pub enum Charge {
     Declined(String),
     /// The provider will send the result later.
     Processing,
+    /// What the provider answered does not suffice: an admin must end the charge.
+    Unresolved(ChargeIssue),
 }
 
-/// The end of a charge for a reservation.
+impl Charge {
+    /// Whether this ends the charge.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Charge::Paid | Charge::Declined(_))
+    }
+}
+
+/// The end of a charge, for a reservation or a deposit.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EndCharge {
-    /// `None`: the draw holds no tickets for this payment any more, and the money goes to the wallet.
+    /// `None`: no draw holds tickets for this payment (any more), and the money goes to the wallet.
     pub held: Option<HeldTickets>,
     pub user: UserId,
     pub payment: PaymentId,
@@ -147,8 +157,26 @@ pub struct EndCharge {
     /// that is delivered twice must not end a later charge.
     pub begun: Timestamp,
     pub charge: Charge,
+    /// `None`: the provider decides. Boxed, because it is rare, and every order has the size of this record.
+    pub admin: Option<Box<AdminDecision>>,
     pub at: Timestamp,
     pub key: Option<Key>,
+}
+
+impl EndCharge {
+    pub fn name(&self) -> ChargeName {
+        ChargeName { payment: self.payment, begun: self.begun }
+    }
+}
+
+/// An admin ends a charge that the provider cannot tell of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdminDecision {
+    pub by: UserId,
+    /// The reason, for the audit log.
+    pub note: String,
+    /// The payment's tickets, for the answer: a batch does not read tickets.
+    pub tickets: Vec<TicketId>,
 }
 
 /// The tickets that a draw still holds for a payment.
@@ -164,16 +192,6 @@ pub struct BeginDeposit {
     pub user: UserId,
     pub payment: PaymentId,
     pub amount: Money,
-    pub at: Timestamp,
-    pub key: Option<Key>,
-}
-
-/// The end of a deposit's charge.
-#[derive(Clone, PartialEq, Debug)]
-pub struct EndDeposit {
-    pub user: UserId,
-    pub payment: PaymentId,
-    pub charge: Charge,
     pub at: Timestamp,
     pub key: Option<Key>,
 }
@@ -220,7 +238,6 @@ pub enum Record {
     BeginCharge(BeginCharge),
     EndCharge(EndCharge),
     BeginDeposit(BeginDeposit),
-    EndDeposit(EndDeposit),
     BeginWithdrawal(BeginWithdrawal),
     EndWithdrawal(EndWithdrawal),
 }
@@ -235,10 +252,7 @@ impl Record {
             Record::Expire(it) => Some(it.fence),
             Record::BeginCharge(it) => Some(it.fence),
             Record::EndCharge(it) => it.held.as_ref().map(|held| held.fence),
-            Record::BeginDeposit(_)
-            | Record::EndDeposit(_)
-            | Record::BeginWithdrawal(_)
-            | Record::EndWithdrawal(_) => None,
+            Record::BeginDeposit(_) | Record::BeginWithdrawal(_) | Record::EndWithdrawal(_) => None,
         }
     }
 
@@ -264,7 +278,6 @@ impl Record {
             Record::BeginCharge(it) => it.key.as_ref(),
             Record::EndCharge(it) => it.key.as_ref(),
             Record::BeginDeposit(it) => it.key.as_ref(),
-            Record::EndDeposit(it) => it.key.as_ref(),
             Record::BeginWithdrawal(it) => it.key.as_ref(),
             Record::EndWithdrawal(it) => it.key.as_ref(),
             Record::GiveBack(_) | Record::Expire(_) => None,
@@ -279,6 +292,8 @@ pub enum Outcome {
     Ordered { first_number: Option<i64> },
     /// The payment after the record.
     Payment(Payment),
+    /// A card's money came too late, and is in the wallet; the payment after that.
+    LateCredit(Payment),
     /// A reservation expired, or one of its tickets was returned.
     Released,
 }
@@ -316,6 +331,9 @@ pub enum Refusal {
     /// The withdrawal was decided before, in the other way.
     #[error("the withdrawal is {} already", .0.as_str())]
     Ended(PaymentStatus),
+    /// The charge ended before, in the other way.
+    #[error("the charge has ended already: {}", .0.as_str())]
+    ChargeEnded(ChargeOutcome),
     #[error("the wallet holds less than that")]
     InsufficientFunds,
     /// The database refused this record, although it accepted the other records of the batch.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::audit::AuditEntry;
+use super::charge::{ChargeName, ChargeRow};
 use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::money::Money;
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
@@ -91,6 +92,8 @@ pub struct NewKey {
 pub struct Changes {
     pub new_payments: BTreeMap<PaymentId, PaymentRow>,
     pub changed_payments: BTreeMap<PaymentId, PaymentRow>,
+    /// New and changed charges.
+    pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub paid_tickets: Vec<(UserId, TicketId, i64)>,
     pub released_tickets: Vec<(UserId, TicketId, Release)>,
     pub new_keys: Vec<NewKey>,

@@ -4,9 +4,10 @@
 //! reads again. This file knows no SQL: the persistence actor reads what is missing, and the transaction
 //! compares.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::batch_state::BatchState;
+use super::charge::{ChargeName, ChargeRow};
 use super::id::{DrawId, PaymentId};
 use super::ledger::{AccountId, Ledger};
 use super::money::{Currency, Money};
@@ -36,6 +37,7 @@ pub struct PrefetchResult {
     pub accounts: Vec<(AccountId, Money)>,
     pub draws: Vec<(DrawId, DrawSales)>,
     pub payments: HashMap<PaymentId, PaymentRow>,
+    pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub keys: HashMap<KeyId, StoredAnswer>,
 }
 
@@ -43,7 +45,7 @@ pub struct PrefetchResult {
 #[derive(Debug)]
 pub struct BatchPlan {
     required: Prefetch,
-    /// What must be read before the records are applied. Payments are never cached: they are locked until the
+    /// What must be read before the records are applied. Payments and charges are never cached: they are locked until the
     /// batch ends. Keys that are not in here are treated as new, unless the database refuses them.
     pub missing: Prefetch,
     /// Whether every key of the batch is looked up.
@@ -93,7 +95,8 @@ impl WriterCache {
         // up first.
         let looks = |record: &&Record| check_keys || !matches!(record, Record::Order(_) | Record::BeginDeposit(_));
         let keys = Prefetch::of(records.filter(looks)).keys;
-        let missing = Prefetch { draws, accounts, payments: required.payments.clone(), keys };
+        let (payments, charges) = (required.payments.clone(), required.charges.clone());
+        let missing = Prefetch { draws, accounts, payments, charges, keys };
         BatchPlan { required, missing, check_keys }
     }
 
@@ -107,6 +110,7 @@ impl WriterCache {
             ledger: Ledger::new(accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)))),
             draws: draws.iter().filter_map(|id| Some((*id, *self.draws.get(id)?))).collect(),
             payments: found.payments,
+            charges: found.charges,
             keys: found.keys,
             changes: Changes::default(),
         }

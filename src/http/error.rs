@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
-use crate::charges::WebhookError;
+use crate::charges::{EndError, WebhookError};
 use crate::db::{DbError, describe, is_transient};
 use crate::domain::draw::{OrderRefusal, TimesError, TooManyReservations};
 use crate::domain::record::Refusal;
@@ -329,7 +329,9 @@ impl From<Refusal> for Problem {
                 Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
             }
             Refusal::NotPayable => SaleError::NotPayable.into(),
-            error @ Refusal::Ended(_) => Problem::new(Code::InvalidTransition, error.to_string()),
+            error @ (Refusal::Ended(_) | Refusal::ChargeEnded(_)) => {
+                Problem::new(Code::InvalidTransition, error.to_string())
+            }
             Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded again: the same call works in a moment.
             Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),
@@ -377,8 +379,22 @@ impl From<WebhookError> for Problem {
             WebhookError::Notice(NoticeError::Malformed(error)) => {
                 Problem::new(Code::MalformedJson, error.to_string())
             }
+            WebhookError::Notice(error @ NoticeError::Unavailable(_)) => {
+                Problem::overloaded().because(Some(error.to_string()))
+            }
             WebhookError::Sale(error) => error.into(),
             WebhookError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<EndError> for Problem {
+    fn from(error: EndError) -> Problem {
+        match error {
+            EndError::NoSuchPayment => Problem::not_found("payment"),
+            error @ EndError::NoSuchCharge => Problem::new(Code::InvalidTransition, error.to_string()),
+            EndError::Sale(error) => error.into(),
+            EndError::Db(error) => error.into(),
         }
     }
 }

@@ -48,6 +48,7 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let (pool, clock) = (state.db.connections(), state.clock.report());
     let gauges = Gauges {
         orders_in_flight: state.draws.orders_in_flight(),
+        charges_waiting: state.charges.waiting(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
         connections: [pool.open, pool.idle, pool.waited_for],
         clock_paused: !clock.trusted,

@@ -19,6 +19,8 @@ const BATCH: &str = "lottery_batch_records";
 const COMMIT: &str = "lottery_commit_seconds";
 const QUEUE: &str = "lottery_persistence_queue";
 const SOLD: &str = "lottery_tickets_sold_total";
+const LATE: &str = "lottery_late_charges_total";
+const WAITING: &str = "lottery_charges_waiting";
 const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
 const CONNECTIONS: &str = "lottery_pool_connections";
@@ -37,6 +39,8 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, N
 /// Figures that are read only when somebody asks for the metrics.
 pub struct Gauges {
     pub orders_in_flight: usize,
+    /// Charges that wait for an admin.
+    pub charges_waiting: i64,
     /// For each status, in the order of [`DrawStatus::ALL`].
     pub draws: [usize; DrawStatus::ALL.len()],
     /// Open, idle, waited for.
@@ -50,6 +54,7 @@ pub struct Gauges {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     in_flight: Gauge,
+    waiting: Gauge,
     draws: [Gauge; DrawStatus::ALL.len()],
     /// Open, idle, waited for.
     connections: [Gauge; 3],
@@ -80,6 +85,9 @@ impl Metrics {
         );
         recorder.describe_gauge(describe(QUEUE), None, "Records and steps in the queue of the writer.".into());
         recorder.describe_counter(describe(SOLD), None, "Tickets paid for.".into());
+        let late = "Charges of cards whose money came too late and went into a wallet.";
+        recorder.describe_counter(describe(LATE), None, late.into());
+        recorder.describe_gauge(describe(WAITING), None, "Charges of cards that wait for an admin.".into());
         recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments in flight.".into());
         let draws = "Draws by status: all active ones, and the newest thousand that are over.";
         recorder.describe_gauge(describe(DRAWS), None, draws.into());
@@ -90,22 +98,25 @@ impl Metrics {
         recorder.describe_gauge(describe(CLOCK_OFFSET), None, offset.into());
         let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
         let in_flight = gauge(Key::from_static_name(IN_FLIGHT));
+        let waiting = gauge(Key::from_static_name(WAITING));
         let draws = DrawStatus::ALL.map(|status| gauge(Key::from_parts(DRAWS, &[("status", status.as_str())])));
         let states = ["open", "idle", "waited_for"];
         let connections = states.map(|state| gauge(Key::from_parts(CONNECTIONS, &[("state", state)])));
         let [clock_paused, clock_offset] =
             [CLOCK_PAUSED, CLOCK_OFFSET].map(|name| gauge(Key::from_static_name(name)));
-        Ok(Metrics { recorder, in_flight, draws, connections, clock_paused, clock_offset })
+        Ok(Metrics { recorder, in_flight, waiting, draws, connections, clock_paused, clock_offset })
     }
 
     /// The handles for the persistence actor.
     pub fn writer(&self) -> WriterMetrics {
         let histogram = |name| self.recorder.register_histogram(&Key::from_static_name(name), &METADATA);
+        let counter = |name| self.recorder.register_counter(&Key::from_static_name(name), &METADATA);
         WriterMetrics {
             batch: histogram(BATCH),
             commit: histogram(COMMIT),
             queue: self.recorder.register_gauge(&Key::from_static_name(QUEUE), &METADATA),
-            sold: self.recorder.register_counter(&Key::from_static_name(SOLD), &METADATA),
+            sold: counter(SOLD),
+            late: counter(LATE),
         }
     }
 
@@ -123,6 +134,7 @@ impl Metrics {
     /// All metrics as text, with the gauges as they are at this moment.
     pub fn render(&self, gauges: &Gauges) -> String {
         self.in_flight.set(gauges.orders_in_flight as f64);
+        self.waiting.set(gauges.charges_waiting as f64);
         for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
             gauge.set(draws as f64);
         }

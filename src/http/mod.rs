@@ -6,6 +6,7 @@ mod admin;
 mod auth;
 mod auth_user;
 mod body;
+mod charges;
 mod clock;
 mod docs;
 mod draws;
@@ -106,6 +107,8 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
                 .service(resource("/draws/{id}", "PATCH").route(web::patch().to(admin::reschedule)))
                 .service(resource("/draws/{id}/tickets", "GET").route(web::get().to(admin::tickets)))
                 .service(resource("/payments", "GET").route(web::get().to(admin::payments)))
+                .service(resource("/payments/{id}/end", "POST").route(web::post().to(charges::end)))
+                .service(resource("/charges", "GET").route(web::get().to(charges::list)))
                 .service(resource("/withdrawals/{id}/approve", "POST").route(web::post().to(withdrawals::approve)))
                 .service(resource("/withdrawals/{id}/reject", "POST").route(web::post().to(withdrawals::reject)))
                 .service(resource("/export/{table}", "GET").route(web::get().to(export::export)))

@@ -12,9 +12,10 @@ use utoipa::OpenApi;
 
 use super::error::{Code, Problem, ProblemBody};
 use super::{
-    admin, auth, clock, draws, events, export, health, lotteries, payments, tickets, users, wallet, webhooks,
-    withdrawals,
+    admin, auth, charges, clock, draws, events, export, health, lotteries, payments, tickets, users, wallet,
+    webhooks, withdrawals,
 };
+use crate::db::read::charges::ChargeFilter;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -68,6 +69,8 @@ use super::{
         admin::reschedule,
         admin::tickets,
         admin::payments,
+        charges::list,
+        charges::end,
         admin::audit_log,
         admin::add_to_pool,
         admin::open,
@@ -88,7 +91,7 @@ use super::{
         health::metrics,
         show,
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(ProblemBody, ChargeFilter)),
 )]
 struct Annotated;
 

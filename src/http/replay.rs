@@ -99,11 +99,11 @@ async fn replay(state: &State, user: UserId, stored: StoredAnswer) -> Result<Htt
 
 /// Waits for work that moves money, at most until the outcome deadline. The work goes on when the client hangs up
 /// or the deadline passes, and the key stays locked until the work ends.
-pub async fn run_to_completion(
+pub async fn run_to_completion<E: From<SaleError> + 'static>(
     state: &State,
     guard: &KeyGuard,
-    work: impl Future<Output = Result<Payment, SaleError>> + 'static,
-) -> Result<Payment, SaleError> {
+    work: impl Future<Output = Result<Payment, E>> + 'static,
+) -> Result<Payment, E> {
     let (outcome_deadline, hold) = (state.draws.outcome_deadline(), guard.hold());
     let work = actix_web::rt::spawn(async move {
         let result = work.await;
@@ -112,6 +112,6 @@ pub async fn run_to_completion(
     });
     match tokio::time::timeout_at(outcome_deadline.into(), work).await {
         Ok(Ok(result)) => result,
-        _ => Err(SaleError::OutcomeUnknown),
+        _ => Err(SaleError::OutcomeUnknown.into()),
     }
 }

@@ -13,11 +13,13 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::db::read::audit::AuditRow;
+use crate::db::read::charges::{ChargeFilter, ListedCharge};
 use crate::db::read::export::ExportTable;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::users::User;
 use crate::db::read::wallet::WalletTransfer;
+use crate::domain::charge::{ChargeIssue, ChargeOutcome};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money, Share};
@@ -88,6 +90,15 @@ scalar_schemas! {
     PaymentKind "PaymentKind": one_of("What a payment is for.", PaymentKind::ALL.map(PaymentKind::as_str));
     PaymentStatus "PaymentStatus": one_of("The status of a payment.", PaymentStatus::ALL.map(PaymentStatus::as_str));
     Method "Method": one_of("What a payment is made with.", Method::ALL.map(Method::as_str));
+    ChargeOutcome "ChargeOutcome": one_of("How a charge ended.", ChargeOutcome::ALL.map(ChargeOutcome::as_str));
+    ChargeIssue "ChargeIssue": one_of(
+        "Why a charge waits for an admin: the provider does not know it (not_found), the provider took other money \
+         (other_money), or its money may be booked already (unclear).",
+        ChargeIssue::ALL.map(ChargeIssue::as_str)
+    );
+    ChargeFilter "ChargeStatus": one_of(
+        "What a charge is. It may be several of these.", ChargeFilter::ALL.map(ChargeFilter::as_str)
+    );
     ExportTable "ExportTable": one_of("What can be exported.", ExportTable::ALL.map(ExportTable::as_str));
     ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
 }
@@ -102,6 +113,7 @@ derived_schemas! {
     WalletTransfer: WalletTransferSchema;
     User: UserSchema;
     AuditRow: AuditRowSchema;
+    ListedCharge: ListedChargeSchema;
 }
 
 fn scalar(kind: Type, description: &str) -> ObjectBuilder {
@@ -203,6 +215,41 @@ struct OwnedPaymentSchema {
     #[serde(flatten)]
     payment: Payment,
     user_id: UserId,
+}
+
+/// A charge: one attempt to take money from a card.
+#[derive(ToSchema)]
+#[schema(as = Charge, example = json!({
+    "payment_id": "01980000-0000-7000-8000-000000000001", "user_id": 42, "kind": "deposit", "amount": 5000,
+    "currency": "RUB", "begun_at": "2030-05-01T12:00:00Z", "ended_at": "2030-05-01T12:00:01Z", "outcome": "paid",
+    "late": false, "failure_code": null, "issue": null, "dispute": null, "refunded": 0
+}))]
+struct ListedChargeSchema {
+    payment_id: PaymentId,
+    user_id: UserId,
+    kind: PaymentKind,
+    /// What was to be taken from the card.
+    amount: Money,
+    currency: Currency,
+    /// With `payment_id` the charge's name, also at the payment provider.
+    begun_at: Timestamp,
+    #[schema(required)]
+    ended_at: Option<Timestamp>,
+    /// Null while the payment provider has not decided.
+    #[schema(required)]
+    outcome: Option<ChargeOutcome>,
+    /// Whether the money came too late for what the payment is for. Then it is in the wallet.
+    late: bool,
+    #[schema(required)]
+    failure_code: Option<String>,
+    /// Why the charge waits for an admin. Null if it does not.
+    #[schema(required)]
+    issue: Option<ChargeIssue>,
+    /// The status of the dispute at the payment provider, such as needs_response, won or lost. Null without a dispute.
+    #[schema(required)]
+    dispute: Option<String>,
+    /// What was given back to the card at the payment provider, in all.
+    refunded: Money,
 }
 
 /// A transfer into the wallet or out of it.

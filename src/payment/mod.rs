@@ -5,13 +5,10 @@ mod sandbox;
 pub mod signature;
 mod stripe;
 
-use std::fmt;
-
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use crate::domain::id::PaymentId;
+use crate::domain::charge::ChargeName;
 use crate::domain::money::{Currency, Money};
 use crate::domain::record::Charge;
 
@@ -40,21 +37,6 @@ impl CardToken {
 
     fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-/// The name of a charge. A payment that was declined may be charged again; the second charge begins later and has
-/// another name. The name is the idempotency key at the provider, and every answer and webhook contains it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct ChargeName {
-    pub payment: PaymentId,
-    /// When the charge began: the payment's `updated_at` at that time.
-    pub begun: Timestamp,
-}
-
-impl fmt::Display for ChargeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.payment, self.begun)
     }
 }
 
@@ -97,9 +79,9 @@ pub enum MoneyDifference {
 }
 
 impl ChargeReport {
-    /// The charge, if its money is the payment's. A charge that is still processing has no result to compare.
+    /// The charge, if its money is the payment's. A charge that has no final result has none to compare.
     pub fn verify(self, amount: Money, currency: Currency) -> Result<Charge, MoneyDifference> {
-        let Some(money) = self.money.filter(|_| self.charge != Charge::Processing) else { return Ok(self.charge) };
+        let Some(money) = self.money.filter(|_| self.charge.is_final()) else { return Ok(self.charge) };
         if !money.mode_agrees {
             return Err(MoneyDifference::Mode);
         }
@@ -120,11 +102,20 @@ impl From<Charge> for ChargeReport {
     }
 }
 
-/// A provider's notice about a charge, from a webhook.
+/// A provider's notice, from a webhook.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ProviderNotice {
-    pub name: ChargeName,
-    pub report: ChargeReport,
+pub enum ProviderNotice {
+    Charge(ChargeName, ChargeReport),
+    Reversal(ChargeName, Reversal),
+}
+
+/// What the provider reports of a charge's money after it was taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reversal {
+    /// The card's holder disputes the charge: the status of the dispute, and when it was reported.
+    Dispute { status: String, at: Timestamp },
+    /// This much was given back to the card, in all.
+    Refund(Money),
 }
 
 /// The failure code if the provider gives none that may be shown.
@@ -134,10 +125,13 @@ const MAX_CODE: usize = 64;
 
 /// A provider's failure code, if the payer may see it.
 fn failure_code(code: Option<&str>) -> String {
+    code.filter(|code| is_code(code)).unwrap_or(DECLINED).to_owned()
+}
+
+/// Whether a provider's text is a code: short, and of letters, digits and underscores.
+fn is_code(text: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    code.filter(|code| (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(legal))
-        .unwrap_or(DECLINED)
-        .to_owned()
+    (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(legal)
 }
 
 /// Why a webhook's message was refused.
@@ -147,6 +141,9 @@ pub enum NoticeError {
     Signature(#[from] SignatureError),
     #[error("the message is not what it should be: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// The message cannot be understood without an answer of the provider.
+    #[error(transparent)]
+    Unavailable(#[from] ProviderUnavailable),
 }
 
 /// What a provider knows about a charge that it was asked for.
@@ -181,11 +178,17 @@ pub trait Provider: Send + Sync {
     /// The result of a charge that was ordered by any process.
     fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>>;
 
-    /// After this time, a charge that the provider does not know never reached it.
-    fn never_arrived_after(&self) -> SignedDuration;
+    /// The result of a charge that the provider does not know this long after its begin: processing while it may
+    /// still arrive.
+    fn result_if_unknown(&self, age: SignedDuration) -> Charge;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError>;
+    fn read<'a>(
+        &'a self,
+        signature: &'a str,
+        body: &'a [u8],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<ProviderNotice>, NoticeError>>;
 }
 
 #[cfg(test)]

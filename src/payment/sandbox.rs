@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
-    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider,
-    ProviderNotice, ProviderUnavailable, Signing,
+    CardToken, ChargeAnswer, ChargeOrder, ChargeReport, DECLINED, NoticeError, Provider, ProviderNotice,
+    ProviderUnavailable, Signing,
 };
+use crate::domain::charge::ChargeName;
 use crate::domain::id::PaymentId;
 use crate::domain::record::Charge;
 
@@ -52,6 +53,16 @@ impl Sandbox {
         let path = data_dir.join(FILE);
         let memory = ChargeFile::open(&path).map_err(|cause| SandboxError { path, cause })?;
         Ok(Sandbox { memory: Mutex::new(memory), signing })
+    }
+
+    fn notice(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<ProviderNotice, NoticeError> {
+        self.signing.check(signature, body, now)?;
+        let Notice { payment, begun, status, failure_code } = serde_json::from_slice(body)?;
+        let charge = match status {
+            NoticeStatus::Paid => Charge::Paid,
+            NoticeStatus::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
+        };
+        Ok(ProviderNotice::Charge(ChargeName { payment, begun }, charge.into()))
     }
 
     fn outcome(card: &CardToken) -> Option<&'static str> {
@@ -103,23 +114,22 @@ impl Provider for Sandbox {
         future::ready(Ok(answer)).boxed()
     }
 
-    fn never_arrived_after(&self) -> SignedDuration {
-        NEVER_ARRIVED
+    fn result_if_unknown(&self, age: SignedDuration) -> Charge {
+        if age < NEVER_ARRIVED { Charge::Processing } else { Charge::Declined("not_charged".to_owned()) }
     }
 
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
-        self.signing.check(signature, body, now)?;
-        let Notice { payment, begun, status, failure_code } = serde_json::from_slice(body)?;
-        let charge = match status {
-            NoticeStatus::Paid => Charge::Paid,
-            NoticeStatus::Failed => Charge::Declined(super::failure_code(failure_code.as_deref())),
-        };
-        Ok(Some(ProviderNotice { name: ChargeName { payment, begun }, report: charge.into() }))
+    fn read<'a>(
+        &'a self,
+        signature: &'a str,
+        body: &'a [u8],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<ProviderNotice>, NoticeError>> {
+        future::ready(self.notice(signature, body, now).map(Some)).boxed()
     }
 }
 
 /// A webhook message of the sandbox, which the tester writes. `begun` is the payment's `updated_at` while it is
-/// processing.
+/// processing; `GET /admin/charges` shows it later.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Notice {
@@ -192,8 +202,7 @@ fn read(path: &Path) -> io::Result<HashMap<ChargeName, String>> {
 
 fn line(text: &str) -> Option<(ChargeName, String)> {
     let (name, outcome) = text.split_once(' ')?;
-    let (payment, begun) = name.split_once('@')?;
-    let name = ChargeName { payment: PaymentId(payment.parse().ok()?), begun: begun.parse().ok()? };
+    let name = name.parse().ok()?;
     Some((name, outcome.to_owned()))
 }
 

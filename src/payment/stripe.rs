@@ -13,14 +13,16 @@ use reqwest::header::DATE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::{
-    CardToken, ChargeAnswer, ChargeName, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice,
-    ProviderUnavailable, ReportedMoney, Signing, failure_code,
+    CardToken, ChargeAnswer, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice,
+    ProviderUnavailable, ReportedMoney, Reversal, Signing, failure_code, is_code,
 };
+use crate::domain::charge::{ChargeIssue, ChargeName};
+use crate::domain::money::Money;
 use crate::domain::record::Charge;
 use crate::tls;
 
@@ -40,8 +42,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
 const SEARCH_TIME: Duration = Duration::from_secs(20);
-/// An intent may be listed late, and Stripe sends a webhook again for days. So a charge counts as never made only
-/// after this time. Its tickets are held until then, but no longer than the draw is on sale.
+/// An intent may be listed late, and Stripe sends a webhook again for days. So only after this time a charge that
+/// Stripe does not know waits for an admin. Its tickets are held until the admin ends it, but no longer than the draw
+/// is on sale.
 const NEVER_ARRIVED: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -198,6 +201,56 @@ impl Stripe {
         Ok(ChargeAnswer::Searching)
     }
 
+    async fn notice(
+        &self,
+        signature: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<ProviderNotice>, NoticeError> {
+        self.signing.check(signature, body, now)?;
+        let event: StripeEvent = serde_json::from_slice(body)?;
+        let kind = event.r#type.as_str();
+        if kind.starts_with("charge.dispute.") || kind == "charge.refunded" || kind.contains("refund.") {
+            return self.reversal(event, now).await;
+        }
+        if !kind.starts_with("payment_intent.") {
+            return Ok(None);
+        }
+        let intent: Intent = serde_json::from_value(event.data.object)?;
+        let charge = match kind {
+            "payment_intent.succeeded" => Charge::Paid,
+            "payment_intent.payment_failed" => Charge::Declined(intent.failure()),
+            "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
+            _ => return Ok(None),
+        };
+        Ok(intent.name().map(|name| ProviderNotice::Charge(name, self.report(&intent, charge))))
+    }
+
+    /// A dispute or a refund. Its object names only the intent, and a refund's object has only its own amount, so
+    /// Stripe is asked for the rest.
+    async fn reversal(&self, event: StripeEvent, now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
+        let is_dispute = event.r#type.starts_with("charge.dispute.");
+        let object: ReversalObject = serde_json::from_value(event.data.object)?;
+        // The id becomes part of a path.
+        let is_id =
+            |id: &String| id.starts_with("pi_") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let Some(intent) = object.payment_intent.filter(is_id) else { return Ok(None) };
+        let path = format!("/v1/payment_intents/{intent}?expand[]=latest_charge");
+        let intent: Intent = match self.send(self.request(Method::GET, &path)).await {
+            Ok(intent) => intent,
+            Err(failure) => return Err(ProviderUnavailable(failure.reason()).into()),
+        };
+        let Some(name) = intent.name() else { return Ok(None) };
+        let reversal = if is_dispute {
+            let at = event.created.and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(now);
+            let status = object.status.filter(|status| is_code(status)).unwrap_or_else(|| "unknown".to_owned());
+            Reversal::Dispute { status, at }
+        } else {
+            Reversal::Refund(Money::new(intent.latest_charge.map_or(0, |charge| charge.amount_refunded)))
+        };
+        Ok(Some(ProviderNotice::Reversal(name, reversal)))
+    }
+
     /// Sends a request, and reads its answer.
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, StripeFailure> {
         let failure = |error: reqwest::Error| {
@@ -264,25 +317,24 @@ impl Provider for Stripe {
         self.find(name).boxed()
     }
 
-    fn never_arrived_after(&self) -> SignedDuration {
-        NEVER_ARRIVED
+    fn result_if_unknown(&self, age: SignedDuration) -> Charge {
+        if age < NEVER_ARRIVED { Charge::Processing } else { Charge::Unresolved(ChargeIssue::NotFound) }
     }
 
-    fn read(&self, signature: &str, body: &[u8], now: Timestamp) -> Result<Option<ProviderNotice>, NoticeError> {
-        self.signing.check(signature, body, now)?;
-        let event: StripeEvent = serde_json::from_slice(body)?;
-        if !event.r#type.starts_with("payment_intent.") {
-            return Ok(None);
-        }
-        let intent: Intent = serde_json::from_value(event.data.object)?;
-        let charge = match event.r#type.as_str() {
-            "payment_intent.succeeded" => Charge::Paid,
-            "payment_intent.payment_failed" => Charge::Declined(intent.failure()),
-            "payment_intent.canceled" => Charge::Declined("canceled".to_owned()),
-            _ => return Ok(None),
-        };
-        Ok(intent.name().map(|name| ProviderNotice { name, report: self.report(&intent, charge) }))
+    fn read<'a>(
+        &'a self,
+        signature: &'a str,
+        body: &'a [u8],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<ProviderNotice>, NoticeError>> {
+        self.notice(signature, body, now).boxed()
     }
+}
+
+/// A field that is an object if Stripe was asked to expand it, and an id or null otherwise.
+fn expanded<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<LatestCharge>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(LatestCharge::deserialize(value).ok())
 }
 
 /// Whether a key moves real money, if its first letters say it. Restricted keys begin with `rk_`.
@@ -300,12 +352,29 @@ struct StripeList {
 #[derive(Deserialize)]
 struct StripeEvent {
     r#type: String,
+    /// When it happened, in seconds.
+    created: Option<i64>,
     data: EventData,
 }
 
 #[derive(Deserialize)]
 struct EventData {
     object: serde_json::Value,
+}
+
+/// The fields of a dispute, a refund or a charge that are read.
+#[derive(Deserialize)]
+struct ReversalObject {
+    /// `None`: the charge has no intent, so it is not of this service.
+    payment_intent: Option<String>,
+    status: Option<String>,
+}
+
+/// The charge of an intent.
+#[derive(Deserialize)]
+struct LatestCharge {
+    /// What was refunded of it, in all.
+    amount_refunded: i64,
 }
 
 /// The fields of a PaymentIntent that are read.
@@ -319,6 +388,9 @@ struct Intent {
     currency: Option<String>,
     livemode: Option<bool>,
     last_payment_error: Option<ErrorBody>,
+    /// Read only where it is asked for; otherwise it is an id.
+    #[serde(default, deserialize_with = "expanded")]
+    latest_charge: Option<LatestCharge>,
     #[serde(default)]
     metadata: serde_json::Value,
 }

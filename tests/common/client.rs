@@ -199,6 +199,11 @@ impl User {
 
     // What admins do.
 
+    /// Ends the charge of a payment.
+    pub async fn end(&self, payment: &str, body: Value) -> Answer {
+        self.post(&format!("/admin/payments/{payment}/end"), body).await
+    }
+
     /// Creates a draw; returns its id.
     pub async fn create_draw(&self, body: Value) -> i64 {
         self.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap()

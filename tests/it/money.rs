@@ -1,6 +1,7 @@
 //! Wallets, payments, refunds: money is never lost, created or paid twice.
 
 mod cards;
+mod charges;
 mod prizes;
 mod stripe;
 mod webhooks;

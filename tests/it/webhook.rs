@@ -28,3 +28,11 @@ pub async fn send(provider: &str, signature: Option<&str>, body: &str, to: &User
 pub fn notice(payment: &Value, status: &str) -> String {
     json!({"payment": payment["id"], "begun": payment["updated_at"], "status": status}).to_string()
 }
+
+/// Sends the sandbox's signed webhook about the charge of this payment.
+pub async fn tell(world: &World, payment: &Value, status: &str) {
+    let body = notice(payment, status);
+    let signature = signature(WEBHOOK_SECRET, world.clock.now().as_second(), &body);
+    let answer = send("sandbox", Some(&signature), &body, &world.anonymous()).await;
+    assert_eq!(answer.expect(200), json!({"received": true}));
+}

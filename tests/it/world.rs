@@ -184,6 +184,12 @@ impl World {
         until(&format!("draw {draw} is {status}"), async || user.get(&path).await.body["status"] == status).await;
     }
 
+    /// The metrics of the service, as text.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.app().address);
+        http_client().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
     /// Runs `lottery check` on the database; panics with the rules that are broken.
     pub async fn check_invariants(&self) {
         let broken = check::check(&self.sql().await, |_| {}).await.unwrap().violations;

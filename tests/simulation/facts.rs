@@ -9,6 +9,7 @@ pub type Id = u64;
 pub enum Fact {
     Transfer(Transfer),
     Payment(Payment),
+    Charge(Charge),
     Ticket(Ticket),
     TicketPaid { ticket: Id, number: i64 },
     TicketReleased { ticket: Id, how: &'static str },
@@ -60,6 +61,26 @@ pub struct Payment {
     pub until: Option<i64>,
     pub created: i64,
     pub updated: i64,
+}
+
+/// The name of a charge: its payment, and when it began in milliseconds.
+pub type Name = (Id, i64);
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Charge {
+    pub payment: Id,
+    pub begun: i64,
+    pub user: i64,
+    pub amount: i64,
+    pub outcome: Option<&'static str>,
+    pub late: bool,
+    pub issue: Option<&'static str>,
+}
+
+impl Charge {
+    pub fn name(&self) -> Name {
+        (self.payment, self.begun)
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -24,14 +24,15 @@ const PATIENCE: usize = 6_000;
 const UNREST: usize = 60;
 
 /// The possible events with their weights.
-const ACTS: [(Act, usize); 25] = [
+const ACTS: [(Act, usize); 26] = [
     (Act::Order, 26),
     (Act::Pay, 10),
-    (Act::Card, 7),
+    (Act::Card, 12),
     (Act::GiveBack, 6),
     (Act::Deposit, 3),
     (Act::Withdrawal, 3),
     (Act::WithdrawalDecision, 3),
+    (Act::ChargeDecision, 1),
     (Act::Again, 8),
     (Act::OtherKey, 2),
     (Act::Write, 40),
@@ -61,6 +62,7 @@ enum Act {
     Deposit,
     Withdrawal,
     WithdrawalDecision,
+    ChargeDecision,
     Again,
     OtherKey,
     Write,
@@ -189,7 +191,9 @@ impl History {
                 self.ask(p, what, 700);
             }
             Act::Pay | Act::Card => {
-                let Some((user, payment)) = self.some_payment() else { return false };
+                // After a declined card, payers often try again.
+                let again = if self.world.dice.chance(900) { self.some_declined() } else { None };
+                let Some((user, payment)) = again.or_else(|| self.some_payment()) else { return false };
                 let wallet = matches!(act, Act::Pay);
                 let what = if wallet { What::Wallet { payment } } else { What::Card { payment } };
                 self.ask_as(p, user, what, 600);
@@ -204,6 +208,7 @@ impl History {
                 self.ask(p, What::Withdrawal { amount }, 600);
             }
             Act::WithdrawalDecision => return self.world.verdict(p),
+            Act::ChargeDecision => return self.world.admin_ends(p),
             Act::Again => match self.some_keyed() {
                 Some(ask) => self.world.send(p, ask),
                 None => return false,
@@ -341,6 +346,14 @@ impl History {
         let pending: Vec<_> = pending.map(|(payment, row)| (row.user.0, id(payment.0))).collect();
         let dice = &mut self.world.dice;
         dice.one_of(&pending).filter(|_| dice.chance(900)).or_else(|| dice.one_of(&any))
+    }
+
+    /// A payment whose card was declined, and that can be paid again.
+    fn some_declined(&mut self) -> Option<(i64, u64)> {
+        let rows = self.world.store.payments.iter();
+        let declined = rows.filter(|(_, row)| row.status.as_str() == "pending" && row.failure_code.is_some());
+        let declined: Vec<_> = declined.map(|(payment, row)| (row.user.0, id(payment.0))).collect();
+        self.world.dice.one_of(&declined)
     }
 
     fn give_back(&mut self, p: usize) -> bool {

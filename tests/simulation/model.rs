@@ -8,7 +8,7 @@ mod money;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::facts::{DrawTimes, Fact, Id, NewTimes, OrderRequest, Payment, Rules, Ticket};
+use crate::facts::{Charge, DrawTimes, Fact, Id, Name, NewTimes, OrderRequest, Payment, Rules, Ticket};
 
 /// A draw, as its committed rows describe it.
 struct Draw {
@@ -48,7 +48,8 @@ struct Bill {
     tickets: Vec<Id>,
     /// The account that paid (wallet or clearing), and the amount that moved into the draw's escrow.
     purchase: Option<(i64, i64)>,
-    deposit: Option<i64>,
+    /// What cards paid into the wallet: for a deposit, or too late for a purchase.
+    deposits: Vec<i64>,
     refund: Option<i64>,
     /// The transfers of a withdrawal: from which account to which.
     way: Vec<(i64, i64)>,
@@ -97,10 +98,16 @@ pub struct Model {
     asks: Vec<OrderRequest>,
     tries: Vec<Try>,
     keys: HashMap<(i64, String), Key>,
+    /// The rows of the charges.
+    charges: BTreeMap<Name, Charge>,
     /// The amounts that the provider took from cards.
-    charged: BTreeMap<Id, i64>,
-    /// Charges whose end will not be reported, because the waiting process was killed.
-    lost_charges: Vec<Id>,
+    taken: BTreeMap<Name, i64>,
+    /// The charges that an admin ended as paid.
+    ended_as_paid: HashSet<Name>,
+    /// Charges whose end will not be reported, because the waiting process was killed. Without a time: whatever
+    /// charge of that payment it was.
+    lost_charges: HashSet<Name>,
+    lost_payments: HashSet<Id>,
     /// Payments of which the owner asked to return a ticket.
     given_back: HashSet<Id>,
 }
@@ -171,15 +178,30 @@ impl Model {
     }
 
     /// The provider took this much from a card.
-    pub fn charged(&mut self, payment: Id, amount: i64) {
-        assert_eq!(self.bills[&payment].row.amount, amount, "the card pays the payment {payment}");
-        let before = self.charged.insert(payment, amount);
-        assert_eq!(before, None, "payment {payment} was charged twice");
+    pub fn charged(&mut self, name: Name, amount: i64) {
+        assert_eq!(self.charges[&name].amount, amount, "the card pays what the charge was for: {name:?}");
+        let before = self.taken.insert(name, amount);
+        assert_eq!(before, None, "the provider took the money of charge {name:?} twice");
+    }
+
+    /// Whether the provider took the money of this charge.
+    pub fn is_taken(&self, name: Name) -> bool {
+        self.taken.contains_key(&name)
+    }
+
+    /// An admin ends a charge as paid.
+    pub fn ends_as_paid(&mut self, name: Name) {
+        self.ended_as_paid.insert(name);
     }
 
     /// The process that waited for the end of a charge was killed.
-    pub fn charge_lost(&mut self, payment: Id) {
-        self.lost_charges.push(payment);
+    pub fn charge_lost(&mut self, name: Name) {
+        self.lost_charges.insert(name);
+    }
+
+    /// The same, before it was known whether the charge had begun.
+    pub fn payment_lost(&mut self, payment: Id) {
+        self.lost_payments.insert(payment);
     }
 
     fn draw_mut(&mut self, draw: i64) -> &mut Draw {
@@ -203,6 +225,10 @@ impl Model {
                 Fact::Payment(row) => {
                     self.payment(row);
                     touched.push(row.id);
+                }
+                Fact::Charge(row) => {
+                    self.charge(row);
+                    touched.push(row.payment);
                 }
                 Fact::Ticket(row) => {
                     self.new_ticket(row);
@@ -250,7 +276,7 @@ impl Model {
                 first,
                 tickets: Vec::new(),
                 purchase: None,
-                deposit: None,
+                deposits: Vec::new(),
                 refund: None,
                 way: Vec::new(),
             };
@@ -279,6 +305,20 @@ impl Model {
             let lost = row.status == "refunded" && held && on_sale && !self.rivals;
             assert!(!lost, "a card paid for tickets that were held, and lost them: {row:?}");
         }
+    }
+
+    /// A charge begins, and it ends. Money that came once stays.
+    fn charge(&mut self, row: &Charge) {
+        let old = self.charges.insert(row.name(), row.clone());
+        let outcomes = (old.as_ref().map(|old| old.outcome), row.outcome);
+        assert!(
+            matches!(outcomes, (None, None) | (Some(None), _) | (Some(Some("failed")), Some(_))),
+            "a charge went from {old:?} to {row:?}"
+        );
+        let same = old.is_none_or(|old| (old.user, old.amount) == (row.user, row.amount));
+        assert!(same, "a charge became another: {row:?}");
+        let is_reported = self.taken.contains_key(&row.name()) || self.ended_as_paid.contains(&row.name());
+        assert!(row.outcome != Some("paid") || is_reported, "no card paid {row:?}");
     }
 
     fn new_ticket(&mut self, row: &Ticket) {

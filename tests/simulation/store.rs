@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lottery::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome, ChargeRow};
 use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -98,6 +99,7 @@ pub struct Store {
     pub accounts: BTreeMap<AccountId, Money>,
     pub draws: BTreeMap<DrawId, DrawRow>,
     pub payments: BTreeMap<PaymentId, PaymentRow>,
+    pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub tickets: BTreeMap<TicketId, TicketRow>,
     pub keys: BTreeMap<KeyId, KeyRow>,
     writers: BTreeMap<i64, WriterRow>,
@@ -162,11 +164,13 @@ impl Store {
         let draws = missing.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
         let accounts = missing.accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)));
         let payments = missing.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone())));
+        let charges = self.charges.iter().filter(|(name, _)| missing.charges.contains(&name.payment));
         let keys = missing.keys.iter().filter_map(|key| Some((*key, self.keys.get(key)?.kept())));
         PrefetchResult {
             draws: draws.collect(),
             accounts: accounts.collect(),
             payments: payments.collect(),
+            charges: charges.map(|(name, row)| (*name, row.clone())).collect(),
             keys: keys.collect(),
         }
     }
@@ -233,6 +237,10 @@ impl Store {
         for (id, row) in changes.new_payments.iter().chain(&changes.changed_payments) {
             self.facts.push(Fact::Payment(payment_fact(*id, row)));
             self.payments.insert(*id, row.clone());
+        }
+        for (name, row) in &changes.charges {
+            self.facts.push(Fact::Charge(charge_fact(*name, row)));
+            self.charges.insert(*name, row.clone());
         }
     }
 
@@ -373,6 +381,18 @@ pub fn payment_fact(payment: PaymentId, row: &PaymentRow) -> facts::Payment {
         until: row.reserved_until.map(second),
         created: second(row.created_at),
         updated: second(row.updated_at),
+    }
+}
+
+pub fn charge_fact(name: ChargeName, row: &ChargeRow) -> facts::Charge {
+    facts::Charge {
+        payment: id(name.payment.0),
+        begun: name.begun.as_millisecond(),
+        user: row.user.0,
+        amount: row.amount.minor(),
+        outcome: row.outcome().map(ChargeOutcome::as_str),
+        late: row.end.as_ref().is_some_and(|end| end.late),
+        issue: row.issue.map(ChargeIssue::as_str),
     }
 }
 

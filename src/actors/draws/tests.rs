@@ -18,7 +18,7 @@ use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
-use crate::domain::record::{BeginDeposit, Charge, EndDeposit};
+use crate::domain::record::{BeginDeposit, Charge, EndCharge};
 use crate::domain::user::{Email, Role, Username};
 
 fn rules() -> Rules {
@@ -65,8 +65,9 @@ async fn player(draws: &Draws, db: &Db) -> UserId {
     let user = insert_user(db, (&name, &email, None), "-", Role::Player, noon()).await.unwrap().unwrap().id;
     let payment = PaymentId(Ids::new().next(noon()));
     let begin = BeginDeposit { user, payment, amount: Money::new(1_000), at: noon(), key: None };
-    let end = EndDeposit { user, payment, charge: Charge::Paid, at: noon(), key: None };
-    for record in [Record::BeginDeposit(begin), Record::EndDeposit(end)] {
+    let (begun, charge, at) = (noon(), Charge::Paid, noon());
+    let end = EndCharge { held: None, user, payment, begun, charge, admin: None, at, key: None };
+    for record in [Record::BeginDeposit(begin), Record::EndCharge(end)] {
         draws.persistence.write(record, None).await.unwrap().unwrap();
     }
     user

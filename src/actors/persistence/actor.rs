@@ -136,18 +136,20 @@ async fn write(mut writer: Writer, batch: Vec<WriteRequest>, meters: WriterMetri
         if run.unanswered().next().is_none() {
             meters.commit.record(started.elapsed());
         }
-        meters.count_sold(&answers);
+        meters.count(&answers);
         deliver(answers);
     }
     writer
 }
 
 impl WriterMetrics {
-    fn count_sold(&self, answers: &Answers<WriteRequest>) {
+    fn count(&self, answers: &Answers<WriteRequest>) {
         let sold = |(request, result): &(WriteRequest, Result<Outcome, Refusal>)| {
             result.as_ref().map_or(0, |accepted| request.record.sells(accepted))
         };
         self.sold.increment(answers.iter().map(sold).sum::<usize>() as u64);
+        let late = answers.iter().filter(|(_, result)| matches!(result, Ok(Outcome::LateCredit(_)))).count();
+        self.late.increment(late as u64);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
 //! sessions and passwords, new draws and their pools, what the installation is, audit entries of admins that change
-//! nothing else, and housekeeping. Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or
-//! a payment, so none has to be in the order of the batches.
+//! nothing else, what the provider reports of disputes and refunds, and housekeeping. Each is a transaction of its own
+//! on a connection of the pool. None changes a balance, a ticket or a payment, so none has to be in the order of the
+//! batches.
 
 use std::time::Duration;
 
@@ -14,16 +15,18 @@ use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{audit, draws, installation, keys};
+use super::write::{audit, charges, draws, installation, keys};
 use crate::db::read::installation::recorded;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
 use crate::domain::audit::{Action, AuditEntry, Subject};
+use crate::domain::charge::ChargeName;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::installation::Installation;
 use crate::domain::lottery::Rules;
+use crate::domain::money::Money;
 use crate::domain::record::{Fence, Key};
 use crate::domain::user::{Email, Name, Role, UserStatus, Username};
 
@@ -134,6 +137,16 @@ impl Persistence {
         at: Timestamp,
     ) -> Result<Result<User, DuplicateName>, DbError> {
         insert_user(&self.db, names, password_hash, Role::Player, at).await
+    }
+
+    /// Records what the provider reports of a charge's dispute. False if there is no such charge.
+    pub async fn record_dispute(&self, name: ChargeName, status: &str, at: Timestamp) -> Result<bool, DbError> {
+        transaction(&self.db, async |db| Ok(charges::record_dispute(db, name, status, at).await?)).await
+    }
+
+    /// Records how much of a charge the provider has refunded in all. False if there is no such charge.
+    pub async fn record_refund(&self, name: ChargeName, refunded: Money) -> Result<bool, DbError> {
+        transaction(&self.db, async |db| Ok(charges::record_refund(db, name, refunded).await?)).await
     }
 
     /// Deletes up to `most` idempotency keys from before that time. Returns how many.

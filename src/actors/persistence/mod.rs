@@ -59,13 +59,15 @@ pub struct WriterMetrics {
     pub queue: Gauge,
     /// Tickets paid for.
     pub sold: Counter,
+    /// Charges whose money came too late and went into a wallet.
+    pub late: Counter,
 }
 
 impl WriterMetrics {
     /// Metrics that are not recorded.
     pub fn none() -> WriterMetrics {
         let (batch, commit) = (Histogram::noop(), Histogram::noop());
-        WriterMetrics { batch, commit, queue: Gauge::noop(), sold: Counter::noop() }
+        WriterMetrics { batch, commit, queue: Gauge::noop(), sold: Counter::noop(), late: Counter::noop() }
     }
 }
 

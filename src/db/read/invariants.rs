@@ -30,11 +30,38 @@ pub const INVARIANTS: &[&str] = &[
          SELECT t.id FROM tickets t LEFT JOIN payments p ON p.id = t.payment_id
          WHERE t.status = 'paid' AND p.status IS DISTINCT FROM 'paid'",
     "-- every card's money reached its wallet once, and no other money did
-         SELECT p.id, t.reference FROM (SELECT reference, count(*) AS transfers, sum(amount) AS amount
+         SELECT c.payment_id, c.credits, t.* FROM (SELECT reference, count(*) AS transfers, sum(amount) AS amount
          FROM transfers WHERE kind = 'deposit' GROUP BY reference) t FULL JOIN
-         (SELECT id, amount FROM payments WHERE kind = 'deposit' AND status = 'paid'
-          OR kind = 'purchase' AND status = 'refunded') p ON p.id = t.reference
-         WHERE t.transfers IS DISTINCT FROM 1 OR t.amount IS DISTINCT FROM p.amount",
+         (SELECT payment_id, count(*) AS credits, sum(amount) AS amount
+          FROM (SELECT id AS payment_id, amount FROM payments WHERE kind = 'deposit' AND status = 'paid'
+                UNION ALL SELECT payment_id, amount FROM charges WHERE late) credited GROUP BY payment_id) c
+         ON c.payment_id = t.reference
+         WHERE t.transfers IS DISTINCT FROM c.credits OR t.amount IS DISTINCT FROM c.amount",
+    "-- a charge that ended as paid has paid its payment, or its money is a late credit
+         SELECT c.payment_id, c.begun_at FROM charges c LEFT JOIN payments p ON p.id = c.payment_id
+         WHERE c.outcome = 'paid' AND ((p.method, p.status) IS DISTINCT FROM ('card', 'paid') AND NOT c.late
+         OR p.kind = 'deposit' AND c.late <> (p.status = 'failed'))",
+    "-- a payment that a card has paid has one charge for it, and a late card's money has its charge
+         SELECT p.id, p.status, c.charges, c.amount FROM payments p
+         LEFT JOIN (SELECT payment_id, count(*) FILTER (WHERE NOT late) AS charges, count(*) FILTER (WHERE late) AS late,
+                    sum(amount) FILTER (WHERE NOT late) AS amount
+                    FROM charges WHERE outcome = 'paid' GROUP BY payment_id) c ON c.payment_id = p.id
+         WHERE p.method = 'card' AND p.status = 'paid'
+               AND (c.charges IS DISTINCT FROM 1 OR c.amount IS DISTINCT FROM p.amount)
+         OR p.status = 'refunded' AND coalesce(c.late, 0) = 0",
+    "-- an open charge is the one that its payment waits for, and such a payment has it
+         SELECT c.payment_id, c.begun_at FROM charges c
+         LEFT JOIN payments p ON (p.id, p.updated_at) = (c.payment_id, c.begun_at)
+                   AND p.status = 'processing' AND p.method = 'card'
+         WHERE c.outcome IS NULL AND coalesce(c.issue, 'not_found') = 'not_found' AND p.id IS NULL
+         UNION ALL SELECT p.id, p.updated_at FROM payments p
+         LEFT JOIN charges c ON (c.payment_id, c.begun_at) = (p.id, p.updated_at) AND c.outcome IS NULL
+         WHERE p.status = 'processing' AND p.method = 'card' AND c.payment_id IS NULL",
+    "-- a charge is of a payment by card, and of its payer
+         SELECT c.payment_id, c.begun_at, c.user_id FROM charges c LEFT JOIN payments p ON p.id = c.payment_id
+         WHERE p.id IS NULL OR p.user_id <> c.user_id OR p.kind = 'withdrawal' OR c.begun_at < p.created_at
+         OR p.kind = 'deposit' AND (p.created_at, p.amount) <> (c.begun_at, c.amount)
+         OR p.kind = 'purchase' AND p.reserved_until IS NULL",
     "-- a held account's balance is the sum of its owner's open withdrawals
          SELECT a.id, a.balance, w.amount FROM accounts a LEFT JOIN (SELECT user_id, sum(amount) AS amount
          FROM payments WHERE kind = 'withdrawal' AND status = 'processing' GROUP BY user_id) w USING (user_id)

@@ -86,51 +86,6 @@ pub async fn owned(db: &Db, currency: Currency, id: PaymentId) -> Result<Option<
     db.query_opt(&sql, &[&id.0]).await?.map(|row| owned_payment(&row, currency)).transpose()
 }
 
-/// A payment with a card.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChargedPayment {
-    pub payment: PaymentId,
-    pub user: UserId,
-    /// `None`: a deposit.
-    pub draw: Option<DrawId>,
-    pub status: PaymentStatus,
-    pub amount: Money,
-    /// While a charge is in progress: when it began.
-    pub updated_at: Timestamp,
-}
-
-/// The last charge of this payment, if a card was ever charged for it.
-pub async fn charged(db: &Db, payment: PaymentId) -> Result<Option<ChargedPayment>, DbError> {
-    let sql = "-- payments::charged()
-        SELECT id, user_id, draw_id, status, amount, updated_at FROM payments WHERE id = $1 AND method = 'card'";
-    db.query_opt(sql, &[&payment.0]).await?.as_ref().map(charge).transpose()
-}
-
-/// Charges whose end is not written yet, ordered by payment: at most `limit`, from the payment after `after`
-/// on.
-pub async fn unfinished_charges(
-    db: &Db,
-    after: Option<PaymentId>,
-    limit: i64,
-) -> Result<Vec<ChargedPayment>, DbError> {
-    let sql = "-- payments::unfinished_charges(after, limit)
-        SELECT id, user_id, draw_id, status, amount, updated_at FROM payments
-        WHERE status = 'processing' AND method = 'card' AND id > $1 ORDER BY id LIMIT $2";
-    let after = after.map_or(Uuid::nil(), |payment| payment.0);
-    db.query(sql, &[&after, &limit]).await?.iter().map(charge).collect()
-}
-
-fn charge(row: &Row) -> Result<ChargedPayment, DbError> {
-    Ok(ChargedPayment {
-        payment: PaymentId(row.get("id")),
-        user: UserId(row.get("user_id")),
-        draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
-        status: PaymentStatus::parse(row.get("status")).ok_or(DbError::Corrupt("payment status"))?,
-        amount: Money::new(row.get("amount")),
-        updated_at: row.get("updated_at"),
-    })
-}
-
 /// The payments of all users, newest first, with optional filters: an empty list means all.
 pub async fn all(
     db: &Db,

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::charge::{ChargeEnd, ChargeIssue, ChargeOutcome};
 use crate::domain::game::Game;
-use crate::domain::id::{LotteryId, PoolTicketId};
+use crate::domain::id::{LotteryId, PoolTicketId, UserId};
 use crate::domain::prefetch::Prefetch;
-use crate::domain::record::Line;
+use crate::domain::record::{AdminDecision, BeginCharge, BeginDeposit, Charge, EndCharge, HeldTickets, Line};
 use crate::domain::ticket::Origin;
 
 const DRAW: DrawId = DrawId(7);
@@ -53,6 +54,7 @@ fn books() -> BatchState {
         ledger: Ledger::new(accounts),
         draws: HashMap::from([(DRAW, DrawSales { epoch: 3, sold: 10 })]),
         payments: HashMap::new(),
+        charges: BTreeMap::new(),
         keys: HashMap::from([(KeyId::of(ANN, "used"), kept)]),
         changes: Changes::default(),
     }
@@ -97,6 +99,15 @@ fn with_payment(status: PaymentStatus, lines: u64) -> BatchState {
     BatchState { payments: HashMap::from([(PAYMENT, row)]), ..books() }
 }
 
+/// A reservation of two tickets whose card is being charged since `at(0)`.
+fn with_charge_in_progress() -> BatchState {
+    let mut books = with_payment(PaymentStatus::Processing, 2);
+    books.payments.get_mut(&PAYMENT).unwrap().method = Some(Method::Card);
+    let name = ChargeName { payment: PAYMENT, begun: at(0) };
+    books.charges.insert(name, ChargeRow::open(ANN, Money::new(200)));
+    books
+}
+
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(1_000));
 
 fn tickets(count: u128) -> Vec<TicketId> {
@@ -134,13 +145,17 @@ fn end_charge(charge: Charge, held: bool) -> Record {
 
 fn end_charge_begun(begun: Timestamp, charge: Charge, held: bool) -> Record {
     let held = held.then(|| HeldTickets { fence: fence(), tickets: tickets(2) });
-    Record::EndCharge(EndCharge { held, user: ANN, payment: PAYMENT, begun, charge, at: at(9), key: None })
+    Record::EndCharge(EndCharge { held, ..end_of(begun, charge) })
+}
+
+fn end_of(begun: Timestamp, charge: Charge) -> EndCharge {
+    EndCharge { held: None, user: ANN, payment: PAYMENT, begun, charge, admin: None, at: at(9), key: None }
 }
 
 /// Asserts that nothing was changed and nothing is to be written.
 fn assert_untouched(books: &BatchState, what: &str) {
     let changes = &books.changes;
-    assert!(books.ledger.made().is_empty(), "{what}");
+    assert!(books.ledger.made().is_empty() && changes.charges.is_empty(), "{what}");
     assert!(changes.new_payments.is_empty() && changes.changed_payments.is_empty(), "{what}");
     assert!(changes.paid_tickets.is_empty() && changes.released_tickets.is_empty(), "{what}");
     assert!(changes.new_keys.is_empty(), "{what}");
@@ -283,7 +298,7 @@ fn a_card_ends_as_the_provider_says_while_the_tickets_are_held() {
         (declined(), false, Expired, 250, 10),
         (Charge::Processing, false, Processing, 250, 10),
     ] {
-        let mut books = with_payment(Processing, 2);
+        let mut books = with_charge_in_progress();
         assert!(books.apply(&end_charge(charge.clone(), held)).is_ok());
         assert_eq!(books.payments[&PAYMENT].status, status, "{charge:?}");
         assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(wallet)), "{charge:?}");
@@ -315,18 +330,20 @@ fn the_end_of_a_charge_told_again_does_not_end_the_next_one() {
     assert!(books.apply(&declined(second)).is_ok());
     assert!(books.apply(&begin_charge()).is_ok(), "a third charge in the same millisecond");
     let third = books.payments[&PAYMENT].updated_at;
-    for late in [declined(first), declined(second), end_charge_begun(first, Charge::Paid, true)] {
+    for late in [declined(first), declined(second)] {
         assert_eq!(books.apply(&late), Err(Refusal::NotPayable));
     }
+    let late = books.apply(&end_charge_begun(first, Charge::Paid, true));
+    assert!(matches!(late, Ok(Outcome::LateCredit(_))), "{late:?}");
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
+    assert!(books.changes.paid_tickets.is_empty(), "the third charge pays them");
     assert!(books.apply(&end_charge_begun(third, Charge::Paid, true)).is_ok(), "its money is not lost");
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Paid);
 }
 
 #[test]
 fn what_settles_a_deposit_may_be_written_before_that_it_is_processing() {
-    let end =
-        |charge| Record::EndDeposit(EndDeposit { user: ANN, payment: PAYMENT, charge, at: at(9), key: None });
+    let end = |charge| Record::EndCharge(end_of(at(9), charge));
     let mut books = books();
     let begin = BeginDeposit { user: ANN, payment: PAYMENT, amount: PRICE, at: at(9), key: None };
     assert!(books.apply(&Record::BeginDeposit(begin)).is_ok());
@@ -335,13 +352,168 @@ fn what_settles_a_deposit_may_be_written_before_that_it_is_processing() {
         Ok(Outcome::Payment(payment)) => assert_eq!(payment.status, PaymentStatus::Paid),
         other => panic!("a deposit that is paid is not refused: {other:?}"),
     }
-    assert_eq!(books.apply(&end(Charge::Paid)), Err(Refusal::NotPayable));
+    for again in [Charge::Paid, Charge::Declined("x".to_owned()), Charge::Unresolved(ChargeIssue::OtherMoney)] {
+        assert!(matches!(books.apply(&end(again)), Ok(Outcome::Payment(it)) if it.status == PaymentStatus::Paid));
+    }
     assert_eq!(books.ledger.balance(AccountId::wallet(ANN)), Some(Money::new(350)));
+}
+
+/// Each state that a payment can be in when the success of its first charge is reported. The charge began at `at(0)`
+/// and was called failed.
+fn with_failed_charge(status: PaymentStatus, method: Method) -> BatchState {
+    let mut books = with_payment(status, 2);
+    books.payments.get_mut(&PAYMENT).unwrap().method = Some(method);
+    books.payments.get_mut(&PAYMENT).unwrap().updated_at = at(5);
+    let end = ChargeEnd {
+        outcome: ChargeOutcome::Failed,
+        late: false,
+        failure_code: Some("card_declined".to_owned()),
+        at: at(2),
+    };
+    let charge = ChargeRow { end: Some(end), ..ChargeRow::open(ANN, Money::new(200)) };
+    books.charges.insert(ChargeName { payment: PAYMENT, begun: at(0) }, charge);
+    books
+}
+
+fn charge(books: &BatchState, begun: Timestamp) -> &ChargeRow {
+    &books.charges[&ChargeName { payment: PAYMENT, begun }]
+}
+
+fn wallet(books: &BatchState) -> i64 {
+    books.ledger.balance(AccountId::wallet(ANN)).unwrap().minor()
+}
+
+#[test]
+fn a_late_success_credits_the_wallet_once_whatever_happened_to_its_payment() {
+    use PaymentStatus::{Expired, Failed, Paid, Pending, Processing, Refunded};
+    for (status, method) in [
+        (Paid, Method::Card),
+        (Paid, Method::Wallet),
+        (Pending, Method::Card),
+        (Processing, Method::Card),
+        (Expired, Method::Card),
+        (Failed, Method::Card),
+        (Refunded, Method::Card),
+    ] {
+        let mut books = with_failed_charge(status, method);
+        // A ticket was returned after the charge had failed: the card paid for both all the same.
+        books.payments.get_mut(&PAYMENT).unwrap().amount = PRICE;
+        let before = books.payments[&PAYMENT].clone();
+        let late = books.apply(&end_charge(Charge::Paid, false));
+        assert!(matches!(late, Ok(Outcome::LateCredit(_))), "{status:?}: {late:?}");
+        assert_eq!((wallet(&books), &books.payments[&PAYMENT]), (450, &before), "{status:?}");
+        let row = charge(&books, at(0)).clone();
+        assert_eq!(row.end.map(|end| (end.outcome, end.late)), Some((ChargeOutcome::Paid, true)));
+        for repeated in [Charge::Paid, Charge::Declined("x".to_owned())] {
+            assert_eq!(books.apply(&end_charge(repeated, false)), Err(Refusal::NotPayable), "{status:?}");
+        }
+        assert_eq!(wallet(&books), 450, "{status:?}");
+    }
+}
+
+#[test]
+fn a_charge_without_a_row_is_credited_once_if_it_can_be_of_this_payment() {
+    let mut books = with_payment(PaymentStatus::Expired, 2);
+    assert!(matches!(books.apply(&end_charge(Charge::Paid, false)), Ok(Outcome::LateCredit(_))));
+    assert_eq!(books.apply(&end_charge(Charge::Paid, false)), Err(Refusal::NotPayable));
+    assert_eq!(wallet(&books), 450);
+    assert_eq!(books.apply(&end_charge_begun(at(-1), Charge::Paid, false)), Err(Refusal::NotPayable), "too early");
+
+    let mut not_by_card = with_payment(PaymentStatus::Paid, 2);
+    not_by_card.payments.get_mut(&PAYMENT).unwrap().reserved_until = None;
+    assert_eq!(not_by_card.apply(&end_charge(Charge::Paid, false)), Err(Refusal::NotPayable));
+    assert_eq!(wallet(&not_by_card), 250);
+
+    // A deposit has one charge, which began with it.
+    for (begun, credited) in [(at(0), 450), (at(1), 250)] {
+        let mut deposit = with_payment(PaymentStatus::Failed, 2);
+        let row = deposit.payments.get_mut(&PAYMENT).unwrap();
+        (row.kind, row.draw, row.reserved_until) = (PaymentKind::Deposit, None, None);
+        let taken = deposit.apply(&end_charge_begun(begun, Charge::Paid, false));
+        assert_eq!((taken.is_ok(), wallet(&deposit)), (credited == 450, credited));
+    }
+}
+
+#[test]
+fn a_success_that_may_have_paid_an_old_payment_waits_for_an_admin() {
+    for (outcome, credited) in [(Charge::Paid, 450), (Charge::Declined("x".to_owned()), 250)] {
+        let mut books = with_payment(PaymentStatus::Paid, 2);
+        let end = ChargeEnd { outcome: ChargeOutcome::Paid, late: false, failure_code: None, at: at(5) };
+        let old = ChargeRow { end: Some(end), begun_known: false, ..ChargeRow::open(ANN, Money::new(200)) };
+        books.charges.insert(ChargeName { payment: PAYMENT, begun: at(5) }, old);
+        assert!(matches!(books.apply(&end_charge(Charge::Paid, false)), Ok(Outcome::Payment(_))));
+        assert_eq!(charge(&books, at(0)).issue, Some(ChargeIssue::Unclear));
+        assert_eq!(books.apply(&end_charge(Charge::Paid, false)), Err(Refusal::NotPayable), "told again");
+        assert_eq!(wallet(&books), 250);
+        assert!(books.apply(&by_admin(at(0), outcome, None)).is_ok());
+        assert_eq!((charge(&books, at(0)).issue, wallet(&books)), (None, credited));
+    }
+}
+
+#[test]
+fn a_charge_that_cannot_be_decided_waits_and_its_payment_stays_as_it_is() {
+    for issue in [ChargeIssue::NotFound, ChargeIssue::OtherMoney] {
+        let mut books = with_payment(PaymentStatus::Pending, 2);
+        assert!(books.apply(&begin_charge()).is_ok());
+        let waits = end_charge_begun(at(9), Charge::Unresolved(issue), true);
+        assert!(books.apply(&waits).is_ok());
+        let row = charge(&books, at(9));
+        assert_eq!((row.issue, row.outcome()), (Some(issue), None));
+        assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
+        assert_eq!(books.apply(&waits), Err(Refusal::NotPayable), "said again");
+        assert!(
+            books.apply(&end_charge_begun(at(9), Charge::Paid, true)).is_ok(),
+            "the provider decides after all"
+        );
+        assert_eq!((charge(&books, at(9)).issue, wallet(&books)), (None, 250));
+        assert_eq!(books.apply(&waits), Err(Refusal::NotPayable), "nothing is left to decide");
+    }
+    let mut ended = with_failed_charge(PaymentStatus::Expired, Method::Card);
+    let not_found = Charge::Unresolved(ChargeIssue::NotFound);
+    assert_eq!(ended.apply(&end_charge(not_found, false)), Err(Refusal::NotPayable));
+    assert!(ended.apply(&end_charge(Charge::Unresolved(ChargeIssue::OtherMoney), false)).is_ok());
+    assert_eq!(charge(&ended, at(0)).issue, Some(ChargeIssue::OtherMoney), "money came, and none was expected");
+    assert_eq!(wallet(&ended), 250);
+}
+
+fn by_admin(begun: Timestamp, charge: Charge, key: Option<Key>) -> Record {
+    let admin =
+        Some(Box::new(AdminDecision { by: BOB, note: "seen at the provider".to_owned(), tickets: tickets(2) }));
+    Record::EndCharge(EndCharge { admin, key, ..end_of(begun, charge) })
+}
+
+#[test]
+fn an_admin_ends_a_charge_once_and_a_success_that_comes_after_that_is_credited() {
+    let failed = || Charge::Declined("ended_by_admin".to_owned());
+    let mut books = with_payment(PaymentStatus::Pending, 2);
+    assert!(books.apply(&begin_charge()).is_ok());
+    assert_eq!(books.apply(&by_admin(at(9), failed(), key("used", 2))), Err(Refusal::KeyReused));
+    assert!(matches!(books.apply(&by_admin(at(9), failed(), key("used", 1))), Err(Refusal::Replay(_))));
+    assert!(books.changes.audit_entries.is_empty());
+    assert!(books.apply(&by_admin(at(9), failed(), key("new", 1))).is_ok());
+    assert!(matches!(books.apply(&by_admin(at(9), failed(), key("new", 1))), Err(Refusal::Replay(_))));
+    assert!(books.apply(&by_admin(at(9), failed(), None)).is_ok(), "decided in the same way again");
+    let other = books.apply(&by_admin(at(9), Charge::Paid, None));
+    assert_eq!(other, Err(Refusal::ChargeEnded(ChargeOutcome::Failed)));
+    assert_eq!((books.payments[&PAYMENT].status, wallet(&books)), (PaymentStatus::Expired, 250));
+    assert_eq!(books.changes.audit_entries.len(), 1);
+    let entry = &books.changes.audit_entries[0];
+    assert_eq!(
+        (entry.actor, entry.action, &entry.detail["note"]),
+        (Some(BOB), Action::EndCharge, &json!("seen at the provider"))
+    );
+
+    assert!(matches!(books.apply(&end_charge_begun(at(9), Charge::Paid, false)), Ok(Outcome::LateCredit(_))));
+    assert_eq!(wallet(&books), 450);
+    assert!(books.apply(&by_admin(at(9), Charge::Paid, None)).is_ok(), "it is paid now");
+    assert_eq!((wallet(&books), books.changes.audit_entries.len()), (450, 1));
+    let required = Prefetch::of([&by_admin(at(9), failed(), key("new", 1))]);
+    assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
 }
 
 #[test]
 fn an_expiry_at_the_cut_off_leaves_the_payment_to_its_card() {
-    let mut books = with_payment(PaymentStatus::Processing, 2);
+    let mut books = with_charge_in_progress();
     assert_eq!(books.apply(&expire(2)), Ok(Outcome::Released));
     assert_eq!(books.payments[&PAYMENT].status, PaymentStatus::Processing);
     assert_eq!(books.changes.released_tickets.len(), 2);
@@ -398,5 +570,7 @@ fn a_batch_locks_what_its_records_need_and_nothing_else() {
     assert_eq!(required.accounts, BTreeSet::from(accounts));
     assert_eq!(required.draws, BTreeSet::from([DRAW]));
     assert_eq!(required.payments, BTreeSet::from([PAYMENT]));
+    assert_eq!(required.charges, BTreeSet::from([PAYMENT]));
     assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
+    assert!(Prefetch::of([&pay(1), &expire(1)]).charges.is_empty(), "the wallet needs no charge");
 }

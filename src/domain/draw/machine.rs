@@ -342,13 +342,11 @@ fn submit_expiries<W>(records: Vec<Expire>, actions: &mut Vec<DrawAction<W>>) {
 fn is_outcome_of(outcome: &Outcome, record: &Record) -> bool {
     match record {
         Record::Order(_) => matches!(outcome, Outcome::Ordered { .. }),
-        Record::Pay(_) | Record::BeginCharge(_) | Record::EndCharge(_) => matches!(outcome, Outcome::Payment(_)),
+        Record::Pay(_) | Record::BeginCharge(_) => matches!(outcome, Outcome::Payment(_)),
+        Record::EndCharge(_) => matches!(outcome, Outcome::Payment(_) | Outcome::LateCredit(_)),
         Record::GiveBack(_) | Record::Expire(_) => matches!(outcome, Outcome::Released),
         // No draw decides these records.
-        Record::BeginDeposit(_)
-        | Record::EndDeposit(_)
-        | Record::BeginWithdrawal(_)
-        | Record::EndWithdrawal(_) => false,
+        Record::BeginDeposit(_) | Record::BeginWithdrawal(_) | Record::EndWithdrawal(_) => false,
     }
 }
 

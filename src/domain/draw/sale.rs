@@ -214,8 +214,8 @@ impl Draw {
         let selling = !self.stopped && in_time;
         let held = self.it.reservations.get_mut(&end.payment);
         end.held = held.filter(|held| selling && held.state == ReservationState::Charging).map(|held| {
-            // "Processing" is not the final result: the final result may follow before this record is written.
-            if end.charge != Charge::Processing {
+            // Otherwise it is not the final result: the final result may follow before this record is written.
+            if end.charge.is_final() {
                 held.state = ReservationState::Paying;
             }
             HeldTickets { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
@@ -255,7 +255,7 @@ impl Draw {
             Record::EndCharge(it) => match (&it.held, &it.charge) {
                 // Not counted as in flight: it is written in any case, and changes nothing here.
                 (None, _) => true,
-                (Some(_), Charge::Processing) => self.out > 0,
+                (Some(_), Charge::Processing | Charge::Unresolved(_)) => self.out > 0,
                 (Some(_), Charge::Paid | Charge::Declined(_)) => is(&it.payment, ReservationState::Paying),
             },
             Record::GiveBack(it) => {
@@ -264,10 +264,7 @@ impl Draw {
                 })
             }
             Record::Expire(it) => is(&it.payment, ReservationState::Expiring),
-            Record::BeginDeposit(_)
-            | Record::EndDeposit(_)
-            | Record::BeginWithdrawal(_)
-            | Record::EndWithdrawal(_) => false,
+            Record::BeginDeposit(_) | Record::BeginWithdrawal(_) | Record::EndWithdrawal(_) => false,
         }
     }
 
@@ -296,10 +293,7 @@ impl Draw {
             Record::GiveBack(it) => self.given_back(it, written),
             Record::Expire(it) if written => self.let_go(it.payment),
             Record::Expire(it) => self.hold_again(it.payment),
-            Record::BeginDeposit(_)
-            | Record::EndDeposit(_)
-            | Record::BeginWithdrawal(_)
-            | Record::EndWithdrawal(_) => {}
+            Record::BeginDeposit(_) | Record::BeginWithdrawal(_) | Record::EndWithdrawal(_) => {}
         }
     }
 
@@ -359,7 +353,7 @@ impl Draw {
     }
 
     fn charged(&mut self, end: &EndCharge, answer: &Result<Outcome, Refusal>) {
-        let Some(held) = end.held.as_ref().filter(|_| end.charge != Charge::Processing) else { return };
+        let Some(held) = end.held.as_ref().filter(|_| end.charge.is_final()) else { return };
         let status = match answer {
             Ok(Outcome::Payment(payment)) => Some(payment.status),
             _ => None,
@@ -367,7 +361,7 @@ impl Draw {
         match status {
             Some(PaymentStatus::Paid) => self.paid(end.payment, held.tickets.len()),
             Some(PaymentStatus::Pending) => self.hold_again(end.payment),
-            // The database does not have this payment.
+            // This charge did not settle the payment: another charge is under way.
             _ => {
                 if let Some(held) = self.it.reservations.get_mut(&end.payment) {
                     held.state = ReservationState::Charging;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::batch_state::BatchState;
+use crate::domain::charge::{ChargeName, ChargeRow};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
 use crate::domain::ledger::{AccountId, Ledger};
@@ -313,6 +314,7 @@ struct Base {
     epoch: i64,
     sold: i64,
     payments: HashMap<PaymentId, PaymentRow>,
+    charges: BTreeMap<ChargeName, ChargeRow>,
     tickets: BTreeMap<TicketId, Row>,
 }
 
@@ -340,6 +342,7 @@ impl Base {
                 .iter()
                 .filter_map(|id| Some((*id, self.payments.get(id)?.clone())))
                 .collect(),
+            charges: self.charges.clone(),
             keys: HashMap::new(),
             changes: Changes::default(),
         };
@@ -348,6 +351,7 @@ impl Base {
         self.sold = books.draws.get(&DRAW).map_or(self.sold, |sales| sales.sold);
         self.payments.extend(books.changes.new_payments);
         self.payments.extend(books.changes.changed_payments);
+        self.charges.extend(books.changes.charges);
         for (record, result) in records.iter().zip(&results) {
             let (Record::Order(order), Ok(Outcome::Ordered { first_number })) = (record, result) else { continue };
             for (line, number) in order.numbered(*first_number) {
@@ -497,7 +501,7 @@ impl Fixture {
             self.charged.remove(at);
         }
         let (begun, at) = (self.base.payments[&payment].updated_at, self.now);
-        let end = EndCharge { held: None, user, payment, begun, charge, at, key: None };
+        let end = EndCharge { held: None, user, payment, begun, charge, admin: None, at, key: None };
         self.queue.push_back(Record::EndCharge(self.draw.end_charge(end)));
     }
 

@@ -104,6 +104,10 @@ pub enum Decision {
     Reject,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each batch: a box would cost each batch an allocation"
+)]
 #[derive(Debug)]
 enum BatchPhase {
     /// No transaction has begun.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::SignedDuration;
 
-use crate::payment::ChargeName;
+use crate::domain::charge::ChargeName;
 
 /// How far Stripe's clock and the service's clock may differ, and the intent of a charge is still found.
 const FAR: SignedDuration = SignedDuration::from_hours(24);

@@ -4,6 +4,7 @@ use lottery::db::read::check;
 use serde_json::json;
 
 use super::*;
+use crate::webhook::tell;
 
 /// A law, and SQL that breaks it, which only the database's owner can run. Draw 1 is completed, with winners; draw 2
 /// was cancelled; draw 3 is on sale with paid and reserved tickets from its pool.
@@ -110,6 +111,74 @@ const PLANTED: &[(&str, &str)] = &[
     ),
 ];
 
+/// Plants each corruption in a transaction that is rolled back, without triggers and foreign keys.
+async fn assert_finds(sql: &tokio_postgres::Client, planted: &[(&str, &str)]) {
+    for (law, spoil) in planted {
+        sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
+        let found = check::check_in_transaction(sql, |_| {}).await.unwrap().violations;
+        assert!(found.iter().any(|broken| broken.invariant.starts_with(law)), "{law}: {spoil}: {found:#?}");
+        sql.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
+/// The same for charges of cards. One charge was called failed and succeeded later, after another charge had paid its
+/// payment; one has paid, one has failed, and one is open.
+const PLANTED_IN_CHARGES: &[(&str, &str)] = &[
+    (EVERY_CARDS_MONEY, "UPDATE charges SET late = false WHERE late"),
+    (EVERY_CARDS_MONEY, "DELETE FROM charges WHERE late"),
+    (EVERY_CARDS_MONEY, "DELETE FROM transfers WHERE reference = (SELECT payment_id FROM charges WHERE late)"),
+    (
+        EVERY_CARDS_MONEY,
+        "INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
+         SELECT user_id, debit, credit, amount, kind, reference, balance_after, created_at FROM transfers
+         WHERE kind = 'deposit' AND reference = (SELECT payment_id FROM charges WHERE late)",
+    ),
+    (PAID_ITS_PAYMENT, "UPDATE charges SET outcome = 'paid', failure_code = NULL WHERE outcome = 'failed'"),
+    (PAID_ITS_PAYMENT, "UPDATE payments SET status = 'expired' WHERE kind = 'purchase' AND status = 'paid'"),
+    (HAS_ITS_CHARGE, "DELETE FROM charges WHERE outcome = 'paid' AND NOT late"),
+    (HAS_ITS_CHARGE, "UPDATE charges SET amount = amount + 1"),
+    (
+        HAS_ITS_CHARGE,
+        "INSERT INTO charges (payment_id, begun_at, user_id, amount, ended_at, outcome)
+         SELECT payment_id, begun_at + interval '1 ms', user_id, amount, ended_at, outcome FROM charges
+         WHERE outcome = 'paid' AND NOT late",
+    ),
+    (HAS_ITS_CHARGE, "UPDATE payments SET status = 'refunded' WHERE kind = 'purchase' AND status = 'pending'"),
+    (
+        OPEN_CHARGE,
+        "UPDATE charges SET outcome = NULL, ended_at = NULL, failure_code = NULL WHERE outcome = 'failed'",
+    ),
+    (OPEN_CHARGE, "DELETE FROM charges WHERE outcome IS NULL"),
+    (OPEN_CHARGE, "UPDATE charges SET outcome = 'failed', ended_at = begun_at WHERE outcome IS NULL"),
+    (OPEN_CHARGE, "UPDATE payments SET updated_at = updated_at + interval '1 ms' WHERE status = 'processing'"),
+    (OF_ITS_PAYER, "UPDATE charges SET user_id = user_id + 1"),
+    (OF_ITS_PAYER, "UPDATE charges SET payment_id = gen_random_uuid() WHERE outcome IS NULL"),
+];
+
+const EVERY_CARDS_MONEY: &str = "every card's money reached its wallet once, and no other money did";
+const PAID_ITS_PAYMENT: &str = "a charge that ended as paid has paid its payment, or its money is a late credit";
+const HAS_ITS_CHARGE: &str = "a payment that a card has paid has one charge for it";
+const OPEN_CHARGE: &str = "an open charge is the one that its payment waits for";
+const OF_ITS_PAYER: &str = "a charge is of a payment by card, and of its payer";
+
+#[actix_web::test]
+async fn check_finds_each_planted_corruption_of_a_charge() {
+    let (world, _, draw) = World::on_sale(5).await;
+    let ann = world.player("ann").await;
+    let invoice = ann.reserve(draw).await;
+    let bill = id(&invoice["payment"]);
+    let first = ann.pay(bill, card(SLOW_CARD)).await.expect(200);
+    tell(&world, &first, "failed").await;
+    ann.pay(bill, card(GOOD_CARD)).await.expect(200);
+    tell(&world, &first, "paid").await;
+    let declined = ann.reserve(draw).await;
+    assert_eq!(ann.pay(id(&declined["payment"]), card("tok_declined")).await.expect(200)["status"], "pending");
+    let open = ann.reserve(draw).await;
+    assert_eq!(ann.pay(id(&open["payment"]), card(SLOW_CARD)).await.expect(200)["status"], "processing");
+    world.check_invariants().await;
+    assert_finds(&world.sql().await, PLANTED_IN_CHARGES).await;
+}
+
 #[actix_web::test]
 async fn check_finds_each_planted_corruption_and_nothing_in_a_sound_database() {
     let mut world = World::new().await;
@@ -128,14 +197,8 @@ async fn check_finds_each_planted_corruption_and_nothing_in_a_sound_database() {
     admin.conduct(draw).await;
     admin.cancel(cancelled).await.expect(200);
 
-    // Each corruption is planted in a transaction that is rolled back, without triggers and foreign keys.
     let sql = world.sql().await;
-    for (law, spoil) in PLANTED {
-        sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
-        let found = check::check_in_transaction(&sql, |_| {}).await.unwrap().violations;
-        assert!(found.iter().any(|broken| broken.invariant.starts_with(law)), "{law}: {spoil}: {found:#?}");
-        sql.batch_execute("ROLLBACK").await.unwrap();
-    }
+    assert_finds(&sql, PLANTED).await;
 
     // The command, beside the running service and after its stop; then with a corruption that is committed.
     let program = program_on(&world.database);

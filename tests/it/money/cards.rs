@@ -1,23 +1,24 @@
 //! Cards: deposits and payments of reservations, and late answers of a provider.
 
 use lottery::actors::messages::SaleError;
+use lottery::domain::charge::ChargeName;
 use lottery::domain::id::{DrawId, PaymentId};
 use lottery::domain::payment::Payment;
 use lottery::domain::record::Charge;
 
 use super::*;
 
-/// The provider ends a charge that was processing.
+/// The provider ends the charge of a payment that was processing then.
 async fn provider_tells(
     world: &World,
     draw: i64,
     who: &User,
-    payment: &str,
+    processing: &Value,
     charge: Charge,
 ) -> Result<Payment, SaleError> {
-    let begun = self::payment(who, payment).await["updated_at"].as_str().unwrap().parse().unwrap();
-    let payment = PaymentId(payment.parse().unwrap());
-    world.app().state.charges.end_charge(DrawId(draw), who.id, payment, begun, charge, None).await
+    let payment = PaymentId(id(processing).parse().unwrap());
+    let name = ChargeName { payment, begun: processing["updated_at"].as_str().unwrap().parse().unwrap() };
+    world.app().state.charges.end_charge(Some(DrawId(draw)), who.id, name, charge, None, None).await
 }
 
 #[actix_web::test]
@@ -140,14 +141,17 @@ async fn a_slow_card_holds_its_tickets_until_the_cut_off_and_money_that_comes_la
     assert_eq!(ticket(&ann, seat).await["status"], "expired");
     assert_eq!(payment(&ann, bill).await["status"], "processing");
 
-    let credited = provider_tells(&world, draw, &ann, bill, Charge::Paid).await.unwrap();
+    let credited = provider_tells(&world, draw, &ann, &processing, Charge::Paid).await.unwrap();
     assert_eq!(credited.status.as_str(), "refunded");
     assert_eq!(payment(&ann, bill).await["status"], "refunded");
     assert_eq!(ann.balance().await, 2 * PRICE);
-    assert!(provider_tells(&world, draw, &ann, bill, Charge::Paid).await.is_err(), "told twice");
+    assert!(provider_tells(&world, draw, &ann, &processing, Charge::Paid).await.is_err(), "told twice");
     assert_eq!(ann.balance().await, 2 * PRICE);
     admin.step(draw, "conduct").await.expect(200);
-    assert!(provider_tells(&world, draw, &ann, bill, Charge::Paid).await.is_err(), "told of a draw that is over");
+    assert!(
+        provider_tells(&world, draw, &ann, &processing, Charge::Paid).await.is_err(),
+        "told of a draw that is over"
+    );
     assert_eq!(ann.balance().await, 2 * PRICE);
     world.check_invariants().await;
 }
@@ -157,16 +161,15 @@ async fn a_slow_card_pays_before_the_cut_off_also_after_a_restart() {
     let (mut world, _, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
-    for invoice in [&good, &bad] {
-        ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
-    }
+    let paying = async |invoice: &Value| ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
+    let (paid, declined) = (paying(&good).await, paying(&bad).await);
     world.advance(SignedDuration::from_mins(20));
     world.restart().await;
     let ann = world.reconnect(&ann);
 
-    let paid = provider_tells(&world, draw, &ann, id(&good["payment"]), Charge::Paid).await.unwrap();
-    let declined = Charge::Declined("card_declined".to_owned());
-    let back = provider_tells(&world, draw, &ann, id(&bad["payment"]), declined).await.unwrap();
+    let paid = provider_tells(&world, draw, &ann, &paid, Charge::Paid).await.unwrap();
+    let verdict = Charge::Declined("card_declined".to_owned());
+    let back = provider_tells(&world, draw, &ann, &declined, verdict).await.unwrap();
 
     assert_eq!((paid.status.as_str(), back.status.as_str()), ("paid", "pending"));
     assert_eq!(ticket(&ann, id(&good["tickets"][0])).await["number"], 1);
@@ -183,19 +186,17 @@ async fn money_for_a_draw_that_was_cancelled_meanwhile_goes_to_the_wallet() {
     let (world, admin, draw) = World::on_sale(10).await;
     let ann = world.player("ann").await;
     let (good, bad) = (ann.reserve(draw).await, ann.reserve(draw).await);
-    for invoice in [&good, &bad] {
-        ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
-    }
+    let paying = async |invoice: &Value| ann.pay(id(&invoice["payment"]), card(SLOW_CARD)).await.expect(200);
+    let (paid, declined) = (paying(&good).await, paying(&bad).await);
     admin.cancel(draw).await.expect(200);
     assert_eq!(ann.balance().await, 0, "nothing came in yet, so nothing goes back");
 
-    let end = |invoice: &Value, charge| {
-        let payment = id(&invoice["payment"]).to_owned();
-        let (world, ann) = (&world, &ann);
-        async move { provider_tells(world, draw, ann, &payment, charge).await }
+    let end = |processing: &Value, charge| {
+        let (world, ann, processing) = (&world, &ann, processing.clone());
+        async move { provider_tells(world, draw, ann, &processing, charge).await }
     };
-    let told = join_all((0..4).map(|_| end(&good, Charge::Paid))).await;
-    end(&bad, Charge::Declined("card_declined".to_owned())).await.unwrap();
+    let told = join_all((0..4).map(|_| end(&paid, Charge::Paid))).await;
+    end(&declined, Charge::Declined("card_declined".to_owned())).await.unwrap();
 
     assert_eq!(told.iter().filter(|it| it.is_ok()).count(), 1, "told four times, true once");
     assert_eq!(ann.balance().await, PRICE);

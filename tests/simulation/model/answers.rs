@@ -191,7 +191,9 @@ impl Model {
                 assert_eq!((it.payment, it.status.as_str()), (*payment, "paid"));
                 assert_eq!(it.method.as_deref(), Some("wallet"));
             }
-            What::Card { payment } => assert_eq!((it.payment, it.method.as_deref()), (*payment, Some("card"))),
+            // While its card was charged, an admin may have ended the charge, and the payment was paid in another
+            // way. Then the card's money is in the wallet, and the answer is the payment without its tickets.
+            What::Card { payment } => assert!(it.payment == *payment && it.method.is_some(), "{it:?}"),
             What::Deposit { amount } => assert_eq!((it.amount, bill.row.draw), (*amount, None)),
             What::Withdrawal { amount } => {
                 let told = (it.amount, it.status.as_str(), bill.row.kind);
@@ -204,7 +206,8 @@ impl Model {
         }
         if it.status == "paid" && bill.row.kind == "purchase" {
             let paid = bill.tickets.iter().filter(|ticket| self.tickets[ticket].row.status == "paid");
-            assert!(it.tickets.iter().eq(paid), "the tickets it paid for");
+            let late = matches!(what, What::Card { .. }) && it.tickets.is_empty();
+            assert!(late || it.tickets.iter().eq(paid), "the tickets it paid for");
         }
         assert!(it.failure.is_none() || it.status != "paid", "paid and failed: {it:?}");
     }

@@ -168,7 +168,7 @@ impl Model {
             // A withdrawal waits for the decision of an admin without a time limit.
             let charged = row.kind != "withdrawal";
             let unresolved = charged && row.status == "processing" && !self.is_booked(row.id);
-            let lost = self.lost_charges.contains(&row.id);
+            let lost = self.is_lost(row.id);
             assert!(row.status != "pending", "never expired: {row:?}");
             assert!(!unresolved || lost, "the charge was never ended: {row:?}");
             seen += 1;
@@ -179,9 +179,10 @@ impl Model {
             held += 1;
         }
         assert_eq!((seen, held), (self.bills.len(), self.tickets.len()), "rows were lost");
-        for (payment, amount) in &self.charged {
-            let lost = self.lost_charges.contains(payment);
-            assert!(lost || self.is_booked(*payment), "{amount} from a card for {payment} was not booked");
+        for (name, amount) in &self.taken {
+            let lost = self.lost_charges.contains(name);
+            let is_booked = self.charges[name].outcome == Some("paid");
+            assert!(lost || is_booked, "{amount} from a card for {name:?} was not booked");
         }
         for (id, draw) in &self.draws {
             assert!(matches!(draw.status, "completed" | "cancelled"), "draw {id} stays {}", draw.status);
@@ -191,7 +192,13 @@ impl Model {
 
     fn is_booked(&self, payment: Id) -> bool {
         let bill = &self.bills[&payment];
-        bill.deposit.is_some() || bill.purchase.is_some()
+        !bill.deposits.is_empty() || bill.purchase.is_some()
+    }
+
+    /// Whether no process waits any more for the end of a charge of this payment.
+    fn is_lost(&self, payment: Id) -> bool {
+        let mut lost = self.lost_charges.iter();
+        self.lost_payments.contains(&payment) || lost.any(|(of, _)| *of == payment)
     }
 
     /// What happened to the draws, for the coverage: the kinds of prizes, a rollover out or in, refunds.

@@ -33,8 +33,7 @@ impl Model {
             }
             "deposit" => {
                 let bill = self.bill_mut(it.reference.expect("a deposit names its payment"));
-                assert_eq!(bill.deposit, None, "payment {} was deposited twice", bill.row.id);
-                bill.deposit = Some(it.amount);
+                bill.deposits.push(it.amount);
                 assert_eq!((it.debit, it.credit), (CLEARING, wallet(bill.row.user)), "into the payer's wallet");
             }
             "refund" => {
@@ -86,10 +85,8 @@ impl Model {
     pub(super) fn check_bill(&self, payment: Id) {
         let bill = &self.bills[&payment];
         let row = &bill.row;
+        self.check_charges(payment);
         if row.kind == "deposit" {
-            let paid = (row.status == "paid").then_some(row.amount);
-            assert_eq!(bill.deposit, paid, "a deposit is booked once it is paid: {row:?}");
-            assert!(paid.is_none() || self.charged.get(&payment) == Some(&row.amount), "no card paid {row:?}");
             return;
         }
         if row.kind == "withdrawal" {
@@ -117,7 +114,6 @@ impl Model {
                 let by_card = row.method == Some("card");
                 let from = if by_card { CLEARING } else { wallet(row.user) };
                 assert_eq!(bill.purchase, Some((from, row.amount)), "taken once: {row:?}");
-                assert!(!by_card || self.charged.get(&payment) == Some(&row.amount), "no card paid {row:?}");
                 let first = self.tickets[&bill.tickets[0]].row.draw;
                 let numbers = bill.tickets.iter().filter_map(|ticket| self.tickets[ticket].row.number);
                 let numbers: Vec<i64> = numbers.collect();
@@ -138,9 +134,39 @@ impl Model {
                 }
             }
         }
-        let deposited = (row.kind == "purchase" && row.status == "refunded").then_some(row.amount);
-        assert_eq!(bill.deposit, deposited, "money that came too late is in the wallet: {row:?}");
-        assert!(deposited.is_none() || self.charged.get(&payment) == deposited.as_ref(), "no card paid {row:?}");
+    }
+
+    /// Each charge that ended as paid was booked once: it paid its payment, or its money is in the wallet. An open
+    /// charge is the one that its payment waits for.
+    fn check_charges(&self, payment: Id) {
+        let bill = &self.bills[&payment];
+        let row = &bill.row;
+        let charges = || self.charges.range((payment, i64::MIN)..=(payment, i64::MAX)).map(|(_, charge)| charge);
+        let paid = |late: bool| {
+            let mut amounts: Vec<i64> = charges()
+                .filter(|charge| charge.outcome == Some("paid") && charge.late == late)
+                .map(|charge| charge.amount)
+                .collect();
+            amounts.sort_unstable();
+            amounts
+        };
+        let is_paid_by_card = row.method == Some("card") && row.status == "paid";
+        let due = if is_paid_by_card { vec![row.amount] } else { Vec::new() };
+        assert_eq!(paid(false), due, "the charge that paid: {row:?}");
+        assert!(row.status != "refunded" || !paid(true).is_empty(), "no money came too late: {row:?}");
+        let mut credited = paid(true);
+        if row.kind == "deposit" {
+            assert!(row.status == "failed" || credited.is_empty(), "late, but not called failed: {row:?}");
+            credited.extend(paid(false));
+        }
+        let mut deposits = bill.deposits.clone();
+        deposits.sort_unstable();
+        credited.sort_unstable();
+        assert_eq!(deposits, credited, "each charge's money is in the wallet once: {row:?}");
+        let open = charges().filter(|charge| charge.outcome.is_none()).count();
+        let is_open = row.method == Some("card") && row.status == "processing";
+        assert_eq!(open, usize::from(is_open), "the open charge: {row:?}");
+        assert!(charges().all(|charge| charge.user == row.user), "another's charge: {row:?}");
     }
 
     /// Nothing expires early, except at the end of the sale and when the owner returned a ticket.

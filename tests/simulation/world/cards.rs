@@ -2,14 +2,17 @@
 //! time limit. The provider may also report the result later and repeatedly, to any live process.
 
 use jiff::Timestamp;
+use lottery::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome};
 use lottery::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
 use lottery::domain::draw::{DrawRequest, SaleError};
 use lottery::domain::id::{DrawId, PaymentId, UserId};
 use lottery::domain::money::Money;
-use lottery::domain::record::{BeginDeposit, Charge as Said, EndCharge, EndDeposit, Key, Outcome, Record};
+use lottery::domain::payment::PaymentStatus;
+use lottery::domain::record::{AdminDecision, BeginDeposit, Charge as Said, EndCharge, Key, Outcome, Record};
 
 use super::World;
 use crate::coverage::Seen;
+use crate::facts::Name;
 use crate::process::{Message, Waiter, Waiting};
 use crate::store::id;
 
@@ -39,8 +42,16 @@ pub struct Charge {
     key: Option<Key>,
     /// The result, once the provider has reported it, to be reported again.
     notice: Option<Said>,
+    /// An admin ends it, not the provider.
+    by_admin: bool,
     /// The attempts to write its end.
     attempts: ChargeEndAttempts,
+}
+
+impl Charge {
+    fn name(&self) -> Name {
+        (id(self.payment.0), self.begun.as_millisecond())
+    }
 }
 
 impl World {
@@ -85,8 +96,10 @@ impl World {
         key: Option<Key>,
     ) -> usize {
         let (process, stage, begun) = (self.processes[p].name, Stage::Beginning, self.now);
-        let (notice, attempts) = (None, ChargeEndAttempts::default());
-        self.charges.push(Charge { request, stage, process, draw, user, payment, begun, key, notice, attempts });
+        let (notice, by_admin, attempts) = (None, false, ChargeEndAttempts::default());
+        let charge =
+            Charge { request, stage, process, draw, user, payment, begun, key, notice, by_admin, attempts };
+        self.charges.push(charge);
         self.charges.len() - 1
     }
 
@@ -98,24 +111,37 @@ impl World {
 
     /// The provider answers the request about a charge.
     pub fn provider_answers(&mut self, charge: usize) {
-        let said = match self.dice.weighted(&[5, 3, 2]) {
+        let said = match self.dice.weighted(&[8, 8, 4, 1]) {
             0 => self.takes(charge),
-            1 => Said::Declined("card_declined".to_owned()),
-            _ => {
+            1 => {
+                // Now and then the money was taken all the same, and the provider reports that later.
+                if self.dice.chance(800) {
+                    self.notices.push(charge);
+                }
+                Said::Declined("card_declined".to_owned())
+            }
+            2 => {
                 self.notices.push(charge);
                 Said::Processing
+            }
+            _ => {
+                self.notices.push(charge);
+                Said::Unresolved(ChargeIssue::OtherMoney)
             }
         };
         self.charges[charge].stage = Stage::Telling(said);
         self.tell_end(charge);
     }
 
-    /// The provider takes the money from the card.
+    /// The provider takes the money from the card, once.
     fn takes(&mut self, charge: usize) -> Said {
-        let payment = self.charges[charge].payment;
-        let amount = self.store.payments[&payment].amount.minor();
-        self.say(|| format!("the provider takes {amount} for {payment}"));
-        self.model.charged(id(payment.0), amount);
+        let it = &self.charges[charge];
+        let (name, payment) = (it.name(), it.payment);
+        let amount = self.store.charges[&ChargeName { payment, begun: it.begun }].amount.minor();
+        if !self.model.is_taken(name) {
+            self.say(|| format!("the provider takes {amount} for {name:?}"));
+            self.model.charged(name, amount);
+        }
         Said::Paid
     }
 
@@ -133,11 +159,64 @@ impl World {
             self.notices.swap_remove(place);
         }
         let p = self.dice.below(self.processes.len());
+        self.report(p, old, said, false);
+    }
+
+    /// Submits a result of a charge that was begun before.
+    fn report(&mut self, p: usize, old: usize, said: Said, by_admin: bool) {
         let Charge { draw, user, payment, begun, .. } = self.charges[old];
-        let charge = self.new_charge(p, None, draw, user, payment, None);
+        // Only the charge that is under way concerns the draw.
+        let is_current = self
+            .store
+            .payments
+            .get(&payment)
+            .is_some_and(|row| row.status == PaymentStatus::Processing && row.updated_at == begun);
+        let charge = self.new_charge(p, None, draw.filter(|_| is_current), user, payment, None);
         self.charges[charge].begun = begun;
+        self.charges[charge].by_admin = by_admin;
         self.charges[charge].stage = Stage::Telling(said);
         self.tell_end(charge);
+    }
+
+    /// An admin ends some charge, mostly one that is open or waits. False if there is none.
+    pub fn admin_ends(&mut self, p: usize) -> bool {
+        let is_written = |charge: &Charge| {
+            self.store.charges.contains_key(&ChargeName { payment: charge.payment, begun: charge.begun })
+        };
+        let all: Vec<usize> = (0..self.charges.len()).filter(|c| is_written(&self.charges[*c])).collect();
+        let waits = |c: &usize| {
+            let charge = &self.charges[*c];
+            let row = &self.store.charges[&ChargeName { payment: charge.payment, begun: charge.begun }];
+            row.end.is_none() || row.issue.is_some()
+        };
+        let waiting: Vec<usize> = all.iter().copied().filter(waits).collect();
+        let dice = &mut self.dice;
+        let Some(charge) = dice.one_of(&waiting).filter(|_| dice.chance(800)).or_else(|| dice.one_of(&all)) else {
+            return false;
+        };
+        let it = &self.charges[charge];
+        let row = &self.store.charges[&ChargeName { payment: it.payment, begun: it.begun }];
+        let outcome = if self.dice.chance(500) { ChargeOutcome::Paid } else { ChargeOutcome::Failed };
+        if outcome == ChargeOutcome::Paid && (row.end.is_none() || row.issue.is_some()) {
+            let name = it.name();
+            self.model.ends_as_paid(name);
+        }
+        let said = match outcome {
+            ChargeOutcome::Paid => Said::Paid,
+            ChargeOutcome::Failed => Said::Declined("ended_by_admin".to_owned()),
+        };
+        self.report(p, charge, said, true);
+        true
+    }
+
+    fn end_record(&self, charge: usize, said: Said) -> EndCharge {
+        let it = &self.charges[charge];
+        let admin = it
+            .by_admin
+            .then(|| AdminDecision { by: UserId(0), note: "seen".to_owned(), tickets: Vec::new() })
+            .map(Box::new);
+        let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
+        EndCharge { held: None, user, payment, begun, charge: said, admin, at, key }
     }
 
     /// Submits the result of the provider.
@@ -146,18 +225,14 @@ impl World {
         let Stage::Telling(said) = it.stage.clone() else { return };
         let Some(p) = self.processes.iter().position(|process| process.name == it.process) else { return };
         it.stage = Stage::Told(said.clone());
-        let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
-        let waiting = Waiting::Charge(charge);
-        match it.draw {
+        let (draw, waiting) = (it.draw, Waiting::Charge(charge));
+        let end = self.end_record(charge, said);
+        match draw {
             Some(draw) => {
-                let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
                 let waiter = Waiter { who: waiting, deadline: None };
                 self.route(p, draw, Message { request: DrawRequest::EndCharge(end), waiter });
             }
-            None => {
-                let end = EndDeposit { user, payment, charge: said, at, key };
-                self.submit(p, Record::EndDeposit(end), None, waiting);
-            }
+            None => self.submit(p, Record::EndCharge(end), None, waiting),
         }
     }
 
@@ -168,7 +243,6 @@ impl World {
         result: Result<(Record, Outcome), SaleError>,
     ) {
         let it = &mut self.charges[charge];
-        let payment = id(it.payment.0);
         match (it.stage.clone(), result) {
             (Stage::Beginning, Ok((_, Outcome::Payment(payment)))) => {
                 it.begun = payment.updated_at;
@@ -178,7 +252,7 @@ impl World {
                 it.stage = Stage::Done;
                 let request = it.request;
                 if matches!(error, SaleError::OutcomeUnknown) {
-                    self.lose_charge(payment);
+                    self.lose_beginning(charge);
                 }
                 if let Some(request) = request {
                     self.answer_request(request, Err(error));
@@ -187,8 +261,7 @@ impl World {
             (Stage::Told(said), result) => match it.attempts.after(&result, it.key.is_some()) {
                 AfterAttempt::TryAgain => it.stage = Stage::Telling(said),
                 AfterAttempt::WriteWithoutDraw => {
-                    let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
-                    let end = EndCharge { held: None, user, payment, begun, charge: said, at, key };
+                    let end = self.end_record(charge, said);
                     self.submit(p, Record::EndCharge(end), None, Waiting::Charge(charge));
                 }
                 after => {
@@ -207,9 +280,15 @@ impl World {
     }
 
     /// No process waits any more for the end of this charge.
-    fn lose_charge(&mut self, payment: u64) {
+    fn lose_charge(&mut self, charge: usize) {
         self.coverage.saw(Seen::ChargeLost);
-        self.model.charge_lost(payment);
+        self.model.charge_lost(self.charges[charge].name());
+    }
+
+    /// The same, and it is not known whether the charge has begun.
+    fn lose_beginning(&mut self, charge: usize) {
+        self.coverage.saw(Seen::ChargeLost);
+        self.model.payment_lost(id(self.charges[charge].payment.0));
     }
 
     /// The process of a charge was killed. The provider may have taken the money, and may report it later.
@@ -218,23 +297,27 @@ impl World {
         if it.process != process {
             return;
         }
-        let payment = id(it.payment.0);
+        let by_admin = it.by_admin;
         let tells = self.dice.chance(500);
         match std::mem::replace(&mut it.stage, Stage::Done) {
             Stage::Done => {}
-            Stage::Beginning => self.lose_charge(payment),
+            Stage::Beginning => self.lose_beginning(charge),
             Stage::AtProvider if tells => self.notices.push(charge),
             Stage::AtProvider => {
                 if self.dice.chance(500) {
                     self.takes(charge);
                 }
-                self.lose_charge(payment);
+                self.lose_charge(charge);
             }
-            Stage::Telling(said) | Stage::Told(said) if tells && said != Said::Processing => {
+            // The admin sees no answer, and may decide again. The provider knows nothing of it.
+            Stage::Telling(_) | Stage::Told(_) if by_admin => {}
+            Stage::Telling(said) | Stage::Told(said)
+                if tells && matches!(said, Said::Paid | Said::Declined(_)) =>
+            {
                 self.charges[charge].notice = Some(said);
                 self.notices.push(charge);
             }
-            Stage::Telling(_) | Stage::Told(_) => self.lose_charge(payment),
+            Stage::Telling(_) | Stage::Told(_) => self.lose_charge(charge),
         }
     }
 }

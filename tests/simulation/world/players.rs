@@ -181,7 +181,9 @@ impl World {
             Ok((Record::Order(order), Outcome::Ordered { first_number })) => {
                 self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));
             }
-            Ok((_, Outcome::Payment(payment))) => self.hears(request, Told::Payment(paid(&payment))),
+            Ok((_, Outcome::Payment(payment) | Outcome::LateCredit(payment))) => {
+                self.hears(request, Told::Payment(paid(&payment)));
+            }
             Ok((Record::GiveBack(_), Outcome::Released)) => self.hears(request, Told::Released),
             Ok((record, outcome)) => panic!("{outcome:?} is no answer to {record:?}"),
             Err(SaleError::Refused(Refusal::Replay(kept))) => {
@@ -324,7 +326,9 @@ fn no(error: &SaleError) -> No {
         SaleError::Refused(Refusal::InsufficientFunds) => No::InsufficientFunds,
         SaleError::Refused(Refusal::KeyReused) => No::KeyReused,
         SaleError::Refused(Refusal::Overloaded | Refusal::StaleEpoch) => No::Overloaded,
-        SaleError::Refused(Refusal::Rejected | Refusal::Replay(_) | Refusal::Ended(_)) => No::Broken,
+        SaleError::Refused(
+            Refusal::Rejected | Refusal::Replay(_) | Refusal::Ended(_) | Refusal::ChargeEnded(_),
+        ) => No::Broken,
         SaleError::NoSuchDraw | SaleError::OutcomeUnknown => unreachable!("no refusal of a draw that is there"),
     }
 }

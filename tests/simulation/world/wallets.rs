@@ -8,7 +8,7 @@ use lottery::domain::id::{PaymentId, UserId};
 use lottery::domain::money::Money;
 use lottery::domain::payment::PaymentKind;
 use lottery::domain::record::{
-    BeginDeposit, BeginWithdrawal, Charge, EndDeposit, EndWithdrawal, Key, Record, WithdrawalDecision,
+    BeginDeposit, BeginWithdrawal, Charge, EndCharge, EndWithdrawal, Key, Record, WithdrawalDecision,
 };
 use lottery::domain::writer::{BatchWrite, Mark};
 use lottery::domain::writer_cache::WriterCache;
@@ -60,9 +60,10 @@ impl World {
         let (payment, at) = (PaymentId(self.id()), self.now);
         if self.dice.chance(500) {
             self.write_aside(Record::BeginDeposit(BeginDeposit { user, payment, amount, at, key: None }));
-            self.model.charged(id(payment.0), amount.minor());
-            let charge = Charge::Paid;
-            self.write_aside(Record::EndDeposit(EndDeposit { user, payment, charge, at, key: None }));
+            self.model.charged((id(payment.0), at.as_millisecond()), amount.minor());
+            let (begun, charge) = (at, Charge::Paid);
+            let end = EndCharge { held: None, user, payment, begun, charge, admin: None, at, key: None };
+            self.write_aside(Record::EndCharge(end));
         } else {
             let begin = BeginWithdrawal { user, payment, amount, at, key: None };
             if !self.write_aside(Record::BeginWithdrawal(begin)) {

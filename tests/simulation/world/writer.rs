@@ -6,6 +6,7 @@ use std::mem;
 
 use lottery::domain::draw::{DrawAnswer, StepError, WriteResult};
 use lottery::domain::id::PaymentId;
+use lottery::domain::payment::PaymentStatus;
 use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{BeginCharge, Charge, EndCharge, Outcome, Pay, Record, Refusal, WithdrawalDecision};
 use lottery::domain::writer::{
@@ -255,9 +256,8 @@ impl World {
 
     /// Makes the database refuse one of these records.
     fn spoil_one(&mut self, records: &[WriteRequest]) {
-        let may_fail = |submit: &&WriteRequest| {
-            !matches!(submit.record, Record::EndCharge(_) | Record::EndDeposit(_) | Record::BeginDeposit(_))
-        };
+        let may_fail =
+            |submit: &&WriteRequest| !matches!(submit.record, Record::EndCharge(_) | Record::BeginDeposit(_));
         let able: Vec<&WriteRequest> = records.iter().filter(may_fail).collect();
         if !able.is_empty() {
             able[self.dice.below(able.len())].bad.set(true);
@@ -341,18 +341,18 @@ impl World {
             Record::Order(it) => it.payment,
             Record::Pay(it) => it.payment,
             Record::GiveBack(it) => it.payment,
+            // The end of a deposit is not an effect of its request: the beginning is.
+            Record::EndCharge(it) if self.store.payments[&it.payment].draw.is_none() => return,
             Record::EndCharge(it) => it.payment,
             Record::BeginDeposit(it) => it.payment,
             Record::BeginWithdrawal(it) => it.payment,
             // The end of these is not an effect of this request.
-            Record::Expire(_) | Record::BeginCharge(_) | Record::EndDeposit(_) | Record::EndWithdrawal(_) => {
-                return;
-            }
+            Record::Expire(_) | Record::BeginCharge(_) | Record::EndWithdrawal(_) => return,
         };
         let request = self.request_of(waiting);
         let Some(tried) = request.map(|request| self.requests[request].tried) else { return };
         match record {
-            Record::EndCharge(EndCharge { charge: Charge::Processing, .. }) => {
+            Record::EndCharge(EndCharge { charge: Charge::Processing | Charge::Unresolved(_), .. }) => {
                 self.model.noted(tried, store::id(payment.0));
             }
             _ => self.model.written(tried, store::id(payment.0)),
@@ -389,13 +389,28 @@ impl World {
                     self.coverage.saw(Seen::PaidAfterUntil);
                 }
             }
-            (Record::EndCharge(it), Ok(_)) => match (&it.charge, it.held.is_some()) {
-                (Charge::Paid, true) => saw.saw(Seen::PaidByCard),
-                (Charge::Paid, false) => saw.saw(Seen::CardTooLate),
-                (Charge::Declined(_), _) => saw.saw(Seen::CardDeclined),
-                (Charge::Processing, _) => {}
-            },
-            (Record::EndDeposit(it), Ok(_)) if it.charge == Charge::Paid => saw.saw(Seen::Deposited),
+            (Record::EndCharge(it), Err(Refusal::ChargeEnded(_))) if it.admin.is_some() => {
+                saw.saw(Seen::ChargeEndedBefore);
+            }
+            (Record::EndCharge(it), Ok(outcome)) => {
+                let deposit = self.store.payments[&it.payment].draw.is_none();
+                saw.saw(match (&it.charge, outcome) {
+                    (Charge::Paid, Outcome::LateCredit(payment)) => match payment.status {
+                        PaymentStatus::Refunded => Seen::CardTooLate,
+                        PaymentStatus::Paid => Seen::LateAfterPaid,
+                        PaymentStatus::Processing => Seen::LateDuringAnother,
+                        _ => Seen::LateAfterFailed,
+                    },
+                    (Charge::Paid, _) if deposit => Seen::Deposited,
+                    (Charge::Paid, _) => Seen::PaidByCard,
+                    (Charge::Declined(_), _) => Seen::CardDeclined,
+                    (Charge::Unresolved(_), _) => Seen::ChargeWaits,
+                    (Charge::Processing, _) => return,
+                });
+                if it.admin.is_some() {
+                    saw.saw(Seen::ChargeEndedByAdmin);
+                }
+            }
             (Record::BeginWithdrawal(_), Ok(_)) => saw.saw(Seen::SetAside),
             (Record::EndWithdrawal(_), Err(Refusal::Ended(_))) => saw.saw(Seen::VerdictAgain),
             (Record::EndWithdrawal(it), Ok(_)) => saw.saw(match it.verdict {

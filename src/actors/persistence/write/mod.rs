@@ -2,6 +2,7 @@
 //! code writes. These files import the connection, which imports none of them.
 
 pub mod audit;
+pub mod charges;
 pub mod draws;
 pub mod installation;
 pub mod keys;

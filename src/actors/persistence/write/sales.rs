@@ -8,7 +8,7 @@ use tokio::try_join;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::params::Params;
-use super::{audit, ledger};
+use super::{audit, charges, ledger};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::db::read::keys::{kept, kind_code};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
@@ -215,15 +215,17 @@ fn keep_ends_params<'a>(ended_keys: &[&'a NewKey]) -> Params<'a> {
 }
 
 /// The statements of a batch.
-pub const STATEMENTS: [&str; 9] = [
+pub const STATEMENTS: [&str; 11] = [
     PREFETCH,
     LOCK_PAYMENTS,
+    charges::LOCK,
     FIND_KEYS,
     WRITE,
     UPDATE_PAYMENTS,
     PAY_TICKETS,
     RELEASE_TICKETS,
     KEEP_ENDS,
+    charges::WRITE,
     audit::RECORD_ALL,
 ];
 
@@ -235,16 +237,18 @@ pub async fn prefetch(connection: &WriterConnection, missing: &Prefetch) -> Resu
     let find_keys = connection.prepare(FIND_KEYS).await?;
     let nothing_new = missing.draws.is_empty() && missing.accounts.is_empty();
     // Polled in this order, so sent in this order.
-    let (_, rows, payments, keys) = try_join!(
+    let (_, rows, payments, keys, charges) = try_join!(
         biased;
         db.batch_execute("BEGIN"),
         some(db, &statement, nothing_new, prefetch_params(missing)),
         some(db, &lock_payments, missing.payments.is_empty(), lock_payments_params(missing)),
         some(db, &find_keys, missing.keys.is_empty(), find_keys_params(missing)),
+        charges::lock(connection, &missing.charges),
     )?;
     let mut found = PrefetchResult {
         payments: payments.iter().filter_map(|row| Some((PaymentId(row.get("id")), payment(row)?))).collect(),
         keys: keys.iter().map(|row| (KeyId(row.get("id")), kept(row))).collect(),
+        charges,
         ..PrefetchResult::default()
     };
     for row in &rows {
@@ -278,10 +282,8 @@ pub async fn write<R: BatchRecord>(
     let tickets: Vec<_> = batch.new_tickets(records.iter().map(BatchRecord::record)).collect();
     let params = write_params(*mark, expected, changes, &tickets, &first_keys, state.ledger.made());
     let mut rare = Vec::new();
-    for (sql, is_empty, params) in rare_statements(changes, &ended_keys) {
-        if !is_empty {
-            rare.push((connection.prepare(sql).await?, params));
-        }
+    for (sql, params) in rare_statements(changes, &ended_keys) {
+        rare.push((connection.prepare(sql).await?, params));
     }
     if !begun && rare.is_empty() {
         // A single statement is a transaction of its own.
@@ -300,16 +302,29 @@ pub async fn write<R: BatchRecord>(
     try_join_all(sent).await.map(drop)
 }
 
-/// The statements that few batches need, each with whether it has nothing to write.
-fn rare_statements<'a>(changes: &'a Changes, ended_keys: &[&'a NewKey]) -> [(&'static str, bool, Params<'a>); 5] {
+/// The statements that few batches need: those that have something to write.
+fn rare_statements<'a>(changes: &'a Changes, ended_keys: &[&'a NewKey]) -> Vec<(&'static str, Params<'a>)> {
     let Changes { changed_payments, paid_tickets, released_tickets, audit_entries, .. } = changes;
-    [
-        (UPDATE_PAYMENTS, changed_payments.is_empty(), update_payments_params(changed_payments)),
-        (PAY_TICKETS, paid_tickets.is_empty(), pay_tickets_params(paid_tickets)),
-        (RELEASE_TICKETS, released_tickets.is_empty(), release_tickets_params(released_tickets)),
-        (KEEP_ENDS, ended_keys.is_empty(), keep_ends_params(ended_keys)),
-        (audit::RECORD_ALL, audit_entries.is_empty(), audit::record_all_params(audit_entries)),
-    ]
+    let mut rare = Vec::new();
+    if !changed_payments.is_empty() {
+        rare.push((UPDATE_PAYMENTS, update_payments_params(changed_payments)));
+    }
+    if !changes.charges.is_empty() {
+        rare.push((charges::WRITE, charges::write_params(&changes.charges)));
+    }
+    if !paid_tickets.is_empty() {
+        rare.push((PAY_TICKETS, pay_tickets_params(paid_tickets)));
+    }
+    if !released_tickets.is_empty() {
+        rare.push((RELEASE_TICKETS, release_tickets_params(released_tickets)));
+    }
+    if !ended_keys.is_empty() {
+        rare.push((KEEP_ENDS, keep_ends_params(ended_keys)));
+    }
+    if !audit_entries.is_empty() {
+        rare.push((audit::RECORD_ALL, audit::record_all_params(audit_entries)));
+    }
+    rare
 }
 
 fn payment(row: &Row) -> Option<PaymentRow> {

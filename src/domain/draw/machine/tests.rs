@@ -163,7 +163,16 @@ fn payment(id: PaymentId, status: PaymentStatus) -> Result<Outcome, Refusal> {
 
 fn end_charge(payment: PaymentId) -> DrawRequest {
     let (charge, begun, at) = (Charge::Paid, second(0), second(0));
-    DrawRequest::EndCharge(EndCharge { held: None, user: BUYER, payment, begun, charge, at, key: None })
+    DrawRequest::EndCharge(EndCharge {
+        held: None,
+        user: BUYER,
+        payment,
+        begun,
+        charge,
+        admin: None,
+        at,
+        key: None,
+    })
 }
 
 fn closing_at(at: i64) -> Step {

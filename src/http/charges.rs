@@ -1,0 +1,89 @@
+//! The calls of admins about charges of cards. Does not check that the caller is an admin: the router's middleware
+//! does.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::auth_user::AuthUser;
+use super::body::Body;
+use super::error::Problem;
+use super::idempotency::KeyHeader;
+use super::query::{List, PageParams, Query, path_id};
+use super::replay::{payment_response, run_to_completion};
+use super::state::State;
+use crate::charges::EndError;
+use crate::db::read::charges::{self, ChargeFilter, ListedCharge};
+use crate::domain::charge::ChargeOutcome;
+use crate::domain::id::PaymentId;
+use crate::domain::payment::Payment;
+use crate::domain::record::AnswerKind;
+
+/// The longest note, in characters.
+const MAX_NOTE: usize = 500;
+
+/// The charges of all users, those of the newest payment first. A charge may have several of the statuses.
+#[utoipa::path(
+    get, path = "/api/v1/admin/charges", tag = "admin", operation_id = "list_charges",
+    params(
+        ("status" = Option<Vec<ChargeFilter>>, Query),
+        ("user_id" = Option<Vec<i64>>, Query),
+        PageParams,
+    ),
+    security(("bearer" = [])),
+    responses((status = 200, body = List<ListedCharge>)),
+)]
+pub async fn list(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<web::Json<List<ListedCharge>>, Problem> {
+    let query = Query::of(&request, &["status", "user_id", "limit", "cursor"])?;
+    let must = "must be open, waiting, paid, failed, late, disputed or refunded";
+    let filters = query.all("status", ChargeFilter::parse, must)?;
+    let users = query.all("user_id", |text| text.parse().ok(), "must be a user's id")?;
+    let rows = charges::all(&state.db, state.currency, &users, &filters, query.page()?).await?;
+    Ok(web::Json(List::of(rows, |charge| charge)))
+}
+
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChargeEnd, example = json!({"outcome": "failed", "note": "Stripe has no charge with this payment's id"}))]
+pub struct EndBody {
+    outcome: ChargeOutcome,
+    #[schema(min_length = 1, max_length = 500)]
+    note: String,
+    /// Which charge of the payment. Without it: the one that waits for an admin, or else the last one.
+    begun_at: Option<Timestamp>,
+}
+
+/// Ends a charge that the payment provider cannot tell of: as paid, and its money is booked, or as failed.
+#[utoipa::path(
+    post, path = "/api/v1/admin/payments/{id}/end", tag = "admin", operation_id = "end_charge",
+    params(("id" = Uuid, Path), KeyHeader),
+    request_body = EndBody,
+    security(("bearer" = [])),
+    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
+)]
+pub async fn end(
+    state: web::Data<State>,
+    auth: AuthUser,
+    request: HttpRequest,
+    Body(body): Body<EndBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = PaymentId(path_id(&request, "payment")?);
+    let note = body.note.trim().to_owned();
+    if !(1..=MAX_NOTE).contains(&note.chars().count()) || note.contains('\0') {
+        return Err(Problem::field("note", format!("must be 1 to {MAX_NOTE} characters")));
+    }
+    let guard = state.keys.acquire(&request, auth.user, &body)?;
+    let (charges, key, by) = (state.charges.clone(), guard.key, auth.user);
+    let (begun, outcome) = (body.begun_at, body.outcome);
+    let ending = async move { charges.end_by_admin(id, begun, outcome, (by, note), key).await };
+    let result = match run_to_completion(&state, &guard, ending).await {
+        Ok(payment) => Ok(payment),
+        Err(EndError::Sale(error)) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    payment_response(&state, &guard, AnswerKind::Changed, result).await
+}
