@@ -172,7 +172,13 @@ impl Clock {
 
     /// Waits for this long, however the wall clock is set meanwhile.
     pub async fn sleep(&self, time: SignedDuration) {
-        let end = self.since_boot() + time;
+        self.sleep_since(self.since_boot(), time).await;
+    }
+
+    /// Waits until so much time has passed since that value of [`since_boot`](Clock::since_boot): the rest of an
+    /// interval that began then.
+    pub async fn sleep_since(&self, began: SignedDuration, time: SignedDuration) {
+        let end = began + time;
         match &self.source {
             TimeSource::System => loop {
                 let left = end - self.since_boot();

@@ -23,6 +23,7 @@ const LONGEST_RESERVATION: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// orders that ended unpaid long ago. Runs until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
+        let began = clock.since_boot();
         // What a wrong clock deletes cannot be had back.
         let now = clock.trusted_now().await;
         let keys = drop_all(async || persistence.drop_keys(now - keys_kept, ROWS_PER_TRANSACTION).await).await;
@@ -37,7 +38,7 @@ pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDurati
             let kept = keys_kept.max(UNPAID_ORDERS_KEPT + LONGEST_RESERVATION);
             log_result(drop_unpaid(&persistence, now - kept).await, "unpaid orders");
         }
-        clock.sleep(INTERVAL).await;
+        clock.sleep_since(began, INTERVAL).await;
     }
 }
 

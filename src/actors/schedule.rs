@@ -29,6 +29,7 @@ pub struct DrawPlan {
 /// Creates the coming draws until the service stops.
 pub async fn run(plans: Vec<DrawPlan>, draws: Draws, db: Db, clock: Clock) {
     loop {
+        let began = clock.since_boot();
         let now = clock.trusted_now().await;
         let mut next = now + INTERVAL;
         for plan in &plans {
@@ -45,7 +46,7 @@ pub async fn run(plans: Vec<DrawPlan>, draws: Draws, db: Db, clock: Clock) {
             tracing::warn!(%error, "the pool of a scheduled draw could not be created yet");
             next = next.min(now + RETRY_WAIT);
         }
-        clock.sleep(next.duration_since(now)).await;
+        clock.sleep_since(began, next.duration_since(now)).await;
     }
 }
 
