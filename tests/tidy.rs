@@ -389,3 +389,31 @@ fn nothing_is_left_for_later() {
         }
     }
 }
+
+/// Nobody starts containers in the tests, so the text of the file is what can be checked.
+#[test]
+fn containers_are_confined_and_receive_secrets_as_files() {
+    let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("compose.yaml")).unwrap();
+    let services = compose.split_once("\nservices:\n").unwrap().1.split_once("\nsecrets:\n").unwrap().0;
+    for service in ["postgres", "service"] {
+        let text = services.split_once(&format!("  {service}:\n")).unwrap().1;
+        let end = text.lines().position(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let lines: Vec<&str> = text.lines().take(end.unwrap_or(usize::MAX)).collect();
+        for setting in [
+            "read_only: true",
+            "mem_limit: ",
+            "pids_limit: ",
+            "cap_drop: [ALL]",
+            "security_opt: [\"no-new-privileges:true\"]",
+            "secrets: [",
+        ] {
+            assert!(lines.iter().any(|line| line.trim().starts_with(setting)), "{service} without {setting}");
+        }
+        let secret = lines.iter().map(|line| line.trim()).find(|line| {
+            let name = line.split(':').next().unwrap();
+            ["SECRET", "PASSWORD", "URL"].iter().any(|word| name.contains(word)) && !name.ends_with("_FILE")
+        });
+        assert_eq!(secret, None, "{service} has a secret in its environment");
+    }
+    assert!(!compose.contains("${"), "a secret in a variable shows in `docker inspect`");
+}

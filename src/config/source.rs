@@ -24,6 +24,18 @@ const PREFIX: &str = "LOTTERY__";
 /// The name that hosting platforms use; `LOTTERY__DATABASE__URL` overrides it.
 const DATABASE_URL: &str = "DATABASE_URL";
 
+/// The variables of secrets. Each has a second one, with `_FILE` behind its name, that names a file which contains the
+/// secret: containers receive their secrets as files, and an environment is easier to see than a file.
+const SECRETS: [&str; 7] = [
+    DATABASE_URL,
+    "LOTTERY__DATABASE__URL",
+    "LOTTERY__DATABASE__OWNER_URL",
+    "LOTTERY__AUTH__JWT_SECRET",
+    "LOTTERY__AUTH__JWT_SECRET_PREVIOUS",
+    "LOTTERY__PAYMENTS__WEBHOOK_SECRET",
+    "LOTTERY__PAYMENTS__STRIPE_KEY",
+];
+
 type YamlTable = Map<String, Value>;
 
 /// Environment variables by name.
@@ -46,7 +58,9 @@ impl Config {
                 result => Some(result?),
             },
         };
-        Config::from_sources(file, &environment()?)
+        let mut variables = environment()?;
+        read_secret_files(&mut variables)?;
+        Config::from_sources(file, &variables)
     }
 
     /// The same, with the file and the environment as arguments.
@@ -78,7 +92,8 @@ fn environment() -> Result<Variables, ConfigError> {
     let mut variables = Variables::new();
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else { continue };
-        if name != DATABASE_URL && !name.starts_with(PREFIX) {
+        let is_url = name.strip_suffix("_FILE").unwrap_or(&name) == DATABASE_URL;
+        if !is_url && !name.starts_with(PREFIX) {
             continue;
         }
         match value.into_string() {
@@ -87,6 +102,23 @@ fn environment() -> Result<Variables, ConfigError> {
         };
     }
     Ok(variables)
+}
+
+/// Replaces each variable that names the file of a secret by the variable with the secret.
+pub(super) fn read_secret_files(variables: &mut Variables) -> Result<(), ConfigError> {
+    for name in SECRETS {
+        let file = format!("{name}_FILE");
+        // An empty variable counts as unset, as below.
+        let Some(path) = variables.remove(&file).filter(|path| !path.is_empty()) else { continue };
+        if variables.get(name).is_some_and(|value| !value.is_empty()) {
+            return Err(invalid(file, &format!("is set along with {name}: set only one of them")));
+        }
+        let text = std::fs::read_to_string(&path)
+            .map_err(|cause| invalid(file, &format!("cannot read {path}: {cause}")))?;
+        // Editors and `openssl` end the file with a new line.
+        variables.insert(name.to_owned(), text.trim_end().to_owned());
+    }
+    Ok(())
 }
 
 fn parse(origin: &str, yaml: &str) -> Result<YamlTable, ConfigError> {

@@ -194,6 +194,78 @@ fn lottery_database_url_overrides_database_url() {
 }
 
 #[test]
+fn each_secret_may_be_in_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let read = |variables: &[(&str, &str)]| {
+        let mut variables: Variables =
+            variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        super::source::read_secret_files(&mut variables)?;
+        Config::from_sources(None, &variables)
+    };
+    let (url, owner) = (file("url", "postgres://u:one@db/x\n"), file("owner", "postgres://u:two@db/x"));
+    let (plain, empty) = (file("plain", "postgres://u:three@db/x"), file("empty", "\n"));
+    let (jwt, previous) = (file("jwt", &format!("{SECRET}\n")), file("previous", &format!("{SECRET}a\r\n")));
+    let (webhook, stripe) = (file("webhook", &format!("{SECRET}b")), file("stripe", "sk_test_1\n"));
+    let all = [
+        ("LOTTERY__DATABASE__URL_FILE", url.as_str()),
+        ("LOTTERY__DATABASE__OWNER_URL_FILE", &owner),
+        ("LOTTERY__AUTH__JWT_SECRET_FILE", &jwt),
+        ("LOTTERY__AUTH__JWT_SECRET_PREVIOUS_FILE", &previous),
+        ("LOTTERY__PAYMENTS__WEBHOOK_SECRET_FILE", &webhook),
+        ("LOTTERY__PAYMENTS__STRIPE_KEY_FILE", &stripe),
+    ];
+    let config = read(&all).unwrap();
+    let (database, auth, payments) = (config.database, config.auth, config.payments);
+    let secrets = [
+        database.url,
+        database.owner_url,
+        auth.jwt_secret,
+        auth.jwt_secret_previous,
+        payments.webhook_secret,
+        payments.stripe_key,
+    ];
+    assert_eq!(
+        secrets.map(|secret| secret.unwrap().expose_secret().to_owned()),
+        [
+            "postgres://u:one@db/x",
+            "postgres://u:two@db/x",
+            SECRET,
+            &format!("{SECRET}a"),
+            &format!("{SECRET}b"),
+            "sk_test_1"
+        ]
+    );
+    let plain = [("DATABASE_URL_FILE", plain.as_str()), ("LOTTERY__AUTH__JWT_SECRET", SECRET)];
+    assert_eq!(read(&plain).unwrap().database.url.unwrap().expose_secret(), "postgres://u:three@db/x");
+    for unset in ["", empty.as_str()] {
+        let config = read(&[("LOTTERY__AUTH__JWT_SECRET_FILE", unset), ("LOTTERY__AUTH__JWT_SECRET", "")]);
+        assert!(config.unwrap().auth.jwt_secret.is_none(), "{unset}");
+    }
+    for (variables, expected) in [
+        (
+            [("LOTTERY__AUTH__JWT_SECRET_FILE", jwt.as_str()), ("LOTTERY__AUTH__JWT_SECRET", SECRET)],
+            "LOTTERY__AUTH__JWT_SECRET_FILE: is set along with LOTTERY__AUTH__JWT_SECRET: set only one of them",
+        ),
+        (
+            [("LOTTERY__AUTH__JWT_SECRET_FILE", "/nothing/here"), ("LOTTERY__AUTH__JWT_SECRET", "")],
+            "LOTTERY__AUTH__JWT_SECRET_FILE: cannot read /nothing/here: No such file",
+        ),
+        (
+            [("LOTTERY__SERVER__PORT_FILE", jwt.as_str()), ("LOTTERY__AUTH__JWT_SECRET", SECRET)],
+            "LOTTERY__SERVER__PORT_FILE: there is no such setting",
+        ),
+    ] {
+        let error = read(&variables).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && !error.contains(&SECRET[..8]), "{error}");
+    }
+}
+
+#[test]
 fn errors_name_unknown_keys() {
     let lottery = "lotteries: [{id: a, name: A, pick: 1, of: 2, price: 1, fund_share: 0, prizes: [], odds: 3}]";
     let cases = [
