@@ -1,5 +1,5 @@
 //! Checks whether the whole database keeps its invariants, in one snapshot: each of `INVARIANTS`, and then
-//! the winners, prizes and money of every draw, which the domain computes again. Large results are compared
+//! the schema, and the winners, prizes and money of every draw, which the domain computes again. Large results are compared
 //! in SQL or read row by row; only the first rows that break an invariant are kept in memory.
 
 use std::fmt;
@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use super::invariants::INVARIANTS;
 use super::rules::rules;
+use super::schema_objects;
 use crate::db::DbError;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
@@ -16,6 +17,8 @@ use crate::domain::prize::Settlement;
 
 /// How many rows of a violation are shown.
 const SHOWN: usize = 10;
+/// The name of the invariant about the schema itself.
+const SCHEMA: &str = "the triggers, functions, constraints and indexes are those of this version, and enabled";
 /// The name of the invariant that the domain checks.
 const DRAW_MONEY: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
 
@@ -79,7 +82,7 @@ pub async fn check_in_transaction(
     mut on_progress: impl FnMut(CheckProgress),
 ) -> Result<Report, DbError> {
     let mut report = counts(client).await?;
-    let of = INVARIANTS.len() + 1;
+    let of = INVARIANTS.len() + 2;
     for (done, statement) in INVARIANTS.iter().enumerate() {
         let invariant = sentence(statement);
         on_progress(CheckProgress { done, of, invariant });
@@ -87,7 +90,9 @@ pub async fn check_in_transaction(
         let rows = client.query(&sql, &[]).await?;
         report.violations.extend(Violation::of(invariant, rows.iter().map(|row| row.get(0)).collect()));
     }
-    on_progress(CheckProgress { done: INVARIANTS.len(), of, invariant: DRAW_MONEY });
+    on_progress(CheckProgress { done: of - 2, of, invariant: SCHEMA });
+    report.violations.extend(Violation::of(SCHEMA, schema_objects::differences(client).await?));
+    on_progress(CheckProgress { done: of - 1, of, invariant: DRAW_MONEY });
     report.violations.extend(Violation::of(DRAW_MONEY, draw_money(client).await?));
     Ok(report)
 }

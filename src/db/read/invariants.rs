@@ -107,11 +107,19 @@ pub const INVARIANTS: &[&str] = &[
          WHERE (d.status = 'completed' AND coalesce(rt.prize, 0) <> coalesce(x.amount, 0))
          OR x.transfers > 1 OR (x.transfers = 1 AND x.amount IS DISTINCT FROM rt.prize)",
     "-- a payment is what a payment can be: its columns have allowed values
-         SELECT id, kind, status, amount, method, draw_id, lines FROM payments WHERE kind NOT IN ('purchase', 'deposit', 'withdrawal') OR amount <= 0
-         OR status NOT IN ('pending', 'processing', 'paid', 'failed', 'expired', 'refunded')
+         SELECT id, kind, status, amount, method, draw_id, lines FROM payments WHERE amount <= 0
+         OR CASE kind WHEN 'purchase' THEN status NOT IN ('pending', 'processing', 'paid', 'expired', 'refunded')
+                      WHEN 'deposit' THEN status NOT IN ('processing', 'paid', 'failed')
+                      WHEN 'withdrawal' THEN status NOT IN ('processing', 'paid', 'failed') ELSE true END
          OR method NOT IN ('wallet', 'card') OR (kind = 'purchase') <> (draw_id IS NOT NULL)
          OR (kind = 'purchase') <> (coalesce(lines, 0) BETWEEN 1 AND 100)
          OR (reserved_until IS NOT NULL AND kind <> 'purchase')",
+    "-- a reservation has its end, and so has whatever a card was to pay
+         SELECT id, status, method FROM payments WHERE kind = 'purchase' AND reserved_until IS NULL
+         AND (status, method) IS DISTINCT FROM ('paid', 'wallet')",
+    "-- a reserved ticket waits for a payment that is still open
+         SELECT t.id, p.id AS payment, p.status FROM tickets t LEFT JOIN payments p ON p.id = t.payment_id
+         WHERE t.status = 'reserved' AND coalesce(p.status NOT IN ('pending', 'processing'), true)",
     "-- a ticket is what a ticket can be: its columns have allowed values
          SELECT * FROM tickets WHERE origin NOT IN ('chosen', 'quick_pick', 'pool')
          OR status NOT IN ('reserved', 'paid', 'expired', 'returned') OR (status = 'paid') <> (number IS NOT NULL)
@@ -125,9 +133,11 @@ pub const INVARIANTS: &[&str] = &[
          LEFT JOIN (SELECT account, sum(amount) AS kept FROM (SELECT credit AS account, amount FROM transfers
           UNION ALL SELECT debit, -amount FROM transfers) entries GROUP BY account) m
          ON m.account = r.draw_id * 8 + 3 WHERE coalesce(m.kept, 0) <> 0",
-    "-- what is kept under a key is there: an idempotency key's payment exists
-         SELECT k.id, k.payment_id FROM idempotency_keys k LEFT JOIN payments p ON p.id = k.payment_id
-         WHERE k.payment_id IS NOT NULL AND p.id IS NULL",
+    "-- a key leads to the payment of its request: made at the key's time, or named by the kept answer
+         SELECT k.id, k.payment_id, k.created_at FROM idempotency_keys k LEFT JOIN payments p ON p.id = k.payment_id
+         WHERE k.payment_id IS NOT NULL AND (p.id IS NULL
+         OR CASE WHEN k.answer IS NULL THEN p.created_at <> k.created_at
+                 ELSE NOT starts_with(k.answer, '{\"id\":\"' || k.payment_id || '\"') END)",
     "-- a key stands for a success: it has an answer and a status of 2xx
          SELECT id, payment_id, status FROM idempotency_keys
          WHERE num_nonnulls(payment_id, answer) = 0 OR status NOT BETWEEN 200 AND 299",
@@ -158,12 +168,27 @@ pub const INVARIANTS: &[&str] = &[
          WHEN 'reserve' THEN debit = 8 AND credit % 8 = 3
          WHEN 'revenue' THEN debit % 8 = 3 AND credit = 16 ELSE true END
          OR user_id <> CASE WHEN debit % 8 = 1 THEN debit / 8 WHEN credit % 8 = 1 THEN credit / 8 ELSE 0 END",
-    "-- money of a purchase, refund or deposit moved between the payer's accounts and the draw's
+    "-- money of a purchase, refund, deposit or withdrawal moved between the payer's accounts and the draw's
          SELECT t.id, t.kind, t.debit, t.credit, p.id AS payment FROM transfers t JOIN payments p ON p.id = t.reference
          WHERE (t.kind = 'purchase' AND (t.credit <> p.draw_id * 8 + 3
                 OR t.debit <> CASE WHEN p.method = 'wallet' THEN p.user_id * 8 + 1 ELSE 0 END))
          OR (t.kind = 'refund' AND (t.debit, t.credit) <> (p.draw_id * 8 + 3, p.user_id * 8 + 1))
-         OR (t.kind = 'deposit' AND t.credit <> p.user_id * 8 + 1)",
+         OR (t.kind = 'deposit' AND t.credit <> p.user_id * 8 + 1)
+         OR (t.kind = 'withdrawal' AND (t.debit, t.credit) NOT IN ((p.user_id * 8 + 1, p.user_id * 8 + 2),
+             (p.user_id * 8 + 2, 0), (p.user_id * 8 + 2, p.user_id * 8 + 1)))",
+    "-- a draw's jackpot comes from its own lottery, and its rollover goes there
+         SELECT t.id, t.kind, t.debit, t.credit, d.id AS draw FROM transfers t
+         LEFT JOIN draws d ON d.id = (CASE t.kind WHEN 'jackpot' THEN t.credit ELSE t.debit END) / 8
+         LEFT JOIN lotteries l ON l.id = d.lottery
+         WHERE t.kind IN ('jackpot', 'rollover')
+               AND (CASE t.kind WHEN 'jackpot' THEN t.debit ELSE t.credit END) IS DISTINCT FROM l.seq * 8 + 4",
+    "-- an approved or rejected withdrawal has that admin action in the audit log, and no other has
+         SELECT p.id, p.status, a.actions FROM (SELECT id, status FROM payments WHERE kind = 'withdrawal') p
+         FULL JOIN (SELECT subject, array_agg(action) AS actions FROM audit_log
+                    WHERE action IN ('withdrawal.approve', 'withdrawal.reject') GROUP BY subject) a
+         ON a.subject = 'payment:' || p.id
+         WHERE a.actions IS DISTINCT FROM CASE p.status WHEN 'paid' THEN '{withdrawal.approve}'::text[]
+                                               WHEN 'failed' THEN '{withdrawal.reject}' END",
     "-- every prize has its ticket, and every refund its payment
          SELECT x.id, x.kind, x.reference FROM transfers x LEFT JOIN tickets t ON t.id = x.reference
                 AND (x.debit, x.credit) = (t.draw_id * 8 + 3, t.user_id * 8 + 1)
@@ -180,10 +205,13 @@ pub const INVARIANTS: &[&str] = &[
          LEFT JOIN pool_tickets p ON (p.draw_id, p.id) = (t.draw_id, t.pool_ticket_id)
          WHERE t.pool_ticket_id IS NOT NULL AND t.pick IS DISTINCT FROM p.pick",
     "-- what waits to be paid is the price of what it holds
-         SELECT p.id, p.amount, t.tickets FROM payments p JOIN draws d ON d.id = p.draw_id
-         LEFT JOIN (SELECT payment_id, count(*) AS tickets FROM tickets WHERE status = 'reserved'
-                    GROUP BY payment_id) t ON t.payment_id = p.id
-         WHERE p.status = 'pending' AND p.amount IS DISTINCT FROM d.price * t.tickets",
+         SELECT p.id, p.status, p.amount, t.held, t.expired FROM payments p JOIN draws d ON d.id = p.draw_id
+         LEFT JOIN (SELECT payment_id, count(*) FILTER (WHERE status = 'reserved') AS held,
+                           count(*) FILTER (WHERE status = 'expired') AS expired
+                    FROM tickets GROUP BY payment_id) t ON t.payment_id = p.id
+         WHERE p.status = 'pending' AND p.amount IS DISTINCT FROM d.price * t.held
+         -- The sale may end while a card is charged. Then the tickets have expired, and the charge goes on.
+         OR p.status = 'processing' AND p.amount IS DISTINCT FROM d.price * (t.held + t.expired)",
     "-- no more tickets are there than were ordered, and none where none was
          SELECT p.id, p.lines, t.tickets FROM payments p
          LEFT JOIN (SELECT payment_id, count(*) AS tickets FROM tickets GROUP BY payment_id) t ON t.payment_id = p.id

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod payments;
 pub mod payout;
 mod rules;
+pub mod schema_objects;
 pub mod tickets;
 pub mod users;
 pub mod wallet;

@@ -1,6 +1,6 @@
 //! `lottery check` finds a planted corruption of each law, and nothing in a sound database.
 
-use lottery::db::read::check;
+use lottery::db::read::{check, schema_objects};
 use serde_json::json;
 
 use super::*;
@@ -67,7 +67,7 @@ const PLANTED: &[(&str, &str)] = &[
         "a transfer goes where its kind says, and is listed with the wallet it moves",
         "UPDATE transfers SET credit = 8 WHERE kind = 'revenue'",
     ),
-    ("what is kept under a key is there", "UPDATE idempotency_keys SET payment_id = gen_random_uuid()"),
+    ("a key leads to the payment of its request", "UPDATE idempotency_keys SET payment_id = gen_random_uuid()"),
     ("a key stands for a success", "UPDATE idempotency_keys SET payment_id = NULL"),
     ("an account is its owner's, and all have theirs", "UPDATE accounts SET kind = 'held' WHERE id % 8 = 1"),
     (
@@ -177,6 +177,101 @@ async fn check_finds_each_planted_corruption_of_a_charge() {
     assert_eq!(ann.pay(id(&open["payment"]), card(SLOW_CARD)).await.expect(200)["status"], "processing");
     world.check_invariants().await;
     assert_finds(&world.sql().await, PLANTED_IN_CHARGES).await;
+}
+
+/// The same for what only an attack or a slip of an operator can cause. Ann has withdrawals that are open, approved and
+/// rejected, a deposit, an order under a key and a reservation whose card is being charged; Bob has the same order.
+const PLANTED_AT_THE_EDGES: &[(&str, &str)] = &[
+    (
+        "money of a purchase, refund, deposit or withdrawal moved between the payer's accounts and the draw's",
+        "UPDATE payments SET user_id = (SELECT id FROM users WHERE username = 'bob')
+         WHERE kind = 'withdrawal' AND status = 'paid'",
+    ),
+    (
+        "a draw's jackpot comes from its own lottery, and its rollover goes there",
+        "UPDATE transfers SET credit = (SELECT seq * 8 + 4 FROM lotteries WHERE id = '6of45') WHERE kind = 'rollover'",
+    ),
+    (
+        "a draw's jackpot comes from its own lottery, and its rollover goes there",
+        "UPDATE transfers SET debit = (SELECT seq * 8 + 4 FROM lotteries WHERE id = '6of45') WHERE kind = 'jackpot'",
+    ),
+    (
+        "a reserved ticket waits for a payment that is still open",
+        "UPDATE tickets SET status = 'reserved', number = NULL WHERE number = 1",
+    ),
+    (
+        "what waits to be paid is",
+        "UPDATE payments SET amount = amount + 1 WHERE status = 'processing' AND method = 'card'",
+    ),
+    (
+        "a key leads to the payment of its request",
+        "UPDATE idempotency_keys SET payment_id = (SELECT max(p.id::text)::uuid FROM payments p JOIN users u
+         ON u.id = p.user_id WHERE u.username = 'bob' AND p.kind = 'purchase') WHERE answer IS NULL",
+    ),
+    (
+        "a key leads to the payment of its request",
+        "UPDATE idempotency_keys SET payment_id = (SELECT max(p.id::text)::uuid FROM payments p JOIN users u
+         ON u.id = p.user_id WHERE u.username = 'bob') WHERE answer IS NOT NULL",
+    ),
+    ("a payment is what a payment can be", "UPDATE payments SET status = 'refunded' WHERE kind = 'deposit'"),
+    ("a payment is what a payment can be", "UPDATE payments SET status = 'expired' WHERE kind = 'withdrawal'"),
+    (APPROVED, "DELETE FROM audit_log WHERE action = 'withdrawal.approve'"),
+    (APPROVED, "UPDATE audit_log SET action = 'withdrawal.approve' WHERE action = 'withdrawal.reject'"),
+    (APPROVED, "UPDATE audit_log SET subject = 'payment:none' WHERE action = 'withdrawal.approve'"),
+    ("a reservation has its end", "UPDATE payments SET reserved_until = NULL WHERE status = 'processing'"),
+    (SCHEMA, "ALTER TABLE audit_log DISABLE TRIGGER audit_log_stays"),
+    (SCHEMA, "DROP TRIGGER draws_move_on ON draws"),
+    (SCHEMA, "ALTER TABLE sessions DISABLE TRIGGER ALL"),
+    (SCHEMA, "ALTER TABLE accounts DROP CONSTRAINT accounts_check"),
+    (SCHEMA, "ALTER TABLE tickets ADD CONSTRAINT odd CHECK (number <> 13) NOT VALID"),
+    (SCHEMA, "DROP INDEX tickets_holding_pool"),
+    (SCHEMA, "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
+    (SCHEMA, "CREATE TRIGGER odd AFTER INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION refuse()"),
+];
+
+const APPROVED: &str =
+    "an approved or rejected withdrawal has that admin action in the audit log, and no other has";
+const SCHEMA: &str = "the triggers, functions, constraints and indexes are those of this version, and enabled";
+
+#[actix_web::test]
+async fn check_finds_each_planted_corruption_at_the_edges() {
+    let (world, admin, first) = World::on_sale(0).await;
+    let (ann, bob) = (world.rich_player("ann", 1_000_000).await, world.rich_player("bob", 1_000_000).await);
+    for (user, at) in [(&ann, 1), (&bob, 2)] {
+        world.advance(jiff::SignedDuration::from_secs(at));
+        user.post_keyed(&format!("/draws/{first}/tickets"), "key", order(json!([quick_pick()]), "wallet"))
+            .await
+            .expect(201);
+    }
+    admin.conduct(first).await;
+    let second = admin.open_draw(&world, 0).await;
+    ann.buy_quick(second, 1).await;
+    admin.conduct(second).await;
+    for step in ["approve", "reject", ""] {
+        let body = json!({"amount": 1_000});
+        let withdrawal =
+            ann.post_keyed("/wallet/withdrawals", &format!("withdrawal-{step}"), body).await.expect(201);
+        if !step.is_empty() {
+            admin.post(&format!("/admin/withdrawals/{}/{step}", id(&withdrawal)), json!({})).await.expect(200);
+        }
+    }
+    let third = admin.open_draw(&world, 1).await;
+    let reserved = ann.reserve(third).await;
+    ann.pay(id(&reserved["payment"]), card(SLOW_CARD)).await.expect(200);
+    world.check_invariants().await;
+    assert_finds(&world.sql().await, PLANTED_AT_THE_EDGES).await;
+}
+
+/// `RENEW_SCHEMA_OBJECTS=1` writes the list anew, after a migration was added.
+#[actix_web::test]
+async fn the_list_of_schema_objects_is_that_of_the_migrations() {
+    let world = World::new().await;
+    let list = schema_objects::list(&world.sql().await).await.unwrap().join("\n") + "\n";
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/db/read/schema_objects.txt");
+    if std::env::var_os("RENEW_SCHEMA_OBJECTS").is_some() {
+        std::fs::write(&file, &list).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), list, "run with RENEW_SCHEMA_OBJECTS=1");
 }
 
 #[actix_web::test]
