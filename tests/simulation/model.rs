@@ -301,7 +301,9 @@ impl Model {
             assert!(!begins || row.updated < until, "paid after its expiry: {row:?}");
             assert!(row.status != "paid" || row.updated < draw.cut_off, "paid after the cut-off: {row:?}");
             let held = bill.tickets.iter().any(|ticket| self.tickets[ticket].row.status == "reserved");
-            let on_sale = draw.status == "open" && !draw.end_asked && row.updated < draw.times.close;
+            // A result that waited for a draw that was being loaded may come after the draw's sale has ended.
+            let in_time = row.updated.max(self.now) < draw.times.close;
+            let on_sale = draw.status == "open" && !draw.end_asked && in_time;
             let lost = row.status == "refunded" && held && on_sale && !self.rivals;
             assert!(!lost, "a card paid for tickets that were held, and lost them: {row:?}");
         }

@@ -338,7 +338,11 @@ impl Store {
                 user: row.user,
                 until: payment.reserved_until.unwrap(),
                 tickets: Vec::new(),
-                state: if charging { ReservationState::Charging } else { ReservationState::Held },
+                state: if charging {
+                    ReservationState::Charging { begun: payment.updated_at }
+                } else {
+                    ReservationState::Held
+                },
             });
             let pool = row.pool.map(|id| (id, row.pick));
             reservation.tickets.push(ReservedTicket { id: *id, pool, returning: false });

@@ -10,7 +10,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use lottery::domain::draw::{Draw, DrawState, ReservationState, Times};
+use lottery::domain::draw::{Draw, DrawState, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, UserId};
 use lottery::domain::ledger::AccountId;
@@ -336,7 +336,7 @@ impl World {
         let mut plain = true;
         for (payment, held) in &mut memory.reservations {
             let open = [PaymentStatus::Pending, PaymentStatus::Processing];
-            if held.state == ReservationState::Charging && !open.contains(&self.store.payments[payment].status) {
+            if held.state.is_charging() && !open.contains(&self.store.payments[payment].status) {
                 plain = false;
                 held.state = loaded.reservations.get(payment).map_or(held.state, |it| it.state);
             }

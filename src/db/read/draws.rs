@@ -121,7 +121,7 @@ async fn pool(db: &Db, id: DrawId, game: Game) -> Result<Pool, DbError> {
 
 async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<PaymentId, Reservation>, DbError> {
     let sql = "-- draws::reservations()
-        SELECT t.id, t.user_id, t.payment_id, t.pick, t.pool_ticket_id, p.reserved_until, p.status
+        SELECT t.id, t.user_id, t.payment_id, t.pick, t.pool_ticket_id, p.reserved_until, p.status, p.updated_at
         FROM tickets t JOIN payments p ON p.id = t.payment_id
         WHERE t.draw_id = $1 AND t.status = 'reserved' ORDER BY t.id";
     let mut reservations: HashMap<PaymentId, Reservation> = HashMap::new();
@@ -132,7 +132,11 @@ async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<Payment
             user: UserId(row.get("user_id")),
             until: until.ok_or(DbError::Corrupt("a reservation without an end"))?,
             tickets: Vec::new(),
-            state: if charging { ReservationState::Charging } else { ReservationState::Held },
+            state: if charging {
+                ReservationState::Charging { begun: row.get("updated_at") }
+            } else {
+                ReservationState::Held
+            },
         });
         let taken = row.get::<_, Option<Uuid>>("pool_ticket_id");
         let pick = pick(game, row.get("pick"))?;

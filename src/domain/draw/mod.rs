@@ -54,9 +54,18 @@ pub enum ReservationState {
     Held,
     /// A payment, or the beginning or end of a charge, is in flight.
     Paying,
-    /// A card is being charged, by us or by a provider that reports the result later.
-    Charging,
+    /// A card is being charged, by us or by a provider that reports the result later. The time is the charge's begin: the
+    /// result of an earlier charge of the same payment does not concern these tickets.
+    Charging {
+        begun: Timestamp,
+    },
     Expiring,
+}
+
+impl ReservationState {
+    pub fn is_charging(self) -> bool {
+        matches!(self, ReservationState::Charging { .. })
+    }
 }
 
 /// Tickets that are held for a player until they are paid or the time is over.
@@ -180,7 +189,7 @@ pub struct Draw {
 impl Draw {
     /// A draw as it is stored in the database. Nothing limits its reservations but [`Draw::counted_in`].
     pub fn new(parts: DrawState) -> Draw {
-        let waits = |held: &Reservation| held.state != ReservationState::Charging;
+        let waits = |held: &Reservation| !held.state.is_charging();
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
         let due = due.map(|(id, held)| (held.until, *id)).collect();
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
@@ -426,8 +435,7 @@ impl Draw {
         let mut records = Vec::new();
         for payment in payments {
             let Some(held) = self.it.reservations.get_mut(&payment) else { continue };
-            let lets_go =
-                held.state == ReservationState::Held || (held.state == ReservationState::Charging && self.stopped);
+            let lets_go = held.state == ReservationState::Held || (held.state.is_charging() && self.stopped);
             if !lets_go || held.is_returning() {
                 continue;
             }

@@ -11,7 +11,7 @@ use super::{Draw, Reservation, ReservationState, ReservedTicket, TooManyReservat
 use crate::domain::game::{Pick, PickError};
 use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
-use crate::domain::payment::PaymentStatus;
+use crate::domain::payment::{Payment, PaymentStatus};
 use crate::domain::record::{
     BeginCharge, Charge, EndCharge, GiveBack, HeldTickets, Key, Line, Order, Outcome, Pay, Record, Refusal,
 };
@@ -213,7 +213,9 @@ impl Draw {
         let in_time = end.at < self.it.times.sales_close_at || !self.clock_trusted;
         let selling = !self.stopped && in_time;
         let held = self.it.reservations.get_mut(&end.payment);
-        end.held = held.filter(|held| selling && held.state == ReservationState::Charging).map(|held| {
+        // An earlier charge of this payment may end late: its money goes to the wallet, and these tickets are not its.
+        let charging = ReservationState::Charging { begun: end.begun };
+        end.held = held.filter(|held| selling && held.state == charging).map(|held| {
             // Otherwise it is not the final result: the final result may follow before this record is written.
             if end.charge.is_final() {
                 held.state = ReservationState::Paying;
@@ -287,8 +289,10 @@ impl Draw {
             }
             Record::Pay(pay) if written => self.paid(pay.payment, pay.tickets.len()),
             Record::Pay(pay) => self.hold_again(pay.payment),
-            Record::BeginCharge(begin) if written => self.charge_begun(begin.payment),
-            Record::BeginCharge(begin) => self.hold_again(begin.payment),
+            Record::BeginCharge(begin) => match answer {
+                Ok(Outcome::Payment(payment)) => self.charge_begun(payment),
+                _ => self.hold_again(begin.payment),
+            },
             Record::EndCharge(end) => self.charged(end, answer),
             Record::GiveBack(it) => self.given_back(it, written),
             Record::Expire(it) if written => self.let_go(it.payment),
@@ -345,10 +349,10 @@ impl Draw {
     }
 
     /// From now on the reservation waits for the provider's answer, not for its expiry.
-    fn charge_begun(&mut self, payment: PaymentId) {
-        if let Some(held) = self.it.reservations.get_mut(&payment) {
-            held.state = ReservationState::Charging;
-            self.due.remove(&(held.until, payment));
+    fn charge_begun(&mut self, payment: &Payment) {
+        if let Some(held) = self.it.reservations.get_mut(&payment.id) {
+            held.state = ReservationState::Charging { begun: payment.updated_at };
+            self.due.remove(&(held.until, payment.id));
         }
     }
 
@@ -361,10 +365,10 @@ impl Draw {
         match status {
             Some(PaymentStatus::Paid) => self.paid(end.payment, held.tickets.len()),
             Some(PaymentStatus::Pending) => self.hold_again(end.payment),
-            // This charge did not settle the payment: another charge is under way.
+            // The database does not have this payment, or it has ended there.
             _ => {
                 if let Some(held) = self.it.reservations.get_mut(&end.payment) {
-                    held.state = ReservationState::Charging;
+                    held.state = ReservationState::Charging { begun: end.begun };
                 }
             }
         }

@@ -307,6 +307,31 @@ fn a_draw_that_is_over_or_missing_is_not_loaded() {
     }
 }
 
+#[test]
+fn the_late_end_of_an_earlier_charge_does_not_take_the_tickets_from_the_next_one() {
+    let mut fixture = Fixture::new();
+    fixture.order(0, &[0, 0], Some(600));
+    fixture.write(1);
+    fixture.card(0);
+    fixture.write(1);
+    let (user, payment) = fixture.payments[0];
+    let first = fixture.base.payments[&payment].updated_at;
+    fixture.provider(0, Charge::Declined("card_declined".to_owned()));
+    fixture.write(1);
+    fixture.card(0);
+    fixture.write(1);
+    let (charge, at) = (Charge::Paid, fixture.now);
+    let late = EndCharge { held: None, user, payment, begun: first, charge, admin: None, at, key: None };
+    let late = fixture.draw.end_charge(late);
+    assert_eq!(late.held, None, "the tickets are held for the second charge");
+    fixture.queue.push_back(Record::EndCharge(late));
+    fixture.provider(0, Charge::Paid);
+    fixture.write(2);
+    assert_eq!(fixture.base.payments[&payment].status, PaymentStatus::Paid);
+    assert_eq!(fixture.base.accounts[&AccountId::wallet(user)], Money::new(1_500 + 200));
+    fixture.check();
+}
+
 /// A small database of hash maps.
 #[derive(Default)]
 struct Base {
@@ -390,7 +415,11 @@ impl Base {
                 user: payment.user,
                 until: payment.reserved_until.unwrap(),
                 tickets: Vec::new(),
-                state: if charging { ReservationState::Charging } else { ReservationState::Held },
+                state: if charging {
+                    ReservationState::Charging { begun: payment.updated_at }
+                } else {
+                    ReservationState::Held
+                },
             });
             held.tickets.push(ReservedTicket { id: *id, pool: row.pool, returning: false });
         }

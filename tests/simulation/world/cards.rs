@@ -180,10 +180,13 @@ impl World {
 
     /// An admin ends some charge, mostly one that is open or waits. False if there is none.
     pub fn admin_ends(&mut self, p: usize) -> bool {
-        let is_written = |charge: &Charge| {
-            self.store.charges.contains_key(&ChargeName { payment: charge.payment, begun: charge.begun })
+        // The service lets an admin wait until the request that begins the charge has its answer.
+        let is_begun = |charge: &Charge| {
+            let name = ChargeName { payment: charge.payment, begun: charge.begun };
+            let begins = |it: &Charge| it.payment == charge.payment && it.stage == Stage::Beginning;
+            self.store.charges.contains_key(&name) && !self.charges.iter().any(begins)
         };
-        let all: Vec<usize> = (0..self.charges.len()).filter(|c| is_written(&self.charges[*c])).collect();
+        let all: Vec<usize> = (0..self.charges.len()).filter(|c| is_begun(&self.charges[*c])).collect();
         let waits = |c: &usize| {
             let charge = &self.charges[*c];
             let row = &self.store.charges[&ChargeName { payment: charge.payment, begun: charge.begun }];
