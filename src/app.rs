@@ -22,7 +22,9 @@ use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::schedule::{self, DrawPlan};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::secret::{self, SecretFile};
-use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, SecretError, SessionCache, Tokens};
+use crate::auth::{
+    AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, PasswordPolicy, SecretError, SessionCache, Tokens,
+};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{self, Config, ForwardedHeader, ProviderKind};
@@ -256,6 +258,7 @@ impl App {
             tokens,
             refresh_ttl: config.auth.refresh_token,
             reset_ttl: config.auth.password_reset,
+            password_policy: PasswordPolicy { refuse_weak: config.auth.refuse_weak_passwords },
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
             sessions: SessionCache::new(MAX_SESSIONS),
             access: AccessCache::new(MAX_USERS),

@@ -134,6 +134,8 @@ pub struct AuthConfig {
     /// 0: half of the cores.
     pub hash_threads: usize,
     pub hash_queue: usize,
+    /// Refuses common passwords, names of the user, and sequences, where a password is set.
+    pub refuse_weak_passwords: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -6,12 +6,16 @@
 
 mod access;
 mod cache;
+pub mod hasher;
 mod jwt;
 pub mod password;
 pub mod secret;
 pub mod token;
+mod weak;
 
 pub use access::{AccessCache, MAX_SESSIONS, MAX_USERS, SessionCache, UserAccess};
-pub use password::{HashError, Hasher, Password, PasswordError};
+pub use hasher::{Hasher, PasswordUse};
+pub use password::{HashError, Password, PasswordError};
 pub use secret::SecretError;
 pub use token::{Claims, OpaqueToken, TokenError, Tokens};
+pub use weak::PasswordPolicy;

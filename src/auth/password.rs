@@ -1,19 +1,16 @@
-//! Passwords: their allowed lengths, and hashing with Argon2id (RFC 9106) on threads of its own, so that
-//! other requests do not wait.
+//! Passwords: their allowed lengths, and their hashes with Argon2id (RFC 9106).
 //!
 //! Parameters, lengths and the dummy hash follow OWASP's Password Storage and Authentication cheat sheets.
-//! This file knows no users: the caller decides whose hash is compared and limits the tries.
+//! This file knows no users: the caller decides whose hash is compared and limits the tries. When and where a
+//! password is hashed is the part of `hasher.rs`; which ones are too weak, of `weak.rs`.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock};
-use std::thread::available_parallelism;
+use std::sync::LazyLock;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 
 /// The least and the most characters of a password. All characters are allowed: rules about kinds of
 /// characters lead to weaker passwords.
@@ -50,6 +47,14 @@ pub enum PasswordError {
     TooShort,
     #[error("must be at most {MAX_CHARS} characters")]
     TooLong,
+    #[error(
+        "is one of the most common passwords, which are guessed first: take a few words that have no connection"
+    )]
+    Common,
+    #[error("must not be the username or the email address: take a few words that have no connection")]
+    OwnName,
+    #[error("must not be a sequence such as 12345678 or aaaaaaaa: take a few words that have no connection")]
+    Sequence,
 }
 
 impl Password {
@@ -66,6 +71,13 @@ impl Password {
             _ => Err(PasswordError::TooLong),
         }
     }
+
+    /// The hash to store, as a PHC string; each has its own random salt. Blocks for tens of milliseconds: the
+    /// service calls it by its `Hasher`.
+    pub fn hash(&self) -> Result<String, HashError> {
+        let hash = argon2id().hash_password(self.0.expose_secret().as_bytes()).map_err(HashError::Failed)?;
+        Ok(hash.to_string())
+    }
 }
 
 /// Counts the characters, but stops after the first that is too many.
@@ -79,6 +91,9 @@ pub enum HashError {
     /// The queue is full. Nothing was done; the caller answers 503.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
+    /// Too many passwords of this account are waiting. Nothing was done; the caller answers 429.
+    #[error("too many passwords of this account are waiting to be hashed")]
+    AccountBusy,
     /// The text in the database is not an Argon2 hash.
     #[error("the stored password hash cannot be read: {0}")]
     Stored(password_hash::phc::Error),
@@ -90,69 +105,17 @@ pub enum HashError {
     CutShort(#[from] JoinError),
 }
 
-/// Hashes passwords on blocking threads, a few at the same time.
-///
-/// A hash takes tens of milliseconds of a core and 19 MiB, so a hundred simultaneous log-ins would stop the
-/// sale of tickets. At most `threads` hashes run and at most `queue` wait; the next one is refused. Clones
-/// share both limits.
-#[derive(Clone, Debug)]
-pub struct Hasher {
-    /// One permit for each hash that runs or waits.
-    admitted: Arc<Semaphore>,
-    /// One permit for each hash that runs.
-    running: Arc<Semaphore>,
-}
-
-impl Hasher {
-    /// `threads` hashes run at the same time (0: half of the cores, at least one); `queue` more may wait.
-    pub fn new(threads: usize, queue: usize) -> Hasher {
-        let threads = if threads == 0 { half_of_the_cores() } else { threads };
-        let admitted = threads.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Hasher {
-            admitted: Arc::new(Semaphore::new(admitted)),
-            running: Arc::new(Semaphore::new(threads.min(Semaphore::MAX_PERMITS))),
-        }
-    }
-
-    /// The hash to store, as a PHC string; each has its own random salt.
-    pub async fn hash(&self, password: Password) -> Result<String, HashError> {
-        self.run(move || hash(password.0.expose_secret())).await?
-    }
-
-    /// Whether `candidate` is the password behind `stored`. `None` means an unknown user, and the answer is
-    /// always false. All answers take the same time, so that they do not reveal who has an account.
-    pub async fn verify(&self, candidate: SecretString, stored: Option<String>) -> Result<bool, HashError> {
-        self.run(move || verify(candidate.expose_secret(), stored.as_deref(), &DUMMY)).await?
-    }
-
-    /// A caller that stops waiting gives its permit back at once. A hash that has begun cannot be stopped, so
-    /// it keeps its permits until it ends: a client that disconnects does not make room for a hash too many.
-    async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, HashError> {
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| HashError::Busy)?;
-        // The semaphores are never closed.
-        let thread = self.running.clone().acquire_owned().await.map_err(|_| HashError::Busy)?;
-        let done = spawn_blocking(move || {
-            let _permits = (admitted, thread);
-            job()
-        });
-        Ok(done.await?)
-    }
-}
-
-fn half_of_the_cores() -> usize {
-    (available_parallelism().map_or(1, NonZeroUsize::get) / 2).max(1)
-}
-
 fn argon2id() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, PARAMS)
 }
 
-fn hash(password: &str) -> Result<String, HashError> {
-    let hash = argon2id().hash_password(password.as_bytes()).map_err(HashError::Failed)?;
-    Ok(hash.to_string())
+/// Whether `candidate` is the password behind `stored`. `None` means an unknown user, and the answer is always
+/// false, after the same time.
+pub(super) fn verify(candidate: &SecretString, stored: Option<&str>) -> Result<bool, HashError> {
+    verify_or_dummy(candidate.expose_secret(), stored, &DUMMY)
 }
 
-fn verify(candidate: &str, stored: Option<&str>, dummy: &str) -> Result<bool, HashError> {
+fn verify_or_dummy(candidate: &str, stored: Option<&str>, dummy: &str) -> Result<bool, HashError> {
     // No password is that long. The dummy is compared instead of the long text, whose hashing would take more
     // time.
     let (candidate, stored) = match chars_up_to_limit(candidate) {
@@ -169,10 +132,6 @@ fn verify(candidate: &str, stored: Option<&str>, dummy: &str) -> Result<bool, Ha
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::pin::{Pin, pin};
-    use std::sync::mpsc;
-    use std::task::Poll;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -203,36 +162,35 @@ mod tests {
         assert!(!format!("{:?}", password("correct horse")).contains("horse"));
     }
 
-    #[tokio::test]
-    async fn only_the_right_password_is_accepted() {
-        let hasher = Hasher::new(0, 8);
-        let stored = hasher.hash(password("correct horse")).await.unwrap();
+    #[test]
+    fn only_the_right_password_is_accepted() {
+        let stored = password("correct horse").hash().unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert_ne!(stored, hasher.hash(password("correct horse")).await.unwrap(), "each has a salt of its own");
+        assert_ne!(stored, password("correct horse").hash().unwrap(), "each has a salt of its own");
 
-        let right = |text: &str, stored: &str| hasher.verify(text.into(), Some(stored.to_owned()));
-        assert!(right("correct horse", &stored).await.unwrap());
-        assert!(!right("correct horse ", &stored).await.unwrap());
-        assert!(!right("", &stored).await.unwrap());
-        assert!(matches!(right("correct horse", "md5:1234").await, Err(HashError::Stored(_))));
+        let right = |text: &str, stored: &str| verify(&text.into(), Some(stored));
+        assert!(right("correct horse", &stored).unwrap());
+        assert!(!right("correct horse ", &stored).unwrap());
+        assert!(!right("", &stored).unwrap());
+        assert!(matches!(right("correct horse", "md5:1234"), Err(HashError::Stored(_))));
     }
 
     #[test]
     fn an_unknown_user_has_no_password_not_even_that_of_the_dummy() {
-        let dummy = hash("correct horse").unwrap();
-        assert!(verify("correct horse", Some(&dummy), &DUMMY).unwrap());
-        assert!(!verify("correct horse", None, &dummy).unwrap());
+        let dummy = password("correct horse").hash().unwrap();
+        assert!(verify(&"correct horse".into(), Some(&dummy)).unwrap());
+        assert!(!verify_or_dummy("correct horse", None, &dummy).unwrap());
     }
 
-    #[tokio::test]
-    async fn a_login_of_an_unknown_user_is_wrong_and_not_an_error() {
-        assert!(!Hasher::new(1, 1).verify("correct horse".into(), None).await.unwrap());
+    #[test]
+    fn a_login_of_an_unknown_user_is_wrong_and_not_an_error() {
+        assert!(!verify(&"correct horse".into(), None).unwrap());
     }
 
     /// The time depends on these: algorithm, version, parameters, and the lengths of salt and output.
     #[test]
     fn the_dummy_takes_as_long_as_a_real_hash() {
-        let (dummy, real) = (PasswordHash::new(&DUMMY).unwrap(), hash("correct horse").unwrap());
+        let (dummy, real) = (PasswordHash::new(&DUMMY).unwrap(), password("correct horse").hash().unwrap());
         let real = PasswordHash::new(&real).unwrap();
         assert_eq!(dummy.algorithm, real.algorithm);
         assert_eq!(dummy.version, real.version);
@@ -244,7 +202,7 @@ mod tests {
         for (candidate, stored) in [("wrong horse", None), (&*"x".repeat(1_000_000), Some(real.to_string()))] {
             #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
             let start = Instant::now();
-            assert!(!verify(candidate, stored.as_deref(), &DUMMY).unwrap());
+            assert!(!verify(&candidate.into(), stored.as_deref()).unwrap());
             assert!(start.elapsed() > Duration::from_millis(1), "answered too fast");
         }
     }
@@ -252,83 +210,10 @@ mod tests {
     #[test]
     fn a_too_long_candidate_is_wrong_even_if_it_matches() {
         let long = "x".repeat(MAX_CHARS + 1);
-        let stored = hash(&long).unwrap();
-        assert!(!verify(&long, Some(&stored), &DUMMY).unwrap());
+        let stored = Password(long.as_str().into()).hash().unwrap();
+        assert!(!verify(&long.into(), Some(&stored)).unwrap());
         let longest = "x".repeat(MAX_CHARS);
-        let stored = hash(&longest).unwrap();
-        assert!(verify(&longest, Some(&stored), &DUMMY).unwrap());
-    }
-
-    /// A job that runs until the sender sends or is dropped.
-    fn blocking_job() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
-        let (sender, receiver) = mpsc::channel();
-        (sender, move || _ = receiver.recv())
-    }
-
-    /// The output, if the future is ready at its first poll.
-    async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-        poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
-    }
-
-    async fn is_busy(hasher: &Hasher) -> bool {
-        matches!(poll_once(pin!(hasher.verify("x".into(), None))).await, Some(Err(HashError::Busy)))
-    }
-
-    #[tokio::test]
-    async fn a_hash_beyond_the_queue_is_refused() {
-        let hasher = Hasher::new(1, 1);
-        let (first, job) = blocking_job();
-        let mut running = pin!(hasher.run(job));
-        assert!(poll_once(running.as_mut()).await.is_none());
-        assert!(!is_busy(&hasher).await);
-        let mut waiting = pin!(hasher.run(|| ()));
-        assert!(poll_once(waiting.as_mut()).await.is_none());
-        assert!(is_busy(&hasher).await);
-        assert!(is_busy(&hasher.clone()).await, "clones share the bounds");
-
-        drop(first);
-        running.await.unwrap();
-        waiting.await.unwrap();
-        hasher.run(|| ()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_cancelled_caller_gives_its_permit_back() {
-        let hasher = Hasher::new(1, 1);
-        let (_first, job) = blocking_job();
-        assert!(poll_once(pin!(hasher.run(job))).await.is_none());
-        let mut waiting = Box::pin(hasher.run(|| ()));
-        assert!(poll_once(waiting.as_mut()).await.is_none());
-        assert!(is_busy(&hasher).await);
-        drop(waiting);
-        assert!(!is_busy(&hasher).await);
-    }
-
-    #[tokio::test]
-    async fn a_running_hash_keeps_its_thread_until_it_ends() {
-        let hasher = Hasher::new(1, 1);
-        let (first, job) = blocking_job();
-        let mut hung_up = Box::pin(hasher.run(job));
-        assert!(poll_once(hung_up.as_mut()).await.is_none());
-        drop(hung_up);
-
-        let (started, has_started) = mpsc::channel();
-        let mut waiting = pin!(hasher.run(move || _ = started.send(())));
-        assert!(poll_once(waiting.as_mut()).await.is_none());
-        assert!(is_busy(&hasher).await);
-        assert!(has_started.recv_timeout(Duration::from_millis(50)).is_err(), "two at a time");
-        drop(first);
-        waiting.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_panic_frees_its_thread() {
-        let hasher = Hasher::new(1, 0);
-        assert!(matches!(hasher.run(|| panic!("told to")).await, Err(HashError::CutShort(_))));
-        hasher.run(|| ()).await.unwrap();
+        let stored = password(&longest).hash().unwrap();
+        assert!(verify(&longest.into(), Some(&stored)).unwrap());
     }
 }

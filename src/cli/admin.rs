@@ -3,7 +3,7 @@
 use std::io::{BufRead, stdin};
 
 use crate::app::{Database, DatabaseUse};
-use crate::auth::{Hasher, Password};
+use crate::auth::PasswordPolicy;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -19,8 +19,10 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
     let username = Username::parse(&new.username).map_err(|error| refused("--username", &error))?;
     let email = Email::parse(&new.email).map_err(|error| refused("--email", &error))?;
     let password = password(new.password_stdin)?;
-    let password = Password::parse(&password).map_err(|error| refused("the password", &error))?;
-    let hash = Hasher::new(1, 0).hash(password).await.map_err(|error| refused("the password", &error))?;
+    let policy = PasswordPolicy { refuse_weak: config.auth.refuse_weak_passwords };
+    let password = policy.parse(&password, username.as_str(), email.as_str());
+    let password = password.map_err(|error| refused("the password", &error))?;
+    let hash = password.hash().map_err(|error| refused("the password", &error))?;
 
     let database = Database::open(config, DatabaseUse::Command).await?;
     let made = async {

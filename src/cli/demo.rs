@@ -13,7 +13,7 @@ use self::player::Player;
 use super::CliError;
 use crate::actors::persistence::insert_user;
 use crate::app::App;
-use crate::auth::{Hasher, OpaqueToken, Password};
+use crate::auth::{OpaqueToken, Password};
 use crate::clock::Clock;
 use crate::config::{Config, ProviderKind};
 use crate::domain::user::{Email, Role, Username};
@@ -65,9 +65,9 @@ pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
     config.limits.enabled = false;
     // Also where the configuration names another provider: a demo must never charge a card.
     config.payments.provider = ProviderKind::Sandbox;
-    // A demo registers more users at the same time than a service has to expect.
+    // A demo registers more users at the same time than a service has to expect. Half of the queue is for log-ins.
     config.auth.hash_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    config.auth.hash_queue = config.auth.hash_queue.max(CONCURRENT_PLAYERS);
+    config.auth.hash_queue = config.auth.hash_queue.max(2 * CONCURRENT_PLAYERS);
 
     println!("Starting a temporary service with a private Postgres.");
     let app = App::start(&config, Clock::system()).await?;
@@ -111,7 +111,7 @@ async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
     let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
     let secret = OpaqueToken::generate(&mut rng).expose();
     let password = Password::parse(&secret).map_err(failed)?;
-    let hash = Hasher::new(1, 0).hash(password).await.map_err(failed)?;
+    let hash = password.hash().map_err(failed)?;
     let username = Username::parse("admin").map_err(failed)?;
     let email = Email::parse("admin@example.com").map_err(failed)?;
     let made = insert_user(&state.db, (&username, &email, None), &hash, Role::Admin, state.clock.now()).await?;

@@ -13,7 +13,7 @@ use super::body::Body;
 use super::error::{Code, FieldError, Problem};
 use super::state::State;
 use crate::actors::persistence::{DuplicateName, TokenRotation};
-use crate::auth::{OpaqueToken, Password};
+use crate::auth::{OpaqueToken, Password, PasswordError, PasswordUse};
 use crate::db::read::users::{self, User};
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Email, Name, UserStatus, Username};
@@ -55,7 +55,8 @@ pub async fn register(
     let mut errors = Vec::new();
     let username = check(&mut errors, "username", Username::parse(&body.username));
     let email = check(&mut errors, "email", Email::parse(&body.email));
-    let password = check(&mut errors, "password", parse_password(&body.password));
+    let names = (body.username.as_str(), body.email.as_str());
+    let password = check(&mut errors, "password", new_password(&state, &body.password, names));
     let name = body.name.as_deref().map(|name| check(&mut errors, "name", Name::parse(name)));
     let (Some(username), Some(email), Some(password)) = (username, email, password) else {
         return Err(Problem::validation(errors));
@@ -64,7 +65,8 @@ pub async fn register(
         return Err(Problem::validation(errors));
     }
     state.limits.registration(state.proxies.client(&request), state.clock.since_boot())?;
-    let hash = state.hasher.hash(password).await?;
+    let account = PasswordUse::Registration(username.as_str().to_lowercase());
+    let hash = state.hasher.hash(account, password).await?;
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
     let user = user.map_err(|taken| match taken {
@@ -75,9 +77,10 @@ pub async fn register(
     Ok(HttpResponse::Created().json(user))
 }
 
-fn parse_password(text: &SecretString) -> Result<Password, crate::auth::PasswordError> {
+/// A password that the user with this name and address may set.
+fn new_password(state: &State, text: &SecretString, names: (&str, &str)) -> Result<Password, PasswordError> {
     use secrecy::ExposeSecret;
-    Password::parse(text.expose_secret())
+    state.password_policy.parse(text.expose_secret(), names.0, names.1)
 }
 
 /// Collects the error of a field.
@@ -137,7 +140,8 @@ pub async fn login(
     let account = account(user.as_ref(), &body.login);
     state.limits.account(&account, state.clock.since_boot())?;
     // An unknown user takes as long as a known one, so that the time does not tell which names exist.
-    let right = state.hasher.verify(body.password, hash.clone()).await?;
+    let typed = PasswordUse::LogIn(typed_login(&body.login));
+    let right = state.hasher.verify(typed, body.password, hash.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
     let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
         state.limits.login_failed(&account, state.clock.since_boot())?;
@@ -163,8 +167,13 @@ pub async fn login(
 fn account(user: Option<&User>, login: &str) -> String {
     match user {
         Some(user) => user.username.to_lowercase(),
-        None => login.chars().take(MAX_LOGIN).collect::<String>().to_lowercase(),
+        None => typed_login(login),
     }
+}
+
+/// A login in lower case and cut to a limited length.
+fn typed_login(login: &str) -> String {
+    login.chars().take(MAX_LOGIN).collect::<String>().to_lowercase()
 }
 
 fn pair(state: &State, user: UserId, session: SessionId, refresh: &OpaqueToken) -> Pair {
@@ -212,9 +221,9 @@ pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<Ht
             }
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
-        TokenRotation::Reused(session) => {
+        TokenRotation::Reused(user, session) => {
             state.sessions.forget(session);
-            tracing::warn!("a used refresh token was sent again; its session has ended");
+            tracing::warn!(%user, session = %session.0, "a used refresh token was sent again; its session has ended");
             Err(bad_refresh_token())
         }
         TokenRotation::Invalid => Err(bad_refresh_token()),
@@ -246,7 +255,11 @@ pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<Htt
 )]
 pub async fn me(state: SharedState, auth: AuthUser) -> Result<web::Json<User>, Problem> {
     let user = users::one(&state.db, auth.user).await?;
-    user.map(web::Json).ok_or_else(|| Problem::unauthorized("this user does not exist"))
+    user.map(web::Json).ok_or_else(no_such_user)
+}
+
+fn no_such_user() -> Problem {
+    Problem::unauthorized("this user does not exist")
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -271,19 +284,20 @@ pub async fn change_password(
     auth: AuthUser,
     Body(body): Body<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
-    let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
     let now = state.clock.now();
-    let user = users::one(&state.db, auth.user).await?;
-    let account = account(user.as_ref(), "");
+    let user = users::one(&state.db, auth.user).await?.ok_or_else(no_such_user)?;
+    let new = new_password(&state, &body.new_password, (&user.username, &user.email));
+    let new = new.map_err(|error| Problem::field("new_password", error))?;
+    let account = account(Some(&user), "");
     state.limits.account(&account, state.clock.since_boot())?;
     let old = users::password_hash(&state.db, auth.user).await?;
-    let right = state.hasher.verify(body.current_password, old.clone()).await?;
+    let change = PasswordUse::Change(auth.user);
+    let hash = state.hasher.change(change, body.current_password, old.clone(), new).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "the current password is another one");
-    let Some(old) = old.filter(|_| right) else {
+    let Some((old, new)) = old.zip(hash) else {
         state.limits.login_failed(&account, state.clock.since_boot())?;
         return Err(wrong());
     };
-    let new = state.hasher.hash(new).await?;
     let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session, now).await?;
     for session in changed.ok_or_else(wrong)? {
         state.sessions.forget(session);
@@ -306,19 +320,18 @@ pub struct ResetPassword {
 #[utoipa::path(
     post, path = "/api/v1/auth/password-reset", tag = "auth", operation_id = "reset_password",
     request_body = ResetPassword,
-    responses((status = 204), (status = "default", description = "unauthorized")),
+    responses((status = 204), (status = "default", description = "unauthorized rate_limited")),
 )]
 pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
     use secrecy::ExposeSecret;
     let spent = || Problem::unauthorized("the token is invalid or expired: ask an admin for a new one");
-    let new = parse_password(&body.new_password).map_err(|error| Problem::field("new_password", error))?;
     let token = OpaqueToken::parse(body.token.expose_secret()).map_err(|_| spent())?.hash();
     let now = state.clock.now();
     // Hashing is expensive, so a token that is not valid is refused before it.
-    if !users::may_reset(&state.db, &token, now).await? {
-        return Err(spent());
-    }
-    let hash = state.hasher.hash(new).await?;
+    let user = users::of_reset(&state.db, &token, now).await?.ok_or_else(spent)?;
+    let new = new_password(&state, &body.new_password, (&user.username, &user.email));
+    let new = new.map_err(|error| Problem::field("new_password", error))?;
+    let hash = state.hasher.hash(PasswordUse::Change(user.id), new).await?;
     let (user, ended) = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
     for session in ended {
         state.sessions.forget(session);

@@ -403,6 +403,13 @@ impl From<HashError> for Problem {
     fn from(error: HashError) -> Problem {
         match error {
             HashError::Busy => Problem::overloaded(),
+            HashError::AccountBusy => Problem {
+                detail: format!(
+                    "too many passwords of this account are being checked or set at the same time; try again in \
+                     {RETRY_OVERLOADED} s"
+                ),
+                ..Problem::rate_limited(RETRY_OVERLOADED)
+            },
             error => Problem::internal(error),
         }
     }

@@ -3,7 +3,7 @@
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
 use crate::actors::snapshots::DrawSnapshots;
-use crate::auth::{AccessCache, Hasher, SessionCache, Tokens};
+use crate::auth::{AccessCache, Hasher, PasswordPolicy, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::db::Db;
@@ -29,6 +29,7 @@ pub struct State {
     pub refresh_ttl: std::time::Duration,
     /// How long a token for a password reset is valid.
     pub reset_ttl: std::time::Duration,
+    pub password_policy: PasswordPolicy,
     pub hasher: Hasher,
     pub sessions: SessionCache,
     pub access: AccessCache,

@@ -1,5 +1,6 @@
 //! Registration, log-in, refresh and log-out over HTTP; who may do what.
 
+mod passwords;
 mod rate_limits;
 mod sessions;
 
@@ -238,7 +239,11 @@ fn part_of(user: &User, part: usize) -> Value {
 
 /// A token signed with an algorithm of the HMAC family. `M` must be what the name says.
 fn signed_with<M: Mac + KeyInit>(algorithm: &str, claims: &Value, secret: &str) -> String {
-    let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#));
+    with_header::<M>(&format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#), claims, secret)
+}
+
+fn with_header<M: Mac + KeyInit>(header: &str, claims: &Value, secret: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(header);
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let mac = <M as KeyInit>::new_from_slice(secret.as_bytes()).unwrap().chain_update(&signed);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
@@ -277,6 +282,12 @@ async fn only_tokens_that_the_service_signed_are_accepted() {
     let unknown = changed("sub", json!("4711"));
     let of_another = changed("sid", as_admin["sid"].clone());
     let of_none = changed("sid", json!(uuid::Uuid::from_u128(7)));
+    // An extension that must be understood (RFC 7515, section 4.1.11).
+    let mut critical = part_of(&ann, 0);
+    critical["crit"] = json!(["https://example.com/ext"]);
+    critical["https://example.com/ext"] = json!(true);
+    let critical = critical.to_string();
+    let plain = r#"{"typ":"JWT","alg":"HS256","crit":["exp"]}"#;
     for (what, forged) in [
         ("alg none", format!("{none}.{}.", part(&as_admin))),
         ("alg none, with a signature", format!("{none}.{}.{signature}", part(&as_admin))),
@@ -288,6 +299,8 @@ async fn only_tokens_that_the_service_signed_are_accepted() {
         ("nobody known", signed(&unknown, &own)),
         ("another's session", signed(&of_another, &own)),
         ("no session", signed(&of_none, &own)),
+        ("a critical extension", with_header::<Hmac<Sha256>>(&critical, &as_ann, &own)),
+        ("a critical extension, without a key's id", with_header::<Hmac<Sha256>>(plain, &as_ann, &own)),
         ("no token", "nonsense".to_owned()),
         ("nothing", String::new()),
         ("a long one", "a".repeat(5_000)),

@@ -388,6 +388,8 @@ async fn admin_create_refuses_invalid_arguments() {
         ("ann", "nowhere", PASSWORD, "--email"),
         ("ann", "a@example.com", "short", "the password"),
         ("ann", "a@example.com", "", "the password"),
+        ("ann", "a@example.com", "PassWord1", "the password is one of the most common"),
+        ("boss.of.all", "a@example.com", "Boss.Of.All", "the password must not be the username"),
     ] {
         let (code, out, error) = printed(&program.create_admin(username, email, password).await);
         assert_eq!((code, out.as_str()), (Some(1), ""));

@@ -141,8 +141,7 @@ impl World {
     /// `lottery admin create` writes it, with a hash that is computed once for all worlds.
     pub async fn admin(&self) -> User {
         static HASH: OnceCell<String> = OnceCell::const_new();
-        let hasher = &self.app().state.hasher;
-        let hash = HASH.get_or_init(async || hasher.hash(Password::parse(PASSWORD).unwrap()).await.unwrap()).await;
+        let hash = HASH.get_or_init(async || Password::parse(PASSWORD).unwrap().hash().unwrap()).await;
         let db = Db::new(&self.database, 1).unwrap();
         let (username, email) =
             (Username::parse("the.admin").unwrap(), Email::parse("the.admin@example.com").unwrap());

@@ -41,7 +41,7 @@ for KEYED in '' 1; do
     done
 done
 echo "64 connections, with keys, beside a hundred log-ins at a time:"
-LOGIN="flood-$RUN-1" wrk -t1 -c100 -d$((SECONDS_EACH + 2)) -s "$HERE/login.lua" "$API" > "$ROOM/logins" &
+wrk -t1 -c100 -d$((SECONDS_EACH + 2)) -s "$HERE/login.lua" "$API" > "$ROOM/logins" &
 sleep 1
 wrk -t1 -c64 -d"$SECONDS_EACH" --latency -s "$HERE/flood.lua" "$API" | grep -E '99%|Requests/sec|Non-2xx'
 wait

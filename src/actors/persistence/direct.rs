@@ -44,7 +44,7 @@ pub enum TokenRotation {
     New(UserId, SessionId),
     /// The token was used before, so another person may have it too. Its session has ended, with all its tokens
     /// (RFC 9700, section 4.14.2).
-    Reused(SessionId),
+    Reused(UserId, SessionId),
     /// The token is unknown or expired, or its session has ended.
     Invalid,
 }
@@ -193,7 +193,7 @@ impl Persistence {
             None => Ok(TokenRotation::Invalid),
             Some(found) if found.spent => {
                 users::end_session(db, found.session, at).await?;
-                Ok(TokenRotation::Reused(found.session))
+                Ok(TokenRotation::Reused(found.user, found.session))
             }
             Some(found) if found.ended || found.expires_at <= at => Ok(TokenRotation::Invalid),
             Some(found) => {

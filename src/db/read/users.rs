@@ -84,11 +84,12 @@ pub async fn of_session(db: &Db, session: SessionId) -> Result<Option<UserId>, D
     Ok(db.query_opt(sql, &[&session.0]).await?.map(|row| UserId(row.get("user_id"))))
 }
 
-/// Whether this token, given by its hash, may be used to set a new password.
-pub async fn may_reset(db: &Db, hash: &[u8; 32], now: Timestamp) -> Result<bool, DbError> {
-    let sql = "-- users::may_reset()
-        SELECT FROM password_resets WHERE hash = $1 AND expires_at > $2";
-    Ok(db.query_opt(sql, &[&hash.as_slice(), &now]).await?.is_some())
+/// The user whom this token, given by its hash, allows to set a new password. `None`: the token is not valid.
+pub async fn of_reset(db: &Db, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, DbError> {
+    let sql = "-- users::of_reset()
+        SELECT u.id, u.username, u.email, u.name, u.role, u.status, u.created_at
+        FROM password_resets r JOIN users u ON u.id = r.user_id WHERE r.hash = $1 AND r.expires_at > $2";
+    db.query_opt(sql, &[&hash.as_slice(), &now]).await?.as_ref().map(user).transpose()
 }
 
 /// A user from a row that has all columns of [`User`].

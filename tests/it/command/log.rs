@@ -75,3 +75,19 @@ async fn the_json_log_has_one_object_in_each_line() {
     assert_eq!(answered["status"], 404);
     assert!(secrets.iter().all(|secret| log.iter().all(|line| !line.contains(secret.as_str()))));
 }
+
+#[actix_web::test]
+async fn the_warning_of_a_refresh_token_that_was_used_twice_names_the_user() {
+    let program = program_with_database().await;
+    let service = program.start().await;
+    service.player("bob").await;
+    let ann = service.player("ann").await;
+    let pair = service.try_log_in("ann", PASSWORD).await.expect(200);
+    let refresh = json!({"refresh_token": pair["refresh_token"]});
+    service.anonymous().post("/auth/refresh", refresh.clone()).await.expect(200);
+    service.anonymous().post("/auth/refresh", refresh).await.refused(401, "unauthorized");
+    let log = service.stop().await;
+    let warning = log.iter().find(|line| line.contains("a used refresh token was sent again")).unwrap();
+    let word = format!("user={}", ann.id);
+    assert!(warning.split_whitespace().any(|field| field == word), "{word}: {warning}");
+}
