@@ -274,6 +274,23 @@ async fn the_list_of_schema_objects_is_that_of_the_migrations() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), list, "run with RENEW_SCHEMA_OBJECTS=1");
 }
 
+/// `pg_restore` makes each constraint from the text that Postgres wrote of it, and Postgres may write the new one
+/// differently.
+#[actix_web::test]
+async fn a_schema_that_was_restored_from_a_dump_is_as_expected() {
+    let world = World::new().await;
+    let sql = world.sql().await;
+    let restore = "DO $$ DECLARE c record; BEGIN
+        FOR c IN SELECT conrelid::regclass AS owner, conname, pg_get_constraintdef(oid) AS source FROM pg_constraint
+            WHERE contype = 'c' AND conrelid <> 0 AND connamespace = current_schema()::regnamespace
+        LOOP
+            EXECUTE format('ALTER TABLE %1$s DROP CONSTRAINT %2$I, ADD CONSTRAINT %2$I %3$s',
+                c.owner, c.conname, c.source);
+        END LOOP; END $$";
+    sql.batch_execute(restore).await.unwrap();
+    assert_eq!(schema_objects::differences(&sql).await.unwrap(), [] as [String; 0]);
+}
+
 #[actix_web::test]
 async fn check_finds_each_planted_corruption_and_nothing_in_a_sound_database() {
     let mut world = World::new().await;
