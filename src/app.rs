@@ -150,7 +150,7 @@ impl Database {
             }
             None if login.owns_tables => tracing::warn!(
                 role = login.role,
-                "the service's login can change the schema and its own traces: give it a role of its own, and the \
+                "the service's login can change the schema and the audit log: give it a role of its own, and the \
                  owner's login as database.owner_url"
             ),
             None => {}
