@@ -28,7 +28,7 @@ async fn an_interrupted_settlement_goes_on_and_pays_nobody_twice() {
     let mut world = World::with(soon).await;
     let admin = world.admin().await;
     let (id, [ann, bob]) = sold_to_ann_and_then_to_bob(&world, &admin).await;
-    // The second step waits for bob's wallet; the first has paid ann.
+    // A step that pays bob waits for his wallet; those before it have paid ann.
     let held = lock(&world, &format!("SELECT FROM accounts WHERE id = {} * 8 + 1 FOR UPDATE", bob.id)).await;
     world.advance(minutes(120));
     world.until_draw_is(id, "settling").await;
@@ -43,7 +43,10 @@ async fn an_interrupted_settlement_goes_on_and_pays_nobody_twice() {
         step(&admin, id, name).await.refused(409, "invalid_transition");
     }
     world.stop().await;
-    assert_eq!(world.count(prizes).await, 200);
+    // The first step pays 200 prizes. How many the next ones pay depends on how long it took.
+    assert!(world.count(prizes).await >= 200);
+    let to_bob = format!("SELECT count(*) FROM transfers WHERE kind = 'prize' AND user_id = {}", bob.id);
+    assert_eq!(world.count(&to_bob).await, 0);
     let part =
         format!("SELECT window_end - cursor FROM draw_results WHERE draw_id = {id} AND paid_user = {}", ann.id);
     assert_eq!(world.count(&part).await, 3_000);
