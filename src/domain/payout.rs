@@ -17,6 +17,7 @@ use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::lottery::DrawStatus;
 use super::money::Money;
 use super::record::Fence;
+use super::writer_cache::Invalidation;
 
 /// What is paid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,6 +183,11 @@ impl PayStep {
         accounts.sort_unstable();
         accounts.dedup();
         accounts
+    }
+
+    /// A step changes only these balances: it sells no ticket.
+    pub fn invalidation(&self) -> Invalidation {
+        Invalidation::Balances(self.accounts())
     }
 
     /// Moves the credits out of the escrow, if the stored progress is the one that the step expects. Returns

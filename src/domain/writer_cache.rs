@@ -23,9 +23,11 @@ const MAX_CACHED: usize = 200_000;
 /// client that repeated a request is likely to do so again.
 const CHECK_KEYS_BATCHES: u32 = 100;
 
-/// Which cached state a direct write may change.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Which cached state a step may change.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub enum Invalidation {
+    /// Right for each step.
+    #[default]
     Everything,
     /// The balances of these accounts, and the sale of no draw.
     Balances(Vec<AccountId>),

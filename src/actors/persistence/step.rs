@@ -29,7 +29,7 @@ pub trait StepTransaction: Send + Sync {
 
     /// Which part of the writer's cache the step may change.
     fn invalidates(&self) -> Invalidation {
-        Invalidation::Everything
+        Invalidation::default()
     }
 
     /// Publishes the new state. Called in the order of the commits.

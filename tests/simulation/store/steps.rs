@@ -30,11 +30,11 @@ pub enum Step {
 }
 
 impl Step {
-    /// The part of the writer's cache that the step may change, as in production.
+    /// The part of the writer's cache that the step may change.
     pub fn invalidates(&self) -> Invalidation {
         match self {
-            Step::Pay(pay) => Invalidation::Balances(pay.accounts()),
-            _ => Invalidation::Everything,
+            Step::Pay(pay) => pay.invalidation(),
+            _ => Invalidation::default(),
         }
     }
 }

@@ -85,7 +85,7 @@ impl StepTransaction for PayStep {
     }
 
     fn invalidates(&self) -> Invalidation {
-        Invalidation::Balances(self.accounts())
+        self.invalidation()
     }
 }
 
