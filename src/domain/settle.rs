@@ -15,6 +15,7 @@ use super::id::DrawId;
 use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::lottery::Rules;
 use super::money::Money;
+use super::payout::Progress;
 use super::prize::{Overflow, Settlement};
 use super::record::Fence;
 
@@ -56,6 +57,19 @@ pub struct FixPrizes {
     /// The number of tickets for each number of matches.
     pub hits: BTreeMap<i64, i64>,
     pub at: Timestamp,
+}
+
+/// What is stored of a settlement whose winning numbers are known: the prizes are fixed first, and paid then.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StoredSettlement {
+    /// Every ticket must be counted, also after a crash, and [`FixPrizes`] written. Then it is read again.
+    NotFixed,
+    /// The winners must be paid, from this progress on.
+    Fixed {
+        /// The prize of a winning ticket, by its matches.
+        prizes: Vec<(i64, Money)>,
+        progress: Progress,
+    },
 }
 
 /// Why the prizes of a draw cannot be fixed. This is a bug; nothing is written.

@@ -13,7 +13,7 @@ use lottery::domain::id::DrawId;
 use lottery::domain::payout::{Payout, Progress};
 use lottery::domain::payout_run::{PayoutAction, PayoutRun};
 use lottery::domain::record::{Record, Refusal};
-use lottery::domain::settle::{Conduct, FixPrizes};
+use lottery::domain::settle::{Conduct, FixPrizes, StoredSettlement};
 use uuid::Uuid;
 
 use crate::coverage::Seen;
@@ -251,11 +251,11 @@ impl Actor {
         self.step_written(Ok(outcome), around);
     }
 
-    /// Counts every ticket, unless the count was stored before a crash, and begins to pay the winners.
+    /// Counts every ticket, or begins to pay the winners, as the stored settlement says.
     fn settle(&mut self, around: &mut Around<'_>) {
         let draw = self.draw().id();
-        if around.store.is_counted(draw) {
-            return self.pay_out(Payout::Prizes, around.store.progress(draw, Payout::Prizes), around);
+        if let StoredSettlement::Fixed { progress, .. } = around.store.settlement(draw) {
+            return self.pay_out(Payout::Prizes, progress, around);
         }
         let (fence, rules) = (self.draw().fence(), self.draw().rules().clone());
         let winning = self.draw().winning().expect("a settling draw has its numbers");

@@ -20,7 +20,7 @@ use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Payout, WindowError};
 use crate::domain::payout_run::{PayoutAction, PayoutRun};
 use crate::domain::record::Fence;
-use crate::domain::settle::FixPrizes;
+use crate::domain::settle::{FixPrizes, StoredSettlement};
 
 /// How long a step should occupy the writer. A purchase that arrives meanwhile waits at most about so long.
 const STEP_TIME: Duration = Duration::from_millis(10);
@@ -58,18 +58,22 @@ pub async fn settle(
     sold: i64,
 ) -> Result<(), StepError> {
     let (db, draw) = (&deps.db, fence.draw);
-    let mut found = patiently(async || payout::settlement(db, draw).await).await?;
-    if found.prizes.is_none() {
-        let hits = count(&deps, fence, winning.pick, sold).await?;
-        tracing::info!(tickets = sold, "every ticket is counted");
-        let at = deps.clock.now();
-        deps.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
-        found = patiently(async || payout::settlement(db, draw).await).await?;
+    // At most twice: prizes that are fixed stay fixed.
+    loop {
+        match patiently(async || payout::settlement(db, draw).await).await? {
+            StoredSettlement::NotFixed => {
+                let hits = count(&deps, fence, winning.pick, sold).await?;
+                tracing::info!(tickets = sold, "every ticket is counted");
+                let (rules, at) = (rules.clone(), deps.clock.now());
+                deps.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
+            }
+            StoredSettlement::Fixed { prizes, progress } => {
+                let due = CreditsDue::Prizes { winning: winning.pick, prizes };
+                let run = PayoutRun::new(fence, Payout::Prizes, sold, progress);
+                return pay_out(&deps, fence, sold, due, run).await;
+            }
+        }
     }
-    // `FixPrizes` has stored the prizes.
-    let prizes = found.prizes.ok_or(StepError::Failed)?;
-    let run = PayoutRun::new(fence, Payout::Prizes, sold, found.progress);
-    pay_out(&deps, fence, sold, CreditsDue::Prizes { winning: winning.pick, prizes }, run).await
 }
 
 /// Pays every payer of a cancelled draw the money back.

@@ -9,33 +9,25 @@ use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, UserId};
 use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Part, Progress};
+use crate::domain::settle::StoredSettlement;
 
 /// The tickets of one payment have consecutive numbers; it has at most this many.
 const MOST_LINES: i64 = 100;
 
-/// The progress of a settlement.
-#[derive(Clone, PartialEq, Debug)]
-pub struct StoredSettlement {
-    /// The prize of a winning ticket, by its matches; `None` until all winners are counted.
-    pub prizes: Option<Vec<(i64, Money)>>,
-    pub progress: Progress,
-}
-
-/// The progress of the settlement of a draw whose winning numbers are known.
+/// The settlement of a draw whose winning numbers are known.
 pub async fn settlement(db: &Db, draw: DrawId) -> Result<StoredSettlement, DbError> {
     let sql = "-- payout::settlement(result)
-        SELECT cursor, window_end, paid_user, paid_reference, prize_fund IS NOT NULL AS counted
+        SELECT cursor, window_end, paid_user, paid_reference, prize_fund IS NOT NULL AS fixed
         FROM draw_results WHERE draw_id = $1";
     let row = db.query_opt(sql, &[&draw.0]).await?.ok_or(DbError::Corrupt("a draw without its result"))?;
-    let progress = progress(&row);
-    if !row.get::<_, bool>("counted") {
-        return Ok(StoredSettlement { prizes: None, progress });
+    if !row.get::<_, bool>("fixed") {
+        return Ok(StoredSettlement::NotFixed);
     }
     let sql = "-- payout::settlement(prizes)
         SELECT matches::bigint AS matches, prize FROM result_tiers WHERE draw_id = $1 AND prize > 0";
-    let rows = db.query(sql, &[&draw.0]).await?;
-    let prizes = rows.iter().map(|row| (row.get("matches"), Money::new(row.get("prize"))));
-    Ok(StoredSettlement { prizes: Some(prizes.collect()), progress })
+    let tiers = db.query(sql, &[&draw.0]).await?;
+    let prizes = tiers.iter().map(|row| (row.get("matches"), Money::new(row.get("prize"))));
+    Ok(StoredSettlement::Fixed { prizes: prizes.collect(), progress: progress(&row) })
 }
 
 /// The progress of the refunds of a cancelled draw.

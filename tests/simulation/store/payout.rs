@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use lottery::domain::id::{DrawId, TicketId};
 use lottery::domain::money::Money;
 use lottery::domain::payout::{Credit, PayStep, Payout, Progress};
+use lottery::domain::settle::StoredSettlement;
 
 use super::{Store, TicketRow};
 
@@ -27,7 +28,17 @@ impl Store {
         hits
     }
 
-    pub fn is_counted(&self, draw: DrawId) -> bool {
+    pub fn settlement(&self, draw: DrawId) -> StoredSettlement {
+        let result = self.draws[&draw].result.as_ref().unwrap();
+        if !result.counted {
+            return StoredSettlement::NotFixed;
+        }
+        let prizes = result.tiers.iter().filter(|(.., prize)| *prize > Money::ZERO);
+        let prizes = prizes.map(|(matches, _, prize)| (i64::from(*matches), *prize)).collect();
+        StoredSettlement::Fixed { prizes, progress: result.progress }
+    }
+
+    pub(super) fn is_counted(&self, draw: DrawId) -> bool {
         self.draws[&draw].result.as_ref().is_some_and(|result| result.counted)
     }
 
