@@ -193,8 +193,7 @@ impl BatchState {
         let Some(key) = key else { return Ok(()) };
         match self.keys.get(&key.id) {
             None => Ok(()),
-            Some(kept) if kept.request == key.request => Err(Refusal::Replay(kept.clone())),
-            Some(_) => Err(Refusal::KeyReused),
+            Some(stored) => Err(key.refusal(stored.clone())),
         }
     }
 

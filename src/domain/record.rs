@@ -39,6 +39,14 @@ pub struct Key {
     pub request: Uuid,
 }
 
+impl Key {
+    /// The refusal of a request whose key is stored already: with the first answer, or because the key came with
+    /// another request.
+    pub fn refusal(&self, stored: StoredAnswer) -> Refusal {
+        if stored.request == self.request { Refusal::Replay(stored) } else { Refusal::KeyReused }
+    }
+}
+
 /// The fencing token: the transaction refuses a record whose epoch is older than its draw's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fence {

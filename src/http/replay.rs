@@ -72,10 +72,10 @@ pub fn first_answer_or<'a>(
 /// The first answer under this key, if there is one. A problem if another request used the key.
 pub async fn first_answer(state: &State, key: Option<&Key>) -> Result<Option<HttpResponse>, Problem> {
     let Some(key) = key else { return Ok(None) };
-    match keys::one(&state.db, key.id).await? {
+    match keys::one(&state.db, key.id).await?.map(|stored| key.refusal(stored)) {
         None => Ok(None),
-        Some(stored) if stored.request == key.request => Ok(Some(replay(state, key.user, stored).await?)),
-        Some(_) => Err(Refusal::KeyReused.into()),
+        Some(Refusal::Replay(stored)) => Ok(Some(replay(state, key.user, stored).await?)),
+        Some(refusal) => Err(refusal.into()),
     }
 }
 

@@ -207,8 +207,10 @@ impl World {
     fn answer_from_key(&mut self, request: usize) -> bool {
         let Some(key) = self.requests[request].key else { return false };
         let Some(row) = self.store.keys.get(&key.id) else { return false };
-        let kept = row.kept();
-        let told = if kept.request == key.request { self.replay(request, kept) } else { Told::No(No::KeyReused) };
+        let told = match key.refusal(row.kept()) {
+            Refusal::Replay(stored) => self.replay(request, stored),
+            refusal => Told::No(no(&SaleError::Refused(refusal))),
+        };
         self.hears(request, told);
         true
     }
