@@ -127,6 +127,7 @@ async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
         assert_eq!(bought["tickets"][0]["number"], n + 1);
     }
     assert_eq!((paid(&world, draw).await, ann.balance().await), (5, 1_000_000 - 5 * PRICE));
+    world.drop_trigger("slow").await;
     world.check_invariants().await;
 }
 
@@ -184,6 +185,7 @@ async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
     assert_eq!(ann.get(&format!("/tickets/{ticket}")).await.expect(200)["status"], "paid");
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     admin.conduct(draw).await;
+    world.drop_trigger("slow").await;
     world.check_invariants().await;
     world.stop().await;
     server.stop().await.unwrap();

@@ -38,6 +38,7 @@ async fn a_commit_whose_row_is_gone_is_known_to_be_lost_and_the_order_is_written
     let bought = buying.await.unwrap().expect(201);
     assert_eq!(bought["tickets"][0]["number"], 1);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
+    world.drop_trigger("wait").await;
     world.check_invariants().await;
 }
 

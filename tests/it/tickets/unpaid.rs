@@ -115,6 +115,7 @@ async fn many_unpaid_orders_are_deleted_in_several_steps() {
 
     assert_eq!(world.count("SELECT count(*) FROM tickets").await, 0);
     assert_eq!(world.count("SELECT max(tickets) FROM deletions").await, 5_000);
+    world.drop_trigger("note").await;
     world.check_invariants().await;
 }
 
