@@ -143,8 +143,7 @@ impl<W> DrawMachine<W> {
             DrawRequest::EndCharge(end) if self.cut_off_may_move(&end) => {
                 return self.charge_ends.push((end, waiter));
             }
-            // Money that was taken must be written in any case.
-            DrawRequest::EndCharge(end) => Ok(Record::EndCharge(self.draw.end_charge(end))),
+            DrawRequest::EndCharge(end) => self.end_charge(end),
             DrawRequest::GiveBack { user, payment, ticket } => {
                 let back = self.draw.give_back(user, payment, ticket, now);
                 back.map(Record::GiveBack).ok_or(SaleError::NotReserved)

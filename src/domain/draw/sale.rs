@@ -227,6 +227,11 @@ impl Draw {
         end
     }
 
+    /// Whether a payment of this reservation, or the begin or the end of its charge, is in flight.
+    pub fn is_paying(&self, payment: PaymentId) -> bool {
+        self.it.reservations.get(&payment).is_some_and(|held| held.state == ReservationState::Paying)
+    }
+
     /// Decides to return one reserved ticket. `None`: this player has no such reservation.
     pub fn give_back(
         &mut self,

@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::machine::{DrawMachine, MAX_WAITING_STEPS, StepPhase, StepRequest};
 use super::{
-    Allowed, DrawAction, DrawAnswer, DrawFault, GiveUpReason, Step, StepError, StepKind, StepOutcome, StepRefusal,
-    StepWrite, TimesChange, WinningPick,
+    Allowed, DrawAction, DrawAnswer, DrawFault, GiveUpReason, SaleError, Step, StepError, StepKind, StepOutcome,
+    StepRefusal, StepWrite, TimesChange, WinningPick,
 };
 use crate::domain::audit::{Action, AuditEntry};
 use crate::domain::lottery::DrawStatus;
-use crate::domain::record::{EndCharge, Record};
+use crate::domain::record::{EndCharge, Record, Refusal};
 
 impl<W> StepRequest<W> {
     pub(super) fn answer(self, result: Result<(), StepRefusal>, actions: &mut Vec<DrawAction<W>>) {
@@ -160,9 +160,21 @@ impl<W> DrawMachine<W> {
     /// The times are known: decides the ends of charges that waited for them.
     fn end_charges(&mut self, actions: &mut Vec<DrawAction<W>>) {
         for (end, waiter) in mem::take(&mut self.charge_ends) {
-            let record = Record::EndCharge(self.draw.end_charge(end));
-            actions.push(DrawAction::Submit { record, waiter: Some(waiter) });
+            actions.push(match self.end_charge(end) {
+                Ok(record) => DrawAction::Submit { record, waiter: Some(waiter) },
+                Err(error) => DrawAction::Answer(waiter, DrawAnswer::Sale(Err(error))),
+            });
         }
+    }
+
+    /// Money that was taken must be written in any case. But while a payment of this reservation is in flight, it is
+    /// not known whether the tickets are still held, and without them the money would go to the wallet. The caller
+    /// tries again.
+    pub(super) fn end_charge(&mut self, end: EndCharge) -> Result<Record, SaleError> {
+        if self.draw.is_paying(end.payment) {
+            return Err(SaleError::Refused(Refusal::Overloaded));
+        }
+        Ok(Record::EndCharge(self.draw.end_charge(end)))
     }
 
     /// The result of [`DrawAction::Write`].

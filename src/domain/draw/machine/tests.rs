@@ -753,3 +753,15 @@ fn no_reservation_ends_by_a_clock_that_is_not_trusted() {
     let end = submitted(it.request(5, end_charge_at(first, it.now)));
     assert!(matches!(&end, Record::EndCharge(end) if end.held.is_some()), "{end:?}");
 }
+
+#[test]
+fn a_second_end_of_a_charge_waits_for_the_first() {
+    let mut it = Driver::new(DrawStatus::Open);
+    let (id, _) = it.reserve(good());
+    let begin = submitted(it.request(2, DrawRequest::BeginCharge { user: BUYER, payment: id, key: None }));
+    it.written(begin, payment(id, PaymentStatus::Processing), Some(2));
+    let end = submitted(it.request(3, end_charge_at(id, it.now)));
+    assert!(matches!(&end, Record::EndCharge(end) if end.held.is_some()), "{end:?}");
+    // Without the tickets its money would go to the wallet, if the first end is not written after all.
+    assert_eq!(it.request(4, end_charge_at(id, it.now)), [sale(4, SaleError::Refused(Refusal::Overloaded))]);
+}
