@@ -198,9 +198,9 @@ impl World {
             return false;
         };
         let it = &self.charges[charge];
-        let row = &self.store.charges[&ChargeName { payment: it.payment, begun: it.begun }];
         let outcome = if self.dice.chance(500) { ChargeOutcome::Paid } else { ChargeOutcome::Failed };
-        if outcome == ChargeOutcome::Paid && (row.end.is_none() || row.issue.is_some()) {
+        // A charge that has ended is left as it is, unless it waits for an admin when the decision is written.
+        if outcome == ChargeOutcome::Paid {
             let name = it.name();
             self.model.ends_as_paid(name);
         }
