@@ -31,9 +31,10 @@ pub async fn differences(client: &Client) -> Result<Vec<String>, DbError> {
 
 /// The objects of the database, as in `EXPECTED`.
 pub async fn list(client: &Client) -> Result<Vec<String>, DbError> {
-    // The name of the schema is cut from the sources, since a restore may have chosen another one. Parentheses are cut
-    // from those that Postgres writes itself: after a restore from a dump, `((a AND b) AND c)` is `(a AND b AND c)`. A
-    // foreign key is disabled by its internal triggers.
+    // The name of the schema is cut from the sources, since a restore may have chosen another one. The sources are
+    // written in Postgres's pretty form, which has only the parentheses that change the meaning: otherwise
+    // `((a AND b) AND c)` would be `(a AND b AND c)` after a restore from a dump. A foreign key is disabled by its
+    // internal triggers.
     let sql = "-- schema_objects::list()
         WITH here AS (
             SELECT oid AS schema, quote_ident(nspname) || '.' AS prefix FROM pg_namespace
@@ -44,7 +45,7 @@ pub async fn list(client: &Client) -> Result<Vec<String>, DbError> {
         ), objects AS (
             SELECT 'trigger ' || c.relname || '.' || t.tgname AS name,
                    CASE t.tgenabled WHEN 'O' THEN 'enabled' WHEN 'D' THEN 'disabled' ELSE 'replica' END AS state,
-                   translate(pg_get_triggerdef(t.oid), '()', '') AS source
+                   pg_get_triggerdef(t.oid, true) AS source
             FROM pg_trigger t JOIN tables c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal
             UNION ALL
             SELECT 'function ' || p.proname, CASE WHEN p.prosecdef THEN 'definer' ELSE 'invoker' END,
@@ -55,11 +56,11 @@ pub async fn list(client: &Client) -> Result<Vec<String>, DbError> {
                    CASE WHEN NOT k.convalidated THEN 'unvalidated'
                         WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
                         THEN 'disabled' ELSE 'enabled' END,
-                   translate(pg_get_constraintdef(k.oid), '()', '')
+                   pg_get_constraintdef(k.oid, true)
             FROM pg_constraint k JOIN tables c ON c.oid = k.conrelid WHERE k.contype IN ('c', 'f', 'p', 'u', 'x')
             UNION ALL
             SELECT 'index ' || i.relname, CASE WHEN x.indisvalid THEN 'enabled' ELSE 'invalid' END,
-                   translate(pg_get_indexdef(i.oid), '()', '')
+                   pg_get_indexdef(i.oid, 0, true)
             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN tables c ON c.oid = x.indrelid
         )
         SELECT name || ' ' || state || ' ' || md5(replace(source, prefix, '')) AS line

@@ -225,6 +225,12 @@ const PLANTED_AT_THE_EDGES: &[(&str, &str)] = &[
     (SCHEMA, "ALTER TABLE accounts DROP CONSTRAINT accounts_check"),
     (SCHEMA, "ALTER TABLE tickets ADD CONSTRAINT odd CHECK (number <> 13) NOT VALID"),
     (SCHEMA, "DROP INDEX tickets_holding_pool"),
+    // The same words, but its parentheses stand elsewhere.
+    (
+        SCHEMA,
+        "DELETE FROM draw_tiers; ALTER TABLE draw_tiers DROP CONSTRAINT draw_tiers_minimum_check,
+         ADD CONSTRAINT draw_tiers_minimum_check CHECK ((minimum IS NULL OR minimum > 0) AND share IS NOT NULL)",
+    ),
     (SCHEMA, "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
     (SCHEMA, "CREATE TRIGGER odd AFTER INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION refuse()"),
 ];
