@@ -264,6 +264,7 @@ impl App {
             access: AccessCache::new(MAX_USERS),
             lotteries,
             currency,
+            admins_play: config.security.admins_play,
             charges,
             limits: RateLimits::new(config.limits.enabled.then(|| rates(config))),
             proxies: proxies(config),

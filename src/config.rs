@@ -36,6 +36,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database: DatabaseConfig,
     pub auth: AuthConfig,
+    pub security: SecurityConfig,
     /// A code as in ISO 4217: three capital letters.
     pub currency: String,
     pub tickets: TicketsConfig,
@@ -136,6 +137,13 @@ pub struct AuthConfig {
     pub hash_queue: usize,
     /// Refuses common passwords, names of the user, and sequences, where a password is set.
     pub refuse_weak_passwords: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityConfig {
+    /// Whether admins may order and pay for tickets.
+    pub admins_play: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -106,6 +106,7 @@ fn every_key_has_an_environment_variable() {
         ("auth.hash_threads", "5", "hash_threads: 5"),
         ("auth.hash_queue", "77", "hash_queue: 77"),
         ("auth.refuse_weak_passwords", "false", "refuse_weak_passwords: false"),
+        ("security.admins_play", "false", "admins_play: false"),
         ("currency", "EUR", r#"currency: "EUR""#),
         ("tickets.reservation", "500ms", "reservation: 500ms"),
         ("tickets.pool_limit", "4321", "pool_limit: 4321"),

@@ -156,6 +156,9 @@ impl BatchState {
         self.check_key(it.key.as_ref())?;
         let row = self.payments.get(&it.payment).cloned().filter(|row| row.kind == PaymentKind::Withdrawal);
         let row = row.ok_or(Refusal::Rejected)?;
+        if it.verdict == WithdrawalDecision::Approved && row.user == it.by {
+            return Err(Refusal::OwnWithdrawal);
+        }
         let (status, credit, action) = match it.verdict {
             WithdrawalDecision::Approved => (PaymentStatus::Paid, AccountId::CLEARING, Action::ApproveWithdrawal),
             WithdrawalDecision::Rejected => {

@@ -339,6 +339,9 @@ pub enum Refusal {
     /// The withdrawal was decided before, in the other way.
     #[error("the withdrawal is {} already", .0.as_str())]
     Ended(PaymentStatus),
+    /// An admin approves a withdrawal from the own wallet.
+    #[error("nobody approves a withdrawal from their own wallet")]
+    OwnWithdrawal,
     /// The charge ended before, in the other way.
     #[error("the charge has ended already: {}", .0.as_str())]
     ChargeEnded(ChargeOutcome),

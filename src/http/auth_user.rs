@@ -24,6 +24,13 @@ pub struct AuthUser {
     pub session: SessionId,
 }
 
+impl AuthUser {
+    /// Whether the user is an admin, and admins are kept from playing.
+    pub fn may_not_play(self, state: &State) -> bool {
+        self.role == Role::Admin && !state.admins_play
+    }
+}
+
 impl FromRequest for AuthUser {
     type Error = Problem;
     type Future = Either<Ready<Result<AuthUser, Problem>>, LocalBoxFuture<'static, Result<AuthUser, Problem>>>;

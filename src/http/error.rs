@@ -30,6 +30,7 @@ pub enum Code {
     InsufficientFunds,
     Forbidden,
     AccountBlocked,
+    AdminsDoNotPlay,
     NotFound,
     MethodNotAllowed,
     UsernameTaken,
@@ -43,6 +44,7 @@ pub enum Code {
     PaymentNotPayable,
     InvalidTransition,
     LastAdmin,
+    OwnWithdrawal,
     IdempotencyInProgress,
     RequestTimeout,
     PayloadTooLarge,
@@ -61,7 +63,7 @@ impl Code {
             Code::MalformedJson => StatusCode::BAD_REQUEST,
             Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Code::InsufficientFunds => StatusCode::PAYMENT_REQUIRED,
-            Code::Forbidden | Code::AccountBlocked => StatusCode::FORBIDDEN,
+            Code::Forbidden | Code::AccountBlocked | Code::AdminsDoNotPlay => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::UsernameTaken
@@ -75,6 +77,7 @@ impl Code {
             | Code::PaymentNotPayable
             | Code::InvalidTransition
             | Code::LastAdmin
+            | Code::OwnWithdrawal
             | Code::IdempotencyInProgress => StatusCode::CONFLICT,
             Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -94,6 +97,7 @@ impl Code {
             Code::InsufficientFunds => "The wallet holds less than that",
             Code::Forbidden => "Not allowed",
             Code::AccountBlocked => "The account is blocked",
+            Code::AdminsDoNotPlay => "Admins do not play here",
             Code::NotFound => "It does not exist",
             Code::MethodNotAllowed => "The method is not allowed here",
             Code::UsernameTaken => "The username is taken",
@@ -106,6 +110,7 @@ impl Code {
             Code::TicketNotReserved => "The ticket is not reserved",
             Code::PaymentNotPayable => "The payment cannot be paid",
             Code::LastAdmin => "It is the last active admin",
+            Code::OwnWithdrawal => "The withdrawal is the admin's own",
             Code::InvalidTransition => "The state does not allow it",
             Code::IdempotencyInProgress => "The first request with this key still runs",
             Code::RequestTimeout => "The body took too long",
@@ -331,6 +336,9 @@ impl From<Refusal> for Problem {
             Refusal::NotPayable => SaleError::NotPayable.into(),
             error @ (Refusal::Ended(_) | Refusal::ChargeEnded(_)) => {
                 Problem::new(Code::InvalidTransition, error.to_string())
+            }
+            Refusal::OwnWithdrawal => {
+                Problem::new(Code::OwnWithdrawal, "ask another admin to approve it; you may reject it yourself")
             }
             Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded again: the same call works in a moment.

@@ -9,7 +9,7 @@ use super::body::Body;
 use super::error::Problem;
 use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
-use super::replay::{first_answer, payment_response, run_to_completion};
+use super::replay::{first_answer, first_answer_of_player, payment_response, run_to_completion};
 use super::state::State;
 use crate::actors::messages::SaleError;
 use crate::db::read::payments;
@@ -69,7 +69,7 @@ pub enum PayBody {
     security(("bearer" = [])),
     responses(
         (status = 200, body = Payment),
-        (status = "default", description = "insufficient_funds payment_not_payable"),
+        (status = "default", description = "admins_do_not_play insufficient_funds payment_not_payable"),
     ),
 )]
 pub async fn pay(
@@ -86,6 +86,10 @@ pub async fn pay(
     let view = payments::one(&state.db, state.currency, auth.user, id).await?;
     let view = view.ok_or_else(|| Problem::not_found("payment"))?;
     let guard = state.keys.acquire(&request, auth.user, &body)?;
+    // A reservation is no part of the draw until it is paid, so an admin who reserved it as a player may not pay it.
+    if auth.may_not_play(&state) {
+        return first_answer_of_player(&state, &guard).await;
+    }
     let result = match (view.draw, card) {
         (None, _) => Err(SaleError::NotPayable),
         (Some(draw), None) => state.draws.pay(draw, auth.user, id, guard.key, guard.hold()).await,

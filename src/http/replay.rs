@@ -6,7 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
-use super::error::Problem;
+use super::error::{Code, Problem};
 use super::idempotency::KeyGuard;
 use super::orders::OrderResponse;
 use super::state::State;
@@ -65,6 +65,20 @@ pub fn first_answer_or<'a>(
                 None => Err(error.into()),
             },
         }
+    }
+    .boxed_local()
+}
+
+/// The answer to an admin who may not play: the first one under the key, which the user may have got as a player; else
+/// the refusal. Boxed for the same reason.
+pub fn first_answer_of_player<'a>(
+    state: &'a State,
+    guard: &'a KeyGuard,
+) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
+    async move {
+        let first = first_answer(state, guard.key.as_ref()).await?;
+        let detail = "the operator keeps admins out of its draws (security.admins_play)";
+        first.ok_or_else(|| Problem::new(Code::AdminsDoNotPlay, detail))
     }
     .boxed_local()
 }

@@ -36,6 +36,8 @@ pub struct State {
     /// All lotteries, in the order of the configuration.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,
+    /// Whether admins may order and pay for tickets.
+    pub admins_play: bool,
     pub charges: Charges,
     pub limits: RateLimits,
     pub proxies: Proxies,

@@ -8,7 +8,7 @@ use super::error::Problem;
 use super::idempotency::KeyHeader;
 use super::orders::{OrderBody, OrderResponse, PaymentTime};
 use super::query::{List, PageParams, Query, path_id};
-use super::replay::first_answer_or;
+use super::replay::{first_answer_of_player, first_answer_or};
 use super::state::State;
 use crate::actors::messages::SaleError;
 use crate::db::read::tickets;
@@ -23,7 +23,7 @@ use crate::domain::ticket::{Ticket, TicketStatus};
     security(("bearer" = [])),
     responses(
         (status = 201, body = OrderResponse),
-        (status = "default", description = "insufficient_funds draw_not_open too_many_reservations ticket_unavailable pool_empty rate_limited"),
+        (status = "default", description = "admins_do_not_play insufficient_funds draw_not_open too_many_reservations ticket_unavailable pool_empty rate_limited"),
     ),
 )]
 pub async fn order(
@@ -36,6 +36,9 @@ pub async fn order(
     let lines = body.parse()?;
     state.limits.purchase(auth.user, lines.len(), state.clock.since_boot())?;
     let guard = state.keys.acquire(&request, auth.user, &body)?;
+    if auth.may_not_play(&state) {
+        return first_answer_of_player(&state, &guard).await;
+    }
     let pay_now = body.payment == PaymentTime::Wallet;
     match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {
         Ok((order, first_number)) => {

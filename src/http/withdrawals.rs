@@ -15,12 +15,12 @@ use crate::domain::id::PaymentId;
 use crate::domain::payment::{Payment, PaymentKind};
 use crate::domain::record::{AnswerKind, EndWithdrawal, Record, WithdrawalDecision};
 
-/// Approves a withdrawal: its money is paid out.
+/// Approves a withdrawal of another user: its money is paid out.
 #[utoipa::path(
     post, path = "/api/v1/admin/withdrawals/{id}/approve", tag = "admin", operation_id = "approve_withdrawal",
     params(("id" = Uuid, Path), KeyHeader),
     security(("bearer" = [])),
-    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition own_withdrawal")),
 )]
 pub async fn approve(
     state: web::Data<State>,

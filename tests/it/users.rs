@@ -92,6 +92,41 @@ async fn a_new_status_or_role_applies_to_the_next_request() {
 }
 
 #[actix_web::test]
+async fn admins_do_not_play_where_the_operator_says_so() {
+    let world = World::with(|config| config.security.admins_play = false).await;
+    let (admin, ann) = (world.admin().await, world.rich_player("ann", 100_000).await);
+    admin.deposit(100_000).await;
+    let draw = admin.open_draw(&world, 5).await;
+    for payment in ["wallet", "later"] {
+        let refused = admin.order(draw, json!([{"quick_pick": true}]), payment).await;
+        refused.refused(403, "admins_do_not_play");
+    }
+    admin.order(draw, json!([]), "wallet").await.refused(422, "validation_failed");
+
+    // What a player ordered before the role came: the paid tickets stay, a reservation cannot be paid any more.
+    let path = format!("/draws/{draw}/tickets");
+    let order = order(json!([quick_pick()]), "wallet");
+    let bought = ann.post_keyed(&path, "bought", order.clone()).await.expect(201);
+    let reserved = ann.reserve(draw).await;
+    let payment = reserved["payment"]["id"].as_str().unwrap();
+    patch(&admin, &ann, json!({"role": "admin"})).await.expect(200);
+    for body in [wallet(), card(GOOD_CARD)] {
+        ann.pay(payment, body).await.refused(403, "admins_do_not_play");
+    }
+    let again = ann.post_keyed(&path, "bought", order.clone()).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.expect(201), bought, "the key has an answer already");
+    ann.post_keyed(&path, "new", order.clone()).await.refused(403, "admins_do_not_play");
+    ann.delete(&format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap())).await.expect(204);
+    assert_eq!(ann.balance().await, 100_000 - 10_000);
+
+    patch(&admin, &ann, json!({"role": "player"})).await.expect(200);
+    ann.post_keyed(&path, "new", order).await.expect(201);
+    assert_eq!(admin.conduct(draw).await["tickets_sold"], 2);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
 async fn the_last_active_admin_can_be_neither_blocked_nor_demoted() {
     let world = World::new().await;
     let (admin, ann) = (world.admin().await, world.player("ann").await);

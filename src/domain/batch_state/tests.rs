@@ -563,6 +563,32 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
 }
 
 #[test]
+fn nobody_approves_their_own_withdrawal() {
+    let mut books = books();
+    let amount = Money::new(200);
+    let begin =
+        Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment: PAYMENT, amount, at: at(9), key: None });
+    let end = |verdict, by, key| {
+        let end = EndWithdrawal { user: ANN, payment: PAYMENT, verdict, by, at: at(10), key };
+        Record::EndWithdrawal(end)
+    };
+    use WithdrawalDecision::{Approved, Rejected};
+    assert!(books.apply(&begin).is_ok());
+    let before = books.clone();
+    assert_eq!(
+        books.apply(&end(Approved, ANN, key("used", 2))),
+        Err(Refusal::KeyReused),
+        "the key is checked first"
+    );
+    assert_eq!(books.apply(&end(Approved, ANN, key("new", 1))), Err(Refusal::OwnWithdrawal));
+    assert_eq!(format!("{books:?}"), format!("{before:?}"), "a refusal changes nothing");
+    let mut rejected = before;
+    assert!(rejected.apply(&end(Rejected, ANN, None)).is_ok(), "the money goes back into the wallet");
+    assert!(books.apply(&end(Approved, BOB, None)).is_ok());
+    assert_eq!(books.apply(&end(Approved, ANN, None)), Err(Refusal::OwnWithdrawal), "nor afterwards");
+}
+
+#[test]
 fn a_batch_locks_what_its_records_need_and_nothing_else() {
     let later = Order { reserved_until: Some(at(300)), key: key("new", 1), ..order(BOB, 3_000, 1) };
     let required = Prefetch::of([&Record::Order(later), &pay(1), &end_charge(Charge::Paid, false)]);

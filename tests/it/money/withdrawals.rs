@@ -132,6 +132,32 @@ async fn if_two_admins_disagree_on_a_withdrawal_one_decision_counts() {
 }
 
 #[actix_web::test]
+async fn nobody_approves_their_own_withdrawal() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    admin.deposit(1_000).await;
+    let (one, other) = (withdraw(&admin, 300).await.expect(201), withdraw(&admin, 400).await.expect(201));
+    // Not even of many tries at the same time, or under a key.
+    for refusal in join_all((0..4).map(|_| end(&admin, id(&one), "approve"))).await {
+        refusal.refused(409, "own_withdrawal");
+    }
+    let path = format!("/admin/withdrawals/{}/approve", id(&one));
+    let keyed = || admin.send(admin.request(reqwest::Method::POST, &path).header("Idempotency-Key", "mine"));
+    keyed().await.refused(409, "own_withdrawal");
+    assert_eq!(payment(&admin, id(&one)).await["status"], "processing");
+
+    end(&admin, id(&other), "reject").await.expect(200);
+    assert_eq!(admin.balance().await, 700, "what is rejected goes back");
+    let bob = world.player("bob").await;
+    let promote = admin.request(reqwest::Method::PATCH, &format!("/admin/users/{}", bob.id));
+    admin.send(promote.json(&json!({"role": "admin"}))).await.expect(200);
+    end(&bob, id(&one), "approve").await.expect(200);
+    keyed().await.refused(409, "own_withdrawal");
+    assert_eq!(payment(&admin, id(&one)).await["status"], "paid");
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
 async fn only_admins_decide_withdrawals_and_only_withdrawals_are_decided() {
     let world = World::new().await;
     let admin = world.admin().await;

@@ -329,7 +329,11 @@ fn no(error: &SaleError) -> No {
         SaleError::Refused(Refusal::KeyReused) => No::KeyReused,
         SaleError::Refused(Refusal::Overloaded | Refusal::StaleEpoch) => No::Overloaded,
         SaleError::Refused(
-            Refusal::Rejected | Refusal::Replay(_) | Refusal::Ended(_) | Refusal::ChargeEnded(_),
+            Refusal::Rejected
+            | Refusal::Replay(_)
+            | Refusal::Ended(_)
+            | Refusal::ChargeEnded(_)
+            | Refusal::OwnWithdrawal,
         ) => No::Broken,
         SaleError::NoSuchDraw | SaleError::OutcomeUnknown => unreachable!("no refusal of a draw that is there"),
     }
