@@ -28,7 +28,7 @@ use crate::auth::{
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{self, Config, ForwardedHeader, ProviderKind};
-use crate::db::{self, Db, DbError, ServiceLock, Target, TlsError};
+use crate::db::{self, Db, DbError, Migrated, ServiceLock, Target, TlsError};
 use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
 use crate::domain::lottery::Lottery;
@@ -134,15 +134,17 @@ impl Database {
         Ok(Database { target: target.into(), owner: Some(owner.into()), server: Some(server) })
     }
 
-    /// Brings the schema up to date and grants the service's role what it needs, both as the owner; returns how many
-    /// migrations it applied. Without a login for the owner, the service's own one migrates, if it can.
-    pub async fn migrate(&self) -> Result<usize, AppError> {
-        let applied = db::migrate(self.owner.as_ref().unwrap_or(&self.target)).await?;
+    /// Brings the schema up to date and grants the service's role what it needs, both as the owner. Without a login for
+    /// the owner, the service's own one migrates, if it can. A newer schema and its grants are left as they are.
+    pub async fn migrate(&self) -> Result<Migrated, AppError> {
+        let migrated = db::migrate(self.owner.as_ref().unwrap_or(&self.target)).await?;
         let login = db::login(&self.target).await?;
         match &self.owner {
             Some(_) if login.owns_tables => return Err(AppError::ServiceOwnsTables(login.role)),
             Some(owner) => {
-                if db::grant(owner, &login.role).await? {
+                // The newer version has granted what it needs, which this one does not know.
+                let own = matches!(migrated, Migrated::Applied(_));
+                if own && db::grant(owner, &login.role).await? {
                     tracing::info!(role = login.role, "the service's role has new privileges");
                 }
                 // Both URLs must lead to one database.
@@ -155,7 +157,7 @@ impl Database {
             ),
             None => {}
         }
-        Ok(applied)
+        Ok(migrated)
     }
 
     /// Stops the private server, if `open` started it.
@@ -219,8 +221,10 @@ impl App {
         check_durability(&database.target, config.database.allow_unsafe).await?;
         // Before the schema changes: another service may work with the one that is there.
         let lock = ServiceLock::take(&database.target).await?;
-        let applied = database.migrate().await?;
-        tracing::info!(applied, "the schema is up to date");
+        match database.migrate().await? {
+            Migrated::Applied(applied) => tracing::info!(applied, "the schema is up to date"),
+            newer => tracing::warn!("{newer}"),
+        }
         let db = Db::new(&database.target, config.database.pool_size)?;
         // Before anything else is read, written or asked of the payment provider.
         let configured = installation(config)?;

@@ -169,8 +169,8 @@ async fn received(signal: std::io::Result<Signal>) {
 async fn migrate(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Command).await?;
-    let applied = database.migrate().await;
+    let migrated = database.migrate().await;
     database.close().await?;
-    println!("{} migrations applied", applied?);
+    println!("{}", migrated?);
     Ok(())
 }

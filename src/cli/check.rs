@@ -47,10 +47,16 @@ pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, 
 
 /// What was checked, and each violation.
 pub fn summary(report: &Report) -> String {
-    let Report { users, draws, tickets, payments, transfers, violations } = report;
-    let looked_at = format!(
+    let Report { users, draws, tickets, payments, transfers, newer_schema, violations } = report;
+    let mut looked_at = format!(
         "Checked: {users} users, {draws} draws, {tickets} tickets, {payments} payments, {transfers} transfers."
     );
+    if let Some(version) = newer_schema {
+        looked_at += &format!(
+            "\nThe schema is V{version}, of a newer version of the service. Its triggers, functions, constraints and \
+             indexes were not compared: check with that version too."
+        );
+    }
     if violations.is_empty() {
         return format!("{looked_at}\nThe books balance to the last kopeck, and every law holds.");
     }

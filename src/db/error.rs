@@ -28,10 +28,11 @@ pub enum DbError {
     )]
     UnreleasedSchema { found: i32 },
     #[error(
-        "this database was made by a newer version of the service (its schema is V{found}, this version knows \
-         V{known}). Nothing in it was changed. Start that version of the service, or a newer one"
+        "this database was made by a newer version of the service (its schema is V{found} and needs a program that knows \
+         V{oldest}, this version knows V{known}). Nothing in it was changed. Start that version of the service, or a \
+         newer one"
     )]
-    NewerSchema { found: i32, known: i32 },
+    NewerSchema { found: i32, oldest: i32, known: i32 },
     #[error(
         "the schema of this database is V{found} and this version of the service needs V{known}, but the login \
          {role} may not change it: set database.owner_url, or run `lottery migrate` with it"

@@ -48,6 +48,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("refinery_schema_history", "SELECT"),
     ("refresh_tokens", "SELECT, INSERT, UPDATE (spent_at), DELETE"),
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
+    ("schema_compatibility", "SELECT"),
     ("sessions", "SELECT, INSERT, UPDATE (ended_at), DELETE"),
     ("ticket_states", "SELECT"),
     ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),

@@ -25,7 +25,7 @@ pub use connect::connect;
 pub use durability::unsafe_settings;
 pub use error::{DbError, describe, is_transient};
 pub use grants::{DatabaseLogin, GRANTS, grant, login};
-pub use schema::{check_up_to_date, migrate};
+pub use schema::{Migrated, check_up_to_date, migrate, newer_schema};
 pub use service_lock::ServiceLock;
 pub use tls::{Target, TlsError};
 

@@ -1,14 +1,15 @@
-//! A database whose schema is of another version of the service is refused, and nothing in it changes.
+//! A database whose schema is of another version of the service is refused, and nothing in it changes, unless it is a
+//! newer schema that says that this version may work on it.
 
 use std::fs;
 use std::path::Path;
 
-use lottery::db::{connect, migrate, private_server_options};
+use lottery::db::{self, Migrated, connect, migrate, private_server_options};
 use private_postgres::PostgresServer;
 use refinery::{Migration, Runner};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Config};
 
-use super::{SECRET, printed, refusal};
+use super::{SECRET, open_draw, printed, program_on, refusal};
 use crate::common::postgres::url;
 use crate::common::process::Program;
 use crate::server;
@@ -24,12 +25,13 @@ const UNRELEASED_REFUSED: &str = "lottery: this database was made by an earlier,
     (schema V3) and cannot be upgraded. Nothing in it was changed. Export what you need with that version, then \
     start on an empty database (database.url) or in another data_dir\n";
 
-/// A database with the migration after the newest one of this version.
+/// A database with the migration after the newest one of this version, which older programs may not work on.
 fn newer_refused() -> String {
     let newest = newest_migration();
     format!(
-        "lottery: this database was made by a newer version of the service (its schema is V{}, this version knows \
-         V{newest}). Nothing in it was changed. Start that version of the service, or a newer one\n",
+        "lottery: this database was made by a newer version of the service (its schema is V{0} and needs a program \
+         that knows V{0}, this version knows V{newest}). Nothing in it was changed. Start that version of the \
+         service, or a newer one\n",
         newest + 1
     )
 }
@@ -85,21 +87,68 @@ async fn a_private_database_of_an_unreleased_version_is_refused_and_not_changed(
     server.stop().await.unwrap();
 }
 
-#[actix_web::test]
-async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
+/// A database that the next version of the service made, with this migration after the newest one of this version.
+async fn database_of_the_next_version(migration: &str) -> (Config, Client) {
     let database = server::empty_database().await;
     let mut newer = migrations();
-    assert_eq!(migrate(&database).await.unwrap(), newer.len());
+    assert_eq!(migrate(&database).await.unwrap(), Migrated::Applied(newer.len()));
     let mut db = connect(&database).await.unwrap();
-    let later = format!("V{}__later", newest_migration() + 1);
-    newer.push((later, "CREATE TABLE later (id bigint)".to_owned()));
+    newer.push((format!("V{}__later", newest_migration() + 1), migration.to_owned()));
     let newer: Vec<_> = newer.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).collect();
     apply(&mut db, &newer).await;
+    (database, db)
+}
+
+#[actix_web::test]
+async fn a_database_of_a_newer_version_that_older_ones_cannot_work_on_is_refused_and_not_changed() {
+    let breaking = format!(
+        "ALTER TABLE users RENAME username TO login; UPDATE schema_compatibility SET oldest_program = {}",
+        newest_migration() + 1
+    );
+    let (database, db) = database_of_the_next_version(&breaking).await;
     let before = contents(&db).await;
 
     let program = Program::new().with("DATABASE_URL", &url(&database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET);
     assert_refused(&program, &newer_refused()).await;
+    assert_eq!(refusal(&program, &["check"]).await, newer_refused());
     assert_eq!(contents(&db).await, before);
+}
+
+#[actix_web::test]
+async fn this_version_works_on_a_newer_schema_that_only_adds_and_leaves_its_grants() {
+    let only_adds = "CREATE TABLE later (id bigint, CHECK (id > 0)); ALTER TABLE draws ADD COLUMN note text;
+        GRANT SELECT ON later TO lottery_service; GRANT UPDATE (note) ON draws TO lottery_service;";
+    let (database, db) = database_of_the_next_version(only_adds).await;
+    let program = program_on(&database);
+    let (known, found) = (newest_migration(), newest_migration() + 1);
+    let said =
+        format!("the schema of this database is V{found}, made by a newer version of the service, and this");
+
+    // The next version has granted what both need.
+    db::grant(&database, db::SERVICE_ROLE).await.unwrap();
+    db.batch_execute("GRANT UPDATE (note) ON draws TO lottery_service").await.unwrap();
+    let mut service = program.start().await;
+    service.logged(&said).await;
+    let draw = open_draw(&service, &program).await;
+    let ann = service.player("ann").await;
+    ann.deposit(1_000_000).await;
+    ann.buy_quick(draw, 3).await;
+    service.stop().await;
+    let migrated = program.run(&["migrate"]).await;
+    assert_eq!(
+        printed(&migrated),
+        (Some(0), format!("nothing to migrate: {said} version (V{known}) may work on it\n"), String::new())
+    );
+    let granted = "SELECT has_column_privilege('lottery_service', 'draws', 'note', 'UPDATE')";
+    assert!(db.query_one(granted, &[]).await.unwrap().get::<_, bool>(0), "the newer version's grants stay");
+
+    // Its objects are no violations, and the check says that it did not compare them.
+    let (code, checked, _) = printed(&program.run(&["check"]).await);
+    assert_eq!(code, Some(0), "{checked}");
+    assert!(checked.contains(&format!("The schema is V{found}, of a newer version")), "{checked}");
+    db.batch_execute("ALTER TABLE transfers DISABLE TRIGGER ALL; DELETE FROM transfers").await.unwrap();
+    let (code, checked, _) = printed(&program.run(&["check"]).await);
+    assert_eq!(code, Some(1), "the rows are checked all the same: {checked}");
 }
 
 /// Each command that migrates refuses, with this sentence alone.
