@@ -12,22 +12,40 @@ use crate::server;
 use crate::webhook;
 use crate::world::*;
 
-/// Within a minute after the rows were written, so that the reservations still hold.
-const AFTER_V1: &str = "2026-11-26T18:21:00Z";
+/// A database of an earlier schema, and what its service had answered.
+struct Earlier {
+    /// The newest migration that it has.
+    schema: u32,
+    rows: &'static str,
+    /// Within a minute after the rows were written, so that the reservations still hold.
+    now: &'static str,
+    /// What the wallets held: the draws were conducted by chance.
+    ann: i64,
+    bob: i64,
+    /// The amounts and the minimums of the prizes of draw 3, and of draw 6, whose price is 1.
+    prizes: [Value; 2],
+}
 
-/// What the wallets held.
-const ANN: i64 = 4_029_000;
-const BOB: i64 = 2_876_990;
+/// The migrations of the released schemas.
+const MIGRATIONS: [(u32, &str, &str); 5] = [
+    (1, "V1__schema", include_str!("../../migrations/V1__schema.sql")),
+    (2, "V2__charges", include_str!("../../migrations/V2__charges.sql")),
+    (3, "V3__installation", include_str!("../../migrations/V3__installation.sql")),
+    (4, "V4__minimum_prizes", include_str!("../../migrations/V4__minimum_prizes.sql")),
+    (6, "V6__housekeeping", include_str!("../../migrations/V6__housekeeping.sql")),
+];
 
-/// A new database with the schema V1 and the rows of upgrade/V1.sql.
-async fn database_of_v1() -> Config {
-    let schema = Migration::unapplied("V1__schema", include_str!("../../migrations/V1__schema.sql")).unwrap();
+/// A new database with the schema and the rows of an earlier version.
+async fn database_of(earlier: &Earlier) -> Config {
+    let applied = MIGRATIONS.iter().filter(|(version, ..)| *version <= earlier.schema);
+    let migrations: Vec<Migration> =
+        applied.map(|(_, name, sql)| Migration::unapplied(name, sql).unwrap()).collect();
     let database = server::empty_database().await;
     let mut db = connect(&database).await.unwrap();
-    Runner::new(&[schema]).run_async(&mut db).await.unwrap();
+    Runner::new(&migrations).run_async(&mut db).await.unwrap();
     // As pg_dump's own option --disable-triggers does: the rows have passed the triggers once, and stand in
     // another order now.
-    let rows = include_str!("upgrade/V1.sql");
+    let rows = earlier.rows;
     db.batch_execute(&format!(
         "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM accounts; {rows}; COMMIT"
     ))
@@ -42,26 +60,55 @@ async fn payment(user: &User, kind: &str, status: &str) -> Value {
     payments.into_iter().find(|payment| payment["kind"] == kind && payment["status"] == status).unwrap()
 }
 
+/// Before V4 no prize had a minimum, and the amounts did not scale with the price.
 #[actix_web::test]
 async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
-    let now: Timestamp = AFTER_V1.parse().unwrap();
-    let mut world = World::at(now, database_of_v1().await, |_| {}).await;
+    let prizes = || json!([[null, null], [1_000_000, null], [100_000, null], [10_000, null]]);
+    upgrade_and_play_on(Earlier {
+        schema: 1,
+        rows: include_str!("upgrade/V1.sql"),
+        now: "2026-11-26T18:21:00Z",
+        ann: 4_029_000,
+        bob: 2_876_990,
+        prizes: [prizes(), prizes()],
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_database_of_schema_v6_is_upgraded_and_played_on() {
+    upgrade_and_play_on(Earlier {
+        schema: 6,
+        rows: include_str!("upgrade/V6.sql"),
+        now: "2026-11-26T21:34:10Z",
+        ann: 3_929_000,
+        bob: 2_886_990,
+        prizes: [
+            json!([[null, 100_000_000], [1_000_000, null], [100_000, null], [10_000, null]]),
+            json!([[null, 10_000], [100, null], [10, null], [1, null]]),
+        ],
+    })
+    .await;
+}
+
+async fn upgrade_and_play_on(earlier: Earlier) {
+    let now: Timestamp = earlier.now.parse().unwrap();
+    let mut world = World::at(now, database_of(&earlier).await, |_| {}).await;
     let boss = world.anonymous().log_in("boss", PASSWORD).await;
     let ann = world.anonymous().log_in("ann", PASSWORD).await;
     let bob = world.anonymous().log_in("bob", PASSWORD).await;
     world.check_invariants().await;
-    assert_eq!((ann.balance().await, bob.balance().await), (ANN, BOB));
+    assert_eq!((ann.balance().await, bob.balance().await), (earlier.ann, earlier.bob));
     assert_eq!(ann.all("/tickets?draw_id=1&status=won&status=lost").await.len(), 90);
     assert_eq!(ann.get("/draws/1/results").await.expect(200)["tickets_sold"], 100);
     assert_eq!(bob.all("/tickets?draw_id=2&status=refunded").await.len(), 6);
 
-    // Draws keep the prizes that they had, also the one whose price is 1: no minimum, and amounts that were not scaled.
-    for draw in [3, 6] {
+    // Draws keep the prizes that they had.
+    for (draw, expected) in [3, 6].into_iter().zip(&earlier.prizes) {
         let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
         let prizes = shown["prizes"].as_array().unwrap();
-        let amounts: Value = prizes.iter().map(|prize| prize["amount"].clone()).collect();
-        assert_eq!(amounts, json!([null, 1_000_000, 100_000, 10_000]));
-        assert!(prizes.iter().all(|prize| prize["minimum"].is_null()), "{shown}");
+        let prizes: Value = prizes.iter().map(|prize| json!([prize["amount"], prize["minimum"]])).collect();
+        assert_eq!(prizes, *expected);
     }
 
     // A request that was answered before the upgrade has no second effect.
@@ -69,9 +116,9 @@ async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
     let again = ann.post_keyed("/draws/3/tickets", "open-1", order).await;
     assert_eq!(again.headers["Idempotency-Replayed"], "true");
     assert_eq!(again.expect(201)["tickets"].as_array().unwrap().len(), 20);
-    assert_eq!(ann.balance().await, ANN);
+    assert_eq!(ann.balance().await, earlier.ann);
 
-    // It takes the configuration of its first start with this version.
+    // It has the configuration of its first start.
     let recorded = "SELECT count(*) FROM installation WHERE (currency, provider) = ('RUB', 'sandbox')";
     assert_eq!(world.count(recorded).await, 1);
 
@@ -88,7 +135,7 @@ async fn a_database_of_schema_v1_is_upgraded_and_played_on() {
         })
         .await;
     }
-    assert_eq!(ann.balance().await, ANN - 20_000 + 4_242);
+    assert_eq!(ann.balance().await, earlier.ann - 20_000 + 4_242);
     let withdrawal = &boss.all("/admin/payments?kind=withdrawal&status=processing").await[0];
     boss.post(&format!("/admin/withdrawals/{}/approve", id(withdrawal)), json!({})).await.expect(200);
 
