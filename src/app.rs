@@ -253,6 +253,7 @@ impl App {
         );
         arbiter.spawn(charges.clone().reconcile());
         arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
+        let watchers = config.limits.enabled.then_some(config.limits.watchers_per_address.get() as usize);
         let state = State {
             db,
             draws,
@@ -275,7 +276,7 @@ impl App {
             metrics,
             keys: KeysInProgress::default(),
             exports: Exports::default(),
-            watchers: Watchers::default(),
+            watchers: Watchers::new(watchers),
             response_cache: ResponseCache::default(),
         };
         let state = web::Data::new(state);

@@ -62,6 +62,8 @@ pub struct ServerConfig {
     pub docs: bool,
     /// 0: one for each core.
     pub workers: usize,
+    /// 0: half of the descriptors that the process may have.
+    pub connections_per_address: usize,
     pub trusted_proxies: Vec<Network>,
     pub forwarded_header: ForwardedHeader,
     /// As browsers send them: scheme, host, and the port if it is not the default one.
@@ -178,6 +180,7 @@ pub struct LimitsConfig {
     pub purchases_per_second: NonZeroU32,
     pub tickets_per_second: u32,
     pub open_reservations: usize,
+    pub watchers_per_address: NonZeroU32,
     pub orders_in_flight: usize,
 }
 

@@ -1,25 +1,29 @@
 //! The HTTP servers: the main one, and the one of `server.admin_address`. Starts and stops them; what they answer is
 //! in `http`.
 
-use std::future::Future;
-use std::net::SocketAddr;
+use std::future::{Future, ready};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
+use actix_http::HttpServiceBuilder;
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::http::header;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::task::JoinSet;
 
 use super::AppError;
 use crate::config::Config;
-use crate::http::{self, PublicPages, State};
+use crate::http::{self, Connection, Connections, HEAD_WAIT, PublicPages, State};
 
 /// How long idle connections are kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
-/// How long a client may take to send a request's head.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How long a client may take to close a connection that the service has closed.
+const DISCONNECT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a browser may cache the answer to a CORS preflight request, in seconds.
 const CORS_AGE: usize = 3600;
@@ -31,7 +35,7 @@ pub struct Servers {
     pub admin_address: Option<SocketAddr>,
     /// In the order in which they stop: the metrics can be read until the last request is answered.
     handles: Vec<ServerHandle>,
-    running: JoinSet<std::io::Result<()>>,
+    running: JoinSet<io::Result<()>>,
 }
 
 impl Servers {
@@ -65,37 +69,73 @@ impl Servers {
     }
 }
 
-/// The server of the API.
-fn main_server(
-    config: &Config,
-    state: web::Data<State>,
-) -> Result<(actix_web::dev::Server, SocketAddr), AppError> {
+/// The server of the API. Its connections are ours (`http::Connections`), so it is built from the parts of actix-web's
+/// own `HttpServer`.
+fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, SocketAddr), AppError> {
     let origins = config.server.cors_origins.clone();
     let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
-    let mut server = HttpServer::new(move || {
-        HttpApp::new()
-            .app_data(state.clone())
-            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
-            .wrap(from_fn(http::trace))
-            .configure(http::routes(pages))
-    })
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_WAIT)
-    .shutdown_timeout(config.server.shutdown_timeout.as_secs())
-    .disable_signals();
+    let connections = connections(config, &state);
+    let mut server = Server::build().shutdown_timeout(config.server.shutdown_timeout.as_secs()).disable_signals();
     if config.server.workers > 0 {
         server = server.workers(config.server.workers);
     }
+    let stopping = server.graceful_shutdown_signal();
+    let factory = move || {
+        let app = HttpApp::new()
+            .app_data(state.clone())
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(from_fn(http::trace))
+            .configure(http::routes(pages));
+        let (connections, stopping) = (connections.clone(), stopping.clone());
+        let protocol = HttpServiceBuilder::default()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_WAIT)
+            .client_disconnect_timeout(DISCONNECT_WAIT)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(Connection::share_state)
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream| ready(connections.admit(stream))).and_then(protocol)
+    };
     let (host, port) = (config.server.host.as_str(), config.server.port);
-    let listen = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
-    let server = server.bind((host, port)).map_err(listen)?;
-    let address = server.addrs().first().copied();
-    // A server that is bound has an address.
-    Ok((server.run(), address.ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?))
+    let cannot = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
+    let mut first = None;
+    for listener in listen((host, port)).map_err(cannot)? {
+        first = first.or(Some(listener.local_addr().map_err(cannot)?));
+        server = server.listen("http", listener, factory.clone()).map_err(cannot)?;
+    }
+    // `listen` has made one listener or failed.
+    Ok((server.run(), first.ok_or_else(|| cannot(ErrorKind::AddrNotAvailable.into()))?))
+}
+
+/// Listens on each address of a host name that this machine has; fails if it has none of them.
+fn listen(at: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+    let (mut listeners, mut failure) = (Vec::new(), ErrorKind::AddrNotAvailable.into());
+    for address in at.to_socket_addrs()? {
+        match TcpListener::bind(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => failure = error,
+        }
+    }
+    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
+}
+
+/// Admits connections as it is configured.
+fn connections(config: &Config, state: &State) -> Connections {
+    let per_address = match config.server.connections_per_address {
+        // A process whose limit cannot be read is told of no limit.
+        0 => getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(descriptors, _)| descriptors) / 2,
+        configured => configured as u64,
+    };
+    let per_address = usize::try_from(per_address).unwrap_or(usize::MAX).max(1);
+    let limit = config.limits.enabled.then_some(per_address);
+    Connections::new(limit, state.proxies.clone(), state.metrics.refused_connections())
 }
 
 /// The server of the admin address, for a few programs of the operator.
-fn admin_server(address: &str, state: web::Data<State>) -> Result<(actix_web::dev::Server, SocketAddr), AppError> {
+fn admin_server(address: &str, state: web::Data<State>) -> Result<(Server, SocketAddr), AppError> {
     let server = HttpServer::new(move || {
         HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::admin_routes)
     })
@@ -106,7 +146,7 @@ fn admin_server(address: &str, state: web::Data<State>) -> Result<(actix_web::de
     let listen = |cause| AppError::Listen { address: address.to_owned(), cause };
     let server = server.bind(address).map_err(listen)?;
     let bound = server.addrs().first().copied();
-    Ok((server.run(), bound.ok_or_else(|| listen(std::io::ErrorKind::AddrNotAvailable.into()))?))
+    Ok((server.run(), bound.ok_or_else(|| listen(ErrorKind::AddrNotAvailable.into()))?))
 }
 
 /// What pages of these origins may do in a browser. They send a token with each request, never a cookie.

@@ -11,11 +11,11 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::error::Problem;
 use super::query::path_id;
+use super::slots::WatcherSlot;
 use super::state::State;
 use crate::db::read::draws;
 use crate::domain::draw::DrawSnapshot;
@@ -35,7 +35,11 @@ const RETRY: u32 = 2000;
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/events", tag = "draws", operation_id = "watch_draw",
     params(("id" = i64, Path), ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 204)),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 204),
+        (status = "default", description = "rate_limited"),
+    ),
 )]
 pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
@@ -49,7 +53,7 @@ pub async fn events(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         // No more events will come. 204 stops an EventSource from reconnecting.
         return Ok(HttpResponse::NoContent().finish());
     }
-    let slot = state.watchers.acquire()?;
+    let slot = state.watchers.acquire(state.proxies.client(&request))?;
     let mut polls = interval(POLL_INTERVAL);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sent = sent.or_else(|| before_first(&view));
@@ -76,7 +80,7 @@ struct Watcher {
     /// Polls without an event, in a row.
     quiet: u32,
     polls: Interval,
-    _slot: OwnedSemaphorePermit,
+    _slot: WatcherSlot,
 }
 
 impl Watcher {

@@ -24,6 +24,7 @@ const WAITING: &str = "lottery_charges_waiting";
 const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
 const CONNECTIONS: &str = "lottery_pool_connections";
+const REFUSED: &str = "lottery_http_connections_refused_total";
 const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
 
@@ -92,6 +93,8 @@ impl Metrics {
         let draws = "Draws by status: all active ones, and the newest thousand that are over.";
         recorder.describe_gauge(describe(DRAWS), None, draws.into());
         recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
+        let refused = "Connections refused because their address had too many.";
+        recorder.describe_counter(describe(REFUSED), None, refused.into());
         let paused = "1 while the machine's clock is not trusted and draws do nothing by it.";
         recorder.describe_gauge(describe(CLOCK_PAUSED), None, paused.into());
         let offset = "How far the machine's clock is ahead of the expected time.";
@@ -118,6 +121,11 @@ impl Metrics {
             sold: counter(SOLD),
             late: counter(LATE),
         }
+    }
+
+    /// Counts connections that are refused.
+    pub fn refused_connections(&self) -> Counter {
+        self.recorder.register_counter(&Key::from_static_name(REFUSED), &METADATA)
     }
 
     /// Aggregates measured values from time to time, as long as the service runs.

@@ -8,6 +8,7 @@ mod auth_user;
 mod body;
 mod charges;
 mod clock;
+mod connection;
 mod docs;
 mod draws;
 mod error;
@@ -43,6 +44,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
+pub use connection::{Connection, Connections, HEAD_WAIT};
 pub use idempotency::KeysInProgress;
 pub use limits::{Rate, RateLimits, Rates};
 pub use metrics::Metrics;

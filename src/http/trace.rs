@@ -13,6 +13,7 @@ use actix_web::web::Data;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use super::connection::HandledRequest;
 use super::error::{Code, Problem};
 use super::head::{self, Unsent};
 use super::metrics;
@@ -34,6 +35,7 @@ pub async fn trace(
     let id = IDS.with(|ids| ids.next(now));
     let span = span(&request, id);
     let is_head = head::becomes_get(&mut request);
+    let handled = HandledRequest::begin(&request);
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
     let started = Instant::now();
     let answer = async move {
@@ -47,6 +49,7 @@ pub async fn trace(
         log_cause(&response, id);
         let (status, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(status, ?took, "answered");
+        drop(handled);
         metrics::measure(&response, took, |request| Some(&request.app_data::<Data<State>>()?.metrics));
         Ok(response.map_body(|_, body| match is_head {
             true => EitherBody::right(Unsent(body.size())),

@@ -1,5 +1,6 @@
 //! Live events over real HTTP: which events watchers receive, in which order, and that they do not slow down the sale.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -108,6 +109,34 @@ async fn every_watcher_receives_the_sales_and_every_number_once() {
     assert_eq!(again.send().await.unwrap().status(), 204);
     anonymous.get("/draws/99/events").await.refused(404, "not_found");
     drop(idle);
+}
+
+#[actix_web::test]
+async fn an_address_has_a_limit_of_watchers() {
+    let world = World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.watchers_per_address = NonZeroU32::new(2).unwrap();
+        config.server.trusted_proxies = vec!["127.0.0.0/8".to_owned().try_into().unwrap()];
+    })
+    .await;
+    let draw = world.admin().await.open_draw(&world, 0).await;
+    let path = format!("/draws/{draw}/events");
+    let watch = |client: &str| world.anonymous().request(Method::GET, &path).header("X-Forwarded-For", client);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let response = watch("1.1.1.1").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        open.push(response);
+    }
+    let refused = world.anonymous().send(watch("1.1.1.1")).await;
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.refused(429, "rate_limited");
+    assert_eq!(watch("2.2.2.2").send().await.unwrap().status(), 200);
+    open.pop();
+    until("a watcher that went gives its place", || async {
+        watch("1.1.1.1").send().await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[actix_web::test]

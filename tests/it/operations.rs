@@ -7,7 +7,7 @@ use lottery::config::Config;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::world::*;
 
@@ -233,6 +233,73 @@ async fn sent(world: &World, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&heard).into_owned()
 }
 
+const LIVE: &str = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Sends this and receives its answer; the connection stays.
+async fn exchange(connection: &mut TcpStream, bytes: &str) -> std::io::Result<()> {
+    connection.write_all(bytes.as_bytes()).await?;
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"{\"status\":\"live\"}") {
+        if connection.read_buf(&mut heard).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// What a connection receives after a whole request and a part of the next one, until the service closes it.
+async fn half_a_second_head(world: &World, first: &str, half: &str) -> String {
+    let mut connection = TcpStream::connect(world.app().address).await.unwrap();
+    exchange(&mut connection, first).await.unwrap();
+    connection.write_all(half.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut heard)).await;
+    let _ = ended.expect("the service ends the connection");
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// A connection from this address of the machine, on which one request was answered.
+async fn connection_from(world: &World, address: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(format!("{address}:0").parse().unwrap())?;
+    let mut connection = socket.connect(world.app().address).await?;
+    exchange(&mut connection, LIVE).await?;
+    Ok(connection)
+}
+
+#[actix_web::test]
+async fn an_address_has_a_limit_of_connections() {
+    let limited = |config: &mut Config| {
+        config.limits.enabled = true;
+        config.server.connections_per_address = 3;
+    };
+    let world = World::with(limited).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(connection_from(&world, "127.0.0.3").await.unwrap());
+    }
+    assert!(connection_from(&world, "127.0.0.3").await.is_err(), "the fourth");
+    connection_from(&world, "127.0.0.2").await.expect("another address gets in");
+    for connection in &mut open {
+        exchange(connection, LIVE).await.expect("those that are in stay in");
+    }
+    let text = numbers(&world).await;
+    assert!(text.lines().any(|line| line == "lottery_http_connections_refused_total 1"), "{text}");
+    open.pop();
+    until("a closed connection gives its place", || async { connection_from(&world, "127.0.0.3").await.is_ok() })
+        .await;
+
+    let trusting = World::with(|config| {
+        limited(config);
+        config.server.trusted_proxies = vec!["127.0.0.3".to_owned().try_into().unwrap()];
+    })
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(connection_from(&trusting, "127.0.0.3").await.expect("a proxy has as many as it wants"));
+    }
+}
+
 #[actix_web::test]
 async fn slow_and_endless_clients_are_cut_off() {
     let world = World::new().await;
@@ -240,12 +307,16 @@ async fn slow_and_endless_clients_are_cut_off() {
     let half = format!("{head}Content-Length: 100\r\n\r\n{{\"login\":");
     let endless = format!("{head}X-Long: {}", "x".repeat(200_000));
     let many = format!("{head}{}Content-Length: 2\r\n\r\n{{}}", "X: y\r\n".repeat(200));
-    let (no_head, no_body, long, many) = tokio::join!(
+    let and_a_part = format!("{LIVE}GET /he");
+    let (no_head, no_body, long, many, second, pipelined) = tokio::join!(
         sent(&world, head.as_bytes()),
         sent(&world, half.as_bytes()),
         sent(&world, endless.as_bytes()),
         sent(&world, many.as_bytes()),
+        half_a_second_head(&world, LIVE, head),
+        half_a_second_head(&world, &and_a_part, "alth/l"),
     );
+    assert!(second.is_empty() && pipelined.is_empty(), "{second}{pipelined}");
     assert!(no_head.is_empty() || no_head.starts_with("HTTP/1.1 408"), "{no_head}");
     assert!(no_body.starts_with("HTTP/1.1 408") && no_body.contains("request_timeout"), "{no_body}");
     for refused in [long, many] {

@@ -1,0 +1,224 @@
+//! The connections of clients: refused when their address has too many, and closed when the rest of a request's head
+//! does not arrive or nothing moves. The framework limits only the time of a connection's first head, and lets every
+//! later one arrive for ever.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::Protocol;
+use actix_http::error::DispatchError;
+use actix_web::dev::{Extensions, ServiceRequest};
+use metrics::Counter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::address::Proxies;
+use super::slots::{AddressSlot, AddressSlots};
+
+/// How long a client may take to send a request's head.
+pub const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How long nothing may move on a connection while no request is handled: longer than the framework keeps one without
+/// a request, and longer than an export is silent. It ends clients that do not read their response.
+const IDLE_WAIT: Duration = Duration::from_secs(900);
+
+/// Admits connections, so many for each address. Trusted proxies have as many as they want.
+#[derive(Clone)]
+pub struct Connections {
+    slots: Arc<AddressSlots>,
+    proxies: Proxies,
+    refused: Counter,
+}
+
+impl Connections {
+    /// `None`: no limit.
+    pub fn new(per_address: Option<usize>, proxies: Proxies, refused: Counter) -> Connections {
+        Connections { slots: Arc::new(AddressSlots::new(per_address)), proxies, refused }
+    }
+
+    /// Admits a new connection. One that is refused is closed without an answer.
+    pub fn admit(&self, stream: TcpStream) -> Result<(Connection, Protocol, Option<SocketAddr>), DispatchError> {
+        let peer = stream.peer_addr()?;
+        let address = peer.ip().to_canonical();
+        let slot = match self.proxies.trusts(address) {
+            true => None,
+            false => Some(self.slots.acquire(address).ok_or_else(|| {
+                self.refused.increment(1);
+                io::Error::from(ErrorKind::ConnectionRefused)
+            })?),
+        };
+        let state = ConnectionState(Rc::new(Cell::new(Phase::idle())));
+        let timer = Box::pin(sleep(HEAD_WAIT));
+        Ok((Connection { stream, state, timer, _slot: slot }, Protocol::Http1, Some(peer)))
+    }
+}
+
+/// A client's connection.
+pub struct Connection {
+    stream: TcpStream,
+    state: ConnectionState,
+    /// One for the connection's life. To set it for each request would cost more: when it is early, it is set again.
+    timer: Pin<Box<Sleep>>,
+    _slot: Option<AddressSlot>,
+}
+
+/// What a connection does now. It is shared with the requests that arrive on it.
+#[derive(Clone)]
+struct ConnectionState(Rc<Cell<Phase>>);
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// It waits for a request, or sends a response. It is closed then if nothing moves.
+    Idle(Instant),
+    /// The head of a request arrives, or what is left of a body that nobody read. It is closed then.
+    Head(Instant),
+    /// A request is being handled, which has limits of its own.
+    Handling,
+}
+
+impl Phase {
+    fn idle() -> Phase {
+        Phase::Idle(Instant::now() + IDLE_WAIT)
+    }
+}
+
+impl Connection {
+    /// Lets the requests of this connection say when they are answered.
+    pub fn share_state(&self, data: &mut Extensions) {
+        data.insert(self.state.clone());
+    }
+
+    /// Fails once the time of the phase is over; until then, wakes the connection at that time.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let deadline = match self.state.0.get() {
+            Phase::Idle(deadline) | Phase::Head(deadline) => deadline,
+            Phase::Handling => return Ok(()),
+        };
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.timer.deadline() >= deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Ok(())
+    }
+}
+
+/// The framework flushes whenever it has something to do on a connection, after it has read and written. So the timer is
+/// looked at there, and where a client does not take what is written.
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let had = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > had && matches!(self.state.0.get(), Phase::Idle(_)) {
+            self.state.0.set(Phase::Head(Instant::now() + HEAD_WAIT));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() {
+            self.poll_timer(cx)?;
+        } else if matches!(self.state.0.get(), Phase::Idle(_)) {
+            self.state.0.set(Phase::idle());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_timer(cx)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A request that is being handled; its connection has no deadline meanwhile.
+pub struct HandledRequest(Option<ConnectionState>);
+
+impl HandledRequest {
+    pub fn begin(request: &ServiceRequest) -> HandledRequest {
+        let state = request.conn_data::<ConnectionState>().cloned();
+        if let Some(state) = &state {
+            state.0.set(Phase::Handling);
+        }
+        HandledRequest(state)
+    }
+}
+
+impl Drop for HandledRequest {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.0.set(Phase::idle());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    /// A connection whose client does not read, so full that the next byte waits, and its client.
+    async fn full() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connections = Connections::new(None, Proxies::default(), Counter::noop());
+        let (mut connection, ..) = connections.admit(listener.accept().await.unwrap().0).unwrap();
+        while timeout(SOON, connection.write_all(&[0; 1 << 16])).await.is_ok() {}
+        (connection, client)
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_does_not_read_its_response_is_cut_off() {
+        let (mut connection, _client) = full().await;
+        connection.state.0.set(Phase::Idle(Instant::now() + SOON));
+        let failure = connection.write_all(&[0]).await.unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::TimedOut);
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_reads_slowly_keeps_its_connection() {
+        let (mut connection, mut client) = full().await;
+        connection.state.0.set(Phase::Idle(Instant::now() + SOON));
+        let (written, _) = tokio::join!(connection.write_all(&[0; 1 << 20]), async {
+            let mut taken = vec![0; 1 << 16];
+            while timeout(SOON, client.read(&mut taken)).await.is_ok() {}
+        });
+        written.unwrap();
+        let Phase::Idle(deadline) = connection.state.0.get() else { panic!("it is not idle") };
+        assert!(deadline > Instant::now() + IDLE_WAIT / 2, "each byte that is taken gives it time again");
+    }
+
+    #[actix_web::test]
+    async fn a_request_that_is_handled_has_no_deadline_here() {
+        let (mut connection, _client) = full().await;
+        connection.timer.as_mut().reset(Instant::now());
+        connection.state.0.set(Phase::Handling);
+        assert!(timeout(SOON, poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0]))).await.is_err());
+        connection.state.0.set(Phase::Head(Instant::now() + SOON));
+        let failure = connection.flush().await.and(connection.write_all(&[0]).await).unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::TimedOut);
+    }
+}
