@@ -14,6 +14,7 @@ use actix_web::http::header;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use nix::sys::resource::{Resource, getrlimit};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use super::AppError;
@@ -24,6 +25,8 @@ use crate::http::{self, Connection, Connections, HEAD_WAIT, PublicPages, State};
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// How long a client may take to close a connection that the service has closed.
 const DISCONNECT_WAIT: Duration = Duration::from_secs(1);
+/// Connections that wait until the service accepts them.
+const BACKLOG: u32 = 1024;
 
 /// How long a browser may cache the answer to a CORS preflight request, in seconds.
 const CORS_AGE: usize = 3600;
@@ -112,9 +115,16 @@ fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, Sock
 
 /// Listens on each address of a host name that this machine has; fails if it has none of them.
 fn listen(at: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+    let one = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        // The standard library's listener would let only 128 connections wait.
+        socket.listen(BACKLOG)?.into_std()
+    };
     let (mut listeners, mut failure) = (Vec::new(), ErrorKind::AddrNotAvailable.into());
     for address in at.to_socket_addrs()? {
-        match TcpListener::bind(address) {
+        match one(address) {
             Ok(listener) => listeners.push(listener),
             Err(error) => failure = error,
         }

@@ -184,7 +184,7 @@ mod tests {
     async fn full() -> (Connection, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let connections = Connections::new(None, Proxies::default(), Counter::noop());
+        let connections = Connections::new(None, Proxies::new(Vec::new(), false), Counter::noop());
         let (mut connection, ..) = connections.admit(listener.accept().await.unwrap().0).unwrap();
         while timeout(SOON, connection.write_all(&[0; 1 << 16])).await.is_ok() {}
         (connection, client)
