@@ -76,11 +76,14 @@ pub struct AddressSlots {
     /// `None`: no limit, and nothing is counted.
     per_address: Option<usize>,
     /// Only addresses that have a slot, so it never has more entries than there are slots.
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    taken: Arc<Taken>,
 }
 
+/// How many slots each address has.
+type Taken = Mutex<HashMap<IpAddr, usize>>;
+
 /// A slot of an address. It is free again when this is dropped.
-pub struct AddressSlot(Option<(Arc<Mutex<HashMap<IpAddr, usize>>>, IpAddr)>);
+pub struct AddressSlot(Option<(Arc<Taken>, IpAddr)>);
 
 impl AddressSlots {
     pub fn new(per_address: Option<usize>) -> AddressSlots {
