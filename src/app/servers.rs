@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::AppError;
 use crate::config::Config;
-use crate::http::{self, Connection, Connections, HEAD_WAIT, PublicPages, State};
+use crate::http::{self, ClientConnection, ClientConnections, HEAD_WAIT, PublicPages, State};
 
 /// How long idle connections are kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -72,8 +72,8 @@ impl Servers {
     }
 }
 
-/// The server of the API. Its connections are ours (`http::Connections`), so it is built from the parts of actix-web's
-/// own `HttpServer`.
+/// The server of the API. Its connections are ours (`http::ClientConnections`), so it is built from the parts of
+/// actix-web's own `HttpServer`.
 fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, SocketAddr), AppError> {
     let origins = config.server.cors_origins.clone();
     let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
@@ -98,7 +98,7 @@ fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, Sock
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .on_connect_ext(Connection::share_state)
+            .on_connect_ext(ClientConnection::share_state)
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream| ready(connections.admit(stream))).and_then(protocol)
     };
@@ -133,7 +133,7 @@ fn listen(at: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
 }
 
 /// Admits connections as it is configured.
-fn connections(config: &Config, state: &State) -> Connections {
+fn connections(config: &Config, state: &State) -> ClientConnections {
     let per_address = match config.server.connections_per_address {
         // A process whose limit cannot be read is told of no limit.
         0 => getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(descriptors, _)| descriptors) / 2,
@@ -141,7 +141,7 @@ fn connections(config: &Config, state: &State) -> Connections {
     };
     let per_address = usize::try_from(per_address).unwrap_or(usize::MAX).max(1);
     let limit = config.limits.enabled.then_some(per_address);
-    Connections::new(limit, state.proxies.clone(), state.metrics.refused_connections())
+    ClientConnections::new(limit, state.proxies.clone(), state.metrics.refused_connections())
 }
 
 /// The server of the admin address, for a few programs of the operator.

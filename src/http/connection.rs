@@ -30,20 +30,23 @@ const IDLE_WAIT: Duration = Duration::from_secs(900);
 
 /// Admits connections, so many for each address. Trusted proxies have as many as they want.
 #[derive(Clone)]
-pub struct Connections {
+pub struct ClientConnections {
     slots: Arc<AddressSlots>,
     proxies: Proxies,
     refused: Counter,
 }
 
-impl Connections {
+impl ClientConnections {
     /// `None`: no limit.
-    pub fn new(per_address: Option<usize>, proxies: Proxies, refused: Counter) -> Connections {
-        Connections { slots: Arc::new(AddressSlots::new(per_address)), proxies, refused }
+    pub fn new(per_address: Option<usize>, proxies: Proxies, refused: Counter) -> ClientConnections {
+        ClientConnections { slots: Arc::new(AddressSlots::new(per_address)), proxies, refused }
     }
 
     /// Admits a new connection. One that is refused is closed without an answer.
-    pub fn admit(&self, stream: TcpStream) -> Result<(Connection, Protocol, Option<SocketAddr>), DispatchError> {
+    pub fn admit(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(ClientConnection, Protocol, Option<SocketAddr>), DispatchError> {
         let peer = stream.peer_addr()?;
         let address = peer.ip().to_canonical();
         let slot = match self.proxies.trusts(address) {
@@ -53,16 +56,16 @@ impl Connections {
                 io::Error::from(ErrorKind::ConnectionRefused)
             })?),
         };
-        let state = ConnectionState(Rc::new(Cell::new(Phase::idle())));
+        let state = SharedPhase(Rc::new(Cell::new(Phase::idle())));
         let timer = Box::pin(sleep(HEAD_WAIT));
-        Ok((Connection { stream, state, timer, _slot: slot }, Protocol::Http1, Some(peer)))
+        Ok((ClientConnection { stream, state, timer, _slot: slot }, Protocol::Http1, Some(peer)))
     }
 }
 
 /// A client's connection.
-pub struct Connection {
+pub struct ClientConnection {
     stream: TcpStream,
-    state: ConnectionState,
+    state: SharedPhase,
     /// One for the connection's life. To set it for each request would cost more: when it is early, it is set again.
     timer: Pin<Box<Sleep>>,
     _slot: Option<AddressSlot>,
@@ -70,7 +73,7 @@ pub struct Connection {
 
 /// What a connection does now. It is shared with the requests that arrive on it.
 #[derive(Clone)]
-struct ConnectionState(Rc<Cell<Phase>>);
+struct SharedPhase(Rc<Cell<Phase>>);
 
 #[derive(Clone, Copy)]
 enum Phase {
@@ -88,7 +91,7 @@ impl Phase {
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Lets the requests of this connection say when they are answered.
     pub fn share_state(&self, data: &mut Extensions) {
         data.insert(self.state.clone());
@@ -115,7 +118,7 @@ impl Connection {
 
 /// The framework flushes whenever it has something to do on a connection, after it has read and written. So the timer is
 /// looked at there, and where a client does not take what is written.
-impl AsyncRead for Connection {
+impl AsyncRead for ClientConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let had = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -126,7 +129,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for ClientConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if written.is_pending() {
@@ -148,11 +151,11 @@ impl AsyncWrite for Connection {
 }
 
 /// A request that is being handled; its connection has no deadline meanwhile.
-pub struct HandledRequest(Option<ConnectionState>);
+pub struct HandledRequest(Option<SharedPhase>);
 
 impl HandledRequest {
     pub fn begin(request: &ServiceRequest) -> HandledRequest {
-        let state = request.conn_data::<ConnectionState>().cloned();
+        let state = request.conn_data::<SharedPhase>().cloned();
         if let Some(state) = &state {
             state.0.set(Phase::Handling);
         }
@@ -181,10 +184,10 @@ mod tests {
     const SOON: Duration = Duration::from_millis(200);
 
     /// A connection whose client does not read, so full that the next byte waits, and its client.
-    async fn full() -> (Connection, TcpStream) {
+    async fn full() -> (ClientConnection, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let connections = Connections::new(None, Proxies::new(Vec::new(), false), Counter::noop());
+        let connections = ClientConnections::new(None, Proxies::new(Vec::new(), false), Counter::noop());
         let (mut connection, ..) = connections.admit(listener.accept().await.unwrap().0).unwrap();
         while timeout(SOON, connection.write_all(&[0; 1 << 16])).await.is_ok() {}
         (connection, client)

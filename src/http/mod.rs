@@ -44,7 +44,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
-pub use connection::{Connection, Connections, HEAD_WAIT};
+pub use connection::{ClientConnection, ClientConnections, HEAD_WAIT};
 pub use idempotency::KeysInProgress;
 pub use limits::{Rate, RateLimits, Rates};
 pub use metrics::Metrics;
