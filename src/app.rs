@@ -2,9 +2,11 @@
 //! the opposite order.
 
 mod lotteries;
+mod sandbox;
 mod servers;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,10 +38,12 @@ use crate::domain::money::{Currency, CurrencyError};
 use crate::http::{
     Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
 };
-use crate::payment::{self, Sandbox, SandboxError, Signing, Stripe};
+use crate::payment::{self, Sandbox, Signing, Stripe};
 
 use lotteries::{lotteries, plans};
 use servers::Servers;
+
+pub use sandbox::StoredCharges;
 
 /// How often the service checks whether its actors are alive.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,8 +61,8 @@ pub enum AppError {
     Database(#[from] DbError),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
+    #[error("cannot take over the sandbox's charges in the file {}: {cause}", path.display())]
+    SandboxFile { path: PathBuf, cause: std::io::Error },
     #[error("{key}: {what}")]
     Setting { key: String, what: String },
     #[error(
@@ -244,7 +248,9 @@ impl App {
             actors(arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
         let currency = configured.currency;
         let charges = Charges::new(
-            provider(config, &clock)?,
+            provider(config, &clock, &db, &persistence).await?,
+            // Only one service works on a database.
+            Arc::new(|| true),
             draws.clone(),
             persistence.clone(),
             db.clone(),
@@ -457,7 +463,12 @@ fn jwt_secrets(config: &Config) -> Result<(SecretString, Option<SecretString>), 
 }
 
 /// The configured payment provider. The sandbox's webhook secret, if not configured, is generated and stored.
-fn provider(config: &Config, clock: &Clock) -> Result<Arc<dyn payment::Provider>, AppError> {
+async fn provider(
+    config: &Config,
+    clock: &Clock,
+    db: &Db,
+    persistence: &Persistence,
+) -> Result<Arc<dyn payment::Provider>, AppError> {
     let it = &config.payments;
     let secret = || match &it.webhook_secret {
         Some(secret) => Ok(secret.clone()),
@@ -465,7 +476,10 @@ fn provider(config: &Config, clock: &Clock) -> Result<Arc<dyn payment::Provider>
     };
     let signing = Signing::new(secret()?);
     match it.provider {
-        ProviderKind::Sandbox => Ok(Arc::new(Sandbox::open(&config.data_dir, signing)?)),
+        ProviderKind::Sandbox => {
+            sandbox::take_over_files(&config.data_dir, db, persistence).await?;
+            Ok(Arc::new(Sandbox::new(StoredCharges(persistence.clone()), signing)))
+        }
         ProviderKind::Stripe => {
             let setting = |what: String| AppError::Setting { key: "payments.stripe_key".to_owned(), what };
             let key = it.stripe_key.clone().ok_or_else(|| setting("must be set for Stripe".to_owned()))?;

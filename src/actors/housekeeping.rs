@@ -16,11 +16,13 @@ const ROWS_PER_TRANSACTION: i64 = 5_000;
 const EXPIRED_TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How long an order that was not paid is kept after its end.
 const UNPAID_ORDERS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long the sandbox keeps a charge that has ended. Until then its name cannot be charged again.
+const SANDBOX_CHARGES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The longest time from an order to its end: `tickets.reservation` is not longer.
 const LONGEST_RESERVATION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, the sessions that have no token left, and
-/// orders that ended unpaid long ago. Runs until the service stops.
+/// Deletes idempotency keys older than `keys_kept`, expired refresh tokens, the sessions that have no token left,
+/// orders that ended unpaid long ago, and old charges of the sandbox. Runs until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
         let began = clock.since_boot();
@@ -38,6 +40,11 @@ pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDurati
             let kept = keys_kept.max(UNPAID_ORDERS_KEPT + LONGEST_RESERVATION);
             log_result(drop_unpaid(&persistence, now - kept).await, "unpaid orders");
         }
+        // The ids are those of the payments, which are older than their charges.
+        let before = first_id(now - SANDBOX_CHARGES_KEPT - LONGEST_RESERVATION);
+        let sandbox =
+            drop_all(async || persistence.drop_sandbox_charges(before, ROWS_PER_TRANSACTION).await).await;
+        log_result(sandbox, "charges of the sandbox");
         clock.sleep_since(began, INTERVAL).await;
     }
 }

@@ -66,10 +66,15 @@ pub enum WebhookError {
     Db(#[from] DbError),
 }
 
+/// Whether this process is the one that may act on the database now. It is asked right before each call of the
+/// provider that takes money or uses up an idempotency key.
+pub type MayAct = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Charges cards. Clones share the same state.
 #[derive(Clone)]
 pub struct Charges {
     provider: Arc<dyn Provider>,
+    may_act: MayAct,
     draws: Draws,
     persistence: Persistence,
     db: Db,
@@ -83,6 +88,7 @@ pub struct Charges {
 impl Charges {
     pub fn new(
         provider: Arc<dyn Provider>,
+        may_act: MayAct,
         draws: Draws,
         persistence: Persistence,
         db: Db,
@@ -90,7 +96,7 @@ impl Charges {
         currency: Currency,
     ) -> Charges {
         let (in_progress, waiting) = (ChargesInProgress::default(), Arc::default());
-        Charges { provider, draws, persistence, db, clock, currency, in_progress, waiting }
+        Charges { provider, may_act, draws, persistence, db, clock, currency, in_progress, waiting }
     }
 
     /// How many charges wait for an admin. It is counted once a minute.
@@ -116,7 +122,7 @@ impl Charges {
         let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
         let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
-        let charge = verified(name, payment.amount, payment.currency, self.provider.charge(order).await);
+        let charge = self.call_provider(order).await?;
         self.end_charge(Some(draw), user, name, charge, None, key).await
     }
 
@@ -137,8 +143,19 @@ impl Charges {
         payment_result(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
         let name = ChargeName { payment, begun: at };
         let order = ChargeOrder { name, amount, currency: self.currency, card };
-        let charge = verified(name, amount, self.currency, self.provider.charge(order).await);
+        let charge = self.call_provider(order).await?;
         self.end_charge(None, user, name, charge, None, key).await
+    }
+
+    /// Orders a charge that was committed as begun. If another process may have taken over meanwhile, the provider is
+    /// not called: that process finds the charge and ends it.
+    async fn call_provider(&self, order: ChargeOrder) -> Result<Charge, SaleError> {
+        let ChargeOrder { name, amount, currency, .. } = order;
+        if !(self.may_act)() {
+            tracing::warn!(charge = %name, "a card is not charged, because this service may not act any more");
+            return Err(SaleError::OutcomeUnknown);
+        }
+        Ok(verified(name, amount, currency, self.provider.charge(order).await))
     }
 
     /// Writes the end of a charge. `draw`: the draw that may hold tickets for it; then the write is repeated when the

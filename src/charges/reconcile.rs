@@ -1,5 +1,6 @@
-//! Reconciliation: asks the provider for the result of charges whose end was never written, because the service
-//! crashed before it wrote the answer, or because the webhook never arrived.
+//! Reconciliation: asks the provider for the result of charges whose end was never written, because a service
+//! crashed or was replaced before it wrote the answer, or because the webhook never arrived. A charge that never reached
+//! the provider is ended at once, since the provider will refuse it from then on.
 
 use std::sync::atomic::Ordering;
 
@@ -10,11 +11,11 @@ use crate::db::DbError;
 use crate::db::read::charges::{self, PaymentCharge};
 use crate::domain::charge::ChargeName;
 use crate::domain::id::PaymentId;
-use crate::payment::{ChargeAnswer, ProviderUnavailable};
+use crate::payment::{OpenCharge, ProviderUnavailable};
 
 /// The time between two rounds.
 const ROUND: SignedDuration = SignedDuration::from_mins(1);
-/// A charge that the provider does not know waits for an admin. It is asked for at start, and then only each so many
+/// A charge that was not found waits for an admin. It is asked for at start, and then only each so many
 /// rounds: each search reads the provider's charges of two days.
 const LOST_ROUNDS: u64 = 60;
 /// Charges that one round asks for. The next round goes on after them.
@@ -53,6 +54,9 @@ impl Charges {
         let charges = charges::unfinished(&self.db, after, lost, CHARGES).await?;
         let (mut failures, mut last) = (0, None);
         for charge in charges.iter().filter(|charge| !self.in_progress.has(charge.name.payment)) {
+            if !(self.may_act)() {
+                break;
+            }
             let Err(error) = self.settle(charge).await else { continue };
             tracing::warn!(charge = %charge.name, %error, "the result of a charge is not known yet");
             failures += 1;
@@ -70,21 +74,15 @@ impl Charges {
     }
 
     async fn settle(&self, found: &PaymentCharge) -> Result<(), SettleError> {
-        let name = found.name;
-        let report = match self.provider.ask(name).await? {
-            ChargeAnswer::Found(report) => report,
-            ChargeAnswer::Searching => {
-                tracing::info!(charge = %name, "the search for a charge goes on in the next round");
-                return Ok(());
-            }
-            ChargeAnswer::NotFound => self.provider.result_if_unknown(self.age(name)).into(),
-        };
+        let PaymentCharge { name, amount, .. } = *found;
+        let open = OpenCharge { name, amount, currency: self.currency, age: self.age(name) };
+        let report = self.provider.resolve(open).await?;
         Ok(self.end(name, report).await?)
     }
 
-    /// How long ago a charge began. Zero, if the clock cannot be trusted: then no charge is too old to arrive.
-    fn age(&self, name: ChargeName) -> SignedDuration {
+    /// How long ago a charge began. `None`: the clock is not trusted.
+    fn age(&self, name: ChargeName) -> Option<SignedDuration> {
         let now = self.clock.report();
-        if now.trusted { now.wall.duration_since(name.begun) } else { SignedDuration::ZERO }
+        now.trusted.then(|| now.wall.duration_since(name.begun))
     }
 }

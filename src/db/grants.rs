@@ -48,6 +48,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("refinery_schema_history", "SELECT"),
     ("refresh_tokens", "SELECT, INSERT, UPDATE (spent_at), DELETE"),
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
+    ("sandbox_charges", "SELECT, INSERT, DELETE"),
     ("schema_compatibility", "SELECT"),
     ("sessions", "SELECT, INSERT, UPDATE (ended_at), DELETE"),
     ("ticket_states", "SELECT"),

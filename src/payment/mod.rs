@@ -12,7 +12,7 @@ use crate::domain::charge::ChargeName;
 use crate::domain::money::{Currency, Money};
 use crate::domain::record::Charge;
 
-pub use sandbox::{Sandbox, SandboxError};
+pub use sandbox::{Sandbox, SandboxCharges};
 pub use signature::{SignatureError, Signing};
 pub use stripe::{Stripe, is_live_key};
 
@@ -118,6 +118,8 @@ pub enum Reversal {
     Refund(Money),
 }
 
+/// The failure code of a charge that never reached its provider.
+const NOT_CHARGED: &str = "not_charged";
 /// The failure code if the provider gives none that may be shown.
 const DECLINED: &str = "card_declined";
 /// The longest failure code that is passed on.
@@ -146,14 +148,13 @@ pub enum NoticeError {
     Unavailable(#[from] ProviderUnavailable),
 }
 
-/// What a provider knows about a charge that it was asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ChargeAnswer {
-    Found(ChargeReport),
-    /// The provider does not know the charge.
-    NotFound,
-    /// The search for it is not complete. The next call goes on with it.
-    Searching,
+/// A charge whose result is not known, and that no request of this process works on.
+pub struct OpenCharge {
+    pub name: ChargeName,
+    pub amount: Money,
+    pub currency: Currency,
+    /// How long ago it began. `None`: the clock is not trusted.
+    pub age: Option<SignedDuration>,
 }
 
 /// The provider could not be reached, or its answer could not be used. The text is for the log and holds no
@@ -172,15 +173,13 @@ pub trait Provider: Send + Sync {
     fn knows(&self, card: &CardToken) -> bool;
 
     /// Charges the card: it is paid, declined, or still processing. If the result is not known (a timeout), it is
-    /// processing too; [`Provider::ask`] finds it out later.
+    /// processing too; [`Provider::resolve`] finds it out later.
     fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, ChargeReport>;
 
-    /// The result of a charge that was ordered by any process.
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>>;
-
-    /// The result of a charge that the provider does not know this long after its begin: processing while it may
-    /// still arrive.
-    fn result_if_unknown(&self, age: SignedDuration) -> Charge;
+    /// The result of a charge that was ordered by any process. If the provider does not know the charge, its
+    /// idempotency key is used up: no process can charge the card under this name any more, also if it was stopped
+    /// before it called the provider and goes on later. Only then is the charge declined as [`NOT_CHARGED`].
+    fn resolve(&self, charge: OpenCharge) -> BoxFuture<'_, Result<ChargeReport, ProviderUnavailable>>;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
     fn read<'a>(

@@ -1,6 +1,7 @@
 //! Stripe: a card charge is a PaymentIntent that is created and confirmed in one call. Every try for a charge
 //! sends the same Idempotency-Key, so that the charge is made once. The charge's name is in the intent's metadata:
-//! webhooks contain it, and the intent is found by it when the result is not known.
+//! webhooks contain it, and the intent is found by it when the result is not known. If there is none, the key is used
+//! up by an intent without a card, so that a charge that was never made cannot be made later.
 
 mod provider_clock;
 mod search;
@@ -18,11 +19,11 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::{
-    CardToken, ChargeAnswer, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice,
+    CardToken, ChargeOrder, ChargeReport, NOT_CHARGED, NoticeError, OpenCharge, Provider, ProviderNotice,
     ProviderUnavailable, ReportedMoney, Reversal, Signing, failure_code, is_code,
 };
 use crate::domain::charge::{ChargeIssue, ChargeName};
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
 use crate::domain::record::Charge;
 use crate::tls;
 
@@ -42,9 +43,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 50;
 const SEARCH_TIME: Duration = Duration::from_secs(20);
-/// An intent may be listed late, and Stripe sends a webhook again for days. So only after this time a charge that
-/// Stripe does not know waits for an admin. Its tickets are held until the admin ends it, but no longer than the draw
-/// is on sale.
+/// Stripe keeps an idempotency key for at least 24 hours. So when a charge is younger than this and its key is still
+/// unused, the charge was never made. The difference is for clocks that do not agree.
+const KEY_KEPT: SignedDuration = SignedDuration::from_hours(12);
+/// After this time, a charge that is not found, although its key was used or may be forgotten, waits for an admin. An
+/// intent may be listed late, and Stripe sends a webhook again for days. Its tickets are held until the admin ends it,
+/// but no longer than the draw is on sale.
 const NEVER_ARRIVED: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is read, in bytes. A page of intents is the largest one.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -100,21 +104,38 @@ impl Stripe {
         request.bearer_auth(self.key.expose_secret()).header("Stripe-Version", VERSION)
     }
 
+    /// Creates an intent under the idempotency key of this charge.
+    async fn create_intent(
+        &self,
+        name: ChargeName,
+        amount: Money,
+        currency: Currency,
+        fields: &[(&str, String)],
+    ) -> Result<Intent, StripeFailure> {
+        let money = [
+            ("amount", amount.minor().to_string()),
+            ("currency", currency.to_string().to_ascii_lowercase()),
+            ("payment_method_types[]", "card".to_owned()),
+        ];
+        let request = self.request(Method::POST, "/v1/payment_intents").form(&[&money, fields].concat());
+        self.send(request.header("Idempotency-Key", name.to_string())).await
+    }
+
     async fn create(&self, order: ChargeOrder) -> ChargeReport {
         let ChargeOrder { name, amount, currency, card } = order;
         let fields = [
-            ("amount", amount.minor().to_string()),
-            ("currency", currency.to_string().to_ascii_lowercase()),
             ("payment_method", card.expose().to_owned()),
-            ("payment_method_types[]", "card".to_owned()),
             ("confirm", "true".to_owned()),
             ("metadata[payment]", name.payment.to_string()),
             ("metadata[begun]", name.begun.to_string()),
         ];
         for attempt in 1..=TRIES {
-            let request = self.request(Method::POST, "/v1/payment_intents").form(&fields);
-            match self.send(request.header("Idempotency-Key", name.to_string())).await {
+            match self.create_intent(name, amount, currency, &fields).await {
                 Ok(intent) => return self.outcome(intent).await,
+                Err(StripeFailure::KeyUsed) => {
+                    tracing::warn!(charge = %name, "another process has used up the idempotency key of a charge");
+                    return Charge::Processing.into();
+                }
                 Err(StripeFailure::Declined(code)) => return Charge::Declined(code).into(),
                 // Only the first try can say that nothing was done: the result of the tries before a later one is
                 // not known.
@@ -135,6 +156,10 @@ impl Stripe {
         Charge::Processing.into()
     }
 
+    async fn cancel(&self, intent: &Intent) -> Result<Intent, StripeFailure> {
+        self.send(self.request(Method::POST, &format!("/v1/payment_intents/{}/cancel", intent.id))).await
+    }
+
     /// What an intent says about its charge, and the money that it is about.
     fn report(&self, intent: &Intent, charge: Charge) -> ChargeReport {
         let amount = if charge == Charge::Paid { intent.amount_received } else { intent.amount };
@@ -152,8 +177,7 @@ impl Stripe {
             "canceled" => Charge::Declined("canceled".to_owned()),
             "requires_payment_method" => Charge::Declined(intent.failure()),
             _ => {
-                let cancel = self.request(Method::POST, &format!("/v1/payment_intents/{}/cancel", intent.id));
-                match self.send::<Intent>(cancel).await {
+                match self.cancel(&intent).await {
                     Ok(intent) if intent.status == "canceled" => {
                         Charge::Declined("authentication_required".to_owned())
                     }
@@ -165,12 +189,48 @@ impl Stripe {
         self.report(&intent, charge)
     }
 
+    /// Searches for the intent of a charge. If it is not found, uses up the charge's idempotency key: Stripe refuses a
+    /// call with the same key and other parameters. So either the charge is made or the key is used up, and of two
+    /// processes that try both at the same time, Stripe decides which is first.
+    async fn find_or_close(&self, open: OpenCharge) -> Result<ChargeReport, ProviderUnavailable> {
+        let OpenCharge { name, amount, currency, age } = open;
+        let found = self.find(name).await?;
+        if let SearchResult::Found(intent) = found {
+            return Ok(self.outcome(*intent).await);
+        }
+        let is_lost = matches!(found, SearchResult::NotFound) && age.is_some_and(|age| age >= NEVER_ARRIVED);
+        // This intent is not the charge's, so it has no name: a search for the charge must not find it.
+        let fields = [("description", format!("Not charged: {name}"))];
+        match self.create_intent(name, amount, currency, &fields).await {
+            // The first answer again. Stripe compares the parameters, so this is not expected.
+            Ok(intent) if intent.name() == Some(name) => return Ok(self.outcome(intent).await),
+            Err(StripeFailure::Declined(code)) => return Ok(Charge::Declined(code).into()),
+            Ok(intent) => {
+                // Nobody can pay an intent without a card; cancelled, it does not look like one that waits for it.
+                if self.cancel(&intent).await.is_err() {
+                    tracing::debug!(charge = %name, intent = intent.id, "an intent without a card was not cancelled");
+                }
+                if age.is_some_and(|age| age < KEY_KEPT) {
+                    return Ok(Charge::Declined(NOT_CHARGED.to_owned()).into());
+                }
+            }
+            // The charge was made, and is not listed yet.
+            Err(StripeFailure::KeyUsed) => {}
+            Err(failure) if !is_lost => return Err(ProviderUnavailable(failure.reason())),
+            Err(failure) => {
+                let why = failure.reason();
+                tracing::warn!(charge = %name, why, "the idempotency key of a lost charge could not be used up");
+            }
+        }
+        Ok(if is_lost { Charge::Unresolved(ChargeIssue::NotFound) } else { Charge::Processing }.into())
+    }
+
     /// Searches the intents of a day before and after for the one with this name. It reads a list, because
     /// Stripe's search API may lag behind.
-    async fn find(&self, name: ChargeName) -> Result<ChargeAnswer, ProviderUnavailable> {
+    async fn find(&self, name: ChargeName) -> Result<SearchResult, ProviderUnavailable> {
         let (mut position, began) = (self.searches.take(name), Instant::now());
         for _ in 0..MAX_PAGES {
-            let Some((from, to, after)) = position.next_page() else { return Ok(ChargeAnswer::NotFound) };
+            let Some((from, to, after)) = position.next_page() else { return Ok(SearchResult::NotFound) };
             let mut path = format!("/v1/payment_intents?limit={PAGE}&created[gte]={from}&created[lte]={to}");
             if let Some(after) = after {
                 path.push_str(&format!("&starting_after={after}"));
@@ -187,7 +247,7 @@ impl Stripe {
             };
             let last = page.data.last().map(|intent| intent.id.clone());
             if let Some(intent) = page.data.into_iter().find(|intent| intent.name() == Some(name)) {
-                return Ok(ChargeAnswer::Found(self.outcome(intent).await));
+                return Ok(SearchResult::Found(Box::new(intent)));
             }
             position.advance(last.filter(|_| page.has_more));
             if began.elapsed() >= SEARCH_TIME {
@@ -195,10 +255,11 @@ impl Stripe {
             }
         }
         if position.next_page().is_none() {
-            return Ok(ChargeAnswer::NotFound);
+            return Ok(SearchResult::NotFound);
         }
         self.searches.keep(name, position);
-        Ok(ChargeAnswer::Searching)
+        tracing::info!(charge = %name, "the search for a charge goes on in the next round");
+        Ok(SearchResult::Unfinished)
     }
 
     async fn notice(
@@ -276,10 +337,12 @@ impl Stripe {
         let is_type = |name: &str| error.as_ref().is_some_and(|error| error.r#type.as_deref() == Some(name));
         let (card_error, same_key) = (is_type("card_error"), is_type("idempotency_error"));
         match status {
+            // 409 says that a call with this key has not ended yet.
+            _ if same_key && status != StatusCode::CONFLICT => Err(StripeFailure::KeyUsed),
             StatusCode::PAYMENT_REQUIRED if card_error => {
                 Err(StripeFailure::Declined(error.map_or_else(|| failure_code(None), |error| error.failure())))
             }
-            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !same_key => {
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => {
                 let code = error.and_then(|error| error.code).unwrap_or_default();
                 tracing::warn!(%status, code, "the payment provider refused a request");
                 // Only the card and the amount come from the payer; an error in another field is not the payer's.
@@ -313,12 +376,8 @@ impl Provider for Stripe {
         self.create(order).boxed()
     }
 
-    fn ask(&self, name: ChargeName) -> BoxFuture<'_, Result<ChargeAnswer, ProviderUnavailable>> {
-        self.find(name).boxed()
-    }
-
-    fn result_if_unknown(&self, age: SignedDuration) -> Charge {
-        if age < NEVER_ARRIVED { Charge::Processing } else { Charge::Unresolved(ChargeIssue::NotFound) }
+    fn resolve(&self, charge: OpenCharge) -> BoxFuture<'_, Result<ChargeReport, ProviderUnavailable>> {
+        self.find_or_close(charge).boxed()
     }
 
     fn read<'a>(
@@ -426,12 +485,22 @@ impl ErrorBody {
     }
 }
 
+/// The result of a search for an intent.
+enum SearchResult {
+    Found(Box<Intent>),
+    NotFound,
+    /// The next call goes on with it.
+    Unfinished,
+}
+
 /// Why a call failed.
 enum StripeFailure {
     /// Stripe's verdict on this charge: the card was declined, for this reason. It is the same for every try.
     Declined(String),
     /// This call was refused for this reason, and did nothing. That says nothing about an earlier try.
     Refused(String),
+    /// The idempotency key was used before, with other parameters: this call did nothing.
+    KeyUsed,
     /// There was no connection: nothing was done.
     NotSent(String),
     /// It may have been done.
@@ -445,6 +514,7 @@ impl StripeFailure {
             | StripeFailure::Refused(why)
             | StripeFailure::NotSent(why)
             | StripeFailure::Unknown(why) => why,
+            StripeFailure::KeyUsed => "the idempotency key was used before".to_owned(),
         }
     }
 }

@@ -31,7 +31,7 @@ const OWNER_URL: &str = "LOTTERY__DATABASE__OWNER_URL";
 const SECRET: &str = "what these tests sign their tokens with";
 
 /// The program with a database of its own on the tests' server.
-async fn program_with_database() -> Program {
+pub async fn program_with_database() -> Program {
     program_on(&server::database().await)
 }
 
@@ -42,7 +42,7 @@ fn program_on(database: &tokio_postgres::Config) -> Program {
 }
 
 /// The database that the program was given, as its owner.
-fn database(program: &Program) -> tokio_postgres::Config {
+pub fn database(program: &Program) -> tokio_postgres::Config {
     program.variable(OWNER_URL).unwrap().parse().unwrap()
 }
 

@@ -54,6 +54,16 @@ async fn database_of(earlier: &Earlier) -> Config {
     database
 }
 
+/// The file in which that version stored the charges of the sandbox that are under way.
+async fn stored_charges(database: &Config) -> String {
+    let processing = "SELECT id::text, updated_at FROM payments WHERE status = 'processing' AND method = 'card'";
+    let rows = connect(database).await.unwrap().query(processing, &[]).await.unwrap();
+    let line = |row: &tokio_postgres::Row| {
+        format!("{}@{} processing\n", row.get::<_, String>(0), row.get::<_, Timestamp>(1))
+    };
+    rows.iter().map(line).collect()
+}
+
 /// The user's payment of this kind in this status.
 async fn payment(user: &User, kind: &str, status: &str) -> Value {
     let payments = user.all("/payments").await;
@@ -93,7 +103,12 @@ async fn a_database_of_schema_v6_is_upgraded_and_played_on() {
 
 async fn upgrade_and_play_on(earlier: Earlier) {
     let now: Timestamp = earlier.now.parse().unwrap();
-    let mut world = World::at(now, database_of(&earlier).await, |_| {}).await;
+    let database = database_of(&earlier).await;
+    let sandbox = stored_charges(&database).await;
+    let mut world = World::at(now, database, |config| {
+        std::fs::write(config.data_dir.join("sandbox_charges"), sandbox).unwrap();
+    })
+    .await;
     let boss = world.anonymous().log_in("boss", PASSWORD).await;
     let ann = world.anonymous().log_in("ann", PASSWORD).await;
     let bob = world.anonymous().log_in("bob", PASSWORD).await;

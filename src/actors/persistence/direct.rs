@@ -1,6 +1,6 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
 //! sessions and passwords, new draws and their pools, what the installation is, audit entries of admins that change
-//! nothing else, what the provider reports of disputes and refunds, and housekeeping. Each is a transaction of its own
+//! nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping. Each is a transaction of its own
 //! on a connection of the pool. None changes a balance, a ticket or a payment, so none has to be in the order of the
 //! batches.
 
@@ -15,7 +15,7 @@ use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{audit, charges, draws, installation, keys};
+use super::write::{audit, charges, draws, installation, keys, sandbox};
 use crate::db::read::installation::recorded;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
@@ -147,6 +147,18 @@ impl Persistence {
     /// Records how much of a charge the provider has refunded in all. False if there is no such charge.
     pub async fn record_refund(&self, name: ChargeName, refunded: Money) -> Result<bool, DbError> {
         transaction(&self.db, async |db| Ok(charges::record_refund(db, name, refunded).await?)).await
+    }
+
+    /// Stores a charge of the sandbox, unless it is stored already. Returns the outcome that is stored. It is not part
+    /// of a transaction, because a real provider knows nothing of ours.
+    pub async fn store_sandbox_charge(&self, name: ChargeName, outcome: &str) -> Result<String, DbError> {
+        let store = async { Ok(sandbox::store(&self.db.client().await?, name, outcome).await?) };
+        tokio::time::timeout(DIRECT_WAIT, store).await.unwrap_or(Err(DbError::WriteTimeout(DIRECT_WAIT)))
+    }
+
+    /// Deletes up to `most` charges of the sandbox, of payments with an id before this one. Returns how many.
+    pub async fn drop_sandbox_charges(&self, before: Uuid, most: i64) -> Result<u64, DbError> {
+        transaction(&self.db, async |db| Ok(sandbox::drop_older(db, before, most).await?)).await
     }
 
     /// Deletes up to `most` idempotency keys from before that time. Returns how many.

@@ -1,6 +1,7 @@
 //! The Stripe provider against a fake of its API, which keeps the charges that it took and can lose answers.
 
 mod reversals;
+mod takeover;
 mod waiting;
 
 use std::collections::HashMap;
@@ -21,12 +22,16 @@ const KEY: &str = "sk_test_of_the_stand_in";
 #[derive(Default)]
 struct BatchState {
     intents: Vec<Value>,
-    /// The answers kept under idempotency keys.
-    answers: HashMap<String, (u16, Value)>,
+    /// The requests and their answers, kept under idempotency keys.
+    answers: HashMap<String, (Parameters, u16, Value)>,
     /// Calls whose answer was lost.
     lost: usize,
     /// Every call is answered with an internal error.
     broken: bool,
+    /// Creations of intents without a card are answered with an internal error.
+    refuses_closing: bool,
+    /// Lists are empty, as if the intents were listed late.
+    unlisted: bool,
     /// The next charge is refused with this status, before it is looked at.
     refusal: Option<u16>,
     /// A field that new intents have with another value.
@@ -37,7 +42,12 @@ struct BatchState {
     pages: usize,
     /// Delays the answers to charges of `pm_held`.
     gate: Arc<Notify>,
+    /// Delays charges of `pm_delayed` before Stripe sees them; how many there are.
+    road: Arc<Notify>,
+    on_the_road: usize,
 }
+
+type Parameters = HashMap<String, String>;
 
 type Shared = Data<Mutex<BatchState>>;
 
@@ -89,8 +99,15 @@ fn refusal(status: u16, error: Value) -> HttpResponse {
     HttpResponse::build(status.try_into().unwrap()).json(json!({"error": error}))
 }
 
-async fn create(books: Shared, request: HttpRequest, form: Form<HashMap<String, String>>) -> HttpResponse {
-    let held = form.get("payment_method").is_some_and(|method| method == "pm_held");
+async fn create(books: Shared, request: HttpRequest, form: Form<Parameters>) -> HttpResponse {
+    let is_method = |name: &str| form.get("payment_method").is_some_and(|method| method == name);
+    let held = is_method("pm_held");
+    if is_method("pm_delayed") {
+        let road = books.lock().unwrap().road.clone();
+        let passed = road.notified();
+        books.lock().unwrap().on_the_road += 1;
+        passed.await;
+    }
     let answer = charge(&books, &request, &form);
     let gate = books.lock().unwrap().gate.clone();
     if held {
@@ -99,7 +116,7 @@ async fn create(books: Shared, request: HttpRequest, form: Form<HashMap<String, 
     answer
 }
 
-fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>) -> HttpResponse {
+fn charge(books: &Shared, request: &HttpRequest, form: &Parameters) -> HttpResponse {
     let mut books = books.lock().unwrap();
     let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
     if header("authorization") != format!("Bearer {KEY}") {
@@ -111,13 +128,32 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     if let Some(status) = books.refusal.take() {
         return refusal(status, json!({"type": "invalid_request_error", "code": "rate_limit"}));
     }
-    let answer = |(status, body): &(u16, Value)| HttpResponse::build((*status).try_into().unwrap()).json(body);
+    let answer = |status: u16, body: &Value| HttpResponse::build(status.try_into().unwrap()).json(body);
     let key = header("idempotency-key");
-    if let Some(first) = books.answers.get(&key) {
-        return answer(first);
+    if let Some((first, status, body)) = books.answers.get(&key) {
+        return if first == form {
+            answer(*status, body)
+        } else {
+            refusal(400, json!({"type": "idempotency_error"}))
+        };
     }
     let field = |name: &str| form.get(name).cloned().unwrap_or_default();
-    assert_eq!((field("confirm"), field("currency")), ("true".to_owned(), "rub".to_owned()));
+    assert_eq!(field("currency"), "rub");
+    let number = books.intents.len();
+    if !form.contains_key("confirm") {
+        assert!(!form.contains_key("payment_method") && field("description").contains(&key));
+        if books.refuses_closing {
+            return refusal(500, json!({"type": "api_error"}));
+        }
+        let intent = json!({
+            "id": format!("pi_{number}"), "object": "payment_intent", "status": "requires_payment_method",
+            "amount": field("amount").parse::<i64>().unwrap(), "amount_received": 0, "currency": field("currency"),
+            "livemode": false, "created": 0, "metadata": {}, "last_payment_error": null, "latest_charge": null,
+        });
+        books.intents.push(intent.clone());
+        books.answers.insert(key, (form.clone(), 200, intent.clone()));
+        return answer(200, &intent);
+    }
     let method = field("payment_method");
     let status = match method.as_str() {
         "pm_declined" | "pm_poor" | "pm_poor_lost" => "requires_payment_method",
@@ -127,7 +163,6 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     };
     let reason = if method.starts_with("pm_poor") { "insufficient_funds" } else { "generic_decline" };
     let error = json!({"type": "card_error", "code": "card_declined", "decline_code": reason});
-    let number = books.intents.len();
     let declined = status == "requires_payment_method";
     let amount: i64 = field("amount").parse().unwrap();
     let begun: jiff::Timestamp = field("metadata[begun]").parse().unwrap();
@@ -146,7 +181,7 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
     }
     books.intents.push(intent.clone());
     let first = if declined { (402, json!({"error": error})) } else { (200, intent) };
-    books.answers.insert(key, first.clone());
+    books.answers.insert(key, (form.clone(), first.0, first.1.clone()));
     match method.as_str() {
         "pm_lost_once" | "pm_poor_lost" => {
             books.lost += 1;
@@ -163,7 +198,7 @@ fn charge(books: &Shared, request: &HttpRequest, form: &HashMap<String, String>)
                 books.refusal = Some(status.parse().unwrap());
                 refusal(500, json!({"type": "api_error"}))
             }
-            None => answer(&first),
+            None => answer(first.0, &first.1),
         },
     }
 }
@@ -186,13 +221,18 @@ async fn list(books: Shared, query: Query<HashMap<String, String>>) -> HttpRespo
     if let Some(after) = query.get("starting_after") {
         newest.find(|intent| intent["id"] == *after);
     }
-    let page: Vec<&Value> = newest.by_ref().take(1).collect();
-    HttpResponse::Ok().json(json!({"object": "list", "data": page, "has_more": newest.next().is_some()}))
+    let page: Vec<&Value> = newest.by_ref().take(if books.unlisted { 0 } else { 1 }).collect();
+    HttpResponse::Ok()
+        .json(json!({"object": "list", "data": page, "has_more": !page.is_empty() && newest.next().is_some()}))
 }
 
 async fn cancel(books: Shared, id: Path<String>) -> HttpResponse {
     let mut books = books.lock().unwrap();
     let intent = books.intents.iter_mut().find(|intent| intent["id"] == **id).unwrap();
+    if intent["status"] == "canceled" {
+        let error = json!({"type": "invalid_request_error", "code": "payment_intent_unexpected_state"});
+        return refusal(400, error);
+    }
     intent["status"] = json!("canceled");
     HttpResponse::Ok().json(&*intent)
 }
@@ -207,6 +247,11 @@ async fn retrieve(books: Shared, id: Path<String>, query: Query<HashMap<String, 
         Some(intent) => HttpResponse::Ok().json(intent),
         None => refusal(404, json!({"type": "invalid_request_error", "code": "resource_missing"})),
     }
+}
+
+/// The idempotency key of the charge that a payment is processing.
+fn key(payment: &Value) -> String {
+    format!("{}@{}", id(payment), payment["updated_at"].as_str().unwrap())
 }
 
 /// An intent that has succeeded.

@@ -10,6 +10,7 @@ pub mod ledger;
 mod params;
 pub mod payout;
 pub mod sales;
+pub mod sandbox;
 pub mod settle;
 pub mod unpaid;
 pub mod users;

@@ -7,12 +7,16 @@ use lottery::domain::record::{BeginDeposit, Record};
 use super::*;
 
 #[actix_web::test]
-async fn a_charge_that_stripe_does_not_know_after_a_day_waits_for_an_admin() {
+async fn a_charge_that_stripe_has_seen_and_does_not_list_after_a_day_waits_for_an_admin() {
     let (world, stripe) = world().await;
     let admin = world.admin().await;
     let ann = world.player("ann").await;
-    // The state that a crash before the call of Stripe leaves.
+    // The state that a crash after the call of Stripe leaves, if Stripe failed in the middle of it.
     let (crashed, lost) = (begun(&world, &ann).await, begun(&world, &ann).await);
+    for charged in [&crashed, &lost] {
+        let key = key(&payment(&ann, charged).await);
+        stripe.with(|books| books.answers.insert(key, (HashMap::new(), 500, json!({}))));
+    }
 
     // A later payment is found in the same round, after the crashed ones were asked for.
     for minutes in [11, 24 * 60 - 31] {
@@ -64,7 +68,7 @@ async fn a_charge_that_stripe_does_not_know_after_a_day_waits_for_an_admin() {
 }
 
 /// Begins a deposit of 500 that is never sent to Stripe; returns the payment's id.
-async fn begun(world: &World, who: &User) -> String {
+pub async fn begun(world: &World, who: &User) -> String {
     let at = world.clock.now();
     let payment = PaymentId(world.clock.ids().next(at));
     let begin = BeginDeposit { user: who.id, payment, amount: Money::new(500), at, key: None };
