@@ -497,7 +497,10 @@ fn rates(config: &Config) -> Rates {
     Rates {
         logins: rate(limits.logins_per_minute, SignedDuration::from_mins(1)),
         login_failures: rate(limits.login_failures, signed(limits.login_failure_window)),
+        login_failures_everywhere: rate(limits.login_failures_everywhere, signed(limits.login_failure_window)),
         registrations: rate(limits.registrations_per_hour, SignedDuration::from_hours(1)),
+        refreshes: rate(limits.refreshes_per_minute, SignedDuration::from_mins(1)),
+        password_resets: rate(limits.password_resets_per_minute, SignedDuration::from_mins(1)),
         purchases: Rate {
             counts: [limits.purchases_per_second.get(), limits.tickets_per_second],
             within: SignedDuration::from_secs(1),

@@ -174,9 +174,12 @@ pub struct LimitsConfig {
     pub enabled: bool,
     pub logins_per_minute: NonZeroU32,
     pub login_failures: NonZeroU32,
+    pub login_failures_everywhere: NonZeroU32,
     #[serde(deserialize_with = "duration")]
     pub login_failure_window: Duration,
     pub registrations_per_hour: NonZeroU32,
+    pub refreshes_per_minute: NonZeroU32,
+    pub password_resets_per_minute: NonZeroU32,
     pub purchases_per_second: NonZeroU32,
     pub tickets_per_second: u32,
     pub open_reservations: usize,

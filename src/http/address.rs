@@ -46,6 +46,11 @@ impl Proxies {
         nearest
     }
 
+    /// The network of the client, by which limits count it.
+    pub fn network(&self, request: &HttpRequest) -> IpAddr {
+        network(self.client(request))
+    }
+
     /// Whether a trusted proxy is at this address.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&address))
@@ -135,6 +140,19 @@ mod tests {
             let request = TestRequest::default().peer_addr("10.0.0.1:5".parse().unwrap());
             let request = request.insert_header((X_FORWARDED_FOR, line)).to_http_request();
             assert_eq!(proxies.client(&request).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_is_one_client() {
+        for (address, expected) in [
+            ("10.0.0.7", "10.0.0.7"),
+            ("::ffff:10.0.0.7", "10.0.0.7"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:3:3:4:5:6", "2001:db8:1:3::"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()).to_string(), expected);
         }
     }
 

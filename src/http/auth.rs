@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::{Code, FieldError, Problem};
+use super::limits::GuessedAccount;
 use super::state::State;
 use crate::actors::persistence::{DuplicateName, TokenRotation};
 use crate::auth::{OpaqueToken, Password, PasswordError, PasswordUse};
@@ -64,7 +65,8 @@ pub async fn register(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    state.limits.registration(state.proxies.client(&request), state.clock.since_boot())?;
+    let network = state.proxies.network(&request);
+    state.limits.registration(network, state.clock.since_boot())?;
     let account = PasswordUse::Registration(username.as_str().to_lowercase());
     let hash = state.hasher.hash(account, password).await?;
     let name = name.flatten();
@@ -73,6 +75,7 @@ pub async fn register(
         DuplicateName::Username => Problem::new(Code::UsernameTaken, "choose another one"),
         DuplicateName::Email => Problem::new(Code::EmailTaken, "log in, or use another one"),
     })?;
+    state.limits.remember(user.id, network);
     tracing::info!(user = %user.id, "a player registered");
     Ok(HttpResponse::Created().json(user))
 }
@@ -131,24 +134,25 @@ pub async fn login(
     Body(body): Body<Login>,
 ) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
-    state.limits.login(state.proxies.client(&request), state.clock.since_boot())?;
+    let network = state.proxies.network(&request);
+    state.limits.login(network, state.clock.since_boot())?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
         false => None,
     };
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
-    let account = account(user.as_ref(), &body.login);
-    state.limits.account(&account, state.clock.since_boot())?;
+    let account = guessed_account(user.as_ref(), &body.login);
+    let guess = state.limits.guess(account, user.as_ref().map(|user| user.id), network);
+    guess.check(state.clock.since_boot())?;
     // An unknown user takes as long as a known one, so that the time does not tell which names exist.
     let typed = PasswordUse::LogIn(typed_login(&body.login));
     let right = state.hasher.verify(typed, body.password, hash.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
     let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
-        state.limits.login_failed(&account, state.clock.since_boot())?;
+        guess.failed(state.clock.since_boot())?;
         return Err(wrong());
     };
-    // Counted again after the check: of many guesses at the same time, no more than the limit get a result.
-    state.limits.account(&account, state.clock.since_boot())?;
+    guess.check(state.clock.since_boot())?;
     if user.status == UserStatus::Blocked {
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
@@ -159,16 +163,19 @@ pub async fn login(
         // The password was changed after it was checked.
         return Err(wrong());
     }
+    state.limits.remember(user.id, network);
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
 }
 
-/// The account that failed log-ins are counted for. Username and email address of a user are one account; a login
-/// that no user has is counted by its text, cut to a limited length.
-fn account(user: Option<&User>, login: &str) -> String {
-    match user {
-        Some(user) => user.username.to_lowercase(),
-        None => typed_login(login),
-    }
+/// The account that wrong passwords are counted for: the name that was typed, as its user has it, or as it was typed if
+/// no user has it. A username never contains an `@`, and an address always does.
+fn guessed_account(user: Option<&User>, login: &str) -> GuessedAccount {
+    let name = match user {
+        Some(user) if login.contains('@') => &user.email,
+        Some(user) => &user.username,
+        None => login,
+    };
+    GuessedAccount::named(&name.to_lowercase())
 }
 
 /// A login in lower case and cut to a limited length.
@@ -208,17 +215,28 @@ fn bad_refresh_token() -> Problem {
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh",
     request_body = Refresh,
-    responses((status = 200, body = Pair), (status = "default", description = "unauthorized account_blocked")),
+    responses(
+        (status = 200, body = Pair),
+        (status = "default", description = "unauthorized account_blocked rate_limited"),
+    ),
 )]
-pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+pub async fn refresh(
+    state: SharedState,
+    request: HttpRequest,
+    Body(body): Body<Refresh>,
+) -> Result<HttpResponse, Problem> {
     let (old, new) = (body.parse()?, OpaqueToken::generate(&mut UnwrapErr(SysRng)));
     let now = state.clock.now();
+    let network = state.proxies.network(&request);
+    state.limits.refresh(network, state.clock.since_boot())?;
     match state.persistence.rotate(&old.hash(), &new.hash(), now + state.refresh_ttl, now).await? {
         TokenRotation::New(user, session) => {
             let known = users::one(&state.db, user).await?;
             if known.is_some_and(|user| user.status == UserStatus::Blocked) {
                 return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
             }
+            // After a restart this is how the networks of those who are logged in become known again.
+            state.limits.remember(user, network);
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
         TokenRotation::Reused(user, session) => {
@@ -234,11 +252,16 @@ pub async fn refresh(state: SharedState, Body(body): Body<Refresh>) -> Result<Ht
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Refresh,
-    responses((status = 204)),
+    responses((status = 204), (status = "default", description = "rate_limited")),
 )]
-pub async fn logout(state: SharedState, Body(body): Body<Refresh>) -> Result<HttpResponse, Problem> {
+pub async fn logout(
+    state: SharedState,
+    request: HttpRequest,
+    Body(body): Body<Refresh>,
+) -> Result<HttpResponse, Problem> {
     // An unknown token has no session to end: the client is logged out in any case.
     if let Ok(token) = body.parse() {
+        state.limits.refresh(state.proxies.network(&request), state.clock.since_boot())?;
         let now = state.clock.now();
         if let Some(session) = state.persistence.end_session(&token.hash(), now).await? {
             state.sessions.forget(session);
@@ -282,22 +305,25 @@ pub struct ChangePassword {
 pub async fn change_password(
     state: SharedState,
     auth: AuthUser,
+    request: HttpRequest,
     Body(body): Body<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
     let now = state.clock.now();
     let user = users::one(&state.db, auth.user).await?.ok_or_else(no_such_user)?;
     let new = new_password(&state, &body.new_password, (&user.username, &user.email));
     let new = new.map_err(|error| Problem::field("new_password", error))?;
-    let account = account(Some(&user), "");
-    state.limits.account(&account, state.clock.since_boot())?;
+    let account = GuessedAccount::LoggedIn(auth.user);
+    let guess = state.limits.guess(account, Some(auth.user), state.proxies.network(&request));
+    guess.check(state.clock.since_boot())?;
     let old = users::password_hash(&state.db, auth.user).await?;
     let change = PasswordUse::Change(auth.user);
     let hash = state.hasher.change(change, body.current_password, old.clone(), new).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "the current password is another one");
     let Some((old, new)) = old.zip(hash) else {
-        state.limits.login_failed(&account, state.clock.since_boot())?;
+        guess.failed(state.clock.since_boot())?;
         return Err(wrong());
     };
+    guess.check(state.clock.since_boot())?;
     let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session, now).await?;
     for session in changed.ok_or_else(wrong)? {
         state.sessions.forget(session);
@@ -322,11 +348,17 @@ pub struct ResetPassword {
     request_body = ResetPassword,
     responses((status = 204), (status = "default", description = "unauthorized rate_limited")),
 )]
-pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>) -> Result<HttpResponse, Problem> {
+pub async fn reset_password(
+    state: SharedState,
+    request: HttpRequest,
+    Body(body): Body<ResetPassword>,
+) -> Result<HttpResponse, Problem> {
     use secrecy::ExposeSecret;
     let spent = || Problem::unauthorized("the token is invalid or expired: ask an admin for a new one");
     let token = OpaqueToken::parse(body.token.expose_secret()).map_err(|_| spent())?.hash();
     let now = state.clock.now();
+    let network = state.proxies.network(&request);
+    state.limits.password_reset(network, state.clock.since_boot())?;
     // Hashing is expensive, so a token that is not valid is refused before it.
     let user = users::of_reset(&state.db, &token, now).await?.ok_or_else(spent)?;
     let new = new_password(&state, &body.new_password, (&user.username, &user.email));
@@ -336,6 +368,7 @@ pub async fn reset_password(state: SharedState, Body(body): Body<ResetPassword>)
     for session in ended {
         state.sessions.forget(session);
     }
+    state.limits.remember(user, network);
     tracing::info!(%user, "a password was reset");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -186,6 +186,11 @@ impl Problem {
         Problem { retry_after: Some(retry_after), ..Problem::new(Code::RateLimited, detail) }
     }
 
+    /// The same problem with another text for the client.
+    pub fn with_detail(self, detail: String) -> Problem {
+        Problem { detail, ..self }
+    }
+
     /// An internal error. Its cause is logged.
     pub fn internal(cause: impl fmt::Display) -> Problem {
         let problem = Problem::new(Code::InternalError, "the service's log has the cause under the request id");
@@ -411,13 +416,10 @@ impl From<HashError> for Problem {
     fn from(error: HashError) -> Problem {
         match error {
             HashError::Busy => Problem::overloaded(),
-            HashError::AccountBusy => Problem {
-                detail: format!(
-                    "too many passwords of this account are being checked or set at the same time; try again in \
-                     {RETRY_OVERLOADED} s"
-                ),
-                ..Problem::rate_limited(RETRY_OVERLOADED)
-            },
+            HashError::AccountBusy => Problem::rate_limited(RETRY_OVERLOADED).with_detail(format!(
+                "too many passwords of this account are being checked or set at the same time; try again in \
+                 {RETRY_OVERLOADED} s"
+            )),
             error => Problem::internal(error),
         }
     }

@@ -1,32 +1,35 @@
-//! Rate limits: how often an address or an account may make calls that are expensive or that help to guess
-//! passwords. Counts in fixed windows of the time since the machine's start, which nobody can set. Does not know which calls it limits.
+//! Rate limits: how often a client or an account may make calls that are expensive or that help to guess passwords.
+//! A client is counted by its network (see [`super::address::network`]). The windows are of the time since the
+//! machine's start, which nobody can set. Does not know which calls it limits.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::SignedDuration;
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::error::Problem;
+use super::rate_window::RateWindow;
 use crate::domain::id::UserId;
+use crate::domain::record::short;
 
-/// The most addresses or accounts that one limit counts. When it is full, those whose window is over are dropped.
-const MAX_REMEMBERED: usize = 100_000;
+pub use super::rate_window::Rate;
 
-/// How much is allowed in a time, of each of the `N` things that a window counts. Most windows count calls alone.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Rate<const N: usize = 1> {
-    pub counts: [u32; N],
-    pub within: SignedDuration,
-}
+/// The most users whose networks are remembered; those that are seldom needed are forgotten first. And the most
+/// networks of each, the last ones.
+const MAX_KNOWN_USERS: usize = 100_000;
+const MAX_KNOWN_NETWORKS: usize = 8;
 
 /// Every rate limit of the service.
 pub struct RateLimits {
     logins: RateWindow<IpAddr>,
-    login_failures: RateWindow<String>,
+    login_failures: RateWindow<(GuessedAccount, IpAddr)>,
+    login_failures_everywhere: RateWindow<GuessedAccount>,
+    known_networks: KnownNetworks,
     registrations: RateWindow<IpAddr>,
+    refreshes: RateWindow<IpAddr>,
+    password_resets: RateWindow<IpAddr>,
     /// Orders, and their tickets.
     purchases: RateWindow<UserId, 2>,
 }
@@ -36,7 +39,10 @@ pub struct RateLimits {
 pub struct Rates {
     pub logins: Rate,
     pub login_failures: Rate,
+    pub login_failures_everywhere: Rate,
     pub registrations: Rate,
+    pub refreshes: Rate,
+    pub password_resets: Rate,
     /// Orders, and their tickets.
     pub purchases: Rate<2>,
 }
@@ -45,31 +51,73 @@ impl RateLimits {
     /// `None`: no limits.
     pub fn new(rates: Option<Rates>) -> RateLimits {
         RateLimits {
-            logins: RateWindow::new(rates.map(|rates| rates.logins)),
-            login_failures: RateWindow::new(rates.map(|rates| rates.login_failures)),
-            registrations: RateWindow::new(rates.map(|rates| rates.registrations)),
-            purchases: RateWindow::new(rates.map(|rates| rates.purchases)),
+            logins: RateWindow::new(
+                rates.map(|rates| rates.logins),
+                ["too many log-ins from your network (limits.logins_per_minute)"],
+            ),
+            login_failures: RateWindow::new(
+                rates.map(|rates| rates.login_failures),
+                ["too many wrong passwords for this account from your network (limits.login_failures)"],
+            ),
+            login_failures_everywhere: RateWindow::new(
+                rates.map(|rates| rates.login_failures_everywhere),
+                [
+                    "too many wrong passwords for this account; for now only networks from which its owner logged in \
+                  before may log in (limits.login_failures_everywhere)",
+                ],
+            ),
+            known_networks: KnownNetworks(Cache::new(MAX_KNOWN_USERS)),
+            registrations: RateWindow::new(
+                rates.map(|rates| rates.registrations),
+                ["too many registrations from your network (limits.registrations_per_hour)"],
+            ),
+            refreshes: RateWindow::new(
+                rates.map(|rates| rates.refreshes),
+                ["too many refreshes and log-outs from your network (limits.refreshes_per_minute)"],
+            ),
+            password_resets: RateWindow::new(
+                rates.map(|rates| rates.password_resets),
+                ["too many password resets from your network (limits.password_resets_per_minute)"],
+            ),
+            purchases: RateWindow::new(
+                rates.map(|rates| rates.purchases),
+                [
+                    "too many orders of your account (limits.purchases_per_second)",
+                    "too many tickets of your account (limits.tickets_per_second)",
+                ],
+            ),
         }
     }
 
-    /// Counts a log-in from this address.
-    pub fn login(&self, address: IpAddr, now: SignedDuration) -> Result<(), Problem> {
-        self.logins.count(address, [1], now)
+    /// Counts a log-in from this network.
+    pub fn login(&self, network: IpAddr, now: SignedDuration) -> Result<(), Problem> {
+        self.logins.count(network, [1], now)
     }
 
-    /// Refuses an account whose log-ins failed too often.
-    pub fn account(&self, account: &str, now: SignedDuration) -> Result<(), Problem> {
-        self.login_failures.look(account, now)
+    /// A password that a client tries. `user`: whose account it is, if anybody's.
+    pub fn guess(&self, account: GuessedAccount, user: Option<UserId>, network: IpAddr) -> Guess<'_> {
+        let is_known = user.is_some_and(|user| self.known_networks.has(user, network));
+        Guess { limits: self, account, network, is_known }
     }
 
-    /// Counts a failed log-in to this account. Refused if the limit is exceeded: guesses may run at the same time.
-    pub fn login_failed(&self, account: &str, now: SignedDuration) -> Result<(), Problem> {
-        self.login_failures.count(account.to_owned(), [1], now)
+    /// Remembers a network from which a user proved who it is: wrong passwords from elsewhere do not lock it out.
+    pub fn remember(&self, user: UserId, network: IpAddr) {
+        self.known_networks.add(user, network);
     }
 
-    /// Counts a registration from this address.
-    pub fn registration(&self, address: IpAddr, now: SignedDuration) -> Result<(), Problem> {
-        self.registrations.count(address, [1], now)
+    /// Counts a registration from this network.
+    pub fn registration(&self, network: IpAddr, now: SignedDuration) -> Result<(), Problem> {
+        self.registrations.count(network, [1], now)
+    }
+
+    /// Counts a refresh of tokens or a log-out from this network.
+    pub fn refresh(&self, network: IpAddr, now: SignedDuration) -> Result<(), Problem> {
+        self.refreshes.count(network, [1], now)
+    }
+
+    /// Counts a password reset from this network.
+    pub fn password_reset(&self, network: IpAddr, now: SignedDuration) -> Result<(), Problem> {
+        self.password_resets.count(network, [1], now)
     }
 
     /// Counts an order of so many tickets by this account.
@@ -78,98 +126,84 @@ impl RateLimits {
     }
 }
 
-/// Counts by key. The window of a key begins with its first call.
-struct RateWindow<K, const N: usize = 1> {
-    rate: Option<Rate<N>>,
-    counts: Mutex<HashMap<K, ([u32; N], SignedDuration)>>,
+/// The account whose password is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum GuessedAccount {
+    /// By a name, as a digest. Username and email address of one user are counted apart: otherwise the refusal of one
+    /// name after guesses with the other would tell that they are one user's. A name that no user has counts alike.
+    Named(Uuid),
+    /// By a session of this user, so that others cannot use up these tries.
+    LoggedIn(UserId),
 }
 
-impl<K: Eq + Hash, const N: usize> RateWindow<K, N> {
-    fn new(rate: Option<Rate<N>>) -> RateWindow<K, N> {
-        RateWindow { rate, counts: Mutex::default() }
+impl GuessedAccount {
+    /// The account with this name, in lower case. Names of any length take the same memory.
+    pub fn named(name: &str) -> GuessedAccount {
+        GuessedAccount::Named(short(Sha256::new().chain_update(name)))
     }
+}
 
-    /// Counts what a call costs. If one of the counts would exceed its limit, it is refused and counts nothing.
-    fn count(&self, key: K, costs: [u32; N], now: SignedDuration) -> Result<(), Problem> {
-        let Some(rate) = self.rate else { return Ok(()) };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= MAX_REMEMBERED && !counts.contains_key(&key) {
-            counts.retain(|_, (_, began)| now < *began + rate.within);
-            if counts.len() >= MAX_REMEMBERED {
-                // Too many keys to count each: all new ones are refused.
-                return Err(Problem::rate_limited(seconds(rate.within)));
-            }
+/// A password that a client tries. Failures are counted for the account and the client's network, and for the account
+/// from everywhere; the latter refuses only networks from which its owner never logged in.
+pub struct Guess<'a> {
+    limits: &'a RateLimits,
+    account: GuessedAccount,
+    network: IpAddr,
+    is_known: bool,
+}
+
+impl Guess<'_> {
+    /// Refuses if too many failed. To be called before the password is checked, and after it again: of many guesses at
+    /// the same time, no more than the limit get a result.
+    pub fn check(&self, now: SignedDuration) -> Result<(), Problem> {
+        self.limits.login_failures.left(&(self.account, self.network), now)?;
+        if !self.is_known {
+            self.limits.login_failures_everywhere.left(&self.account, now)?;
         }
-        let (counted, began) = counts.entry(key).or_insert(([0; N], now));
-        if now >= *began + rate.within {
-            (*counted, *began) = ([0; N], now);
-        }
-        let sums: [u32; N] = std::array::from_fn(|i| counted[i].saturating_add(costs[i]));
-        if sums.iter().zip(rate.counts).any(|(sum, limit)| *sum > limit) {
-            return Err(Problem::rate_limited(seconds(*began + rate.within - now)));
-        }
-        *counted = sums;
         Ok(())
     }
-}
 
-impl<K: Eq + Hash> RateWindow<K> {
-    /// Refuses if the next call would be refused. Counts nothing.
-    fn look<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: SignedDuration) -> Result<(), Problem>
-    where
-        K: Borrow<Q>,
-    {
-        let Some(rate) = self.rate else { return Ok(()) };
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get(key) {
-            Some((counted, began)) if counted[0] >= rate.counts[0] && now < *began + rate.within => {
-                Err(Problem::rate_limited(seconds(*began + rate.within - now)))
-            }
-            _ => Ok(()),
-        }
+    /// Counts that it failed. Refused if too many did: guesses may run at the same time.
+    pub fn failed(&self, now: SignedDuration) -> Result<(), Problem> {
+        self.limits.login_failures.count((self.account, self.network), [1], now)?;
+        let everywhere = self.limits.login_failures_everywhere.count(self.account, [1], now);
+        if self.is_known { Ok(()) } else { everywhere }
     }
 }
 
-/// Whole seconds, at least one.
-fn seconds(left: SignedDuration) -> u64 {
-    u64::try_from(left.as_secs()).unwrap_or(0) + 1
+/// The networks from which users proved who they are since the service started.
+struct KnownNetworks(Cache<UserId, [Option<IpAddr>; MAX_KNOWN_NETWORKS]>);
+
+impl KnownNetworks {
+    fn has(&self, user: UserId, network: IpAddr) -> bool {
+        self.0.get(&user).is_some_and(|networks| networks.contains(&Some(network)))
+    }
+
+    /// The last used ones come first.
+    fn add(&self, user: UserId, network: IpAddr) {
+        let mut networks = self.0.get(&user).unwrap_or_default();
+        let place = networks.iter().position(|known| *known == Some(network)).unwrap_or(MAX_KNOWN_NETWORKS - 1);
+        networks[..=place].rotate_right(1);
+        networks[0] = Some(network);
+        self.0.insert(user, networks);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Code;
     use super::*;
 
     #[test]
-    fn a_window_lets_so_many_through_and_opens_again() {
-        let rate = Rate { counts: [2], within: SignedDuration::from_secs(60) };
-        let window = RateWindow::new(Some(rate));
-        let start = SignedDuration::ZERO;
-        assert!(window.count("ann", [1], start).is_ok());
-        assert!(window.look(&"ann", start).is_ok());
-        assert!(window.count("ann", [1], start).is_ok());
-        assert_eq!(window.look(&"ann", start).unwrap_err().code(), Code::RateLimited);
-        assert_eq!(window.count("ann", [1], start).unwrap_err().code(), Code::RateLimited);
-        assert!(window.count("bob", [1], start).is_ok(), "one account does not limit another");
-        let later = start + SignedDuration::from_secs(60);
-        assert!(window.look(&"ann", later).is_ok());
-        assert!(window.count("ann", [1], later).is_ok());
-    }
-
-    #[test]
-    fn a_call_that_exceeds_one_of_two_limits_counts_for_none() {
-        let window = RateWindow::new(Some(Rate { counts: [3, 100], within: SignedDuration::from_secs(1) }));
-        let start = SignedDuration::ZERO;
-        assert!(window.count("ann", [1, 60], start).is_ok());
-        assert_eq!(window.count("ann", [1, 41], start).unwrap_err().code(), Code::RateLimited);
-        assert!(window.count("ann", [1, 40], start).is_ok(), "the refused call took nothing");
-        assert!(window.count("ann", [1, 0], start).is_ok());
-        assert_eq!(window.count("ann", [1, 0], start).unwrap_err().code(), Code::RateLimited);
-    }
-
-    #[test]
-    fn without_a_rate_nothing_is_counted() {
-        let window = RateWindow::<_, 1>::new(None);
-        assert!((0..1000).all(|_| window.count((), [1], SignedDuration::ZERO).is_ok()));
+    fn the_last_networks_of_a_user_are_known() {
+        let known = KnownNetworks(Cache::new(10));
+        let (ann, bob) = (UserId(1), UserId(2));
+        let network = |n: u8| IpAddr::from([10, 0, 0, n]);
+        for n in 0..9 {
+            known.add(ann, network(n));
+            known.add(ann, network(1));
+        }
+        let have = |user| (0..9).filter(|n| known.has(user, network(*n))).collect::<Vec<_>>();
+        assert_eq!(have(ann), [1, 2, 3, 4, 5, 6, 7, 8], "one that is used again is not forgotten");
+        assert_eq!(have(bob), [0_u8; 0]);
     }
 }

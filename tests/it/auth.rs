@@ -1,5 +1,6 @@
 //! Registration, log-in, refresh and log-out over HTTP; who may do what.
 
+mod guesses;
 mod passwords;
 mod rate_limits;
 mod sessions;
@@ -50,6 +51,42 @@ fn bearer(world: &World, pair: &Value) -> User {
 /// The fields that a refusal names.
 fn fields(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
+}
+
+/// A world with rate limits, all of them high except those that the test sets. It believes the header of a proxy on
+/// this machine, so that a test can come from many addresses.
+async fn limited(change: impl FnOnce(&mut Config)) -> World {
+    World::with(|config| {
+        let limits = &mut config.limits;
+        limits.enabled = true;
+        limits.logins_per_minute = times(1000);
+        limits.login_failures = times(1000);
+        limits.login_failures_everywhere = times(1000);
+        limits.registrations_per_hour = times(1000);
+        limits.refreshes_per_minute = times(1000);
+        limits.password_resets_per_minute = times(1000);
+        config.server.trusted_proxies = vec!["127.0.0.0/8".to_owned().try_into().unwrap()];
+        change(config);
+    })
+    .await
+}
+
+fn times(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap()
+}
+
+/// How long a refused client is told to wait.
+fn retry_after(answer: Answer) -> SignedDuration {
+    let seconds = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    answer.refused(429, "rate_limited");
+    assert!(seconds > 0);
+    SignedDuration::from_secs(seconds)
+}
+
+/// Holds that the text of a problem contains all of this.
+fn assert_says(problem: &Value, words: &[&str]) {
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(words.iter().all(|word| detail.contains(word)), "{words:?}: {detail}");
 }
 
 // Registration.

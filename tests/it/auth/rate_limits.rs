@@ -1,32 +1,9 @@
-//! Limits of log-ins and registrations, and the effect of many concurrent log-ins on other requests.
+//! Limits of log-ins, registrations and the calls with tokens, and the effect of many concurrent log-ins on other
+//! requests. The limits of wrong passwords are in `guesses`.
 
 use lottery::auth::PasswordUse;
 
 use super::*;
-
-/// A world with rate limits, all of them high except those that the test sets.
-async fn limited(change: impl FnOnce(&mut Config)) -> World {
-    World::with(|config| {
-        config.limits.enabled = true;
-        config.limits.logins_per_minute = times(1000);
-        config.limits.login_failures = times(1000);
-        config.limits.registrations_per_hour = times(1000);
-        change(config);
-    })
-    .await
-}
-
-fn times(count: u32) -> NonZeroU32 {
-    NonZeroU32::new(count).unwrap()
-}
-
-/// How long a refused client is told to wait.
-fn retry_after(answer: Answer) -> SignedDuration {
-    let seconds = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    answer.refused(429, "rate_limited");
-    assert!(seconds > 0);
-    SignedDuration::from_secs(seconds)
-}
 
 #[actix_web::test]
 async fn log_ins_are_limited_for_each_address_and_minute() {
@@ -44,51 +21,6 @@ async fn log_ins_are_limited_for_each_address_and_minute() {
 }
 
 #[actix_web::test]
-async fn failed_log_ins_are_limited_for_each_account_under_all_its_names() {
-    let world = limited(|config| config.limits.login_failures = times(3)).await;
-    register(&world, "ann").await;
-    register(&world, "bob").await;
-    for login in ["ann", "Ann@example.com", "ANN"] {
-        log_in(&world, login, "wrong horse battery").await.refused(401, "invalid_credentials");
-    }
-    // From now on the right password is refused as well.
-    for (login, password) in [("ann", "wrong horse battery"), ("ann", PASSWORD), ("ann@example.com", PASSWORD)] {
-        retry_after(log_in(&world, login, password).await);
-    }
-    log_in(&world, "bob", PASSWORD).await.expect(200);
-    let wait = retry_after(log_in(&world, "ann", PASSWORD).await);
-    assert!(wait <= SignedDuration::from_secs(901), "{wait}");
-    world.advance(wait);
-    log_in(&world, "ann", PASSWORD).await.expect(200);
-}
-
-#[actix_web::test]
-async fn failed_log_ins_of_an_unknown_account_are_limited_too() {
-    let world = limited(|config| config.limits.login_failures = times(2)).await;
-    for _ in 0..2 {
-        log_in(&world, "nobody", PASSWORD).await.refused(401, "invalid_credentials");
-    }
-    retry_after(log_in(&world, "nobody", PASSWORD).await);
-}
-
-#[actix_web::test]
-async fn concurrent_guesses_of_a_password_are_all_counted() {
-    let world = limited(|config| config.limits.login_failures = times(5)).await;
-    register(&world, "ann").await;
-    let answers = join_all((0..20).map(|_| log_in(&world, "ann", "wrong horse battery"))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.is(401, "invalid_credentials")).count(), 5);
-    assert_eq!(answers.iter().filter(|answer| answer.is(429, "rate_limited")).count(), 15);
-}
-
-#[actix_web::test]
-async fn concurrent_log_ins_with_the_right_password_are_not_limited() {
-    let world = limited(|config| config.limits.login_failures = times(2)).await;
-    register(&world, "ann").await;
-    let answers = join_all((0..8).map(|_| log_in(&world, "ann", PASSWORD))).await;
-    assert!(answers.iter().all(|answer| answer.status == 200));
-}
-
-#[actix_web::test]
 async fn registrations_are_limited_for_each_address_and_hour() {
     let world = limited(|config| config.limits.registrations_per_hour = times(2)).await;
     // An invalid registration does not count.
@@ -100,6 +32,67 @@ async fn registrations_are_limited_for_each_address_and_hour() {
     assert_eq!(world.count("SELECT count(*) FROM users").await, 2);
     world.advance(wait);
     register(&world, "eve").await;
+}
+
+#[actix_web::test]
+async fn an_ipv6_network_counts_as_one_address_and_its_flood_locks_nobody_out() {
+    let world = limited(|config| config.limits.registrations_per_hour = times(2)).await;
+    let register = async |name: &str, address: &str| {
+        let anonymous = world.anonymous();
+        let request = anonymous.request(Method::POST, "/auth/register").json(&registration(name));
+        anonymous.send(request.header("X-Forwarded-For", address)).await
+    };
+    register("ann", "2001:db8::1").await.expect(201);
+    register("bob", "2001:db8::2:3:4:5").await.expect(201);
+    for host in 0..20 {
+        register("eve", &format!("2001:db8::{host:x}")).await.refused(429, "rate_limited");
+    }
+    register("eve", "2001:db8:0:1::1").await.expect(201);
+    // An IPv4 client is the same one however a proxy writes its address.
+    register("dan", "192.0.2.7").await.expect(201);
+    register("ian", "::ffff:192.0.2.7").await.expect(201);
+    register("joe", "192.0.2.7").await.refused(429, "rate_limited");
+    register("joe", "192.0.2.8").await.expect(201);
+}
+
+#[actix_web::test]
+async fn refreshes_and_log_outs_are_limited_for_each_address_and_minute() {
+    let world = limited(|config| config.limits.refreshes_per_minute = times(3)).await;
+    let first = session(&world, "ann").await;
+    let second = refresh(&world, &first).await.expect(200);
+    let unknown = json!({"refresh_token": "A".repeat(43)});
+    world.anonymous().post("/auth/refresh", unknown).await.refused(401, "unauthorized");
+    // What has not the form of a token costs nothing and is not counted.
+    world.anonymous().post("/auth/refresh", json!({"refresh_token": "x"})).await.refused(401, "unauthorized");
+    assert_eq!(log_out(&world, &json!({"refresh_token": "x"})).await.status, 204);
+    let third = refresh(&world, &second).await.expect(200);
+    let wait = retry_after(refresh(&world, &third).await);
+    let problem = log_out(&world, &third).await.refused(429, "rate_limited");
+    assert_says(&problem, &["refreshes and log-outs from your network", "limits.refreshes_per_minute"]);
+    assert!(wait <= SignedDuration::from_secs(61), "{wait}");
+    world.advance(wait);
+    // The refused calls had no effect: the token is still good.
+    let fourth = refresh(&world, &third).await.expect(200);
+    assert_eq!(log_out(&world, &fourth).await.status, 204);
+}
+
+#[actix_web::test]
+async fn tries_of_reset_tokens_are_limited_for_each_address_and_minute() {
+    let world = limited(|config| config.limits.password_resets_per_minute = times(3)).await;
+    let (admin, ann) = (world.admin().await, world.player("ann").await);
+    let path = format!("/admin/users/{}/password-reset", ann.id);
+    let token = admin.post(&path, json!({})).await.expect(200)["token"].clone();
+    let reset = async |token: &Value| {
+        let body = json!({"token": token, "new_password": "battery staple"});
+        world.anonymous().post("/auth/password-reset", body).await
+    };
+    for letter in ["A", "B", "C"] {
+        reset(&json!(format!("{letter}{}", "A".repeat(42)))).await.refused(401, "unauthorized");
+    }
+    let refused = reset(&token).await;
+    assert_says(&refused.body, &["password resets from your network", "limits.password_resets_per_minute"]);
+    world.advance(retry_after(refused));
+    assert_eq!(reset(&token).await.status, 204);
 }
 
 #[actix_web::test]
