@@ -24,7 +24,7 @@ const PATIENCE: usize = 6_000;
 const UNREST: usize = 60;
 
 /// The possible events with their weights.
-const ACTS: [(Act, usize); 26] = [
+const ACTS: [(Act, usize); 28] = [
     (Act::Order, 26),
     (Act::Pay, 10),
     (Act::Card, 12),
@@ -40,6 +40,8 @@ const ACTS: [(Act, usize); 26] = [
     (Act::Load, 30),
     (Act::Provider, 9),
     (Act::Notice, 4),
+    (Act::Resolve, 3),
+    (Act::LateCall, 2),
     (Act::TellAgain, 4),
     (Act::HangUp, 3),
     (Act::Pass, 12),
@@ -70,6 +72,10 @@ enum Act {
     Load,
     Provider,
     Notice,
+    /// A process asks the provider for a charge that is not finished.
+    Resolve,
+    /// The call of a killed process arrives at the provider.
+    LateCall,
     TellAgain,
     HangUp,
     Pass,
@@ -240,6 +246,18 @@ impl History {
                 }
                 let place = self.world.dice.below(self.world.notices.len());
                 self.world.notify(place);
+            }
+            Act::Resolve => {
+                let unfinished = self.world.unfinished(p);
+                let Some(payment) = self.world.dice.one_of(&unfinished) else { return false };
+                self.world.resolve(p, payment);
+            }
+            Act::LateCall => {
+                if self.world.late_calls.is_empty() {
+                    return false;
+                }
+                let place = self.world.dice.below(self.world.late_calls.len());
+                self.world.late_call(place);
             }
             Act::TellAgain => {
                 let telling = self.world.charges_at(|stage| matches!(stage, Stage::Telling(_)));
@@ -500,6 +518,7 @@ impl History {
         let loading = !process.loading().is_empty();
         let asked = !self.world.charges_at(|stage| *stage == Stage::AtProvider).is_empty();
         let telling = !self.world.charges_at(|stage| matches!(stage, Stage::Telling(_))).is_empty();
+        let unfinished = !self.world.unfinished(p).is_empty();
         let process = &self.world.processes[p];
         let ready = [
             (Act::Load, loading),
@@ -509,6 +528,8 @@ impl History {
             (Act::Provider, asked),
             (Act::TellAgain, telling),
             (Act::Notice, !self.world.notices.is_empty()),
+            (Act::LateCall, !self.world.late_calls.is_empty()),
+            (Act::Resolve, unfinished),
             (Act::Late, !self.world.late.is_empty()),
         ];
         let ready: Vec<Act> = ready.into_iter().filter(|(_, ready)| *ready).map(|(act, _)| act).collect();

@@ -102,12 +102,13 @@ pub struct Model {
     charges: BTreeMap<Name, Charge>,
     /// The amounts that the provider took from cards.
     taken: BTreeMap<Name, i64>,
-    /// The charges that an admin ended as paid.
+    /// The charges that an admin ended as paid, and those that an admin ended without money.
     ended_as_paid: HashSet<Name>,
-    /// Charges whose end will not be reported, because the waiting process was killed. Without a time: whatever
-    /// charge of that payment it was.
-    lost_charges: HashSet<Name>,
-    lost_payments: HashSet<Id>,
+    ended_as_failed: HashSet<Name>,
+    /// The charges that the provider will not make any more.
+    used_up: HashSet<Name>,
+    /// The charges whose result the provider tells only if it is asked.
+    unreported: HashSet<Name>,
     /// Payments of which the owner asked to return a ticket.
     given_back: HashSet<Id>,
 }
@@ -182,6 +183,7 @@ impl Model {
         assert_eq!(self.charges[&name].amount, amount, "the card pays what the charge was for: {name:?}");
         let before = self.taken.insert(name, amount);
         assert_eq!(before, None, "the provider took the money of charge {name:?} twice");
+        assert!(!self.used_up.contains(&name), "charged although its key was used up: {name:?}");
     }
 
     /// Whether the provider took the money of this charge.
@@ -189,19 +191,24 @@ impl Model {
         self.taken.contains_key(&name)
     }
 
-    /// An admin ends a charge as paid.
-    pub fn ends_as_paid(&mut self, name: Name) {
-        self.ended_as_paid.insert(name);
+    /// An admin decides how a charge ends.
+    pub fn admin_ends(&mut self, name: Name, paid: bool) {
+        if paid {
+            self.ended_as_paid.insert(name)
+        } else {
+            self.ended_as_failed.insert(name)
+        };
     }
 
-    /// The process that waited for the end of a charge was killed.
-    pub fn charge_lost(&mut self, name: Name) {
-        self.lost_charges.insert(name);
+    /// The provider does not know the charge, and will not make it any more.
+    pub fn key_used_up(&mut self, name: Name) {
+        assert!(!self.taken.contains_key(&name), "the money of {name:?} was taken");
+        self.used_up.insert(name);
     }
 
-    /// The same, before it was known whether the charge had begun.
-    pub fn payment_lost(&mut self, payment: Id) {
-        self.lost_payments.insert(payment);
+    /// The provider will not report the result of this charge by itself.
+    pub fn report_lost(&mut self, name: Name) {
+        self.unreported.insert(name);
     }
 
     fn draw_mut(&mut self, draw: i64) -> &mut Draw {

@@ -28,6 +28,7 @@ use crate::model::Model;
 use crate::process::{Around, Effect, Entry, Process};
 use crate::store::{self, DrawRow, JACKPOT_ACCOUNT, Store};
 
+use cards::Verdict;
 pub use cards::{Charge, Stage};
 pub use players::Request;
 pub use writer::Late;
@@ -55,6 +56,11 @@ pub struct World {
     pub charges: Vec<Charge>,
     /// The charges whose result the provider will report later.
     pub notices: Vec<usize>,
+    /// The calls of the provider that a killed process had not sent, or whose answer it did not hear. They may still
+    /// arrive.
+    pub late_calls: Vec<usize>,
+    /// What the provider knows of each charge.
+    provider: BTreeMap<facts::Name, Verdict>,
     /// The late transactions in the sockets of lost connections.
     pub late: Vec<Late>,
     /// The steps that admins requested: the draw, the least status that it must have when the admin gets the
@@ -86,6 +92,8 @@ impl World {
             requests: Vec::new(),
             charges: Vec::new(),
             notices: Vec::new(),
+            late_calls: Vec::new(),
+            provider: BTreeMap::new(),
             late: Vec::new(),
             admins: Vec::new(),
             broken: BTreeSet::new(),

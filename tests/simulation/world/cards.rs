@@ -1,5 +1,7 @@
 //! Charges of cards: the process writes "processing", asks the provider, and then writes the answer, without a
-//! time limit. The provider may also report the result later and repeatedly, to any live process.
+//! time limit. The provider may also report the result later and repeatedly, to any live process. Any process may ask
+//! for a charge that is not finished; if the provider does not know it, its idempotency key is used up. The call of a
+//! process that was killed may still arrive, before that or after it.
 
 use jiff::Timestamp;
 use lottery::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome};
@@ -26,6 +28,17 @@ pub enum Stage {
     Telling(Said),
     Told(Said),
     Done,
+}
+
+/// What the provider knows of a charge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It decides later, and reports that.
+    Open,
+    Taken,
+    Declined,
+    /// The charge was never made, and cannot be made any more.
+    KeyUsedUp,
 }
 
 /// A charge of a card.
@@ -111,26 +124,117 @@ impl World {
 
     /// The provider answers the request about a charge.
     pub fn provider_answers(&mut self, charge: usize) {
-        let said = match self.dice.weighted(&[8, 8, 4, 1]) {
+        let name = self.charges[charge].name();
+        let said = if self.is_refused(name) { Said::Processing } else { self.decides(charge) };
+        self.charges[charge].stage = Stage::Telling(said);
+        self.tell_end(charge);
+    }
+
+    /// The provider hears of a charge for the first time.
+    fn decides(&mut self, charge: usize) -> Said {
+        let name = self.charges[charge].name();
+        match self.dice.weighted(&[8, 8, 4, 1]) {
             0 => self.takes(charge),
             1 => {
                 // Now and then the money was taken all the same, and the provider reports that later.
                 if self.dice.chance(800) {
                     self.notices.push(charge);
                 }
+                self.provider.insert(name, Verdict::Declined);
                 Said::Declined("card_declined".to_owned())
             }
             2 => {
                 self.notices.push(charge);
+                self.provider.insert(name, Verdict::Open);
                 Said::Processing
             }
             _ => {
                 self.notices.push(charge);
+                self.provider.insert(name, Verdict::Open);
                 Said::Unresolved(ChargeIssue::OtherMoney)
             }
+        }
+    }
+
+    /// Whether the provider refuses a call, because the idempotency key of its charge is used up.
+    fn is_refused(&mut self, name: Name) -> bool {
+        let refused = self.provider.get(&name) == Some(&Verdict::KeyUsedUp);
+        if refused {
+            self.coverage.saw(Seen::CallRefused);
+        }
+        refused
+    }
+
+    /// The call of a killed process arrives at the provider, or never will.
+    pub fn late_call(&mut self, place: usize) {
+        let charge = self.late_calls.swap_remove(place);
+        let name = self.charges[charge].name();
+        if self.dice.chance(250) || self.is_refused(name) {
+            return;
+        }
+        self.coverage.saw(Seen::CallLate);
+        let said = self.decides(charge);
+        self.nobody_hears(charge, said);
+    }
+
+    /// No process hears this result. The provider reports it later, or only if it is asked. What it has reported
+    /// already it reports again, because nobody confirmed the report.
+    fn nobody_hears(&mut self, charge: usize, said: Said) {
+        if !matches!(said, Said::Paid | Said::Declined(_)) {
+            return;
+        }
+        if self.charges[charge].request.is_none() || self.dice.chance(500) {
+            self.charges[charge].notice = Some(said);
+            self.notices.push(charge);
+        } else {
+            self.coverage.saw(Seen::ChargeLost);
+            let name = self.charges[charge].name();
+            self.model.report_lost(name);
+        }
+    }
+
+    /// The charges whose end is not written and that this process does not work on.
+    pub fn unfinished(&self, p: usize) -> Vec<PaymentId> {
+        let process = self.processes[p].name;
+        let is_open = |payment: &PaymentId, begun: Timestamp| {
+            let charge = self.store.charges.get(&ChargeName { payment: *payment, begun });
+            charge.is_some_and(|charge| charge.end.is_none())
         };
-        self.charges[charge].stage = Stage::Telling(said);
-        self.tell_end(charge);
+        let in_progress = |payment: PaymentId| {
+            let mut charges = self.charges.iter();
+            charges.any(|it| it.process == process && it.payment == payment && it.stage != Stage::Done)
+        };
+        let processing = self.store.payments.iter().filter(|(_, row)| row.status == PaymentStatus::Processing);
+        let open = processing.filter(|(payment, row)| is_open(payment, row.updated_at) && !in_progress(**payment));
+        let name = |payment: PaymentId, begun: Timestamp| (id(payment.0), begun.as_millisecond());
+        let known = open
+            .filter(|(payment, row)| self.provider.get(&name(**payment, row.updated_at)) != Some(&Verdict::Open));
+        known.map(|(payment, _)| *payment).collect()
+    }
+
+    /// A process asks the provider for a charge that is not finished.
+    pub fn resolve(&mut self, p: usize, payment: PaymentId) {
+        let row = &self.store.payments[&payment];
+        let (draw, user, begun) = (row.draw, row.user, row.updated_at);
+        let name = (id(payment.0), begun.as_millisecond());
+        let said = match self.provider.get(&name) {
+            Some(Verdict::Open) => return,
+            Some(Verdict::Taken) => {
+                self.coverage.saw(Seen::FoundPaid);
+                Said::Paid
+            }
+            Some(Verdict::Declined) => Said::Declined("card_declined".to_owned()),
+            Some(Verdict::KeyUsedUp) => Said::Declined("not_charged".to_owned()),
+            None => {
+                self.say(|| format!("the key of {name:?} is used up"));
+                self.coverage.saw(Seen::KeyUsedUp);
+                self.provider.insert(name, Verdict::KeyUsedUp);
+                self.model.key_used_up(name);
+                Said::Declined("not_charged".to_owned())
+            }
+        };
+        let charge = self.new_charge(p, None, draw, user, payment, None);
+        self.report(charge, begun, said);
     }
 
     /// The provider takes the money from the card, once.
@@ -142,6 +246,7 @@ impl World {
             self.say(|| format!("the provider takes {amount} for {name:?}"));
             self.model.charged(name, amount);
         }
+        self.provider.insert(name, Verdict::Taken);
         Said::Paid
     }
 
@@ -151,7 +256,10 @@ impl World {
         let said = match &self.charges[old].notice {
             Some(said) => said.clone(),
             None if self.dice.chance(650) => self.takes(old),
-            None => Said::Declined("card_expired".to_owned()),
+            None => {
+                self.provider.insert(self.charges[old].name(), Verdict::Declined);
+                Said::Declined("card_expired".to_owned())
+            }
         };
         self.coverage.saw(Seen::ProviderLater);
         self.charges[old].notice = Some(said.clone());
@@ -159,22 +267,24 @@ impl World {
             self.notices.swap_remove(place);
         }
         let p = self.dice.below(self.processes.len());
-        self.report(p, old, said, false);
+        let report = self.report_of(p, old);
+        self.report(report, self.charges[old].begun, said);
     }
 
-    /// Submits a result of a charge that was begun before.
-    fn report(&mut self, p: usize, old: usize, said: Said, by_admin: bool) {
-        let Charge { draw, user, payment, begun, .. } = self.charges[old];
+    /// Another report about a charge that was begun before.
+    fn report_of(&mut self, p: usize, old: usize) -> usize {
+        let Charge { draw, user, payment, .. } = self.charges[old];
+        self.new_charge(p, None, draw, user, payment, None)
+    }
+
+    /// Submits a result of the charge that began then.
+    fn report(&mut self, charge: usize, begun: Timestamp, said: Said) {
+        let it = &mut self.charges[charge];
+        let row = self.store.payments.get(&it.payment);
+        let is_current = row.is_some_and(|row| row.status == PaymentStatus::Processing && row.updated_at == begun);
         // Only the charge that is under way concerns the draw.
-        let is_current = self
-            .store
-            .payments
-            .get(&payment)
-            .is_some_and(|row| row.status == PaymentStatus::Processing && row.updated_at == begun);
-        let charge = self.new_charge(p, None, draw.filter(|_| is_current), user, payment, None);
-        self.charges[charge].begun = begun;
-        self.charges[charge].by_admin = by_admin;
-        self.charges[charge].stage = Stage::Telling(said);
+        it.draw = it.draw.filter(|_| is_current);
+        (it.begun, it.stage) = (begun, Stage::Telling(said));
         self.tell_end(charge);
     }
 
@@ -200,15 +310,15 @@ impl World {
         let it = &self.charges[charge];
         let outcome = if self.dice.chance(500) { ChargeOutcome::Paid } else { ChargeOutcome::Failed };
         // A charge that has ended is left as it is, unless it waits for an admin when the decision is written.
-        if outcome == ChargeOutcome::Paid {
-            let name = it.name();
-            self.model.ends_as_paid(name);
-        }
+        let (name, begun) = (it.name(), it.begun);
+        self.model.admin_ends(name, outcome == ChargeOutcome::Paid);
         let said = match outcome {
             ChargeOutcome::Paid => Said::Paid,
             ChargeOutcome::Failed => Said::Declined("ended_by_admin".to_owned()),
         };
-        self.report(p, charge, said, true);
+        let report = self.report_of(p, charge);
+        self.charges[report].by_admin = true;
+        self.report(report, begun, said);
         true
     }
 
@@ -253,11 +363,7 @@ impl World {
             }
             (Stage::Beginning, Err(error)) => {
                 it.stage = Stage::Done;
-                let request = it.request;
-                if matches!(error, SaleError::OutcomeUnknown) {
-                    self.lose_beginning(charge);
-                }
-                if let Some(request) = request {
+                if let Some(request) = it.request {
                     self.answer_request(request, Err(error));
                 }
             }
@@ -282,45 +388,19 @@ impl World {
         }
     }
 
-    /// No process waits any more for the end of this charge.
-    fn lose_charge(&mut self, charge: usize) {
-        self.coverage.saw(Seen::ChargeLost);
-        self.model.charge_lost(self.charges[charge].name());
-    }
-
-    /// The same, and it is not known whether the charge has begun.
-    fn lose_beginning(&mut self, charge: usize) {
-        self.coverage.saw(Seen::ChargeLost);
-        self.model.payment_lost(id(self.charges[charge].payment.0));
-    }
-
-    /// The process of a charge was killed. The provider may have taken the money, and may report it later.
+    /// The process of a charge was killed. What it was to hear or to write is found out by another one.
     pub(super) fn charge_dies(&mut self, charge: usize, process: u64) {
         let it = &mut self.charges[charge];
         if it.process != process {
             return;
         }
         let by_admin = it.by_admin;
-        let tells = self.dice.chance(500);
         match std::mem::replace(&mut it.stage, Stage::Done) {
-            Stage::Done => {}
-            Stage::Beginning => self.lose_beginning(charge),
-            Stage::AtProvider if tells => self.notices.push(charge),
-            Stage::AtProvider => {
-                if self.dice.chance(500) {
-                    self.takes(charge);
-                }
-                self.lose_charge(charge);
-            }
+            Stage::Done | Stage::Beginning => {}
+            Stage::AtProvider => self.late_calls.push(charge),
             // The admin sees no answer, and may decide again. The provider knows nothing of it.
             Stage::Telling(_) | Stage::Told(_) if by_admin => {}
-            Stage::Telling(said) | Stage::Told(said)
-                if tells && matches!(said, Said::Paid | Said::Declined(_)) =>
-            {
-                self.charges[charge].notice = Some(said);
-                self.notices.push(charge);
-            }
-            Stage::Telling(_) | Stage::Told(_) => self.lose_charge(charge),
+            Stage::Telling(said) | Stage::Told(said) => self.nobody_hears(charge, said),
         }
     }
 }
