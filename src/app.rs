@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::actors::audit::AuditCounts;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
 use crate::actors::persistence::{self, Persistence, WriterMetrics};
@@ -258,6 +259,8 @@ impl App {
             currency,
         );
         arbiter.spawn(charges.clone().reconcile());
+        let audit = AuditCounts::default();
+        arbiter.spawn(audit.clone().run(persistence.clone(), clock.clone()));
         arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
         let watchers = config.limits.enabled.then_some(config.limits.watchers_per_address.get() as usize);
         let state = State {
@@ -273,6 +276,7 @@ impl App {
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
             sessions: SessionCache::new(MAX_SESSIONS),
             access: AccessCache::new(MAX_USERS),
+            audit,
             lotteries,
             currency,
             admins_play: config.security.admins_play,
@@ -317,6 +321,9 @@ impl App {
         if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
             // The next start finds out whether that transaction was committed.
             tracing::warn!("the database does not answer: stopping with a transaction in progress");
+        }
+        if let Err(error) = self.state.audit.write(&self.state.persistence).await {
+            tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
         }
         self.upkeep.abort();
         drop(self.actors);

@@ -21,6 +21,7 @@ use super::snapshots::{DrawSnapshots, RECENT};
 use crate::clock::Clock;
 use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
+use crate::domain::audit::AuditActor;
 use crate::domain::draw::{LineRequest, OpenReservations, OrderRequest, Step, Times};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
@@ -97,7 +98,7 @@ impl Draws {
 
     /// Creates a draw. `by` is the admin who asked for it, if there is one. The draw has an actor when this
     /// returns.
-    pub async fn create(&self, rules: &Rules, times: &Times, by: Option<UserId>) -> Result<DrawId, DbError> {
+    pub async fn create(&self, rules: &Rules, times: &Times, by: Option<AuditActor>) -> Result<DrawId, DbError> {
         let id = self.persistence.create_draw(rules, times, by, self.clock.now()).await?;
         let _ = self.registry.send(LoadDraw(id)).await;
         tracing::info!(draw = %id, lottery = %rules.lottery, "a draw was made");
@@ -190,7 +191,13 @@ impl Draws {
 
     /// Takes a step of a draw; a step that was taken before succeeds too. Returns true once the step is done, and
     /// false if that is not known in time: a long step (settling, refunding) still goes on, or the draw was lost.
-    pub async fn step(&self, draw: DrawId, step: Step, reason: String, by: UserId) -> Result<bool, StepRefusal> {
+    pub async fn step(
+        &self,
+        draw: DrawId,
+        step: Step,
+        reason: String,
+        by: AuditActor,
+    ) -> Result<bool, StepRefusal> {
         let request = DrawRequest::Step { step, reason, by };
         let (reply, answer) = Reply::new(None, None, None);
         self.registry.do_send(DrawMessage { draw, request, reply });
@@ -211,7 +218,7 @@ impl Draws {
         draw: DrawId,
         count: usize,
         key: Option<Key>,
-        by: Option<UserId>,
+        by: Option<AuditActor>,
     ) -> Result<PoolCreated, PoolError> {
         if count > self.options.pool_limit {
             return Err(PoolError::TooMany { limit: self.options.pool_limit });

@@ -2,6 +2,7 @@
 //! the persistence actor writes. The layers above do not see the actors: they call handles, such as
 //! [`draws::Draws`]. No file here knows HTTP.
 
+pub mod audit;
 pub mod draw;
 pub mod draws;
 pub mod housekeeping;

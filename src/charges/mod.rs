@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::db::read::charges::{self, PaymentCharge};
 use crate::db::read::payments;
 use crate::db::{Db, DbError};
+use crate::domain::audit::AuditActor;
 use crate::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome};
 use crate::domain::charge_end::{AfterAttempt, ChargeEndAttempts};
 use crate::domain::id::{DrawId, PaymentId, UserId};
@@ -290,7 +291,7 @@ impl Charges {
         payment: PaymentId,
         begun: Option<Timestamp>,
         outcome: ChargeOutcome,
-        (by, note): (UserId, String),
+        (by, note): (AuditActor, String),
         key: Option<Key>,
     ) -> Result<Payment, EndError> {
         self.turn(payment).await?;

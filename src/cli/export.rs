@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::ProgressBar;
+use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::{CliError, demo};
+use crate::actors::persistence;
 use crate::app::{self, Database, DatabaseUse};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::db;
 use crate::db::read::export::{self as rows, Export, ExportTable};
 use crate::db::read::installation;
+use crate::db::{self, Db};
+use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
 use crate::export::{self, ExportFormat, TextFile, TextFormat};
 use crate::telemetry;
@@ -63,6 +67,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
         let bar = demo::bar("writing rows", rows::estimate(&client, asked.table, draw).await?);
         let export = Export::begin(client, asked.table, draw, currency).await?;
         let export = export.ok_or_else(|| failed("there is no such draw"))?;
+        record(&database, &asked).await?;
         match &asked.output {
             Some(path) => {
                 let mut file = NamedTempFile::new_in(folder(path)).map_err(failed)?;
@@ -78,6 +83,15 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     let exported = exported.await;
     database.close().await?;
     exported
+}
+
+/// Records the export in the audit log, before anything is written.
+async fn record(database: &Database, asked: &ExportArgs) -> Result<(), CliError> {
+    let detail = json!({ "format": asked.format.as_str(), "draw_id": asked.draw });
+    let (subject, at) = (Subject::Table(asked.table.as_str()), Clock::system().now());
+    let entry = AuditEntry::once(None, Action::Export, subject, detail, at);
+    let recorded = persistence::record(&Db::new(&database.target, 1)?, &[entry]).await;
+    recorded.map_err(|error| failed(format!("the audit log cannot be written: {}", db::describe(&error))))
 }
 
 /// The directory of a path; `.` for a path such as `tickets.csv`.

@@ -156,7 +156,7 @@ impl BatchState {
         self.check_key(it.key.as_ref())?;
         let row = self.payments.get(&it.payment).cloned().filter(|row| row.kind == PaymentKind::Withdrawal);
         let row = row.ok_or(Refusal::Rejected)?;
-        if it.verdict == WithdrawalDecision::Approved && row.user == it.by {
+        if it.verdict == WithdrawalDecision::Approved && row.user == it.by.user {
             return Err(Refusal::OwnWithdrawal);
         }
         let (status, credit, action) = match it.verdict {
@@ -181,7 +181,7 @@ impl BatchState {
             });
             let detail = json!({ "user_id": it.user, "amount": row.amount });
             let (actor, subject) = (Some(it.by), Subject::Payment(it.payment));
-            self.changes.audit_entries.push(AuditEntry { actor, action, subject, detail, at: it.at });
+            self.changes.audit_entries.push(AuditEntry::once(actor, action, subject, detail, it.at));
         } else if row.status != status {
             return Err(Refusal::Ended(row.status));
         }

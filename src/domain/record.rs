@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::audit::AuditActor;
 use super::charge::{ChargeIssue, ChargeName, ChargeOutcome};
 use super::game::Pick;
 use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
@@ -180,7 +181,7 @@ impl EndCharge {
 /// An admin ends a charge that the provider cannot tell of.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AdminDecision {
-    pub by: UserId,
+    pub by: AuditActor,
     /// The reason, for the audit log.
     pub note: String,
     /// The payment's tickets, for the answer: a batch does not read tickets.
@@ -231,7 +232,7 @@ pub struct EndWithdrawal {
     pub payment: PaymentId,
     pub verdict: WithdrawalDecision,
     /// The admin who decided.
-    pub by: UserId,
+    pub by: AuditActor,
     pub at: Timestamp,
     pub key: Option<Key>,
 }

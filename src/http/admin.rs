@@ -6,7 +6,8 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth_user::AuthUser;
+use super::audit;
+use super::auth_user::AdminUser;
 use super::body::Body;
 use super::draws::{DrawWithPrizes, current};
 use super::error::{FieldError, Problem};
@@ -19,6 +20,7 @@ use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::{self, draws};
+use crate::domain::audit::{Action, AuditActor};
 use crate::domain::draw::{Step, Times, TimesChange};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
@@ -53,11 +55,11 @@ pub struct CreateBody {
 )]
 pub async fn create(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     Body(body): Body<CreateBody>,
 ) -> Result<HttpResponse, Problem> {
     let (rules, times) = parse(&state, &body)?;
-    let id = state.draws.create(&rules, &times, Some(auth.user)).await?;
+    let id = state.draws.create(&rules, &times, Some(actor)).await?;
     Ok(HttpResponse::Created().json(current(&state, id).await?))
 }
 
@@ -94,7 +96,7 @@ pub struct RescheduleBody {
 )]
 pub async fn reschedule(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
     Body(body): Body<RescheduleBody>,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
@@ -104,7 +106,7 @@ pub async fn reschedule(
         sales_close_at: body.sales_close_at.map(whole),
         draw_at: body.draw_at.map(whole),
     };
-    if !state.draws.step(id, Step::Reschedule(change), String::new(), auth.user).await? {
+    if !state.draws.step(id, Step::Reschedule(change), String::new(), actor).await? {
         return Err(SaleError::OutcomeUnknown.into());
     }
     Ok(web::Json(current(&state, id).await?))
@@ -144,6 +146,7 @@ pub async fn tickets(
 )]
 pub async fn payments(
     state: web::Data<State>,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<List<OwnedPayment>>, Problem> {
     let query = Query::of(&request, &["user_id", "status", "kind", "limit", "cursor"])?;
@@ -152,13 +155,18 @@ pub async fn payments(
     let kinds = query.all("kind", PaymentKind::parse, "must be purchase, deposit or withdrawal")?;
     let page = query.page()?;
     let rows = read::payments::all(&state.db, state.currency, &users, &statuses, &kinds, page).await?;
+    audit::record_read_of_users(&state, actor, Action::ReadPayments, &users).await?;
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
-/// All admin actions, newest first.
+/// What admins did and read, their log-ins, and calls that were refused, newest first.
 #[utoipa::path(
     get, path = "/api/v1/admin/audit-log", tag = "admin", operation_id = "list_audit_log",
-    params(PageParams),
+    params(
+        ("action" = Option<Vec<Action>>, Query),
+        ("actor_id" = Option<Vec<i64>>, Query),
+        PageParams,
+    ),
     security(("bearer" = [])),
     responses((status = 200, body = List<AuditRow>)),
 )]
@@ -166,8 +174,10 @@ pub async fn audit_log(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<web::Json<List<AuditRow>>, Problem> {
-    let query = Query::of(&request, &["limit", "cursor"])?;
-    let rows = read::audit::list(&state.db, query.page()?).await?;
+    let query = Query::of(&request, &["action", "actor_id", "limit", "cursor"])?;
+    let actions = query.all("action", Action::parse, "must be an action of the audit log, such as draw.create")?;
+    let actors = query.all("actor_id", |text| text.parse().ok(), "must be a user's id")?;
+    let rows = read::audit::list(&state.db, &actions, &actors, query.page()?).await?;
     Ok(web::Json(List::of(rows, |entry| entry)))
 }
 
@@ -222,19 +232,19 @@ pub struct PoolResponse {
 )]
 pub async fn add_to_pool(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
     Body(body): Body<PoolBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     let count = usize::try_from(body.count).ok().filter(|count| *count > 0);
     let count = count.ok_or_else(|| Problem::field("count", "must be at least 1"))?;
-    let guard = state.keys.acquire(&request, auth.user, &body)?;
+    let guard = state.keys.acquire(&request, actor.user, &body)?;
     // A call that is refused now may have succeeded before with the same key.
     if let Some(first) = first_answer(&state, guard.key.as_ref()).await? {
         return Ok(first);
     }
-    match state.draws.add_to_pool(id, count, guard.key, Some(auth.user)).await {
+    match state.draws.add_to_pool(id, count, guard.key, Some(actor)).await {
         Ok(PoolCreated { created, tickets_available }) => {
             Ok(HttpResponse::Created().json(PoolResponse { created, tickets_available }))
         }
@@ -255,10 +265,10 @@ pub async fn add_to_pool(
 )]
 pub async fn open(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
-    step(&state, auth, &request, Step::Open, String::new()).await
+    step(&state, actor, &request, Step::Open, String::new()).await
 }
 
 /// Ends the sale and seals the list.
@@ -270,10 +280,10 @@ pub async fn open(
 )]
 pub async fn close(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
-    step(&state, auth, &request, Step::Close, String::new()).await
+    step(&state, actor, &request, Step::Close, String::new()).await
 }
 
 /// Draws the numbers.
@@ -285,10 +295,10 @@ pub async fn close(
 )]
 pub async fn conduct(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
-    step(&state, auth, &request, Step::Conduct, String::new()).await
+    step(&state, actor, &request, Step::Conduct, String::new()).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -309,7 +319,7 @@ pub struct CancelBody {
 )]
 pub async fn cancel(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
     Body(body): Body<CancelBody>,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
@@ -318,18 +328,18 @@ pub async fn cancel(
     if !legal {
         return Err(Problem::field("reason", format!("must be 1 to {MAX_REASON} characters")));
     }
-    step(&state, auth, &request, Step::Cancel, reason.to_owned()).await
+    step(&state, actor, &request, Step::Cancel, reason.to_owned()).await
 }
 
 async fn step(
     state: &State,
-    auth: AuthUser,
+    actor: AuditActor,
     request: &HttpRequest,
     step: Step,
     reason: String,
 ) -> Result<web::Json<DrawWithPrizes>, Problem> {
     let id = DrawId(path_id(request, "draw")?);
-    let done = state.draws.step(id, step, reason, auth.user).await?;
+    let done = state.draws.step(id, step, reason, actor).await?;
     let draw = current(state, id).await?;
     // A long settlement or refund goes on by itself. A step that has not begun has failed.
     if done || draw.is_under_way() { Ok(web::Json(draw)) } else { Err(SaleError::OutcomeUnknown.into()) }

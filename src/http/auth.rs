@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::audit;
 use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::{Code, FieldError, Problem};
@@ -148,22 +149,28 @@ pub async fn login(
     let typed = PasswordUse::LogIn(typed_login(&body.login));
     let right = state.hasher.verify(typed, body.password, hash.clone()).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
-    let Some((user, hash)) = user.zip(hash).filter(|_| right) else {
+    let Some((user, hash)) = user.as_ref().zip(hash).filter(|_| right) else {
+        audit::login_failed(&state, &request, user.as_ref())?;
         guess.failed(state.clock.since_boot())?;
         return Err(wrong());
     };
     guess.check(state.clock.since_boot())?;
     if user.status == UserStatus::Blocked {
+        audit::login_blocked(&state, &request, user)?;
         return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
     }
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let expires_at = now + state.refresh_ttl;
-    if !state.persistence.begin_session(session, (user.id, &hash), &refresh.hash(), expires_at, now).await? {
+    let (token, entry) = (refresh.hash(), audit::login(&state, &request, user, now)?);
+    let credentials = (user.id, hash.as_str());
+    if !state.persistence.begin_session(session, credentials, &token, expires_at, entry.as_ref(), now).await? {
         // The password was changed after it was checked.
+        audit::login_failed(&state, &request, Some(user))?;
         return Err(wrong());
     }
     state.limits.remember(user.id, network);
+    audit::log_login(&state, &request, user)?;
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
 }
 

@@ -5,13 +5,15 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpRequest, web};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::{Either, FutureExt, LocalBoxFuture, Ready, ready};
 
+use super::audit;
 use super::error::{Code, Problem};
 use super::state::State;
 use crate::auth::{Claims, UserAccess};
 use crate::db::read::users;
+use crate::domain::audit::AuditActor;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Role, UserStatus};
 
@@ -103,12 +105,42 @@ pub async fn admins_only(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let problem = match auth_user(request.request()).await {
-        Ok(auth) if auth.role == Role::Admin => {
-            return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    match admin(request.request()).await {
+        Ok(actor) => {
+            request.extensions_mut().insert(actor);
+            next.call(request).await.map(ServiceResponse::map_into_left_body)
         }
-        Ok(_) => Problem::new(Code::Forbidden, "only admins may do this"),
-        Err(problem) => problem,
-    };
-    Ok(request.error_response(problem).map_into_right_body())
+        Err(problem) => Ok(request.error_response(problem).map_into_right_body()),
+    }
+}
+
+/// The admin who sent a request. A user who is none is counted for the audit log; without a valid token there is no user.
+async fn admin(request: &HttpRequest) -> Result<AuditActor, Problem> {
+    let (state, claims) = state_and_claims(request)?;
+    match auth_user(request).await {
+        Ok(auth) if auth.role == Role::Admin => audit::actor(state, request, auth.user),
+        Ok(_) => {
+            audit::refused(state, request, claims.user)?;
+            Err(Problem::new(Code::Forbidden, "only admins may do this"))
+        }
+        Err(problem) => {
+            if problem.code() == Code::AccountBlocked {
+                audit::refused(state, request, claims.user)?;
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// The admin who makes a call under `/admin`, as [`admins_only`] found.
+pub struct AdminUser(pub AuditActor);
+
+impl FromRequest for AdminUser {
+    type Error = Problem;
+    type Future = Ready<Result<AdminUser, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let actor = request.extensions().get::<AuditActor>().copied();
+        ready(actor.map(AdminUser).ok_or_else(|| Problem::internal("a call of admins outside of /admin")))
+    }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth_user::AuthUser;
+use super::audit;
+use super::auth_user::AdminUser;
 use super::body::Body;
 use super::error::Problem;
 use super::idempotency::KeyHeader;
@@ -15,6 +16,7 @@ use super::replay::{payment_response, run_to_completion};
 use super::state::State;
 use crate::charges::EndError;
 use crate::db::read::charges::{self, ChargeFilter, ListedCharge};
+use crate::domain::audit::Action;
 use crate::domain::charge::ChargeOutcome;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
@@ -36,6 +38,7 @@ const MAX_NOTE: usize = 500;
 )]
 pub async fn list(
     state: web::Data<State>,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<List<ListedCharge>>, Problem> {
     let query = Query::of(&request, &["status", "user_id", "limit", "cursor"])?;
@@ -43,6 +46,7 @@ pub async fn list(
     let filters = query.all("status", ChargeFilter::parse, must)?;
     let users = query.all("user_id", |text| text.parse().ok(), "must be a user's id")?;
     let rows = charges::all(&state.db, state.currency, &users, &filters, query.page()?).await?;
+    audit::record_read_of_users(&state, actor, Action::ReadCharges, &users).await?;
     Ok(web::Json(List::of(rows, |charge| charge)))
 }
 
@@ -67,7 +71,7 @@ pub struct EndBody {
 )]
 pub async fn end(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
     Body(body): Body<EndBody>,
 ) -> Result<HttpResponse, Problem> {
@@ -76,8 +80,8 @@ pub async fn end(
     if !(1..=MAX_NOTE).contains(&note.chars().count()) || note.contains('\0') {
         return Err(Problem::field("note", format!("must be 1 to {MAX_NOTE} characters")));
     }
-    let guard = state.keys.acquire(&request, auth.user, &body)?;
-    let (charges, key, by) = (state.charges.clone(), guard.key, auth.user);
+    let guard = state.keys.acquire(&request, actor.user, &body)?;
+    let (charges, key, by) = (state.charges.clone(), guard.key, actor);
     let (begun, outcome) = (body.begun_at, body.outcome);
     let ending = async move { charges.end_by_admin(id, begun, outcome, (by, note), key).await };
     let result = match run_to_completion(&state, &guard, ending).await {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::auth_user::AuthUser;
+use super::auth_user::AdminUser;
 use super::error::Problem;
 use super::state::State;
 use crate::clock::ClockReport;
@@ -47,13 +47,16 @@ pub async fn show(state: web::Data<State>) -> web::Json<ClockBody> {
     security(("bearer" = [])),
     responses((status = 200, body = ClockBody)),
 )]
-pub async fn confirm(state: web::Data<State>, auth: AuthUser) -> Result<web::Json<ClockBody>, Problem> {
+pub async fn confirm(
+    state: web::Data<State>,
+    AdminUser(actor): AdminUser,
+) -> Result<web::Json<ClockBody>, Problem> {
     let report = state.clock.report();
     if !report.trusted {
         let detail = json!({"offset_ms": report.departure_ms()});
         let (action, subject, at) = (Action::ConfirmClock, Subject::Clock, report.wall);
         // It is recorded before it has an effect. If the clock is set again meanwhile, that is not confirmed.
-        state.persistence.record(&AuditEntry { actor: Some(auth.user), action, subject, detail, at }).await?;
+        state.persistence.record(&[AuditEntry::once(Some(actor), action, subject, detail, at)]).await?;
         state.clock.confirm(report);
     }
     Ok(web::Json(state.clock.report().into()))

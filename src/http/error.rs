@@ -181,6 +181,12 @@ impl Problem {
         Problem { retry_after: Some(RETRY_OVERLOADED), ..Problem::new(Code::Overloaded, detail) }
     }
 
+    /// What an admin may see only if the audit log tells of it, which cannot be written now.
+    pub fn unrecorded(error: DbError) -> Problem {
+        let detail = "the audit log cannot be written now, so nothing is shown; try again in a moment";
+        Problem { detail: detail.to_owned(), ..Problem::overloaded() }.because(Some(describe(&error)))
+    }
+
     pub fn rate_limited(retry_after: u64) -> Problem {
         let detail = format!("try again in {retry_after} s");
         Problem { retry_after: Some(retry_after), ..Problem::new(Code::RateLimited, detail) }

@@ -12,12 +12,13 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::auth_user::AuthUser;
+use super::audit;
+use super::auth_user::AdminUser;
 use super::error::Problem;
 use super::query::Query;
 use super::state::State;
 use crate::db::read::export::{Export, ExportTable};
-use crate::domain::audit::{Action, AuditEntry, Subject};
+use crate::domain::audit::{Action, Subject};
 use crate::domain::id::DrawId;
 use crate::export::{self, ExportError, ExportFormat, TextFile, TextFormat};
 
@@ -39,12 +40,11 @@ const READ_SIZE: usize = 64 * 1024;
     security(("bearer" = [])),
     responses(
         (status = 200, content((String = "text/csv"), (String = "application/x-ndjson"), (String = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
-        (status = "default", description = "outcome_unknown"),
     ),
 )]
 pub async fn export(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let table = request.match_info().get("table").and_then(ExportTable::parse);
@@ -58,9 +58,8 @@ pub async fn export(
     let client = state.db.dedicated().await?;
     let export = Export::begin(client, table, draw, state.currency).await?;
     let export = export.ok_or_else(|| Problem::not_found("draw"))?;
-    let (action, subject, at) = (Action::Export, Subject::Table(table.as_str()), state.clock.now());
     let detail = json!({ "format": format.as_str(), "draw_id": draw });
-    state.persistence.record(&AuditEntry { actor: Some(auth.user), action, subject, detail, at }).await?;
+    audit::record_read(&state, actor, Action::Export, [Subject::Table(table.as_str())], detail).await?;
 
     let of = draw.map(|draw| format!("-draw-{draw}")).unwrap_or_default();
     let (name, at) = (table.as_str(), state.clock.now().strftime("%Y%m%dT%H%M%SZ"));

@@ -3,6 +3,7 @@
 
 mod address;
 mod admin;
+mod audit;
 mod auth;
 mod auth_user;
 mod body;

@@ -19,6 +19,7 @@ use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::users::User;
 use crate::db::read::wallet::WalletTransfer;
+use crate::domain::audit::Action;
 use crate::domain::charge::{ChargeIssue, ChargeOutcome};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
@@ -99,6 +100,7 @@ scalar_schemas! {
     ChargeFilter "ChargeStatus": one_of(
         "What a charge is. It may be several of these.", ChargeFilter::ALL.map(ChargeFilter::as_str)
     );
+    Action "AuditAction": one_of("What was done, or refused.", Action::ALL.map(Action::as_str));
     ExportTable "ExportTable": one_of("What can be exported.", ExportTable::ALL.map(ExportTable::as_str));
     ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
 }
@@ -286,19 +288,30 @@ struct UserSchema {
     created_at: Timestamp,
 }
 
-/// One action of an admin.
+/// One entry of the audit log.
 #[derive(ToSchema)]
 #[schema(as = AuditEntry, example = json!({
-    "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {}
+    "id": 1, "at": "2030-05-01T12:00:00Z", "actor_id": 1, "action": "draw.open", "subject": "draw:7", "detail": {},
+    "address": "203.0.113.7", "request_id": "01980000-0000-7000-8000-000000000003", "count": 1
 }))]
 struct AuditRowSchema {
     id: i64,
     at: Timestamp,
-    /// Null: the action was done at the command line.
+    /// The user who did it; of a failed log-in, the account that was tried. Null: it was done at the command line, or
+    /// by several users who are counted together.
     #[schema(required)]
     actor_id: Option<UserId>,
-    action: String,
+    action: Action,
     subject: String,
     #[schema(value_type = Object)]
     detail: serde_json::Value,
+    /// The client's address. Null at the command line, and in entries of earlier versions.
+    #[schema(required)]
+    address: Option<String>,
+    /// The `X-Request-Id` of the request. Null where the address is.
+    #[schema(required)]
+    request_id: Option<Uuid>,
+    /// How many times it happened within about a minute from `at` on: failed log-ins and refused calls are counted for
+    /// each account, and show the first one's request. All others are 1.
+    count: i64,
 }

@@ -1,5 +1,6 @@
 //! The state that all handlers share: handles to the layers below, and what HTTP keeps itself.
 
+use crate::actors::audit::AuditCounts;
 use crate::actors::draws::Draws;
 use crate::actors::persistence::Persistence;
 use crate::actors::snapshots::DrawSnapshots;
@@ -33,6 +34,8 @@ pub struct State {
     pub hasher: Hasher,
     pub sessions: SessionCache,
     pub access: AccessCache,
+    /// Refused calls and failed log-ins that are not in the audit log yet.
+    pub audit: AuditCounts,
     /// All lotteries, in the order of the configuration.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,

@@ -13,6 +13,7 @@ use actix_web::web::Data;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use super::audit;
 use super::connection::HandledRequest;
 use super::error::{Code, Problem};
 use super::head::{self, Unsent};
@@ -33,6 +34,7 @@ pub async fn trace(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let now = request.app_data::<Data<State>>().map(|state| state.clock.now()).unwrap_or_default();
     let id = IDS.with(|ids| ids.next(now));
+    audit::keep_id(&request, id);
     let span = span(&request, id);
     let is_head = head::becomes_get(&mut request);
     let handled = HandledRequest::begin(&request);

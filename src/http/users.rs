@@ -5,9 +5,11 @@ use jiff::Timestamp;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
-use super::auth_user::AuthUser;
+use super::audit;
+use super::auth_user::AdminUser;
 use super::body::Body;
 use super::error::{Code, Problem};
 use super::query::{List, PageParams, Query, path_id};
@@ -16,6 +18,7 @@ use crate::actors::persistence::UserChangeRefusal;
 use crate::auth::OpaqueToken;
 use crate::db::read::users::{self, User};
 use crate::db::read::wallet;
+use crate::domain::audit::{Action, Subject};
 use crate::domain::id::UserId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::user::{Role, UserStatus};
@@ -63,10 +66,15 @@ pub struct FundedUser {
     security(("bearer" = [])),
     responses((status = 200, body = FundedUser)),
 )]
-pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<FundedUser>, Problem> {
+pub async fn one(
+    state: web::Data<State>,
+    AdminUser(actor): AdminUser,
+    request: HttpRequest,
+) -> Result<web::Json<FundedUser>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let user = users::one(&state.db, id).await?.ok_or_else(|| Problem::not_found("user"))?;
     let balance = wallet::balance(&state.db, id).await?;
+    audit::record_read(&state, actor, Action::ReadUser, [Subject::User(id)], json!({})).await?;
     Ok(web::Json(FundedUser { user, balance, currency: state.currency }))
 }
 
@@ -88,12 +96,12 @@ pub struct UserChange {
 )]
 pub async fn change(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
     Body(body): Body<UserChange>,
 ) -> Result<web::Json<User>, Problem> {
     let id = UserId(path_id(&request, "user")?);
-    let changed = state.persistence.change_user(id, body.status, body.role, auth.user, state.clock.now()).await;
+    let changed = state.persistence.change_user(id, body.status, body.role, actor, state.clock.now()).await;
     // Before the response, and also when the outcome is not known.
     state.access.forget(id);
     match changed? {
@@ -122,14 +130,14 @@ pub struct ResetToken {
 )]
 pub async fn reset_password(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<web::Json<ResetToken>, Problem> {
     let id = UserId(path_id(&request, "user")?);
     let token = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let now = state.clock.now();
     let expires_at = now + state.reset_ttl;
-    let known = state.persistence.allow_reset(id, &token.hash(), expires_at, auth.user, now).await?;
+    let known = state.persistence.allow_reset(id, &token.hash(), expires_at, actor, now).await?;
     if !known {
         return Err(Problem::not_found("user"));
     }

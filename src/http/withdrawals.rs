@@ -3,7 +3,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::auth_user::AuthUser;
+use super::auth_user::AdminUser;
 use super::error::Problem;
 use super::idempotency::KeyHeader;
 use super::query::path_id;
@@ -11,6 +11,7 @@ use super::replay::{payment_response, run_to_completion};
 use super::state::State;
 use crate::actors::draws::payment_result;
 use crate::db::read::payments;
+use crate::domain::audit::AuditActor;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::{Payment, PaymentKind};
 use crate::domain::record::{AnswerKind, EndWithdrawal, Record, WithdrawalDecision};
@@ -24,10 +25,10 @@ use crate::domain::record::{AnswerKind, EndWithdrawal, Record, WithdrawalDecisio
 )]
 pub async fn approve(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    end(&state, &request, WithdrawalDecision::Approved, auth).await
+    end(&state, &request, WithdrawalDecision::Approved, actor).await
 }
 
 /// Rejects a withdrawal: its money goes back into the wallet.
@@ -39,25 +40,25 @@ pub async fn approve(
 )]
 pub async fn reject(
     state: web::Data<State>,
-    auth: AuthUser,
+    AdminUser(actor): AdminUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    end(&state, &request, WithdrawalDecision::Rejected, auth).await
+    end(&state, &request, WithdrawalDecision::Rejected, actor).await
 }
 
 async fn end(
     state: &State,
     request: &HttpRequest,
     verdict: WithdrawalDecision,
-    auth: AuthUser,
+    by: AuditActor,
 ) -> Result<HttpResponse, Problem> {
     let id = PaymentId(path_id(request, "withdrawal")?);
     let found = payments::owned(&state.db, state.currency, id).await?;
     let found = found.filter(|found| found.payment.kind == PaymentKind::Withdrawal);
     let user = found.ok_or_else(|| Problem::not_found("withdrawal"))?.user_id;
     // There is no body: the path says which withdrawal, and which decision.
-    let guard = state.keys.acquire(request, auth.user, &())?;
-    let (by, at, key) = (auth.user, state.clock.now(), guard.key);
+    let guard = state.keys.acquire(request, by.user, &())?;
+    let (at, key) = (state.clock.now(), guard.key);
     let end = Record::EndWithdrawal(EndWithdrawal { user, payment: id, verdict, by, at, key });
     let (persistence, deadline) = (state.persistence.clone(), Some(state.persistence.deadline()));
     let ending = async move { payment_result(persistence.write(end, deadline).await) };

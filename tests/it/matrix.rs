@@ -182,5 +182,14 @@ async fn every_route_admits_only_those_it_is_meant_for() {
             }
         }
     }
+    // Each refusal that has an actor is counted.
+    world.advance(jiff::SignedDuration::from_mins(1));
+    let refused = ROWS.iter().filter(|(meant, ..)| *meant == Admin).count();
+    for who in [&blocked, &other, &player] {
+        let path = format!("/admin/audit-log?action=admin.refused&actor_id={}", who.id);
+        until("the refusals are written", async || !admin.all(&path).await.is_empty()).await;
+        let counts = admin.all(&path).await.into_iter().map(|row| row["count"].clone()).collect::<Vec<_>>();
+        assert_eq!(counts, [json!(refused)], "{}", who.name);
+    }
     world.check_invariants().await;
 }

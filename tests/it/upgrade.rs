@@ -126,6 +126,14 @@ async fn upgrade_and_play_on(earlier: Earlier) {
         assert_eq!(prizes, *expected);
     }
 
+    // Entries of the audit log keep what they say, and do not know their requests.
+    let log = boss.all("/admin/audit-log").await;
+    let (new, old) = log.split_first().unwrap();
+    assert_eq!((&new["action"], &new["address"]), (&json!("login"), &json!("127.0.0.1")));
+    assert!(old.len() > 10, "the rows of before");
+    let unknown = |row: &Value| row["address"].is_null() && row["request_id"].is_null() && row["count"] == 1;
+    assert!(old.iter().all(unknown), "{old:#?}");
+
     // A request that was answered before the upgrade has no second effect.
     let order = json!({"tickets": vec![quick_pick(); 20], "payment": "wallet"});
     let again = ann.post_keyed("/draws/3/tickets", "open-1", order).await;

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use lottery::domain::draw::{DrawRequest, Step, TimesChange};
-use lottery::domain::id::{DrawId, UserId};
+use lottery::domain::id::DrawId;
 use lottery::domain::lottery::DrawStatus;
 
 use crate::coverage::{Coverage, Seen};
@@ -12,7 +12,7 @@ use crate::facts::{Line, NewTimes, OrderRequest, What};
 use crate::faults::Temper;
 use crate::process::{Message, Waiter, Waiting, WriterJob};
 use crate::store::{self, id, mask};
-use crate::world::{PLAYERS, Stage, World};
+use crate::world::{ADMIN, PLAYERS, Stage, World};
 
 /// The fewest and the most events in a history before the open work is finished.
 const SHORTEST: i64 = 50;
@@ -90,9 +90,6 @@ enum Act {
     Disconnect,
     Process,
 }
-
-/// The admin who requests all steps.
-const ADMIN: UserId = UserId(0);
 
 /// A waiter without a deadline.
 fn waits(who: Waiting) -> Waiter {

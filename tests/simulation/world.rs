@@ -8,8 +8,10 @@ mod wallets;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
+use lottery::domain::audit::AuditActor;
 use lottery::domain::draw::{Draw, DrawState, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, UserId};
@@ -34,6 +36,9 @@ pub use players::Request;
 pub use writer::Late;
 
 pub const PLAYERS: i64 = 3;
+/// The admin who requests and decides everything that only an admin may.
+pub const ADMIN: AuditActor =
+    AuditActor { user: UserId(0), address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: Uuid::nil() };
 /// The money of each player at the beginning, in minor units.
 const FUNDS: i64 = 400;
 /// The probability, in thousandths, that a timer fires late.

@@ -35,7 +35,7 @@ fn rules() -> Rules {
 }
 
 /// The first user, an admin, who requests the steps.
-const ADMIN: UserId = UserId(1);
+const ADMIN: AuditActor = AuditActor::of(UserId(1));
 
 /// The actors over an empty database.
 async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
@@ -48,7 +48,7 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
         Persistence::start(config, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none());
     let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
-    assert_eq!(admin.id, ADMIN);
+    assert_eq!(admin.id, ADMIN.user);
     persistence.ensure_lotteries([rules().lottery].iter()).await.unwrap();
     let reservation = SignedDuration::from_mins(5);
     let options = DrawOptions { in_flight: 64, open_reservations: Some(2), pool_limit: 100, reservation };

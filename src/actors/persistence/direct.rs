@@ -19,7 +19,7 @@ use super::write::{audit, charges, draws, installation, keys, sandbox};
 use crate::db::read::installation::recorded;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
-use crate::domain::audit::{Action, AuditEntry, Subject};
+use crate::domain::audit::{Action, AuditActor, AuditEntry, Subject};
 use crate::domain::charge::ChargeName;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
@@ -104,7 +104,7 @@ pub async fn insert_user(
             if role == Role::Admin {
                 // Only the command line creates admins, so the entry has no actor.
                 let (subject, detail) = (Subject::User(made.id), json!({"username": username.as_str()}));
-                let audit = AuditEntry { actor: None, action: Action::CreateAdmin, subject, detail, at };
+                let audit = AuditEntry::once(None, Action::CreateAdmin, subject, detail, at);
                 audit::record(db, Some(&audit)).await?;
             }
             Ok(Ok(made))
@@ -126,6 +126,11 @@ pub async fn record_installation(
         recorded(db).await?.ok_or(DbError::Corrupt("no installation"))
     })
     .await
+}
+
+/// Writes audit entries of what changes nothing in the database, such as an export at the command line.
+pub async fn record(db: &Db, entries: &[AuditEntry]) -> Result<(), DbError> {
+    transaction(db, async |db| Ok(audit::record_all(db, entries).await?)).await
 }
 
 impl Persistence {
@@ -178,7 +183,7 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(unpaid::drop_some(db, before, most, most).await?)).await
     }
 
-    /// Begins a session with its first refresh token, given by its hash. False if the user's password hash is not
+    /// Begins a session with its first refresh token, given by its hash, and records the log-in. False if the user's password hash is not
     /// `password_hash` any more: the password was changed after it was checked.
     pub async fn begin_session(
         &self,
@@ -186,11 +191,18 @@ impl Persistence {
         (user, password_hash): (UserId, &str),
         token: &[u8; 32],
         expires_at: Timestamp,
+        audit: Option<&AuditEntry>,
         at: Timestamp,
     ) -> Result<bool, DbError> {
         let token = NewToken { hash: token, expires_at };
-        let begin = async |db: &Client| users::begin_session(db, session, user, password_hash, &token, at).await;
-        transaction(&self.db, async |db| Ok(begin(db).await?)).await
+        transaction(&self.db, async |db| {
+            let begun = users::begin_session(db, session, user, password_hash, &token, at).await?;
+            if begun {
+                audit::record(db, audit).await?;
+            }
+            Ok(begun)
+        })
+        .await
     }
 
     /// Exchanges a refresh token for a new one. A token that was used before ends its session.
@@ -241,7 +253,7 @@ impl Persistence {
         id: UserId,
         status: Option<UserStatus>,
         role: Option<Role>,
-        by: UserId,
+        by: AuditActor,
         at: Timestamp,
     ) -> Result<Result<User, UserChangeRefusal>, DbError> {
         transaction(&self.db, async |db| {
@@ -263,7 +275,7 @@ impl Persistence {
                 "to": {"status": new_status, "role": new_role},
             });
             let (action, subject) = (Action::ChangeUser, Subject::User(id));
-            audit::record(db, Some(&AuditEntry { actor: Some(by), action, subject, detail, at })).await?;
+            audit::record(db, Some(&AuditEntry::once(Some(by), action, subject, detail, at))).await?;
             Ok(Ok(User { status: new_status, role: new_role, ..before }))
         })
         .await
@@ -275,7 +287,7 @@ impl Persistence {
         id: UserId,
         token: &[u8; 32],
         expires_at: Timestamp,
-        by: UserId,
+        by: AuditActor,
         at: Timestamp,
     ) -> Result<bool, DbError> {
         transaction(&self.db, async |db| {
@@ -284,7 +296,7 @@ impl Persistence {
             }
             users::allow_reset(db, id, &NewToken { hash: token, expires_at }).await?;
             let (action, subject, detail) = (Action::ResetPassword, Subject::User(id), json!({}));
-            audit::record(db, Some(&AuditEntry { actor: Some(by), action, subject, detail, at })).await?;
+            audit::record(db, Some(&AuditEntry::once(Some(by), action, subject, detail, at))).await?;
             Ok(true)
         })
         .await
@@ -334,23 +346,23 @@ impl Persistence {
         &self,
         rules: &Rules,
         times: &Times,
-        by: Option<UserId>,
+        by: Option<AuditActor>,
         at: Timestamp,
     ) -> Result<DrawId, DbError> {
         transaction(&self.db, async |db| {
             let id = draws::create(db, rules, times, at).await?;
             let detail = json!({"lottery": rules.lottery, "price": rules.price, "times": times});
             let (action, subject) = (Action::CreateDraw, Subject::Draw(id));
-            let audit = by.map(|actor| AuditEntry { actor: Some(actor), action, subject, detail, at });
+            let audit = by.map(|actor| AuditEntry::once(Some(actor), action, subject, detail, at));
             audit::record(db, audit.as_ref()).await?;
             Ok(id)
         })
         .await
     }
 
-    /// Writes an audit entry for an action that changes nothing in the database, such as an export.
-    pub async fn record(&self, audit: &AuditEntry) -> Result<(), DbError> {
-        transaction(&self.db, async |db| Ok(audit::record(db, Some(audit)).await?)).await
+    /// Writes audit entries of what changes nothing in the database, such as an export.
+    pub async fn record(&self, entries: &[AuditEntry]) -> Result<(), DbError> {
+        record(&self.db, entries).await
     }
 
     /// Creates a draw that a schedule plans, unless it was created before.

@@ -33,7 +33,9 @@ use actor::{PersistenceActor, StepJob};
 use health::WriterHealth;
 use writer::Writer;
 
-pub use direct::{DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record_installation};
+pub use direct::{
+    DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record, record_installation,
+};
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 

@@ -221,13 +221,7 @@ impl BatchState {
                 "late": late, "note": admin.note,
             });
             let (actor, subject) = (Some(admin.by), Subject::Payment(it.payment));
-            self.changes.audit_entries.push(AuditEntry {
-                actor,
-                action: Action::EndCharge,
-                subject,
-                detail,
-                at: it.at,
-            });
+            self.changes.audit_entries.push(AuditEntry::once(actor, Action::EndCharge, subject, detail, it.at));
         }
         let end = ChargeEnd { outcome, late, failure_code, at: it.at };
         self.write_charge(it.name(), ChargeRow { end: Some(end), issue: None, ..charge });

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::audit::AuditActor;
 use crate::domain::charge::{ChargeEnd, ChargeIssue, ChargeOutcome};
 use crate::domain::game::Game;
 use crate::domain::id::{LotteryId, PoolTicketId, UserId};
@@ -477,8 +478,11 @@ fn a_charge_that_cannot_be_decided_waits_and_its_payment_stays_as_it_is() {
 }
 
 fn by_admin(begun: Timestamp, charge: Charge, key: Option<Key>) -> Record {
-    let admin =
-        Some(Box::new(AdminDecision { by: BOB, note: "seen at the provider".to_owned(), tickets: tickets(2) }));
+    let admin = Some(Box::new(AdminDecision {
+        by: AuditActor::of(BOB),
+        note: "seen at the provider".to_owned(),
+        tickets: tickets(2),
+    }));
     Record::EndCharge(EndCharge { admin, key, ..end_of(begun, charge) })
 }
 
@@ -500,7 +504,7 @@ fn an_admin_ends_a_charge_once_and_a_success_that_comes_after_that_is_credited()
     let entry = &books.changes.audit_entries[0];
     assert_eq!(
         (entry.actor, entry.action, &entry.detail["note"]),
-        (Some(BOB), Action::EndCharge, &json!("seen at the provider"))
+        (Some(AuditActor::of(BOB)), Action::EndCharge, &json!("seen at the provider"))
     );
 
     assert!(matches!(books.apply(&end_charge_begun(at(9), Charge::Paid, false)), Ok(Outcome::LateCredit(_))));
@@ -532,7 +536,7 @@ fn a_withdrawal_is_set_aside_once_and_ends_once() {
             user: ANN,
             payment: PAYMENT,
             verdict,
-            by: BOB,
+            by: AuditActor::of(BOB),
             at: at(10),
             key: None,
         })
@@ -569,7 +573,7 @@ fn nobody_approves_their_own_withdrawal() {
     let begin =
         Record::BeginWithdrawal(BeginWithdrawal { user: ANN, payment: PAYMENT, amount, at: at(9), key: None });
     let end = |verdict, by, key| {
-        let end = EndWithdrawal { user: ANN, payment: PAYMENT, verdict, by, at: at(10), key };
+        let end = EndWithdrawal { user: ANN, payment: PAYMENT, verdict, by: AuditActor::of(by), at: at(10), key };
         Record::EndWithdrawal(end)
     };
     use WithdrawalDecision::{Approved, Rejected};

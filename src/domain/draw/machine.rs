@@ -30,8 +30,7 @@ use super::{
     Draw, DrawAction, DrawAnswer, DrawFault, DrawRequest, Due, GiveUpReason, NewPool, PoolCreated, PoolError,
     PoolOrder, SaleError, Step, StepRefusal, Stopping, WriteResult,
 };
-use crate::domain::audit::{self, AuditEntry, Subject};
-use crate::domain::id::UserId;
+use crate::domain::audit::{self, AuditActor, AuditEntry, Subject};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{EndCharge, Expire, Key, Outcome, Record, Refusal};
 
@@ -61,7 +60,7 @@ pub(super) struct StepRequest<W> {
     pub step: Step,
     pub reason: String,
     /// `None`: the clock.
-    pub by: Option<UserId>,
+    pub by: Option<AuditActor>,
     pub waiter: Option<W>,
 }
 
@@ -255,7 +254,7 @@ impl<W> DrawMachine<W> {
         &mut self,
         count: usize,
         key: Option<Key>,
-        by: Option<UserId>,
+        by: Option<AuditActor>,
         waiter: W,
         now: Timestamp,
         actions: &mut Vec<DrawAction<W>>,
@@ -311,13 +310,13 @@ impl<W> DrawMachine<W> {
     /// The audit entry for an action of an admin. `None`: the clock or a schedule asked for the action.
     pub(super) fn audit(
         &self,
-        by: Option<UserId>,
+        by: Option<AuditActor>,
         action: audit::Action,
         detail: serde_json::Value,
         at: Timestamp,
     ) -> Option<AuditEntry> {
         let subject = Subject::Draw(self.draw.id());
-        by.map(|admin| AuditEntry { actor: Some(admin), action, subject, detail, at })
+        by.map(|admin| AuditEntry::once(Some(admin), action, subject, detail, at))
     }
 
     /// Continues the end of the sale, if the sale is being ended.

@@ -2,6 +2,7 @@
 //! the client: that is the waiter, a type of the caller.
 
 use super::{OrderRefusal, OrderRequest, Step, TimesError};
+use crate::domain::audit::AuditActor;
 use crate::domain::id::{PaymentId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
@@ -20,9 +21,9 @@ pub enum DrawRequest {
     /// Return a reserved ticket.
     GiveBack { user: UserId, payment: PaymentId, ticket: TicketId },
     /// An admin requests a step of the draw.
-    Step { step: Step, reason: String, by: UserId },
+    Step { step: Step, reason: String, by: AuditActor },
     /// Make pool tickets. `by` is the admin; `None`: a schedule asks.
-    AddToPool { count: usize, key: Option<Key>, by: Option<UserId> },
+    AddToPool { count: usize, key: Option<Key>, by: Option<AuditActor> },
 }
 
 /// The answer to a request.

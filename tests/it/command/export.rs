@@ -24,6 +24,29 @@ async fn export_writes_a_whole_file_or_none() {
     program.run(&["export", "payments", "--format", "xlsx", "--output", "payments.xlsx"]).await;
     assert!(fs::read(program.directory().join("payments.xlsx")).unwrap().starts_with(b"PK"));
 
+    let log = admin.all("/admin/audit-log?action=export").await;
+    let told =
+        log.iter().rev().map(|row| (row["actor_id"].clone(), row["subject"].as_str().unwrap(), &row["detail"]));
+    let (whole, of_draw) = (json!({"format": "csv", "draw_id": null}), json!({"format": "ndjson", "draw_id": 1}));
+    let payments = json!({"format": "xlsx", "draw_id": null});
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (Value::Null, "table:tickets", &of_draw),
+            (Value::Null, "table:tickets", &whole),
+            (Value::Null, "table:payments", &payments)
+        ]
+    );
+    let sql = world.sql().await;
+    sql.batch_execute("ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (action = '') NOT VALID").await.unwrap();
+    for to in [&["--output", "none.csv"][..], &[]] {
+        let output = program.run(&[&["export", "tickets"], to].concat()).await;
+        let (code, out, error) = printed(&output);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(error.contains("the audit log cannot be written"), "{error}");
+    }
+    sql.batch_execute("ALTER TABLE audit_log DROP CONSTRAINT full_up").await.unwrap();
+
     let refused = refusal(&program, &["export", "tickets", "--draw", "99", "--output", "none.csv"]).await;
     assert!(refused.contains("no such draw"), "{refused}");
     assert!(!program.directory().join("none.csv").exists());

@@ -91,3 +91,43 @@ async fn the_warning_of_a_refresh_token_that_was_used_twice_names_the_user() {
     let word = format!("user={}", ann.id);
     assert!(warning.split_whitespace().any(|field| field == word), "{word}: {warning}");
 }
+
+#[actix_web::test]
+async fn log_ins_leave_a_line_with_their_user_and_request() {
+    let program = program_with_database().await;
+    let service = program.start().await;
+    let admin = service.admin(&program, "the.admin").await;
+    let ann = service.player("ann").await;
+    let typed = "what somebody typed";
+    let try_log_in = async |login: &str, password: &str| {
+        let answer = service.try_log_in(login, password).await;
+        answer.headers["x-request-id"].to_str().unwrap().to_owned()
+    };
+    let good = try_log_in("ann", PASSWORD).await;
+    let wrong = [try_log_in("ann", typed).await, try_log_in("the.admin", typed).await];
+    let unknown = try_log_in(typed, typed).await;
+    for _ in 0..3 {
+        ann.get("/admin/users").await.refused(403, "forbidden");
+    }
+    let block = admin.request(reqwest::Method::PATCH, &format!("/admin/users/{}", ann.id));
+    admin.send(block.json(&json!({"status": "blocked"}))).await.expect(200);
+    let blocked = try_log_in("ann", PASSWORD).await;
+    let log = service.stop().await;
+
+    let (ann, admin) = (format!("user={} ", ann.id), format!("user={} ", admin.id));
+    for (level, message, user, request) in [
+        (" INFO ", "a user logged in", &*ann, &*good),
+        (" INFO ", "a log-in failed: another password", &ann, &wrong[0]),
+        (" WARN ", "a log-in of an admin failed: another password", &admin, &wrong[1]),
+        (" INFO ", "a log-in failed: no such user", "", &unknown),
+        (" WARN ", "a log-in failed: the account is blocked", &ann, &blocked),
+    ] {
+        let request = format!("request={request}");
+        let line = log.iter().find(|line| line.contains(message) && line.contains(&request));
+        let line = line.unwrap_or_else(|| panic!("{message} {request}: {log:#?}"));
+        assert!(line.contains(level) && line.contains(user) && line.contains("address=127.0.0.1"), "{line}");
+    }
+    let refused = log.iter().filter(|line| line.contains("a call that only admins may make was refused"));
+    assert_eq!(refused.count(), 1, "once a minute");
+    assert!(!log.iter().any(|line| line.contains("somebody typed")));
+}

@@ -12,7 +12,7 @@ use lottery::domain::money::Money;
 use lottery::domain::payment::PaymentStatus;
 use lottery::domain::record::{AdminDecision, BeginDeposit, Charge as Said, EndCharge, Key, Outcome, Record};
 
-use super::World;
+use super::{ADMIN, World};
 use crate::coverage::Seen;
 use crate::facts::Name;
 use crate::process::{Message, Waiter, Waiting};
@@ -326,7 +326,7 @@ impl World {
         let it = &self.charges[charge];
         let admin = it
             .by_admin
-            .then(|| AdminDecision { by: UserId(0), note: "seen".to_owned(), tickets: Vec::new() })
+            .then(|| AdminDecision { by: ADMIN, note: "seen".to_owned(), tickets: Vec::new() })
             .map(Box::new);
         let (user, payment, begun, key, at) = (it.user, it.payment, it.begun, it.key, self.now);
         EndCharge { held: None, user, payment, begun, charge: said, admin, at, key }

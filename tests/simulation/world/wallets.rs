@@ -13,7 +13,7 @@ use lottery::domain::record::{
 use lottery::domain::writer::{BatchWrite, Mark};
 use lottery::domain::writer_cache::WriterCache;
 
-use super::{PLAYERS, World};
+use super::{ADMIN, PLAYERS, World};
 use crate::coverage::Seen;
 use crate::process::{Waiting, WriteRequest};
 use crate::store::{currency, id};
@@ -49,7 +49,7 @@ impl World {
         let Some((payment, user)) = self.dice.one_of(&all) else { return false };
         let verdict =
             if self.dice.chance(500) { WithdrawalDecision::Approved } else { WithdrawalDecision::Rejected };
-        let end = EndWithdrawal { user, payment, verdict, by: UserId(0), at: self.now, key: None };
+        let end = EndWithdrawal { user, payment, verdict, by: ADMIN, at: self.now, key: None };
         self.submit(p, Record::EndWithdrawal(end), None, Waiting::Nobody);
         true
     }
@@ -69,7 +69,7 @@ impl World {
             if !self.write_aside(Record::BeginWithdrawal(begin)) {
                 return;
             }
-            let (verdict, by) = (WithdrawalDecision::Approved, UserId(0));
+            let (verdict, by) = (WithdrawalDecision::Approved, ADMIN);
             self.write_aside(Record::EndWithdrawal(EndWithdrawal { user, payment, verdict, by, at, key: None }));
         }
         self.coverage.saw(Seen::PaidAside);

@@ -5,26 +5,35 @@ use tokio_postgres::{Client, Error};
 use super::params::Params;
 use crate::domain::audit::AuditEntry;
 
-/// The audit entries of a batch.
-pub const RECORD_ALL: &str = "-- audit::record_all(times, actors, actions, subjects, details)
-    INSERT INTO audit_log (at, actor_id, action, subject, detail)
-    SELECT * FROM unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[])";
+/// Several audit entries, as those of a batch.
+pub const RECORD_ALL: &str =
+    "-- audit::record_all(times, actors, actions, subjects, details, addresses, requests, counts)
+    INSERT INTO audit_log (at, actor_id, action, subject, detail, address, request_id, count)
+    SELECT * FROM unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::inet[], $7::uuid[],
+        $8::bigint[])";
 
 pub fn record_all_params(entries: &[AuditEntry]) -> Params<'_> {
-    Params::with_capacity(5)
+    let actors = || entries.iter().map(|entry| entry.actor);
+    Params::with_capacity(8)
         .column(entries.iter().map(|entry| entry.at))
-        .column(entries.iter().map(|entry| entry.actor.map(|actor| actor.0)))
+        .column(actors().map(|actor| actor.map(|actor| actor.user.0)))
         .column(entries.iter().map(|entry| entry.action.as_str()))
         .column(entries.iter().map(|entry| entry.subject.to_string()))
         .column(entries.iter().map(|entry| &entry.detail))
+        .column(actors().map(|actor| actor.map(|actor| actor.address)))
+        .column(actors().map(|actor| actor.map(|actor| actor.request)))
+        .column(entries.iter().map(|entry| entry.count))
+}
+
+/// Records these entries, in the transaction of what they tell of.
+pub async fn record_all(db: &Client, entries: &[AuditEntry]) -> Result<(), Error> {
+    record_all_params(entries).execute(db, RECORD_ALL).await.map(drop)
 }
 
 /// Records the action of an admin, in the transaction of the action. Actions of the clock are not recorded.
 pub async fn record(db: &Client, audit: Option<&AuditEntry>) -> Result<(), Error> {
-    let Some(audit) = audit else { return Ok(()) };
-    let sql = "-- audit::record()
-        INSERT INTO audit_log (at, actor_id, action, subject, detail) VALUES ($1, $2, $3, $4, $5)";
-    let (actor, action, subject) =
-        (audit.actor.map(|actor| actor.0), audit.action.as_str(), audit.subject.to_string());
-    db.execute(sql, &[&audit.at, &actor, &action, &subject, &audit.detail]).await.map(drop)
+    match audit {
+        Some(audit) => record_all(db, std::slice::from_ref(audit)).await,
+        None => Ok(()),
+    }
 }

@@ -10,13 +10,13 @@ use crate::domain::draw::{
     DrawState, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome, StepWrite, Times,
     TimesChange, TimesError, WinningPick,
 };
-use crate::domain::id::{PaymentId, TicketId};
+use crate::domain::id::{PaymentId, TicketId, UserId};
 use crate::domain::money::Money;
 use crate::domain::payment::{Payment, PaymentKind, PaymentStatus};
 use crate::domain::pool::Pool;
 use crate::domain::record::{Charge, EndCharge};
 
-const ADMIN: UserId = UserId(9);
+const ADMIN: AuditActor = AuditActor::of(UserId(9));
 const BUYER: UserId = UserId(1);
 const IN_FLIGHT: usize = 3;
 const UNOPENED: &str = "its sale was not opened before the cut-off";
