@@ -16,7 +16,11 @@ const INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 /// The counts of the current minute; a handle that all workers share.
 #[derive(Clone, Default)]
-pub struct AuditCounts(Arc<Mutex<RepeatedActions>>);
+pub struct AuditCounts {
+    actions: Arc<Mutex<RepeatedActions>>,
+    /// Held during a write: when the service stops, what a write could not write is written again.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl AuditCounts {
     /// Counts an entry. True if it is the first of its account and action in this minute.
@@ -38,6 +42,7 @@ impl AuditCounts {
     /// Writes what was counted. If that fails, it is counted further. After a write with an unknown outcome, too:
     /// rather twice in the log than not at all.
     pub async fn write(&self, persistence: &Persistence) -> Result<(), DbError> {
+        let _turn = self.writing.lock().await;
         let entries = self.actions().take();
         if entries.is_empty() {
             return Ok(());
@@ -51,6 +56,6 @@ impl AuditCounts {
 
     fn actions(&self) -> std::sync::MutexGuard<'_, RepeatedActions> {
         // A panic while the lock is held cannot leave the counts half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.actions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 //! one user's data. Also logs log-ins. No text that a client sent goes into an entry or a line: where a name is expected,
 //! people type passwords.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use actix_web::dev::ServiceRequest;
@@ -139,6 +140,6 @@ pub async fn record_read_of_users(
     action: Action,
     users: &[i64],
 ) -> Result<(), Problem> {
-    let users: std::collections::BTreeSet<i64> = users.iter().copied().collect();
+    let users: BTreeSet<i64> = users.iter().copied().collect();
     record_read(state, actor, action, users.into_iter().map(|user| Subject::User(UserId(user))), json!({})).await
 }
