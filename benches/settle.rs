@@ -9,6 +9,7 @@ mod fill;
 #[allow(dead_code, reason = "the tests use the rest")]
 mod postgres;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
@@ -17,16 +18,19 @@ use lottery::app::App;
 use lottery::clock::Clock;
 use lottery::config::Config;
 use lottery::db::{connect, migrate, private_server_options};
+use lottery::domain::audit::AuditActor;
 use lottery::domain::draw::Step;
 use lottery::domain::id::{DrawId, UserId};
 use private_postgres::PostgresServer;
+use uuid::Uuid;
 
 use self::postgres::connection_string;
 
 const TICKETS: i64 = 1_000_000;
 const USERS: i64 = 10_000;
 /// The user who takes the steps.
-const ADMIN: UserId = UserId(1);
+const ADMIN: AuditActor =
+    AuditActor { user: UserId(1), address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: Uuid::nil() };
 const DRAW: DrawId = DrawId(fill::DRAW);
 
 /// A server whose database `lottery` has all tickets sold.
