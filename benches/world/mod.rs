@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "the tests use the rest")]
 mod postgres;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jiff::SignedDuration;
 use lottery::actors::draws::Draws;
@@ -13,6 +13,7 @@ use lottery::app::App;
 use lottery::clock::Clock;
 use lottery::config::Config;
 use lottery::db::{connect, private_server_options};
+use lottery::domain::audit::AuditActor;
 use lottery::domain::draw::{Step, Times};
 use lottery::domain::game::Game;
 use lottery::domain::id::{DrawId, LotteryId, UserId};
@@ -23,6 +24,7 @@ use private_postgres::PostgresServer;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use self::postgres::connection_string;
 
@@ -82,7 +84,8 @@ pub async fn open_draw(draws: &Draws, clock: &Clock) -> DrawId {
     let end = clock.now() + SignedDuration::from_hours(24);
     let times = Times { sales_open_at: None, sales_close_at: end, draw_at: end };
     let draw = draws.create(&rules, &times, None).await.unwrap();
-    assert!(draws.step(draw, Step::Open, String::new(), UserId(1)).await.unwrap());
+    let admin = AuditActor { user: UserId(1), address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: Uuid::nil() };
+    assert!(draws.step(draw, Step::Open, String::new(), admin).await.unwrap());
     draw
 }
 
