@@ -279,6 +279,7 @@ impl App {
             audit,
             lotteries,
             currency,
+            min_withdrawal: config.wallet.min_withdrawal,
             admins_play: config.security.admins_play,
             charges,
             limits: RateLimits::new(config.limits.enabled.then(|| rates(config))),
@@ -512,6 +513,8 @@ fn rates(config: &Config) -> Rates {
             counts: [limits.purchases_per_second.get(), limits.tickets_per_second],
             within: SignedDuration::from_secs(1),
         },
+        declined_cards: rate(limits.declined_cards_per_hour, SignedDuration::from_hours(1)),
+        declined_cards_nearby: rate(limits.declined_cards_per_address, SignedDuration::from_hours(1)),
     }
 }
 

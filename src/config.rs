@@ -40,6 +40,7 @@ pub struct Config {
     /// A code as in ISO 4217: three capital letters.
     pub currency: String,
     pub tickets: TicketsConfig,
+    pub wallet: WalletConfig,
     pub persistence: PersistenceConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
@@ -158,6 +159,13 @@ pub struct TicketsConfig {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct WalletConfig {
+    /// In minor units.
+    pub min_withdrawal: i64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PersistenceConfig {
     pub batch: usize,
     pub queue: usize,
@@ -182,6 +190,8 @@ pub struct LimitsConfig {
     pub password_resets_per_minute: NonZeroU32,
     pub purchases_per_second: NonZeroU32,
     pub tickets_per_second: u32,
+    pub declined_cards_per_hour: NonZeroU32,
+    pub declined_cards_per_address: NonZeroU32,
     pub open_reservations: usize,
     pub watchers_per_address: NonZeroU32,
     pub orders_in_flight: usize,
@@ -406,6 +416,7 @@ impl Config {
         check.that("currency", iso_4217, "must be an ISO 4217 code such as RUB");
         check.time("tickets.reservation", self.tickets.reservation, MILLI..=DAY * 30);
         check.within("tickets.pool_limit", self.tickets.pool_limit, 1..=10_000_000);
+        check.within("wallet.min_withdrawal", self.wallet.min_withdrawal, 1..=1_000_000_000_000);
         check.within("persistence.batch", self.persistence.batch, 1..=10_000);
         check.within("persistence.queue", self.persistence.queue, self.persistence.batch..=1_000_000);
         check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);

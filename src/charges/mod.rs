@@ -198,14 +198,23 @@ impl Charges {
         Err(SaleError::OutcomeUnknown)
     }
 
-    /// Handles what came to a provider's webhook. When it succeeds, the provider need not send it again.
-    pub async fn notice(&self, provider: &str, signature: &str, body: &[u8]) -> Result<(), WebhookError> {
+    /// Handles what came to a provider's webhook. When it succeeds, the provider need not send it again. Returns the user
+    /// whose card was declined, if that is what it says and was not known.
+    pub async fn notice(
+        &self,
+        provider: &str,
+        signature: &str,
+        body: &[u8],
+    ) -> Result<Option<UserId>, WebhookError> {
         if provider != self.provider.name() {
             return Err(WebhookError::NoSuchProvider);
         }
         match self.provider.read(signature, body, self.clock.now()).await? {
-            None => Ok(()),
-            Some(ProviderNotice::Reversal(name, reversal)) => Ok(self.record_reversal(name, &reversal).await?),
+            None => Ok(None),
+            Some(ProviderNotice::Reversal(name, reversal)) => {
+                self.record_reversal(name, &reversal).await?;
+                Ok(None)
+            }
             Some(ProviderNotice::Charge(name, report)) => {
                 self.turn(name.payment).await?;
                 let ending = self.end(name, report);
@@ -239,16 +248,18 @@ impl Charges {
         }
     }
 
-    /// Ends a charge as its provider says. What it said before has no second effect.
-    async fn end(&self, name: ChargeName, report: ChargeReport) -> Result<(), WebhookError> {
+    /// Ends a charge as its provider says. What it said before has no second effect. Returns the user whose card this
+    /// declined.
+    async fn end(&self, name: ChargeName, report: ChargeReport) -> Result<Option<UserId>, WebhookError> {
         let Some(found) = charges::one(&self.db, name).await? else {
             tracing::warn!(charge = %name, "a provider reports a charge for a payment that no card was charged for");
-            return Ok(());
+            return Ok(None);
         };
         let charge = verified(name, found.amount, self.currency, report);
         if self.is_known(&found, &charge) {
-            return Ok(());
+            return Ok(None);
         }
+        let declined = matches!(charge, Charge::Declined(_)).then_some(found.user);
         // Only the charge that is under way concerns the draw.
         let draw = found.draw.filter(|_| found.is_current);
         match self.end_charge(draw, found.user, name, charge, None, None).await {
@@ -260,10 +271,10 @@ impl Charges {
                 tracing::warn!(charge = %name, status, "a card was charged too late for its payment: the money is in the wallet, or the charge waits for an admin");
             }
             // The same notice came twice at the same time.
-            Err(SaleError::Refused(Refusal::NotPayable)) => {}
+            Err(SaleError::Refused(Refusal::NotPayable)) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        Ok(())
+        Ok(declined)
     }
 
     /// Whether a result of the provider changes nothing. The writer decides the same again; this saves it the work.

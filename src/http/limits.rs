@@ -9,6 +9,7 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::declined_cards::{CardAttempt, DeclinedCards};
 use super::error::Problem;
 use super::rate_window::RateWindow;
 use crate::domain::id::UserId;
@@ -32,6 +33,7 @@ pub struct RateLimits {
     password_resets: RateWindow<IpAddr>,
     /// Orders, and their tickets.
     purchases: RateWindow<UserId, 2>,
+    declined_cards: DeclinedCards,
 }
 
 /// The rates, as configured.
@@ -45,6 +47,10 @@ pub struct Rates {
     pub password_resets: Rate,
     /// Orders, and their tickets.
     pub purchases: Rate<2>,
+    /// Of an account.
+    pub declined_cards: Rate,
+    /// From a network.
+    pub declined_cards_nearby: Rate,
 }
 
 impl RateLimits {
@@ -86,6 +92,9 @@ impl RateLimits {
                     "too many tickets of your account (limits.tickets_per_second)",
                 ],
             ),
+            declined_cards: DeclinedCards::new(
+                rates.map(|rates| (rates.declined_cards, rates.declined_cards_nearby)),
+            ),
         }
     }
 
@@ -123,6 +132,16 @@ impl RateLimits {
     /// Counts an order of so many tickets by this account.
     pub fn purchase(&self, user: UserId, tickets: usize, now: SignedDuration) -> Result<(), Problem> {
         self.purchases.count(user, [1, u32::try_from(tickets).unwrap_or(u32::MAX)], now)
+    }
+
+    /// Refuses a card if too many of the user's, or from the network, were declined or are being charged.
+    pub fn card(&self, user: UserId, network: IpAddr, now: SignedDuration) -> Result<CardAttempt, Problem> {
+        self.declined_cards.begin(user, network, now)
+    }
+
+    /// Counts a card of this user that was declined after its request was answered.
+    pub fn card_declined_later(&self, user: UserId, now: SignedDuration) {
+        self.declined_cards.declined_later(user, now);
     }
 }
 

@@ -10,6 +10,7 @@ mod body;
 mod charges;
 mod clock;
 mod connection;
+mod declined_cards;
 mod docs;
 mod draws;
 mod error;

@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::Problem;
-use super::idempotency::KeyHeader;
+use super::idempotency::{KeyGuard, KeyHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::replay::{first_answer, first_answer_of_player, payment_response, run_to_completion};
 use super::state::State;
 use crate::actors::messages::SaleError;
 use crate::db::read::payments;
-use crate::domain::id::PaymentId;
+use crate::domain::id::{PaymentId, UserId};
 use crate::domain::payment::Payment;
 use crate::domain::record::AnswerKind;
 use crate::payment::CardToken;
@@ -69,7 +69,7 @@ pub enum PayBody {
     security(("bearer" = [])),
     responses(
         (status = 200, body = Payment),
-        (status = "default", description = "admins_do_not_play insufficient_funds payment_not_payable"),
+        (status = "default", description = "admins_do_not_play insufficient_funds payment_not_payable rate_limited"),
     ),
 )]
 pub async fn pay(
@@ -100,10 +100,35 @@ pub async fn pay(
             }
             let (charges, key) = (state.charges.clone(), guard.key);
             let charge = async move { charges.charge(draw, auth.user, id, card, key).await };
-            run_to_completion(&state, &guard, charge).await
+            return charge_card(&state, (auth.user, &request), &guard, AnswerKind::Changed, charge).await;
         }
     };
     payment_response(&state, &guard, AnswerKind::Changed, result).await
+}
+
+/// Charges a card, unless too many were declined: then only a stored answer is given again.
+pub async fn charge_card(
+    state: &State,
+    (user, request): (UserId, &HttpRequest),
+    guard: &KeyGuard,
+    kind: AnswerKind,
+    charge: impl Future<Output = Result<Payment, SaleError>> + 'static,
+) -> Result<HttpResponse, Problem> {
+    let attempt = match state.limits.card(user, state.proxies.network(request), state.clock.since_boot()) {
+        Ok(attempt) => attempt,
+        Err(limited) => return first_answer(state, guard.key.as_ref()).await?.ok_or(limited),
+    };
+    let clock = state.clock.clone();
+    // The attempt counts until the charge has ended, also when the client has hung up.
+    let charge = async move {
+        let result = charge.await;
+        if result.as_ref().is_ok_and(|payment| payment.failure_code.is_some()) {
+            attempt.declined(clock.since_boot());
+        }
+        result
+    };
+    let result = run_to_completion(state, guard, charge).await;
+    payment_response(state, guard, kind, result).await
 }
 
 /// The card behind a token, if the provider can know it.

@@ -70,6 +70,11 @@ impl<K: Eq + Hash> RateWindow<K> {
             None => Ok(limit),
         }
     }
+
+    /// The refusal of what will soon be allowed or refused for longer: it depends on calls that are not over.
+    pub fn busy(&self) -> Problem {
+        refusal(self.refusals[0], SignedDuration::ZERO)
+    }
 }
 
 /// Drops the windows that began before `oldest`, and if more than half of a full table is left, also those that count

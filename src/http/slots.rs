@@ -37,7 +37,12 @@ impl Watchers {
 
     /// Takes a slot for a client at this address.
     pub fn acquire(&self, address: IpAddr) -> Result<WatcherSlot, Problem> {
-        let of_address = self.by_address.acquire(address).ok_or_else(|| Problem::rate_limited(RETRY_AFTER))?;
+        let of_address = self.by_address.acquire(address).ok_or_else(|| {
+            Problem::rate_limited(RETRY_AFTER).with_detail(format!(
+                "your network watches too many draws at the same time (limits.watchers_per_address); close one, or try \
+                 again in {RETRY_AFTER} s"
+            ))
+        })?;
         Ok(WatcherSlot { _slot: acquire(&self.slots)?, _of_address: of_address })
     }
 

@@ -39,6 +39,8 @@ pub struct State {
     /// All lotteries, in the order of the configuration.
     pub lotteries: Vec<Lottery>,
     pub currency: Currency,
+    /// The smallest withdrawal, in minor units.
+    pub min_withdrawal: i64,
     /// Whether admins may order and pay for tickets.
     pub admins_play: bool,
     pub charges: Charges,

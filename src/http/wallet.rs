@@ -8,9 +8,9 @@ use super::auth_user::AuthUser;
 use super::body::Body;
 use super::error::Problem;
 use super::idempotency::KeyHeader;
-use super::payments::card;
+use super::payments::{card, charge_card};
 use super::query::{List, PageParams, Query};
-use super::replay::{payment_response, run_to_completion};
+use super::replay::{first_answer, payment_response, run_to_completion};
 use super::state::State;
 use crate::actors::draws::payment_result;
 use crate::db::read::wallet::{self, WalletTransfer};
@@ -72,7 +72,7 @@ pub struct DepositBody {
     params(KeyHeader),
     request_body = DepositBody,
     security(("bearer" = [])),
-    responses((status = 201, body = Payment)),
+    responses((status = 201, body = Payment), (status = "default", description = "rate_limited")),
 )]
 pub async fn deposit(
     state: web::Data<State>,
@@ -85,15 +85,18 @@ pub async fn deposit(
     let guard = state.keys.acquire(&request, auth.user, &body)?;
     let (charges, key) = (state.charges.clone(), guard.key);
     let deposit = async move { charges.deposit(auth.user, amount, card, key).await };
-    let result = run_to_completion(&state, &guard, deposit).await;
-    payment_response(&state, &guard, AnswerKind::Created, result).await
+    charge_card(&state, (auth.user, &request), &guard, AnswerKind::Created, deposit).await
 }
 
 pub fn parse(amount: i64) -> Result<Money, Problem> {
-    if (1..=MAX_AMOUNT).contains(&amount) {
+    at_least(1, amount)
+}
+
+fn at_least(minimum: i64, amount: i64) -> Result<Money, Problem> {
+    if (minimum..=MAX_AMOUNT).contains(&amount) {
         Ok(Money::new(amount))
     } else {
-        Err(Problem::field("amount", format!("must be 1 to {MAX_AMOUNT} minor units")))
+        Err(Problem::field("amount", format!("must be {minimum} to {MAX_AMOUNT} minor units")))
     }
 }
 
@@ -105,7 +108,8 @@ pub struct WithdrawalBody {
     amount: i64,
 }
 
-/// Asks for money from the wallet. It is held until an admin approves or rejects the withdrawal.
+/// Asks for money from the wallet. It is held until an admin approves or rejects the withdrawal. The operator may have
+/// set a larger minimum than 1.
 #[utoipa::path(
     post, path = "/api/v1/wallet/withdrawals", tag = "wallet", operation_id = "withdraw",
     params(KeyHeader),
@@ -121,6 +125,10 @@ pub async fn withdraw(
 ) -> Result<HttpResponse, Problem> {
     let amount = parse(body.amount)?;
     let guard = state.keys.acquire(&request, auth.user, &body)?;
+    if let Err(too_small) = at_least(state.min_withdrawal, body.amount) {
+        // The minimum may have been raised since the key was used.
+        return first_answer(&state, guard.key.as_ref()).await?.ok_or(too_small);
+    }
     let at = state.clock.now();
     let (user, payment, key) = (auth.user, PaymentId(state.clock.ids().next(at)), guard.key);
     let begin = Record::BeginWithdrawal(BeginWithdrawal { user, payment, amount, at, key });

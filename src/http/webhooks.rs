@@ -29,6 +29,8 @@ pub async fn notice(
     // The bytes as they came, because the signature covers every byte.
     let body = bytes(payload).await?;
     let signature = request.headers().get(HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
-    state.charges.notice(&provider, signature, &body).await?;
+    if let Some(user) = state.charges.notice(&provider, signature, &body).await? {
+        state.limits.card_declined_later(user, state.clock.since_boot());
+    }
     Ok(HttpResponse::Ok().json(json!({"received": true})))
 }

@@ -2,6 +2,7 @@
 
 mod cards;
 mod charges;
+mod declined_cards;
 mod prizes;
 mod stripe;
 mod webhooks;

@@ -175,3 +175,26 @@ async fn only_admins_decide_withdrawals_and_only_withdrawals_are_decided() {
     assert_eq!(payment(&ann, id(&withdrawal)).await["status"], "processing");
     world.check_invariants().await;
 }
+
+/// The minimum is no rate: `limits.enabled` is false here.
+#[actix_web::test]
+async fn a_withdrawal_below_the_configured_minimum_is_refused() {
+    let mut world = World::new().await;
+    let ann = world.rich_player("ann", 1_000).await;
+    let (path, body) = ("/wallet/withdrawals", json!({"amount": 1}));
+    let first = ann.post_keyed(path, "early", body.clone()).await.expect(201);
+    world.stop().await;
+    world.config.wallet.min_withdrawal = 300;
+    world.start().await;
+    let ann = world.reconnect(&ann);
+    for amount in [0, 1, 299] {
+        let problem = withdraw(&ann, amount).await.refused(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "amount");
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        assert!(amount == 0 || message.contains("must be 300 to"), "{message}");
+    }
+    assert_eq!(ann.balance().await, 999, "nothing was taken");
+    assert_eq!(ann.post_keyed(path, "early", body).await.expect(201), first, "a replay is no new withdrawal");
+    withdraw(&ann, 300).await.expect(201);
+    assert_eq!(ann.balance().await, 699);
+}
