@@ -31,6 +31,7 @@ use crate::auth::{
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{self, Config, ForwardedHeader, ProviderKind};
+use crate::db::read::health;
 use crate::db::{self, Db, DbError, Migrated, ServiceLock, Target, TlsError};
 use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
@@ -231,6 +232,7 @@ impl App {
             newer => tracing::warn!("{newer}"),
         }
         let db = Db::new(&database.target, config.database.pool_size)?;
+        warn_of_asynchronous_replication(&db).await?;
         // Before anything else is read, written or asked of the payment provider.
         let configured = installation(config)?;
         persistence::record_installation(&db, &configured, clock.now()).await?.verify(configured)?;
@@ -349,6 +351,17 @@ async fn check_durability(target: &Target, allow_unsafe: bool) -> Result<(), App
         }
         _ => Err(AppError::UnsafeDatabase(settings)),
     }
+}
+
+/// Without a synchronous standby, a failover loses what the standby did not have yet.
+async fn warn_of_asynchronous_replication(db: &Db) -> Result<(), DbError> {
+    if db.target().has_several_hosts() && !health::is_replication_synchronous(db).await? {
+        tracing::warn!(
+            "database.url has several hosts, but no commit waits for a standby: what was sold and answered is lost when \
+             another host takes over. Set synchronous_standby_names (Patroni: synchronous_mode: true)"
+        );
+    }
+    Ok(())
 }
 
 /// Refuses the sandbox on an address that other machines may reach, unless the configuration allows it: with its cards,

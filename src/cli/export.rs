@@ -59,7 +59,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     let database = Database::open(config, DatabaseUse::Command).await?;
     let exported = async {
         db::check_up_to_date(&database.target).await?;
-        let client = db::connect(&database.target).await.map_err(db::DbError::from)?;
+        let client = db::connect(&database.target).await?;
         // The amounts are in the currency of the installation, whatever this command's configuration says.
         let recorded = installation::recorded(&client).await?;
         let currency = recorded.map_or(configured, |installation| installation.currency);

@@ -1,29 +1,20 @@
 //! The settings of Postgres without which an answered purchase could be lost. This file does not decide whether a
 //! server with other settings is refused.
 
-use std::time::Duration;
-
-use deadpool_postgres::{ClientWrapper, Hook, HookError};
-
 use super::connect::connect;
 use super::error::DbError;
 use super::tls::Target;
 
-/// Lets each COMMIT of a session wait for the disk, whatever the server, the database or the role is set to.
-const SYNCHRONOUS: &str = "-- durability::synchronous()
-    SELECT set_config('synchronous_commit', 'on', false)";
-
-/// Applies the setting to each new connection of a pool, within this time. Direct writes use the pool, too.
-pub fn synchronous_commits(wait: Duration) -> Hook {
-    Hook::async_fn(move |client: &mut ClientWrapper, _| {
-        Box::pin(async move {
-            match tokio::time::timeout(wait, client.batch_execute(SYNCHRONOUS)).await {
-                Ok(set) => set.map_err(HookError::Backend),
-                Err(_) => Err(HookError::message("no answer to the settings of a new connection")),
-            }
-        })
-    })
-}
+/// The settings of each session that writes, whatever the server, the database or the role is set to:
+/// - Each COMMIT waits for the disk, and for the standby if there is a synchronous one. `remote_apply` waits for more.
+/// - The server says it when a COMMIT did not wait for the standby (see `connect`).
+/// - A service that is stopped in the middle of a transaction does not keep its locks. Between two statements of a
+///   transaction the service only computes, for milliseconds.
+pub const WRITING_SESSION: &str = "-- durability::writing_session()
+    SELECT set_config('client_min_messages', 'warning', false),
+        set_config('idle_in_transaction_session_timeout', '10s', false),
+        CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')
+             THEN set_config('synchronous_commit', 'on', false) END";
 
 /// The settings of the server that are off, although a crash of its machine can then lose or damage what was
 /// committed.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{HookError, PoolError};
-
 /// Why a database operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("no connection to the database: {0}")]
-    Pool(#[from] PoolError),
+    NoConnection(#[source] Box<DbError>),
+    /// Each host of the URL with the reason.
+    #[error("no host of the database takes writes: {0}")]
+    NoPrimary(String),
     #[error("the database refused: {0}")]
     Postgres(#[source] tokio_postgres::Error),
     #[error(
@@ -58,7 +59,7 @@ pub enum DbError {
     )]
     InUse,
     #[error("the pool could not be built: {0}")]
-    Build(#[from] deadpool_postgres::BuildError),
+    Build(#[from] deadpool::managed::BuildError),
     /// The connection was lost at COMMIT: the transaction may be committed or not.
     #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(tokio_postgres::Error),
@@ -76,11 +77,9 @@ impl DbError {
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            DbError::Pool(PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)))
-            | DbError::Timeout(_) => true,
-            DbError::Pool(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)))
-            | DbError::Postgres(error)
-            | DbError::Tls(error) => is_transient(error),
+            DbError::NoPrimary(_) | DbError::Timeout(_) => true,
+            DbError::NoConnection(error) => error.is_transient(),
+            DbError::Postgres(error) | DbError::Tls(error) => is_transient(error),
             _ => false,
         }
     }

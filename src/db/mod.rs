@@ -6,6 +6,8 @@ mod connect;
 mod durability;
 mod error;
 mod grants;
+mod hosts;
+mod manager;
 pub mod read;
 mod schema;
 mod service_lock;
@@ -15,14 +17,17 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool, PoolError};
 use futures_util::TryStreamExt;
 use private_postgres::PostgresOptions;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use manager::ConnectionManager;
+
 pub use connect::connect;
-pub use durability::unsafe_settings;
+pub use durability::{WRITING_SESSION, unsafe_settings};
 pub use error::{DbError, describe, is_transient};
 pub use grants::{DatabaseLogin, GRANTS, grant, login};
 pub use schema::{Migrated, check_up_to_date, migrate, newer_schema};
@@ -49,10 +54,13 @@ pub fn private_server_options(data_dir: impl Into<PathBuf>) -> PostgresOptions {
     PostgresOptions { login_roles, min_major: MIN_MAJOR, ..PostgresOptions::new(PRIVATE_NAME, data_dir) }
 }
 
+/// A connection of the pool.
+pub type PooledClient = Object<ConnectionManager>;
+
 /// The connection pool for reads.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool,
+    pool: Pool<ConnectionManager>,
     target: Target,
 }
 
@@ -68,22 +76,28 @@ impl Db {
     /// A pool of at most `size` connections. They are opened when they are needed.
     pub fn new(target: impl Into<Target>, size: usize) -> Result<Db, DbError> {
         let target = target.into();
-        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(target.config.clone(), target.tls.clone(), recycle);
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(ConnectionManager(target.clone()))
             .max_size(size)
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(POOL_WAIT))
             .recycle_timeout(Some(POOL_WAIT))
-            .post_create(durability::synchronous_commits(POOL_WAIT))
             .runtime(Runtime::Tokio1)
             .build()?;
         Ok(Db { pool, target })
     }
 
     /// A connection from the pool, for the few statements of one transaction.
-    pub async fn client(&self) -> Result<deadpool_postgres::Object, DbError> {
-        Ok(self.pool.get().await?)
+    pub async fn client(&self) -> Result<PooledClient, DbError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => DbError::NoConnection(Box::new(error)),
+            // Another cause is not reached: the pool has a runtime and no hooks, and is never closed.
+            _ => DbError::Timeout(POOL_WAIT),
+        })
+    }
+
+    /// The database of the pool.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The state of the pool now.
@@ -95,7 +109,7 @@ impl Db {
     /// A connection outside the pool, for work that needs one for a long time.
     pub async fn dedicated(&self) -> Result<tokio_postgres::Client, DbError> {
         let connecting = tokio::time::timeout(POOL_WAIT, connect(&self.target));
-        Ok(connecting.await.map_err(|_| DbError::Timeout(POOL_WAIT))??)
+        connecting.await.unwrap_or(Err(DbError::Timeout(POOL_WAIT)))
     }
 
     /// All rows of a statement. The statement is prepared once for each connection.
@@ -116,7 +130,7 @@ impl Db {
         params: &[&(dyn ToSql + Sync)],
         mut take: impl FnMut(&Row) -> Result<(), DbError>,
     ) -> Result<(), DbError> {
-        let rows = async |client: &Client| {
+        let rows = async |client: &PooledClient| {
             let statement = client.prepare_cached(sql).await?;
             let mut rows = pin!(client.query_raw(&statement, params.iter().copied()).await?);
             while let Some(row) = rows.try_next().await? {
@@ -134,7 +148,8 @@ impl Db {
     }
 
     async fn read(&self, wait: Duration, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
-        let rows = async |client: &Client| Ok(client.query(&client.prepare_cached(sql).await?, params).await?);
+        let rows =
+            async |client: &PooledClient| Ok(client.query(&client.prepare_cached(sql).await?, params).await?);
         self.with_timeout(wait, rows).await
     }
 
@@ -142,14 +157,14 @@ impl Db {
     async fn with_timeout<T>(
         &self,
         wait: Duration,
-        read: impl AsyncFnOnce(&Client) -> Result<T, DbError>,
+        read: impl AsyncFnOnce(&PooledClient) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        let client = self.pool.get().await?;
+        let client = self.client().await?;
         match tokio::time::timeout(wait, read(&client)).await {
             Ok(read) => read,
             Err(_) => {
                 // The connection still waits for the answer: it must not go back to the pool.
-                drop(deadpool_postgres::Object::take(client));
+                drop(Object::take(client));
                 Err(DbError::Timeout(wait))
             }
         }

@@ -69,7 +69,11 @@ impl ServiceLock {
             }
             tracing::warn!("the connection that holds the lock on the database is lost: the lock is taken again");
             match self.retake().await {
-                Some(session) => self.session = session,
+                Some(session) => {
+                    self.session = session;
+                    // The database may be at another host now, and the server before may still answer reads.
+                    self.target.end_connections();
+                }
                 None => return,
             }
             tracing::info!("the lock on the database is taken again");
@@ -96,7 +100,7 @@ impl ServiceLock {
 /// The target with what only this session needs: a name by which an operator finds it, and keepalives, because a
 /// session that sends nothing does not notice a dead connection by itself.
 fn session_target(target: &Target) -> Target {
-    let mut target = target.clone();
+    let mut target = target.lasting();
     let seconds = |count: u16| Duration::from_secs(count.into());
     target
         .config

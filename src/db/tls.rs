@@ -1,10 +1,12 @@
-//! The database to connect to, and TLS for that connection. This file knows certificates and no SQL.
+//! The database to connect to, and TLS for that connection. This file knows certificates and no SQL, and opens no
+//! connection.
 //!
 //! `sslmode` has almost the meaning that libpq gives it: `disable` never encrypts; `prefer`, the default,
 //! encrypts if the server can, and accepts any certificate; `require` verifies the certificate and the host
 //! name in it (libpq calls that `verify-full`; a weaker check would not stop an attacker). A connection over
 //! a unix socket is never encrypted.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,17 +20,29 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::hosts::{self, Hosts};
 use crate::tls::provider;
 
 /// The ALPN protocol name that a server expects if TLS begins without a request first
 /// (`sslnegotiation=direct`).
 const PROTOCOL: &[u8] = b"postgresql";
 
-/// A database to connect to, and how its certificate is checked.
+/// A database to connect to, and how its certificate is checked. Clones share what is known of its hosts, and the
+/// connections that are made with them end together.
 #[derive(Clone)]
 pub struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    pub(super) hosts: Arc<Hosts>,
+    /// Whether its connections outlive [`Target::end_connections`].
+    pub(super) lasting: bool,
+}
+
+/// Without the password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// Why the certificate authorities cannot be used.
@@ -68,8 +82,32 @@ impl Target {
         if config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
             config.ssl_mode(SslMode::Disable);
         }
+        hosts::set_timeouts(&mut config);
         tls.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Target { config, tls: MakeRustlsConnect::new(tls) }
+        Target { config, tls: MakeRustlsConnect::new(tls), hosts: Arc::default(), lasting: false }
+    }
+
+    /// Whether the URL names several hosts, of which only the primary takes writes.
+    pub fn has_several_hosts(&self) -> bool {
+        hosts::count(&self.config) > 1
+    }
+
+    /// The same database. The connections that are made with this target outlive [`Target::end_connections`].
+    pub fn lasting(&self) -> Target {
+        Target { lasting: true, ..self.clone() }
+    }
+
+    /// Ends every connection to this database but those of a [`Target::lasting`] one: what waits on them fails at once,
+    /// as if the server had closed them, and new ones are opened when they are needed. The owner of a lasting
+    /// connection calls this after it had to replace it: an old primary may go on answering reads for a while.
+    pub fn end_connections(&self) {
+        self.hosts.end_connections();
+    }
+
+    /// Lets the next connection try the other hosts first: the present one accepts connections and does not do what is
+    /// asked of it, as a primary whose standby was promoted meanwhile.
+    pub fn skip_host(&self) {
+        self.hosts.skip_first(hosts::count(&self.config));
     }
 }
 

@@ -276,7 +276,7 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         let cause = describe(&error);
         let away = match &error {
-            DbError::Pool(_) | DbError::Timeout(_) => true,
+            DbError::NoConnection(_) | DbError::NoPrimary(_) | DbError::Timeout(_) => true,
             DbError::Postgres(cause) | DbError::Tls(cause) => is_transient(cause),
             _ => false,
         };

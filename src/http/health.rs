@@ -1,6 +1,8 @@
 //! The calls for the operator: health checks and metrics. `live` says that the process answers, `ready` that it
 //! can serve requests.
 
+use std::time::Duration;
+
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, web};
 use serde_json::json;
@@ -8,8 +10,12 @@ use serde_json::json;
 use super::error::Problem;
 use super::metrics::Gauges;
 use super::state::State;
+use crate::db::Db;
 use crate::db::read::health;
 use crate::domain::lottery::DrawStatus;
+
+/// How long the metrics wait for the database.
+const REPLICATION_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether the process answers.
 #[utoipa::path(
@@ -51,9 +57,19 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
         charges_waiting: state.charges.waiting(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
         connections: [pool.open, pool.idle, pool.waited_for],
+        synchronous_replication: synchronous_replication(&state.db).await,
         clock_paused: !clock.trusted,
         clock_offset: clock.departure.as_secs_f64(),
     };
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(state.metrics.render(&gauges))
+}
+
+/// `None`: the database has one host, so nothing can take over.
+async fn synchronous_replication(db: &Db) -> Option<bool> {
+    if !db.target().has_several_hosts() {
+        return None;
+    }
+    let asked = tokio::time::timeout(REPLICATION_WAIT, health::is_replication_synchronous(db));
+    Some(asked.await.is_ok_and(|answer| answer.unwrap_or(false)))
 }

@@ -25,6 +25,7 @@ const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
 const CONNECTIONS: &str = "lottery_pool_connections";
 const REFUSED: &str = "lottery_http_connections_refused_total";
+const SYNCHRONOUS: &str = "lottery_synchronous_replication";
 const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
 
@@ -46,6 +47,8 @@ pub struct Gauges {
     pub draws: [usize; DrawStatus::ALL.len()],
     /// Open, idle, waited for.
     pub connections: [usize; 3],
+    /// `None`: the database has one host.
+    pub synchronous_replication: Option<bool>,
     pub clock_paused: bool,
     /// In seconds.
     pub clock_offset: f64,
@@ -95,6 +98,9 @@ impl Metrics {
         recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
         let refused = "Connections refused because their address had too many.";
         recorder.describe_counter(describe(REFUSED), None, refused.into());
+        let synchronous =
+            "1 while commits wait for a standby, 0 while they do not or the database does not answer.";
+        recorder.describe_gauge(describe(SYNCHRONOUS), None, synchronous.into());
         let paused = "1 while the machine's clock is not trusted and draws do nothing by it.";
         recorder.describe_gauge(describe(CLOCK_PAUSED), None, paused.into());
         let offset = "How far the machine's clock is ahead of the expected time.";
@@ -148,6 +154,10 @@ impl Metrics {
         }
         for (gauge, connections) in self.connections.iter().zip(gauges.connections) {
             gauge.set(connections as f64);
+        }
+        if let Some(synchronous) = gauges.synchronous_replication {
+            let gauge = self.recorder.register_gauge(&Key::from_static_name(SYNCHRONOUS), &METADATA);
+            gauge.set(f64::from(u8::from(synchronous)));
         }
         self.clock_paused.set(f64::from(u8::from(gauges.clock_paused)));
         self.clock_offset.set(gauges.clock_offset);

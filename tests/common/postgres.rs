@@ -70,22 +70,26 @@ pub fn service(owner: &Config) -> Config {
     config
 }
 
-/// The socket's directory, user and database of a server that listens on a Unix socket.
+/// The sockets' directories, user and database of servers that listen on Unix sockets.
 fn parts(config: &Config) -> (String, &str, &str) {
-    let Host::Unix(socket) = &config.get_hosts()[0] else { panic!("the tests' server has a Unix socket") };
-    (socket.display().to_string(), config.get_user().unwrap(), config.get_dbname().unwrap())
+    let socket = |host: &Host| match host {
+        Host::Unix(socket) => socket.display().to_string(),
+        Host::Tcp(_) => panic!("the tests' servers have Unix sockets"),
+    };
+    let sockets: Vec<String> = config.get_hosts().iter().map(socket).collect();
+    (sockets.join(","), config.get_user().unwrap(), config.get_dbname().unwrap())
 }
 
 /// The connection as the configuration key `database.url` takes it, in libpq's keyword form.
 pub fn connection_string(config: &Config) -> String {
-    let (socket, user, name) = parts(config);
-    format!("host='{socket}' user={user} dbname={name}")
+    let (sockets, user, name) = parts(config);
+    format!("host='{sockets}' user={user} dbname={name}")
 }
 
 /// The same as a URL, in which the socket's directory stands percent-encoded where the host would (libpq, 34.1.1).
 pub fn url(config: &Config) -> String {
-    let (socket, user, name) = parts(config);
-    format!("postgres://{user}@{}/{name}", socket.replace('/', "%2F"))
+    let (sockets, user, name) = parts(config);
+    format!("postgres://{user}@{}/{name}", sockets.replace('/', "%2F"))
 }
 
 /// Ends every session of this database but the one that runs it.

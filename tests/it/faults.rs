@@ -3,10 +3,11 @@
 
 mod cache;
 mod durability;
+mod failover;
 mod unavailable;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -144,14 +145,41 @@ async fn own_server(setting: &str, value: &str) -> (tempfile::TempDir, PostgresS
     (directory, server)
 }
 
+async fn data_directory(sql: &Client) -> PathBuf {
+    sql.query_one("SHOW data_directory", &[]).await.unwrap().get::<_, String>(0).into()
+}
+
 /// Every process of the server, the postmaster first.
 async fn processes(sql: &Client) -> Vec<Pid> {
-    let directory: String = sql.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
-    let file = std::fs::read_to_string(Path::new(&directory).join("postmaster.pid")).unwrap();
+    let file = std::fs::read_to_string(data_directory(sql).await.join("postmaster.pid")).unwrap();
     let postmaster: i32 = file.lines().next().unwrap().parse().unwrap();
     let backends = sql.query("SELECT pid FROM pg_stat_activity", &[]).await.unwrap();
     let backends = backends.iter().map(|row| row.get::<_, i32>(0));
     std::iter::once(postmaster).chain(backends).map(Pid::from_raw).collect()
+}
+
+/// A server whose processes are stopped until this value is dropped.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    async fn of(sql: &Client) -> Frozen {
+        let frozen = Frozen(processes(sql).await);
+        frozen.tell(Signal::SIGSTOP);
+        frozen
+    }
+
+    fn tell(&self, signal: Signal) {
+        for pid in &self.0 {
+            // It may have ended.
+            let _ = kill(*pid, signal);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.tell(Signal::SIGCONT);
+    }
 }
 
 async fn kill_9(sql: &Client) {
@@ -191,6 +219,30 @@ async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
     server.stop().await.unwrap();
 }
 
+/// Lets each COMMIT of the server wait for this standby, which never connects: it is durable here, and then waits.
+async fn wait_for_standby(sql: &Client, database: &tokio_postgres::Config) {
+    set_standbys(sql, "nobody").await;
+    // The server's processes learn it one after the other.
+    until("commits wait", async || {
+        let probe = connect(database).await.unwrap();
+        let pid: i32 = probe.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let commit = "SELECT pg_logical_emit_message(true, 'probe', '')";
+        let commit = actix_web::rt::spawn(async move { probe.batch_execute(commit).await });
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'";
+        let waits = async || !sql.query(end, &[&pid]).await.unwrap().is_empty();
+        until("it waits or has ended", async || commit.is_finished() || waits().await).await;
+        commit.await.unwrap().is_err()
+    })
+    .await;
+}
+
+/// Sets the standbys that each COMMIT of the server waits for.
+async fn set_standbys(sql: &Client, names: &str) {
+    sql.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await.unwrap();
+    sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+}
+
 #[actix_web::test]
 async fn a_commit_whose_answer_was_lost_is_not_repeated() {
     let (_directory, server) = own_server(LATE_WAL.0, LATE_WAL.1).await;
@@ -199,17 +251,12 @@ async fn a_commit_whose_answer_was_lost_is_not_repeated() {
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
-    // A standby that never connects: each COMMIT is durable here, and then waits for it.
-    let standby = async |name: &str| {
-        sql.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await.unwrap();
-        sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    };
     sql.batch_execute("SET synchronous_commit = local").await.unwrap();
-    standby("nobody").await;
+    wait_for_standby(&sql, &world.database).await;
     let buying = order(&ann, draw, from_pool(), "order");
     let pid = committing(&sql, "SyncRep").await;
     sql.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
-    standby("").await;
+    set_standbys(&sql, "").await;
     let bought = buying.await.unwrap().expect(201);
     assert_eq!(bought["tickets"][0]["number"], 1);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));

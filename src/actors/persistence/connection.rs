@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::{Client, Error, Statement};
 
-use crate::db::{self, Target};
+use crate::db::{self, DbError, Target};
 
 /// An open connection. Dropping it closes it.
 pub struct WriterConnection {
@@ -21,8 +21,9 @@ impl WriterConnection {
         target: &Target,
         settings: &str,
         statements: impl Iterator<Item = &'static str>,
-    ) -> Result<WriterConnection, Error> {
+    ) -> Result<WriterConnection, DbError> {
         let client = db::connect(target).await?;
+        client.batch_execute(db::WRITING_SESSION).await?;
         // Apply the settings before the first statement is prepared, because its plan depends on them.
         client.batch_execute(settings).await?;
         let connection = WriterConnection { client, statements: Mutex::default() };

@@ -14,7 +14,7 @@ use super::health::WriterHealth;
 use super::step::{StepFailure, StepTransaction};
 use super::write::{self, sales, writers};
 use crate::actors::snapshots::DrawSnapshots;
-use crate::db::{self, Target};
+use crate::db::{self, DbError, Target};
 use crate::domain::draw::StepError;
 use crate::domain::money::Currency;
 use crate::domain::writer::{
@@ -162,7 +162,11 @@ impl Writer {
     async fn connect(&mut self) {
         let tried = match timeout(CONNECT_WAIT, open(&self.target)).await {
             Ok(opened) => opened.map_err(|error| db::describe(&error)),
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => {
+                // A new row waits for the standby, which a primary does not have any more when another one took over.
+                self.target.skip_host();
+                Err("no answer".to_owned())
+            }
         };
         match tried {
             Ok((connection, row)) => {
@@ -187,7 +191,7 @@ fn now() -> Instant {
 }
 
 /// A new connection with its row in `writers`.
-async fn open(target: &Target) -> Result<(WriterConnection, i64), Error> {
+async fn open(target: &Target) -> Result<(WriterConnection, i64), DbError> {
     let connection = WriterConnection::open(target, write::SESSION, write::statements()).await?;
     let row = writers::insert(&connection.client).await?;
     Ok((connection, row))

@@ -1,4 +1,4 @@
-//! Whether the database answers.
+//! Whether the database answers, and whether its commits wait for a standby.
 
 use std::time::Duration;
 
@@ -12,4 +12,12 @@ pub async fn answers(db: &Db) -> Result<(), DbError> {
     let sql = "-- health::answers()
         SELECT";
     db.read(ANSWER_WAIT, sql, &[]).await.map(drop)
+}
+
+/// Whether a COMMIT waits for a standby. If it does not, what was answered is lost when the standby takes over.
+pub async fn is_replication_synchronous(db: &Db) -> Result<bool, DbError> {
+    let sql = "-- health::is_replication_synchronous()
+        SELECT current_setting('synchronous_standby_names') <> ''";
+    let row = db.query_opt(sql, &[]).await?.ok_or(DbError::Corrupt("no answer"))?;
+    Ok(row.get(0))
 }

@@ -39,30 +39,6 @@ async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterw
     world.check_invariants().await;
 }
 
-/// A server whose processes are stopped until this value is dropped.
-struct Frozen(Vec<Pid>);
-
-impl Frozen {
-    async fn of(sql: &Client) -> Frozen {
-        let frozen = Frozen(processes(sql).await);
-        frozen.tell(Signal::SIGSTOP);
-        frozen
-    }
-
-    fn tell(&self, signal: Signal) {
-        for pid in &self.0 {
-            // It may have ended.
-            let _ = kill(*pid, signal);
-        }
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.tell(Signal::SIGCONT);
-    }
-}
-
 /// No connection is closed, and nothing answers.
 #[actix_web::test]
 async fn no_request_waits_for_ever_while_the_database_is_frozen() {

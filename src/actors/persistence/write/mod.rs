@@ -18,10 +18,9 @@ pub mod writers;
 
 /// The settings of the writer's session: every plan is generic and uses an index. A plan is made once for a
 /// connection, not for each batch, and it may be made while the tables are small. It must still be right when
-/// they are large. Each COMMIT waits for the disk, whatever the server, the database or the role is set to: what is
-/// answered must not be lost.
+/// they are large.
 pub const SESSION: &str = "-- write::session()
-    SET synchronous_commit = on; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
     SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 /// The statements that the writer sends often. They are prepared once for each connection.

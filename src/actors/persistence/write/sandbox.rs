@@ -1,9 +1,9 @@
 //! Stores and deletes the charges of the sandbox. They are no part of the ledger: the sandbox plays another system.
 
-use deadpool_postgres::Client as PooledClient;
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
+use crate::db::PooledClient;
 use crate::domain::charge::ChargeName;
 
 /// Stores a charge, unless it is stored already. Returns the outcome that is stored. Each statement is a transaction of
