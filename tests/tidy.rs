@@ -390,30 +390,57 @@ fn nothing_is_left_for_later() {
     }
 }
 
-/// Nobody starts containers in the tests, so the text of the file is what can be checked.
+/// Nobody starts containers in the tests, so the text of the files is what can be checked.
 #[test]
 fn containers_are_confined_and_receive_secrets_as_files() {
-    let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("compose.yaml")).unwrap();
-    let services = compose.split_once("\nservices:\n").unwrap().1.split_once("\nsecrets:\n").unwrap().0;
-    for service in ["postgres", "service"] {
-        let text = services.split_once(&format!("  {service}:\n")).unwrap().1;
-        let end = text.lines().position(|line| line.starts_with("  ") && !line.starts_with("   "));
-        let lines: Vec<&str> = text.lines().take(end.unwrap_or(usize::MAX)).collect();
-        for setting in [
-            "read_only: true",
-            "mem_limit: ",
-            "pids_limit: ",
-            "cap_drop: [ALL]",
-            "security_opt: [\"no-new-privileges:true\"]",
-            "secrets: [",
-        ] {
-            assert!(lines.iter().any(|line| line.trim().starts_with(setting)), "{service} without {setting}");
+    for file in ["compose.yaml", "compose.ha.yaml"] {
+        let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let (shared, rest) = compose.split_once("\nservices:\n").unwrap();
+        let rest = rest.split("\nsecrets:\n").next().unwrap().split("\nnetworks:\n").next().unwrap();
+        let services: Vec<(&str, String)> = blocks(rest, "  ");
+        assert!(services.len() > 1, "services are found");
+        for (service, text) in services {
+            // What several services share stands above them, under the name of an anchor.
+            let anchors = text.lines().filter_map(|line| Some(line.split_once(": *")?.1));
+            let anchored = anchors.map(|name| {
+                let blocks = blocks(shared, "");
+                let block = blocks.into_iter().find(|(_, text)| text.contains(&format!("&{name}\n")));
+                block.unwrap_or_else(|| panic!("{file}: no anchor {name}")).1
+            });
+            let text = anchored.fold(text.clone(), |text, anchored| text + &anchored);
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            let knows_secrets = ["postgres", "service"].iter().any(|name| service.starts_with(name));
+            let settings = [
+                "read_only: true",
+                "mem_limit: ",
+                "pids_limit: ",
+                "cap_drop: [ALL]",
+                "security_opt: [\"no-new-privileges:true\"]",
+            ];
+            for setting in settings.into_iter().chain(knows_secrets.then_some("secrets: [")) {
+                assert!(lines.iter().any(|line| line.starts_with(setting)), "{file}: {service} without {setting}");
+            }
+            let secret = lines.iter().find(|line| {
+                let name = line.split(':').next().unwrap();
+                ["SECRET", "PASSWORD", "DATABASE_URL", "OWNER_URL"].iter().any(|word| name.contains(word))
+                    && !name.ends_with("_FILE")
+            });
+            assert_eq!(secret, None, "{file}: {service} has a secret in its environment");
         }
-        let secret = lines.iter().map(|line| line.trim()).find(|line| {
-            let name = line.split(':').next().unwrap();
-            ["SECRET", "PASSWORD", "URL"].iter().any(|word| name.contains(word)) && !name.ends_with("_FILE")
-        });
-        assert_eq!(secret, None, "{service} has a secret in its environment");
+        assert!(!compose.contains("${"), "{file}: a secret in a variable shows in `docker inspect`");
     }
-    assert!(!compose.contains("${"), "a secret in a variable shows in `docker inspect`");
+}
+
+/// The blocks of a YAML text that begin at this indent, by their names.
+fn blocks<'t>(text: &'t str, indent: &str) -> Vec<(&'t str, String)> {
+    let mut blocks: Vec<(&str, String)> = Vec::new();
+    for line in text.lines() {
+        let inner = line.strip_prefix(indent).filter(|inner| inner.starts_with(|c: char| c.is_alphabetic()));
+        match (inner.and_then(|inner| inner.split_once(':')), blocks.last_mut()) {
+            (Some((name, rest)), _) => blocks.push((name, format!("{rest}\n"))),
+            (None, Some((_, block))) => *block += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    blocks
 }

@@ -28,6 +28,8 @@ pub struct Program {
     /// Removes the directory, if it was made for this program.
     _temporary: Option<TempDir>,
     variables: Vec<(String, String)>,
+    /// A program that starts this one, with its arguments.
+    launcher: Vec<String>,
     timeout: Duration,
 }
 
@@ -43,8 +45,13 @@ impl Program {
 
     /// In this directory, on any free port.
     pub fn in_directory(directory: &Path) -> Program {
-        let program =
-            Program { directory: directory.to_owned(), _temporary: None, variables: Vec::new(), timeout: TIMEOUT };
+        let program = Program {
+            directory: directory.to_owned(),
+            _temporary: None,
+            variables: Vec::new(),
+            launcher: Vec::new(),
+            timeout: TIMEOUT,
+        };
         program.with("LOTTERY__SERVER__PORT", "0").with("LOTTERY__SERVER__WORKERS", "2")
     }
 
@@ -52,6 +59,11 @@ impl Program {
     pub fn with(mut self, name: &str, value: &str) -> Program {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Started by a program that becomes this one, such as `ip netns exec`.
+    pub fn launched_by(self, launcher: Vec<String>) -> Program {
+        Program { launcher, ..self }
     }
 
     /// With another limit for every wait.
@@ -74,8 +86,10 @@ impl Program {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lottery"));
-        command.args(arguments).current_dir(&self.directory).env_clear();
+        let program = [env!("CARGO_BIN_EXE_lottery").to_owned()];
+        let mut words = self.launcher.iter().chain(&program);
+        let mut command = Command::new(words.next().expect("the program is a word"));
+        command.args(words).args(arguments).current_dir(&self.directory).env_clear();
         command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // The process ends with the test, also when that fails.
@@ -109,13 +123,18 @@ impl Program {
 
     /// Starts the service and waits until it has logged this.
     pub async fn start_until(&self, message: &str) -> Service {
+        let mut service = self.spawn();
+        service.logged(message).await;
+        service
+    }
+
+    /// Starts the service. Its address is not known.
+    pub fn spawn(&self) -> Service {
         let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = watch::channel(Vec::new());
         tokio::spawn(collect(child.stdout.take().unwrap(), lines.clone()));
         tokio::spawn(collect(child.stderr.take().unwrap(), lines));
-        let mut service = Service { child, address: String::new(), log, timeout: self.timeout };
-        service.logged(message).await;
-        service
+        Service { child, address: String::new(), log, timeout: self.timeout }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The audit: compares the journal with the database, row by row. Everything answered must be there once, as it was
 //! answered; nothing refused may be there; and every other row must belong to a call without an answer, once.
 
+#[path = "audit/rows.rs"]
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -3,10 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,8 +15,9 @@ use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 
 use crate::common::body;
+use crate::common::process::Program;
 use crate::common::wait::TIMEOUT;
-use crate::journal::{Action, Call, Journal, Line, Outcome};
+use crate::journal::{Action, Call, Expected, Journal, Line, Outcome};
 use crate::player::{PAUSE, Player};
 use crate::world::World;
 
@@ -35,6 +37,23 @@ struct Shared {
     /// Purchases answered 2xx.
     bought: watch::Sender<usize>,
     requests: Cell<usize>,
+    /// How long the slowest call took, with all its tries, since this was last asked.
+    slowest: Cell<Duration>,
+}
+
+/// The settings that the buyers need, and under which faults show all kinds of answers.
+pub fn configured(program: Program) -> Program {
+    program
+        .with("LOTTERY__AUTH__JWT_SECRET", "what the kill rounds sign their tokens with")
+        .with("LOTTERY__LOG__FORMAT", "json")
+        .with("LOTTERY__LIMITS__ENABLED", "false")
+        // Everybody logs in at the start of a series, and the tokens must outlive it.
+        .with("LOTTERY__AUTH__HASH_THREADS", "2")
+        .with("LOTTERY__AUTH__ACCESS_TOKEN", "24h")
+        // Short enough that a frozen database leads to all three answers: late, overloaded, unknown.
+        .with("LOTTERY__PERSISTENCE__DEADLINE", "1s")
+        // Short enough that reservations expire while faults happen.
+        .with("LOTTERY__TICKETS__RESERVATION", "3s")
 }
 
 pub struct Buyers {
@@ -44,7 +63,7 @@ pub struct Buyers {
 
 /// Registers all players and logs them in. It takes seconds, since passwords are hashed slowly by design.
 pub async fn register(world: &World) -> Vec<Player> {
-    let register = async |n| Player::new(world.service().player(&format!("player{n}")).await, world);
+    let register = async |n| Player::new(world.anonymous().register(&format!("player{n}")).await, world);
     join_all((0..PLAYERS).map(register)).await
 }
 
@@ -59,6 +78,7 @@ impl Buyers {
             over: Cell::new(false),
             bought: watch::Sender::new(0),
             requests: Cell::new(0),
+            slowest: Cell::default(),
         });
         let task = |who| {
             let buyer = Buyer {
@@ -122,8 +142,45 @@ impl Buyers {
         tokio::time::timeout(TIMEOUT, asking).await.expect("an answer in time")
     }
 
+    /// Repeats every call with a key and without an answer until there is one. Returns how many there were.
+    pub async fn resolve_unknown(&self, journal: &mut Journal) -> usize {
+        for at in journal.open() {
+            let outcome = self.repeat(&journal.calls[at]).await;
+            journal.record(at, outcome);
+        }
+        journal.calls.iter().filter(|call| call.key.is_some() && call.had_no_answer()).count()
+    }
+
+    /// Replays some of the successes: the answers are the same. Returns how many it replayed.
+    pub async fn replay(&self, journal: &Journal, count: usize, rng: &mut StdRng) -> usize {
+        let kept = journal.kept();
+        let chosen = kept.sample(rng, count.min(kept.len()));
+        let chosen: Vec<_> = chosen.map(|at| &journal.calls[*at]).collect();
+        for call in &chosen {
+            let Expected::Done { status, body } = call.expected() else { continue };
+            match self.repeat(call).await {
+                Outcome::Success { status: again, body: same } if again == status && same == *body => {}
+                // A charge that was processing may have ended since.
+                Outcome::Success { body: same, .. }
+                    if body["status"] == "processing" && same["id"] == body["id"] => {}
+                other => panic!("a replay that differs: {other:?} of {call:?}"),
+            }
+        }
+        chosen.len()
+    }
+
     pub fn requests(&self) -> usize {
         self.shared.requests.get()
+    }
+
+    /// Counts the purchases answered 2xx.
+    pub fn purchases(&self) -> watch::Receiver<usize> {
+        self.shared.bought.subscribe()
+    }
+
+    /// How long the slowest call took, with all its tries, since this was last asked.
+    pub fn take_slowest(&self) -> Duration {
+        self.shared.slowest.take()
     }
 }
 
@@ -179,6 +236,8 @@ impl Buyer {
         let user = self.shared.players[self.who].id();
         let call = Call { who: self.who, user, action, path, body, key, outcomes: Vec::new() };
         let at = self.shared.journal.borrow_mut().begin(call.clone());
+        #[allow(clippy::disallowed_methods, reason = "measures how long clients wait")]
+        let begun = Instant::now();
         loop {
             let impatient = self.rng.random_bool(0.03);
             let timeout = if impatient { Duration::from_millis(self.rng.random_range(2..300)) } else { LONG };
@@ -188,6 +247,7 @@ impl Buyer {
                 Outcome::NoAnswer
             });
             self.shared.journal.borrow_mut().record(at, outcome.clone());
+            self.shared.slowest.set(self.shared.slowest.get().max(begun.elapsed()));
             match outcome {
                 Outcome::Success { body, .. } => return (at, Some(body)),
                 Outcome::Refusal(_) => return (at, None),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::journal::{Action, Expected, Journal, Outcome};
+
 #[derive(Default)]
 pub struct Figures {
     pub rounds: usize,
@@ -31,6 +33,29 @@ pub struct Figures {
     pub prizes: usize,
     pub refunds: usize,
     pub audits: usize,
+}
+
+impl Figures {
+    /// Adds what a journal holds.
+    pub fn count(&mut self, journal: &Journal) {
+        self.calls += journal.calls.len();
+        for call in &journal.calls {
+            let unknown = matches!(call.expected(), Expected::Unknown) && call.key.is_none();
+            self.unknown += usize::from(unknown);
+            self.unanswered += call.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::NoAnswer)).count();
+            let overloaded = |outcome: &&Outcome| matches!(outcome, Outcome::NotTaken("overloaded"));
+            self.overloaded += call.outcomes.iter().filter(overloaded).count();
+            let bought = match (&call.action, call.success()) {
+                (Action::Order { paid: true, .. }, Some(body)) => Some(&body["payment"]),
+                (Action::Pay { .. }, Some(body)) if body["status"] == "paid" => Some(body),
+                _ => None,
+            };
+            if let Some(payment) = bought {
+                self.purchases += 1;
+                self.tickets += payment["ticket_ids"].as_array().map_or(0, Vec::len);
+            }
+        }
+    }
 }
 
 impl fmt::Display for Figures {

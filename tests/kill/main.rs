@@ -14,6 +14,7 @@ mod common;
 
 mod admin;
 mod audit;
+#[allow(dead_code, reason = "tests/cluster uses the rest")]
 mod buyers;
 mod disk;
 mod faults;

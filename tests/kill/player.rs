@@ -55,6 +55,10 @@ impl Player {
             Err(_) => return Ok(Outcome::NoAnswer),
         };
         let status = response.status().as_u16();
+        // Every answer of the service has an id. This one is the proxy's.
+        if status >= 500 && !response.headers().contains_key("x-request-id") {
+            return Ok(if status == 503 { Outcome::NotTaken("no service") } else { Outcome::NoAnswer });
+        }
         let Ok(text) = response.text().await else { return Ok(Outcome::NoAnswer) };
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         classify(status, body).ok_or_else(|| format!("{path}: {status} {text}"))
@@ -81,6 +85,7 @@ fn classify(status: u16, body: Value) -> Option<Outcome> {
     match (status, code.as_str()) {
         (200..=299, _) => Some(Outcome::Success { status, body }),
         (503, "overloaded") => Some(Outcome::NotTaken("overloaded")),
+        (503, "standby") => Some(Outcome::NotTaken("standby")),
         (503, "outcome_unknown") => Some(Outcome::NoAnswer),
         (409, "idempotency_in_progress") => Some(Outcome::NotTaken("in progress")),
         (422, "idempotency_key_reused") | (401 | 403, _) => None,

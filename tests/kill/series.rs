@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -16,7 +15,7 @@ use crate::buyers::{self, Buyers};
 use crate::common::wait::TIMEOUT;
 use crate::faults::Fault;
 use crate::figures::Figures;
-use crate::journal::{Action, Expected, Journal, Outcome};
+use crate::journal::Journal;
 use crate::world::World;
 
 /// Rounds between two audits of a thorough run.
@@ -59,7 +58,7 @@ pub async fn play(seed: u64, rounds: usize, thorough: bool, figures: &mut Figure
     admin.step_under_faults(to_cancel, "cancel", faults, &mut world, &mut rng).await;
     buyers.finish().await;
 
-    buyers.while_paused(async |journal| resolve_unknown(&buyers, journal, figures).await).await;
+    figures.resolved += buyers.while_paused(async |journal| buyers.resolve_unknown(journal).await).await;
     audit_while_paused(&buyers, &admin, &[], &world, &mut rng, figures).await;
     // The same after a graceful stop: nothing was true only in memory.
     world.stop().await;
@@ -98,22 +97,12 @@ async fn audit_while_paused(
     let looking = async |journal: &mut Journal| {
         let sql = world.sql().await;
         audit(journal, &sql, figures).await;
-        replay(buyers, journal, REPLAYS, rng, figures).await;
+        figures.replays += buyers.replay(journal, REPLAYS, rng).await;
         for draw in draws {
             until_memory_matches(admin, *draw, &sql).await;
         }
     };
     buyers.while_paused(looking).await;
-}
-
-/// Repeats every call with a key and without an answer until there is one.
-async fn resolve_unknown(buyers: &Buyers, journal: &mut Journal, figures: &mut Figures) {
-    for at in journal.open() {
-        let outcome = buyers.repeat(&journal.calls[at]).await;
-        journal.record(at, outcome);
-    }
-    let unanswered = |call: &&crate::journal::Call| call.key.is_some() && call.had_no_answer();
-    figures.resolved += journal.calls.iter().filter(unanswered).count();
 }
 
 async fn last_audit(
@@ -123,41 +112,9 @@ async fn last_audit(
     rng: &mut StdRng,
     figures: &mut Figures,
 ) {
-    replay(buyers, journal, REPLAYS_AT_THE_END, rng, figures).await;
+    figures.replays += buyers.replay(journal, REPLAYS_AT_THE_END, rng).await;
     figures.unknown_but_done += audit(journal, sql, figures).await;
-    figures.calls += journal.calls.len();
-    for call in &journal.calls {
-        let unknown = matches!(call.expected(), Expected::Unknown) && call.key.is_none();
-        figures.unknown += usize::from(unknown);
-        figures.unanswered += call.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::NoAnswer)).count();
-        let overloaded = |outcome: &&Outcome| matches!(outcome, Outcome::NotTaken("overloaded"));
-        figures.overloaded += call.outcomes.iter().filter(overloaded).count();
-        let bought = match (&call.action, call.success()) {
-            (Action::Order { paid: true, .. }, Some(body)) => Some(&body["payment"]),
-            (Action::Pay { .. }, Some(body)) if body["status"] == "paid" => Some(body),
-            _ => None,
-        };
-        if let Some(payment) = bought {
-            figures.purchases += 1;
-            figures.tickets += payment["ticket_ids"].as_array().map_or(0, Vec::len);
-        }
-    }
-}
-
-/// Replays some of the successes: the answers are the same.
-async fn replay(buyers: &Buyers, journal: &Journal, count: usize, rng: &mut StdRng, figures: &mut Figures) {
-    let kept = journal.kept();
-    for at in kept.sample(rng, count.min(kept.len())) {
-        let call = &journal.calls[*at];
-        let Expected::Done { status, body } = call.expected() else { continue };
-        match buyers.repeat(call).await {
-            Outcome::Success { status: again, body: same } if again == status && same == *body => {}
-            // A charge that was processing may have ended since.
-            Outcome::Success { body: same, .. } if body["status"] == "processing" && same["id"] == body["id"] => {}
-            other => panic!("a replay that differs: {other:?} of {call:?}"),
-        }
-        figures.replays += 1;
-    }
+    figures.count(journal);
 }
 
 /// The draw actor's state equals the database's, as soon as expired reservations are released.

@@ -13,6 +13,8 @@ use private_postgres::PostgresServer;
 use tokio::sync::watch;
 use tokio_postgres::{Client, Config};
 
+use crate::buyers::configured;
+use crate::common::client::User;
 use crate::common::process::{self, Program, Service, is_alive};
 use crate::common::wait::TIMEOUT;
 
@@ -45,19 +47,8 @@ impl World {
     }
 
     async fn with(program: Program) -> World {
-        let program = program
-            .with("LOTTERY__AUTH__JWT_SECRET", "what the kill rounds sign their tokens with")
-            .with("LOTTERY__LOG__FORMAT", "json")
-            .with("LOTTERY__LIMITS__ENABLED", "false")
-            // Everybody logs in at the start of a series, and the tokens must outlive it.
-            .with("LOTTERY__AUTH__HASH_THREADS", "2")
-            .with("LOTTERY__AUTH__ACCESS_TOKEN", "24h")
-            // Short enough that a frozen database leads to all three answers: late, overloaded, unknown.
-            .with("LOTTERY__PERSISTENCE__DEADLINE", "1s")
-            // Short enough that reservations expire while faults happen.
-            .with("LOTTERY__TICKETS__RESERVATION", "3s");
         let mut world = World {
-            program,
+            program: configured(program),
             service: None,
             database: Config::new(),
             address: watch::Sender::default(),
@@ -87,6 +78,11 @@ impl World {
 
     pub fn service(&self) -> &Service {
         self.service.as_ref().expect("the service runs")
+    }
+
+    /// A client without a token.
+    pub fn anonymous(&self) -> User {
+        self.service().anonymous()
     }
 
     fn take_service(&mut self) -> Service {
