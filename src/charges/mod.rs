@@ -26,7 +26,9 @@ use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::Payment;
 use crate::domain::record::{AdminDecision, BeginDeposit, Charge, EndCharge, Key, Record, Refusal};
-use crate::payment::{CardToken, ChargeOrder, ChargeReport, NoticeError, Provider, ProviderNotice, Reversal};
+use crate::payment::{
+    CardToken, ChargeOrder, ChargeReport, MayAct, NoticeError, Provider, ProviderNotice, Reversal,
+};
 
 use in_progress::ChargesInProgress;
 
@@ -66,10 +68,6 @@ pub enum WebhookError {
     #[error(transparent)]
     Db(#[from] DbError),
 }
-
-/// Whether this process is the one that may act on the database now. It is asked right before each call of the
-/// provider that takes money or uses up an idempotency key.
-pub type MayAct = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Charges cards. Clones share the same state.
 #[derive(Clone)]
@@ -122,8 +120,7 @@ impl Charges {
         let _guard = self.in_progress.enter(id);
         let payment = self.draws.begin_charge(draw, user, id, key).await?;
         let name = ChargeName { payment: id, begun: payment.updated_at };
-        let order = ChargeOrder { name, amount: payment.amount, currency: payment.currency, card };
-        let charge = self.call_provider(order).await?;
+        let charge = self.call_provider(name, payment.amount, payment.currency, card).await?;
         self.end_charge(Some(draw), user, name, charge, None, key).await
     }
 
@@ -143,19 +140,24 @@ impl Charges {
         let deadline = Some(self.persistence.deadline());
         payment_result(self.persistence.write(Record::BeginDeposit(begin), deadline).await)?;
         let name = ChargeName { payment, begun: at };
-        let order = ChargeOrder { name, amount, currency: self.currency, card };
-        let charge = self.call_provider(order).await?;
+        let charge = self.call_provider(name, amount, self.currency, card).await?;
         self.end_charge(None, user, name, charge, None, key).await
     }
 
     /// Orders a charge that was committed as begun. If another process may have taken over meanwhile, the provider is
     /// not called: that process finds the charge and ends it.
-    async fn call_provider(&self, order: ChargeOrder) -> Result<Charge, SaleError> {
-        let ChargeOrder { name, amount, currency, .. } = order;
+    async fn call_provider(
+        &self,
+        name: ChargeName,
+        amount: Money,
+        currency: Currency,
+        card: CardToken,
+    ) -> Result<Charge, SaleError> {
         if !(self.may_act)() {
             tracing::warn!(charge = %name, "a card is not charged, because this service may not act any more");
             return Err(SaleError::OutcomeUnknown);
         }
+        let order = ChargeOrder { name, amount, currency, card, may_act: self.may_act.clone() };
         Ok(verified(name, amount, currency, self.provider.charge(order).await))
     }
 

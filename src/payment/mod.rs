@@ -5,6 +5,8 @@ mod sandbox;
 pub mod signature;
 mod stripe;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,12 +42,18 @@ impl CardToken {
     }
 }
 
+/// Whether this process is the one that may act on the database now. It is asked right before each call of the
+/// provider that takes money, and before a charge is resolved.
+pub type MayAct = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// An order to charge a card.
 pub struct ChargeOrder {
     pub name: ChargeName,
     pub amount: Money,
     pub currency: Currency,
     pub card: CardToken,
+    /// Asked again before the order is sent a second time.
+    pub may_act: MayAct,
 }
 
 /// What a provider says about a charge.

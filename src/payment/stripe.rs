@@ -122,7 +122,7 @@ impl Stripe {
     }
 
     async fn create(&self, order: ChargeOrder) -> ChargeReport {
-        let ChargeOrder { name, amount, currency, card } = order;
+        let ChargeOrder { name, amount, currency, card, may_act } = order;
         let fields = [
             ("payment_method", card.expose().to_owned()),
             ("confirm", "true".to_owned()),
@@ -151,6 +151,10 @@ impl Stripe {
             }
             if attempt < TRIES {
                 tokio::time::sleep(PAUSE).await;
+                // Another process may have taken over meanwhile. It finds out the result of the first try.
+                if !may_act() {
+                    break;
+                }
             }
         }
         Charge::Processing.into()

@@ -1,5 +1,7 @@
 //! Webhooks and queries of a payment provider: accepted if they are signed, and applied once.
 
+use std::sync::Arc;
+
 use lottery::app::StoredCharges;
 use lottery::domain::charge::ChargeName;
 use lottery::domain::id::{DrawId, PaymentId};
@@ -197,7 +199,8 @@ async fn a_charge_that_never_reached_its_provider_is_ended_at_the_next_start_and
         };
         let (card, amount) = (CardToken::parse(GOOD_CARD).unwrap(), Money::new(500));
         let sandbox = Sandbox::new(StoredCharges(world.app().state.persistence.clone()), Signing::new("".into()));
-        let order = ChargeOrder { name, amount, currency: "RUB".parse().unwrap(), card };
+        let (currency, may_act) = ("RUB".parse().unwrap(), Arc::new(|| true));
+        let order = ChargeOrder { name, amount, currency, card, may_act };
         assert_eq!(sandbox.charge(order).await.charge, Charge::Declined("not_charged".to_owned()));
     }
     assert_eq!(status(&ann, &slow).await, "processing", "of this one the provider knows");

@@ -24,10 +24,14 @@ fn provider(world: &World, stand_in: &StandIn) -> Stripe {
 }
 
 /// The charges of another service on the same database.
-fn other_service(world: &World, stand_in: &StandIn, may_act: bool) -> Charges {
+fn other_service(
+    world: &World,
+    stand_in: &StandIn,
+    may_act: impl Fn() -> bool + Send + Sync + 'static,
+) -> Charges {
     let (state, provider) = (&world.app().state, Arc::new(provider(world, stand_in)));
     let (draws, persistence, db) = (state.draws.clone(), state.persistence.clone(), state.db.clone());
-    Charges::new(provider, Arc::new(move || may_act), draws, persistence, db, world.clock.clone(), state.currency)
+    Charges::new(provider, Arc::new(may_act), draws, persistence, db, world.clock.clone(), state.currency)
 }
 
 fn token(text: &str) -> CardToken {
@@ -38,7 +42,8 @@ fn token(text: &str) -> CardToken {
 fn order_of(payment: &Value, card: &str) -> ChargeOrder {
     let name: ChargeName = key(payment).parse().unwrap();
     let amount = Money::new(payment["amount"].as_i64().unwrap());
-    ChargeOrder { name, amount, currency: "RUB".parse().unwrap(), card: token(card) }
+    let currency = "RUB".parse().unwrap();
+    ChargeOrder { name, amount, currency, card: token(card), may_act: Arc::new(|| true) }
 }
 
 async fn only_payment(who: &User) -> Value {
@@ -83,7 +88,7 @@ async fn a_charge_that_never_reached_stripe_is_ended_and_stripe_refuses_it_from_
 async fn the_call_of_a_replaced_service_that_arrives_late_is_refused() {
     let (world, stripe) = world().await;
     let ann = world.player("ann").await;
-    let other = other_service(&world, &stripe, true);
+    let other = other_service(&world, &stripe, || true);
     let user = ann.id;
     let call =
         actix_web::rt::spawn(async move { other.deposit(user, Money::new(500), token("pm_delayed"), None).await });
@@ -106,7 +111,7 @@ async fn a_service_that_may_not_act_any_more_charges_nothing() {
     let ann = world.player("ann").await;
     let invoice = ann.reserve(draw).await;
     let bill = id(&invoice["payment"]);
-    let other = other_service(&world, &stripe, false);
+    let other = other_service(&world, &stripe, || false);
 
     stripe.with(|books| books.wrong = Some(("currency", json!("usd"))));
     let waits = deposit(&world.player("bob").await, 70, "pm_visa").await;
@@ -139,6 +144,19 @@ async fn a_service_that_may_not_act_any_more_charges_nothing() {
 }
 
 #[actix_web::test]
+async fn a_call_whose_answer_is_lost_is_not_repeated_by_a_service_that_may_not_act_any_more() {
+    let (world, stripe) = world().await;
+    let ann = world.player("ann").await;
+    let books = stripe.books.clone();
+    let other = other_service(&world, &stripe, move || books.lock().unwrap().lost == 0);
+    let unknown = other.deposit(ann.id, Money::new(500), token("pm_lost_once"), None).await.unwrap();
+    assert_eq!(unknown.status.as_str(), "processing", "a second call would have had the first answer");
+    until_status(&world, &ann, &unknown.id.to_string(), "paid").await;
+    assert_eq!((ann.balance().await, stripe.taken()), (500, 500));
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
 async fn a_ticket_whose_card_was_charged_by_a_replaced_service_is_paid_once() {
     let (world, stripe) = world().await;
     let admin = world.admin().await;
@@ -147,7 +165,7 @@ async fn a_ticket_whose_card_was_charged_by_a_replaced_service_is_paid_once() {
     let invoice = ann.reserve(draw).await;
     let bill = id(&invoice["payment"]).to_owned();
     let (other, user, payment_id) =
-        (other_service(&world, &stripe, true), ann.id, PaymentId(bill.parse().unwrap()));
+        (other_service(&world, &stripe, || true), ann.id, PaymentId(bill.parse().unwrap()));
     let call =
         actix_web::rt::spawn(
             async move { other.charge(DrawId(draw), user, payment_id, token("pm_held"), None).await },
@@ -172,7 +190,7 @@ async fn money_that_is_taken_although_the_charge_was_ended_goes_to_the_wallet() 
     let invoice = ann.reserve(draw).await;
     let bill = id(&invoice["payment"]).to_owned();
     let (other, user, payment_id) =
-        (other_service(&world, &stripe, true), ann.id, PaymentId(bill.parse().unwrap()));
+        (other_service(&world, &stripe, || true), ann.id, PaymentId(bill.parse().unwrap()));
     let call = actix_web::rt::spawn(async move {
         other.charge(DrawId(draw), user, payment_id, token("pm_delayed"), None).await
     });
@@ -201,7 +219,7 @@ async fn two_services_that_end_the_same_charges_end_each_once() {
     for _ in 0..4 {
         lost.push(begun(&world, &ann).await);
     }
-    let other = actix_web::rt::spawn(other_service(&world, &stripe, true).reconcile());
+    let other = actix_web::rt::spawn(other_service(&world, &stripe, || true).reconcile());
     for payment in &lost {
         until_status(&world, &ann, payment, "failed").await;
     }
