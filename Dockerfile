@@ -16,6 +16,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/lottery lottery \
     && install -d -o lottery -g lottery -m 0700 /var/lib/lottery/data
 COPY --from=build /build/target/dist/lottery /usr/local/bin/lottery
+# The binary contains a list of common passwords, whose licence wants its notice beside each copy.
+COPY LICENSE src/auth/weak_passwords.LICENSE /usr/local/share/doc/lottery/
 USER 10001
 WORKDIR /var/lib/lottery
 VOLUME /var/lib/lottery/data

@@ -37,6 +37,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
 use crate::domain::lottery::Lottery;
 use crate::domain::money::{Currency, CurrencyError};
+use crate::domain::user::SessionLifetimes;
 use crate::http::{
     Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
 };
@@ -272,7 +273,10 @@ impl App {
             snapshots,
             clock,
             tokens,
-            refresh_ttl: config.auth.refresh_token,
+            session_lifetimes: SessionLifetimes {
+                unused: config.auth.refresh_token,
+                age: config.auth.session_max_age,
+            },
             reset_ttl: config.auth.password_reset,
             password_policy: PasswordPolicy { refuse_weak: config.auth.refuse_weak_passwords },
             hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),

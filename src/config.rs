@@ -134,6 +134,8 @@ pub struct AuthConfig {
     #[serde(deserialize_with = "duration")]
     pub refresh_token: Duration,
     #[serde(deserialize_with = "duration")]
+    pub session_max_age: Duration,
+    #[serde(deserialize_with = "duration")]
     pub password_reset: Duration,
     /// 0: half of the cores.
     pub hash_threads: usize,
@@ -409,6 +411,7 @@ impl Config {
         check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
         check.time("auth.refresh_token", self.auth.refresh_token, self.auth.access_token..=DAY * 400);
+        check.time("auth.session_max_age", self.auth.session_max_age, self.auth.access_token..=DAY * 400);
         check.time("auth.password_reset", self.auth.password_reset, SECOND..=DAY * 30);
         check.within("auth.hash_threads", self.auth.hash_threads, 0..=1024);
         check.within("auth.hash_queue", self.auth.hash_queue, 0..=100_000);

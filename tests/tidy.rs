@@ -390,6 +390,24 @@ fn nothing_is_left_for_later() {
     }
 }
 
+/// The binary contains these texts, and their licences want the notice beside each copy.
+#[test]
+fn the_image_has_the_notice_of_each_licence() {
+    let text = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let dockerfile = text("Dockerfile");
+    let copied: Vec<&str> = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY LICENSE ")).collect();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/auth")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".LICENSE") {
+            let path = format!("src/auth/{name}");
+            assert!(
+                copied.iter().any(|line| line.split(' ').any(|word| word == path)),
+                "{path} is not in the image"
+            );
+        }
+    }
+}
+
 /// Nobody starts containers in the tests, so the text of the files is what can be checked.
 #[test]
 fn containers_are_confined_and_receive_secrets_as_files() {

@@ -8,7 +8,8 @@
 //! A cache of verified tokens saved 0.3 µs of that, and was removed.
 //!
 //! A refresh token can be used once. A second use ends the session with all its tokens (RFC 6749, section
-//! 10.4; RFC 9700, section 4.14.2); the database stores which were used.
+//! 10.4; RFC 9700, section 4.14.2). All refresh tokens of a session begin with the same random bytes, its family: the
+//! database stores the family and the current token, and every other token of the family was used before.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,12 +26,16 @@ use uuid::Uuid;
 use super::jwt::JwtKeys;
 use super::secret::check_strength;
 use crate::domain::id::{SessionId, UserId};
+use crate::domain::user::RefreshTokenHashes;
 
 /// Our tokens have about 250 bytes; a much longer text is refused without a look at it.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 /// The number of random bytes of an opaque token.
 const OPAQUE_BYTES: usize = 32;
+
+/// The first bytes of a refresh token, which all tokens of its session have. The rest is as long, and as hard to guess.
+const FAMILY_BYTES: usize = OPAQUE_BYTES / 2;
 
 /// Why a token is refused. RFC 6750 calls all of these `invalid_token`, and the API may do so too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -127,6 +132,14 @@ impl OpaqueToken {
         OpaqueToken(SecretBox::init_with_mut(|bytes: &mut [u8; OPAQUE_BYTES]| rng.fill_bytes(bytes)))
     }
 
+    /// The refresh token that replaces this one in its session: of the same family, and random otherwise.
+    pub fn successor(&self, rng: &mut (impl CryptoRng + ?Sized)) -> OpaqueToken {
+        OpaqueToken(SecretBox::init_with_mut(|bytes: &mut [u8; OPAQUE_BYTES]| {
+            bytes.copy_from_slice(self.0.expose_secret());
+            rng.fill_bytes(&mut bytes[FAMILY_BYTES..]);
+        }))
+    }
+
     /// Parses the text that [`OpaqueToken::expose`] returned. A valid text may still be an unknown token.
     pub fn parse(text: &str) -> Result<OpaqueToken, TokenError> {
         let mut bytes = SecretBox::new(Box::new([0; OPAQUE_BYTES]));
@@ -138,9 +151,15 @@ impl OpaqueToken {
     }
 
     /// The SHA-256 of the token, which the database stores instead of the token. A slow hash is needed only
-    /// for secrets that people can remember; 256 random bits cannot be guessed.
+    /// for secrets that people can remember; 128 random bits and more cannot be guessed.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0.expose_secret()).into()
+    }
+
+    /// The hashes of a refresh token and of its family.
+    pub fn refresh_hashes(&self) -> RefreshTokenHashes {
+        let family = Sha256::digest(&self.0.expose_secret()[..FAMILY_BYTES]).into();
+        RefreshTokenHashes { token: self.hash(), family }
     }
 
     /// The text for the token's owner, 43 characters. There is no other way to read it.
@@ -292,6 +311,18 @@ mod tests {
         assert_ne!(one.hash(), two.hash());
         assert_eq!(one.expose().len(), 43);
         assert_eq!(OpaqueToken::parse(&one.expose()).unwrap().hash(), one.hash());
+    }
+
+    #[test]
+    fn a_refresh_token_and_its_successors_are_one_family() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let first = OpaqueToken::generate(&mut rng);
+        let (second, stranger) = (first.successor(&mut rng), OpaqueToken::generate(&mut rng));
+        let [first, second, third, stranger] =
+            [&first, &second, &second.successor(&mut rng), &stranger].map(OpaqueToken::refresh_hashes);
+        assert!(first.family == second.family && second.family == third.family && first.family != stranger.family);
+        assert!(first.token != second.token && second.token != third.token);
+        assert_ne!(first.token, first.family);
     }
 
     /// SHA-256 of 32 zero bytes.

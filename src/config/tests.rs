@@ -35,6 +35,7 @@ fn the_shipped_file_has_the_documented_defaults() {
     assert!(config.database.url.is_none() && config.database.install && config.auth.jwt_secret.is_none());
     assert_eq!(config.auth.access_token, minutes(15));
     assert_eq!(config.auth.refresh_token, minutes(30 * 24 * 60));
+    assert_eq!(config.auth.session_max_age, minutes(90 * 24 * 60));
     assert_eq!(config.tickets.reservation, minutes(5));
     assert_eq!(config.log.format, LogFormat::Pretty);
     assert_eq!(config.payments.provider, ProviderKind::Sandbox);
@@ -103,6 +104,7 @@ fn every_key_has_an_environment_variable() {
         ("auth.jwt_secret_previous", SECRET, "jwt_secret_previous: Some("),
         ("auth.access_token", "14m", "access_token: 840s"),
         ("auth.refresh_token", "29d", "refresh_token: 2505600s"),
+        ("auth.session_max_age", "89d", "session_max_age: 7689600s"),
         ("auth.password_reset", "2h", "password_reset: 7200s"),
         ("auth.hash_threads", "5", "hash_threads: 5"),
         ("auth.hash_queue", "77", "hash_queue: 77"),
@@ -308,6 +310,7 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("tickets: {reservation: -5m}", r#"tickets.reservation: "-5m" is not a duration"#),
         ("tickets: {reservation: 1 month}", r#"tickets.reservation: "1 month" is not a duration"#),
         ("tickets: {reservation: 0s}", "tickets.reservation: must be 1ms to 720h, not 0s"),
+        ("auth: {session_max_age: 1m}", "auth.session_max_age: must be 15m to"),
         ("auth: {access_token: 2h, refresh_token: 1h}", "auth.refresh_token: must be 2h to"),
         ("server: {port: 99999}", "server.port: must be an unsigned 16 bit integer, not"),
         ("server: {port: http}", r#"server.port: must be an integer, not string "http""#),

@@ -50,7 +50,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
     ("sandbox_charges", "SELECT, INSERT, DELETE"),
     ("schema_compatibility", "SELECT"),
-    ("sessions", "SELECT, INSERT, UPDATE (ended_at), DELETE"),
+    ("sessions", "SELECT, INSERT, UPDATE (used_at, family), DELETE"),
     ("ticket_states", "SELECT"),
     ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),
     ("transfers", "SELECT, INSERT"),

@@ -1,5 +1,9 @@
-//! Roles, user statuses and the names that users choose. This file knows no passwords (see [`crate::auth`]).
+//! Roles, user statuses, the names that users choose, and how long their sessions last. This file knows no passwords and
+//! no tokens (see [`crate::auth`]), but the hashes by which refresh tokens are found.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What a user may do.
@@ -16,6 +20,29 @@ pub enum Role {
 pub enum UserStatus {
     Active,
     Blocked,
+}
+
+/// How long a session lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionLifetimes {
+    /// Without a refresh.
+    pub unused: Duration,
+    /// However often it is refreshed.
+    pub age: Duration,
+}
+
+impl SessionLifetimes {
+    /// When a refresh token expires that is issued now.
+    pub fn expires_at(self, created_at: Timestamp, now: Timestamp) -> Timestamp {
+        (now + self.unused).min(created_at + self.age)
+    }
+}
+
+/// The SHA-256 of a refresh token and of its family: the bytes that all refresh tokens of a session begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RefreshTokenHashes {
+    pub token: [u8; 32],
+    pub family: [u8; 32],
 }
 
 impl Role {

@@ -161,13 +161,17 @@ pub async fn login(
     }
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
-    let expires_at = now + state.refresh_ttl;
-    let (token, entry) = (refresh.hash(), audit::login(&state, &request, user, now)?);
-    let credentials = (user.id, hash.as_str());
-    if !state.persistence.begin_session(session, credentials, &token, expires_at, entry.as_ref(), now).await? {
+    let (token, entry) = (refresh.refresh_hashes(), audit::login(&state, &request, user, now)?);
+    let (credentials, lifetimes) = ((user.id, hash.as_str()), state.session_lifetimes);
+    let begun =
+        state.persistence.begin_session(session, credentials, &token, lifetimes, entry.as_ref(), now).await?;
+    let Some(ended) = begun else {
         // The password was changed after it was checked.
         audit::login_failed(&state, &request, Some(user))?;
         return Err(wrong());
+    };
+    for session in ended {
+        state.sessions.forget(session);
     }
     state.limits.remember(user.id, network);
     audit::log_login(&state, &request, user)?;
@@ -232,11 +236,12 @@ pub async fn refresh(
     request: HttpRequest,
     Body(body): Body<Refresh>,
 ) -> Result<HttpResponse, Problem> {
-    let (old, new) = (body.parse()?, OpaqueToken::generate(&mut UnwrapErr(SysRng)));
-    let now = state.clock.now();
+    let old = body.parse()?;
+    let new = old.successor(&mut UnwrapErr(SysRng));
+    let (hashes, now) = (old.refresh_hashes(), state.clock.now());
     let network = state.proxies.network(&request);
     state.limits.refresh(network, state.clock.since_boot())?;
-    match state.persistence.rotate(&old.hash(), &new.hash(), now + state.refresh_ttl, now).await? {
+    match state.persistence.rotate(&hashes, &new.hash(), state.session_lifetimes, now).await? {
         TokenRotation::New(user, session) => {
             let known = users::one(&state.db, user).await?;
             if known.is_some_and(|user| user.status == UserStatus::Blocked) {
@@ -269,8 +274,7 @@ pub async fn logout(
     // An unknown token has no session to end: the client is logged out in any case.
     if let Ok(token) = body.parse() {
         state.limits.refresh(state.proxies.network(&request), state.clock.since_boot())?;
-        let now = state.clock.now();
-        if let Some(session) = state.persistence.end_session(&token.hash(), now).await? {
+        if let Some(session) = state.persistence.end_session(&token.refresh_hashes()).await? {
             state.sessions.forget(session);
         }
     }
@@ -315,7 +319,6 @@ pub async fn change_password(
     request: HttpRequest,
     Body(body): Body<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
-    let now = state.clock.now();
     let user = users::one(&state.db, auth.user).await?.ok_or_else(no_such_user)?;
     let new = new_password(&state, &body.new_password, (&user.username, &user.email));
     let new = new.map_err(|error| Problem::field("new_password", error))?;
@@ -331,7 +334,7 @@ pub async fn change_password(
         return Err(wrong());
     };
     guess.check(state.clock.since_boot())?;
-    let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session, now).await?;
+    let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session).await?;
     for session in changed.ok_or_else(wrong)? {
         state.sessions.forget(session);
     }

@@ -197,7 +197,7 @@ mod tests {
     async fn a_client_that_does_not_read_its_response_is_cut_off() {
         let (mut connection, _client) = full().await;
         connection.state.0.set(Phase::Idle(Instant::now() + SOON));
-        let failure = connection.write_all(&[0]).await.unwrap_err();
+        let failure = timeout(HEAD_WAIT, connection.write_all(&[0])).await.unwrap().unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::TimedOut);
     }
 
@@ -221,7 +221,7 @@ mod tests {
         connection.state.0.set(Phase::Handling);
         assert!(timeout(SOON, poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0]))).await.is_err());
         connection.state.0.set(Phase::Head(Instant::now() + SOON));
-        let failure = connection.flush().await.and(connection.write_all(&[0]).await).unwrap_err();
+        let failure = timeout(HEAD_WAIT, connection.write_all(&[0])).await.unwrap().unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::TimedOut);
     }
 }

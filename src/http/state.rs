@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::db::Db;
 use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
+use crate::domain::user::SessionLifetimes;
 
 use super::address::Proxies;
 use super::idempotency::KeysInProgress;
@@ -26,8 +27,7 @@ pub struct State {
     pub snapshots: DrawSnapshots,
     pub clock: Clock,
     pub tokens: Tokens,
-    /// How long a refresh token is valid.
-    pub refresh_ttl: std::time::Duration,
+    pub session_lifetimes: SessionLifetimes,
     /// How long a token for a password reset is valid.
     pub reset_ttl: std::time::Duration,
     pub password_policy: PasswordPolicy,

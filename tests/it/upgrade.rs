@@ -118,6 +118,11 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     assert_eq!(ann.get("/draws/1/results").await.expect(200)["tickets_sold"], 100);
     assert_eq!(bob.all("/tickets?draw_id=2&status=refunded").await.len(), 6);
 
+    // The session that had ended is gone; the others go on, used when they were last refreshed.
+    let sessions = format!("SELECT count(*) FROM sessions WHERE created_at < '{now}'");
+    assert_eq!(world.count(&sessions).await, 5);
+    assert_eq!(world.count(&format!("{sessions} AND used_at > created_at")).await, 1);
+
     // Draws keep the prizes that they had.
     for (draw, expected) in [3, 6].into_iter().zip(&earlier.prizes) {
         let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);

@@ -28,7 +28,7 @@ use crate::domain::installation::Installation;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::record::{Fence, Key};
-use crate::domain::user::{Email, Name, Role, UserStatus, Username};
+use crate::domain::user::{Email, Name, RefreshTokenHashes, Role, SessionLifetimes, UserStatus, Username};
 
 /// The name that another user has already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,8 +171,7 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(keys::drop_older(db, before, most).await?)).await
     }
 
-    /// Deletes up to `most` refresh tokens that expired before that time, and the sessions without tokens. Returns
-    /// how many tokens.
+    /// Deletes up to `most` sessions whose refresh token expired before that time. Returns how many rows.
     pub async fn drop_expired(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
         transaction(&self.db, async |db| Ok(users::drop_expired(db, before, most).await?)).await
     }
@@ -183,48 +182,49 @@ impl Persistence {
         transaction(&self.db, async |db| Ok(unpaid::drop_some(db, before, most, most).await?)).await
     }
 
-    /// Begins a session with its first refresh token, given by its hash, and records the log-in. False if the user's password hash is not
-    /// `password_hash` any more: the password was changed after it was checked.
+    /// Begins a session with its first refresh token, given by its hashes, and records the log-in. Returns the sessions
+    /// that end for it, because the user has too many. `None`: the user's password hash is not `password_hash` any more,
+    /// because the password was changed after it was checked.
     pub async fn begin_session(
         &self,
         session: SessionId,
         (user, password_hash): (UserId, &str),
-        token: &[u8; 32],
-        expires_at: Timestamp,
+        token: &RefreshTokenHashes,
+        lifetimes: SessionLifetimes,
         audit: Option<&AuditEntry>,
         at: Timestamp,
-    ) -> Result<bool, DbError> {
-        let token = NewToken { hash: token, expires_at };
+    ) -> Result<Option<Vec<SessionId>>, DbError> {
+        let times = (lifetimes.expires_at(at, at), at);
         transaction(&self.db, async |db| {
-            let begun = users::begin_session(db, session, user, password_hash, &token, at).await?;
-            if begun {
+            let ended = users::begin_session(db, session, user, password_hash, token, times).await?;
+            if ended.is_some() {
                 audit::record(db, audit).await?;
             }
-            Ok(begun)
+            Ok(ended)
         })
         .await
     }
 
-    /// Exchanges a refresh token for a new one. A token that was used before ends its session.
+    /// Exchanges a refresh token for a new one, given by its hash. A token that was used before ends its session.
     pub async fn rotate(
         &self,
-        old: &[u8; 32],
+        old: &RefreshTokenHashes,
         new: &[u8; 32],
-        expires_at: Timestamp,
+        lifetimes: SessionLifetimes,
         at: Timestamp,
     ) -> Result<TokenRotation, DbError> {
-        transaction(&self.db, async |db| match users::lock_token(db, old).await? {
-            None => Ok(TokenRotation::Invalid),
-            Some(found) if found.spent => {
-                users::end_session(db, found.session, at).await?;
-                Ok(TokenRotation::Reused(found.user, found.session))
+        transaction(&self.db, async |db| {
+            let Some(session) = users::lock_session(db, old).await? else { return Ok(TokenRotation::Invalid) };
+            let Some(token_expires_at) = session.expires_at else {
+                users::end_session(db, session.id).await?;
+                return Ok(TokenRotation::Reused(session.user, session.id));
+            };
+            let expires_at = lifetimes.expires_at(session.created_at, at);
+            if token_expires_at <= at || expires_at <= at {
+                return Ok(TokenRotation::Invalid);
             }
-            Some(found) if found.ended || found.expires_at <= at => Ok(TokenRotation::Invalid),
-            Some(found) => {
-                users::spend_token(db, old, at).await?;
-                users::insert_token(db, found.session, &NewToken { hash: new, expires_at }).await?;
-                Ok(TokenRotation::New(found.user, found.session))
-            }
+            users::replace_token(db, session.id, old, &NewToken { hash: new, expires_at }, at).await?;
+            Ok(TokenRotation::New(session.user, session.id))
         })
         .await
     }
@@ -236,13 +236,12 @@ impl Persistence {
         user: UserId,
         (old, new): (&str, &str),
         session: SessionId,
-        at: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, DbError> {
         transaction(&self.db, async |db| {
             if !users::set_password(db, user, Some(old), new).await? {
                 return Ok(None);
             }
-            Ok(Some(users::end_other_sessions(db, user, Some(session), at).await?))
+            Ok(Some(users::end_other_sessions(db, user, Some(session)).await?))
         })
         .await
     }
@@ -313,19 +312,17 @@ impl Persistence {
         transaction(&self.db, async |db| {
             let Some(id) = users::spend_reset(db, token, at).await? else { return Ok(None) };
             users::set_password(db, id, None, password_hash).await?;
-            Ok(Some((id, users::end_other_sessions(db, id, None, at).await?)))
+            Ok(Some((id, users::end_other_sessions(db, id, None).await?)))
         })
         .await
     }
 
     /// Ends the session of a refresh token, if there is one. Returns it.
-    pub async fn end_session(&self, token: &[u8; 32], at: Timestamp) -> Result<Option<SessionId>, DbError> {
-        transaction(&self.db, async |db| match users::lock_token(db, token).await? {
-            Some(found) => {
-                users::end_session(db, found.session, at).await?;
-                Ok(Some(found.session))
-            }
-            None => Ok(None),
+    pub async fn end_session(&self, token: &RefreshTokenHashes) -> Result<Option<SessionId>, DbError> {
+        transaction(&self.db, async |db| {
+            let Some(session) = users::lock_session(db, token).await? else { return Ok(None) };
+            users::end_session(db, session.id).await?;
+            Ok(Some(session.id))
         })
         .await
     }

@@ -80,7 +80,7 @@ pub async fn list(
 /// The user of an active session. `None`: the session has ended, or does not exist.
 pub async fn of_session(db: &Db, session: SessionId) -> Result<Option<UserId>, DbError> {
     let sql = "-- users::of_session()
-        SELECT user_id FROM sessions WHERE id = $1 AND ended_at IS NULL";
+        SELECT user_id FROM sessions WHERE id = $1";
     Ok(db.query_opt(sql, &[&session.0]).await?.map(|row| UserId(row.get("user_id"))))
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 
 use futures_util::future::join3;
+use sha2::Digest;
 
 use super::*;
 use crate::common::postgres::{self, SESSIONS_WAITING_FOR_LOCKS};
@@ -94,6 +95,117 @@ async fn a_session_is_not_deleted_while_its_access_token_is_valid() {
     bearer(&world, &young).get("/me").await.expect(200);
     world.restart().await;
     bearer(&world, &young).get("/me").await.expect(200);
+}
+
+// How many sessions and tokens there are, and how long.
+
+const SESSIONS: &str = "SELECT count(*) FROM sessions";
+
+#[actix_web::test]
+async fn a_session_has_one_refresh_token_however_often_it_is_refreshed_and_each_used_one_ends_it() {
+    // The token that is used again expired long ago.
+    let world = World::with(|config| config.auth.refresh_token = Duration::from_secs(10 * 3600)).await;
+    let first = session(&world, "ann").await;
+    let mut last = first.clone();
+    for _ in 0..10 {
+        world.advance(SignedDuration::from_hours(8));
+        last = refresh(&world, &last).await.expect(200);
+        assert_eq!(world.count("SELECT count(*) FROM refresh_tokens").await, 1);
+    }
+    bearer(&world, &last).get("/me").await.expect(200);
+    refresh(&world, &first).await.refused(401, "unauthorized");
+    refresh(&world, &last).await.refused(401, "unauthorized");
+    bearer(&world, &last).get("/me").await.refused(401, "unauthorized");
+    assert_eq!(world.count(SESSIONS).await, 0);
+}
+
+#[actix_web::test]
+async fn a_session_from_before_the_families_of_tokens_goes_on() {
+    let world = World::new().await;
+    let first = session(&world, "ann").await;
+    let older = json!({"refresh_token": URL_SAFE_NO_PAD.encode([7; 32])});
+    let before = async || {
+        let sql = world.sql().await;
+        sql.batch_execute("UPDATE sessions SET family = NULL").await.unwrap();
+        let spent = "INSERT INTO refresh_tokens (hash, session_id, expires_at, spent_at)
+            SELECT $1, session_id, expires_at, now() FROM refresh_tokens LIMIT 1";
+        sql.execute(spent, &[&Sha256::digest([7; 32]).as_slice()]).await.unwrap();
+    };
+    before().await;
+    let second = refresh(&world, &first).await.expect(200);
+    let third = refresh(&world, &second).await.expect(200);
+    refresh(&world, &older).await.refused(401, "unauthorized");
+    refresh(&world, &third).await.refused(401, "unauthorized");
+
+    let first = log_in(&world, "ann", PASSWORD).await.expect(200);
+    before().await;
+    let second = refresh(&world, &first).await.expect(200);
+    refresh(&world, &first).await.refused(401, "unauthorized");
+    refresh(&world, &second).await.refused(401, "unauthorized");
+}
+
+#[actix_web::test]
+async fn a_user_has_100_sessions_and_the_one_that_was_not_used_for_the_longest_time_ends() {
+    let world = World::new().await;
+    let old = session(&world, "ann").await;
+    world.advance(SignedDuration::from_mins(1));
+    let unused = log_in(&world, "ann", PASSWORD).await.expect(200);
+    world.advance(SignedDuration::from_mins(1));
+    let old = refresh(&world, &old).await.expect(200);
+    let other = session(&world, "bob").await;
+    world.advance(SignedDuration::from_mins(1));
+    let sql = world.sql().await;
+    let more = "INSERT INTO sessions (id, user_id, created_at, used_at)
+        SELECT gen_random_uuid(), u.id, $1, $1 FROM users u, generate_series(1, 98) WHERE u.username = 'ann'";
+    sql.execute(more, &[&world.minutes(0)]).await.unwrap();
+    for pair in [&old, &unused, &other] {
+        bearer(&world, pair).get("/me").await.expect(200);
+    }
+
+    let new = log_in(&world, "ann", PASSWORD).await.expect(200);
+    bearer(&world, &unused).get("/me").await.refused(401, "unauthorized");
+    refresh(&world, &unused).await.refused(401, "unauthorized");
+    for pair in [&old, &new, &other] {
+        bearer(&world, pair).get("/me").await.expect(200);
+    }
+    assert_eq!(world.count(SESSIONS).await, 100 + 1);
+
+    // Log-ins at the same time: the second counts the session of the first.
+    sql.batch_execute("BEGIN; SELECT FROM users WHERE username = 'ann' FOR UPDATE").await.unwrap();
+    let (one, two, ()) = join3(log_in(&world, "ann", PASSWORD), log_in(&world, "ann", PASSWORD), async {
+        until("both wait", async || world.count(SESSIONS_WAITING_FOR_LOCKS).await == 2).await;
+        sql.batch_execute("COMMIT").await.unwrap();
+    })
+    .await;
+    assert_eq!(world.count(SESSIONS).await, 100 + 1);
+    for pair in [one.expect(200), two.expect(200)] {
+        bearer(&world, &pair).get("/me").await.expect(200);
+    }
+}
+
+#[actix_web::test]
+async fn a_session_ends_by_its_age_however_often_it_is_refreshed() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let mut world = World::with(|config| {
+        config.auth.refresh_token = hours(48);
+        config.auth.session_max_age = hours(72);
+    })
+    .await;
+    let mut pair = session(&world, "ann").await;
+    for _ in 0..2 {
+        world.advance(SignedDuration::from_hours(35));
+        pair = refresh(&world, &pair).await.expect(200);
+    }
+    let young = log_in(&world, "ann", PASSWORD).await.expect(200);
+    world.advance(SignedDuration::from_hours(2));
+    refresh(&world, &pair).await.refused(401, "unauthorized");
+    let young = refresh(&world, &young).await.expect(200);
+
+    // A shorter age counts for the sessions that there are.
+    world.config.auth.session_max_age = hours(1);
+    world.restart().await;
+    refresh(&world, &young).await.refused(401, "unauthorized");
+    log_in(&world, "ann", PASSWORD).await.expect(200);
 }
 
 // Keys.

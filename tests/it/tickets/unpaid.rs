@@ -11,6 +11,7 @@ fn days(days: i64) -> SignedDuration {
 async fn world(change: impl FnOnce(&mut lottery::config::Config)) -> World {
     World::with(|config| {
         config.auth.refresh_token = std::time::Duration::from_secs(400 * 24 * 3600);
+        config.auth.session_max_age = config.auth.refresh_token;
         change(config);
     })
     .await

@@ -6,7 +6,10 @@ use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::user::{Email, Name, Role, UserStatus, Username};
+use crate::domain::user::{Email, Name, RefreshTokenHashes, Role, UserStatus, Username};
+
+/// Sessions of a user at the same time.
+const MAX_SESSIONS_OF_USER: i64 = 100;
 
 /// A new user, with the hash of the password.
 pub struct NewUser<'a> {
@@ -43,81 +46,93 @@ pub async fn is_username_taken(db: &Client, username: &Username) -> Result<bool,
     Ok(db.query_opt(sql, &[&username.as_str()]).await?.is_some())
 }
 
-/// A refresh token by its hash.
+/// A refresh token, or a token for a password reset, by its hash.
 pub struct NewToken<'a> {
     pub hash: &'a [u8; 32],
     pub expires_at: Timestamp,
 }
 
-/// Begins a session with its first refresh token, unless the password hash has changed since. A concurrent change
-/// of the password either waits for this transaction and then ends the session, or this transaction waits for the
-/// change.
+/// Begins a session with its first refresh token. Before that, ends the sessions that would be too many for the user,
+/// those that were not used for the longest time; returns them. `None`: the password hash has changed since. The user
+/// is locked, so that of log-ins at the same time each counts the sessions of those before it, and a change of the
+/// password either waits for this transaction and then ends the session, or this transaction waits for the change.
 pub async fn begin_session(
     db: &Client,
     id: SessionId,
     user: UserId,
     password_hash: &str,
-    token: &NewToken<'_>,
-    at: Timestamp,
-) -> Result<bool, Error> {
-    let sql = "-- users::begin_session()
-        INSERT INTO sessions (id, user_id, created_at)
-        SELECT $1, id, $3 FROM users WHERE id = $2 AND password_hash = $4 FOR SHARE";
-    if db.execute(sql, &[&id.0, &user.0, &at, &password_hash]).await? == 0 {
-        return Ok(false);
-    }
-    insert_token(db, id, token).await.map(|()| true)
-}
-
-/// Adds a refresh token to a session.
-pub async fn insert_token(db: &Client, session: SessionId, token: &NewToken<'_>) -> Result<(), Error> {
-    let sql = "-- users::insert_token()
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)";
-    db.execute(sql, &[&token.hash.as_slice(), &session.0, &token.expires_at]).await.map(drop)
-}
-
-/// A refresh token that was found, locked with its session.
-pub struct RefreshTokenRow {
-    pub session: SessionId,
-    pub user: UserId,
-    pub spent: bool,
-    pub ended: bool,
-    pub expires_at: Timestamp,
-}
-
-/// Finds a refresh token and locks its session. If two requests use one token at the same time, the second sees
-/// that it is used.
-pub async fn lock_token(db: &Client, hash: &[u8; 32]) -> Result<Option<RefreshTokenRow>, Error> {
-    let sql = "-- users::lock_token(session)
-        SELECT s.id FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.hash = $1 FOR UPDATE OF s";
-    if db.query_opt(sql, &[&hash.as_slice()]).await?.is_none() {
+    token: &RefreshTokenHashes,
+    (expires_at, at): (Timestamp, Timestamp),
+) -> Result<Option<Vec<SessionId>>, Error> {
+    let sql = "-- users::begin_session(user)
+        SELECT FROM users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE";
+    if db.query_opt(sql, &[&user.0, &password_hash]).await?.is_none() {
         return Ok(None);
     }
-    let sql = "-- users::lock_token(token)
-        SELECT s.id, s.user_id, s.ended_at IS NOT NULL AS ended, t.spent_at IS NOT NULL AS spent, t.expires_at
-        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
-    // A token that expired long ago may be deleted before it is read.
-    Ok(db.query_opt(sql, &[&hash.as_slice()]).await?.map(|row| RefreshTokenRow {
-        session: SessionId(row.get::<_, Uuid>("id")),
+    let sql = "-- users::begin_session(oldest)
+        DELETE FROM sessions WHERE id = ANY (ARRAY(
+            SELECT id FROM sessions WHERE user_id = $1 ORDER BY used_at DESC, id DESC OFFSET $2)) RETURNING id";
+    let ended = db.query(sql, &[&user.0, &(MAX_SESSIONS_OF_USER - 1)]).await?;
+    let sql = "-- users::begin_session(session)
+        WITH begun AS (
+            INSERT INTO sessions (id, user_id, created_at, used_at, family) VALUES ($1, $2, $3, $3, $4) RETURNING id)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $5, id, $6 FROM begun";
+    let (family, hash) = (token.family.as_slice(), token.token.as_slice());
+    db.execute(sql, &[&id.0, &user.0, &at, &family, &hash, &expires_at]).await?;
+    Ok(Some(ended.iter().map(|row| SessionId(row.get("id"))).collect()))
+}
+
+/// The session of a refresh token, locked.
+pub struct RefreshedSession {
+    pub id: SessionId,
+    pub user: UserId,
+    pub created_at: Timestamp,
+    /// When the token expires. `None`: it was used before.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Finds the session of a refresh token and locks it. If two requests use one token at the same time, the second sees
+/// that it is used.
+pub async fn lock_session(db: &Client, token: &RefreshTokenHashes) -> Result<Option<RefreshedSession>, Error> {
+    let sql = "-- users::lock_session(lock)
+        SELECT id FROM sessions
+        WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) OR family = $2 FOR UPDATE";
+    let (hash, family) = (token.token.as_slice(), token.family.as_slice());
+    let Some(row) = db.query_opt(sql, &[&hash, &family]).await? else { return Ok(None) };
+    // Read after the lock: the request before this one has replaced the token.
+    let sql = "-- users::lock_session(read)
+        SELECT s.id, s.user_id, s.created_at, t.expires_at
+        FROM sessions s LEFT JOIN refresh_tokens t ON t.session_id = s.id AND t.hash = $1 AND t.spent_at IS NULL
+        WHERE s.id = $2";
+    Ok(db.query_opt(sql, &[&hash, &row.get::<_, Uuid>("id")]).await?.map(|row| RefreshedSession {
+        id: SessionId(row.get("id")),
         user: UserId(row.get("user_id")),
-        spent: row.get("spent"),
-        ended: row.get("ended"),
+        created_at: row.get("created_at"),
         expires_at: row.get("expires_at"),
     }))
 }
 
-/// Marks a refresh token as used.
-pub async fn spend_token(db: &Client, hash: &[u8; 32], at: Timestamp) -> Result<(), Error> {
-    let sql = "-- users::spend_token()
-        UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1";
-    db.execute(sql, &[&hash.as_slice(), &at]).await.map(drop)
+/// Replaces the refresh token of a session that is locked. The tokens before it are known by their family.
+pub async fn replace_token(
+    db: &Client,
+    session: SessionId,
+    old: &RefreshTokenHashes,
+    new: &NewToken<'_>,
+    at: Timestamp,
+) -> Result<(), Error> {
+    let sql = "-- users::replace_token()
+        WITH used AS (UPDATE sessions SET used_at = $2, family = $3 WHERE id = $1),
+             spent AS (DELETE FROM refresh_tokens WHERE hash = $4)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($5, $1, $6)";
+    let (family, spent) = (old.family.as_slice(), old.token.as_slice());
+    db.execute(sql, &[&session.0, &at, &family, &spent, &new.hash.as_slice(), &new.expires_at]).await.map(drop)
 }
 
-/// Ends a session: none of its refresh tokens is valid any more.
-pub async fn end_session(db: &Client, session: SessionId, at: Timestamp) -> Result<(), Error> {
+/// Ends a session: it is deleted with its refresh token, and its access tokens are not valid any more.
+pub async fn end_session(db: &Client, session: SessionId) -> Result<(), Error> {
     let sql = "-- users::end_session()
-        UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
-    db.execute(sql, &[&session.0, &at]).await.map(drop)
+        DELETE FROM sessions WHERE id = $1";
+    db.execute(sql, &[&session.0]).await.map(drop)
 }
 
 /// Changes the password hash of a user. If `old` is given, only if the stored hash is still `old`.
@@ -127,18 +142,22 @@ pub async fn set_password(db: &Client, user: UserId, old: Option<&str>, new: &st
     Ok(db.execute(sql, &[&user.0, &old, &new]).await? == 1)
 }
 
-/// Deletes up to `most` refresh tokens that expired before that time, and the sessions that have no token left.
-/// Returns how many tokens.
+/// Deletes up to `most` sessions whose refresh token expired before that time, and of sessions that go on up to `most`
+/// used tokens as expired, which only sessions from before the schema V7 have. Returns how many rows. What a request has
+/// locked is left to the next round, so that neither waits for the other.
 pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
+    let sql = "-- users::drop_expired(sessions)
+        DELETE FROM sessions WHERE id = ANY (ARRAY(
+            SELECT id FROM sessions WHERE id = ANY (ARRAY(
+                SELECT session_id FROM refresh_tokens WHERE expires_at < $1 AND spent_at IS NULL
+                ORDER BY expires_at LIMIT $2))
+            FOR UPDATE SKIP LOCKED))";
+    let sessions = db.execute(sql, &[&before, &most]).await?;
     let sql = "-- users::drop_expired(tokens)
         DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY(
-            SELECT hash FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)) RETURNING session_id";
-    let of: Vec<Uuid> = db.query(sql, &[&before, &most]).await?.iter().map(|row| row.get(0)).collect();
-    let sql = "-- users::drop_expired(sessions)
-        DELETE FROM sessions s WHERE id = ANY ($1)
-        AND NOT EXISTS (SELECT FROM refresh_tokens WHERE session_id = s.id)";
-    db.execute(sql, &[&of]).await?;
-    Ok(of.len() as u64)
+            SELECT hash FROM refresh_tokens WHERE expires_at < $1 AND spent_at IS NOT NULL
+            ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+    Ok(sessions + db.execute(sql, &[&before, &most]).await?)
 }
 
 /// Ends every session of a user except this one; returns the ended sessions.
@@ -146,11 +165,10 @@ pub async fn end_other_sessions(
     db: &Client,
     user: UserId,
     but: Option<SessionId>,
-    at: Timestamp,
 ) -> Result<Vec<SessionId>, Error> {
     let sql = "-- users::end_other_sessions()
-        UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL RETURNING id";
-    let ended = db.query(sql, &[&user.0, &but.map(|session| session.0), &at]).await?;
+        DELETE FROM sessions WHERE user_id = $1 AND id IS DISTINCT FROM $2 RETURNING id";
+    let ended = db.query(sql, &[&user.0, &but.map(|session| session.0)]).await?;
     Ok(ended.iter().map(|row| SessionId(row.get("id"))).collect())
 }
 
