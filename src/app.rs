@@ -325,12 +325,17 @@ impl App {
         tracing::info!("the service stops");
         self.state.watchers.close();
         self.servers.stop().await;
-        if tokio::time::timeout(self.stop_wait, self.state.persistence.flush()).await.is_err() {
+        let write = async {
+            self.state.persistence.flush().await;
+            self.state.audit.write(&self.state.persistence).await
+        };
+        match tokio::time::timeout(self.stop_wait, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
+            }
             // The next start finds out whether that transaction was committed.
-            tracing::warn!("the database does not answer: stopping with a transaction in progress");
-        }
-        if let Err(error) = self.state.audit.write(&self.state.persistence).await {
-            tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
+            Err(_) => tracing::warn!("the database does not answer: stopping with a transaction in progress"),
         }
         self.upkeep.abort();
         drop(self.actors);

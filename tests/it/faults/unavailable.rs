@@ -2,6 +2,7 @@
 //! than the contract says, and the service recovers by itself.
 
 use super::*;
+use crate::common::PASSWORD;
 
 #[actix_web::test]
 async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterwards() {
@@ -24,6 +25,12 @@ async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterw
         ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
     }
     assert_eq!(ann.get("/wallet").await.status, 503);
+    // An admin can neither log in nor read without an entry in the audit log; what is refused is counted meanwhile.
+    let login = world.anonymous().post("/auth/login", json!({"login": "the.admin", "password": PASSWORD})).await;
+    assert!(login.headers.contains_key("retry-after"), "{}", login.text);
+    login.refused(503, "overloaded");
+    admin.get(&format!("/admin/users/{}", ann.id)).await.refused(503, "overloaded");
+    ann.get("/admin/users").await.refused(403, "forbidden");
     world.anonymous().without_base_path().get("/health/ready").await.refused(503, "overloaded");
     world.anonymous().without_base_path().get("/health/live").await.expect(200);
     // What is due meanwhile waits.
@@ -37,6 +44,11 @@ async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterw
     world.anonymous().without_base_path().get("/health/ready").await.expect(200);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     world.check_invariants().await;
+    until("what was refused meanwhile is written", async || {
+        world.advance(jiff::SignedDuration::from_mins(1));
+        world.count("SELECT count(*) FROM audit_log WHERE action = 'admin.refused' AND count = 1").await == 1
+    })
+    .await;
 }
 
 /// No connection is closed, and nothing answers.
