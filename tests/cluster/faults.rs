@@ -103,12 +103,14 @@ impl Fault {
             ServiceKilled => {
                 world.end(active, Signal::SIGKILL).await;
                 sleep(RESTART).await;
+                world.start(active);
             }
             ServiceStopped => stopped(world, active, buyers).await,
             Drained => {
                 let (status, log) = world.end(active, Signal::SIGTERM).await;
                 assert_eq!(status.code(), Some(0), "{}", log.join("\n"));
                 sleep(RESTART).await;
+                world.start(active);
             }
             PrimaryKilled => {
                 world.stack.kill_database(primary).await;
@@ -162,7 +164,6 @@ impl Fault {
             assert!(world.is_running(active), "the active service has ended:\n{}", world.log());
             assert_eq!(world.active().await, active, "another service has taken over:\n{}", world.log());
         }
-        world.restart_ended().await;
         buyers.until_bought(SOLD_AGAIN, world).await;
     }
 }

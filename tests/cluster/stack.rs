@@ -2,7 +2,7 @@
 //! third; configured by the files in deploy/. Knows no lottery.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +61,9 @@ impl Stack {
                 chown(machine_directory(directory, machine), owner.0, owner.1).unwrap();
             }
         }
+        if fake_clocks {
+            (0..NODES).for_each(|machine| make_programs_with_a_fake_clock(directory, machine));
+        }
         let etcd = (0..MACHINES).map(|machine| start_etcd(directory, &network, machine)).collect();
         let proxy = start_proxy(directory, &network);
         let mut stack = Stack {
@@ -93,7 +96,8 @@ impl Stack {
         words.push(self.directory.join("patroni.yml").display().to_string());
         let etcd: Vec<String> = (0..MACHINES).map(|it| format!("{}:2379", self.network.address(it))).collect();
         let path = |name: &str| home.join(name).display().to_string();
-        let mut variables = vec![
+        let programs = if self.fake_clocks { path("bin") } else { postgres_programs() };
+        let variables = [
             ("PYTHONPATH", self.directory.join("patroni").display().to_string()),
             ("SECRETS", self.directory.display().to_string()),
             ("PATRONI_NAME", format!("node{}", machine + 1)),
@@ -103,16 +107,13 @@ impl Stack {
             ("PATRONI_POSTGRESQL_LISTEN", format!("{address}:5432")),
             ("PATRONI_POSTGRESQL_CONNECT_ADDRESS", format!("{address}:5432")),
             ("PATRONI_POSTGRESQL_DATA_DIR", path("postgres")),
-            ("PATRONI_POSTGRESQL_BIN_DIR", postgres_programs()),
+            ("PATRONI_POSTGRESQL_BIN_DIR", programs),
             ("PATRONI_POSTGRESQL_PGPASS", path("pgpass")),
             ("PATRONI_SUPERUSER_USERNAME", "postgres".to_owned()),
             ("PATRONI_SUPERUSER_PASSWORD", PASSWORD.to_owned()),
             ("PATRONI_REPLICATION_USERNAME", "replicator".to_owned()),
             ("PATRONI_REPLICATION_PASSWORD", PASSWORD.to_owned()),
         ];
-        if self.fake_clocks {
-            variables.extend(fake_clock(&self.directory, machine));
-        }
         self.patroni[machine] =
             Some(Process::start(&words, &variables, &log(&self.directory, machine, "patroni")));
     }
@@ -240,6 +241,21 @@ fn postgres_programs() -> String {
     format!("/usr/lib/postgresql/{}/bin", newest.expect("a version"))
 }
 
+/// Makes a directory with the programs of Postgres, of which the server sees the clock of [`Stack::set_clock`]. Patroni
+/// does not see it: Python cannot sleep with the library.
+fn make_programs_with_a_fake_clock(directory: &Path, machine: usize) {
+    let (programs, made) = (postgres_programs(), machine_directory(directory, machine).join("bin"));
+    fs::create_dir(&made).unwrap();
+    for program in fs::read_dir(&programs).unwrap().flatten() {
+        symlink(program.path(), made.join(program.file_name())).unwrap();
+    }
+    let variables = fake_clock(directory, machine).map(|(name, value)| format!("{name}={value}"));
+    let script = format!("#!/bin/sh\nexec env {} {programs}/postgres \"$@\"\n", variables.join(" "));
+    fs::remove_file(made.join("postgres")).unwrap();
+    fs::write(made.join("postgres"), script).unwrap();
+    fs::set_permissions(made.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// The first file of this name in a direct subdirectory.
 fn glob_first(top: &str, name: &str) -> Option<String> {
     let candidates = fs::read_dir(top).ok()?.flatten().map(|entry| entry.path().join(name));
@@ -273,6 +289,11 @@ fn start_etcd(directory: &Path, network: &Network, machine: usize) -> Process {
         &url(machine, 2380),
         "--initial-cluster",
         &members.join(","),
+        // As docs/high-availability.md says.
+        "--heartbeat-interval",
+        "50",
+        "--election-timeout",
+        "500",
     ] {
         words.push(word.to_owned());
     }

@@ -149,24 +149,27 @@ impl World {
         found.unwrap_or_else(|_| panic!("no service is ready:\n{}", self.log()))
     }
 
-    /// Waits until the database has its standby, one service is ready and the other one stands by.
-    pub async fn until_whole(&self) {
-        let whole = async || {
-            let mut statuses = Vec::new();
-            for node in 0..NODES {
-                statuses.push(ready_status(&self.http, &self.service_address(node)).await);
-            }
-            statuses.sort();
-            statuses == [Some(200), Some(503)] && self.stack.has_standby().await
-        };
+    /// Starts what has ended, as a supervisor does, until the database has its standby, one service is ready and the
+    /// other one stands by.
+    pub async fn until_whole(&mut self) {
         let waiting = async {
-            while !whole().await {
+            while !self.is_whole().await {
+                self.restart_ended().await;
                 tokio::time::sleep(LOOK).await;
             }
         };
         if tokio::time::timeout(2 * TIMEOUT, waiting).await.is_err() {
             panic!("not everything comes back:\n{}\n{}", self.log(), ends(&self.stack.logs()));
         }
+    }
+
+    async fn is_whole(&self) -> bool {
+        let mut statuses = Vec::new();
+        for node in 0..NODES {
+            statuses.push(ready_status(&self.http, &self.service_address(node)).await);
+        }
+        statuses.sort();
+        statuses == [Some(200), Some(503)] && self.stack.has_standby().await
     }
 
     /// Lets the other service become the active one, if this one is.
@@ -201,8 +204,7 @@ impl World {
         (status, log)
     }
 
-    /// Starts what has ended, as a supervisor does.
-    pub async fn restart_ended(&mut self) {
+    async fn restart_ended(&mut self) {
         for node in 0..NODES {
             if self.services[node].is_some() && !self.is_running(node) {
                 self.ended(node).await;
@@ -240,7 +242,9 @@ impl World {
     /// The end of the services' logs, shown when a test fails.
     pub fn log(&self) -> String {
         let running = self.services.iter().enumerate().flat_map(|(node, service)| {
-            let log = service.as_ref().map(Service::log).unwrap_or_default();
+            let mut log = service.as_ref().map(Service::log).unwrap_or_default();
+            // Each refused request, and each question of the proxy.
+            log.retain(|line| !line.contains("a request could not be served"));
             let end = log.len().saturating_sub(LOG_LINES / 4);
             log[end..].iter().map(|line| format!("node {}: {line}", node + 1)).collect::<Vec<_>>()
         });
