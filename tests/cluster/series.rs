@@ -39,14 +39,14 @@ pub async fn play(fault: Fault, rounds: usize, seed: u64, row: &mut Row, figures
     for round in 1..=rounds {
         fault.prepare(&mut world).await;
         buyers.until_bought(rng.random_range(50..400), &world).await;
+        let per_second = rate(&buyers).await;
         buyers.take_slowest();
-        let (since, before) = (Instant::now(), *buyers.purchases().borrow());
+        let since = Instant::now();
         fault.play(&mut world, &buyers).await;
         let (pause, slowest) = (sales.longest_pause(since), buyers.take_slowest());
         world.until_whole().await;
-        let per_second = (*buyers.purchases().borrow() - before) as f64 / since.elapsed().as_secs_f64();
         println!(
-            "{fault:?} {round}: nothing sold for {pause:.2?}, slowest call {slowest:.2?}, {per_second:.0} purchases/s"
+            "{fault:?} {round}: at {per_second:.0} purchases/s, nothing sold for {pause:.2?}, slowest call {slowest:.2?}"
         );
         assert!(pause <= fault.limit(), "nothing was sold for too long:\n{}", world.log());
         row.add(pause, slowest);
@@ -68,6 +68,14 @@ pub async fn play(fault: Fault, rounds: usize, seed: u64, row: &mut Row, figures
     figures.draws_settled += 1;
     figures.requests += buyers.requests();
     world.check().await;
+}
+
+/// How many purchases are answered in a second, measured in one.
+async fn rate(buyers: &Buyers) -> f64 {
+    let (since, before) = (Instant::now(), *buyers.purchases().borrow());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let sold = *buyers.purchases().borrow() - before;
+    sold as f64 / since.elapsed().as_secs_f64()
 }
 
 /// When purchases were answered 2xx; of those at the same moment, one.
