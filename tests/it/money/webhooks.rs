@@ -241,7 +241,7 @@ async fn old_charges_of_the_sandbox_are_deleted_unless_they_are_unfinished() {
     let slow = deposit_slowly(&ann, 70).await;
     let days = |days: i64| SignedDuration::from_hours(24 * days);
     let stored = async || world.count("SELECT count(*) FROM sandbox_charges").await;
-    for (days, left) in [(days(59), 2), (days(2), 1)] {
+    for (days, left) in [(days(50), 2), (days(11), 1)] {
         world.advance(days);
         let round = "INSERT INTO idempotency_keys (id, request, status, created_at)
             VALUES (gen_random_uuid(), gen_random_uuid(), 201, '2020-01-01')";
