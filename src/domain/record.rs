@@ -343,6 +343,9 @@ pub enum Refusal {
     /// An admin approves a withdrawal from the own wallet.
     #[error("nobody approves a withdrawal from their own wallet")]
     OwnWithdrawal,
+    /// An admin ends the charge of an own payment.
+    #[error("nobody ends a charge of their own payment")]
+    OwnPayment,
     /// The charge ended before, in the other way.
     #[error("the charge has ended already: {}", .0.as_str())]
     ChargeEnded(ChargeOutcome),

@@ -61,13 +61,14 @@ pub struct EndBody {
     begun_at: Option<Timestamp>,
 }
 
-/// Ends a charge that the payment provider cannot tell of: as paid, and its money is booked, or as failed.
+/// Ends a charge of another user that the payment provider cannot tell of: as paid, and its money is booked, or as
+/// failed.
 #[utoipa::path(
     post, path = "/api/v1/admin/payments/{id}/end", tag = "admin", operation_id = "end_charge",
     params(("id" = Uuid, Path), KeyHeader),
     request_body = EndBody,
     security(("bearer" = [])),
-    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = Payment), (status = "default", description = "invalid_transition own_payment")),
 )]
 pub async fn end(
     state: web::Data<State>,

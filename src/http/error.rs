@@ -45,6 +45,7 @@ pub enum Code {
     InvalidTransition,
     LastAdmin,
     OwnWithdrawal,
+    OwnPayment,
     IdempotencyInProgress,
     RequestTimeout,
     PayloadTooLarge,
@@ -78,6 +79,7 @@ impl Code {
             | Code::InvalidTransition
             | Code::LastAdmin
             | Code::OwnWithdrawal
+            | Code::OwnPayment
             | Code::IdempotencyInProgress => StatusCode::CONFLICT,
             Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -111,6 +113,7 @@ impl Code {
             Code::PaymentNotPayable => "The payment cannot be paid",
             Code::LastAdmin => "It is the last active admin",
             Code::OwnWithdrawal => "The withdrawal is the admin's own",
+            Code::OwnPayment => "The payment is the admin's own",
             Code::InvalidTransition => "The state does not allow it",
             Code::IdempotencyInProgress => "The first request with this key still runs",
             Code::RequestTimeout => "The body took too long",
@@ -351,6 +354,7 @@ impl From<Refusal> for Problem {
             Refusal::OwnWithdrawal => {
                 Problem::new(Code::OwnWithdrawal, "ask another admin to approve it; you may reject it yourself")
             }
+            Refusal::OwnPayment => Problem::new(Code::OwnPayment, "ask another admin to end its charge"),
             Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
             // The draw is being loaded again: the same call works in a moment.
             Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),

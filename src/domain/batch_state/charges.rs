@@ -58,6 +58,9 @@ impl BatchState {
             self.check_fence(held.fence)?;
         }
         let payment = self.payments.get(&it.payment).cloned().ok_or(Refusal::Rejected)?;
+        if it.admin.as_ref().is_some_and(|admin| admin.by.user == payment.user) {
+            return Err(Refusal::OwnPayment);
+        }
         let is_current = payment.status == PaymentStatus::Processing
             && payment.method == Some(Method::Card)
             && payment.updated_at == it.begun;

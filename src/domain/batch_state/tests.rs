@@ -478,8 +478,12 @@ fn a_charge_that_cannot_be_decided_waits_and_its_payment_stays_as_it_is() {
 }
 
 fn by_admin(begun: Timestamp, charge: Charge, key: Option<Key>) -> Record {
+    ended_by(BOB, begun, charge, key)
+}
+
+fn ended_by(admin: UserId, begun: Timestamp, charge: Charge, key: Option<Key>) -> Record {
     let admin = Some(Box::new(AdminDecision {
-        by: AuditActor::of(BOB),
+        by: AuditActor::of(admin),
         note: "seen at the provider".to_owned(),
         tickets: tickets(2),
     }));
@@ -513,6 +517,24 @@ fn an_admin_ends_a_charge_once_and_a_success_that_comes_after_that_is_credited()
     assert_eq!((wallet(&books), books.changes.audit_entries.len()), (450, 1));
     let required = Prefetch::of([&by_admin(at(9), failed(), key("new", 1))]);
     assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
+}
+
+#[test]
+fn nobody_ends_a_charge_of_their_own_payment() {
+    for outcome in [Charge::Paid, Charge::Declined("ended_by_admin".to_owned())] {
+        let mut books = with_charge_in_progress();
+        let begun = books.payments[&PAYMENT].updated_at;
+        let end = |by, key| ended_by(by, begun, outcome.clone(), key);
+        let before = books.clone();
+        assert_eq!(books.apply(&end(ANN, key("used", 2))), Err(Refusal::KeyReused), "the key is checked first");
+        assert_eq!(books.apply(&end(ANN, key("new", 1))), Err(Refusal::OwnPayment));
+        assert_eq!(format!("{books:?}"), format!("{before:?}"), "a refusal changes nothing");
+        assert!(books.apply(&end(BOB, None)).is_ok());
+        assert_eq!(books.apply(&end(ANN, None)), Err(Refusal::OwnPayment), "nor afterwards");
+        // A request of the payer, and a report of the provider, are no decision of an admin.
+        let _ = books.apply(&end_charge(Charge::Paid, false));
+        assert_eq!(charge(&books, begun).outcome(), Some(ChargeOutcome::Paid));
+    }
 }
 
 #[test]

@@ -197,6 +197,36 @@ async fn an_admin_ends_a_charge_once() {
     world.check_invariants().await;
 }
 
+/// `paid` would credit the admin's own wallet.
+#[actix_web::test]
+async fn nobody_ends_a_charge_of_their_own_payment() {
+    let (world, admin, draw) = World::on_sale(5).await;
+    let deposit = admin.post("/wallet/deposits", json!({"amount": 70, "token": SLOW_CARD})).await.expect(201);
+    let bill = id(&admin.reserve(draw).await["payment"]).to_owned();
+    admin.pay(&bill, card(SLOW_CARD)).await.expect(200);
+    let end = |outcome: &str| json!({"outcome": outcome, "note": "I saw it"});
+    for of in [id(&deposit), &bill] {
+        for outcome in ["paid", "failed"] {
+            let refusal = admin.end(of, end(outcome)).await.refused(409, "own_payment");
+            assert_eq!(refusal["detail"], "ask another admin to end its charge");
+            let path = format!("/admin/payments/{of}/end");
+            admin.post_keyed(&path, outcome, end(outcome)).await.refused(409, "own_payment");
+        }
+        assert_eq!(payment(&admin, of).await["status"], "processing");
+    }
+    assert_eq!(admin.balance().await, 0);
+    assert!(admin.all("/admin/audit-log?action=charge.end").await.is_empty());
+
+    let bob = world.player("bob").await;
+    let promote = admin.request(reqwest::Method::PATCH, &format!("/admin/users/{}", bob.id));
+    admin.send(promote.json(&json!({"role": "admin"}))).await.expect(200);
+    bob.end(id(&deposit), end("paid")).await.expect(200);
+    assert_eq!(bob.end(&bill, end("paid")).await.expect(200)["status"], "paid", "the draw still holds its ticket");
+    assert_eq!(admin.balance().await, 70);
+    admin.end(&bill, end("paid")).await.refused(409, "own_payment");
+    world.check_invariants().await;
+}
+
 #[actix_web::test]
 async fn a_database_without_rows_for_charges_gets_them_and_late_successes_are_credited_once() {
     let (mut world, admin, draw) = World::on_sale(20).await;

@@ -333,7 +333,8 @@ fn no(error: &SaleError) -> No {
             | Refusal::Replay(_)
             | Refusal::Ended(_)
             | Refusal::ChargeEnded(_)
-            | Refusal::OwnWithdrawal,
+            | Refusal::OwnWithdrawal
+            | Refusal::OwnPayment,
         ) => No::Broken,
         SaleError::NoSuchDraw | SaleError::OutcomeUnknown => unreachable!("no refusal of a draw that is there"),
     }
