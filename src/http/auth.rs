@@ -11,11 +11,13 @@ use utoipa::ToSchema;
 use super::audit;
 use super::auth_user::AuthUser;
 use super::body::Body;
+use super::completion::complete;
 use super::error::{Code, FieldError, Problem};
 use super::limits::GuessedAccount;
 use super::state::State;
 use crate::actors::persistence::{DuplicateName, TokenRotation};
 use crate::auth::{OpaqueToken, Password, PasswordError, PasswordUse};
+use crate::db::DbError;
 use crate::db::read::users::{self, User};
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::user::{Email, Name, UserStatus, Username};
@@ -162,20 +164,34 @@ pub async fn login(
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
     let (token, entry) = (refresh.refresh_hashes(), audit::login(&state, &request, user, now)?);
-    let (credentials, lifetimes) = ((user.id, hash.as_str()), state.session_lifetimes);
-    let begun =
-        state.persistence.begin_session(session, credentials, &token, lifetimes, entry.as_ref(), now).await?;
-    let Some(ended) = begun else {
+    let (persistence, id, lifetimes) = (state.persistence.clone(), user.id, state.session_lifetimes);
+    let begin = async move {
+        persistence.begin_session(session, (id, &hash), &token, lifetimes, entry.as_ref(), now).await
+    };
+    if end_sessions(&state, begin, |begun| begun.clone().unwrap_or_default()).await?.is_none() {
         // The password was changed after it was checked.
         audit::login_failed(&state, &request, Some(user))?;
         return Err(wrong());
-    };
-    for session in ended {
-        state.sessions.forget(session);
     }
     state.limits.remember(user.id, network);
     audit::log_login(&state, &request, user)?;
     Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
+}
+
+/// Runs a write that ends sessions to its end, and forgets these sessions: the cache must not keep what is committed as
+/// ended, also when the client has hung up meanwhile.
+async fn end_sessions<T: 'static>(
+    state: &SharedState,
+    write: impl Future<Output = Result<T, DbError>> + 'static,
+    ended: impl Fn(&T) -> Vec<SessionId> + 'static,
+) -> Result<T, Problem> {
+    let state = state.clone();
+    let end = async move {
+        let written = write.await?;
+        ended(&written).into_iter().for_each(|session| state.sessions.forget(session));
+        Ok::<T, DbError>(written)
+    };
+    Ok(complete(end).await??)
 }
 
 /// The account that wrong passwords are counted for: the name that was typed, as its user has it, or as it was typed if
@@ -241,7 +257,13 @@ pub async fn refresh(
     let (hashes, now) = (old.refresh_hashes(), state.clock.now());
     let network = state.proxies.network(&request);
     state.limits.refresh(network, state.clock.since_boot())?;
-    match state.persistence.rotate(&hashes, &new.hash(), state.session_lifetimes, now).await? {
+    let (persistence, hash, lifetimes) = (state.persistence.clone(), new.hash(), state.session_lifetimes);
+    let rotate = async move { persistence.rotate(&hashes, &hash, lifetimes, now).await };
+    let reused = |rotation: &TokenRotation| match rotation {
+        TokenRotation::Reused(_, session) => vec![*session],
+        TokenRotation::New(..) | TokenRotation::Invalid => Vec::new(),
+    };
+    match end_sessions(&state, rotate, reused).await? {
         TokenRotation::New(user, session) => {
             let known = users::one(&state.db, user).await?;
             if known.is_some_and(|user| user.status == UserStatus::Blocked) {
@@ -252,7 +274,6 @@ pub async fn refresh(
             Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
         }
         TokenRotation::Reused(user, session) => {
-            state.sessions.forget(session);
             tracing::warn!(%user, session = %session.0, "a used refresh token was sent again; its session has ended");
             Err(bad_refresh_token())
         }
@@ -274,9 +295,9 @@ pub async fn logout(
     // An unknown token has no session to end: the client is logged out in any case.
     if let Ok(token) = body.parse() {
         state.limits.refresh(state.proxies.network(&request), state.clock.since_boot())?;
-        if let Some(session) = state.persistence.end_session(&token.refresh_hashes()).await? {
-            state.sessions.forget(session);
-        }
+        let (persistence, hashes) = (state.persistence.clone(), token.refresh_hashes());
+        let end = async move { persistence.end_session(&hashes).await };
+        end_sessions(&state, end, |ended| ended.iter().copied().collect()).await?;
     }
     Ok(HttpResponse::NoContent().finish())
 }
@@ -334,10 +355,10 @@ pub async fn change_password(
         return Err(wrong());
     };
     guess.check(state.clock.since_boot())?;
-    let changed = state.persistence.change_password(auth.user, (&old, &new), auth.session).await?;
-    for session in changed.ok_or_else(wrong)? {
-        state.sessions.forget(session);
-    }
+    let persistence = state.persistence.clone();
+    let change = async move { persistence.change_password(auth.user, (&old, &new), auth.session).await };
+    let changed = end_sessions(&state, change, |changed| changed.clone().unwrap_or_default()).await?;
+    changed.ok_or_else(wrong)?;
     tracing::info!(user = %auth.user, "a password was changed");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -374,10 +395,11 @@ pub async fn reset_password(
     let new = new_password(&state, &body.new_password, (&user.username, &user.email));
     let new = new.map_err(|error| Problem::field("new_password", error))?;
     let hash = state.hasher.hash(PasswordUse::Change(user.id), new).await?;
-    let (user, ended) = state.persistence.reset_password(&token, &hash, now).await?.ok_or_else(spent)?;
-    for session in ended {
-        state.sessions.forget(session);
-    }
+    let persistence = state.persistence.clone();
+    let reset = async move { persistence.reset_password(&token, &hash, now).await };
+    let ended =
+        |reset: &Option<(UserId, Vec<SessionId>)>| reset.clone().map(|(_, ended)| ended).unwrap_or_default();
+    let (user, _) = end_sessions(&state, reset, ended).await?.ok_or_else(spent)?;
     state.limits.remember(user, network);
     tracing::info!(%user, "a password was reset");
     Ok(HttpResponse::NoContent().finish())

@@ -9,6 +9,7 @@ mod auth_user;
 mod body;
 mod charges;
 mod clock;
+mod completion;
 mod connection;
 mod declined_cards;
 mod docs;

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::audit;
 use super::auth_user::AdminUser;
 use super::body::Body;
+use super::completion::complete;
 use super::error::{Code, Problem};
 use super::query::{List, PageParams, Query, path_id};
 use super::state::State;
@@ -101,10 +102,15 @@ pub async fn change(
     Body(body): Body<UserChange>,
 ) -> Result<web::Json<User>, Problem> {
     let id = UserId(path_id(&request, "user")?);
-    let changed = state.persistence.change_user(id, body.status, body.role, actor, state.clock.now()).await;
-    // Before the response, and also when the outcome is not known.
-    state.access.forget(id);
-    match changed? {
+    let cached = state.clone();
+    let change = async move {
+        let at = cached.clock.now();
+        let changed = cached.persistence.change_user(id, body.status, body.role, actor, at).await;
+        // Before the response, and also when the outcome is not known.
+        cached.access.forget(id);
+        changed
+    };
+    match complete(change).await?? {
         Ok(user) => Ok(web::Json(user)),
         Err(UserChangeRefusal::NoSuchUser) => Err(Problem::not_found("user")),
         Err(UserChangeRefusal::LastAdmin) => {

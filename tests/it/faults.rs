@@ -4,6 +4,7 @@
 mod cache;
 mod durability;
 mod failover;
+mod hang_up;
 mod unavailable;
 mod writer;
 
