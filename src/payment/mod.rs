@@ -186,7 +186,7 @@ pub trait Provider: Send + Sync {
 
     /// The result of a charge that was ordered by any process. If the provider does not know the charge, its
     /// idempotency key is used up: no process can charge the card under this name any more, also if it was stopped
-    /// before it called the provider and goes on later. Only then is the charge declined as [`NOT_CHARGED`].
+    /// before it called the provider and goes on later. Only then is the charge declined as `NOT_CHARGED`.
     fn resolve(&self, charge: OpenCharge) -> BoxFuture<'_, Result<ChargeReport, ProviderUnavailable>>;
 
     /// Reads a message to its webhook. `None` if the message is not about a charge of this service.
