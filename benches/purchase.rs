@@ -17,8 +17,9 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use lottery::actors::draws::{self, Draws};
+use lottery::actors::lease::Lease;
 use lottery::actors::messages::{ReplyTo, WriteRequest, WriteResults};
-use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics};
+use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics, nodes};
 use lottery::actors::snapshots::DrawSnapshots;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
@@ -82,9 +83,18 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     let db = Db::new(&database, 2).unwrap();
     let limits = WriteLimits { batch: 512, queue: 4_096, deadline: Duration::from_secs(5) };
     let currency = "RUB".parse().unwrap();
-    let persistence =
-        Persistence::start(database, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none())
-            .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
+    let node = nodes::insert(&db.client().await.unwrap(), "", "", "").await.unwrap();
+    let lease = Lease::endless(node);
+    let persistence = Persistence::start(
+        database,
+        lease,
+        db.clone(),
+        currency,
+        snapshots.clone(),
+        limits,
+        WriterMetrics::none(),
+    )
+    .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
     let reservation = SignedDuration::from_mins(10);
     let options = draws::DrawOptions { in_flight: 4_096, open_reservations: None, pool_limit: 1, reservation };
     let draws = Draws::start(db, persistence, snapshots, clock.clone(), options).await.unwrap();

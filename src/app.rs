@@ -1,26 +1,29 @@
 //! The whole service: reads the configuration, starts the modules from the lowest layer up and stops them in
 //! the opposite order.
 
+mod database;
 mod lotteries;
 mod sandbox;
 mod servers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::web;
 use jiff::SignedDuration;
-use private_postgres::{PostgresError, PostgresServer};
+use private_postgres::PostgresError;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::actors::audit::AuditCounts;
 use crate::actors::draws::{self, Draws};
 use crate::actors::housekeeping;
+use crate::actors::lease::Lease;
+use crate::actors::node::{self, Node, NodeError, NodeInfo};
 use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::schedule::{self, DrawPlan};
 use crate::actors::snapshots::DrawSnapshots;
@@ -30,9 +33,9 @@ use crate::auth::{
 };
 use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{self, Config, ForwardedHeader, ProviderKind};
+use crate::config::{Config, ForwardedHeader, ProviderKind};
 use crate::db::read::health;
-use crate::db::{self, Db, DbError, Migrated, ServiceLock, Target, TlsError};
+use crate::db::{self, Db, DbError, Migrated, Target, TlsError};
 use crate::domain::id::LotteryId;
 use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
 use crate::domain::lottery::Lottery;
@@ -44,8 +47,9 @@ use crate::http::{
 use crate::payment::{self, Sandbox, Signing, Stripe};
 
 use lotteries::{lotteries, plans};
-use servers::Servers;
+use servers::{Listeners, Servers};
 
+pub use database::{Database, DatabaseUse};
 pub use sandbox::StoredCharges;
 
 /// How often the service checks whether its actors are alive.
@@ -85,8 +89,8 @@ pub enum AppError {
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
     #[error(
-        "the service stopped, because another one took over its database while the connection was lost that held this \
-         one's lock"
+        "the service stopped, because another node has declared it dead and serves in its place: start it again, and \
+         it stands by"
     )]
     TakenOver,
     #[error("the service stopped: {0}")]
@@ -103,83 +107,11 @@ fn alternative(error: &PostgresError) -> &'static str {
     }
 }
 
-/// The database of a command: the private server, or the one at the configured URL.
-pub struct Database {
-    /// As the service's role.
-    pub target: Target,
-    /// As the owner of the tables. `None`: no login was configured for it.
-    owner: Option<Target>,
-    server: Option<PostgresServer>,
-}
-
-/// Whether the service opens the database, or a command that may run at the same time as the service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DatabaseUse {
-    Serve,
-    Command,
-}
-
-impl Database {
-    /// Opens the database at the configured URL, or starts the private server.
-    pub async fn open(config: &Config, used: DatabaseUse) -> Result<Database, AppError> {
-        let it = &config.database;
-        let target = |key, url: &SecretString| {
-            let url = config::connection(url.expose_secret()).map_err(|cause| AppError::Url { key, cause })?;
-            Ok::<_, AppError>(Target::new(url, it.tls_ca.as_deref())?)
-        };
-        if let Some(url) = &it.url {
-            let owner = it.owner_url.as_ref().map(|url| target("database.owner_url", url)).transpose()?;
-            return Ok(Database { target: target("database.url", url)?, owner, server: None });
-        }
-        let mut options = db::private_server_options(&config.data_dir);
-        options.install = config.database.install;
-        let server = match used {
-            DatabaseUse::Serve => PostgresServer::start(&options).await?,
-            DatabaseUse::Command => PostgresServer::start_or_join(&options).await?,
-        };
-        let (target, owner) = (server.connection_as(db::SERVICE_ROLE), server.connection());
-        Ok(Database { target: target.into(), owner: Some(owner.into()), server: Some(server) })
-    }
-
-    /// Brings the schema up to date and grants the service's role what it needs, both as the owner. Without a login for
-    /// the owner, the service's own one migrates, if it can. A newer schema and its grants are left as they are.
-    pub async fn migrate(&self) -> Result<Migrated, AppError> {
-        let migrated = db::migrate(self.owner.as_ref().unwrap_or(&self.target)).await?;
-        let login = db::login(&self.target).await?;
-        match &self.owner {
-            Some(_) if login.owns_tables => return Err(AppError::ServiceOwnsTables(login.role)),
-            Some(owner) => {
-                // The newer version has granted what it needs, which this one does not know.
-                let own = matches!(migrated, Migrated::Applied(_));
-                if own && db::grant(owner, &login.role).await? {
-                    tracing::info!(role = login.role, "the service's role has new privileges");
-                }
-                // Both URLs must lead to one database.
-                db::check_up_to_date(&self.target).await?;
-            }
-            None if login.owns_tables => tracing::warn!(
-                role = login.role,
-                "the service's login can change the schema and the audit log: give it a role of its own, and the \
-                 owner's login as database.owner_url"
-            ),
-            None => {}
-        }
-        Ok(migrated)
-    }
-
-    /// Stops the private server, if `open` started it.
-    pub async fn close(self) -> Result<(), AppError> {
-        match self.server {
-            Some(server) => Ok(server.stop().await?),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until the private server has failed for good; for ever, if there is none.
-    async fn lost(&mut self) {
-        match &mut self.server {
-            Some(server) => server.lost().await,
-            None => std::future::pending().await,
+impl From<NodeError> for AppError {
+    fn from(error: NodeError) -> AppError {
+        match error {
+            NodeError::Database(error) => error.into(),
+            NodeError::Dead => AppError::TakenOver,
         }
     }
 }
@@ -188,9 +120,15 @@ impl Database {
 /// test) must not keep working.
 struct ActorThread(Arbiter);
 
+impl ActorThread {
+    fn stop(&self) {
+        self.0.stop();
+    }
+}
+
 impl Drop for ActorThread {
     fn drop(&mut self) {
-        self.0.stop();
+        self.stop();
     }
 }
 
@@ -201,15 +139,18 @@ pub struct App {
     pub admin_address: Option<SocketAddr>,
     pub state: web::Data<State>,
     servers: Servers,
-    upkeep: JoinHandle<()>,
+    /// The renewal of the lease, and the upkeep of the metrics. They end when this is dropped.
+    tasks: JoinSet<()>,
     actors: ActorThread,
-    lock: ServiceLock,
+    /// The database, in sessions of this node.
+    target: Target,
     database: Database,
     stop_wait: Duration,
 }
 
 impl App {
-    /// Starts the service; it accepts requests when this returns.
+    /// Starts the service; it accepts requests when this returns. While another node is active on the database, this one
+    /// stands by, for as long as it takes.
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
@@ -226,13 +167,16 @@ impl App {
         clock: Clock,
     ) -> Result<App, AppError> {
         check_durability(&database.target, config.database.allow_unsafe).await?;
-        // Before the schema changes: another service may work with the one that is there.
-        let lock = ServiceLock::take(&database.target).await?;
+        // Before the schema changes: an earlier version may work with the one that is there.
+        db::check_no_earlier_service(&database.target).await?;
         match database.migrate().await? {
             Migrated::Applied(applied) => tracing::info!(applied, "the schema is up to date"),
             newer => tracing::warn!("{newer}"),
         }
-        let db = Db::new(&database.target, config.database.pool_size)?;
+        let listeners = Listeners::bind(config)?;
+        let mut node = register(&database.target, &listeners).await?;
+        let target = node.target().clone();
+        let db = Db::new(&target, config.database.pool_size)?;
         warn_of_asynchronous_replication(&db).await?;
         // Before anything else is read, written or asked of the payment provider.
         let configured = installation(config)?;
@@ -245,16 +189,29 @@ impl App {
         let tokens = Tokens::new(&jwt_secret, previous.as_ref(), config.auth.access_token);
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
 
+        let mut standby = None;
+        let (ready, exclusive) = (node.ready(), database.is_exclusive());
+        let lease = node.become_active(exclusive, || {
+            tracing::info!(address = %listeners.address(), "another node is active: this one stands by");
+            standby = Some(Servers::stand_by(&listeners, ready)?);
+            Ok::<_, AppError>(())
+        });
+        let lease = lease.await?;
+        let (mut tasks, working) = (JoinSet::new(), Arc::new(OnceLock::new()));
+        tasks.spawn(node.renew(lease.clone(), working.clone()));
+
         let thread = ActorThread(Arbiter::new());
         let arbiter = &thread.0;
         arbiter.spawn(clock.clone().watch());
         let Actors { draws, persistence, snapshots } =
-            actors(arbiter, config, &database.target, &db, &lotteries, &clock, metrics.writer()).await?;
+            actors(arbiter, config, (&target, &lease), &db, &lotteries, &clock, metrics.writer()).await?;
+        // From now on the lease is renewed only while they answer.
+        let _ = working.set((draws.clone(), persistence.clone()));
         let currency = configured.currency;
+        let held = lease.clone();
         let charges = Charges::new(
             provider(config, &clock, &db, &persistence).await?,
-            // Only one service works on a database.
-            Arc::new(|| true),
+            Arc::new(move || held.is_held()),
             draws.clone(),
             persistence.clone(),
             db.clone(),
@@ -267,6 +224,7 @@ impl App {
         arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
         let watchers = config.limits.enabled.then_some(config.limits.watchers_per_address.get() as usize);
         let state = State {
+            lease,
             db,
             draws,
             persistence,
@@ -297,56 +255,89 @@ impl App {
             response_cache: ResponseCache::default(),
         };
         let state = web::Data::new(state);
-        let servers = Servers::start(config, &state)?;
+        let servers = Servers::start(config, &listeners, &state)?;
+        if let Some(standby) = standby {
+            standby.stop_at_once().await;
+        }
         let (address, admin_address) = (servers.address, servers.admin_address);
         if let Some(address) = admin_address {
             tracing::info!(%address, "the admin address answers");
         }
         tracing::info!(%address, "the service answers");
-        let upkeep = tokio::spawn(state.metrics.upkeep());
+        tasks.spawn(state.metrics.upkeep());
         let stop_wait = config.server.shutdown_timeout;
-        Ok(App { address, admin_address, state, servers, upkeep, actors: thread, lock, database, stop_wait })
+        Ok(App { address, admin_address, state, servers, tasks, actors: thread, target, database, stop_wait })
     }
 
-    /// Waits for a failure that the service cannot recover from. A lost lock on the database is taken again while
-    /// this waits.
+    /// Waits for a failure that the service cannot recover from.
     pub async fn failed(&mut self) -> AppError {
         tokio::select! {
-            () = self.lock.lost() => AppError::TakenOver,
+            () = self.state.lease.died() => AppError::TakenOver,
             () = self.database.lost() => AppError::Stopped("the private Postgres failed for good".to_owned()),
             what = actors_lost(&self.state) => AppError::Stopped(what.to_owned()),
             ended = self.servers.ended() => AppError::Stopped(format!("an HTTP server ended: {ended}")),
         }
     }
 
-    /// Stops the service: it accepts no new requests, answers those that it has, writes the records in the
-    /// queue, and then stops the rest.
-    pub async fn stop(self) -> Result<(), AppError> {
+    /// Stops the service: it refuses new requests, answers those that it has, writes the records in the queue, gives its
+    /// place to another node, and then stops the rest. A node that was declared dead just ends: it can write nothing
+    /// more, and the node that took over knows what was written.
+    pub async fn stop(mut self) -> Result<(), AppError> {
         tracing::info!("the service stops");
         self.state.watchers.close();
-        self.servers.stop().await;
-        let write = async {
-            self.state.persistence.flush().await;
-            self.state.audit.write(&self.state.persistence).await
-        };
-        match tokio::time::timeout(self.stop_wait, write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
-            }
-            // The next start finds out whether that transaction was committed.
-            Err(_) => tracing::warn!("the database does not answer: stopping with a transaction in progress"),
+        if self.state.lease.is_dead() {
+            self.servers.stop_at_once().await;
+        } else {
+            self.hand_over().await;
+            self.servers.stop().await;
         }
-        self.upkeep.abort();
         drop(self.actors);
+        self.tasks.shutdown().await;
         // This closes the pool's connections.
         drop(self.state);
-        // The next service may begin.
-        drop(self.lock);
         self.database.close().await?;
         tracing::info!("the service has stopped");
         Ok(())
     }
+
+    /// Handles the requests that are there, writes what they have decided, and leaves the place of the active node
+    /// empty.
+    async fn hand_over(&mut self) {
+        let State { lease, persistence, audit, .. } = &**self.state;
+        let written = async {
+            lease.drain().await;
+            persistence.flush().await;
+            audit.write(persistence).await
+        };
+        match tokio::time::timeout(self.stop_wait, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
+            }
+            // The next active node finds out whether that transaction was committed.
+            Err(_) => {
+                tracing::warn!("requests or a transaction are still in progress: stopping without their end");
+            }
+        }
+        // Nothing more is begun by a schedule or a clock.
+        self.actors.stop();
+        if let Err(error) = node::end(&self.target, lease.node()).await {
+            let error = db::describe(&error);
+            tracing::warn!(
+                error,
+                "the node could not leave its place: another one has to find out that it has ended"
+            );
+        }
+    }
+}
+
+/// Makes this run of the service known as a node.
+async fn register(database: &Target, listeners: &Listeners) -> Result<Node, AppError> {
+    let host =
+        nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
+    let url = format!("http://{}", listeners.address());
+    let info = NodeInfo { host: &host, url: &url, version: env!("CARGO_PKG_VERSION") };
+    Ok(Node::register(database, &info).await?)
 }
 
 /// Refuses a server that can lose what it has committed, unless the configuration allows it.
@@ -436,7 +427,7 @@ struct Actors {
 async fn actors(
     arbiter: &Arbiter,
     config: &Config,
-    database: &Target,
+    (database, lease): (&Target, &Lease),
     db: &Db,
     lotteries: &[Lottery],
     clock: &Clock,
@@ -454,12 +445,14 @@ async fn actors(
         reservation: signed(config.tickets.reservation),
     };
     let keys_kept = signed(config.persistence.keys_kept);
-    let (writer, db, clock, currency) = (database.clone(), db.clone(), clock.clone(), currency(config)?);
+    let (writer, lease, db, clock) = (database.clone(), lease.clone(), db.clone(), clock.clone());
+    let currency = currency(config)?;
     let lottery_ids: Vec<LotteryId> = lotteries.iter().map(|lottery| lottery.rules.lottery.clone()).collect();
     let (ready, started) = oneshot::channel();
     arbiter.spawn(async move {
         let snapshots = DrawSnapshots::default();
-        let persistence = Persistence::start(writer, db.clone(), currency, snapshots.clone(), limits, meters);
+        let persistence =
+            Persistence::start(writer, lease, db.clone(), currency, snapshots.clone(), limits, meters);
         let start = async {
             persistence.ensure_lotteries(lottery_ids.iter()).await?;
             let draws = Draws::start(db, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;

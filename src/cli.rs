@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod export;
 mod health;
+mod nodes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,11 @@ use crate::telemetry::{self, TelemetryError};
 
 pub use demo::Demo;
 pub use export::ExportArgs;
+pub use nodes::NodesArgs;
+
+/// The exit code of a service that another node has declared dead: started again, it stands by. (EX_TEMPFAIL of
+/// sysexits.h.)
+const TAKEN_OVER: u8 = 75;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -50,6 +56,8 @@ enum Command {
     },
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
+    /// Lists the nodes on the database: which one is active, and when each was last seen.
+    Nodes(NodesArgs),
     /// Writes a whole table to a file.
     Export(ExportArgs),
     /// Plays a whole draw on a temporary service and checks its books.
@@ -96,7 +104,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lottery: {}", db::describe(&error));
-            ExitCode::FAILURE
+            match error {
+                CliError::App(AppError::TakenOver) => ExitCode::from(TAKEN_OVER),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -110,6 +121,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Health => health::run(&config).await,
         Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
         Command::Check => check::run(&config).await,
+        Command::Nodes(asked) => nodes::run(&config, &asked).await,
         Command::Export(asked) => export::run(&config, asked).await,
         Command::Demo(demo) => demo::run(config, demo).await,
     }

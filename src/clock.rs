@@ -25,6 +25,14 @@ const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(target_os = "linux"))]
 const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 
+/// The time since the machine's start, suspend included, whatever clock a test has set: for what happens between
+/// processes.
+pub fn machine_time() -> SignedDuration {
+    // Every supported system has this clock (Linux since 2.6.39).
+    let boot = clock_gettime(BOOT).expect("the system has a clock that cannot be set");
+    SignedDuration::new(boot.tv_sec(), boot.tv_nsec() as i32)
+}
+
 /// The server's clock; times that clients send do not count. It gives whole milliseconds, so that a stored
 /// time equals the answered one.
 #[derive(Clone)]
@@ -206,11 +214,7 @@ impl TimeSource {
 
     fn read(&self) -> Reading {
         match self {
-            TimeSource::System => {
-                // Every supported system has this clock (Linux since 2.6.39).
-                let boot = clock_gettime(BOOT).expect("the system has a clock that cannot be set");
-                Reading { wall: self.wall(), boot: SignedDuration::new(boot.tv_sec(), boot.tv_nsec() as i32) }
-            }
+            TimeSource::System => Reading { wall: self.wall(), boot: machine_time() },
             TimeSource::Manual(readings) => *readings.borrow(),
         }
     }

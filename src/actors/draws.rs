@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{
-    DrawAnswer, DrawMessage, DrawRequest, LoadDraw, PoolCreated, PoolError, Reply, SaleError, StepRefusal,
+    DrawAnswer, DrawMessage, DrawRequest, LoadDraw, Ping, PoolCreated, PoolError, Reply, SaleError, StepRefusal,
     WorkGuard,
 };
 use super::persistence::Persistence;
@@ -94,6 +94,11 @@ impl Draws {
     /// Whether the registry is running.
     pub fn is_alive(&self) -> bool {
         self.registry.connected()
+    }
+
+    /// Waits for a sign that the registry handles its messages. False if it has ended.
+    pub async fn answers(&self) -> bool {
+        self.registry.send(Ping).await.is_ok()
     }
 
     /// Creates a draw. `by` is the admin who asked for it, if there is one. The draw has an actor when this

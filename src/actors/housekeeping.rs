@@ -14,6 +14,8 @@ const ROWS_PER_TRANSACTION: i64 = 5_000;
 /// How long a session is kept after its refresh token has expired. An access token is valid for a day at most, so no
 /// session is deleted whose access token is still valid.
 const EXPIRED_SESSIONS_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// How long a node is listed that shows no sign of life, in hours.
+const NODES_KEPT: i32 = 7 * 24;
 /// How long an order that was not paid is kept after its end.
 const UNPAID_ORDERS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How long the sandbox keeps a charge that has ended. Until then its name cannot be charged again.
@@ -21,8 +23,8 @@ const SANDBOX_CHARGES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24)
 /// The longest time from an order to its end: `tickets.reservation` is not longer.
 const LONGEST_RESERVATION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Deletes idempotency keys older than `keys_kept`, sessions whose refresh token has expired, orders that ended unpaid
-/// long ago, and old charges of the sandbox. Runs until the service stops.
+/// Deletes idempotency keys older than `keys_kept`, sessions whose refresh token has expired, nodes that ended, orders
+/// that ended unpaid long ago, and old charges of the sandbox. Runs until the service stops.
 pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDuration) {
     loop {
         let began = clock.since_boot();
@@ -35,6 +37,8 @@ pub async fn run(persistence: Persistence, clock: Clock, keys_kept: SignedDurati
             drop_all(async || persistence.drop_expired(now - EXPIRED_SESSIONS_KEPT, ROWS_PER_TRANSACTION).await)
                 .await;
         log_result(tokens, "expired sessions");
+        let nodes = drop_all(async || persistence.drop_nodes(NODES_KEPT, ROWS_PER_TRANSACTION).await).await;
+        log_result(nodes, "nodes");
         // A key leads to the order that it was sent with. Every key that is older than these orders is deleted now.
         if keys_dropped {
             let kept = keys_kept.max(UNPAID_ORDERS_KEPT + LONGEST_RESERVATION);

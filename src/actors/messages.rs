@@ -100,6 +100,11 @@ pub enum DrawActorEnded {
 #[rtype(result = "()")]
 pub struct StopActor;
 
+/// Asks an actor for a sign that it handles its messages.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
 /// To the registry, which forwards it to the draw's actor: panic, as a bug would cause it.
 #[cfg(test)]
 #[derive(Message)]

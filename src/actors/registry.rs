@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::draw::{Deps, DrawActor};
-use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, StopActor};
+use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, Ping, StopActor};
 use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
@@ -142,6 +142,12 @@ impl Handler<DrawMessage> for DrawRegistry {
             }
         }
     }
+}
+
+impl Handler<Ping> for DrawRegistry {
+    type Result = ();
+
+    fn handle(&mut self, Ping: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handler<LoadDraw> for DrawRegistry {

@@ -4,13 +4,15 @@
 use std::future::{Future, ready};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_http::HttpServiceBuilder;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::{AppConfig, Server, ServerHandle};
-use actix_web::http::header;
+use actix_web::http::{KeepAlive, header};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use nix::sys::resource::{Resource, getrlimit};
@@ -19,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::AppError;
 use crate::config::Config;
-use crate::http::{self, ClientConnection, ClientConnections, HEAD_WAIT, PublicPages, State};
+use crate::http::{self, ClientConnection, ClientConnections, HEAD_WAIT, PublicPages, Standby, State};
 
 /// How long idle connections are kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -30,6 +32,35 @@ const BACKLOG: u32 = 1024;
 
 /// How long a browser may cache the answer to a CORS preflight request, in seconds.
 const CORS_AGE: usize = 3600;
+
+/// The addresses that this node listens on, as long as it runs: first its servers of a standby accept there, and then
+/// those of the active node.
+pub struct Listeners {
+    main: Vec<TcpListener>,
+    /// Empty: there is no admin address.
+    admin: Vec<TcpListener>,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    pub fn bind(config: &Config) -> Result<Listeners, AppError> {
+        let (host, port) = (config.server.host.as_str(), config.server.port);
+        let cannot = |address: String| move |cause| AppError::Listen { address, cause };
+        let main = listen((host, port)).map_err(cannot(format!("{host}:{port}")))?;
+        let admin = match &config.server.admin_address {
+            Some(address) => listen(address).map_err(cannot(address.clone()))?,
+            None => Vec::new(),
+        };
+        // `listen` has made one listener or failed.
+        let address = main.first().map_or(Err(ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr);
+        Ok(Listeners { address: address.map_err(cannot(format!("{host}:{port}")))?, main, admin })
+    }
+
+    /// The first address of the main port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
 
 /// The running servers.
 pub struct Servers {
@@ -43,19 +74,36 @@ pub struct Servers {
 
 impl Servers {
     /// Starts them; they accept connections when this returns.
-    pub fn start(config: &Config, state: &web::Data<State>) -> Result<Servers, AppError> {
-        let (mut handles, mut running) = (Vec::new(), JoinSet::new());
-        let (main, address) = main_server(config, state.clone())?;
-        handles.push(main.handle());
-        running.spawn(main);
-        let mut admin_address = None;
-        if let Some(configured) = &config.server.admin_address {
-            let (admin, address) = admin_server(configured, state.clone())?;
-            handles.push(admin.handle());
-            running.spawn(admin);
-            admin_address = Some(address);
+    pub fn start(config: &Config, listeners: &Listeners, state: &web::Data<State>) -> Result<Servers, AppError> {
+        let mut servers = Servers::none(listeners);
+        servers.add(main_server(config, &listeners.main, state.clone())?);
+        servers.admin_address = listeners.admin.first().and_then(|listener| listener.local_addr().ok());
+        if servers.admin_address.is_some() {
+            servers.add(admin_server(&listeners.admin, state.clone())?);
         }
-        Ok(Servers { address, admin_address, handles, running })
+        Ok(servers)
+    }
+
+    /// Starts the servers of a node that stands by.
+    pub fn stand_by(listeners: &Listeners, ready: Arc<AtomicBool>) -> Result<Servers, AppError> {
+        let (state, mut servers) = (web::Data::new(Standby { ready }), Servers::none(listeners));
+        let (main, admin) = (&listeners.main, &listeners.admin);
+        let routes = if admin.is_empty() { http::standby_routes_with_metrics } else { http::standby_routes };
+        servers.add(standby_server(main, state.clone(), routes)?);
+        if !admin.is_empty() {
+            servers.add(standby_server(admin, state, http::standby_admin_routes)?);
+        }
+        Ok(servers)
+    }
+
+    fn none(listeners: &Listeners) -> Servers {
+        let (address, running) = (listeners.address(), JoinSet::new());
+        Servers { address, admin_address: None, handles: Vec::new(), running }
+    }
+
+    fn add(&mut self, server: Server) {
+        self.handles.push(server.handle());
+        self.running.spawn(server);
     }
 
     /// Waits until a server has ended that nobody stopped; returns how.
@@ -70,11 +118,18 @@ impl Servers {
             server.stop(true).await;
         }
     }
+
+    /// Stops them without waiting for anything.
+    pub async fn stop_at_once(&self) {
+        for server in &self.handles {
+            server.stop(false).await;
+        }
+    }
 }
 
 /// The server of the API. Its connections are ours (`http::ClientConnections`), so it is built from the parts of
 /// actix-web's own `HttpServer`.
-fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, SocketAddr), AppError> {
+fn main_server(config: &Config, listeners: &[TcpListener], state: web::Data<State>) -> Result<Server, AppError> {
     let origins = config.server.cors_origins.clone();
     let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
     let connections = connections(config, &state);
@@ -102,15 +157,11 @@ fn main_server(config: &Config, state: web::Data<State>) -> Result<(Server, Sock
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream| ready(connections.admit(stream))).and_then(protocol)
     };
-    let (host, port) = (config.server.host.as_str(), config.server.port);
-    let cannot = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
-    let mut first = None;
-    for listener in listen((host, port)).map_err(cannot)? {
-        first = first.or(Some(listener.local_addr().map_err(cannot)?));
-        server = server.listen("http", listener, factory.clone()).map_err(cannot)?;
+    for listener in listeners {
+        let clone = listener.try_clone().map_err(again(listener))?;
+        server = server.listen("http", clone, factory.clone()).map_err(again(listener))?;
     }
-    // `listen` has made one listener or failed.
-    Ok((server.run(), first.ok_or_else(|| cannot(ErrorKind::AddrNotAvailable.into()))?))
+    Ok(server.run())
 }
 
 /// Listens on each address of a host name that this machine has; fails if it has none of them.
@@ -145,18 +196,43 @@ fn connections(config: &Config, state: &State) -> ClientConnections {
 }
 
 /// The server of the admin address, for a few programs of the operator.
-fn admin_server(address: &str, state: web::Data<State>) -> Result<(Server, SocketAddr), AppError> {
-    let server = HttpServer::new(move || {
+fn admin_server(listeners: &[TcpListener], state: web::Data<State>) -> Result<Server, AppError> {
+    let mut server = HttpServer::new(move || {
         HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::admin_routes)
     })
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_WAIT)
     .workers(1)
     .disable_signals();
-    let listen = |cause| AppError::Listen { address: address.to_owned(), cause };
-    let server = server.bind(address).map_err(listen)?;
-    let bound = server.addrs().first().copied();
-    Ok((server.run(), bound.ok_or_else(|| listen(ErrorKind::AddrNotAvailable.into()))?))
+    for listener in listeners {
+        server = listener.try_clone().and_then(|clone| server.listen(clone)).map_err(again(listener))?;
+    }
+    Ok(server.run())
+}
+
+/// The server of a node that stands by. It keeps no connection, so that a client soon reaches the active node.
+fn standby_server(
+    listeners: &[TcpListener],
+    state: web::Data<Standby>,
+    routes: fn(&mut web::ServiceConfig),
+) -> Result<Server, AppError> {
+    let mut server = HttpServer::new(move || {
+        HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(routes)
+    })
+    .keep_alive(KeepAlive::Disabled)
+    .client_request_timeout(HEAD_WAIT)
+    .workers(1)
+    .disable_signals();
+    for listener in listeners {
+        server = listener.try_clone().and_then(|clone| server.listen(clone)).map_err(again(listener))?;
+    }
+    Ok(server.run())
+}
+
+/// A listener that another server cannot use.
+fn again(listener: &TcpListener) -> impl FnOnce(io::Error) -> AppError {
+    let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+    move |cause| AppError::Listen { address, cause }
 }
 
 /// What pages of these origins may do in a browser. They send a token with each request, never a cookie.

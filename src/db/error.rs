@@ -10,6 +10,8 @@ pub enum DbError {
     /// Each host of the URL with the reason.
     #[error("no host of the database takes writes: {0}")]
     NoPrimary(String),
+    #[error("another node has declared this one dead")]
+    DeadNode,
     #[error("the database refused: {0}")]
     Postgres(#[source] tokio_postgres::Error),
     #[error(
@@ -54,8 +56,8 @@ pub enum DbError {
     )]
     NotOwner { role: String, table: String },
     #[error(
-        "another service works on this database, and only one may. Stop the other one, or give this one a database of \
-         its own (database.url). docs/operations.md shows how to find the other one"
+        "a service of an earlier version works on this database and would not notice this one: stop it first, or give \
+         this one a database of its own (database.url)"
     )]
     InUse,
     #[error("the pool could not be built: {0}")]
@@ -77,7 +79,7 @@ impl DbError {
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            DbError::NoPrimary(_) | DbError::Timeout(_) => true,
+            DbError::NoPrimary(_) | DbError::DeadNode | DbError::Timeout(_) => true,
             DbError::NoConnection(error) => error.is_transient(),
             DbError::Postgres(error) | DbError::Tls(error) => is_transient(error),
             _ => false,

@@ -17,6 +17,7 @@ use super::tls::Target;
 /// tickets, triggers let only orders go that ended unpaid.
 pub const GRANTS: &[(&str, &str)] = &[
     ("accounts", "SELECT, INSERT, UPDATE (balance)"),
+    ("active", "SELECT, UPDATE (node)"),
     ("audit_log", "SELECT, INSERT"),
     (
         "charges",
@@ -40,6 +41,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("housekeeping", "SELECT, INSERT, UPDATE (place)"),
     ("installation", "SELECT, INSERT"),
     ("lotteries", "SELECT, INSERT, UPDATE (last_draw)"),
+    ("nodes", "SELECT, INSERT (id, host, url, version), UPDATE (beat, seen_at, dead), DELETE"),
     ("password_resets", "SELECT, INSERT, UPDATE (hash, expires_at), DELETE"),
     ("payment_states", "SELECT"),
     ("payments", "SELECT, INSERT, UPDATE (status, amount, method, failure_code, updated_at), DELETE"),
@@ -55,7 +57,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),
     ("transfers", "SELECT, INSERT"),
     ("users", "SELECT, INSERT, UPDATE (password_hash, role, status)"),
-    ("writers", "SELECT, INSERT, UPDATE (mark, closed)"),
+    ("writers", "SELECT, INSERT (id, node), UPDATE (mark, closed), DELETE"),
 ];
 
 /// The login of a session, as far as the schema is concerned.

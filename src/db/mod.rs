@@ -8,9 +8,9 @@ mod error;
 mod grants;
 mod hosts;
 mod manager;
+mod node_session;
 pub mod read;
 mod schema;
-mod service_lock;
 mod tls;
 
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ pub use connect::connect;
 pub use durability::{WRITING_SESSION, unsafe_settings};
 pub use error::{DbError, describe, is_transient};
 pub use grants::{DatabaseLogin, GRANTS, grant, login};
+pub use node_session::{SESSION_PREFIX, check_no_earlier_service, connect_node};
 pub use schema::{Migrated, check_up_to_date, migrate, newer_schema};
-pub use service_lock::ServiceLock;
 pub use tls::{Target, TlsError};
 
 /// How long a read waits for a connection before it fails.

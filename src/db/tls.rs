@@ -21,6 +21,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::hosts::{self, Hosts};
+use crate::domain::id::NodeId;
 use crate::tls::provider;
 
 /// The ALPN protocol name that a server expects if TLS begins without a request first
@@ -36,6 +37,8 @@ pub struct Target {
     pub(super) hosts: Arc<Hosts>,
     /// Whether its connections outlive [`Target::end_connections`].
     pub(super) lasting: bool,
+    /// Whose sessions they are.
+    pub(super) node: Option<NodeId>,
 }
 
 /// Without the password.
@@ -84,7 +87,7 @@ impl Target {
         }
         hosts::set_timeouts(&mut config);
         tls.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Target { config, tls: MakeRustlsConnect::new(tls), hosts: Arc::default(), lasting: false }
+        Target { config, tls: MakeRustlsConnect::new(tls), hosts: Arc::default(), lasting: false, node: None }
     }
 
     /// Whether the URL names several hosts, of which only the primary takes writes.

@@ -32,6 +32,8 @@ ids! {
     TicketId(Uuid);
     /// A ticket made in advance, for the pool. When it is sold, it gets a [`TicketId`] as well. UUIDv7.
     PoolTicketId(Uuid);
+    /// One run of a service. Random.
+    NodeId(i64);
     /// A payment. UUIDv7; the tickets that it pays for have the UUIDs that follow it.
     PaymentId(Uuid);
 }

@@ -12,6 +12,7 @@ pub mod installation;
 pub mod ledger;
 pub mod lottery;
 pub mod money;
+pub mod node;
 pub mod payment;
 pub mod payout;
 pub mod payout_run;

@@ -55,6 +55,7 @@ pub enum Code {
     RateLimited,
     InternalError,
     Overloaded,
+    Standby,
     OutcomeUnknown,
 }
 
@@ -87,7 +88,7 @@ impl Code {
             Code::ValidationFailed | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Overloaded | Code::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Overloaded | Code::Standby | Code::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -124,6 +125,7 @@ impl Code {
             Code::RateLimited => "Too many requests",
             Code::InternalError => "Internal error",
             Code::Overloaded => "Too busy; nothing was taken",
+            Code::Standby => "Another node serves",
             Code::OutcomeUnknown => "It is not known yet whether the call succeeded",
         }
     }
@@ -188,6 +190,12 @@ impl Problem {
     pub fn unrecorded(error: DbError) -> Problem {
         let detail = "the audit log cannot be written now, so nothing is shown; try again in a moment";
         Problem { detail: detail.to_owned(), ..Problem::overloaded() }.because(Some(describe(&error)))
+    }
+
+    /// This node is not the active one, or stops.
+    pub fn standby() -> Problem {
+        let detail = "this node does not serve now; nothing was taken or charged; try again, at another node if there is one";
+        Problem { retry_after: Some(RETRY_OVERLOADED), ..Problem::new(Code::Standby, detail) }
     }
 
     pub fn rate_limited(retry_after: u64) -> Problem {

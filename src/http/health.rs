@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::error::Problem;
-use super::metrics::Gauges;
+use super::metrics::{Gauges, TEXT};
 use super::state::State;
 use crate::db::Db;
 use crate::db::read::health;
@@ -26,13 +26,19 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
 
-/// Whether the service can serve requests: the database answers, and its writer works. `clock_paused`: the machine's
+/// Whether the service can serve requests: it is the active node, the database answers, and its writer works. `clock_paused`: the machine's
 /// clock was set, and draws do nothing by it; requests are served all the same.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations", operation_id = "get_ready",
-    responses((status = 200, body = Object), (status = "default", description = "overloaded internal_error")),
+    responses((status = 200, body = Object), (status = "default", description = "overloaded standby internal_error")),
 )]
 pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    if state.lease.is_draining() {
+        return Err(Problem::standby());
+    }
+    if !state.lease.is_held() {
+        return Err(Problem::overloaded().because(Some("the lease has run out".to_owned())));
+    }
     health::answers(&state.db).await?;
     if !state.persistence.is_ready() {
         return Err(Problem::overloaded().because(Some("the database does not answer the writer".to_owned())));
@@ -53,6 +59,7 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let (pool, clock) = (state.db.connections(), state.clock.report());
     let gauges = Gauges {
+        active: state.lease.is_held() && !state.lease.is_draining(),
         orders_in_flight: state.draws.orders_in_flight(),
         charges_waiting: state.charges.waiting(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
@@ -61,7 +68,7 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
         clock_paused: !clock.trusted,
         clock_offset: clock.departure.as_secs_f64(),
     };
-    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let text = HeaderValue::from_static(TEXT);
     HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(state.metrics.render(&gauges))
 }
 

@@ -26,8 +26,15 @@ const DRAWS: &str = "lottery_draws";
 const CONNECTIONS: &str = "lottery_pool_connections";
 const REFUSED: &str = "lottery_http_connections_refused_total";
 const SYNCHRONOUS: &str = "lottery_synchronous_replication";
+const ACTIVE: &str = "lottery_active";
+const STANDBY_READY: &str = "lottery_standby_ready";
 const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
+
+/// The media type of the text format for Prometheus.
+pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const ACTIVE_MEANS: &str = "1 while this node is the active one and may serve.";
+const STANDBY_READY_MEANS: &str = "1 while this node stands by and could take over.";
 
 /// Upper bounds, in seconds and in records.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -40,6 +47,8 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, N
 
 /// Figures that are read only when somebody asks for the metrics.
 pub struct Gauges {
+    /// Whether this node may serve.
+    pub active: bool,
     pub orders_in_flight: usize,
     /// Charges that wait for an admin.
     pub charges_waiting: i64,
@@ -57,6 +66,7 @@ pub struct Gauges {
 /// The metrics of one service.
 pub struct Metrics {
     recorder: PrometheusRecorder,
+    active: Gauge,
     in_flight: Gauge,
     waiting: Gauge,
     draws: [Gauge; DrawStatus::ALL.len()],
@@ -105,7 +115,12 @@ impl Metrics {
         recorder.describe_gauge(describe(CLOCK_PAUSED), None, paused.into());
         let offset = "How far the machine's clock is ahead of the expected time.";
         recorder.describe_gauge(describe(CLOCK_OFFSET), None, offset.into());
+        recorder.describe_gauge(describe(ACTIVE), None, ACTIVE_MEANS.into());
+        recorder.describe_gauge(describe(STANDBY_READY), None, STANDBY_READY_MEANS.into());
         let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
+        let active = gauge(Key::from_static_name(ACTIVE));
+        // What has a recorder is no standby.
+        gauge(Key::from_static_name(STANDBY_READY)).set(0.0);
         let in_flight = gauge(Key::from_static_name(IN_FLIGHT));
         let waiting = gauge(Key::from_static_name(WAITING));
         let draws = DrawStatus::ALL.map(|status| gauge(Key::from_parts(DRAWS, &[("status", status.as_str())])));
@@ -113,7 +128,7 @@ impl Metrics {
         let connections = states.map(|state| gauge(Key::from_parts(CONNECTIONS, &[("state", state)])));
         let [clock_paused, clock_offset] =
             [CLOCK_PAUSED, CLOCK_OFFSET].map(|name| gauge(Key::from_static_name(name)));
-        Ok(Metrics { recorder, in_flight, waiting, draws, connections, clock_paused, clock_offset })
+        Ok(Metrics { recorder, active, in_flight, waiting, draws, connections, clock_paused, clock_offset })
     }
 
     /// The handles for the persistence actor.
@@ -147,6 +162,7 @@ impl Metrics {
 
     /// All metrics as text, with the gauges as they are at this moment.
     pub fn render(&self, gauges: &Gauges) -> String {
+        self.active.set(f64::from(u8::from(gauges.active)));
         self.in_flight.set(gauges.orders_in_flight as f64);
         self.waiting.set(gauges.charges_waiting as f64);
         for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
@@ -172,6 +188,15 @@ impl Metrics {
         let requests = self.recorder.register_counter(&Key::from_parts(REQUESTS, &labels), &METADATA);
         Series { requests, seconds }
     }
+}
+
+/// The metrics of a node that stands by.
+pub fn render_standby(ready: bool) -> String {
+    let gauges = [(ACTIVE, ACTIVE_MEANS, false), (STANDBY_READY, STANDBY_READY_MEANS, ready)];
+    let lines = gauges.map(|(name, means, value)| {
+        format!("# HELP {name} {means}\n# TYPE {name} gauge\n{name} {}\n", u8::from(value))
+    });
+    lines.concat()
 }
 
 /// The metric handles of a route, one pair for each method and status. Each worker has its own handles, so that

@@ -34,6 +34,7 @@ mod replay;
 mod response_cache;
 mod schemas;
 mod slots;
+mod standby;
 mod state;
 mod tickets;
 mod trace;
@@ -55,6 +56,7 @@ pub use metrics::Metrics;
 pub use openapi::document;
 pub use response_cache::ResponseCache;
 pub use slots::{Exports, Watchers};
+pub use standby::{Standby, standby_admin_routes, standby_routes, standby_routes_with_metrics};
 pub use state::State;
 pub use trace::trace;
 

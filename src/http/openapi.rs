@@ -165,7 +165,7 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
     let keyed = parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key");
     let body = call["requestBody"]["content"]["application/json"]["schema"].get("$ref").is_some();
     for (there, added) in [
-        (path.starts_with("/api/v1"), &[Code::InternalError, Code::Overloaded][..]),
+        (path.starts_with("/api/v1"), &[Code::InternalError, Code::Overloaded, Code::Standby][..]),
         (path.starts_with("/api/v1") && method != "get", &[Code::OutcomeUnknown]),
         (call.get("security").is_some(), &[Code::Unauthorized, Code::AccountBlocked]),
         (path.starts_with("/api/v1/admin"), &[Code::Forbidden]),
@@ -212,7 +212,7 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
 fn problem(codes: &[Code]) -> Value {
     let lines = codes.iter().map(|code| format!("`{}`: {}", name(*code), code.title())).collect::<Vec<_>>();
     let mut sent = vec!["X-Request-Id"];
-    if codes.iter().any(|code| matches!(code, Code::Overloaded | Code::RateLimited)) {
+    if codes.iter().any(|code| matches!(code, Code::Overloaded | Code::Standby | Code::RateLimited)) {
         sent.push("Retry-After");
     }
     if codes.contains(&Code::Unauthorized) {

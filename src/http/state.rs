@@ -2,6 +2,7 @@
 
 use crate::actors::audit::AuditCounts;
 use crate::actors::draws::Draws;
+use crate::actors::lease::Lease;
 use crate::actors::persistence::Persistence;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::{AccessCache, Hasher, PasswordPolicy, SessionCache, Tokens};
@@ -21,6 +22,7 @@ use super::slots::{Exports, Watchers};
 
 /// One for the whole service, shared by all workers.
 pub struct State {
+    pub lease: Lease,
     pub db: Db,
     pub draws: Draws,
     pub persistence: Persistence,

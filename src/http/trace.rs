@@ -1,4 +1,5 @@
-//! The middleware around every request: gives it an id and a span in the log, logs how it ended, measures it, and
+//! The middleware around every request: refuses it if this node does not serve, gives it an id and a span in the log, logs how it
+//! ended, measures it, and
 //! sets the security headers. Never logs a header or a body, because they hold tokens and passwords.
 
 use std::time::Instant;
@@ -19,6 +20,7 @@ use super::error::{Code, Problem};
 use super::head::{self, Unsent};
 use super::metrics;
 use super::state::State;
+use crate::actors::lease::Admitted;
 use crate::clock::Ids;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,7 +43,12 @@ pub async fn trace(
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
     let started = Instant::now();
     let answer = async move {
-        let mut response = next.call(request).await?;
+        // Held until the request is handled: a service that stops waits for it.
+        let admitted = admit(&request);
+        let mut response = match &admitted {
+            Ok(_) => next.call(request).await?.map_into_left_body(),
+            Err(problem) => request.error_response(problem.clone()).map_into_right_body(),
+        };
         let mut text = Uuid::encode_buffer();
         // A UUID is visible ASCII.
         if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
@@ -59,6 +66,18 @@ pub async fn trace(
         }))
     };
     answer.instrument(span).await
+}
+
+/// Admits a call of the API, if this node may serve. The other calls are about the node itself.
+fn admit(request: &ServiceRequest) -> Result<Option<Admitted>, Problem> {
+    let Some(state) = request.app_data::<Data<State>>().filter(|_| request.path().starts_with("/api/v1")) else {
+        return Ok(None);
+    };
+    match state.lease.admit() {
+        Some(admitted) => Ok(Some(admitted)),
+        None if state.lease.is_draining() => Err(Problem::standby()),
+        None => Err(Problem::overloaded()),
+    }
 }
 
 /// The span for what a request logs. Reads and orders are the most frequent requests, log nothing at `info`, and

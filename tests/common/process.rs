@@ -21,6 +21,8 @@ use super::{PASSWORD, body};
 
 /// The line that the service logs once it answers requests.
 pub const READY: &str = "the service answers";
+/// The line that a service logs that waits for the end of the active one.
+pub const STANDS_BY: &str = "this one stands by";
 
 /// The program in a directory of its own, configured by nothing but these variables.
 pub struct Program {
@@ -118,6 +120,13 @@ impl Program {
     pub async fn start(&self) -> Service {
         let mut service = self.start_until(READY).await;
         service.address = address(&service.logged(READY).await);
+        service
+    }
+
+    /// Starts the service beside another one and waits until it stands by.
+    pub async fn stand_by(&self) -> Service {
+        let mut service = self.start_until(STANDS_BY).await;
+        service.address = address(&service.logged(STANDS_BY).await);
         service
     }
 

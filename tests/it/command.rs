@@ -5,8 +5,8 @@ mod check;
 mod export;
 mod health;
 mod installation;
-mod lock;
 mod log;
+mod nodes;
 mod schema;
 mod traces;
 

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use private_postgres::PostgresServer;
 
 use super::*;
+use crate::actors::lease::Lease;
 use crate::actors::messages::PanicActor;
-use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user};
+use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user, nodes};
 use crate::clock::Ids;
 use crate::db::{migrate, private_server_options};
 use crate::domain::draw::{OrderRefusal, TooManyReservations};
@@ -44,8 +45,10 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     let db = Db::new(&config, 4).unwrap();
     let currency: Currency = "RUB".parse().unwrap();
     let limits = WriteLimits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
+    let node = nodes::insert(&db.client().await.unwrap(), "", "", "").await.unwrap();
+    let lease = Lease::endless(node);
     let persistence =
-        Persistence::start(config, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none());
+        Persistence::start(config, lease, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none());
     let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
     assert_eq!(admin.id, ADMIN.user);

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::step::StepTransaction;
 use super::writer::Writer;
 use super::{WriteLimits, WriterMetrics};
-use crate::actors::messages::{ReplyTo, WriteRequest, WriteResults};
+use crate::actors::messages::{Ping, ReplyTo, WriteRequest, WriteResults};
 use crate::domain::draw::{StepError, WriteResult};
 use crate::domain::record::{Outcome, Record, Refusal};
 use crate::domain::writer::{Answers, BatchRecord, Work, WriteQueue, group_by_draw};
@@ -197,6 +197,12 @@ impl Handler<WriteRequest> for PersistenceActor {
         deliver(self.queue.push(request));
         self.pump(ctx);
     }
+}
+
+impl Handler<Ping> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, Ping: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handler<StepJob> for PersistenceActor {

@@ -15,7 +15,7 @@ use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{audit, charges, draws, installation, keys, sandbox};
+use super::write::{audit, charges, draws, installation, keys, nodes, sandbox};
 use crate::db::read::installation::recorded;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
@@ -174,6 +174,11 @@ impl Persistence {
     /// Deletes up to `most` sessions whose refresh token expired before that time. Returns how many rows.
     pub async fn drop_expired(&self, before: Timestamp, most: i64) -> Result<u64, DbError> {
         transaction(&self.db, async |db| Ok(users::drop_expired(db, before, most).await?)).await
+    }
+
+    /// Deletes up to `most` nodes that have shown no sign of life for so many hours. Returns how many.
+    pub async fn drop_nodes(&self, hours: i32, most: i64) -> Result<u64, DbError> {
+        transaction(&self.db, async |db| Ok(nodes::drop_old(db, hours, most).await?)).await
     }
 
     /// Deletes some orders that ended unpaid, of those with an id before this one: the next step of a walk. It looks at

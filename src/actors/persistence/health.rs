@@ -14,12 +14,30 @@ pub struct WriterHealth {
     started: Instant,
     /// Milliseconds from the start to the last success.
     last: Arc<AtomicU64>,
+    /// Milliseconds from the start to the begin of the current transaction; [`NONE`] between two.
+    begun: Arc<AtomicU64>,
 }
+
+const NONE: u64 = u64::MAX;
 
 impl WriterHealth {
     /// A writer that begins now.
     pub fn new() -> WriterHealth {
-        WriterHealth { started: now(), last: Arc::default() }
+        WriterHealth { started: now(), last: Arc::default(), begun: Arc::new(AtomicU64::new(NONE)) }
+    }
+
+    /// Measures how long the database takes for what the writer asks.
+    pub async fn timed<T>(&self, transaction: impl Future<Output = T>) -> T {
+        self.begun.store(self.elapsed(), Ordering::Relaxed);
+        let done = transaction.await;
+        self.begun.store(NONE, Ordering::Relaxed);
+        done
+    }
+
+    /// How long the current transaction has taken until now. `None`: the writer waits for nothing.
+    pub fn transaction_time(&self) -> Option<Duration> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (begun != NONE).then(|| Duration::from_millis(self.elapsed().saturating_sub(begun)))
     }
 
     /// A transaction was committed, or the database answered a ping.

@@ -22,7 +22,8 @@ use actix::{Actor, Addr, Recipient};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
-use crate::actors::messages::{ReplyTo, WriteRequest};
+use crate::actors::lease::Lease;
+use crate::actors::messages::{Ping, ReplyTo, WriteRequest};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{Db, Target};
 use crate::domain::draw::StepError;
@@ -38,6 +39,7 @@ pub use direct::{
 };
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
+pub use write::nodes;
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -85,10 +87,11 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// Starts the actor on the current arbiter. `writer` is the target of the writer's own connection. `db` is
-    /// the connection pool for the direct writes.
+    /// Starts the actor on the current arbiter. `writer` is the target of the writer's own connection; it writes only
+    /// while the lease is held. `db` is the connection pool for the direct writes.
     pub fn start(
         writer: impl Into<Target>,
+        lease: Lease,
         db: Db,
         currency: Currency,
         snapshots: DrawSnapshots,
@@ -96,7 +99,7 @@ impl Persistence {
         meters: WriterMetrics,
     ) -> Persistence {
         let health = WriterHealth::new();
-        let writer = Writer::new(writer.into(), currency, snapshots, health.clone());
+        let writer = Writer::new(writer.into(), lease, currency, snapshots, health.clone());
         let actor = PersistenceActor::new(writer, limits, meters).start();
         Persistence { records: actor.clone().recipient(), actor, db, limits, health }
     }
@@ -130,6 +133,16 @@ impl Persistence {
     /// Whether the actor is running.
     pub fn is_alive(&self) -> bool {
         self.actor.connected()
+    }
+
+    /// Waits for a sign that the actor handles its messages. False if it has ended.
+    pub async fn answers(&self) -> bool {
+        self.actor.send(Ping).await.is_ok()
+    }
+
+    /// How long the writer's current transaction has taken until now.
+    pub fn transaction_time(&self) -> Option<Duration> {
+        self.health.transaction_time()
     }
 
     /// Whether the database does what the writer asks for. A writer that has nothing to write asks for an answer.

@@ -13,9 +13,11 @@ use super::failure::{self, TransactionFailure};
 use super::health::WriterHealth;
 use super::step::{StepFailure, StepTransaction};
 use super::write::{self, sales, writers};
+use crate::actors::lease::Lease;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::db::{self, DbError, Target};
 use crate::domain::draw::StepError;
+use crate::domain::id::NodeId;
 use crate::domain::money::Currency;
 use crate::domain::writer::{
     Answers, BatchAction, BatchRecord, BatchRun, ConnectionAction, ConnectionState, Decision, Mark, StepAction,
@@ -34,6 +36,7 @@ const STEP_PATIENCE: Duration = Duration::from_secs(60);
 /// The only writer of batches and steps. It runs one transaction after the other.
 pub struct Writer {
     target: Target,
+    lease: Lease,
     currency: Currency,
     snapshots: DrawSnapshots,
     pub health: WriterHealth,
@@ -43,8 +46,22 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(target: Target, currency: Currency, snapshots: DrawSnapshots, health: WriterHealth) -> Writer {
-        Writer { target, currency, snapshots, health, state: ConnectionState::default(), connect_error: None }
+    pub fn new(
+        target: Target,
+        lease: Lease,
+        currency: Currency,
+        snapshots: DrawSnapshots,
+        health: WriterHealth,
+    ) -> Writer {
+        Writer {
+            target,
+            lease,
+            currency,
+            snapshots,
+            health,
+            state: ConnectionState::default(),
+            connect_error: None,
+        }
     }
 
     /// Begins a batch; [`Writer::next_answers`] writes it.
@@ -59,11 +76,11 @@ impl Writer {
         R: BatchRecord<Time = Instant>,
     {
         loop {
-            self.notice_closed();
+            self.look_around(run.is_unknown());
             match run.next(&mut self.state, now()) {
                 BatchAction::Connection(action) => self.make_ready(action).await,
                 BatchAction::Prefetch(connection, missing) => {
-                    let found = sales::prefetch(connection, missing).await;
+                    let found = self.health.timed(sales::prefetch(connection, missing)).await;
                     let (found, error) = match found {
                         Ok(found) => (Ok(found), None),
                         Err(error) => (Err(failure::of_prefetch(&error)), Some(error)),
@@ -73,7 +90,7 @@ impl Writer {
                     }
                 }
                 BatchAction::Write(connection, records, write) => {
-                    let error = sales::write(connection, records, write).await.err();
+                    let error = self.health.timed(sales::write(connection, records, write)).await.err();
                     let end = error.as_ref().map_or(TransactionEnd::Committed, failure::of_batch);
                     if end == TransactionEnd::Committed {
                         self.health.succeeded();
@@ -82,7 +99,7 @@ impl Writer {
                     log(decision, error.as_ref(), run);
                 }
                 BatchAction::CloseRow(connection, row) => {
-                    let last = last_mark(connection, row).await;
+                    let last = self.health.timed(last_mark(connection, row)).await;
                     run.row_closed(&mut self.state, last);
                 }
                 BatchAction::Answer => {
@@ -100,18 +117,18 @@ impl Writer {
     pub async fn step<S: StepTransaction>(&mut self, step: &S) -> Result<S::Output, StepError> {
         let mut run = StepRun::new(step.invalidates(), now() + STEP_PATIENCE);
         loop {
-            self.notice_closed();
+            self.look_around(run.is_unknown());
             match run.next(&mut self.state, now()) {
                 StepAction::Connection(action) => self.make_ready(action).await,
                 StepAction::Write(connection, mark) => {
-                    let end = take_step(connection, mark, step).await;
+                    let end = self.health.timed(take_step(connection, mark, step)).await;
                     if matches!(end, StepEnd::Committed(_)) {
                         self.health.succeeded();
                     }
                     run.ended(&mut self.state, end);
                 }
                 StepAction::CloseRow(connection, row) => {
-                    let last = last_mark(connection, row).await;
+                    let last = self.health.timed(last_mark(connection, row)).await;
                     run.row_closed(&mut self.state, last);
                 }
                 StepAction::Done => break,
@@ -140,6 +157,15 @@ impl Writer {
         self.state.lost();
     }
 
+    /// Notices what has happened to the connection and the lease. Without the lease no transaction begins; whether one
+    /// was committed is asked all the same, because its clients wait.
+    fn look_around(&mut self, is_unknown: bool) {
+        self.notice_closed();
+        if !is_unknown && !self.lease.is_held() {
+            self.state.pause();
+        }
+    }
+
     /// The server may have closed the connection since it was last used.
     fn notice_closed(&mut self) {
         if self.state.connection().is_some_and(|connection| connection.client.is_closed()) {
@@ -160,7 +186,7 @@ impl Writer {
 
     /// Tries once to connect.
     async fn connect(&mut self) {
-        let tried = match timeout(CONNECT_WAIT, open(&self.target)).await {
+        let tried = match timeout(CONNECT_WAIT, open(&self.target, self.lease.node())).await {
             Ok(opened) => opened.map_err(|error| db::describe(&error)),
             Err(_) => {
                 // A new row waits for the standby, which a primary does not have any more when another one took over.
@@ -169,7 +195,11 @@ impl Writer {
             }
         };
         match tried {
-            Ok((connection, row)) => {
+            Ok((_, None)) => {
+                self.lease.lost();
+                self.state.connect_failed();
+            }
+            Ok((connection, Some(row))) => {
                 tracing::info!("the writer is connected to the database");
                 self.connect_error = None;
                 self.state.connected(connection, row);
@@ -190,10 +220,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// A new connection with its row in `writers`.
-async fn open(target: &Target) -> Result<(WriterConnection, i64), DbError> {
+/// A new connection with its row in `writers`. `None`: the node is dead.
+async fn open(target: &Target, node: NodeId) -> Result<(WriterConnection, Option<i64>), DbError> {
     let connection = WriterConnection::open(target, write::SESSION, write::statements()).await?;
-    let row = writers::insert(&connection.client).await?;
+    let row = writers::insert(&connection.client, node).await?;
     Ok((connection, row))
 }
 

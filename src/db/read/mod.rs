@@ -9,6 +9,7 @@ pub mod health;
 pub mod installation;
 mod invariants;
 pub mod keys;
+pub mod nodes;
 pub mod payments;
 pub mod payout;
 mod rules;

@@ -154,6 +154,11 @@ impl<R: BatchRecord> BatchRun<R> {
         self.unanswered().chain(self.answers.iter().map(|(record, _)| record))
     }
 
+    /// Whether the database must be asked if a transaction was committed.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.phase, BatchPhase::Unknown(..))
+    }
+
     /// What the current transaction writes.
     pub fn executed(&self) -> Option<&BatchWrite> {
         match &self.phase {

@@ -76,6 +76,11 @@ impl<C> ConnectionState<C> {
         self.must_rest = true;
     }
 
+    /// Nothing may be sent now: a pause comes before the next try.
+    pub fn pause(&mut self) {
+        self.must_rest = true;
+    }
+
     pub fn rested(&mut self) {
         self.must_rest = false;
     }

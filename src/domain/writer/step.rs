@@ -58,6 +58,11 @@ impl<O, T: Copy + Ord> StepRun<O, T> {
         StepRun { invalidates, give_up_after, phase: StepRunPhase::Start }
     }
 
+    /// Whether the database must be asked if the transaction was committed.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.phase, StepRunPhase::Unknown(..))
+    }
+
     /// The next action.
     pub fn next<'a, C>(&mut self, state: &'a mut ConnectionState<C>, now: T) -> StepAction<'a, C> {
         self.begin(state, now);

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Error};
 
 use super::params::Params;
 use crate::actors::persistence::connection::WriterConnection;
+use crate::domain::id::NodeId;
 use crate::domain::writer::Mark;
 
 // A closed row accepts no mark: its connection was given up, and none of its transactions may be committed any
@@ -25,11 +26,12 @@ pub async fn mark(connection: &WriterConnection, mark: Mark) -> Result<bool, Err
 
 /// Inserts the row of a new connection. Its id is random: after a failover or a restore, the sequence could give the
 /// id of a row that the database has forgotten to another connection, and that one's marks would be taken for those of
-/// the first.
-pub async fn insert(db: &Client) -> Result<i64, Error> {
-    let sql = "-- writers::insert()
-        INSERT INTO writers (id) OVERRIDING SYSTEM VALUE VALUES ((random() * 9e18)::bigint) RETURNING id";
-    Ok(db.query_one(sql, &[]).await?.get(0))
+/// the first. `None`: the node is dead. The lock lets no other node declare it dead meanwhile and miss the new row.
+pub async fn insert(db: &Client, node: NodeId) -> Result<Option<i64>, Error> {
+    let sql = "-- writers::insert(node)
+        INSERT INTO writers (id, node) OVERRIDING SYSTEM VALUE
+        SELECT (random() * 9e18)::bigint, id FROM nodes WHERE id = $1 AND NOT dead FOR SHARE RETURNING id";
+    Ok(db.query_opt(sql, &[&node.0]).await?.map(|row| row.get(0)))
 }
 
 /// Closes the row of a lost connection and returns its last mark. It waits for a transaction that has set its
