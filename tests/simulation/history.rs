@@ -301,6 +301,7 @@ impl History {
                 writer.state.lost();
             }
             Act::Process => match self.world.processes.len() {
+                1 if self.world.dice.chance(300) => self.world.take_over(),
                 1 if self.world.dice.chance(500) => self.world.start_process(),
                 1 => self.world.kill(0),
                 _ => self.world.kill(p),

@@ -6,7 +6,7 @@
 mod payout;
 mod steps;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -88,8 +88,9 @@ impl KeyRow {
 }
 
 /// The row of a connection, in which its transactions set their mark.
-#[derive(Default)]
 struct WriterRow {
+    /// The process that it belongs to.
+    node: u64,
     mark: i64,
     closed: bool,
 }
@@ -105,6 +106,8 @@ pub struct Store {
     writers: BTreeMap<i64, WriterRow>,
     /// The id of the next row in `writers`. No id is given out again, even if its row is forgotten.
     next_writer: i64,
+    /// The processes that another one has declared dead.
+    dead: BTreeSet<u64>,
     /// The rows of the transaction that was committed last.
     facts: Vec<Fact>,
 }
@@ -127,11 +130,25 @@ impl Store {
         std::mem::take(&mut self.facts)
     }
 
-    /// Inserts the row of a new connection.
-    pub fn new_writer(&mut self) -> i64 {
+    /// Inserts the row of a new connection of a process. `None`: the process is dead.
+    pub fn new_writer(&mut self, node: u64) -> Option<i64> {
+        if self.is_dead(node) {
+            return None;
+        }
         self.next_writer += 1;
-        self.writers.insert(self.next_writer, WriterRow::default());
-        self.next_writer
+        self.writers.insert(self.next_writer, WriterRow { node, mark: Mark::NONE, closed: false });
+        Some(self.next_writer)
+    }
+
+    /// Marks a process as dead and closes its rows, as `actors::node` does before it takes over.
+    pub fn declare_dead(&mut self, node: u64) {
+        self.dead.insert(node);
+        let rows = self.writers.values_mut().filter(|row| row.node == node);
+        rows.for_each(|row| row.closed = true);
+    }
+
+    pub fn is_dead(&self, node: u64) -> bool {
+        self.dead.contains(&node)
     }
 
     /// Loses the row of a connection, as a restored database does that never had it.
@@ -148,14 +165,14 @@ impl Store {
     }
 
     /// Whether a transaction of this connection can be committed.
-    fn accepts(&self, mark: Mark) -> bool {
+    pub fn accepts(&self, mark: Mark) -> bool {
         self.writers.get(&mark.writer).is_some_and(|row| !row.closed)
     }
 
     /// Sets the mark of a transaction. The connection must not be closed.
     fn mark(&mut self, mark: Mark) {
         assert!(self.accepts(mark), "a transaction on a closed connection");
-        self.writers.entry(mark.writer).or_default().mark = mark.number;
+        self.writers.get_mut(&mark.writer).expect("it accepts the mark").mark = mark.number;
     }
 
     /// BEGIN, and the prefetch.

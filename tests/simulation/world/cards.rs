@@ -195,6 +195,9 @@ impl World {
 
     /// The charges whose end is not written and that this process does not work on.
     pub fn unfinished(&self, p: usize) -> Vec<PaymentId> {
+        if self.is_dead(p) {
+            return Vec::new();
+        }
         let process = self.processes[p].name;
         let is_open = |payment: &PaymentId, begun: Timestamp| {
             let charge = self.store.charges.get(&ChargeName { payment: *payment, begun });
@@ -357,6 +360,14 @@ impl World {
     ) {
         let it = &mut self.charges[charge];
         match (it.stage.clone(), result) {
+            // The lease is over: the provider is not called any more.
+            (Stage::Beginning, Ok(_)) if self.store.is_dead(it.process) => {
+                it.stage = Stage::Done;
+                self.coverage.saw(Seen::NotCharged);
+                if let Some(request) = it.request {
+                    self.answer_request(request, Err(SaleError::OutcomeUnknown));
+                }
+            }
             (Stage::Beginning, Ok((_, Outcome::Payment(payment)))) => {
                 it.begun = payment.updated_at;
                 it.stage = Stage::AtProvider;

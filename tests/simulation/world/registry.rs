@@ -33,6 +33,21 @@ impl World {
         self.processes.push(process);
     }
 
+    /// A process starts and takes the place of all others. They do not know it and go on for a while: nothing that
+    /// they send is written.
+    pub fn take_over(&mut self) {
+        for process in &self.processes {
+            self.store.declare_dead(process.name);
+        }
+        self.coverage.saw(Seen::DeclaredDead);
+        self.start_process();
+    }
+
+    /// Whether another process has declared this one dead.
+    pub fn is_dead(&self, p: usize) -> bool {
+        self.store.is_dead(self.processes[p].name)
+    }
+
     /// A process is killed: its clients get no answer.
     pub fn kill(&mut self, p: usize) {
         for draw in self.processes[p].live() {
@@ -48,7 +63,7 @@ impl World {
         for charge in 0..self.charges.len() {
             self.charge_dies(charge, process.name);
         }
-        if self.processes.is_empty() {
+        if (0..self.processes.len()).all(|p| self.is_dead(p)) {
             self.start_process();
         }
     }
@@ -67,14 +82,19 @@ impl World {
 
     /// Does the next step of the load of a draw, or fails and begins anew.
     pub fn load(&mut self, p: usize, draw: DrawId) {
-        let Some(Entry::Loading { load, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
-        if self.dice.chance(self.temper.load) {
+        if !self.processes[p].loading().contains(&draw) {
+            return;
+        }
+        // The database refuses a new session of a dead process.
+        if self.store.is_dead(self.processes[p].name) || self.dice.chance(self.temper.load) {
+            let Some(Entry::Loading { load, messages }) = self.processes[p].draws.get_mut(&draw) else { return };
             let messages = mem::take(messages);
             *load = DrawLoad::default();
             self.coverage.saw(Seen::Unreachable);
             self.answer_absent(p, messages, DrawAbsent::Unreachable);
             return;
         }
+        let Some(Entry::Loading { load, .. }) = self.processes[p].draws.get_mut(&draw) else { return };
         let next = match mem::take(load) {
             DrawLoad::ReadStatus => DrawLoad::status_read(Some(self.store.draws[&draw].status)),
             DrawLoad::TakeOver => {
@@ -204,7 +224,7 @@ impl World {
             return; // It went with its actor.
         }
         let tickets = self.new_pool(actor.0, order.count);
-        let fault = self.temper.of_pool(&mut self.dice);
+        let fault = if self.is_dead(p) { OfPool::Lost } else { self.temper.of_pool(&mut self.dice) };
         let sent = !matches!(fault, OfPool::Lost | OfPool::Unknown { committed: false });
         let written = sent && self.store.add_to_pool(order.fence, &tickets);
         self.say(|| format!("a pool of {} for draw {}: {fault:?}, {written}", tickets.len(), actor.0));

@@ -18,6 +18,9 @@ use crate::coverage::Seen;
 use crate::process::{Waiting, WriteRequest};
 use crate::store::{currency, id};
 
+/// The process that stands for another program. The processes of the service have higher numbers.
+const ANOTHER_PROGRAM: u64 = 0;
+
 impl World {
     /// Submits a record without a draw.
     pub(super) fn submit(&mut self, p: usize, record: Record, deadline: Option<u64>, waiting: Waiting) {
@@ -82,7 +85,8 @@ impl World {
         let mut state = cache.open(&plan, self.store.read(&plan.missing), currency());
         let results = vec![state.apply(&record)];
         let taken = results[0].is_ok();
-        let (expected, mark) = (cache.expected(&state), Mark { writer: self.store.new_writer(), number: 1 });
+        let writer = self.store.new_writer(ANOTHER_PROGRAM).expect("it is never declared dead");
+        let (expected, mark) = (cache.expected(&state), Mark { writer, number: 1 });
         let write = BatchWrite { mark, begun: true, state, expected, results, check_keys: true };
         let written = self.store.write(std::iter::once(&record), &write);
         written.expect("nothing happens between its read and its write");

@@ -33,6 +33,15 @@ pub struct Late {
     write: BatchWrite,
 }
 
+/// The result of an action on the connection.
+enum Connected {
+    Yes,
+    /// Time must pass first.
+    Later,
+    /// The process is dead.
+    Never,
+}
+
 /// What follows after an action of the writer.
 #[derive(PartialEq)]
 enum Then {
@@ -86,23 +95,27 @@ impl World {
         }
     }
 
-    /// Does what must be done before a transaction can begin. False if time must pass first.
-    fn make_ready(&mut self, p: usize, state: &mut ConnectionState<()>, action: ConnectionAction) -> bool {
+    /// Does what must be done before a transaction can begin.
+    fn make_ready(&mut self, p: usize, state: &mut ConnectionState<()>, action: ConnectionAction) -> Connected {
         match action {
             ConnectionAction::Rest => {
                 state.rested();
-                false
+                Connected::Later
             }
             ConnectionAction::Connect if self.dice.chance(self.temper.load) => {
                 self.coverage.saw(Seen::ConnectFailed);
                 state.connect_failed();
-                true
+                Connected::Yes
             }
             ConnectionAction::Connect => {
                 assert!(state.is_cache_empty(), "a new connection begins with an empty cache");
                 self.processes[p].disturbed = false;
-                state.connected((), self.store.new_writer());
-                true
+                let Some(row) = self.store.new_writer(self.processes[p].name) else {
+                    self.coverage.saw(Seen::DeadEnded);
+                    return Connected::Never;
+                };
+                state.connected((), row);
+                Connected::Yes
             }
         }
     }
@@ -117,11 +130,11 @@ impl World {
         loop {
             let is_cache_empty = state.is_cache_empty();
             match run.next(state, self.step) {
-                BatchAction::Connection(action) => {
-                    if !self.make_ready(p, state, action) {
-                        return Then::Later;
-                    }
-                }
+                BatchAction::Connection(action) => match self.make_ready(p, state, action) {
+                    Connected::Yes => {}
+                    Connected::Later => return Then::Later,
+                    Connected::Never => return Then::Kill,
+                },
                 BatchAction::Prefetch((), missing) => {
                     let begins = !mem::take(waits_for_lock);
                     if self.is_locked(missing) {
@@ -242,7 +255,8 @@ impl World {
             Decision::TryAgain => self.coverage.saw(Seen::BatchLost),
             Decision::Split => self.coverage.saw(Seen::BatchRefused),
             Decision::ReadAnew => {
-                assert!(self.processes[p].disturbed, "the cache is wrong although there was no other writer");
+                let explained = self.processes[p].disturbed || self.is_dead(p);
+                assert!(explained, "the cache is wrong although there was no other writer");
                 self.coverage.saw(Seen::Outdated);
             }
             Decision::CheckKeys => {
@@ -323,6 +337,8 @@ impl World {
         write: &'r BatchWrite,
     ) -> Result<(), TransactionEnd> {
         self.store.write(sent.clone().map(|(record, _)| record), write)?;
+        let is_dead = by.is_some_and(|p| self.store.is_dead(self.processes[p].name));
+        assert!(!is_dead, "a dead process writes");
         for ((record, waiting), result) in sent.zip(&write.results) {
             self.say(|| format!("       {:?}: {:?}", brief(record), result));
             self.watch(record, waiting, result);
@@ -484,11 +500,11 @@ impl World {
         loop {
             let now = if *away { u64::MAX } else { self.step };
             match run.next(state, now) {
-                StepAction::Connection(action) => {
-                    if !self.make_ready(p, state, action) {
-                        return Then::Later;
-                    }
-                }
+                StepAction::Connection(action) => match self.make_ready(p, state, action) {
+                    Connected::Yes => {}
+                    Connected::Later => return Then::Later,
+                    Connected::Never => return Then::Kill,
+                },
                 StepAction::Write((), mark) => {
                     let Some(end) = self.send_step(p, mark, job, away) else { return Then::Kill };
                     let rolled_back = matches!(end, StepEnd::Lost | StepEnd::Unknown(_));
@@ -517,6 +533,10 @@ impl World {
         let fault = self.temper.of_step(&mut self.dice);
         let name = self.processes[p].name;
         self.say(|| format!("process {name} takes {:?} of draw {}: {fault:?}", job.step, job.fence.draw));
+        if !self.store.accepts(mark) {
+            // The row of the connection is closed: the process is dead.
+            return Some(StepEnd::Lost);
+        }
         match fault {
             OfStep::Nothing => Some(match self.commit_step(p, mark, job) {
                 Ok(output) => StepEnd::Committed(Some(output)),
