@@ -342,7 +342,7 @@ async fn a_stopped_process_that_goes_on_after_its_successor_has_begun_charges_no
     stripe.with(|books| books.road.notify_one());
     first.signal(Signal::SIGCONT);
     let (status, log) = first.ended().await;
-    assert_eq!(status.code(), Some(1), "{}", log.join("\n"));
+    assert_eq!(status.code(), Some(75), "{}", log.join("\n"));
     call.await.unwrap();
     assert_eq!((ann.balance().await, stripe.taken()), (0, 0));
     assert_eq!(only_payment(&ann).await["status"], "failed");
