@@ -56,9 +56,9 @@ impl ClientConnections {
                 io::Error::from(ErrorKind::ConnectionRefused)
             })?),
         };
-        let state = SharedPhase(Rc::new(Cell::new(Phase::idle())));
+        let state = SharedPhase(Rc::new(Cell::new(Phase::Idle(None))));
         let timer = Box::pin(sleep(HEAD_WAIT));
-        Ok((ClientConnection { stream, state, timer, _slot: slot }, Protocol::Http1, Some(peer)))
+        Ok((ClientConnection { stream, state, timer, is_armed: false, _slot: slot }, Protocol::Http1, Some(peer)))
     }
 }
 
@@ -68,6 +68,8 @@ pub struct ClientConnection {
     state: SharedPhase,
     /// One for the connection's life. To set it for each request would cost more: when it is early, it is set again.
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer wakes the connection's task when its time is over.
+    is_armed: bool,
     _slot: Option<AddressSlot>,
 }
 
@@ -75,19 +77,35 @@ pub struct ClientConnection {
 #[derive(Clone)]
 struct SharedPhase(Rc<Cell<Phase>>);
 
+/// The end of a phase is set when the timer is looked at: most heads arrive as a whole, and need none.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// It waits for a request, or sends a response. It is closed then if nothing moves.
-    Idle(Instant),
-    /// The head of a request arrives, or what is left of a body that nobody read. It is closed then.
-    Head(Instant),
+    /// It waits for a request, or sends a response. It is closed at this time if nothing moves.
+    Idle(Option<Instant>),
+    /// The head of a request arrives, or what is left of a body that nobody read. It is closed at this time.
+    Head(Option<Instant>),
     /// A request is being handled, which has limits of its own.
     Handling,
 }
 
-impl Phase {
-    fn idle() -> Phase {
-        Phase::Idle(Instant::now() + IDLE_WAIT)
+impl SharedPhase {
+    /// When the phase ends. `None`: a request is being handled.
+    fn deadline(&self) -> Option<Instant> {
+        let after = |wait| Instant::now() + wait;
+        match self.0.get() {
+            Phase::Idle(Some(deadline)) | Phase::Head(Some(deadline)) => Some(deadline),
+            Phase::Idle(None) => {
+                let deadline = Some(after(IDLE_WAIT));
+                self.0.set(Phase::Idle(deadline));
+                deadline
+            }
+            Phase::Head(None) => {
+                let deadline = Some(after(HEAD_WAIT));
+                self.0.set(Phase::Head(deadline));
+                deadline
+            }
+            Phase::Handling => None,
+        }
     }
 }
 
@@ -99,13 +117,15 @@ impl ClientConnection {
 
     /// Fails once the time of the phase is over; until then, wakes the connection at that time.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let deadline = match self.state.0.get() {
-            Phase::Idle(deadline) | Phase::Head(deadline) => deadline,
-            Phase::Handling => return Ok(()),
-        };
+        let Some(deadline) = self.state.deadline() else { return Ok(()) };
         if self.timer.deadline() > deadline {
             self.timer.as_mut().reset(deadline);
         }
+        // One task polls a connection for its life, so a timer that was polled once wakes it.
+        if self.is_armed && !self.timer.is_elapsed() {
+            return Ok(());
+        }
+        self.is_armed = true;
         while self.timer.as_mut().poll(cx).is_ready() {
             if self.timer.deadline() >= deadline {
                 return Err(ErrorKind::TimedOut.into());
@@ -123,7 +143,7 @@ impl AsyncRead for ClientConnection {
         let had = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > had && matches!(self.state.0.get(), Phase::Idle(_)) {
-            self.state.0.set(Phase::Head(Instant::now() + HEAD_WAIT));
+            self.state.0.set(Phase::Head(None));
         }
         read
     }
@@ -135,7 +155,7 @@ impl AsyncWrite for ClientConnection {
         if written.is_pending() {
             self.poll_timer(cx)?;
         } else if matches!(self.state.0.get(), Phase::Idle(_)) {
-            self.state.0.set(Phase::idle());
+            self.state.0.set(Phase::Idle(None));
         }
         written
     }
@@ -166,7 +186,7 @@ impl HandledRequest {
 impl Drop for HandledRequest {
     fn drop(&mut self) {
         if let Some(state) = &self.0 {
-            state.0.set(Phase::idle());
+            state.0.set(Phase::Idle(None));
         }
     }
 }
@@ -196,7 +216,7 @@ mod tests {
     #[actix_web::test]
     async fn a_client_that_does_not_read_its_response_is_cut_off() {
         let (mut connection, _client) = full().await;
-        connection.state.0.set(Phase::Idle(Instant::now() + SOON));
+        connection.state.0.set(Phase::Idle(Some(Instant::now() + SOON)));
         let failure = timeout(HEAD_WAIT, connection.write_all(&[0])).await.unwrap().unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::TimedOut);
     }
@@ -204,13 +224,13 @@ mod tests {
     #[actix_web::test]
     async fn a_client_that_reads_slowly_keeps_its_connection() {
         let (mut connection, mut client) = full().await;
-        connection.state.0.set(Phase::Idle(Instant::now() + SOON));
+        connection.state.0.set(Phase::Idle(Some(Instant::now() + SOON)));
         let (written, _) = tokio::join!(connection.write_all(&[0; 1 << 20]), async {
             let mut taken = vec![0; 1 << 16];
             while timeout(SOON, client.read(&mut taken)).await.is_ok() {}
         });
         written.unwrap();
-        let Phase::Idle(deadline) = connection.state.0.get() else { panic!("it is not idle") };
+        let deadline = connection.state.deadline().unwrap();
         assert!(deadline > Instant::now() + IDLE_WAIT / 2, "each byte that is taken gives it time again");
     }
 
@@ -220,7 +240,7 @@ mod tests {
         connection.timer.as_mut().reset(Instant::now());
         connection.state.0.set(Phase::Handling);
         assert!(timeout(SOON, poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0]))).await.is_err());
-        connection.state.0.set(Phase::Head(Instant::now() + SOON));
+        connection.state.0.set(Phase::Head(Some(Instant::now() + SOON)));
         let failure = timeout(HEAD_WAIT, connection.write_all(&[0])).await.unwrap().unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::TimedOut);
     }
