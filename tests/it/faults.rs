@@ -91,14 +91,14 @@ async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
     world.check_invariants().await;
 }
 
-/// Makes COMMIT slow: a deferred trigger on tickets sleeps for a moment.
-async fn slow_commits(sql: &Client) {
-    sql.batch_execute(
-        "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
-         $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON tickets DEFERRABLE INITIALLY DEFERRED
-         FOR EACH ROW EXECUTE FUNCTION pause()",
-    )
+/// Runs this SQL at each COMMIT after such a change, by a deferred trigger with the name `at_commit`.
+async fn at_commit(sql: &Client, after: &str, run: &str) {
+    sql.batch_execute(&format!(
+        "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM {run}; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER at_commit AFTER {after} DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION at_commit()"
+    ))
     .await
     .unwrap();
 }
@@ -120,7 +120,7 @@ async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
-    slow_commits(&sql).await;
+    at_commit(&sql, "INSERT ON tickets", "pg_sleep(0.1)").await;
     for n in 0..5 {
         let buying = order(&ann, draw, from_pool(), &format!("order-{n}"));
         let pid = committing(&sql, "PgSleep").await;
@@ -129,7 +129,7 @@ async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
         assert_eq!(bought["tickets"][0]["number"], n + 1);
     }
     assert_eq!((paid(&world, draw).await, ann.balance().await), (5, 1_000_000 - 5 * PRICE));
-    world.drop_trigger("slow").await;
+    world.drop_trigger("at_commit").await;
     world.check_invariants().await;
 }
 
@@ -198,7 +198,7 @@ async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
-    slow_commits(&sql).await;
+    at_commit(&sql, "INSERT ON tickets", "pg_sleep(0.1)").await;
     // A durable commit: what was written before it is durable, too.
     ann.buy(draw, &[1, 2, 3, 4, 5]).await;
 
@@ -214,7 +214,7 @@ async fn a_commit_undone_by_a_crash_is_not_confused_with_another_transaction() {
     assert_eq!(ann.get(&format!("/tickets/{ticket}")).await.expect(200)["status"], "paid");
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     admin.conduct(draw).await;
-    world.drop_trigger("slow").await;
+    world.drop_trigger("at_commit").await;
     world.check_invariants().await;
     world.stop().await;
     server.stop().await.unwrap();

@@ -6,18 +6,6 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::common::PASSWORD;
 
-/// Lets the COMMIT of a change of a user wait for a lock.
-async fn block_commits(sql: &Client) {
-    sql.batch_execute(
-        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-         $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER wait AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED
-         FOR EACH ROW EXECUTE FUNCTION wait()",
-    )
-    .await
-    .unwrap();
-}
-
 /// Sends a request, and resets its connection while the service commits.
 async fn hang_up(world: &World, who: &User, method: &str, path: &str, body: Value) {
     let sql = world.sql().await;
@@ -47,7 +35,8 @@ async fn a_block_and_a_new_password_hold_although_the_client_hung_up() {
     let admin = world.admin().await;
     let (ann, bob) = (world.player("ann").await, world.player("bob").await);
     let thief = world.anonymous().log_in("bob", PASSWORD).await;
-    block_commits(&world.sql().await).await;
+    // The COMMIT of a change of a user waits for a lock.
+    at_commit(&world.sql().await, "UPDATE ON users", "pg_advisory_xact_lock(1)").await;
 
     hang_up(&world, &admin, "PATCH", &format!("/admin/users/{}", ann.id), json!({"status": "blocked"})).await;
     until("Ann is blocked", async || ann.get("/me").await.is(403, "account_blocked")).await;
@@ -57,6 +46,6 @@ async fn a_block_and_a_new_password_hold_although_the_client_hung_up() {
     until("the other session has ended", async || thief.get("/me").await.is(401, "unauthorized")).await;
     bob.get("/me").await.expect(200);
 
-    world.sql().await.batch_execute("DROP TRIGGER wait ON users").await.unwrap();
+    world.sql().await.batch_execute("DROP TRIGGER at_commit ON users").await.unwrap();
     world.check_invariants().await;
 }

@@ -3,19 +3,6 @@
 
 use super::*;
 
-/// Lets each COMMIT of a sale wait for this lock, which `sql` takes.
-async fn block_commits(sql: &Client) {
-    sql.batch_execute(
-        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-         $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON tickets DEFERRABLE INITIALLY DEFERRED
-         FOR EACH ROW EXECUTE FUNCTION wait();
-         SELECT pg_advisory_lock(1)",
-    )
-    .await
-    .unwrap();
-}
-
 /// A failover or a restore forgets the row that tells the outcome of a COMMIT, together with the transaction.
 #[actix_web::test]
 async fn a_commit_whose_row_is_gone_is_known_to_be_lost_and_the_order_is_written_once() {
@@ -24,7 +11,9 @@ async fn a_commit_whose_row_is_gone_is_known_to_be_lost_and_the_order_is_written
     let draw = admin.open_draw(&world, 5).await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let sql = world.sql().await;
-    block_commits(&sql).await;
+    // Each COMMIT of a sale waits for this lock.
+    at_commit(&sql, "INSERT ON tickets", "pg_advisory_xact_lock(1)").await;
+    sql.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let buying = order(&ann, draw, from_pool(), "order");
     let pid = committing(&sql, "advisory").await;
     // This waits for the transaction of the order. So the rows are gone before the writer can ask for its own.
@@ -38,7 +27,7 @@ async fn a_commit_whose_row_is_gone_is_known_to_be_lost_and_the_order_is_written
     let bought = buying.await.unwrap().expect(201);
     assert_eq!(bought["tickets"][0]["number"], 1);
     assert_eq!((paid(&world, draw).await, ann.balance().await), (1, 1_000_000 - PRICE));
-    world.drop_trigger("wait").await;
+    world.drop_trigger("at_commit").await;
     world.check_invariants().await;
 }
 

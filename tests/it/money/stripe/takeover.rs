@@ -8,9 +8,11 @@ use lottery::domain::charge::ChargeName;
 use lottery::domain::draw::SaleError;
 use lottery::domain::id::{DrawId, PaymentId};
 use lottery::domain::money::Money;
+use lottery::domain::payment::Payment;
 use lottery::domain::record::Charge;
 use lottery::payment::{CardToken, ChargeOrder, Provider, Signing, Stripe};
 use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
 
 use super::waiting::begun;
 use super::*;
@@ -44,6 +46,19 @@ fn order_of(payment: &Value, card: &str) -> ChargeOrder {
     let amount = Money::new(payment["amount"].as_i64().unwrap());
     let currency = "RUB".parse().unwrap();
     ChargeOrder { name, amount, currency, card: token(card), may_act: Arc::new(|| true) }
+}
+
+/// Lets another service charge a card for a reservation of the draw.
+fn charge_elsewhere(
+    world: &World,
+    stripe: &StandIn,
+    (draw, who): (i64, &User),
+    payment: &str,
+    card: &str,
+) -> JoinHandle<Result<Payment, SaleError>> {
+    let (other, user, card) = (other_service(world, stripe, || true), who.id, token(card));
+    let payment = PaymentId(payment.parse().unwrap());
+    actix_web::rt::spawn(async move { other.charge(DrawId(draw), user, payment, card, None).await })
 }
 
 async fn only_payment(who: &User) -> Value {
@@ -171,12 +186,7 @@ async fn a_ticket_whose_card_was_charged_by_a_replaced_service_is_paid_once() {
     let ann = world.player("ann").await;
     let invoice = ann.reserve(draw).await;
     let bill = id(&invoice["payment"]).to_owned();
-    let (other, user, payment_id) =
-        (other_service(&world, &stripe, || true), ann.id, PaymentId(bill.parse().unwrap()));
-    let call =
-        actix_web::rt::spawn(
-            async move { other.charge(DrawId(draw), user, payment_id, token("pm_held"), None).await },
-        );
+    let call = charge_elsewhere(&world, &stripe, (draw, &ann), &bill, "pm_held");
     until("the card is charged", || async { stripe.taken() == PRICE }).await;
     until_status(&world, &ann, &bill, "paid").await;
     assert_eq!(ticket(&ann, id(&invoice["tickets"][0])).await["status"], "paid");
@@ -196,11 +206,7 @@ async fn money_that_is_taken_although_the_charge_was_ended_goes_to_the_wallet() 
     let ann = world.player("ann").await;
     let invoice = ann.reserve(draw).await;
     let bill = id(&invoice["payment"]).to_owned();
-    let (other, user, payment_id) =
-        (other_service(&world, &stripe, || true), ann.id, PaymentId(bill.parse().unwrap()));
-    let call = actix_web::rt::spawn(async move {
-        other.charge(DrawId(draw), user, payment_id, token("pm_delayed"), None).await
-    });
+    let call = charge_elsewhere(&world, &stripe, (draw, &ann), &bill, "pm_delayed");
     until("the call is on its way", || async { stripe.with(|books| books.on_the_road) == 1 }).await;
     until_status(&world, &ann, &bill, "pending").await;
     // Stripe has forgotten the key meanwhile, as it may after a day.
