@@ -37,14 +37,14 @@ impl Charges {
     pub async fn reconcile(self) {
         let mut after = None;
         for round in 0_u64.. {
-            let next = self.clock.since_boot() + ROUND;
+            let began = self.clock.since_boot();
             match self.round(after, round.is_multiple_of(LOST_ROUNDS)).await {
                 Ok(last) => after = last,
                 Err(error) => {
                     tracing::warn!(%error, "the charges in progress could not be read; the next round tries again")
                 }
             }
-            self.clock.sleep(next - self.clock.since_boot()).await;
+            self.clock.sleep_since(began, ROUND).await;
         }
     }
 

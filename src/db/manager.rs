@@ -1,6 +1,5 @@
-//! What the pool of connections does with each of them: opens it with the settings of a session, not for a node that is
-//! dead, and does not lend one
-//! again that is closed.
+//! What the pool of connections does with each of them: opens it with the settings of a session, refuses it to a node
+//! that is dead, and does not lend one again that is closed.
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;

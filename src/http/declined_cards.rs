@@ -1,6 +1,7 @@
 //! Limits how many cards may be declined, for each account and for each network: a thief who has a list of card numbers
-//! tries which of them work. A card that is being charged counts too, since it may be declined. A success does not
-//! count, and takes nothing back. Calls no provider.
+//! tries which of them work. A card that is being charged counts too, until the provider has answered, since it may be
+//! declined. A success does not count, and takes nothing back. A charge that the provider leaves open counts only once a
+//! notice says that it was declined, and only for the account. Calls no provider.
 
 use std::collections::HashMap;
 use std::hash::Hash;
