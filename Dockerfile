@@ -2,7 +2,7 @@
 # needs a Postgres outside the image (DATABASE_URL).
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock config.yaml ./
+COPY Cargo.toml Cargo.lock build.rs config.yaml ./
 COPY migrations migrations
 COPY benches benches
 COPY crates crates

@@ -45,6 +45,7 @@ use crate::http::{
     Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
 };
 use crate::payment::{self, Sandbox, Signing, Stripe};
+use crate::version;
 
 use lotteries::{lotteries, plans};
 use servers::{Listeners, Servers};
@@ -336,7 +337,7 @@ async fn register(database: &Target, listeners: &Listeners) -> Result<Node, AppE
     let host =
         nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
     let url = format!("http://{}", listeners.address());
-    let info = NodeInfo { host: &host, url: &url, version: env!("CARGO_PKG_VERSION") };
+    let info = NodeInfo { host: &host, url: &url, version: version::VERSION };
     Ok(Node::register(database, &info).await?)
 }
 

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::db::{self, DbError};
 use crate::telemetry::{self, TelemetryError};
+use crate::version;
 
 pub use demo::Demo;
 pub use export::ExportArgs;
@@ -32,7 +33,7 @@ const TAKEN_OVER: u8 = 75;
 
 /// A lottery service.
 #[derive(Parser)]
-#[command(name = "lottery", version, about)]
+#[command(name = "lottery", version = version::LONG, about)]
 pub struct Cli {
     /// The configuration file [default: ./config.yaml if it exists, else the built-in defaults].
     #[arg(long, global = true, value_name = "FILE")]
@@ -129,6 +130,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     let _spans = telemetry::init(&config.log.level, config.log.format, config.telemetry.otlp_endpoint.as_deref())?;
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, "the service starts");
     allow_open_files();
     // Signals are handled from here on: a signal during the start, or right after it, stops the service
     // cleanly.

@@ -19,3 +19,4 @@ pub mod http;
 pub mod payment;
 pub mod telemetry;
 pub mod tls;
+pub mod version;

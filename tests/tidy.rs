@@ -43,7 +43,7 @@ fn room(file: &str) -> &str {
 fn may_import(room: &str) -> Option<&'static [&'static str]> {
     match room {
         "domain" => Some(&["domain"]),
-        "clock" | "tls" => Some(&[]),
+        "clock" | "tls" | "version" => Some(&[]),
         "telemetry" => Some(&["tls"]),
         "config" => Some(&["config", "telemetry", "auth"]),
         "db" => Some(&["db", "domain", "tls"]),
@@ -52,7 +52,9 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "export" => Some(&["export", "db", "domain"]),
         "actors" => Some(&["actors", "domain", "db", "clock"]),
         "charges" => Some(&["charges", "domain", "db", "payment", "actors", "clock"]),
-        "http" => Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "charges", "clock"]),
+        "http" => {
+            Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "charges", "clock", "version"])
+        }
         // Only these know every module.
         "app" | "cli" | "lib" | "main" => None,
         other => panic!("{other} is a new module: add here what it may import"),

@@ -9,10 +9,11 @@ mod log;
 mod nodes;
 mod schema;
 mod traces;
+mod version;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use futures_util::future::join_all;
