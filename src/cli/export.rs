@@ -25,7 +25,7 @@ use crate::telemetry;
 /// The options of an export.
 #[derive(Args)]
 pub struct ExportArgs {
-    #[arg(value_parser = table, help = "draws, tickets, users, payments, transfers or winners")]
+    #[arg(value_parser = table, help = "draws, tickets, users, payments, transfers, winners, finance or finance_draws")]
     table: ExportTable,
     /// csv, ndjson or xlsx.
     #[arg(long, default_value = "csv", value_parser = format)]
@@ -54,6 +54,9 @@ fn failed(what: impl std::fmt::Display) -> CliError {
 
 /// Writes the table.
 pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
+    if asked.draw.is_some() && !asked.table.is_by_draw() {
+        return Err(failed(format!("leave out --draw: {} is of all draws", asked.table.as_str())));
+    }
     telemetry::init_command()?;
     let configured = app::currency(config)?;
     let database = Database::open(config, DatabaseUse::Command).await?;

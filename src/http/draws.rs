@@ -135,11 +135,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
         return Ok(known);
     }
     let query = Query::of(&request, &["lottery", "status", "limit", "cursor"])?;
-    let lotteries = query.all("lottery", |text| Some(text.to_owned()), "must be a lottery's id")?;
-    if lotteries.iter().any(|lottery| lottery.contains('\0')) {
-        return Err(Problem::field("lottery", "must be a lottery's id"));
-    }
-    let statuses = query.all("status", DrawStatus::parse, "must be a draw's status, such as open")?;
+    let (lotteries, statuses) = query.draw_filters()?;
     let page = query.page::<i64>()?;
     // One row more than the page holds: it tells whether there is a next page.
     let most = usize::try_from(page.limit + 1).unwrap_or(0);

@@ -53,6 +53,9 @@ pub async fn export(
     let formats = query.all("format", ExportFormat::parse, "must be csv, ndjson or xlsx")?;
     let format = formats.last().copied().unwrap_or(ExportFormat::Csv);
     let draw = query.all("draw_id", |text| text.parse().ok(), "must be a draw's id")?.pop().map(DrawId);
+    if draw.is_some() && !table.is_by_draw() {
+        return Err(Problem::field("draw_id", format!("leave it out: {} is of all draws", table.as_str())));
+    }
 
     let slot = state.exports.acquire()?;
     let client = state.db.dedicated().await?;

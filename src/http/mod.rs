@@ -17,6 +17,7 @@ mod draws;
 mod error;
 mod events;
 mod export;
+mod finance;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod head;
@@ -120,6 +121,8 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
                 .service(resource("/withdrawals/{id}/approve", "POST").route(web::post().to(withdrawals::approve)))
                 .service(resource("/withdrawals/{id}/reject", "POST").route(web::post().to(withdrawals::reject)))
                 .service(resource("/export/{table}", "GET").route(web::get().to(export::export)))
+                .service(resource("/finance", "GET").route(web::get().to(finance::accounts)))
+                .service(resource("/finance/draws", "GET").route(web::get().to(finance::draws)))
                 .service(resource("/draws/{id}/pool", "POST").route(web::post().to(admin::add_to_pool)))
                 .service(resource("/draws/{id}/open", "POST").route(web::post().to(admin::open)))
                 .service(resource("/draws/{id}/close", "POST").route(web::post().to(admin::close)))

@@ -12,8 +12,8 @@ use utoipa::OpenApi;
 
 use super::error::{Code, Problem, ProblemBody};
 use super::{
-    admin, auth, charges, clock, draws, events, export, health, lotteries, payments, tickets, users, wallet,
-    webhooks, withdrawals,
+    admin, auth, charges, clock, draws, events, export, finance, health, lotteries, payments, tickets, users,
+    wallet, webhooks, withdrawals,
 };
 use crate::db::read::charges::ChargeFilter;
 
@@ -84,6 +84,8 @@ use crate::db::read::charges::ChargeFilter;
         withdrawals::approve,
         withdrawals::reject,
         export::export,
+        finance::accounts,
+        finance::draws,
         clock::show,
         clock::confirm,
         health::live,

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
 use crate::db::read::{Page, PageRows};
+use crate::domain::lottery::DrawStatus;
 
 /// The largest page, and the default size of a page.
 const MAX_PAGE: i64 = 200;
@@ -47,6 +48,14 @@ impl Query {
     fn last<T: FromStr>(&self, name: &str, must: &str) -> Result<Option<T>, Problem> {
         let value = self.0.iter().rev().find(|(known, _)| known == name);
         value.map(|(_, value)| value.parse().map_err(|_| Problem::field(name, must))).transpose()
+    }
+
+    /// The filters of a list of draws: the lotteries and the statuses that are wanted.
+    pub fn draw_filters(&self) -> Result<(Vec<String>, Vec<DrawStatus>), Problem> {
+        // Postgres has no text with a zero byte.
+        let lottery = |text: &str| (!text.contains('\0')).then(|| text.to_owned());
+        let lotteries = self.all("lottery", lottery, "must be a lottery's id")?;
+        Ok((lotteries, self.all("status", DrawStatus::parse, "must be a draw's status, such as open")?))
     }
 
     /// The page that the query asks for.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::db::read::audit::AuditRow;
 use crate::db::read::charges::{ChargeFilter, ListedCharge};
 use crate::db::read::export::ExportTable;
+use crate::db::read::finance::{AccountBalance, AccountKind, DrawFinance};
 use crate::db::read::payments::OwnedPayment;
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::users::User;
@@ -101,6 +102,13 @@ scalar_schemas! {
         "What a charge is. It may be several of these.", ChargeFilter::ALL.map(ChargeFilter::as_str)
     );
     Action "AuditAction": one_of("What was done, or refused.", Action::ALL.map(Action::as_str));
+    AccountKind "AccountKind": one_of(
+        "What an account is for: the players' wallets, the money of open withdrawals (held), the money of draws that are \
+         not over (escrow), what rolled over to a lottery's next draw (jackpot), what the operator adds to guaranteed \
+         prizes (reserve; below zero when the operator has paid in nothing), what the operator has earned (revenue), and \
+         what the payment provider owes, below zero (clearing).",
+        AccountKind::ALL.map(AccountKind::as_str)
+    );
     ExportTable "ExportTable": one_of("What can be exported.", ExportTable::ALL.map(ExportTable::as_str));
     ExportFormat "ExportFormat": one_of("The format of an exported table.", ExportFormat::ALL.map(ExportFormat::as_str));
 }
@@ -116,6 +124,8 @@ derived_schemas! {
     User: UserSchema;
     AuditRow: AuditRowSchema;
     ListedCharge: ListedChargeSchema;
+    AccountBalance: AccountBalanceSchema;
+    DrawFinance: DrawFinanceSchema;
 }
 
 fn scalar(kind: Type, description: &str) -> ObjectBuilder {
@@ -252,6 +262,47 @@ struct ListedChargeSchema {
     dispute: Option<String>,
     /// What was given back to the card at the payment provider, in all.
     refunded: Money,
+}
+
+/// The sum of all accounts of one kind.
+#[derive(ToSchema)]
+#[schema(as = AccountBalance, example = json!({"kind": "escrow", "lottery": "5of36", "balance": 30000}))]
+struct AccountBalanceSchema {
+    kind: AccountKind,
+    /// Of escrows and jackpots, which are summed for each lottery. Null of all others.
+    #[schema(required)]
+    lottery: Option<LotteryId>,
+    balance: Money,
+}
+
+/// The money of a draw. Of a draw that is over, `sales + rollover_in + reserve = prizes + refunds + rollover_out +
+/// revenue`; until then, what is missing on the right is in its escrow.
+#[derive(ToSchema)]
+#[schema(as = DrawFinance, example = json!({
+    "draw_id": 7, "lottery": "5of36", "number": 7, "status": "completed", "currency": "RUB", "sales": 30000,
+    "prizes": 10000, "refunds": 0, "rollover_in": 0, "rollover_out": 5000, "reserve": 0, "revenue": 15000
+}))]
+struct DrawFinanceSchema {
+    draw_id: DrawId,
+    lottery: LotteryId,
+    /// It counts the draws of the lottery.
+    number: i32,
+    status: DrawStatus,
+    currency: Currency,
+    /// The price of all tickets that are paid.
+    sales: Money,
+    /// What was paid to winners so far.
+    prizes: Money,
+    /// What was paid back to payers so far, because the draw is cancelled.
+    refunds: Money,
+    /// The jackpot that came into the draw with its winning numbers.
+    rollover_in: Money,
+    /// What the draw has left for the lottery's next draw.
+    rollover_out: Money,
+    /// What the operator's reserve has added, because the fund was smaller than the guaranteed prizes.
+    reserve: Money,
+    /// The operator's part of the sales. Zero until the prizes are fixed.
+    revenue: Money,
 }
 
 /// A transfer into the wallet or out of it.

@@ -71,6 +71,8 @@ const ROWS: &[(For, &str, &str)] = &[
     (Admin, "GET", "/api/v1/admin/clock"),
     (Admin, "POST", "/api/v1/admin/clock/confirm"),
     (Admin, "GET", "/api/v1/admin/export/{table}"),
+    (Admin, "GET", "/api/v1/admin/finance"),
+    (Admin, "GET", "/api/v1/admin/finance/draws"),
     (Admin, "POST", "/api/v1/admin/payments/{id}/end"),
     (Admin, "POST", "/api/v1/admin/withdrawals/{id}/approve"),
     (Admin, "POST", "/api/v1/admin/withdrawals/{id}/reject"),

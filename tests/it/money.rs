@@ -3,6 +3,7 @@
 mod cards;
 mod charges;
 mod declined_cards;
+pub mod finance;
 mod prizes;
 mod stripe;
 mod webhooks;

@@ -130,7 +130,7 @@ async fn a_whole_game_and_its_housekeeping_need_only_the_services_login() {
     let reset = json!({"token": reset.expect(200)["token"], "new_password": PASSWORD});
     world.anonymous().post("/auth/password-reset", reset).await.expect(204);
     assert_eq!(admin.conduct(draw).await["tickets_sold"], 102);
-    for table in ["draws", "tickets", "users", "payments", "transfers", "winners"] {
+    for table in ["draws", "tickets", "users", "payments", "transfers", "winners", "finance", "finance_draws"] {
         let path = format!("/admin/export/{table}?format=ndjson");
         assert_eq!(admin.request(Method::GET, &path).send().await.unwrap().status(), 200, "{table}");
     }

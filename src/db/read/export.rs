@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, RowStream};
 use uuid::Uuid;
 
+use super::finance;
 use crate::db::DbError;
 use crate::domain::id::DrawId;
 use crate::domain::money::Currency;
@@ -27,16 +28,22 @@ pub enum ExportTable {
     Payments,
     Transfers,
     Winners,
+    /// The balances of all accounts.
+    Finance,
+    /// The money of each draw.
+    FinanceDraws,
 }
 
 impl ExportTable {
-    pub const ALL: [ExportTable; 6] = [
+    pub const ALL: [ExportTable; 8] = [
         ExportTable::Draws,
         ExportTable::Tickets,
         ExportTable::Users,
         ExportTable::Payments,
         ExportTable::Transfers,
         ExportTable::Winners,
+        ExportTable::Finance,
+        ExportTable::FinanceDraws,
     ];
 
     /// As the API and the command line write it.
@@ -48,12 +55,19 @@ impl ExportTable {
             ExportTable::Payments => "payments",
             ExportTable::Transfers => "transfers",
             ExportTable::Winners => "winners",
+            ExportTable::Finance => "finance",
+            ExportTable::FinanceDraws => "finance_draws",
         }
     }
 
     /// The inverse of [`ExportTable::as_str`].
     pub fn parse(text: &str) -> Option<ExportTable> {
         ExportTable::ALL.into_iter().find(|table| table.as_str() == text)
+    }
+
+    /// Whether its rows belong to draws.
+    pub fn is_by_draw(self) -> bool {
+        self != ExportTable::Finance
     }
 
     /// Its columns, their tables, the condition for rows of the draw `$1` (if that is not null), and the
@@ -113,6 +127,13 @@ impl ExportTable {
                 "t.draw_id = $1",
                 "t.draw_id, t.number",
             ],
+            ExportTable::Finance => [
+                "a.kind, a.lottery, a.balance, $2::text AS currency",
+                finance::ACCOUNTS,
+                "false",
+                "a.place, a.lottery",
+            ],
+            ExportTable::FinanceDraws => [finance::DRAW_COLUMNS, finance::DRAWS, "d.id = $1", "d.id"],
         }
     }
 
@@ -216,7 +237,9 @@ fn cell(row: &Row, column: usize) -> Result<Cell, DbError> {
 /// How many rows an export will have, for the progress bar.
 pub async fn estimate(client: &Client, table: ExportTable, draw: Option<DrawId>) -> Result<u64, DbError> {
     let sql = match table {
-        ExportTable::Draws => "-- export::estimate(draws)
+        ExportTable::Finance => "-- export::estimate(finance)
+            SELECT 5 + 2 * count(*) FROM lotteries WHERE $1::bigint IS NULL",
+        ExportTable::Draws | ExportTable::FinanceDraws => "-- export::estimate(draws)
             SELECT count(*) FROM draws WHERE $1::bigint IS NULL OR id = $1",
         ExportTable::Tickets => "-- export::estimate(tickets)
             SELECT count(*) FROM tickets WHERE $1::bigint IS NULL OR draw_id = $1",

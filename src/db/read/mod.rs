@@ -5,6 +5,7 @@ pub mod charges;
 pub mod check;
 pub mod draws;
 pub mod export;
+pub mod finance;
 pub mod health;
 pub mod installation;
 mod invariants;

@@ -6,6 +6,7 @@ use lottery::db::read::payout::end_of_payment;
 use lottery::domain::id::DrawId;
 
 use super::*;
+use crate::money::finance::check_finance;
 
 /// Sells more than the first step of a settlement or refund pays (200 credits, by their owners), the last of
 /// it to bob; returns the draw, closed.
@@ -38,6 +39,7 @@ async fn an_interrupted_settlement_goes_on_and_pays_nobody_twice() {
     let settling = draw(&ann, id).await;
     assert_eq!(settling["winning_numbers"].as_array().unwrap().len(), 5, "they show from settling on");
     results(&ann, id).await.refused(409, "draw_not_completed");
+    check_finance(&world, &admin).await;
     ann.order(id, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
     for name in ["open", "close", "cancel"] {
         step(&admin, id, name).await.refused(409, "invalid_transition");
@@ -54,6 +56,7 @@ async fn an_interrupted_settlement_goes_on_and_pays_nobody_twice() {
     world.start().await;
 
     world.until_draw_is(id, "completed").await;
+    check_finance(&world, &world.reconnect(&admin)).await;
     let result = results(&world.reconnect(&ann), id).await.expect(200);
     assert_eq!(result["winning_numbers"], settling["winning_numbers"]);
     let winners: i64 =

@@ -5,7 +5,7 @@ use lottery::config::{Config, LotteryConfig, PaysConfig, PrizeConfig};
 use super::*;
 
 /// A lottery of few combinations, whose prizes can be calculated by hand. It may lose money.
-fn with_lottery(
+pub fn with_lottery(
     config: &mut Config,
     (pick, of): (u8, u8),
     price: i64,
@@ -18,18 +18,18 @@ fn with_lottery(
 }
 
 /// A shared tier without a minimum.
-fn share(share: u16) -> PaysConfig {
+pub fn share(share: u16) -> PaysConfig {
     PaysConfig::Share { share, minimum: None }
 }
 
 /// A shared tier with a minimum.
-fn at_least(minimum: i64, share: u16) -> PaysConfig {
+pub fn at_least(minimum: i64, share: u16) -> PaysConfig {
     PaysConfig::Share { share, minimum: Some(minimum) }
 }
 
 /// Three players with all six combinations of 2 of 4: whatever is drawn, one of them holds the ticket
 /// with both numbers and the one with none, and each of the others two tickets with one.
-async fn three_who_hold_everything(world: &World, draw: i64) -> [User; 3] {
+pub async fn three_who_hold_everything(world: &World, draw: i64) -> [User; 3] {
     let mut players = Vec::new();
     for (name, [one, other]) in [("ann", [[1, 2], [3, 4]]), ("bob", [[1, 3], [2, 4]]), ("cid", [[1, 4], [2, 3]])] {
         let player = world.rich_player(name, 1_000).await;
