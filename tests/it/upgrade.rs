@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Config;
 
 use crate::common::PASSWORD;
+use crate::money::finance::check_finance;
 use crate::server;
 use crate::webhook;
 use crate::world::*;
@@ -165,6 +166,9 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     let unknown = |row: &&Value| row["address"].is_null() && row["request_id"].is_null() && row["count"] == 1;
     let expected = if earlier.schema < 8 { old.len() } else { 2 };
     assert_eq!(old.iter().filter(unknown).count(), expected, "{old:#?}");
+
+    // The books of draws that ended before.
+    check_finance(&world, &boss).await;
 
     // A request that was answered before the upgrade has no second effect.
     let order = json!({"tickets": vec![quick_pick(); 20], "payment": "wallet"});
