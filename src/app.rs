@@ -5,7 +5,10 @@ mod database;
 mod lotteries;
 mod sandbox;
 mod servers;
+mod settings;
+mod state;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -13,45 +16,41 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::web;
-use jiff::SignedDuration;
 use private_postgres::PostgresError;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::actors::audit::AuditCounts;
-use crate::actors::draws::{self, Draws};
+use crate::actors::draws::Draws;
 use crate::actors::housekeeping;
 use crate::actors::lease::Lease;
 use crate::actors::node::{self, Node, NodeError, NodeInfo};
 use crate::actors::persistence::{self, Persistence, WriterMetrics};
-use crate::actors::schedule::{self, DrawPlan};
+use crate::actors::schedule;
 use crate::actors::snapshots::DrawSnapshots;
+use crate::auth::SecretError;
 use crate::auth::secret::{self, SecretFile};
-use crate::auth::{
-    AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, PasswordPolicy, SecretError, SessionCache, Tokens,
-};
 use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader, ProviderKind};
+use crate::config::{Config, ProviderKind};
 use crate::db::read::health;
-use crate::db::{self, Db, DbError, Migrated, Target, TlsError};
+use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::id::LotteryId;
-use crate::domain::installation::{Installation, OtherInstallation, PaymentProvider};
+use crate::domain::installation::OtherInstallation;
 use crate::domain::lottery::Lottery;
-use crate::domain::money::{Currency, CurrencyError};
-use crate::domain::user::SessionLifetimes;
-use crate::http::{
-    Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
-};
+use crate::domain::money::Currency;
+use crate::http::{Metrics, State};
 use crate::payment::{self, Sandbox, Signing, Stripe};
 use crate::version;
 
 use lotteries::{lotteries, plans};
-use servers::{Listeners, Servers};
+use servers::{Ports, Servers};
+use settings::{check_sandbox, draw_options, installation, signed, tokens, write_limits};
+use state::{StartedParts, state};
 
 pub use database::{Database, DatabaseUse};
 pub use sandbox::StoredCharges;
+pub use settings::currency;
 
 /// How often the service checks whether its actors are alive.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,8 +84,11 @@ pub enum AppError {
          give the service a login of its own, which owns nothing"
     )]
     ServiceOwnsTables(String),
-    #[error("cannot listen on {address}: {cause}")]
-    Listen { address: String, cause: std::io::Error },
+    /// The variable sets another address.
+    #[error("cannot listen on {address}: {}", no_listener(address, variable, cause))]
+    Listen { address: String, variable: &'static str, cause: std::io::Error },
+    #[error("the HTTP server cannot be started: {0}")]
+    HttpServer(std::io::Error),
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
     #[error(
@@ -104,7 +106,17 @@ fn alternative(error: &PostgresError) -> &'static str {
         PostgresError::NotInstalled { .. } => {
             ", or give the URL of a running server as database.url in config.yaml or as DATABASE_URL"
         }
+        PostgresError::NoCluster { .. } => "; is data_dir right? `lottery serve` makes a new one",
         _ => "",
+    }
+}
+
+/// Why nothing can listen on the address.
+fn no_listener(address: &str, variable: &str, cause: &std::io::Error) -> String {
+    let port = address.rsplit(':').next().unwrap_or_default();
+    match cause.kind() {
+        ErrorKind::AddrInUse => format!("port {port} is in use; set {variable} to another one"),
+        _ => cause.to_string(),
     }
 }
 
@@ -156,107 +168,37 @@ impl App {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
         check_sandbox(config).await?;
+        // Before a database is made or migrated.
+        let ports = Ports::bind(config)?;
         let database = Database::open(config, DatabaseUse::Serve).await?;
-        App::start_on(database, config, lotteries, plans, clock).await
-    }
-
-    async fn start_on(
-        database: Database,
-        config: &Config,
-        lotteries: Vec<Lottery>,
-        plans: Vec<DrawPlan>,
-        clock: Clock,
-    ) -> Result<App, AppError> {
-        check_durability(&database.target, config.database.allow_unsafe).await?;
-        // Before the schema changes: an earlier version may work with the one that is there.
-        db::check_no_earlier_service(&database.target).await?;
-        match database.migrate().await? {
-            Migrated::Applied(applied) => tracing::info!(applied, "the schema is up to date"),
-            newer => tracing::warn!("{newer}"),
-        }
-        let listeners = Listeners::bind(config)?;
-        let mut node = register(&database.target, &listeners).await?;
+        database.prepare(config.database.allow_unsafe).await?;
+        let mut node = register(&database.target, &ports).await?;
         let target = node.target().clone();
         let db = Db::new(&target, config.database.pool_size)?;
-        warn_of_asynchronous_replication(&db).await?;
-        // Before anything else is read, written or asked of the payment provider.
-        let configured = installation(config)?;
-        persistence::record_installation(&db, &configured, clock.now()).await?.verify(configured)?;
-
-        let (jwt_secret, previous) = jwt_secrets(config)?;
-        if previous.is_some() {
-            tracing::info!("the previous jwt_secret verifies tokens too; remove it when these have expired");
-        }
-        let tokens = Tokens::new(&jwt_secret, previous.as_ref(), config.auth.access_token);
+        let currency = record_installation(config, &db, &clock).await?;
+        let tokens = tokens(config)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
-
-        let mut standby = None;
-        let (ready, exclusive) = (node.ready(), database.is_exclusive());
-        let lease = node.become_active(exclusive, || {
-            tracing::info!(address = %listeners.address(), "another node is active: this one stands by");
-            standby = Some(Servers::stand_by(&listeners, ready)?);
-            Ok::<_, AppError>(())
-        });
-        let lease = lease.await?;
+        let (lease, standby) = become_active(&mut node, &ports, database.is_exclusive()).await?;
         let (mut tasks, working) = (JoinSet::new(), Arc::new(OnceLock::new()));
         tasks.spawn(node.renew(lease.clone(), working.clone()));
 
         let thread = ActorThread(Arbiter::new());
         let arbiter = &thread.0;
         arbiter.spawn(clock.clone().watch());
-        let Actors { draws, persistence, snapshots } =
-            actors(arbiter, config, (&target, &lease), &db, &lotteries, &clock, metrics.writer()).await?;
+        let actors =
+            start_actors(arbiter, config, (&target, &lease), &db, &lotteries, &clock, metrics.writer()).await?;
         // From now on the lease is renewed only while they answer.
-        let _ = working.set((draws.clone(), persistence.clone()));
-        let currency = configured.currency;
-        let held = lease.clone();
-        let charges = Charges::new(
-            provider(config, &clock, &db, &persistence).await?,
-            Arc::new(move || held.is_held()),
-            draws.clone(),
-            persistence.clone(),
-            db.clone(),
-            clock.clone(),
-            currency,
-        );
+        let _ = working.set((actors.draws.clone(), actors.persistence.clone()));
+        let charges = charges(config, &actors, &lease, &db, &clock, currency).await?;
         arbiter.spawn(charges.clone().reconcile());
         let audit = AuditCounts::default();
-        arbiter.spawn(audit.clone().run(persistence.clone(), clock.clone()));
-        arbiter.spawn(schedule::run(plans, draws.clone(), db.clone(), clock.clone()));
-        let watchers = config.limits.enabled.then_some(config.limits.watchers_per_address.get() as usize);
-        let state = State {
-            lease,
-            db,
-            draws,
-            persistence,
-            snapshots,
-            clock,
-            tokens,
-            session_lifetimes: SessionLifetimes {
-                unused: config.auth.refresh_token,
-                age: config.auth.session_max_age,
-            },
-            reset_ttl: config.auth.password_reset,
-            password_policy: PasswordPolicy { refuse_weak: config.auth.refuse_weak_passwords },
-            hasher: Hasher::new(config.auth.hash_threads, config.auth.hash_queue),
-            sessions: SessionCache::new(MAX_SESSIONS),
-            access: AccessCache::new(MAX_USERS),
-            audit,
-            lotteries,
-            currency,
-            min_withdrawal: config.wallet.min_withdrawal,
-            admins_play: config.security.admins_play,
-            charges,
-            limits: RateLimits::new(config.limits.enabled.then(|| rates(config))),
-            proxies: proxies(config),
-            metrics,
-            keys: KeysInProgress::default(),
-            exports: Exports::default(),
-            watchers: Watchers::new(watchers),
-            response_cache: ResponseCache::default(),
-        };
-        let state = web::Data::new(state);
-        let servers = Servers::start(config, &listeners, &state)?;
+        arbiter.spawn(audit.clone().run(actors.persistence.clone(), clock.clone()));
+        arbiter.spawn(schedule::run(plans, actors.draws.clone(), db.clone(), clock.clone()));
+
+        let started =
+            StartedParts { lease, db, actors, clock, tokens, audit, lotteries, currency, charges, metrics };
+        let state = web::Data::new(state(config, started));
+        let servers = Servers::start(config, &ports, &state)?;
         if let Some(standby) = standby {
             standby.stop_at_once().await;
         }
@@ -333,25 +275,12 @@ impl App {
 }
 
 /// Makes this run of the service known as a node.
-async fn register(database: &Target, listeners: &Listeners) -> Result<Node, AppError> {
+async fn register(database: &Target, ports: &Ports) -> Result<Node, AppError> {
     let host =
         nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
-    let url = format!("http://{}", listeners.address());
+    let url = format!("http://{}", ports.address());
     let info = NodeInfo { host: &host, url: &url, version: version::VERSION };
     Ok(Node::register(database, &info).await?)
-}
-
-/// Refuses a server that can lose what it has committed, unless the configuration allows it.
-async fn check_durability(target: &Target, allow_unsafe: bool) -> Result<(), AppError> {
-    let settings = db::unsafe_settings(target).await?.join(" = off and ");
-    match settings.as_str() {
-        "" => Ok(()),
-        _ if allow_unsafe => {
-            tracing::warn!(off = settings, "a crash of the database's machine can lose or damage what was sold");
-            Ok(())
-        }
-        _ => Err(AppError::UnsafeDatabase(settings)),
-    }
 }
 
 /// Without a synchronous standby, a failover loses what the standby did not have yet.
@@ -365,43 +294,29 @@ async fn warn_of_asynchronous_replication(db: &Db) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Refuses the sandbox on an address that other machines may reach, unless the configuration allows it: with its cards,
-/// everybody fills a wallet.
-async fn check_sandbox(config: &Config) -> Result<(), AppError> {
-    if config.payments.provider != ProviderKind::Sandbox {
-        return Ok(());
-    }
-    let (host, port) = (config.server.host.as_str(), config.server.port);
-    let listen = |cause| AppError::Listen { address: format!("{host}:{port}"), cause };
-    let mut addresses = tokio::net::lookup_host((host, port)).await.map_err(listen)?;
-    if addresses.all(|address| address.ip().to_canonical().is_loopback()) {
-        return Ok(());
-    }
-    if config.payments.allow_sandbox {
-        tracing::warn!(host, "the sandbox is the payment provider: all money is play money");
-        return Ok(());
-    }
-    Err(AppError::Setting {
-        key: "payments.allow_sandbox".to_owned(),
-        what: format!(
-            "must be true (LOTTERY__PAYMENTS__ALLOW_SANDBOX=true) for the sandbox on server.host {host}, which other \
-             machines may reach: its test cards let everybody pay in play money. For real money set \
-             payments.provider: stripe"
-        ),
-    })
+/// Records what this installation is, or compares it with the record, before anything else is read, written or asked of
+/// the payment provider. Returns the currency.
+async fn record_installation(config: &Config, db: &Db, clock: &Clock) -> Result<Currency, AppError> {
+    warn_of_asynchronous_replication(db).await?;
+    let configured = installation(config)?;
+    persistence::record_installation(db, &configured, clock.now()).await?.verify(configured)?;
+    Ok(configured.currency)
 }
 
-/// What the configuration says that this installation is.
-fn installation(config: &Config) -> Result<Installation, AppError> {
-    let is_test_key = |key: &SecretString| payment::is_live_key(key.expose_secret()) == Some(false);
-    let provider = match config.payments.provider {
-        ProviderKind::Sandbox => PaymentProvider::Sandbox,
-        ProviderKind::Stripe if config.payments.stripe_key.as_ref().is_some_and(is_test_key) => {
-            PaymentProvider::StripeTest
-        }
-        ProviderKind::Stripe => PaymentProvider::Stripe,
-    };
-    Ok(Installation { currency: currency(config)?, provider })
+/// Waits until this node is the active one. While another one is, the returned servers answer.
+async fn become_active(
+    node: &mut Node,
+    ports: &Ports,
+    exclusive: bool,
+) -> Result<(Lease, Option<Servers>), AppError> {
+    let (ready, mut standby) = (node.ready(), None);
+    let lease = node.become_active(exclusive, || {
+        tracing::info!(address = %ports.address(), "another node is active: this one stands by");
+        standby = Some(Servers::stand_by(ports, ready)?);
+        Ok::<_, AppError>(())
+    });
+    let lease = lease.await?;
+    Ok((lease, standby))
 }
 
 /// Waits until an actor has ended that nothing restarts; only a panic, a bug of ours, ends it.
@@ -418,14 +333,14 @@ async fn actors_lost(state: &State) -> &'static str {
 }
 
 /// The handles to the actors.
-struct Actors {
+pub struct Actors {
     draws: Draws,
     persistence: Persistence,
     snapshots: DrawSnapshots,
 }
 
 /// Starts the actors on their own arbiter. Every draw that is not over is loaded when this returns.
-async fn actors(
+async fn start_actors(
     arbiter: &Arbiter,
     config: &Config,
     (database, lease): (&Target, &Lease),
@@ -434,17 +349,7 @@ async fn actors(
     clock: &Clock,
     meters: WriterMetrics,
 ) -> Result<Actors, AppError> {
-    let limits = persistence::WriteLimits {
-        batch: config.persistence.batch,
-        queue: config.persistence.queue,
-        deadline: config.persistence.deadline,
-    };
-    let options = draws::DrawOptions {
-        in_flight: config.limits.orders_in_flight,
-        open_reservations: config.limits.enabled.then_some(config.limits.open_reservations),
-        pool_limit: config.tickets.pool_limit as usize,
-        reservation: signed(config.tickets.reservation),
-    };
+    let (limits, options) = (write_limits(config), draw_options(config));
     let keys_kept = signed(config.persistence.keys_kept);
     let (writer, lease, db, clock) = (database.clone(), lease.clone(), db.clone(), clock.clone());
     let currency = currency(config)?;
@@ -470,20 +375,19 @@ async fn actors(
     }
 }
 
-fn proxies(config: &Config) -> Proxies {
-    let trusted = config.server.trusted_proxies.iter().map(|network| network.0).collect();
-    Proxies::new(trusted, config.server.forwarded_header == ForwardedHeader::Forwarded)
-}
-
-/// The secret that signs tokens, and the one that signed them before it: the configured ones, or those stored in the
-/// data directory. Where a secret is configured, the files have no say.
-fn jwt_secrets(config: &Config) -> Result<(SecretString, Option<SecretString>), AppError> {
-    let (current, previous) = (config.auth.jwt_secret.clone(), config.auth.jwt_secret_previous.clone());
-    let Some(current) = current else {
-        let stored = secret::load(&config.data_dir, SecretFile::PREVIOUS_TOKENS)?;
-        return Ok((secret::load_or_create(&config.data_dir, SecretFile::TOKENS)?, previous.or(stored)));
-    };
-    Ok((current, previous))
+/// The charges of cards, with the configured payment provider.
+async fn charges(
+    config: &Config,
+    actors: &Actors,
+    lease: &Lease,
+    db: &Db,
+    clock: &Clock,
+    currency: Currency,
+) -> Result<Charges, AppError> {
+    let (lease, draws, persistence) = (lease.clone(), actors.draws.clone(), actors.persistence.clone());
+    let provider = provider(config, clock, db, &persistence).await?;
+    let may_act = Arc::new(move || lease.is_held());
+    Ok(Charges::new(provider, may_act, draws, persistence, db.clone(), clock.clone(), currency))
 }
 
 /// The configured payment provider. The sandbox's webhook secret, if not configured, is generated and stored.
@@ -513,35 +417,6 @@ async fn provider(
             Ok(Arc::new(stripe))
         }
     }
-}
-
-fn rates(config: &Config) -> Rates {
-    let rate = |count: std::num::NonZeroU32, within| Rate { counts: [count.get()], within };
-    let limits = &config.limits;
-    Rates {
-        logins: rate(limits.logins_per_minute, SignedDuration::from_mins(1)),
-        login_failures: rate(limits.login_failures, signed(limits.login_failure_window)),
-        login_failures_everywhere: rate(limits.login_failures_everywhere, signed(limits.login_failure_window)),
-        registrations: rate(limits.registrations_per_hour, SignedDuration::from_hours(1)),
-        refreshes: rate(limits.refreshes_per_minute, SignedDuration::from_mins(1)),
-        password_resets: rate(limits.password_resets_per_minute, SignedDuration::from_mins(1)),
-        purchases: Rate {
-            counts: [limits.purchases_per_second.get(), limits.tickets_per_second],
-            within: SignedDuration::from_secs(1),
-        },
-        declined_cards: rate(limits.declined_cards_per_hour, SignedDuration::from_hours(1)),
-        declined_cards_nearby: rate(limits.declined_cards_per_address, SignedDuration::from_hours(1)),
-    }
-}
-
-/// Converts; the configuration's limits keep all durations far below the maximum.
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-pub fn currency(config: &Config) -> Result<Currency, AppError> {
-    let invalid = |error: CurrencyError| AppError::Setting { key: "currency".to_owned(), what: error.to_string() };
-    config.currency.parse().map_err(invalid)
 }
 
 #[cfg(test)]

@@ -129,6 +129,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 async fn serve(config: &Config) -> Result<(), CliError> {
+    config.check_service_secrets()?;
     let _spans = telemetry::init(&config.log.level, config.log.format, config.telemetry.otlp_endpoint.as_deref())?;
     tracing::info!(version = version::VERSION, commit = version::COMMIT, "the service starts");
     allow_open_files();
@@ -182,7 +183,7 @@ async fn received(signal: std::io::Result<Signal>) {
 
 async fn migrate(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let database = Database::open(config, DatabaseUse::Command).await?;
+    let database = Database::open(config, DatabaseUse::Change).await?;
     let migrated = database.migrate().await;
     database.close().await?;
     println!("{}", migrated?);

@@ -125,7 +125,7 @@ pub struct DatabaseConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Set if [`DatabaseConfig::url`] is set.
+    /// A service has one if [`DatabaseConfig::url`] is set ([`Config::check_service_secrets`]).
     pub jwt_secret: Option<SecretString>,
     /// Another one than `jwt_secret`.
     pub jwt_secret_previous: Option<SecretString>,
@@ -218,9 +218,8 @@ pub struct TelemetryConfig {
 #[serde(deny_unknown_fields)]
 pub struct PaymentsConfig {
     pub provider: ProviderKind,
-    /// Set for Stripe.
+    /// A service has it for Stripe, and the next one, too ([`Config::check_service_secrets`]).
     pub webhook_secret: Option<SecretString>,
-    /// Set for Stripe.
     pub stripe_key: Option<SecretString>,
     /// Without a path; `https`, unless it is an address of this machine.
     pub stripe_url: String,
@@ -384,7 +383,19 @@ impl Config {
         self.check_payments(&mut check);
         self.check_lotteries(&mut check);
         self.check_schedules(&mut check);
-        if check.problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(check.problems)) }
+        check.end().map(|()| self)
+    }
+
+    /// Checks that the service has its secrets. The other commands need none of them.
+    pub fn check_service_secrets(&self) -> Result<(), ConfigError> {
+        let (mut check, it) = (Check::default(), &self.payments);
+        let set = self.auth.jwt_secret.is_some() || self.database.url.is_none();
+        check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
+        if it.provider == ProviderKind::Stripe {
+            check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
+            check.that("payments.webhook_secret", it.webhook_secret.is_some(), "must be set for Stripe");
+        }
+        check.end()
     }
 
     fn check_service(&self, check: &mut Check) {
@@ -444,10 +455,6 @@ impl Config {
         }
         let alone = owner_url.is_some() && url.is_none();
         check.that("database.owner_url", !alone, "needs database.url, the login with which the service works");
-        if url.is_some() {
-            let set = self.auth.jwt_secret.is_some();
-            check.that("auth.jwt_secret", set, "must be set along with database.url (LOTTERY__AUTH__JWT_SECRET)");
-        }
         let unused = self.database.tls_ca.is_some() && !verifies;
         check.that("database.tls_ca", !unused, "needs sslmode=require, or a host, in database.url");
         let (current, previous) = (&self.auth.jwt_secret, &self.auth.jwt_secret_previous);
@@ -468,10 +475,6 @@ impl Config {
         let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
         let safe = it.stripe_url.starts_with("https://") || local.iter().any(|at| it.stripe_url.starts_with(at));
         check.that("payments.stripe_url", safe, "must begin with https://");
-        if it.provider == ProviderKind::Stripe {
-            check.that("payments.stripe_key", it.stripe_key.is_some(), "must be set for Stripe");
-            check.that("payments.webhook_secret", it.webhook_secret.is_some(), "must be set for Stripe");
-        }
     }
 
     fn check_schedules(&self, check: &mut Check) {
@@ -515,6 +518,10 @@ struct Check {
 }
 
 impl Check {
+    fn end(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(self.problems)) }
+    }
+
     fn that(&mut self, key: &str, holds: bool, what: &str) {
         if !holds {
             self.problems.push(ConfigProblem { key: key.to_owned(), what: what.to_owned() });

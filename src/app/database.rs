@@ -1,5 +1,6 @@
 //! Opens the database of a command: the private server, which it starts or joins, or the one at the configured URL.
-//! Brings its schema up to date. Reads and writes no rows.
+//! Brings its schema up to date, and
+//! refuses one that cannot be served. Reads and writes no rows.
 
 use private_postgres::PostgresServer;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,11 +18,15 @@ pub struct Database {
     server: Option<PostgresServer>,
 }
 
-/// Whether the service opens the database, or a command that may run at the same time as the service.
+/// Who opens the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DatabaseUse {
+    /// The service.
     Serve,
-    Command,
+    /// A command that may run at the same time as the service, and that makes the database if there is none.
+    Change,
+    /// The same, but without a database it has nothing to do: it must not make one in a wrong directory.
+    Read,
 }
 
 impl Database {
@@ -34,16 +39,31 @@ impl Database {
         };
         if let Some(url) = &it.url {
             let owner = it.owner_url.as_ref().map(|url| target("database.owner_url", url)).transpose()?;
-            return Ok(Database { target: target("database.url", url)?, owner, server: None });
+            let target = target("database.url", url)?;
+            tracing::info!("connecting to the database at {}", target.host_names());
+            return Ok(Database { target, owner, server: None });
         }
         let mut options = db::private_server_options(&config.data_dir);
         options.install = config.database.install;
+        options.create = used != DatabaseUse::Read;
         let server = match used {
             DatabaseUse::Serve => PostgresServer::start(&options).await?,
-            DatabaseUse::Command => PostgresServer::start_or_join(&options).await?,
+            DatabaseUse::Change | DatabaseUse::Read => PostgresServer::start_or_join(&options).await?,
         };
         let (target, owner) = (server.connection_as(db::SERVICE_ROLE), server.connection());
         Ok(Database { target: target.into(), owner: Some(owner.into()), server: Some(server) })
+    }
+
+    /// Makes the database fit for a service to serve on it, or refuses it.
+    pub async fn prepare(&self, allow_unsafe: bool) -> Result<(), AppError> {
+        check_durability(&self.target, allow_unsafe).await?;
+        // Before the schema changes: an earlier version may work with the one that is there.
+        db::check_no_earlier_service(&self.target).await?;
+        match self.migrate().await? {
+            Migrated::Applied(applied) => tracing::info!(applied, "the schema is up to date"),
+            newer => tracing::warn!("{newer}"),
+        }
+        Ok(())
     }
 
     /// Brings the schema up to date and grants the service's role what it needs, both as the owner. Without a login for
@@ -91,5 +111,18 @@ impl Database {
             Some(server) => server.lost().await,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Refuses a server that can lose what it has committed, unless the configuration allows it.
+async fn check_durability(target: &Target, allow_unsafe: bool) -> Result<(), AppError> {
+    let settings = db::unsafe_settings(target).await?.join(" = off and ");
+    match settings.as_str() {
+        "" => Ok(()),
+        _ if allow_unsafe => {
+            tracing::warn!(off = settings, "a crash of the database's machine can lose or damage what was sold");
+            Ok(())
+        }
+        _ => Err(AppError::UnsafeDatabase(settings)),
     }
 }

@@ -1,6 +1,7 @@
 //! The lotteries and schedules of the configuration, as the domain has them. An error names the setting.
 
-use super::{AppError, signed};
+use super::AppError;
+use super::settings::signed;
 use crate::actors::schedule::DrawPlan;
 use crate::config::{LotteryConfig, PaysConfig, ScheduleConfig};
 use crate::domain::game::Game;

@@ -16,7 +16,7 @@ use actix_web::http::{KeepAlive, header};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::net::TcpSocket;
+use socket2::{Domain, Socket, Type};
 use tokio::task::JoinSet;
 
 use super::AppError;
@@ -27,39 +27,87 @@ use crate::http::{self, ClientConnection, ClientConnections, HEAD_WAIT, PublicPa
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// How long a client may take to close a connection that the service has closed.
 const DISCONNECT_WAIT: Duration = Duration::from_secs(1);
-/// Connections that wait until the service accepts them.
-const BACKLOG: u32 = 1024;
+/// Connections that wait until the service accepts them. The standard library's listener would let only 128 wait.
+const BACKLOG: i32 = 1024;
 
 /// How long a browser may cache the answer to a CORS preflight request, in seconds.
 const CORS_AGE: usize = 3600;
 
-/// The addresses that this node listens on, as long as it runs: first its servers of a standby accept there, and then
-/// those of the active node.
-pub struct Listeners {
-    main: Vec<TcpListener>,
+/// The addresses of this node, which are its own as long as it runs. Connections are refused until a server listens: first
+/// the servers of a standby, and then those of the active node.
+pub struct Ports {
+    main: Vec<Socket>,
     /// Empty: there is no admin address.
-    admin: Vec<TcpListener>,
+    admin: Vec<Socket>,
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
 }
 
-impl Listeners {
-    pub fn bind(config: &Config) -> Result<Listeners, AppError> {
+impl Ports {
+    /// Takes the addresses, before a start begins that may be long.
+    pub fn bind(config: &Config) -> Result<Ports, AppError> {
         let (host, port) = (config.server.host.as_str(), config.server.port);
-        let cannot = |address: String| move |cause| AppError::Listen { address, cause };
-        let main = listen((host, port)).map_err(cannot(format!("{host}:{port}")))?;
-        let admin = match &config.server.admin_address {
-            Some(address) => listen(address).map_err(cannot(address.clone()))?,
-            None => Vec::new(),
+        let (main, address) = bind((host, port)).map_err(main_refused(format!("{host}:{port}")))?;
+        let Some(at) = &config.server.admin_address else {
+            return Ok(Ports { main, admin: Vec::new(), address, admin_address: None });
         };
-        // `listen` has made one listener or failed.
-        let address = main.first().map_or(Err(ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr);
-        Ok(Listeners { address: address.map_err(cannot(format!("{host}:{port}")))?, main, admin })
+        let (admin, admin_address) = bind(at).map_err(admin_refused(at.clone()))?;
+        Ok(Ports { main, admin, address, admin_address: Some(admin_address) })
     }
 
     /// The first address of the main port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Listeners on the main port, for one server.
+    fn listen(&self) -> Result<Vec<TcpListener>, AppError> {
+        listen(&self.main).map_err(main_refused(self.address.to_string()))
+    }
+
+    /// Listeners on the admin address, for one server. Empty: there is no admin address.
+    fn listen_for_admins(&self) -> Result<Vec<TcpListener>, AppError> {
+        let address = self.admin_address.map_or_else(String::new, |address| address.to_string());
+        listen(&self.admin).map_err(admin_refused(address))
+    }
+}
+
+fn main_refused(address: String) -> impl FnOnce(io::Error) -> AppError {
+    |cause| AppError::Listen { address, variable: "LOTTERY__SERVER__PORT", cause }
+}
+
+fn admin_refused(address: String) -> impl FnOnce(io::Error) -> AppError {
+    |cause| AppError::Listen { address, variable: "LOTTERY__SERVER__ADMIN_ADDRESS", cause }
+}
+
+/// Takes each address of a host name that this machine has; fails if it has none of them, or if one is in use. Returns
+/// the first one, too.
+fn bind(at: impl ToSocketAddrs) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    let (mut sockets, mut first, mut failure) = (Vec::new(), None, ErrorKind::AddrNotAvailable.into());
+    for address in at.to_socket_addrs()? {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        // Connections of an earlier run that are not quite over yet do not keep the address from this one.
+        socket.set_reuse_address(true)?;
+        match socket.bind(&address.into()) {
+            Ok(()) => {
+                first = first.or(socket.local_addr()?.as_socket());
+                sockets.push(socket);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+            Err(error) => failure = error,
+        }
+    }
+    first.map(|first| (sockets, first)).ok_or(failure)
+}
+
+/// Listeners for one server. Another program that has bound the address, too, may listen first.
+fn listen(sockets: &[Socket]) -> io::Result<Vec<TcpListener>> {
+    let listener = |socket: &Socket| {
+        // Again for another server: that changes nothing.
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket.try_clone()?))
+    };
+    sockets.iter().map(listener).collect()
 }
 
 /// The running servers.
@@ -74,36 +122,37 @@ pub struct Servers {
 
 impl Servers {
     /// Starts them; they accept connections when this returns.
-    pub fn start(config: &Config, listeners: &Listeners, state: &web::Data<State>) -> Result<Servers, AppError> {
-        let mut servers = Servers::none(listeners);
-        servers.add(main_server(config, &listeners.main, state.clone())?);
-        servers.admin_address = listeners.admin.first().and_then(|listener| listener.local_addr().ok());
+    pub fn start(config: &Config, ports: &Ports, state: &web::Data<State>) -> Result<Servers, AppError> {
+        let mut servers = Servers::none(ports);
+        servers.add(main_server(config, ports.listen()?, state.clone()))?;
         if servers.admin_address.is_some() {
-            servers.add(admin_server(&listeners.admin, state.clone())?);
+            servers.add(admin_server(ports.listen_for_admins()?, state.clone()))?;
         }
         Ok(servers)
     }
 
     /// Starts the servers of a node that stands by.
-    pub fn stand_by(listeners: &Listeners, ready: Arc<AtomicBool>) -> Result<Servers, AppError> {
-        let (state, mut servers) = (web::Data::new(Standby { ready }), Servers::none(listeners));
-        let (main, admin) = (&listeners.main, &listeners.admin);
-        let routes = if admin.is_empty() { http::standby_routes_with_metrics } else { http::standby_routes };
-        servers.add(standby_server(main, state.clone(), routes)?);
-        if !admin.is_empty() {
-            servers.add(standby_server(admin, state, http::standby_admin_routes)?);
+    pub fn stand_by(ports: &Ports, ready: Arc<AtomicBool>) -> Result<Servers, AppError> {
+        let (state, mut servers) = (web::Data::new(Standby { ready }), Servers::none(ports));
+        let has_admin = servers.admin_address.is_some();
+        let routes = if has_admin { http::standby_routes } else { http::standby_routes_with_metrics };
+        servers.add(standby_server(ports.listen()?, state.clone(), routes))?;
+        if has_admin {
+            servers.add(standby_server(ports.listen_for_admins()?, state, http::standby_admin_routes))?;
         }
         Ok(servers)
     }
 
-    fn none(listeners: &Listeners) -> Servers {
-        let (address, running) = (listeners.address(), JoinSet::new());
-        Servers { address, admin_address: None, handles: Vec::new(), running }
+    fn none(ports: &Ports) -> Servers {
+        let (address, admin_address) = (ports.address, ports.admin_address);
+        Servers { address, admin_address, handles: Vec::new(), running: JoinSet::new() }
     }
 
-    fn add(&mut self, server: Server) {
+    fn add(&mut self, server: io::Result<Server>) -> Result<(), AppError> {
+        let server = server.map_err(AppError::HttpServer)?;
         self.handles.push(server.handle());
         self.running.spawn(server);
+        Ok(())
     }
 
     /// Waits until a server has ended that nobody stopped; returns how.
@@ -129,7 +178,7 @@ impl Servers {
 
 /// The server of the API. Its connections are ours (`http::ClientConnections`), so it is built from the parts of
 /// actix-web's own `HttpServer`.
-fn main_server(config: &Config, listeners: &[TcpListener], state: web::Data<State>) -> Result<Server, AppError> {
+fn main_server(config: &Config, listeners: Vec<TcpListener>, state: web::Data<State>) -> io::Result<Server> {
     let origins = config.server.cors_origins.clone();
     let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
     let connections = connections(config, &state);
@@ -158,29 +207,9 @@ fn main_server(config: &Config, listeners: &[TcpListener], state: web::Data<Stat
         fn_service(move |stream| ready(connections.admit(stream))).and_then(protocol)
     };
     for listener in listeners {
-        let clone = listener.try_clone().map_err(again(listener))?;
-        server = server.listen("http", clone, factory.clone()).map_err(again(listener))?;
+        server = server.listen("http", listener, factory.clone())?;
     }
     Ok(server.run())
-}
-
-/// Listens on each address of a host name that this machine has; fails if it has none of them.
-fn listen(at: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
-    let one = |address: SocketAddr| {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        // The standard library's listener would let only 128 connections wait.
-        socket.listen(BACKLOG)?.into_std()
-    };
-    let (mut listeners, mut failure) = (Vec::new(), ErrorKind::AddrNotAvailable.into());
-    for address in at.to_socket_addrs()? {
-        match one(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) => failure = error,
-        }
-    }
-    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
 }
 
 /// Admits connections as it is configured.
@@ -196,7 +225,7 @@ fn connections(config: &Config, state: &State) -> ClientConnections {
 }
 
 /// The server of the admin address, for a few programs of the operator.
-fn admin_server(listeners: &[TcpListener], state: web::Data<State>) -> Result<Server, AppError> {
+fn admin_server(listeners: Vec<TcpListener>, state: web::Data<State>) -> io::Result<Server> {
     let mut server = HttpServer::new(move || {
         HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::admin_routes)
     })
@@ -205,17 +234,17 @@ fn admin_server(listeners: &[TcpListener], state: web::Data<State>) -> Result<Se
     .workers(1)
     .disable_signals();
     for listener in listeners {
-        server = listener.try_clone().and_then(|clone| server.listen(clone)).map_err(again(listener))?;
+        server = server.listen(listener)?;
     }
     Ok(server.run())
 }
 
 /// The server of a node that stands by. It keeps no connection, so that a client soon reaches the active node.
 fn standby_server(
-    listeners: &[TcpListener],
+    listeners: Vec<TcpListener>,
     state: web::Data<Standby>,
     routes: fn(&mut web::ServiceConfig),
-) -> Result<Server, AppError> {
+) -> io::Result<Server> {
     let mut server = HttpServer::new(move || {
         HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(routes)
     })
@@ -224,15 +253,9 @@ fn standby_server(
     .workers(1)
     .disable_signals();
     for listener in listeners {
-        server = listener.try_clone().and_then(|clone| server.listen(clone)).map_err(again(listener))?;
+        server = server.listen(listener)?;
     }
     Ok(server.run())
-}
-
-/// A listener that another server cannot use.
-fn again(listener: &TcpListener) -> impl FnOnce(io::Error) -> AppError {
-    let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-    move |cause| AppError::Listen { address, cause }
 }
 
 /// What pages of these origins may do in a browser. They send a token with each request, never a cookie.

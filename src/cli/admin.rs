@@ -24,7 +24,7 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
     let password = password.map_err(|error| refused("the password", &error))?;
     let hash = password.hash().map_err(|error| refused("the password", &error))?;
 
-    let database = Database::open(config, DatabaseUse::Command).await?;
+    let database = Database::open(config, DatabaseUse::Change).await?;
     let made = async {
         database.migrate().await?;
         let db = Db::new(&database.target, 1)?;

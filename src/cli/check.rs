@@ -16,7 +16,7 @@ use crate::telemetry;
 /// Checks everything and prints the invariants that do not hold, with the first rows that break each.
 pub async fn run(config: &Config) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let database = Database::open(config, DatabaseUse::Command).await?;
+    let database = Database::open(config, DatabaseUse::Read).await?;
     let checked = async {
         db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;

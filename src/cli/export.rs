@@ -59,7 +59,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
     }
     telemetry::init_command()?;
     let configured = app::currency(config)?;
-    let database = Database::open(config, DatabaseUse::Command).await?;
+    let database = Database::open(config, DatabaseUse::Read).await?;
     let exported = async {
         db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;

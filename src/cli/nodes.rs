@@ -26,7 +26,7 @@ pub struct NodesArgs {
 /// Prints the nodes, the newest first.
 pub async fn run(config: &Config, asked: &NodesArgs) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let database = Database::open(config, DatabaseUse::Command).await?;
+    let database = Database::open(config, DatabaseUse::Read).await?;
     let listed = async {
         db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;

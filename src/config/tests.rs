@@ -23,6 +23,11 @@ fn refusal(file: &str, variables: &[(&str, &str)]) -> String {
     load(file, variables).map(|config| format!("accepted: {config:?}")).unwrap_or_else(|error| error.to_string())
 }
 
+/// Why the service has not its secrets.
+fn service_refusal(variables: &[(&str, &str)]) -> String {
+    good("", variables).check_service_secrets().map_or_else(|error| error.to_string(), |()| "accepted".to_owned())
+}
+
 fn minutes(n: u64) -> Duration {
     Duration::from_secs(n * 60)
 }
@@ -340,7 +345,6 @@ fn errors_name_the_key_of_an_invalid_value() {
             "payments: {stripe_url: 'http://127.0.0.1.example.com'}",
             "payments.stripe_url: must begin with https://",
         ),
-        ("payments: {provider: stripe}", "payments.stripe_key: must be set for Stripe"),
         ("lotteries: [{id: a}]", "lotteries[0]: `name` is missing"),
         ("lotteries: []", "lotteries: there must be at least one"),
         ("lotteries: 5of36", "lotteries: invalid type"),
@@ -408,9 +412,10 @@ fn lottery_values_outside_their_ranges_are_refused() {
 }
 
 #[test]
-fn an_external_database_requires_a_secret() {
-    let error = refusal("", &[("DATABASE_URL", URL)]);
+fn a_service_with_an_external_database_requires_a_secret() {
+    let error = service_refusal(&[("DATABASE_URL", URL)]);
     assert!(error.starts_with("auth.jwt_secret: must be set along with database.url"), "{error}");
+    assert_eq!(service_refusal(&[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]), "accepted");
     let error = refusal("", &[("DATABASE_URL", "lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
     assert!(error.starts_with("database.url: must be like postgres://"), "{error}");
     let error = refusal("", &[("DATABASE_URL", URL), ("LOTTERY__AUTH__JWT_SECRET", &SECRET[1..])]);
@@ -433,6 +438,14 @@ fn an_external_database_requires_a_secret() {
     );
     assert!(error.starts_with("database.owner_url: must be like postgres://"), "{error}");
     good("", &[("DATABASE_URL", "host=/run/postgresql dbname=lottery"), ("LOTTERY__AUTH__JWT_SECRET", SECRET)]);
+}
+
+#[test]
+fn a_service_with_stripe_requires_its_secrets() {
+    let stripe = ("LOTTERY__PAYMENTS__PROVIDER", "stripe");
+    let both = "payments.stripe_key: must be set for Stripe\npayments.webhook_secret: must be set for Stripe";
+    assert_eq!(service_refusal(&[stripe]), both);
+    assert_eq!(service_refusal(&[stripe, STRIPE[0], STRIPE[1]]), "accepted");
 }
 
 #[test]

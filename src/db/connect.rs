@@ -3,13 +3,14 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::{DbError as Notice, Severity};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{DbError, describe};
@@ -33,20 +34,19 @@ pub async fn connect_with_task(target: impl Into<Target>) -> Result<(Client, Joi
 
 type Opened = (Client, Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
 
-/// Tries the hosts one by one, each for a limited time, and first the one that worked last. The driver's own
-/// `connect_timeout` ends with the TCP connection, which a frozen server's machine still accepts.
+/// Tries the hosts one by one, and first the one that worked last.
 async fn open(target: &Target) -> Result<Opened, DbError> {
-    let Target { config, tls, hosts, .. } = target;
-    let count = hosts::count(config);
+    let Target { config, hosts, .. } = target;
+    let (count, wait) = (hosts::count(config), hosts::wait(config));
     if count <= 1 {
-        return Ok(config.connect(tls.clone()).await?);
+        let opened = open_host(target, config, wait).await;
+        return opened.map_err(|error| error.at_host(hosts::name(config, 0)));
     }
-    let wait = hosts::wait(config);
     let mut failures = Vec::new();
     for index in hosts.order(count) {
         let (alone, name) = (hosts::alone(config, index), hosts::name(config, index));
-        let error = match timeout(wait, alone.connect(tls.clone())).await {
-            Ok(Ok(opened)) => {
+        let error = match open_host(target, &alone, wait).await {
+            Ok(opened) => {
                 hosts.worked(index);
                 if !failures.is_empty() {
                     tracing::info!(
@@ -57,13 +57,21 @@ async fn open(target: &Target) -> Result<Opened, DbError> {
                 }
                 return Ok(opened);
             }
-            Ok(Err(error)) => DbError::from(error),
-            Err(_) => DbError::Timeout(wait),
+            Err(error) => error,
         };
         hosts.failed(index, count);
         failures.push(format!("{name}: {}", describe(&error)));
     }
     Err(DbError::NoPrimary(failures.join("; ")))
+}
+
+/// Tries one host for a limited time. The driver's own `connect_timeout` ends with the TCP connection, which a frozen
+/// server's machine still accepts.
+async fn open_host(target: &Target, host: &Config, wait: Duration) -> Result<Opened, DbError> {
+    // In a box: this future is part of almost every other one of the service, and the compiler limits their depth.
+    let connecting = Box::pin(host.connect(target.tls.clone()));
+    let opened = timeout(wait, connecting).await;
+    Ok(opened.map_err(|_| DbError::Timeout(wait))??)
 }
 
 /// Serves the connection until it ends, or until it must end. Its client then gets no answer, as if the server had

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub enum DbError {
     #[error("no connection to the database: {0}")]
     NoConnection(#[source] Box<DbError>),
+    /// The only host of the URL, and the reason.
+    #[error("cannot reach the database at {host}: {cause}")]
+    Unreachable { host: String, cause: String },
     /// Each host of the URL with the reason.
     #[error("no host of the database takes writes: {0}")]
     NoPrimary(String),
@@ -76,10 +79,20 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Names the host to which no connection was made, unless its Postgres answered with a refusal.
+    pub fn at_host(self, host: String) -> DbError {
+        let cause = match &self {
+            DbError::Timeout(_) => self.to_string(),
+            DbError::Postgres(error) if error.code().is_none() && is_transient(error) => describe(error),
+            _ => return self,
+        };
+        DbError::Unreachable { host, cause }
+    }
+
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            DbError::NoPrimary(_) | DbError::DeadNode | DbError::Timeout(_) => true,
+            DbError::Unreachable { .. } | DbError::NoPrimary(_) | DbError::DeadNode | DbError::Timeout(_) => true,
             DbError::NoConnection(error) => error.is_transient(),
             DbError::Postgres(error) | DbError::Tls(error) => is_transient(error),
             _ => false,

@@ -1,6 +1,7 @@
 //! The hosts of a database's URL: the limits of a connection to each, in which order they are tried, and the signal
 //! that ends all connections. This file opens no connection.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 /// How long one of several hosts may take until it has accepted a connection and has said that it takes writes. A host
 /// that is frozen accepts the connection and says nothing. A `connect_timeout` in the URL counts instead.
 const HOST_WAIT: Duration = Duration::from_secs(1);
+/// The same for the only host of a URL: no other one could answer instead, so a slow one gets the time that it needs.
+const ONLY_HOST_WAIT: Duration = Duration::from_secs(10);
+/// The port of a URL that names none.
+const DEFAULT_PORT: u16 = 5432;
 
 /// How long what was sent may remain unacknowledged by the other machine. A value in the URL counts instead, as for
 /// the keepalives.
@@ -118,20 +123,21 @@ fn port(config: &Config, index: usize) -> Option<u16> {
     ports.get(index).or(ports.first()).copied()
 }
 
-/// A host as people write it.
+/// A host as people write it, with its port.
 pub fn name(config: &Config, index: usize) -> String {
-    let port = port(config, index).map_or(String::new(), |port| format!(":{port}"));
+    let port = port(config, index).unwrap_or(DEFAULT_PORT);
     match (config.get_hosts().get(index), config.get_hostaddrs().get(index)) {
-        (Some(Host::Tcp(name)), _) => format!("{name}{port}"),
+        (Some(Host::Tcp(name)), _) => format!("{name}:{port}"),
         (Some(Host::Unix(directory)), _) => directory.display().to_string(),
-        (None, Some(address)) => format!("{address}{port}"),
+        (None, Some(address)) => SocketAddr::new(*address, port).to_string(),
         (None, None) => String::new(),
     }
 }
 
-/// The time limit for one of several hosts.
+/// The time limit for a host.
 pub fn wait(config: &Config) -> Duration {
-    config.get_connect_timeout().copied().unwrap_or(HOST_WAIT)
+    let unless_said = if count(config) > 1 { HOST_WAIT } else { ONLY_HOST_WAIT };
+    config.get_connect_timeout().copied().unwrap_or(unless_said)
 }
 
 /// Sets what the URL does not say of dead connections: without it, the operating system notices one after hours.
@@ -185,8 +191,9 @@ mod tests {
         assert_eq!(alone(&several, 1), second);
         assert_eq!((name(&several, 1), wait(&several)), ("b:6432".to_owned(), HOST_WAIT));
         let addresses = config("hostaddr=127.0.0.1,127.0.0.2 connect_timeout=4");
-        assert_eq!((count(&addresses), name(&addresses, 1)), (2, "127.0.0.2".to_owned()));
+        assert_eq!((count(&addresses), name(&addresses, 1)), (2, "127.0.0.2:5432".to_owned()));
         assert_eq!(wait(&addresses), Duration::from_secs(4));
+        assert_eq!(wait(&config("host=a")), ONLY_HOST_WAIT);
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl Target {
         hosts::count(&self.config) > 1
     }
 
+    /// The hosts of the URL, for the operator.
+    pub fn host_names(&self) -> String {
+        let names = (0..hosts::count(&self.config)).map(|index| hosts::name(&self.config, index));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// The same database. The connections that are made with this target outlive [`Target::end_connections`].
     pub fn lasting(&self) -> Target {
         Target { lasting: true, ..self.clone() }

@@ -287,7 +287,10 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         let cause = describe(&error);
         let away = match &error {
-            DbError::NoConnection(_) | DbError::NoPrimary(_) | DbError::Timeout(_) => true,
+            DbError::NoConnection(_)
+            | DbError::Unreachable { .. }
+            | DbError::NoPrimary(_)
+            | DbError::Timeout(_) => true,
             DbError::Postgres(cause) | DbError::Tls(cause) => is_transient(cause),
             _ => false,
         };

@@ -8,6 +8,7 @@ mod installation;
 mod log;
 mod nodes;
 mod schema;
+mod start;
 mod traces;
 mod version;
 

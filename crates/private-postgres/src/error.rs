@@ -18,6 +18,8 @@ pub enum PostgresError {
         cluster.display(), versions(found)
     )]
     WrongVersion { cluster: PathBuf, needed: u32, found: Vec<u32> },
+    #[error("no database in {}", data_dir.display())]
+    NoCluster { data_dir: PathBuf },
     #[error("{} is in use by {}: stop that first", data_dir.display(), process(*pid))]
     InUse { data_dir: PathBuf, pid: Option<u32> },
     #[error(

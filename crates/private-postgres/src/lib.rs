@@ -60,6 +60,8 @@ pub struct PostgresOptions {
     /// Roles besides the owner that may log in. They are made at the start and may do nothing until the owner grants
     /// it. Their names are like the application's.
     pub login_roles: Vec<String>,
+    /// Whether a new cluster may be made. If not, a data directory without one is refused and nothing is written.
+    pub create: bool,
     /// The oldest major version that a new cluster may be made with.
     pub min_major: u32,
     /// Whether root may install the platform's Postgres package where no Postgres is found.
@@ -77,6 +79,7 @@ impl PostgresOptions {
             name: name.into(),
             data_dir: data_dir.into(),
             login_roles: Vec::new(),
+            create: true,
             min_major: 14,
             install: true,
             settings: Vec::new(),
@@ -124,6 +127,9 @@ impl PostgresServer {
     /// be called on a Tokio runtime, which then also runs the supervisor.
     pub async fn start(options: &PostgresOptions) -> Result<PostgresServer, PostgresError> {
         options.check_names()?;
+        if !options.create {
+            location::require_cluster(&options.data_dir)?;
+        }
         let data_dir = location::prepare(&options.data_dir)?;
         let mut lock = OwnerLock::acquire(&data_dir)?;
         let (launch, location_lock) = Launch::prepare(options, &data_dir, &lock).await?;

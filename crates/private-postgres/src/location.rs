@@ -61,6 +61,16 @@ pub(crate) fn has_cluster(location: &Path) -> bool {
     }
 }
 
+/// Refuses a data directory that has no cluster. It makes nothing, not even the directory.
+pub(crate) fn require_cluster(data_dir: &Path) -> Result<(), PostgresError> {
+    if existing(data_dir)?.is_some_and(|location| has_cluster(&location)) {
+        return Ok(());
+    }
+    // A relative path would not tell the user where the data was looked for.
+    let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    Err(PostgresError::NoCluster { data_dir })
+}
+
 /// The location to use: the existing one, otherwise the data directory itself if the server's user can enter
 /// it, otherwise a new one outside.
 pub(crate) async fn choose(

@@ -1,6 +1,7 @@
 //! Starts that fail, and what their errors say.
 
 use std::fs;
+use std::path::PathBuf;
 
 use private_postgres::{PostgresError, PostgresOptions, PostgresServer};
 
@@ -14,6 +15,20 @@ async fn without_postgres_it_says_what_to_do() {
     let refusal = PostgresServer::start(&options).await.unwrap_err();
     assert!(matches!(refusal, PostgresError::NotInstalled { min_major: 14 }));
     assert!(refusal.to_string().contains("apt-get install postgresql"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_reader_makes_no_cluster() {
+    let project = project();
+    let existing = |data_dir: PathBuf| PostgresOptions { create: false, ..options(&data_dir) };
+    for data_dir in [project.path().join("not/there"), project.path().to_owned()] {
+        let refusal = PostgresServer::start_or_join(&existing(data_dir.clone())).await.unwrap_err();
+        assert!(matches!(refusal, PostgresError::NoCluster { .. }), "{refusal}");
+        assert!(refusal.to_string().contains(data_dir.to_str().unwrap()), "{refusal}");
+    }
+    assert_eq!(fs::read_dir(project.path()).unwrap().count(), 0, "nothing was written");
+    PostgresServer::start(&options(project.path())).await.unwrap().stop().await.unwrap();
+    PostgresServer::start_or_join(&existing(project.path().to_owned())).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
