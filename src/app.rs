@@ -262,6 +262,8 @@ impl App {
                 tracing::warn!("requests or a transaction are still in progress: stopping without their end");
             }
         }
+        // First the renewal of the lease, which would warn of actors that do not answer. The lease is long enough.
+        self.tasks.shutdown().await;
         // Nothing more is begun by a schedule or a clock.
         self.actors.stop();
         if let Err(error) = node::end(&self.target, lease.node()).await {

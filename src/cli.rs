@@ -6,7 +6,9 @@ mod check;
 mod demo;
 mod export;
 mod health;
+mod money;
 mod nodes;
+mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ pub use nodes::NodesArgs;
 /// The exit code of a service that another node has declared dead: started again, it stands by. (EX_TEMPFAIL of
 /// sysexits.h.)
 const TAKEN_OVER: u8 = 75;
+/// The exit code of a command that Ctrl-C ended before its work was done: 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -96,6 +100,8 @@ pub enum CliError {
     Db(#[from] DbError),
     #[error("{0}")]
     Refused(String),
+    #[error("interrupted; nothing that the demo made is left")]
+    Interrupted,
 }
 
 /// The program. It is not in `main.rs`, where all that it calls would be compiled a second time.
@@ -107,6 +113,7 @@ pub fn main() -> ExitCode {
             eprintln!("lottery: {}", db::describe(&error));
             match error {
                 CliError::App(AppError::TakenOver) => ExitCode::from(TAKEN_OVER),
+                CliError::Interrupted => ExitCode::from(INTERRUPTED),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -6,7 +6,7 @@ use std::io::Write;
 use indicatif::ProgressBar;
 use tokio_postgres::Client;
 
-use super::{CliError, demo};
+use super::{CliError, progress};
 use crate::app::{Database, DatabaseUse};
 use crate::config::Config;
 use crate::db::read::check::{self, Report, Violation};
@@ -20,7 +20,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     let checked = async {
         db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;
-        with_progress(&client, demo::bar("checking the books", 0)).await
+        with_progress(&client, progress::steps("Checking the books")).await
     };
     let checked = checked.await;
     database.close().await?;
@@ -58,7 +58,7 @@ pub fn summary(report: &Report) -> String {
         );
     }
     if violations.is_empty() {
-        return format!("{looked_at}\nThe books balance to the last kopeck, and every law holds.");
+        return format!("{looked_at}\nThe books balance exactly, and every law holds.");
     }
     let violations: Vec<String> = violations.iter().map(Violation::to_string).collect();
     format!("{looked_at}\n{}", violations.join("\n"))

@@ -2,20 +2,23 @@
 //! Players register, fund a wallet and buy, an admin conducts the draw, and the books are checked.
 
 mod player;
+mod report;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::player::Player;
-use super::CliError;
+use self::report::{Sale, Winner};
+use super::{CliError, money, progress};
 use crate::actors::persistence::insert_user;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::auth::{OpaqueToken, Password};
 use crate::clock::Clock;
-use crate::config::{Config, ProviderKind};
+use crate::config::{Config, LotteryConfig, ProviderKind};
+use crate::domain::money::Currency;
 use crate::domain::user::{Email, Role, Username};
 use crate::telemetry;
 
@@ -46,43 +49,69 @@ fn failed(what: impl std::fmt::Display) -> CliError {
     CliError::Refused(format!("the demo failed: {what}"))
 }
 
-/// Runs the demo.
-pub async fn run(mut config: Config, demo: Demo) -> Result<(), CliError> {
+/// Runs the demo. Ctrl-C ends it at any time, and then nothing is left of it either.
+pub async fn run(config: Config, demo: Demo) -> Result<(), CliError> {
     telemetry::init_command()?;
-    let rules = config.lotteries.iter().find(|lottery| lottery.id == demo.lottery);
-    let Some(rules) = rules.cloned() else {
+    let lottery = config.lotteries.iter().find(|lottery| lottery.id == demo.lottery);
+    let Some(lottery) = lottery.cloned() else {
         let ids: Vec<&str> = config.lotteries.iter().map(|lottery| lottery.id.as_str()).collect();
         return Err(failed(format!("--lottery must be one of {}", ids.join(", "))));
     };
+    let currency = app::currency(&config)?;
+    // From here on a signal no longer ends the process.
+    let mut stop_signal = std::pin::pin!(super::stop_signal());
     let directory = tempfile::Builder::new().prefix("lottery-demo-").tempdir().map_err(failed)?;
-    config.data_dir = directory.path().to_owned();
+    let temporary = temporary(config.clone(), directory.path());
+
+    report::say(format!(
+        "A draw of {} from beginning to end, on a temporary service with its own Postgres.",
+        lottery.name
+    ))?;
+    let mut starting = std::pin::pin!(App::start(&temporary, Clock::system()));
+    let (app, played) = tokio::select! {
+        // A start that is dropped would leave its Postgres, which still writes into the directory.
+        () = &mut stop_signal => (starting.await?, Err(CliError::Interrupted)),
+        started = &mut starting => {
+            let app = started?;
+            let played = tokio::select! {
+                () = &mut stop_signal => Err(CliError::Interrupted),
+                played = play(&app, &demo, &lottery, currency) => played,
+            };
+            (app, played)
+        }
+    };
+    app.stop().await?;
+    directory.close().map_err(failed)?;
+    played?;
+    report::next_steps(&config)
+}
+
+/// The configuration of a service that takes only the lotteries and the currency from the user's.
+fn temporary(mut config: Config, directory: &Path) -> Config {
+    config.data_dir = directory.to_owned();
     config.database.url = None;
     config.database.owner_url = None;
     config.auth.jwt_secret = None;
     config.auth.jwt_secret_previous = None;
     config.server.host = "127.0.0.1".to_owned();
     config.server.port = 0;
+    config.server.admin_address = None;
+    config.schedules.clear();
     config.limits.enabled = false;
     // Also where the configuration names another provider: a demo must never charge a card.
     config.payments.provider = ProviderKind::Sandbox;
     // A demo registers more users at the same time than a service has to expect. Half of the queue is for log-ins.
     config.auth.hash_threads = std::thread::available_parallelism().map_or(1, usize::from);
     config.auth.hash_queue = config.auth.hash_queue.max(2 * CONCURRENT_PLAYERS);
-
-    println!("Starting a temporary service with a private Postgres.");
-    let app = App::start(&config, Clock::system()).await?;
-    let played = play(&app, &demo, rules.price, (rules.pick, rules.of)).await;
-    app.stop().await?;
-    played
+    config
 }
 
-async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), CliError> {
+async fn play(app: &App, demo: &Demo, lottery: &LotteryConfig, currency: Currency) -> Result<(), CliError> {
     let base = format!("http://{}/api/v1", app.address);
     let admin = admin(app, &base).await?;
-    let players = register(&base, demo, price).await?;
-    let draw = open_draw(&admin, demo).await?;
-
-    let sale = sell(&players, draw, demo, game).await?;
+    let players = register(&base, demo, lottery, currency).await?;
+    let draw = open_draw(&admin, demo, lottery, currency).await?;
+    sell(&players, draw, demo, (lottery.pick, lottery.of)).await?.print()?;
 
     admin.post(&format!("/admin/draws/{draw}/close"), Value::Null).await.map_err(failed)?;
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
@@ -98,11 +127,11 @@ async fn play(app: &App, demo: &Demo, price: i64, game: (u8, u8)) -> Result<(), 
             Err(error) => return Err(failed(error)),
         }
     };
-    let settled = started.elapsed();
-
-    print_sale(&sale);
-    print_result(&result, settled);
-    check_books(app, bar("checking the books", 0)).await
+    report::result(&result, started.elapsed(), currency)?;
+    let rows = admin.text(&format!("/admin/export/winners?format=ndjson&draw_id={draw}")).await.map_err(failed)?;
+    let winners: Result<Vec<Winner>, _> = rows.lines().map(serde_json::from_str).collect();
+    report::winners(winners.map_err(failed)?, currency)?;
+    check_books(app).await
 }
 
 /// Creates an admin and logs in, as a client would.
@@ -122,9 +151,14 @@ async fn admin(app: &App, base: &str) -> Result<Player, CliError> {
 }
 
 /// Registers all players, logs them in, and deposits the money for their tickets.
-async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, CliError> {
-    let bar = bar("players register and fund wallets", u64::from(demo.players));
-    let per_player = i64::from(demo.tickets.div_ceil(demo.players));
+async fn register(
+    base: &str,
+    demo: &Demo,
+    lottery: &LotteryConfig,
+    currency: Currency,
+) -> Result<Vec<Player>, CliError> {
+    let bar = progress::count("Players register", u64::from(demo.players));
+    let each = i64::from(demo.tickets.div_ceil(demo.players)) * lottery.price;
     let one = |number: u32| {
         let (mut player, bar) = (Player::new(base), bar.clone());
         async move {
@@ -134,7 +168,7 @@ async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, Cl
             });
             player.post("/auth/register", body).await?;
             player.log_in(&name, "correct horse battery").await?;
-            let deposit = json!({"amount": per_player * price, "token": "tok_visa"});
+            let deposit = json!({"amount": each, "token": "tok_visa"});
             player.post("/wallet/deposits", deposit).await?;
             bar.inc(1);
             Ok(player)
@@ -142,11 +176,21 @@ async fn register(base: &str, demo: &Demo, price: i64) -> Result<Vec<Player>, Cl
     };
     let players =
         player::run_concurrently(CONCURRENT_PLAYERS, (1..=demo.players).map(one)).await.map_err(failed)?;
-    bar.finish();
+    bar.finish_and_clear();
+    report::say(format!(
+        "{} registered, each with {} in the wallet.",
+        report::plural(u64::from(demo.players), "player"),
+        money::amount(each, currency)
+    ))?;
     Ok(players)
 }
 
-async fn open_draw(admin: &Player, demo: &Demo) -> Result<i64, CliError> {
+async fn open_draw(
+    admin: &Player,
+    demo: &Demo,
+    lottery: &LotteryConfig,
+    currency: Currency,
+) -> Result<i64, CliError> {
     let in_a_day = Clock::system().now() + jiff::SignedDuration::from_hours(24);
     let body = json!({"lottery": demo.lottery, "sales_close_at": in_a_day});
     let draw = admin.post("/admin/draws", body).await.map_err(failed)?;
@@ -156,20 +200,16 @@ async fn open_draw(admin: &Player, demo: &Demo) -> Result<i64, CliError> {
     let count = u64::from((demo.tickets / POOL_DIVISOR).max(1)).min(most);
     admin.post(&format!("/admin/draws/{draw}/pool"), json!({"count": count})).await.map_err(failed)?;
     admin.post(&format!("/admin/draws/{draw}/open"), Value::Null).await.map_err(failed)?;
-    println!("Draw {draw} of {} is open; {count} tickets were made in advance.", demo.lottery);
+    report::say(format!(
+        "The draw is open: {} a ticket, {} made in advance.",
+        money::amount(lottery.price, currency),
+        report::plural(count, "ticket")
+    ))?;
     Ok(draw)
 }
 
-/// The result of a sale.
-struct Sale {
-    tickets: usize,
-    took: Duration,
-    /// The duration of each purchase, shortest first.
-    latencies: Vec<Duration>,
-}
-
 async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Result<Sale, CliError> {
-    let bar = bar("players buy tickets", u64::from(demo.tickets));
+    let bar = progress::count("Players buy tickets", u64::from(demo.tickets));
     let (share, rest) = (demo.tickets / demo.players, demo.tickets % demo.players);
     #[allow(clippy::disallowed_methods, reason = "how long it took, not the draw's time")]
     let started = Instant::now();
@@ -179,58 +219,15 @@ async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Res
     });
     let latencies = player::run_concurrently(CONCURRENT_PLAYERS, buyers).await.map_err(failed)?;
     let took = started.elapsed();
-    bar.finish();
+    bar.finish_and_clear();
     let mut latencies: Vec<Duration> = latencies.into_iter().flatten().collect();
     latencies.sort_unstable();
     Ok(Sale { tickets: latencies.len(), took, latencies })
 }
 
-fn print_sale(sale: &Sale) {
-    let at = |part: f64| {
-        let index = (sale.latencies.len() as f64 * part) as usize;
-        sale.latencies.get(index.min(sale.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
-    };
-    println!(
-        "\n{} purchases in {:.1?}: {:.0} a second; p50 {:.1?}, p95 {:.1?}, p99 {:.1?}",
-        sale.tickets,
-        sale.took,
-        sale.tickets as f64 / sale.took.as_secs_f64(),
-        at(0.50),
-        at(0.95),
-        at(0.99),
-    );
-}
-
-fn print_result(result: &Value, settled: Duration) {
-    println!("\nWinning numbers: {}; settled in {settled:.1?}", result["winning_numbers"]);
-    println!("{:>8} | {:>8} | {:>14} | {:>16}", "matches", "winners", "prize", "total");
-    println!("{:->8}-+-{:->8}-+-{:->14}-+-{:->16}", "", "", "", "");
-    for tier in result["tiers"].as_array().into_iter().flatten() {
-        let cell = |name: &str| tier[name].to_string();
-        println!(
-            "{:>8} | {:>8} | {:>14} | {:>16}",
-            cell("matches"),
-            cell("winners"),
-            cell("prize"),
-            cell("total")
-        );
-    }
-    println!(
-        "{} tickets sold; prize fund {}; {} rolls over to the next draw (minor units)",
-        result["tickets_sold"], result["prize_fund"], result["rollover"]
-    );
-}
-
-async fn check_books(app: &App, bar: ProgressBar) -> Result<(), CliError> {
+async fn check_books(app: &App) -> Result<(), CliError> {
     let client = app.state.db.client().await?;
-    let report = super::check::with_progress(&client, bar).await?;
-    println!("\n{}", super::check::summary(&report));
-    if report.violations.is_empty() { Ok(()) } else { Err(failed("the check found violations")) }
-}
-
-pub(super) fn bar(what: &'static str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:36} {wide_bar} {pos}/{len} {per_sec}");
-    // The template is a constant and valid; a default bar would do as well.
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_message(what)
+    let checked = super::check::with_progress(&client, progress::steps("Checking the books")).await?;
+    report::say(format!("\n{}", super::check::summary(&checked)))?;
+    if checked.violations.is_empty() { Ok(()) } else { Err(failed("the check found violations")) }
 }

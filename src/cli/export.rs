@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::{CliError, demo};
+use super::{CliError, progress};
 use crate::actors::persistence;
 use crate::app::{self, Database, DatabaseUse};
 use crate::clock::Clock;
@@ -67,7 +67,7 @@ pub async fn run(config: &Config, asked: ExportArgs) -> Result<(), CliError> {
         let recorded = installation::recorded(&client).await?;
         let currency = recorded.map_or(configured, |installation| installation.currency);
         let draw = asked.draw.map(DrawId);
-        let bar = demo::bar("writing rows", rows::estimate(&client, asked.table, draw).await?);
+        let bar = progress::count("Writing rows", rows::estimate(&client, asked.table, draw).await?);
         let export = Export::begin(client, asked.table, draw, currency).await?;
         let export = export.ok_or_else(|| failed("there is no such draw"))?;
         record(&database, &asked).await?;

@@ -139,7 +139,12 @@ impl Program {
 
     /// Starts the service. Its address is not known.
     pub fn spawn(&self) -> Service {
-        let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.spawn_with(&[])
+    }
+
+    /// Starts a command that runs for a while, to be watched and stopped like a service.
+    pub fn spawn_with(&self, arguments: &[&str]) -> Service {
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = watch::channel(Vec::new());
         tokio::spawn(collect(child.stdout.take().unwrap(), lines.clone()));
         tokio::spawn(collect(child.stderr.take().unwrap(), lines));

@@ -2,6 +2,7 @@
 
 mod charges;
 mod check;
+mod demo;
 mod export;
 mod health;
 mod installation;

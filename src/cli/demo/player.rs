@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -61,6 +61,13 @@ impl Player {
         self.call(Method::POST, path, body).await
     }
 
+    /// An answer that is not JSON.
+    pub async fn text(&self, path: &str) -> Result<String, CallError> {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let response = request.send().await.and_then(Response::error_for_status).map_err(lost)?;
+        response.text().await.map_err(lost)
+    }
+
     async fn call(&self, method: Method, path: &str, body: Value) -> Result<Value, CallError> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if !self.token.is_empty() {
@@ -69,7 +76,6 @@ impl Player {
         if !body.is_null() {
             request = request.json(&body);
         }
-        let lost = |error: reqwest::Error| CallError { code: "no_answer".to_owned(), what: error.to_string() };
         let response = request.send().await.map_err(lost)?;
         let ok = response.status().is_success();
         let body: Value = response.json().await.map_err(lost)?;
@@ -122,6 +128,10 @@ impl Player {
         }
         Ok(())
     }
+}
+
+fn lost(error: reqwest::Error) -> CallError {
+    CallError { code: "no_answer".to_owned(), what: error.to_string() }
 }
 
 fn random_numbers((pick, of): (u8, u8), rng: &mut StdRng) -> BTreeSet<u8> {
