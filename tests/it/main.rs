@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod clock_set;
 mod command;
+mod containers;
 mod contract;
 mod documented;
 mod draws;
