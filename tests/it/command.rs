@@ -9,6 +9,7 @@ mod installation;
 mod log;
 mod nodes;
 mod schema;
+mod session;
 mod start;
 mod traces;
 mod version;
