@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::id::{DrawId, UserId};
@@ -58,7 +59,8 @@ impl AccountId {
 }
 
 /// What a transfer is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TransferKind {
     Deposit,
     Purchase,
@@ -72,6 +74,20 @@ pub enum TransferKind {
 }
 
 impl TransferKind {
+    /// The kinds that change a wallet.
+    pub const OF_WALLETS: [TransferKind; 5] = [
+        TransferKind::Deposit,
+        TransferKind::Purchase,
+        TransferKind::Prize,
+        TransferKind::Refund,
+        TransferKind::Withdrawal,
+    ];
+
+    /// The inverse of [`TransferKind::as_str`], for the kinds that change a wallet.
+    pub fn parse_of_wallet(text: &str) -> Option<TransferKind> {
+        TransferKind::OF_WALLETS.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// As the database and the contract write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -98,6 +98,39 @@ impl Method {
     }
 }
 
+/// Why a payment fails, as the payer may see it. The first one stands for every reason that is not in this list:
+/// providers add reasons at any time, and some must not be told to the holder of a card (a stolen card, say).
+pub const FAILURE_CODES: [&str; 23] = [
+    "card_declined",
+    "amount_too_large",
+    "amount_too_small",
+    "authentication_required",
+    "card_not_supported",
+    "card_velocity_exceeded",
+    "currency_not_supported",
+    "ended_by_admin",
+    "expired_card",
+    "incorrect_cvc",
+    "incorrect_number",
+    "incorrect_zip",
+    "insufficient_funds",
+    "invalid_card",
+    "invalid_cvc",
+    "invalid_expiry_month",
+    "invalid_expiry_year",
+    "issuer_not_available",
+    "not_charged",
+    "processing_error",
+    "provider_unavailable",
+    "rejected",
+    "try_again_later",
+];
+
+/// The failure code for this reason.
+pub fn failure_code(reason: &str) -> &'static str {
+    FAILURE_CODES.into_iter().find(|code| *code == reason).unwrap_or(FAILURE_CODES[0])
+}
+
 /// A payment, with the fields that the API returns.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Payment {

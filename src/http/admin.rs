@@ -33,20 +33,27 @@ const MAX_PRICE: i64 = 1_000_000_000_000;
 /// The longest reason for a cancellation, in characters.
 const MAX_REASON: usize = 500;
 
+/// A draw to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewDraw, example = json!({"lottery": "5of36", "sales_close_at": "2099-01-01T20:00:00Z", "draw_at": "2099-01-01T20:05:00Z"}))]
 pub struct CreateBody {
+    /// The id of the lottery.
     lottery: String,
-    /// Without it, the lottery's price. With another price, fixed prizes and minimums change in proportion.
+    /// The price of one ticket, in minor units. Without it, the lottery's price. With another price, fixed prizes and minimums change in proportion.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     price: Option<i64>,
+    /// When the sale begins by itself. Without it, an admin opens the draw by hand.
     sales_open_at: Option<Timestamp>,
+    /// The cut-off: later orders are refused.
     sales_close_at: Timestamp,
+    /// When the numbers are drawn by themselves. Without it: at `sales_close_at`.
     draw_at: Option<Timestamp>,
 }
 
 /// Creates a draw.
+///
+/// It is `scheduled`: its tickets are on sale from `sales_open_at` on, or when an admin opens it.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws", tag = "admin", operation_id = "create_draw",
     request_body = CreateBody,
@@ -77,19 +84,25 @@ pub fn times(body: &CreateBody) -> Times {
     }
 }
 
+/// The new times of a draw. What is not given stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DrawTimes, example = json!({"sales_close_at": "2099-01-02T20:00:00Z", "draw_at": "2099-01-02T20:05:00Z"}))]
 pub struct RescheduleBody {
+    /// When the sale begins by itself.
     sales_open_at: Option<Timestamp>,
+    /// The cut-off: later orders are refused.
     sales_close_at: Option<Timestamp>,
+    /// When the numbers are drawn by themselves.
     draw_at: Option<Timestamp>,
 }
 
-/// Changes times of a draw, before its cut-off. What is not given stays as it is.
+/// Changes times of a draw.
+///
+/// Only while it is `scheduled` or `open`, and before its cut-off.
 #[utoipa::path(
     patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     request_body = RescheduleBody,
     security(("bearer" = [])),
     responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
@@ -113,9 +126,15 @@ pub async fn reschedule(
 }
 
 /// Every ticket of a draw, newest first.
+///
+/// Each with the id of its owner. Pool tickets that nobody has ordered are not in the list.
 #[utoipa::path(
     get, path = "/api/v1/admin/draws/{id}/tickets", tag = "admin", operation_id = "list_draw_tickets",
-    params(("id" = i64, Path), ("status" = Option<Vec<TicketStatus>>, Query), PageParams),
+    params(
+        ("id" = i64, Path, description = "The draw's `id`, not its `number`."),
+        ("status" = Option<Vec<TicketStatus>>, Query, description = "Only tickets with one of these statuses."),
+        PageParams,
+    ),
     security(("bearer" = [])),
     responses((status = 200, body = List<OwnedTicket>)),
 )]
@@ -132,13 +151,15 @@ pub async fn tickets(
     Ok(web::Json(List::of(rows, |ticket| ticket)))
 }
 
-/// All payments, newest first.
+/// The payments of all users, newest first.
+///
+/// `kind=withdrawal&status=processing` finds the withdrawals whose money is set aside until an admin decides.
 #[utoipa::path(
     get, path = "/api/v1/admin/payments", tag = "admin", operation_id = "list_all_payments",
     params(
-        ("user_id" = Option<Vec<i64>>, Query),
-        ("status" = Option<Vec<PaymentStatus>>, Query),
-        ("kind" = Option<Vec<PaymentKind>>, Query),
+        ("user_id" = Option<Vec<i64>>, Query, description = "Only payments of these users. It is recorded in the audit log."),
+        ("status" = Option<Vec<PaymentStatus>>, Query, description = "Only payments with one of these statuses."),
+        ("kind" = Option<Vec<PaymentKind>>, Query, description = "Only payments of these kinds."),
         PageParams,
     ),
     security(("bearer" = [])),
@@ -159,12 +180,14 @@ pub async fn payments(
     Ok(web::Json(List::of(rows, |payment| payment)))
 }
 
-/// What admins did and read, their log-ins, and calls that were refused, newest first.
+/// The audit log, newest first.
+///
+/// What admins did and read, their log-ins, and calls that were refused. Nothing in it can be changed or removed.
 #[utoipa::path(
     get, path = "/api/v1/admin/audit-log", tag = "admin", operation_id = "list_audit_log",
     params(
-        ("action" = Option<Vec<Action>>, Query),
-        ("actor_id" = Option<Vec<i64>>, Query),
+        ("action" = Option<Vec<Action>>, Query, description = "Only these actions."),
+        ("actor_id" = Option<Vec<i64>>, Query, description = "Only what these users did."),
         PageParams,
     ),
     security(("bearer" = [])),
@@ -206,26 +229,33 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     }
 }
 
+/// Pool tickets to create.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewPoolTickets, example = json!({"count": 1000}))]
 pub struct PoolBody {
+    /// How many.
     #[schema(minimum = 1)]
     count: i64,
 }
 
 /// The pool tickets that a call created.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Pooled, example = json!({"created": 1000, "tickets_available": 1000}))]
+#[schema(as = PoolAddition, example = json!({"created": 1000, "tickets_available": 1000}))]
 pub struct PoolResponse {
+    /// How many were created.
     created: usize,
+    /// How many pool tickets of the draw are for sale now.
     tickets_available: i64,
 }
 
-/// Creates pool tickets, each combination at most once.
+/// Creates pool tickets of a draw.
+///
+/// Only while it is `scheduled` or `open`. No two pool tickets of a draw have the same numbers; more than are left cannot be
+/// created.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/pool", tag = "admin", operation_id = "add_to_pool",
-    params(("id" = i64, Path), KeyHeader),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`."), KeyHeader),
     request_body = PoolBody,
     security(("bearer" = [])),
     responses((status = 201, body = PoolResponse), (status = "default", description = "invalid_transition")),
@@ -257,9 +287,11 @@ pub async fn add_to_pool(
 }
 
 /// Puts a draw on sale.
+///
+/// Only a `scheduled` draw can be opened; one that is open already stays as it is.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/open", tag = "admin", operation_id = "open_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     security(("bearer" = [])),
     responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
@@ -271,10 +303,13 @@ pub async fn open(
     step(&state, actor, &request, Step::Open, String::new()).await
 }
 
-/// Ends the sale and seals the list.
+/// Ends the sale of a draw.
+///
+/// Later orders are refused, unpaid reservations expire, and the list of tickets is sealed: no ticket enters or leaves
+/// the draw any more.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/close", tag = "admin", operation_id = "close_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     security(("bearer" = [])),
     responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
@@ -287,9 +322,12 @@ pub async fn close(
 }
 
 /// Draws the numbers.
+///
+/// Of a `closed` draw, also before its `draw_at`. The prizes are counted and paid after that: the draw is `settling`, then
+/// `completed`. Numbers are drawn once, however often this is called.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/conduct", tag = "admin", operation_id = "conduct_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     security(("bearer" = [])),
     responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
 )]
@@ -301,18 +339,23 @@ pub async fn conduct(
     step(&state, actor, &request, Step::Conduct, String::new()).await
 }
 
+/// Why a draw is cancelled.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Cancellation, example = json!({"reason": "the drum is broken"}))]
 pub struct CancelBody {
+    /// The reason, which everybody can read in the draw.
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }
 
-/// Cancels a draw; every payer is refunded.
+/// Cancels a draw.
+///
+/// Every payer is refunded once, to the wallet, also what was paid by card. A draw whose numbers are drawn cannot be
+/// cancelled.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/cancel", tag = "admin", operation_id = "cancel_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     request_body = CancelBody,
     security(("bearer" = [])),
     responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),

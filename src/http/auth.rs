@@ -27,21 +27,29 @@ type SharedState = web::Data<State>;
 /// The longest login that is looked up. No username and no address is longer.
 const MAX_LOGIN: usize = 254;
 
+/// A player to register.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Registration, example = json!({"username": "ann", "email": "ann@example.com", "password": "battery staple", "name": "Ann"}))]
 pub struct Register {
+    /// The name to log in with. Upper and lower case make no difference.
     #[schema(pattern = "^[A-Za-z0-9_.-]{3,32}$")]
     username: String,
-    #[schema(max_length = 254)]
+    /// The email address, with which the user can log in too. Upper and lower case make no difference.
+    #[schema(format = Email, max_length = 254)]
     email: String,
-    #[schema(value_type = String, min_length = 8, max_length = 128)]
+    /// 8 to 128 characters of any kind. Passwords that many people use are refused, and so is the own name.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
     password: SecretString,
+    /// The name of the person, if it shall be known.
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
 }
 
 /// Registers a player.
+///
+/// The wallet is there at once, with a balance of 0. Log in next: registration gives no token. Admins are made at the
+/// command line or by another admin.
 #[utoipa::path(
     post, path = "/api/v1/auth/register", tag = "auth", operation_id = "register",
     request_body = Register,
@@ -75,8 +83,8 @@ pub async fn register(
     let name = name.flatten();
     let user = state.persistence.register((&username, &email, name.as_ref()), &hash, now).await?;
     let user = user.map_err(|taken| match taken {
-        DuplicateName::Username => Problem::new(Code::UsernameTaken, "choose another one"),
-        DuplicateName::Email => Problem::new(Code::EmailTaken, "log in, or use another one"),
+        DuplicateName::Username => Code::UsernameTaken,
+        DuplicateName::Email => Code::EmailTaken,
     })?;
     state.limits.remember(user.id, network);
     tracing::info!(user = %user.id, "a player registered");
@@ -100,12 +108,15 @@ fn check<T, E: std::fmt::Display>(errors: &mut Vec<FieldError>, field: &str, par
     }
 }
 
+/// Who logs in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"login": "ann", "password": "battery staple"}))]
 pub struct Login {
+    /// The username or the email address.
     login: String,
-    #[schema(value_type = String)]
+    /// The password.
+    #[schema(value_type = String, format = Password)]
     password: SecretString,
 }
 
@@ -115,14 +126,19 @@ pub struct Login {
     "access_token": "eyJ…", "token_type": "Bearer", "expires_in": 900, "refresh_token": "…"
 }))]
 struct Pair {
+    /// For the header `Authorization: Bearer …` of all other calls.
     access_token: String,
+    /// Always `Bearer`.
     token_type: &'static str,
-    /// Seconds.
+    /// In how many seconds the access token expires.
     expires_in: u64,
+    /// For the next pair of tokens, once: see `POST /auth/refresh`.
     refresh_token: String,
 }
 
 /// Logs in by username or email address.
+///
+/// Begins a session. Its access token is short-lived; `POST /auth/refresh` gives the next one.
 #[utoipa::path(
     post, path = "/api/v1/auth/login", tag = "auth", operation_id = "log_in",
     request_body = Login,
@@ -150,7 +166,7 @@ pub async fn login(
     // An unknown user takes as long as a known one, so that the time does not tell which names exist.
     let typed = PasswordUse::LogIn(typed_login(&body.login));
     let right = state.hasher.verify(typed, body.password, hash.clone()).await?;
-    let wrong = || Problem::new(Code::InvalidCredentials, "no such user, or another password");
+    let wrong = || Problem::from(Code::InvalidCredentials);
     let Some((user, hash)) = user.as_ref().zip(hash).filter(|_| right) else {
         audit::login_failed(&state, &request, user.as_ref())?;
         guess.failed(state.clock.since_boot())?;
@@ -159,7 +175,7 @@ pub async fn login(
     guess.check(state.clock.since_boot())?;
     if user.status == UserStatus::Blocked {
         audit::login_blocked(&state, &request, user)?;
-        return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
+        return Err(Code::AccountBlocked.into());
     }
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
@@ -219,10 +235,12 @@ fn pair(state: &State, user: UserId, session: SessionId, refresh: &OpaqueToken) 
     }
 }
 
+/// The refresh token of a session.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RefreshToken, example = json!({"refresh_token": "…"}))]
 pub struct Refresh {
+    /// The newest `refresh_token` of the session.
     #[schema(value_type = String)]
     refresh_token: SecretString,
 }
@@ -238,9 +256,11 @@ fn bad_refresh_token() -> Problem {
     Problem::unauthorized("the refresh token is invalid or expired: log in")
 }
 
-/// Exchanges a refresh token for a new pair of tokens. A refresh token can be used once.
+/// Exchanges a refresh token for a new pair of tokens.
+///
+/// A refresh token can be used once. If it is used again, somebody else may have it: the whole session ends.
 #[utoipa::path(
-    post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh",
+    post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh_tokens",
     request_body = Refresh,
     responses(
         (status = 200, body = Pair),
@@ -267,7 +287,7 @@ pub async fn refresh(
         TokenRotation::New(user, session) => {
             let known = users::one(&state.db, user).await?;
             if known.is_some_and(|user| user.status == UserStatus::Blocked) {
-                return Err(Problem::new(Code::AccountBlocked, "ask the operator why"));
+                return Err(Code::AccountBlocked.into());
             }
             // After a restart this is how the networks of those who are logged in become known again.
             state.limits.remember(user, network);
@@ -281,7 +301,9 @@ pub async fn refresh(
     }
 }
 
-/// Ends the session of a refresh token: all its tokens become invalid.
+/// Logs out: ends the session of a refresh token.
+///
+/// All tokens of the session become invalid at once. An unknown token is no error: there is nothing to end.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Refresh,
@@ -303,6 +325,8 @@ pub async fn logout(
 }
 
 /// The logged-in user.
+///
+/// Tells whether the user is a player or an admin.
 #[utoipa::path(
     get, path = "/api/v1/me", tag = "auth", operation_id = "get_me",
     security(("bearer" = [])),
@@ -317,17 +341,22 @@ fn no_such_user() -> Problem {
     Problem::unauthorized("this user does not exist")
 }
 
+/// The old and the new password of the logged-in user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordChange, example = json!({"current_password": "battery staple", "new_password": "correct horse"}))]
 pub struct ChangePassword {
-    #[schema(value_type = String)]
+    /// The password until now.
+    #[schema(value_type = String, format = Password)]
     current_password: SecretString,
-    #[schema(value_type = String, min_length = 8, max_length = 128)]
+    /// The password from now on: 8 to 128 characters of any kind.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 
-/// Changes the password of the logged-in user. All other sessions end.
+/// Changes the password of the logged-in user.
+///
+/// The session of this call goes on; all others end.
 #[utoipa::path(
     post, path = "/api/v1/me/password", tag = "auth", operation_id = "change_password",
     request_body = ChangePassword,
@@ -363,17 +392,22 @@ pub async fn change_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// A new password for the user who has a token from an admin.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordReset, example = json!({"token": "…", "new_password": "correct horse"}))]
 pub struct ResetPassword {
+    /// The token, as an admin got it from `POST /admin/users/{id}/password-reset`. It works once.
     #[schema(value_type = String)]
     token: SecretString,
-    #[schema(value_type = String, min_length = 8, max_length = 128)]
+    /// The password from now on: 8 to 128 characters of any kind.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
     new_password: SecretString,
 }
 
-/// Sets a new password with a reset token from an admin.
+/// Sets a new password with a token from an admin.
+///
+/// For users who have forgotten their password. All sessions of the user end.
 #[utoipa::path(
     post, path = "/api/v1/auth/password-reset", tag = "auth", operation_id = "reset_password",
     request_body = ResetPassword,

@@ -66,8 +66,7 @@ fn cached(state: &State, claims: Claims) -> Option<Result<AuthUser, Problem>> {
 
 fn state_and_claims(request: &HttpRequest) -> Result<(&State, Claims), Problem> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(|| Problem::internal("no state"))?;
-    let token =
-        bearer(request).ok_or_else(|| Problem::unauthorized("send Authorization: Bearer <access token>"))?;
+    let token = bearer(request).ok_or(Code::Unauthorized)?;
     let claims = state
         .tokens
         .verify(token, state.clock.now())
@@ -83,7 +82,7 @@ fn check_session(claims: Claims, user: Option<UserId>) -> Result<(), Problem> {
 fn may_call(claims: Claims, access: UserAccess) -> Result<AuthUser, Problem> {
     match access.status {
         UserStatus::Active => Ok(AuthUser { user: claims.user, role: access.role, session: claims.session }),
-        UserStatus::Blocked => Err(Problem::new(Code::AccountBlocked, "ask the operator why")),
+        UserStatus::Blocked => Err(Code::AccountBlocked.into()),
     }
 }
 
@@ -121,7 +120,7 @@ async fn admin(request: &HttpRequest) -> Result<AuditActor, Problem> {
         Ok(auth) if auth.role == Role::Admin => audit::actor(state, request, auth.user),
         Ok(_) => {
             audit::refused(state, request, claims.user)?;
-            Err(Problem::new(Code::Forbidden, "only admins may do this"))
+            Err(Code::Forbidden.into())
         }
         Err(problem) => {
             if problem.code() == Code::AccountBlocked {

@@ -28,7 +28,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let payload = web::Payload::from_request(request, payload);
         async move {
             if !is_json {
-                return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
+                return Err(Code::UnsupportedMediaType.into());
             }
             // This cannot fail: every request has a payload. Reading its bytes can fail.
             let payload = payload.await.map_err(Problem::internal)?;
@@ -42,9 +42,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 pub async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
     tokio::time::timeout(BODY_WAIT, payload.to_bytes_limited(MAX_BODY))
         .await
-        .map_err(|_| Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}")))?
-        .map_err(|_| Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes")))?
+        .map_err(|_| too_slow())?
+        .map_err(|_| too_large())?
         .map_err(|_| Problem::new(Code::MalformedJson, "the body ended too early"))
+}
+
+pub fn too_slow() -> Problem {
+    Problem::new(Code::RequestTimeout, format!("send it within {BODY_WAIT:?}"))
+}
+
+pub fn too_large() -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("at most {MAX_BODY} bytes"))
 }
 
 /// `application/json` (RFC 8259), or a type that ends in `+json` (RFC 6839). A charset is ignored: JSON is UTF-8.

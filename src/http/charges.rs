@@ -25,12 +25,14 @@ use crate::domain::record::AnswerKind;
 /// The longest note, in characters.
 const MAX_NOTE: usize = 500;
 
-/// The charges of all users, those of the newest payment first. A charge may have several of the statuses.
+/// The charges of all users, those of the newest payment first.
+///
+/// `status=waiting` finds the charges that need an admin. A charge may have several of the statuses.
 #[utoipa::path(
     get, path = "/api/v1/admin/charges", tag = "admin", operation_id = "list_charges",
     params(
-        ("status" = Option<Vec<ChargeFilter>>, Query),
-        ("user_id" = Option<Vec<i64>>, Query),
+        ("status" = Option<Vec<ChargeFilter>>, Query, description = "Only charges with one of these statuses."),
+        ("user_id" = Option<Vec<i64>>, Query, description = "Only charges of these users. It is recorded in the audit log."),
         PageParams,
     ),
     security(("bearer" = [])),
@@ -50,22 +52,27 @@ pub async fn list(
     Ok(web::Json(List::of(rows, |charge| charge)))
 }
 
+/// The end of a charge, as an admin found it out.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ChargeEnd, example = json!({"outcome": "failed", "note": "Stripe has no charge with this payment's id"}))]
 pub struct EndBody {
+    /// `paid`: the money was taken, and it is booked. `failed`: it was not.
     outcome: ChargeOutcome,
+    /// Why, for the audit log.
     #[schema(min_length = 1, max_length = 500)]
     note: String,
     /// Which charge of the payment. Without it: the one that waits for an admin, or else the last one.
     begun_at: Option<Timestamp>,
 }
 
-/// Ends a charge of another user that the payment provider cannot tell of: as paid, and its money is booked, or as
-/// failed.
+/// Ends a charge of another user that the payment provider cannot tell of.
+///
+/// Look at the provider's own pages first: what is ended as `paid` is booked. `GET /admin/charges?status=waiting` lists the
+/// charges that need it.
 #[utoipa::path(
     post, path = "/api/v1/admin/payments/{id}/end", tag = "admin", operation_id = "end_charge",
-    params(("id" = Uuid, Path), KeyHeader),
+    params(("id" = Uuid, Path, description = "The payment's id."), KeyHeader),
     request_body = EndBody,
     security(("bearer" = [])),
     responses((status = 200, body = Payment), (status = "default", description = "invalid_transition own_payment")),

@@ -32,6 +32,8 @@ impl From<ClockReport> for ClockBody {
 }
 
 /// The machine's clock, and whether it is trusted.
+///
+/// If the clock is set while the service runs, draws wait until an admin confirms it.
 #[utoipa::path(
     get, path = "/api/v1/admin/clock", tag = "admin", operation_id = "get_clock",
     security(("bearer" = [])),
@@ -41,7 +43,9 @@ pub async fn show(state: web::Data<State>) -> web::Json<ClockBody> {
     web::Json(state.clock.report().into())
 }
 
-/// Confirms that the clock is right after it was set: draws go on by it.
+/// Confirms that the clock is right.
+///
+/// After it was set: draws go on by it. Look at `GET /admin/clock` first.
 #[utoipa::path(
     post, path = "/api/v1/admin/clock/confirm", tag = "admin", operation_id = "confirm_clock",
     security(("bearer" = [])),

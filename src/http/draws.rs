@@ -19,30 +19,44 @@ use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money};
 
-/// A draw.
+/// A draw: one date of a lottery, with its tickets, its numbers and its prizes.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Draw, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 2500, "fairness": "none", "winning_numbers": null, "cancel_reason": null
+    "tickets_available": 999, "prize_fund": 2500, "winning_numbers": null, "cancel_reason": null
 }))]
 pub struct DrawBody {
+    /// The id of the draw, as in addresses. It is unique among the draws of all lotteries.
     id: DrawId,
+    /// The lottery that is drawn.
     lottery: LotteryId,
+    /// The number of the draw within its lottery, for people (draw no. 123). Calls take the `id`.
     number: i32,
+    /// Where the draw is in its life. Tickets are sold while it is `open`.
     status: DrawStatus,
+    /// The price of one ticket, in minor units.
     price: Money,
+    /// The currency of all amounts.
     currency: Currency,
+    /// When the sale begins by itself. Null: an admin opens it by hand.
     #[schema(required)]
     sales_open_at: Option<Timestamp>,
+    /// The cut-off: later orders are refused.
     sales_close_at: Timestamp,
+    /// When the numbers are drawn by themselves. An admin may draw them earlier.
     draw_at: Timestamp,
+    /// How many tickets are paid.
     tickets_sold: i64,
+    /// How many pool tickets are left. Tickets with chosen numbers and quick picks have no limit.
     tickets_available: i64,
+    /// What the winners get together, in minor units, with the jackpot that rolled over. While tickets are on sale: as if the
+    /// draw took place now.
     prize_fund: Money,
-    fairness: &'static str,
+    /// The drawn numbers in ascending order. Null until the status is `settling`.
     #[schema(required, value_type = Option<Vec<i32>>)]
     winning_numbers: Option<Pick>,
+    /// Why the draw was cancelled. Null if it was not.
     #[schema(required)]
     cancel_reason: Option<String>,
 }
@@ -53,7 +67,7 @@ pub struct DrawBody {
 #[schema(as = DrawWithPrizes, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 2500, "fairness": "none", "winning_numbers": null, "cancel_reason": null,
+    "tickets_available": 999, "prize_fund": 2500, "winning_numbers": null, "cancel_reason": null,
     "prizes": [
         {"matches": 5, "kind": "shared", "share": 10000, "minimum": 50000000, "odds": 376992.0},
         {"matches": 2, "kind": "fixed", "amount": 5000, "minimum": null, "odds": 8.39}
@@ -62,6 +76,7 @@ pub struct DrawBody {
 pub struct DrawWithPrizes {
     #[serde(flatten)]
     draw: DrawBody,
+    /// What each number of matches wins, the most matches first.
     prizes: Vec<PrizeBody>,
 }
 
@@ -86,7 +101,6 @@ fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
         tickets_sold: view.sold,
         tickets_available: view.available,
         prize_fund: view.prize_fund(state.snapshots.jackpot(&view.rules.lottery)),
-        fairness: "none",
         winning_numbers: view.winning.map(|winning| winning.pick),
         cancel_reason: view.cancel_reason.clone(),
     }
@@ -106,9 +120,11 @@ pub async fn current(state: &State, id: DrawId) -> Result<DrawWithPrizes, Proble
 }
 
 /// One draw.
+///
+/// With its prize table, which the list of draws does not have.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}", tag = "draws", operation_id = "get_draw",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     responses((status = 200, body = DrawWithPrizes)),
 )]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -124,9 +140,15 @@ pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<HttpRe
 }
 
 /// Every draw, newest first.
+///
+/// Draws that are over stay in the list. `status=open` finds those whose tickets are on sale: any number at once.
 #[utoipa::path(
     get, path = "/api/v1/draws", tag = "draws", operation_id = "list_draws",
-    params(("lottery" = Option<Vec<String>>, Query), ("status" = Option<Vec<DrawStatus>>, Query), PageParams),
+    params(
+        ("lottery" = Option<Vec<String>>, Query, description = "Only draws of these lotteries."),
+        ("status" = Option<Vec<DrawStatus>>, Query, description = "Only draws with one of these statuses."),
+        PageParams,
+    ),
     responses((status = 200, body = List<DrawBody>)),
 )]
 pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -152,20 +174,25 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
     Ok(HttpResponse::Ok().json(list))
 }
 
-/// A pool ticket.
+/// A pool ticket: made in advance, and still for sale.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PoolTicket, example = json!({"id": "01980000-0000-7000-8000-000000000003", "numbers": [2, 9, 17, 20, 31], "price": 5000}))]
 pub struct PoolTicketBody {
+    /// The `pool_ticket_id` for an order of this very ticket.
     id: PoolTicketId,
+    /// The numbers on the ticket, in ascending order. No two pool tickets of a draw have the same.
     #[schema(value_type = Vec<i32>)]
     numbers: Pick,
+    /// The price of the ticket, in minor units.
     price: Money,
 }
 
 /// The pool tickets that are still for sale.
+///
+/// A ticket that is reserved is not in the list; if its reservation expires, it comes back.
 #[utoipa::path(
-    get, path = "/api/v1/draws/{id}/pool", tag = "draws", operation_id = "list_pool",
-    params(("id" = i64, Path), PageParams),
+    get, path = "/api/v1/draws/{id}/pool", tag = "draws", operation_id = "list_pool_tickets",
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`."), PageParams),
     responses((status = 200, body = List<PoolTicketBody>)),
 )]
 pub async fn pool(
@@ -181,43 +208,55 @@ pub async fn pool(
 
 /// The result of a draw.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Result, example = json!({
+#[schema(as = DrawResult, example = json!({
     "draw_id": 7, "winning_numbers": [1, 7, 13, 22, 35], "drawn_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
     "prize_fund": 2500, "tiers": [{"matches": 4, "winners": 1, "prize": 1000, "total": 1000}], "rollover": 1500
 }))]
 pub struct ResultBody {
+    /// The draw.
     draw_id: DrawId,
+    /// The drawn numbers, in ascending order.
     #[schema(value_type = Vec<i32>)]
     winning_numbers: Pick,
+    /// When they were drawn.
     drawn_at: Timestamp,
+    /// How many paid tickets took part.
     tickets_sold: i64,
+    /// What was there for the winners, in minor units, with the jackpot that had rolled over.
     prize_fund: Money,
+    /// Every number of matches that wins something, the most matches first, with winners or without.
     tiers: Vec<TierBody>,
+    /// What nobody won, in minor units. It goes into the prize fund of the lottery's next draw.
     rollover: Money,
 }
 
+/// The winners with one number of matches.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Tier)]
+#[schema(as = ResultTier)]
 struct TierBody {
+    /// How many of the drawn numbers are on the ticket.
     matches: i16,
+    /// How many tickets have so many matches.
     winners: i64,
+    /// What one of them gets, in minor units. 0 for a shared prize without winners.
     prize: Money,
+    /// What they get together: `winners` times `prize`.
     total: Money,
 }
 
 /// The winning numbers and the prizes of a completed draw.
+///
+/// There is no result until every prize is in its winner's wallet. It never changes.
 #[utoipa::path(
-    get, path = "/api/v1/draws/{id}/results", tag = "draws", operation_id = "get_results",
-    params(("id" = i64, Path)),
+    get, path = "/api/v1/draws/{id}/results", tag = "draws", operation_id = "get_result",
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     responses((status = 200, body = ResultBody), (status = "default", description = "draw_not_completed")),
 )]
 pub async fn results(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<ResultBody>, Problem> {
     let id = DrawId(path_id(&request, "draw")?);
     match draws::result(&state.db, id).await? {
         ResultState::NoSuchDraw => Err(Problem::not_found("draw")),
-        ResultState::NotCompleted => {
-            Err(Problem::new(Code::DrawNotCompleted, "the result is published when all prizes are paid"))
-        }
+        ResultState::NotCompleted => Err(Code::DrawNotCompleted.into()),
         ResultState::Completed(result) => Ok(web::Json(ResultBody {
             draw_id: result.draw,
             winning_numbers: result.winning,

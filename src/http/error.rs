@@ -6,9 +6,11 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use super::codes::Code;
+use super::problems;
 use crate::actors::messages::{PoolError, SaleError, StepRefusal};
 use crate::auth::HashError;
 use crate::charges::{EndError, WebhookError};
@@ -20,122 +22,13 @@ use crate::payment::NoticeError;
 /// How long a client should wait when the service is overloaded, in seconds.
 const RETRY_OVERLOADED: u64 = 1;
 
-/// The stable name of an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    MalformedJson,
-    Unauthorized,
-    InvalidCredentials,
-    InsufficientFunds,
-    Forbidden,
-    AccountBlocked,
-    AdminsDoNotPlay,
-    NotFound,
-    MethodNotAllowed,
-    UsernameTaken,
-    EmailTaken,
-    DrawNotOpen,
-    DrawNotCompleted,
-    TicketUnavailable,
-    PoolEmpty,
-    TooManyReservations,
-    TicketNotReserved,
-    PaymentNotPayable,
-    InvalidTransition,
-    LastAdmin,
-    OwnWithdrawal,
-    OwnPayment,
-    IdempotencyInProgress,
-    RequestTimeout,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    ValidationFailed,
-    IdempotencyKeyReused,
-    RateLimited,
-    InternalError,
-    Overloaded,
-    Standby,
-    OutcomeUnknown,
-}
-
-impl Code {
-    pub fn status(self) -> StatusCode {
-        match self {
-            Code::MalformedJson => StatusCode::BAD_REQUEST,
-            Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Code::InsufficientFunds => StatusCode::PAYMENT_REQUIRED,
-            Code::Forbidden | Code::AccountBlocked | Code::AdminsDoNotPlay => StatusCode::FORBIDDEN,
-            Code::NotFound => StatusCode::NOT_FOUND,
-            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Code::UsernameTaken
-            | Code::EmailTaken
-            | Code::DrawNotOpen
-            | Code::DrawNotCompleted
-            | Code::TicketUnavailable
-            | Code::PoolEmpty
-            | Code::TooManyReservations
-            | Code::TicketNotReserved
-            | Code::PaymentNotPayable
-            | Code::InvalidTransition
-            | Code::LastAdmin
-            | Code::OwnWithdrawal
-            | Code::OwnPayment
-            | Code::IdempotencyInProgress => StatusCode::CONFLICT,
-            Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::ValidationFailed | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Overloaded | Code::Standby | Code::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Code::MalformedJson => "The body is not JSON",
-            Code::Unauthorized => "Log in first",
-            Code::InvalidCredentials => "Wrong login or password",
-            Code::InsufficientFunds => "The wallet holds less than that",
-            Code::Forbidden => "Not allowed",
-            Code::AccountBlocked => "The account is blocked",
-            Code::AdminsDoNotPlay => "Admins do not play here",
-            Code::NotFound => "It does not exist",
-            Code::MethodNotAllowed => "The method is not allowed here",
-            Code::UsernameTaken => "The username is taken",
-            Code::EmailTaken => "The email address is taken",
-            Code::DrawNotOpen => "The draw is not on sale",
-            Code::DrawNotCompleted => "The draw is not completed",
-            Code::TicketUnavailable => "The ticket is sold or reserved",
-            Code::PoolEmpty => "The pool has no ticket left",
-            Code::TooManyReservations => "Too many tickets are reserved and not paid",
-            Code::TicketNotReserved => "The ticket is not reserved",
-            Code::PaymentNotPayable => "The payment cannot be paid",
-            Code::LastAdmin => "It is the last active admin",
-            Code::OwnWithdrawal => "The withdrawal is the admin's own",
-            Code::OwnPayment => "The payment is the admin's own",
-            Code::InvalidTransition => "The state does not allow it",
-            Code::IdempotencyInProgress => "The first request with this key still runs",
-            Code::RequestTimeout => "The body took too long",
-            Code::PayloadTooLarge => "The body is too large",
-            Code::UnsupportedMediaType => "The body must be application/json",
-            Code::ValidationFailed => "Some fields are invalid",
-            Code::IdempotencyKeyReused => "The key was used with another request",
-            Code::RateLimited => "Too many requests",
-            Code::InternalError => "Internal error",
-            Code::Overloaded => "Too busy; nothing was taken",
-            Code::Standby => "Another node serves",
-            Code::OutcomeUnknown => "It is not known yet whether the call succeeded",
-        }
-    }
-}
-
 /// One field that is invalid.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldError {
-    /// As in `tickets[0].numbers`.
+    /// The path to the field, such as `tickets[0].numbers`, or the name of a parameter or a header. `body` is the whole
+    /// body.
     pub field: String,
+    /// What the field must be.
     pub message: String,
 }
 
@@ -182,8 +75,7 @@ impl Problem {
     }
 
     pub fn overloaded() -> Problem {
-        let detail = "nothing was taken or charged; try again in a moment";
-        Problem { retry_after: Some(RETRY_OVERLOADED), ..Problem::new(Code::Overloaded, detail) }
+        Problem { retry_after: Some(RETRY_OVERLOADED), ..Code::Overloaded.into() }
     }
 
     /// What an admin may see only if the audit log tells of it, which cannot be written now.
@@ -194,8 +86,7 @@ impl Problem {
 
     /// This node is not the active one, or stops.
     pub fn standby() -> Problem {
-        let detail = "this node does not serve now; nothing was taken or charged; try again, at another node if there is one";
-        Problem { retry_after: Some(RETRY_OVERLOADED), ..Problem::new(Code::Standby, detail) }
+        Problem { retry_after: Some(RETRY_OVERLOADED), ..Code::Standby.into() }
     }
 
     pub fn rate_limited(retry_after: u64) -> Problem {
@@ -210,8 +101,7 @@ impl Problem {
 
     /// An internal error. Its cause is logged.
     pub fn internal(cause: impl fmt::Display) -> Problem {
-        let problem = Problem::new(Code::InternalError, "the service's log has the cause under the request id");
-        problem.because(Some(cause.to_string()))
+        Problem::from(Code::InternalError).because(Some(cause.to_string()))
     }
 
     /// The same problem with a cause for the log.
@@ -229,21 +119,36 @@ impl Problem {
     }
 }
 
+/// The problem with nothing more precise to say than what its code says.
+impl From<Code> for Problem {
+    fn from(code: Code) -> Problem {
+        Problem::new(code, code.remedy())
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code.title(), self.detail)
     }
 }
 
-/// Problem details (RFC 9457).
+/// An error: problem details (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
+    /// The address of the page that explains the code, relative to the address of the request.
+    #[schema(format = "uri-reference")]
     r#type: String,
+    /// The error in a few words. It is the same for all errors of a code.
     title: &'static str,
+    /// The HTTP status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong in this case, and how to correct it. For people: its words may change.
     detail: &'a str,
+    /// The stable name of the error. Programs decide by it.
     code: Code,
+    /// Only with `validation_failed`: each field that is invalid.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [FieldError],
@@ -251,9 +156,8 @@ pub struct ProblemBody<'a> {
 
 impl Problem {
     pub fn body(&self) -> ProblemBody<'_> {
-        let code = serde_json::to_value(self.code).unwrap_or_default();
         ProblemBody {
-            r#type: format!("urn:lottery:problem:{}", code.as_str().unwrap_or("error")),
+            r#type: problems::address(self.code),
             title: self.code.title(),
             status: self.status_code().as_u16(),
             detail: &self.detail,
@@ -309,19 +213,10 @@ impl From<SaleError> for Problem {
         match error {
             SaleError::NoSuchDraw => Problem::not_found("draw"),
             SaleError::Order(refusal) => refusal.into(),
-            SaleError::NotPayable => Problem::new(
-                Code::PaymentNotPayable,
-                "it is paid or being paid, its time is up, or its draw is not on sale any more",
-            ),
-            SaleError::NotReserved => Problem::new(
-                Code::TicketNotReserved,
-                "only a reserved ticket can be given back, and not while it is being paid for",
-            ),
+            SaleError::NotPayable => Code::PaymentNotPayable.into(),
+            SaleError::NotReserved => Code::TicketNotReserved.into(),
             SaleError::Refused(refused) => refused.into(),
-            SaleError::OutcomeUnknown => Problem::new(
-                Code::OutcomeUnknown,
-                "it may still succeed: repeat the call with the same Idempotency-Key, or look at your payments",
-            ),
+            SaleError::OutcomeUnknown => Code::OutcomeUnknown.into(),
         }
     }
 }
@@ -329,13 +224,13 @@ impl From<SaleError> for Problem {
 impl From<OrderRefusal> for Problem {
     fn from(refusal: OrderRefusal) -> Problem {
         match refusal {
-            OrderRefusal::NotOpen => Problem::new(Code::DrawNotOpen, "tickets are sold while the draw is open"),
+            OrderRefusal::NotOpen => Code::DrawNotOpen.into(),
             OrderRefusal::InvalidPick { line, error } => Problem::field(format!("tickets[{line}].numbers"), error),
             OrderRefusal::TooManyReservations(TooManyReservations { open, limit }) => Problem::new(
                 Code::TooManyReservations,
                 format!(
-                    "{open} of your tickets are reserved and not paid, and at most {limit} may be: pay for some, give \
-                     some back (DELETE /tickets/{{id}}), or wait until they expire; nothing was taken"
+                    "{open} of your tickets are reserved and not paid, and at most {limit} may be: {}",
+                    Code::TooManyReservations.remedy()
                 ),
             ),
             OrderRefusal::TicketUnavailable { line } => Problem::new(
@@ -344,10 +239,8 @@ impl From<OrderRefusal> for Problem {
                     "tickets[{line}]: this ticket is sold, reserved or not of this draw's pool; nothing was taken"
                 ),
             ),
-            OrderRefusal::KeyInFlight => Problem::new(Code::IdempotencyInProgress, "wait for its answer"),
-            OrderRefusal::PoolEmpty => {
-                Problem::new(Code::PoolEmpty, "the pool has too few tickets left; nothing was taken")
-            }
+            OrderRefusal::KeyInFlight => Code::IdempotencyInProgress.into(),
+            OrderRefusal::PoolEmpty => Code::PoolEmpty.into(),
         }
     }
 }
@@ -355,18 +248,14 @@ impl From<OrderRefusal> for Problem {
 impl From<Refusal> for Problem {
     fn from(refused: Refusal) -> Problem {
         match refused {
-            Refusal::InsufficientFunds => {
-                Problem::new(Code::InsufficientFunds, "fund the wallet first; nothing was taken")
-            }
+            Refusal::InsufficientFunds => Code::InsufficientFunds.into(),
             Refusal::NotPayable => SaleError::NotPayable.into(),
             error @ (Refusal::Ended(_) | Refusal::ChargeEnded(_)) => {
                 Problem::new(Code::InvalidTransition, error.to_string())
             }
-            Refusal::OwnWithdrawal => {
-                Problem::new(Code::OwnWithdrawal, "ask another admin to approve it; you may reject it yourself")
-            }
-            Refusal::OwnPayment => Problem::new(Code::OwnPayment, "ask another admin to end its charge"),
-            Refusal::KeyReused => Problem::new(Code::IdempotencyKeyReused, "take a new key for a new request"),
+            Refusal::OwnWithdrawal => Code::OwnWithdrawal.into(),
+            Refusal::OwnPayment => Code::OwnPayment.into(),
+            Refusal::KeyReused => Code::IdempotencyKeyReused.into(),
             // The draw is being loaded again: the same call works in a moment.
             Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),
             Refusal::Rejected => Problem::internal("the database refused a record"),
@@ -448,12 +337,7 @@ impl From<HashError> for Problem {
 
 /// The response to unknown addresses.
 pub async fn not_found() -> Problem {
-    Problem::new(Code::NotFound, "there is nothing at this address")
-}
-
-/// The response to a method that the address does not have.
-pub fn method_not_allowed(request: &HttpRequest) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("{} does not work here", request.method()))
+    Code::NotFound.into()
 }
 
 impl actix_web::Responder for Problem {

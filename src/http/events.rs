@@ -30,11 +30,16 @@ const QUIET_POLLS: u32 = 60;
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY: u32 = 2000;
 
-/// The events of a draw as a stream of server-sent events: `status`, `sales` and `number`. 204 when no more events
-/// will come.
+/// The events of a draw as a stream.
+///
+/// Server-sent events: `status` (at first, and whenever it changes), `sales` (when the figures have changed) and `number`
+/// (each drawn number). 204 when no more events will come.
 #[utoipa::path(
     get, path = "/api/v1/draws/{id}/events", tag = "draws", operation_id = "watch_draw",
-    params(("id" = i64, Path), ("Last-Event-ID" = Option<String>, Header)),
+    params(
+        ("id" = i64, Path, description = "The draw's `id`, not its `number`."),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received: the stream goes on after it."),
+    ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
         (status = 204),

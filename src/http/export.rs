@@ -29,13 +29,16 @@ const STALLED: Duration = Duration::from_secs(60);
 /// Bytes that are read from a file at a time.
 const READ_SIZE: usize = 64 * 1024;
 
-/// A whole table as a file, from one snapshot.
+/// A whole table as a file.
+///
+/// From one snapshot, streamed as fast as the client reads. Amounts are in minor units, times in UTC. Each export is recorded in the
+/// audit log.
 #[utoipa::path(
     get, path = "/api/v1/admin/export/{table}", tag = "admin", operation_id = "export_table",
     params(
-        ("table" = inline(ExportTable), Path),
-        ("format" = inline(Option<ExportFormat>), Query, description = "CSV if not given."),
-        ("draw_id" = Option<i64>, Query),
+        ("table" = ExportTable, Path, description = "What to export."),
+        ("format" = Option<ExportFormat>, Query, description = "The format of the file. CSV if not given."),
+        ("draw_id" = Option<i64>, Query, description = "Only the rows of this draw."),
     ),
     security(("bearer" = [])),
     responses(

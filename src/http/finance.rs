@@ -24,14 +24,17 @@ use crate::domain::money::Currency;
     ]
 }))]
 pub struct FinanceBody {
+    /// The currency of all amounts.
     currency: Currency,
+    /// When the books were read.
     at: Timestamp,
-    /// They sum to zero.
+    /// The balances, in minor units. They sum to zero.
     accounts: Vec<AccountBalance>,
 }
 
-/// The balances of all accounts now, summed by kind; of escrows and jackpots, by lottery. As a file:
-/// `GET /admin/export/finance`.
+/// The balances of all accounts now.
+///
+/// Summed by kind; of escrows and jackpots, by lottery. As a file: `GET /admin/export/finance`.
 #[utoipa::path(
     get, path = "/api/v1/admin/finance", tag = "admin", operation_id = "get_finance",
     security(("bearer" = [])),
@@ -42,10 +45,16 @@ pub async fn accounts(state: web::Data<State>) -> Result<web::Json<FinanceBody>,
     Ok(web::Json(FinanceBody { currency, at, accounts: finance::accounts(&state.db).await? }))
 }
 
-/// The money of each draw, newest first. As a file: `GET /admin/export/finance_draws`.
+/// The money of each draw, newest first.
+///
+/// As a file: `GET /admin/export/finance_draws`.
 #[utoipa::path(
     get, path = "/api/v1/admin/finance/draws", tag = "admin", operation_id = "list_draw_finance",
-    params(("lottery" = Option<Vec<String>>, Query), ("status" = Option<Vec<DrawStatus>>, Query), PageParams),
+    params(
+        ("lottery" = Option<Vec<String>>, Query, description = "Only draws of these lotteries."),
+        ("status" = Option<Vec<DrawStatus>>, Query, description = "Only draws with one of these statuses."),
+        PageParams,
+    ),
     security(("bearer" = [])),
     responses((status = 200, body = List<DrawFinance>)),
 )]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::metrics::{Gauges, TEXT};
@@ -17,20 +18,41 @@ use crate::domain::lottery::DrawStatus;
 /// How long the metrics wait for the database.
 const REPLICATION_WAIT: Duration = Duration::from_secs(1);
 
-/// Whether the process answers.
-#[utoipa::path(
-    get, path = "/health/live", tag = "operations", operation_id = "get_live",
-    responses((status = 200, body = Object)),
-)]
-pub async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "live"}))
+/// The answer of a process that runs.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "live"}))]
+struct Liveness {
+    /// Always `live`.
+    status: &'static str,
 }
 
-/// Whether the service can serve requests: it is the active node, the database answers, and its writer works. `clock_paused`: the machine's
-/// clock was set, and draws do nothing by it; requests are served all the same.
+/// The answer of a service that can serve requests.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "ready", "clock_paused": false}))]
+struct Readiness {
+    /// Always `ready`.
+    status: &'static str,
+    /// The machine's clock was set, and draws do nothing by it. Requests are served all the same.
+    clock_paused: bool,
+}
+
+/// Whether the process answers.
+///
+/// It asks the database nothing.
+#[utoipa::path(
+    get, path = "/health/live", tag = "operations", operation_id = "get_live",
+    responses((status = 200, body = Liveness)),
+)]
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(Liveness { status: "live" })
+}
+
+/// Whether the service can serve requests.
+///
+/// It is the active node, the database answers, and its writer works. 503 if not.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations", operation_id = "get_ready",
-    responses((status = 200, body = Object), (status = "default", description = "overloaded standby internal_error")),
+    responses((status = 200, body = Readiness), (status = "default", description = "overloaded standby internal_error")),
 )]
 pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     if state.lease.is_draining() {
@@ -44,11 +66,12 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
         return Err(Problem::overloaded().because(Some("the database does not answer the writer".to_owned())));
     }
     let paused = !state.clock.report().trusted;
-    Ok(HttpResponse::Ok().json(json!({"status": "ready", "clock_paused": paused})))
+    Ok(HttpResponse::Ok().json(Readiness { status: "ready", clock_paused: paused }))
 }
 
-/// The metrics of the service, for Prometheus: on `server.admin_address` if it is set, otherwise for programs on the
-/// same machine. 404 to everybody else.
+/// The metrics of the service, for Prometheus.
+///
+/// On `server.admin_address` if it is set, otherwise for programs on the same machine. 404 to everybody else.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
     responses(

@@ -26,7 +26,8 @@ const MAX_KEY: usize = 255;
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "only described")]
 pub struct KeyHeader {
-    /// Visible ASCII. A replay gives the first answer again, and has one effect.
+    /// A new name for each request that is not a repeat, such as a UUID. A repeat with the same key and body has no second
+    /// effect and gets the first answer again, with `Idempotency-Replayed: true`.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     key: Option<String>,
 }
@@ -49,7 +50,7 @@ impl KeysInProgress {
         };
         let key = Key { user, id: KeyId::of(user, text), request: digest(request.path(), body)? };
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id) {
-            return Err(Problem::new(Code::IdempotencyInProgress, "wait for its answer"));
+            return Err(Code::IdempotencyInProgress.into());
         }
         let lock = KeyLock { keys: self.clone(), key: key.id };
         Ok(KeyGuard { lock: Some(Arc::new(lock)), key: Some(key) })

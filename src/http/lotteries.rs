@@ -12,7 +12,7 @@ use crate::domain::lottery::{Lottery, Rules};
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::prize::{Award, Tier};
 
-/// A lottery.
+/// A lottery: how many numbers of how many are drawn, and what they win.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Lottery, example = json!({
     "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 5000, "currency": "RUB",
@@ -22,14 +22,23 @@ use crate::domain::prize::{Award, Tier};
     ]
 }))]
 pub struct LotteryBody {
+    /// The id of the lottery, as in addresses and draws.
     id: LotteryId,
+    /// The name of the lottery, for people.
     name: String,
+    /// How many numbers are on a ticket, and how many are drawn.
     pick: u8,
+    /// The highest number. The lowest is 1.
     of: u8,
+    /// How many different tickets there are.
     combinations: u64,
+    /// The price of one ticket, in minor units. A draw may have a price of its own.
     price: Money,
+    /// The currency of all amounts.
     currency: Currency,
+    /// The part of the sales that goes into the prize fund, in basis points (5000 is one half).
     fund_share: Share,
+    /// What each number of matches wins, the most matches first.
     prizes: Vec<PrizeBody>,
 }
 
@@ -37,21 +46,25 @@ pub struct LotteryBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Prize)]
 pub struct PrizeBody {
+    /// How many of the drawn numbers are on the ticket.
     matches: u8,
+    /// Whether the prize is an amount, or a part of the fund.
     kind: PrizeKind,
-    /// A fixed prize: what each winner gets.
+    /// A fixed prize: what each winner gets, in minor units. A shared prize does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<Money>,
-    /// A shared prize: this part of what the guaranteed prizes leave of the fund is divided among the winners.
+    /// A shared prize: this part of what the guaranteed prizes leave of the fund is divided among the winners, in basis
+    /// points. A fixed prize does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<Share>,
-    /// A shared prize: what each winner gets at least. Null: nothing is guaranteed.
+    /// A shared prize: what each winner gets at least, in minor units. Null: nothing is guaranteed.
     #[schema(required)]
     minimum: Option<Money>,
-    /// The N of "1 in N".
+    /// One ticket in so many has this number of matches.
     odds: f64,
 }
 
+/// `fixed`: the prize is an amount. `shared`: the winners divide a part of the prize fund.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum PrizeKind {
@@ -90,6 +103,8 @@ fn body(lottery: &Lottery, currency: Currency) -> LotteryBody {
 const VERSION: u64 = 0;
 
 /// All lotteries.
+///
+/// They are set in the configuration and do not change while the service runs.
 #[utoipa::path(
     get, path = "/api/v1/lotteries", tag = "lotteries", operation_id = "list_lotteries",
     params(PageParams),
@@ -109,9 +124,11 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
 }
 
 /// One lottery.
+///
+/// Its prizes belong to its own price; the prizes of a draw with another price are in proportion.
 #[utoipa::path(
     get, path = "/api/v1/lotteries/{id}", tag = "lotteries", operation_id = "get_lottery",
-    params(("id" = String, Path, example = "5of36")),
+    params(("id" = String, Path, example = "5of36", description = "The lottery's id.")),
     responses((status = 200, body = LotteryBody)),
 )]
 pub async fn one(state: web::Data<State>, request: HttpRequest) -> Result<web::Json<LotteryBody>, Problem> {

@@ -9,6 +9,7 @@ mod auth_user;
 mod body;
 mod charges;
 mod clock;
+mod codes;
 mod completion;
 mod connection;
 mod declined_cards;
@@ -24,11 +25,13 @@ mod head;
 mod health;
 mod idempotency;
 mod limits;
+mod links;
 mod lotteries;
 mod metrics;
 mod openapi;
 mod orders;
 mod payments;
+mod problems;
 mod query;
 mod rate_window;
 mod replay;
@@ -44,10 +47,10 @@ mod wallet;
 mod webhooks;
 mod withdrawals;
 
+use actix_web::ResponseError;
 use actix_web::guard::fn_guard;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, ResponseError};
 
 pub use address::Proxies;
 pub use connection::{ClientConnection, ClientConnections, HEAD_WAIT};
@@ -61,6 +64,7 @@ pub use standby::{Standby, standby_admin_routes, standby_routes, standby_routes_
 pub use state::State;
 pub use trace::trace;
 
+use error::{Code, Problem};
 use metrics::Route;
 
 /// What the main port shows beside the API.
@@ -145,7 +149,7 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
     config
         .app_data(Route::nowhere())
         .service(api)
-        .configure(health_routes)
+        .configure(common_routes)
         .default_service(web::to(error::not_found));
     if pages.metrics {
         let metrics = resource("/metrics", "GET").route(web::get().to(health::metrics));
@@ -163,13 +167,15 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
 pub fn admin_routes(config: &mut ServiceConfig) {
     config
         .app_data(Route::nowhere())
-        .configure(health_routes)
+        .configure(common_routes)
         .service(resource("/metrics", "GET").route(web::get().to(health::metrics)))
         .default_service(web::to(error::not_found));
 }
 
-fn health_routes(config: &mut ServiceConfig) {
+/// What each address serves: it can answer an error, whose `type` leads to the page of all codes.
+fn common_routes(config: &mut ServiceConfig) {
     config
+        .service(resource("/api/problems", "GET").route(web::get().to(problems::page)))
         .service(resource("/health/live", "GET").route(web::get().to(health::live)))
         .service(resource("/health/ready", "GET").route(web::get().to(health::ready)));
 }
@@ -177,8 +183,8 @@ fn health_routes(config: &mut ServiceConfig) {
 /// A resource with metrics. It answers a method that it does not have with 405 and a list of those that it has
 /// (RFC 9110, section 15.5.6). A resource that has GET has HEAD too.
 fn resource(path: &str, allow: &'static str) -> actix_web::Resource {
-    web::resource(path).app_data(Route::new()).default_service(web::to(move |request: HttpRequest| async move {
-        let mut response = error::method_not_allowed(&request).error_response();
+    web::resource(path).app_data(Route::new()).default_service(web::to(move || async move {
+        let mut response = Problem::from(Code::MethodNotAllowed).error_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         if allow.contains("GET") {
             response.headers_mut().append(ALLOW, HeaderValue::from_static("HEAD"));

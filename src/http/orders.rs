@@ -17,18 +17,22 @@ use crate::domain::ticket::{Ticket, TicketStatus};
 /// The most lines in one order.
 const MAX_LINES: usize = 100;
 
+/// An order of tickets.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Order, example = json!({
     "tickets": [{"numbers": [1, 7, 13, 22, 36]}, {"quick_pick": true}, {"from_pool": true}], "payment": "wallet"
 }))]
 pub struct OrderBody {
+    /// The tickets to order, one line for each.
     #[schema(min_items = 1, max_items = 100)]
     tickets: Vec<LineBody>,
+    /// When the tickets are paid. Without it: `later`.
     #[serde(default)]
     pub payment: PaymentTime,
 }
 
+/// `wallet`: at once, from the wallet. `later`: the tickets are reserved until `reserved_until`.
 #[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Default, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = PaymentTime)]
@@ -40,11 +44,21 @@ pub enum PaymentTime {
 
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Line, description = "Exactly one of these.")]
+/// One ticket to order: exactly one of these fields says which.
+#[schema(as = OrderLine, min_properties = 1, max_properties = 1, example = json!({"quick_pick": true}))]
 struct LineBody {
+    /// The user's own numbers, in any order: as many as the lottery picks, each at most once. Other tickets may have the
+    /// same.
+    #[schema(value_type = Vec<i64>, required = false)]
     numbers: Option<Vec<i64>>,
+    /// `true`: the service picks the numbers at random.
+    #[schema(value_type = bool, required = false)]
     quick_pick: Option<bool>,
+    /// This ticket of the draw's pool.
+    #[schema(value_type = Uuid, required = false)]
     pool_ticket_id: Option<Uuid>,
+    /// `true`: any ticket of the draw's pool.
+    #[schema(value_type = bool, required = false)]
     from_pool: Option<bool>,
 }
 
@@ -83,11 +97,13 @@ impl OrderBody {
     }
 }
 
-/// The payment and the tickets of an order, as they were when it was written.
+/// The payment and the tickets of an order, as they were when it was placed.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Ordered, description = "What an order made.")]
+#[schema(as = PlacedOrder)]
 pub struct OrderResponse {
+    /// The payment for all tickets: paid, or pending until `reserved_until`.
     payment: Payment,
+    /// The tickets in the order of the lines.
     tickets: Vec<Ticket>,
 }
 

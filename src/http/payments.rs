@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::auth_user::AuthUser;
 use super::body::Body;
@@ -14,11 +15,13 @@ use super::state::State;
 use crate::actors::messages::SaleError;
 use crate::db::read::payments;
 use crate::domain::id::{PaymentId, UserId};
-use crate::domain::payment::Payment;
+use crate::domain::payment::{Method, Payment};
 use crate::domain::record::AnswerKind;
 use crate::payment::CardToken;
 
 /// The logged-in user's payments, newest first.
+///
+/// Purchases, deposits and withdrawals. What has moved money in the wallet is in `GET /wallet/transfers`.
 #[utoipa::path(
     get, path = "/api/v1/payments", tag = "payments", operation_id = "list_payments",
     params(PageParams),
@@ -36,9 +39,12 @@ pub async fn list(
 }
 
 /// One of the logged-in user's payments.
+///
+/// While a card is being charged its status is `processing`: ask again until it is not. A payment of another user is not
+/// found.
 #[utoipa::path(
     get, path = "/api/v1/payments/{id}", tag = "payments", operation_id = "get_payment",
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path, description = "The payment's id.")),
     security(("bearer" = [])),
     responses((status = 200, body = Payment)),
 )]
@@ -52,20 +58,80 @@ pub async fn one(
     view.map(|view| web::Json(view.payment)).ok_or_else(|| Problem::not_found("payment"))
 }
 
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, Serialize)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
-#[schema(as = Pay, example = json!({"method": "card", "token": "tok_visa"}))]
 pub enum PayBody {
     // With braces, because serde accepts unknown fields in a variant without them.
     Wallet {},
     Card { token: String },
 }
 
-/// Pays for reserved tickets. A declined card leaves the payment pending, with a `failure_code`.
+// The schema of `PayBody`, whose variants have names here, so that generated clients have them too.
+/// How to pay.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(
+    as = Pay,
+    example = json!({"method": "card", "token": "tok_visa"}),
+    discriminator(property_name = "method", mapping(
+        ("wallet" = "#/components/schemas/WalletPayment"),
+        ("card" = "#/components/schemas/CardPayment"),
+    )),
+)]
+#[allow(dead_code, reason = "only described")]
+pub enum PaySchema {
+    Wallet(WalletPayment),
+    Card(CardPayment),
+}
+
+/// Pays from the user's wallet.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"method": "wallet"}))]
+#[allow(dead_code, reason = "only described")]
+pub struct WalletPayment {
+    #[schema(schema_with = only_wallet)]
+    method: Method,
+}
+
+/// Charges a card.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"method": "card", "token": "tok_visa"}))]
+#[allow(dead_code, reason = "only described")]
+pub struct CardPayment {
+    #[schema(schema_with = only_card)]
+    method: Method,
+    /// The card's token, made by the payment provider's form in the client. The sandbox knows `tok_visa` (paid),
+    /// `tok_declined`, `tok_insufficient` and `tok_async` (processing until a webhook tells the end).
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    token: String,
+}
+
+fn only_wallet() -> ObjectBuilder {
+    only(Method::Wallet)
+}
+
+fn only_card() -> ObjectBuilder {
+    only(Method::Card)
+}
+
+fn only(method: Method) -> ObjectBuilder {
+    let method = [method.as_str()];
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("Says that it is this way to pay."))
+        .enum_values(Some(method))
+}
+
+/// Pays for reserved tickets.
+///
+/// A declined card is no error: the answer is a payment that is still `pending`, with a `failure_code`, and it can be paid
+/// again until it expires. `processing` means that the provider has not decided yet.
 #[utoipa::path(
     post, path = "/api/v1/payments/{id}/pay", tag = "payments", operation_id = "pay",
-    params(("id" = Uuid, Path), KeyHeader),
-    request_body = PayBody,
+    params(("id" = Uuid, Path, description = "The payment's id."), KeyHeader),
+    request_body = PaySchema,
     security(("bearer" = [])),
     responses(
         (status = 200, body = Payment),

@@ -82,16 +82,19 @@ impl Query {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "only described")]
 pub struct PageParams {
+    /// The most rows on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before. Without it: the first page.
     cursor: Option<String>,
 }
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
 pub struct List<T> {
+    /// The rows of this page, in the order of the list.
     pub items: Vec<T>,
+    /// The `cursor` of the next page. Null: this is the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }

@@ -77,8 +77,7 @@ pub fn first_answer_of_player<'a>(
 ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
     async move {
         let first = first_answer(state, guard.key.as_ref()).await?;
-        let detail = "the operator keeps admins out of its draws (security.admins_play)";
-        first.ok_or_else(|| Problem::new(Code::AdminsDoNotPlay, detail))
+        first.ok_or_else(|| Code::AdminsDoNotPlay.into())
     }
     .boxed_local()
 }

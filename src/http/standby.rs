@@ -1,5 +1,5 @@
-//! What a node answers that stands by: that it lives, whether it could take over, and 503 to everything else. Knows
-//! nothing of draws and asks the database nothing.
+//! What a node answers that stands by: that it lives, whether it could take over, the page of error codes, and 503 to
+//! everything else. Knows nothing of draws and asks the database nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 
 use super::error::Problem;
-use super::{address, health, metrics};
+use super::{address, health, metrics, problems};
 
 /// The state of a node that stands by.
 pub struct Standby {
@@ -21,7 +21,8 @@ pub struct Standby {
 /// The routes of the main port while the node stands by.
 pub fn standby_routes(config: &mut ServiceConfig) {
     let live = web::resource("/health/live").route(web::get().to(health::live));
-    config.service(live).default_service(web::to(stands_by));
+    let problems = web::resource(problems::PAGE).route(web::get().to(problems::page));
+    config.service(live).service(problems).default_service(web::to(stands_by));
 }
 
 /// The same with the metrics, for this machine only.

@@ -15,10 +15,13 @@ use crate::db::read::tickets;
 use crate::domain::id::{DrawId, TicketId};
 use crate::domain::ticket::{Ticket, TicketStatus};
 
-/// Orders tickets: all lines or none.
+/// Orders tickets of a draw.
+///
+/// The order succeeds for all its lines or for none. `payment: wallet` pays at once from the wallet. `payment: later`, the
+/// default, reserves the tickets: pay with `POST /payments/{id}/pay` before `reserved_until`, or they expire.
 #[utoipa::path(
     post, path = "/api/v1/draws/{id}/tickets", tag = "tickets", operation_id = "order_tickets",
-    params(("id" = i64, Path), KeyHeader),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`."), KeyHeader),
     request_body = OrderBody,
     security(("bearer" = [])),
     responses(
@@ -49,9 +52,15 @@ pub async fn order(
 }
 
 /// The logged-in user's tickets, newest first.
+///
+/// `status=won` finds the tickets that won something.
 #[utoipa::path(
     get, path = "/api/v1/tickets", tag = "tickets", operation_id = "list_tickets",
-    params(("draw_id" = Option<Vec<i64>>, Query), ("status" = Option<Vec<TicketStatus>>, Query), PageParams),
+    params(
+        ("draw_id" = Option<Vec<i64>>, Query, description = "Only tickets of these draws."),
+        ("status" = Option<Vec<TicketStatus>>, Query, description = "Only tickets with one of these statuses."),
+        PageParams,
+    ),
     security(("bearer" = [])),
     responses((status = 200, body = List<Ticket>)),
 )]
@@ -68,9 +77,11 @@ pub async fn list(
 }
 
 /// One of the logged-in user's tickets.
+///
+/// A ticket of another user is not found.
 #[utoipa::path(
     get, path = "/api/v1/tickets/{id}", tag = "tickets", operation_id = "get_ticket",
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path, description = "The ticket's id. The id of a pool ticket is another one.")),
     security(("bearer" = [])),
     responses((status = 200, body = Ticket)),
 )]
@@ -85,9 +96,11 @@ pub async fn one(
 }
 
 /// Gives back a reserved ticket of the logged-in user.
+///
+/// The amount of its payment becomes lower. With the last ticket the payment expires.
 #[utoipa::path(
     delete, path = "/api/v1/tickets/{id}", tag = "tickets", operation_id = "give_back_ticket",
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path, description = "The ticket's id.")),
     security(("bearer" = [])),
     responses((status = 204), (status = "default", description = "ticket_not_reserved")),
 )]

@@ -28,12 +28,14 @@ use crate::domain::user::{Role, UserStatus};
 const MAX_QUERY: usize = 254;
 
 /// All users, newest first.
+///
+/// `status=blocked` and `role=admin` narrow the list.
 #[utoipa::path(
     get, path = "/api/v1/admin/users", tag = "admin", operation_id = "list_users",
     params(
         ("query" = Option<String>, Query, description = "A part of a username or an email address."),
-        ("status" = Option<Vec<UserStatus>>, Query),
-        ("role" = Option<Vec<Role>>, Query),
+        ("status" = Option<Vec<UserStatus>>, Query, description = "Only users with one of these statuses."),
+        ("role" = Option<Vec<Role>>, Query, description = "Only users with one of these roles."),
         PageParams,
     ),
     security(("bearer" = [])),
@@ -52,18 +54,22 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<web::
 
 /// A user with the balance of the wallet.
 #[derive(Serialize, ToSchema)]
-#[schema(as = FundedUser)]
+#[schema(as = UserWithBalance)]
 pub struct FundedUser {
     #[serde(flatten)]
     user: User,
+    /// The balance of the wallet, in minor units, without what is set aside for withdrawals.
     balance: Money,
+    /// The currency of the balance.
     currency: Currency,
 }
 
 /// A user with the balance of the wallet.
+///
+/// That an admin has read it is recorded in the audit log.
 #[utoipa::path(
     get, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "get_user",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The user's id.")),
     security(("bearer" = [])),
     responses((status = 200, body = FundedUser)),
 )]
@@ -79,18 +85,23 @@ pub async fn one(
     Ok(web::Json(FundedUser { user, balance, currency: state.currency }))
 }
 
+/// What to change of a user. What is not given stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange, example = json!({"status": "blocked"}))]
 pub struct UserChange {
+    /// `blocked`: the user can no longer log in or make calls, until the status is `active` again.
     status: Option<UserStatus>,
+    /// `admin` lets the user make the calls under `/admin`.
     role: Option<Role>,
 }
 
-/// Changes the status or the role of a user, from the next request on.
+/// Changes the status or the role of a user.
+///
+/// It counts from the user's next request on, also with tokens that were given before.
 #[utoipa::path(
     patch, path = "/api/v1/admin/users/{id}", tag = "admin", operation_id = "change_user",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The user's id.")),
     request_body = UserChange,
     security(("bearer" = [])),
     responses((status = 200, body = User), (status = "default", description = "last_admin")),
@@ -113,9 +124,7 @@ pub async fn change(
     match complete(change).await?? {
         Ok(user) => Ok(web::Json(user)),
         Err(UserChangeRefusal::NoSuchUser) => Err(Problem::not_found("user")),
-        Err(UserChangeRefusal::LastAdmin) => {
-            Err(Problem::new(Code::LastAdmin, "make somebody else an admin first"))
-        }
+        Err(UserChangeRefusal::LastAdmin) => Err(Code::LastAdmin.into()),
     }
 }
 
@@ -123,14 +132,18 @@ pub async fn change(
 #[derive(Serialize, ToSchema)]
 #[schema(as = ResetToken, example = json!({"token": "…", "expires_at": "2030-05-01T13:00:00Z"}))]
 pub struct ResetToken {
+    /// For `POST /auth/password-reset`, once.
     token: String,
+    /// Until when it works.
     expires_at: Timestamp,
 }
 
-/// Creates a token that resets the password once.
+/// Creates a token that resets a user's password.
+///
+/// Give it to the user. A new token replaces the earlier one.
 #[utoipa::path(
-    post, path = "/api/v1/admin/users/{id}/password-reset", tag = "admin", operation_id = "allow_password_reset",
-    params(("id" = i64, Path)),
+    post, path = "/api/v1/admin/users/{id}/password-reset", tag = "admin", operation_id = "create_password_reset",
+    params(("id" = i64, Path, description = "The user's id.")),
     security(("bearer" = [])),
     responses((status = 200, body = ResetToken)),
 )]

@@ -22,14 +22,19 @@ use crate::domain::record::{AnswerKind, BeginWithdrawal, Record};
 /// The largest deposit or withdrawal, in minor units.
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
 
+/// The wallet of a user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Wallet, example = json!({"balance": 100000, "currency": "RUB"}))]
 pub struct WalletBody {
+    /// What can be spent, in minor units. Money that is set aside for a withdrawal is no longer part of it.
     balance: Money,
+    /// The currency of the balance.
     currency: Currency,
 }
 
-/// The balance of the wallet.
+/// The balance of the logged-in user's wallet.
+///
+/// Never below zero.
 #[utoipa::path(
     get, path = "/api/v1/wallet", tag = "wallet", operation_id = "get_wallet",
     security(("bearer" = [])),
@@ -41,6 +46,8 @@ pub async fn balance(state: web::Data<State>, auth: AuthUser) -> Result<web::Jso
 }
 
 /// The transfers into the wallet and out of it, newest first.
+///
+/// Their sum is the balance. What was paid by card for tickets does not pass through the wallet, but its refund does.
 #[utoipa::path(
     get, path = "/api/v1/wallet/transfers", tag = "wallet", operation_id = "list_transfers",
     params(PageParams),
@@ -57,16 +64,24 @@ pub async fn transfers(
     Ok(web::Json(List::of(rows, |transfer| transfer)))
 }
 
+/// A deposit from a card.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Deposit, example = json!({"amount": 100000, "token": "tok_visa"}))]
 pub struct DepositBody {
+    /// How much, in minor units.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     pub amount: i64,
+    /// The card's token, made by the payment provider's form in the client. The sandbox knows `tok_visa` (paid),
+    /// `tok_declined`, `tok_insufficient` and `tok_async` (processing until a webhook tells the end).
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     token: String,
 }
 
 /// Puts money into the wallet from a card.
+///
+/// The payment is `paid` and the money in the wallet, or `failed` with a `failure_code`, or `processing` until the payment
+/// provider has decided.
 #[utoipa::path(
     post, path = "/api/v1/wallet/deposits", tag = "wallet", operation_id = "deposit",
     params(KeyHeader),
@@ -100,16 +115,21 @@ fn at_least(minimum: i64, amount: i64) -> Result<Money, Problem> {
     }
 }
 
+/// A withdrawal from the wallet.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Withdrawal, example = json!({"amount": 5000}))]
 pub struct WithdrawalBody {
+    /// How much, in minor units. The operator may have set a larger minimum than 1.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
 }
 
-/// Asks for money from the wallet. It is held until an admin approves or rejects the withdrawal. The operator may have
-/// set a larger minimum than 1.
+/// Asks for money from the wallet.
+///
+/// The amount leaves the balance at once and is set aside: the user sees it as a payment that is `processing`, and admins
+/// see it in `GET /admin/payments?kind=withdrawal&status=processing`. An admin approves the withdrawal, and it is `paid`; or
+/// rejects it, and it is `failed` and the money is back in the wallet.
 #[utoipa::path(
     post, path = "/api/v1/wallet/withdrawals", tag = "wallet", operation_id = "withdraw",
     params(KeyHeader),

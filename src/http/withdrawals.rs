@@ -16,10 +16,12 @@ use crate::domain::id::PaymentId;
 use crate::domain::payment::{Payment, PaymentKind};
 use crate::domain::record::{AnswerKind, EndWithdrawal, Record, WithdrawalDecision};
 
-/// Approves a withdrawal of another user: its money is paid out.
+/// Approves a withdrawal of another user.
+///
+/// Its status becomes `paid`. The operator pays the money out.
 #[utoipa::path(
     post, path = "/api/v1/admin/withdrawals/{id}/approve", tag = "admin", operation_id = "approve_withdrawal",
-    params(("id" = Uuid, Path), KeyHeader),
+    params(("id" = Uuid, Path, description = "The id of the withdrawal's payment."), KeyHeader),
     security(("bearer" = [])),
     responses((status = 200, body = Payment), (status = "default", description = "invalid_transition own_withdrawal")),
 )]
@@ -31,10 +33,12 @@ pub async fn approve(
     end(&state, &request, WithdrawalDecision::Approved, actor).await
 }
 
-/// Rejects a withdrawal: its money goes back into the wallet.
+/// Rejects a withdrawal.
+///
+/// Its status becomes `failed`, and its money goes back into the wallet.
 #[utoipa::path(
     post, path = "/api/v1/admin/withdrawals/{id}/reject", tag = "admin", operation_id = "reject_withdrawal",
-    params(("id" = Uuid, Path), KeyHeader),
+    params(("id" = Uuid, Path, description = "The id of the withdrawal's payment."), KeyHeader),
     security(("bearer" = [])),
     responses((status = 200, body = Payment), (status = "default", description = "invalid_transition")),
 )]

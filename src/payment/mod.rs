@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::charge::ChargeName;
 use crate::domain::money::{Currency, Money};
+use crate::domain::payment;
 use crate::domain::record::Charge;
 
 pub use sandbox::{Sandbox, SandboxCharges};
@@ -130,12 +131,12 @@ pub enum Reversal {
 const NOT_CHARGED: &str = "not_charged";
 /// The failure code if the provider gives none that may be shown.
 const DECLINED: &str = "card_declined";
-/// The longest failure code that is passed on.
+/// The longest code of a provider that is stored.
 const MAX_CODE: usize = 64;
 
 /// A provider's failure code, if the payer may see it.
 fn failure_code(code: Option<&str>) -> String {
-    code.filter(|code| is_code(code)).unwrap_or(DECLINED).to_owned()
+    payment::failure_code(code.unwrap_or(DECLINED)).to_owned()
 }
 
 /// Whether a provider's text is a code: short, and of letters, digits and underscores.

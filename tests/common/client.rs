@@ -50,9 +50,8 @@ impl Answer {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], status);
-        assert!(
-            self.body["type"].is_string() && self.body["title"].is_string() && self.body["detail"].is_string()
-        );
+        assert_eq!(self.body["type"], format!("/api/problems#{code}"));
+        assert!(self.body["title"].is_string() && self.body["detail"].is_string());
         self.body
     }
 

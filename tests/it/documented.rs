@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use crate::common::openapi::{DOCUMENT, resolve};
+use crate::common::openapi::{self, DOCUMENT, resolve};
 use crate::matrix;
 use crate::world::*;
 
@@ -25,9 +25,9 @@ fn calls() -> impl Iterator<Item = (String, &'static str, &'static Value)> {
 #[test]
 fn the_document_has_every_route_and_no_other() {
     let documented: BTreeSet<_> = calls().map(|(method, path, _)| (method, path.to_owned())).collect();
-    // The page that shows the document is not part of it.
-    let routes: BTreeSet<_> =
-        matrix::table().into_iter().filter(|(_, path)| !path.starts_with("/api/docs")).collect();
+    // The pages for people are not part of it.
+    let is_page = |path: &str| path.starts_with("/api/docs") || path == "/api/problems";
+    let routes: BTreeSet<_> = matrix::table().into_iter().filter(|(_, path)| !is_page(path)).collect();
     let (new, gone): (Vec<_>, Vec<_>) =
         (routes.difference(&documented).collect(), documented.difference(&routes).collect());
     assert!(new.is_empty() && gone.is_empty(), "not documented: {new:?}; no routes: {gone:?}");
@@ -44,7 +44,7 @@ fn every_call_is_fully_described() {
         assert!(names.insert(text(call["operationId"].clone())), "{what}: its name is another's");
         assert!(call["summary"].is_string(), "{what}: says not what it is");
         assert!(tags.contains(call["tags"][0].as_str().unwrap()), "{what}: {}", call["tags"]);
-        let asks = call.get("security").is_some();
+        let asks = !call["security"].as_array().unwrap().is_empty();
         assert_eq!(asks, matrix::asks_for_a_token(&method, path), "{what}: who may call it?");
         let named = path.matches('{').count();
         let parameters = call["parameters"].as_array().into_iter().flatten();
@@ -56,14 +56,196 @@ fn every_call_is_fully_described() {
             assert!(response["description"].is_string(), "{what}: {status}");
             let problem = &response["content"]["application/problem+json"]["examples"];
             assert!(status.starts_with('2') || problem.is_object(), "{what}: {status} without an example");
+            for (code, example) in problem.as_object().into_iter().flatten() {
+                assert_eq!(
+                    (&example["value"]["code"], &example["value"]["status"].to_string()),
+                    (&json!(code), status)
+                );
+                fits(&what, &json!({"$ref": "#/components/schemas/Problem"}), &example["value"]);
+            }
         }
         assert!(good, "{what} has no good end");
         if let Some(body) = example_body(call) {
             assert!(body.is_object(), "{what}: no example of its body");
+            fits(&what, &call["requestBody"]["content"]["application/json"]["schema"], body);
         }
     }
     assert!(names.len() > 40);
     every_reference_leads_somewhere(&DOCUMENT);
+}
+
+#[test]
+fn every_link_leads_from_something_that_an_answer_has_to_something_that_a_call_needs() {
+    let call = |name: &str| calls().map(|(_, _, call)| call).find(|call| call["operationId"] == name).unwrap();
+    let mut links = 0;
+    for (_, _, from) in calls() {
+        for response in from["responses"].as_object().unwrap().values() {
+            for (_, link) in resolve(response)["links"].as_object().into_iter().flatten() {
+                links += 1;
+                let to = call(link["operationId"].as_str().unwrap());
+                assert_eq!(link["description"], to["summary"]);
+                let parameters = link["parameters"].as_object().into_iter().flatten();
+                for (name, value) in parameters {
+                    let known =
+                        to["parameters"].as_array().unwrap().iter().any(|parameter| parameter["name"] == *name);
+                    assert!(known && has(from, resolve(response), value.as_str().unwrap()), "{link}");
+                }
+                let body = &to["requestBody"]["content"]["application/json"]["schema"];
+                for (name, value) in link["requestBody"].as_object().into_iter().flatten() {
+                    assert!(!part(body, name).is_null(), "{link}");
+                    let expressions = value.as_str().into_iter().filter(|text| text.starts_with('$'));
+                    expressions.for_each(|text| assert!(has(from, resolve(response), text), "{link}"));
+                }
+            }
+        }
+    }
+    assert!(links > 40, "{links}");
+}
+
+/// Whether a call, or its answer, has what a runtime expression (OpenAPI, section 4.7.20) names.
+fn has(call: &'static Value, answer: &'static Value, expression: &str) -> bool {
+    let (schema, path) = match expression.split_once("#/") {
+        Some(("$response.body", path)) => (&answer["content"]["application/json"]["schema"], path),
+        Some(("$request.body", path)) => (&call["requestBody"]["content"]["application/json"]["schema"], path),
+        _ => {
+            return call["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|one| expression.ends_with(one["name"].as_str().unwrap()));
+        }
+    };
+    !path.split('/').fold(schema, part).is_null()
+}
+
+/// The schema of a part of an object or an array.
+fn part(schema: &'static Value, name: &str) -> &'static Value {
+    let schema = resolve(schema);
+    if name.parse::<usize>().is_ok() {
+        return &schema["items"];
+    }
+    let parts = schema["allOf"].as_array().into_iter().flatten().map(resolve).chain([schema]);
+    parts.map(|part| &part["properties"][name]).find(|part| !part.is_null()).unwrap_or(&Value::Null)
+}
+
+/// An example must be what its schema says.
+#[track_caller]
+fn fits(what: &str, schema: &Value, example: &Value) {
+    let errors = openapi::errors(schema, example);
+    assert!(errors.is_empty(), "{what}: {example}: {errors:#?}");
+}
+
+fn schemas() -> impl Iterator<Item = (&'static String, &'static Value)> {
+    DOCUMENT["components"]["schemas"].as_object().unwrap().iter()
+}
+
+#[test]
+fn every_type_has_a_name_that_clients_can_use() {
+    for (name, schema) in schemas() {
+        let is_plain = name.chars().all(char::is_alphabetic) && name.starts_with(char::is_uppercase);
+        assert!(is_plain, "{name} is no name of a type");
+        let example = &schema["example"];
+        if !example.is_null() {
+            fits(name, &json!({"$ref": format!("#/components/schemas/{name}")}), example);
+        }
+        // Generators invent a name for an object that has none.
+        for (property, schema) in properties(schema) {
+            let inner = schema["items"].as_object().map_or(schema, |_| &schema["items"]);
+            let is_named = inner.get("properties").is_none()
+                && inner.get("enum").is_none_or(|one| one.as_array().unwrap().len() == 1);
+            assert!(is_named, "{name}.{property}: its type has no name");
+        }
+    }
+    for page in schemas().filter(|(name, _)| name.ends_with("Page")) {
+        let item = page.0.strip_suffix("Page").unwrap();
+        assert_eq!(
+            page.1["properties"]["items"]["items"],
+            json!({"$ref": format!("#/components/schemas/{item}")})
+        );
+    }
+    assert!(schemas().filter(|(name, _)| name.ends_with("Page")).count() > 10);
+}
+
+/// The properties of a schema, also of one that adds some to another.
+fn properties(schema: &'static Value) -> impl Iterator<Item = (&'static String, &'static Value)> {
+    let parts = schema["allOf"].as_array().into_iter().flatten().chain([schema]);
+    parts.flat_map(|part| part["properties"].as_object().into_iter().flatten())
+}
+
+#[test]
+fn every_operation_and_every_property_has_a_sentence() {
+    let mut without = Vec::new();
+    let mut sentence = |what: String, text: &Value| {
+        let begins = |text: &str| text.starts_with(|first: char| !first.is_alphabetic() || first.is_uppercase());
+        if !text.as_str().is_some_and(|text| begins(text) && text.ends_with('.') && text.contains(' ')) {
+            without.push(format!("{what}: {text}"));
+        }
+    };
+    for (method, path, call) in calls() {
+        sentence(format!("{method} {path}"), &call["summary"]);
+        sentence(format!("{method} {path}, the description"), &call["description"]);
+        for parameter in call["parameters"].as_array().into_iter().flatten() {
+            sentence(format!("{method} {path} {}", parameter["name"]), &parameter["description"]);
+        }
+    }
+    for (name, schema) in schemas() {
+        sentence(name.clone(), &schema["description"]);
+        for (property, schema) in properties(schema) {
+            sentence(format!("{name}.{property}"), &schema["description"]);
+        }
+    }
+    for tag in DOCUMENT["tags"].as_array().unwrap() {
+        sentence(tag["name"].to_string(), &tag["description"]);
+    }
+    assert!(without.is_empty(), "no sentence: {without:#?}");
+}
+
+/// The files that send errors.
+fn sources_of_errors() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // These two only list and describe the codes.
+    let others = files.filter(|path| !path.ends_with("codes.rs") && !path.ends_with("openapi.rs"));
+    others.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[test]
+fn the_codes_are_exactly_those_that_are_sent_and_documented() {
+    let codes = DOCUMENT["components"]["schemas"]["ProblemCode"]["enum"].as_array().unwrap();
+    let sources = sources_of_errors();
+    for code in codes {
+        let words = code.as_str().unwrap().split('_');
+        let variant: String = words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect();
+        let sends = sources.split("Code::").skip(1).any(|rest| {
+            rest.strip_prefix(&variant).is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
+        });
+        assert!(sends, "{code} is never sent");
+    }
+    let documented: BTreeSet<&str> = calls()
+        .flat_map(|(_, _, call)| call["responses"].as_object().unwrap().values())
+        .flat_map(|response| resolve(response)["content"]["application/problem+json"]["examples"].as_object())
+        .flat_map(|examples| examples.keys().map(String::as_str))
+        .collect();
+    // A method that an address does not have is not in the document.
+    let missing: Vec<&Value> = codes.iter().filter(|code| !documented.contains(code.as_str().unwrap())).collect();
+    assert_eq!(missing, [&json!("method_not_allowed")]);
+}
+
+#[actix_web::test]
+async fn the_type_of_every_error_leads_to_its_place_on_a_page() {
+    let world = World::new().await;
+    let outside = world.anonymous().without_base_path();
+    let page = http_client().get(format!("{}/api/problems", outside.base())).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    let html = page.text().await.unwrap();
+    for code in DOCUMENT["components"]["schemas"]["ProblemCode"]["enum"].as_array().unwrap() {
+        assert!(html.contains(&format!("<section id={code}>")), "{code}");
+    }
+    let problem = outside.get("/nothing").await.refused(404, "not_found");
+    assert_eq!(problem["type"], "/api/problems#not_found");
 }
 
 fn text(value: Value) -> String {
@@ -136,7 +318,7 @@ fn catalogue() -> Value {
             json!({"mimeType": "application/json", "text": format!("{example:#}")})
         });
         let mut authentication = json!({});
-        if call.get("security").is_some() {
+        if call["security"] != json!([]) {
             authentication = json!({"type": "bearer", "token": "{{ _.token }}"});
         }
         let url = path.replace('{', "{{ _.").replace('}', " }}");

@@ -32,6 +32,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/health/ready"),
     (Anybody, "GET", "/metrics"),
     (Anybody, "GET", "/api/openapi.json"),
+    (Anybody, "GET", "/api/problems"),
     (Anybody, "GET", "/api/docs"),
     (Anybody, "GET", "/api/docs/{file}"),
     (Anybody, "GET", "/api/v1/lotteries"),

@@ -10,7 +10,7 @@ use crate::db::{Db, DbError};
 use crate::domain::charge::{ChargeEnd, ChargeIssue, ChargeName, ChargeOutcome, ChargeRow};
 use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::PaymentKind;
+use crate::domain::payment::{PaymentKind, failure_code};
 
 /// A charge and what it is for.
 #[derive(Clone, PartialEq, Debug)]
@@ -209,7 +209,7 @@ fn listed(row: &Row, currency: Currency) -> Result<ListedCharge, DbError> {
         ended_at: row.get("ended_at"),
         outcome: outcome(row)?,
         late: row.get("late"),
-        failure_code: row.get("failure_code"),
+        failure_code: row.get::<_, Option<&str>>("failure_code").map(|reason| failure_code(reason).to_owned()),
         issue: issue(row)?,
         dispute: row.get("dispute"),
         refunded: Money::new(row.get("refunded")),

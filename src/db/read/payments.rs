@@ -9,7 +9,7 @@ use super::{Page, PageRows};
 use crate::db::{Db, DbError};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
+use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus, failure_code};
 
 /// A payment, and the draw whose tickets it pays for.
 #[derive(Clone, PartialEq, Debug)]
@@ -125,7 +125,8 @@ fn view(row: &Row, currency: Currency) -> Result<PaymentView, DbError> {
         currency,
         method,
         ticket_ids: row.get::<_, Vec<Uuid>>("ticket_ids").into_iter().map(TicketId).collect(),
-        failure_code: row.get("failure_code"),
+        // An earlier version stored whatever the provider said.
+        failure_code: row.get::<_, Option<&str>>("failure_code").map(|reason| failure_code(reason).to_owned()),
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
     };
