@@ -1,73 +1,112 @@
 //! The links of the OpenAPI document: which answers hold what which calls need. A client that follows them plays a
-//! game; test generators do.
+//! game, from the list of lotteries to the result of a draw; test generators do.
 
 use serde_json::{Map, Value, json};
 
-/// Where the `id` in a path comes from: an operation, and the place in its answer or in its own request.
-const IDS: &[(&str, &str, &[&str])] = &[
-    (
-        "create_draw",
-        "$response.body#/id",
-        &["get_draw", "open_draw", "reschedule_draw", "add_to_pool", "cancel_draw", "list_draw_tickets"],
-    ),
-    ("add_to_pool", "$request.path.id", &["list_pool_tickets", "open_draw"]),
-    (
-        "open_draw",
-        "$response.body#/id",
-        &["order_tickets", "add_to_pool", "reschedule_draw", "close_draw", "cancel_draw"],
-    ),
-    ("close_draw", "$response.body#/id", &["conduct_draw", "cancel_draw", "list_draw_tickets"]),
-    ("conduct_draw", "$response.body#/id", &["get_result", "get_draw"]),
-    ("cancel_draw", "$response.body#/id", &["get_draw", "list_draw_tickets"]),
-    (
-        "list_draws",
-        "$response.body#/items/0/id",
-        &["get_draw", "list_pool_tickets", "order_tickets", "watch_draw"],
-    ),
-    ("list_lotteries", "$response.body#/items/0/id", &["get_lottery"]),
-    ("order_tickets", "$response.body#/payment/id", &["pay", "get_payment"]),
-    ("order_tickets", "$response.body#/tickets/0/id", &["get_ticket", "give_back_ticket"]),
-    ("order_tickets", "$request.path.id", &["close_draw", "get_draw", "list_draw_tickets"]),
-    ("list_tickets", "$response.body#/items/0/id", &["get_ticket", "give_back_ticket"]),
-    ("list_payments", "$response.body#/items/0/id", &["get_payment"]),
-    ("pay", "$response.body#/id", &["get_payment", "end_charge"]),
-    ("deposit", "$response.body#/id", &["get_payment", "end_charge"]),
-    ("withdraw", "$response.body#/id", &["get_payment", "approve_withdrawal", "reject_withdrawal"]),
-    ("list_charges", "$response.body#/items/0/payment_id", &["end_charge"]),
-    ("register", "$response.body#/id", &["get_user", "change_user", "create_password_reset"]),
-    ("list_users", "$response.body#/items/0/id", &["get_user"]),
-];
+/// The id of what an answer is about, and of the first item of a page.
+const ID: &str = "$response.body#/id";
+const FIRST: &str = "$response.body#/items/0/id";
+/// The id in the path of the request itself.
+const SAME: &str = "$request.path.id";
 
-/// Where the body of a request comes from.
-fn bodies() -> [(&'static str, &'static str, Value); 5] {
-    let refresh = json!({"refresh_token": "$response.body#/refresh_token"});
-    [
-        ("register", "log_in", json!({"login": "$request.body#/username", "password": "$request.body#/password"})),
-        ("log_in", "refresh_tokens", refresh.clone()),
-        ("log_in", "log_out", refresh.clone()),
-        ("refresh_tokens", "log_out", refresh),
-        (
-            "create_password_reset",
-            "reset_password",
-            json!({"token": "$response.body#/token", "new_password": "correct horse"}),
-        ),
-    ]
+/// A link to an operation, which is also its name.
+struct Link(&'static str, Value);
+
+/// To an operation with this id in its path.
+fn with_id(to: &'static str, id: &str) -> Link {
+    Link(to, json!({"operationId": to, "parameters": {"id": id}}))
 }
 
-/// The links of an operation's good answer, by the name of the operation that each leads to.
+/// The same, with a body.
+fn with_id_and_body(to: &'static str, id: &str, body: Value) -> Link {
+    Link(to, json!({"operationId": to, "parameters": {"id": id}, "requestBody": body}))
+}
+
+/// To an operation without an id.
+fn with_body(to: &'static str, body: Value) -> Link {
+    Link(to, json!({"operationId": to, "requestBody": body}))
+}
+
+/// The links of an operation's good answer.
+fn links(from: &str) -> Vec<Link> {
+    let refresh = || json!({"refresh_token": "$response.body#/refresh_token"});
+    let draw = |lottery: &str| json!({"lottery": lottery, "sales_close_at": "2099-01-01T20:00:00Z"});
+    let quick_pick = || json!({"tickets": [{"quick_pick": true}]});
+    let pool = || json!({"count": 100});
+    let card = || json!({"method": "card", "token": "tok_visa"});
+    match from {
+        "register" => vec![
+            with_body(
+                "log_in",
+                json!({"login": "$request.body#/username", "password": "$request.body#/password"}),
+            ),
+            with_id("get_user", ID),
+            with_id("change_user", ID),
+            with_id("create_password_reset", ID),
+        ],
+        "log_in" => vec![with_body("refresh_tokens", refresh()), with_body("log_out", refresh())],
+        "refresh_tokens" => vec![with_body("log_out", refresh())],
+        "create_password_reset" => {
+            let body = json!({"token": "$response.body#/token", "new_password": "correct horse"});
+            vec![with_body("reset_password", body)]
+        }
+        "list_users" => vec![with_id("get_user", FIRST)],
+        "list_lotteries" => vec![with_id("get_lottery", FIRST), with_body("create_draw", draw(FIRST))],
+        "get_lottery" => vec![with_body("create_draw", draw(ID))],
+        "create_draw" => vec![
+            with_id("open_draw", ID),
+            with_id_and_body("add_to_pool", ID, pool()),
+            with_id_and_body("reschedule_draw", ID, json!({"sales_close_at": "2099-01-02T20:00:00Z"})),
+            with_id("cancel_draw", ID),
+            with_id("get_draw", ID),
+        ],
+        "add_to_pool" => vec![with_id("open_draw", SAME), with_id("list_pool_tickets", SAME)],
+        "list_draws" => vec![
+            with_id("get_draw", FIRST),
+            with_id("list_pool_tickets", FIRST),
+            with_id("watch_draw", FIRST),
+            with_id_and_body("order_tickets", FIRST, quick_pick()),
+        ],
+        "get_draw" => vec![with_id_and_body("order_tickets", ID, quick_pick())],
+        "open_draw" => vec![
+            with_id_and_body("order_tickets", ID, quick_pick()),
+            with_id_and_body("add_to_pool", ID, pool()),
+            with_id("close_draw", ID),
+            with_id("cancel_draw", ID),
+        ],
+        "list_pool_tickets" => {
+            let order = json!({"tickets": [{"pool_ticket_id": FIRST}]});
+            vec![with_id_and_body("order_tickets", SAME, order)]
+        }
+        "order_tickets" => vec![
+            with_id_and_body("pay", "$response.body#/payment/id", card()),
+            with_id("get_payment", "$response.body#/payment/id"),
+            with_id("get_ticket", "$response.body#/tickets/0/id"),
+            with_id("give_back_ticket", "$response.body#/tickets/0/id"),
+            with_id("list_draw_tickets", SAME),
+            with_id("close_draw", SAME),
+        ],
+        "close_draw" => vec![with_id("conduct_draw", ID), with_id("list_draw_tickets", ID)],
+        "conduct_draw" => vec![with_id("get_result", ID)],
+        "cancel_draw" => vec![with_id("list_draw_tickets", ID)],
+        "list_tickets" => vec![with_id("get_ticket", FIRST), with_id("give_back_ticket", FIRST)],
+        "list_payments" => vec![with_id("get_payment", FIRST), with_id_and_body("pay", FIRST, card())],
+        "get_wallet" => vec![with_body("deposit", json!({"amount": 100_000, "token": "tok_visa"}))],
+        "deposit" => vec![
+            with_id("get_payment", ID),
+            with_id("end_charge", ID),
+            with_body("withdraw", json!({"amount": "$request.body#/amount"})),
+        ],
+        "withdraw" => ["get_payment", "approve_withdrawal", "reject_withdrawal"]
+            .map(|to| with_id(to, ID))
+            .into_iter()
+            .collect(),
+        "list_charges" => vec![with_id("end_charge", "$response.body#/items/0/payment_id")],
+        _ => Vec::new(),
+    }
+}
+
+/// The links of an operation's good answer, by their names.
 pub fn links_of(operation: &str) -> Map<String, Value> {
-    let ids = IDS.iter().filter(|(from, ..)| *from == operation);
-    let ids = ids.flat_map(|(_, id, to)| {
-        to.iter().map(move |to| (to.to_string(), json!({"operationId": to, "parameters": {"id": id}})))
-    });
-    let bodies = bodies().into_iter().filter(|(from, ..)| *from == operation);
-    let bodies = bodies.map(|(_, to, body)| (to.to_owned(), json!({"operationId": to, "requestBody": body})));
-    let pool_ticket = (operation == "list_pool_tickets").then(|| {
-        let line = json!({"pool_ticket_id": "$response.body#/items/0/id"});
-        let order = json!({
-            "operationId": "order_tickets", "parameters": {"id": "$request.path.id"}, "requestBody": {"tickets": [line]}
-        });
-        ("order_tickets".to_owned(), order)
-    });
-    ids.chain(bodies).chain(pool_ticket).collect()
+    links(operation).into_iter().map(|Link(to, link)| (to.to_owned(), link)).collect()
 }

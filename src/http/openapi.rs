@@ -32,8 +32,9 @@ use crate::export::ExportFormat;
         contact(name = "The operator of this service"),
         description = "Times are RFC 3339 in UTC. Money is an integer in minor units. A list answers \
             `{\"items\", \"next_cursor\"}` in a stable order; a filter may be given several times. Errors are problem \
-            details (RFC 9457) with a stable `code`. `Idempotency-Key` makes a POST safe to repeat: a replay gives \
-            the first answer again, with the header `Idempotency-Replayed: true`.",
+            details (RFC 9457) with a stable `code`; their `type` leads to a page that explains it. \
+            `Idempotency-Key` makes a POST safe to repeat: a replay gives the first answer again, with the header \
+            `Idempotency-Replayed: true`.",
     ),
     servers((url = "/", description = "The base path is /api/v1.")),
     tags(

@@ -124,7 +124,8 @@ fn part(schema: &'static Value, name: &str) -> &'static Value {
     if name.parse::<usize>().is_ok() {
         return &schema["items"];
     }
-    let parts = schema["allOf"].as_array().into_iter().flatten().map(resolve).chain([schema]);
+    let kinds = ["allOf", "oneOf"].into_iter().filter_map(|kinds| schema[kinds].as_array()).flatten();
+    let parts = kinds.map(resolve).chain([schema]);
     parts.map(|part| &part["properties"][name]).find(|part| !part.is_null()).unwrap_or(&Value::Null)
 }
 
