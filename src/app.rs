@@ -203,10 +203,6 @@ impl App {
             standby.stop_at_once().await;
         }
         let (address, admin_address) = (servers.address, servers.admin_address);
-        if let Some(address) = admin_address {
-            tracing::info!(%address, "the admin address answers");
-        }
-        tracing::info!(%address, "the service answers");
         tasks.spawn(state.metrics.upkeep());
         let stop_wait = config.server.shutdown_timeout;
         Ok(App { address, admin_address, state, servers, tasks, actors: thread, target, database, stop_wait })

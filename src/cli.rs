@@ -6,15 +6,19 @@ mod check;
 mod demo;
 mod export;
 mod health;
+mod links;
+mod manual;
 mod money;
 mod nodes;
 mod progress;
 
+use std::io::{self, ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use actix::System;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,6 +38,8 @@ pub use nodes::NodesArgs;
 const TAKEN_OVER: u8 = 75;
 /// The exit code of a command that Ctrl-C ended before its work was done: 128 + SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;
+/// The exit code of a command whose reader has closed the pipe: a shell says the same of a program that SIGPIPE ends.
+const CLOSED_PIPE: u8 = 128 + 13;
 
 /// A lottery service.
 #[derive(Parser)]
@@ -48,6 +54,20 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Configured(ConfiguredCommand),
+    /// Prints the script that completes this command line in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Prints the manual, for `man -l -`.
+    Man,
+}
+
+/// The commands that read the settings.
+#[derive(Subcommand)]
+enum ConfiguredCommand {
     /// Serves the REST API (the default).
     Serve,
     /// Brings the database's schema up to date and exits.
@@ -78,8 +98,10 @@ enum AdminCommand {
 /// A new admin.
 #[derive(Args)]
 pub struct CreateAdmin {
+    /// The name to log in with: 3 to 32 characters of A-Z, a-z, 0-9, `_`, `.` and `-`.
     #[arg(long)]
     username: String,
+    /// The email address, which may be used to log in, too.
     #[arg(long)]
     email: String,
     /// Reads the password as one line from standard input instead of asking for it.
@@ -102,6 +124,19 @@ pub enum CliError {
     Refused(String),
     #[error("interrupted; nothing that the demo made is left")]
     Interrupted,
+    /// The reader of the output has read enough.
+    #[error("the reader of the output has closed the pipe")]
+    ClosedPipe,
+}
+
+impl CliError {
+    /// What a failed write to standard output means.
+    fn output(error: io::Error) -> CliError {
+        match error.kind() {
+            ErrorKind::BrokenPipe => CliError::ClosedPipe,
+            _ => CliError::Refused(format!("cannot write to standard output: {error}")),
+        }
+    }
 }
 
 /// The program. It is not in `main.rs`, where all that it calls would be compiled a second time.
@@ -109,6 +144,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match System::new().block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::ClosedPipe) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             eprintln!("lottery: {}", db::describe(&error));
             match error {
@@ -122,23 +158,47 @@ pub fn main() -> ExitCode {
 
 /// Runs the command.
 async fn run(cli: Cli) -> Result<(), CliError> {
-    let config = Config::load(cli.config.as_deref())?;
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&config).await,
-        Command::Migrate => migrate(&config).await,
-        Command::Health => health::run(&config).await,
-        Command::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
-        Command::Check => check::run(&config).await,
-        Command::Nodes(asked) => nodes::run(&config, &asked).await,
-        Command::Export(asked) => export::run(&config, asked).await,
-        Command::Demo(demo) => demo::run(config, demo).await,
+    match cli.command.unwrap_or(Command::Configured(ConfiguredCommand::Serve)) {
+        Command::Configured(command) => run_configured(command, Config::load(cli.config.as_deref())?).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::man(),
     }
+}
+
+async fn run_configured(command: ConfiguredCommand, config: Config) -> Result<(), CliError> {
+    let _spans = match command {
+        ConfiguredCommand::Serve => {
+            let collector = config.telemetry.otlp_endpoint.as_deref();
+            telemetry::init(&config.log.level, config.log.format, collector)?
+        }
+        _ => {
+            telemetry::init_command()?;
+            None
+        }
+    };
+    for variable in Config::misspelled_variables() {
+        tracing::warn!("{variable}");
+    }
+    match command {
+        ConfiguredCommand::Serve => serve(&config).await,
+        ConfiguredCommand::Migrate => migrate(&config).await,
+        ConfiguredCommand::Health => health::run(&config).await,
+        ConfiguredCommand::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
+        ConfiguredCommand::Check => check::run(&config).await,
+        ConfiguredCommand::Nodes(asked) => nodes::run(&config, &asked).await,
+        ConfiguredCommand::Export(asked) => export::run(&config, asked).await,
+        ConfiguredCommand::Demo(demo) => demo::run(config, demo).await,
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut output = stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(CliError::output)
 }
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     config.check_service_secrets()?;
-    let _spans = telemetry::init(&config.log.level, config.log.format, config.telemetry.otlp_endpoint.as_deref())?;
-    tracing::info!(version = version::VERSION, commit = version::COMMIT, "the service starts");
     allow_open_files();
     // Signals are handled from here on: a signal during the start, or right after it, stops the service
     // cleanly.
@@ -147,6 +207,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
         () = &mut stop_signal => return Ok(()),
         started = App::start(config, Clock::system()) => started?,
     };
+    links::announce(&app, &config.server, config.log.format);
     let failure = tokio::select! {
         () = stop_signal => None,
         error = app.failed() => Some(error),
@@ -189,10 +250,8 @@ async fn received(signal: std::io::Result<Signal>) {
 }
 
 async fn migrate(config: &Config) -> Result<(), CliError> {
-    telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Change).await?;
     let migrated = database.migrate().await;
     database.close().await?;
-    println!("{}", migrated?);
-    Ok(())
+    print(&format!("{}\n", migrated?))
 }

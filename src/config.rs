@@ -6,6 +6,7 @@
 //! ranges.
 
 mod connection;
+mod number;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,9 @@ use serde::{Deserialize, Deserializer};
 use tokio_postgres::config::SslMode;
 
 use crate::auth::secret::check_strength;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFilter, LogFormat};
 pub use connection::connection;
+use number::{count, number, optional};
 
 /// The whole configuration. `config.yaml` explains each key and its unit.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,14 +58,17 @@ pub struct Config {
 pub struct ServerConfig {
     pub host: String,
     /// 0: the system chooses any free port.
+    #[serde(deserialize_with = "number::<_, _, 0, 65535>")]
     pub port: u16,
     /// Where the metrics are, as `host:port`. `None`: on the main port, for this machine only.
     pub admin_address: Option<String>,
     /// Shows the documentation page and the OpenAPI document.
     pub docs: bool,
     /// 0: one for each core.
+    #[serde(deserialize_with = "number::<_, _, 0, 1024>")]
     pub workers: usize,
     /// 0: half of the descriptors that the process may have.
+    #[serde(deserialize_with = "number::<_, _, 0, 10_000_000>")]
     pub connections_per_address: usize,
     pub trusted_proxies: Vec<Network>,
     pub forwarded_header: ForwardedHeader,
@@ -116,6 +121,7 @@ pub struct DatabaseConfig {
     pub owner_url: Option<SecretString>,
     /// A PEM file. `None`: the certificate authorities that the system trusts.
     pub tls_ca: Option<PathBuf>,
+    #[serde(deserialize_with = "number::<_, _, 1, 1000>")]
     pub pool_size: usize,
     pub install: bool,
     /// Accepts a server that a crash can damage.
@@ -138,7 +144,9 @@ pub struct AuthConfig {
     #[serde(deserialize_with = "duration")]
     pub password_reset: Duration,
     /// 0: half of the cores.
+    #[serde(deserialize_with = "number::<_, _, 0, 1024>")]
     pub hash_threads: usize,
+    #[serde(deserialize_with = "number::<_, _, 0, 100_000>")]
     pub hash_queue: usize,
     /// Refuses common passwords, names of the user, and sequences, where a password is set.
     pub refuse_weak_passwords: bool,
@@ -156,6 +164,7 @@ pub struct SecurityConfig {
 pub struct TicketsConfig {
     #[serde(deserialize_with = "duration")]
     pub reservation: Duration,
+    #[serde(deserialize_with = "number::<_, _, 1, 10_000_000>")]
     pub pool_limit: u32,
 }
 
@@ -163,13 +172,16 @@ pub struct TicketsConfig {
 #[serde(deny_unknown_fields)]
 pub struct WalletConfig {
     /// In minor units.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000_000_000>")]
     pub min_withdrawal: i64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PersistenceConfig {
+    #[serde(deserialize_with = "number::<_, _, 1, 10_000>")]
     pub batch: usize,
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub queue: usize,
     #[serde(deserialize_with = "duration")]
     pub deadline: Duration,
@@ -182,28 +194,41 @@ pub struct PersistenceConfig {
 pub struct LimitsConfig {
     /// Switches these limits off, but not `orders_in_flight`.
     pub enabled: bool,
+    #[serde(deserialize_with = "count")]
     pub logins_per_minute: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub login_failures: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub login_failures_everywhere: NonZeroU32,
     #[serde(deserialize_with = "duration")]
     pub login_failure_window: Duration,
+    #[serde(deserialize_with = "count")]
     pub registrations_per_hour: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub refreshes_per_minute: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub password_resets_per_minute: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub purchases_per_second: NonZeroU32,
+    /// The largest order, of 100 tickets, must fit.
+    #[serde(deserialize_with = "number::<_, _, 100, 1_000_000>")]
     pub tickets_per_second: u32,
+    #[serde(deserialize_with = "count")]
     pub declined_cards_per_hour: NonZeroU32,
+    #[serde(deserialize_with = "count")]
     pub declined_cards_per_address: NonZeroU32,
+    #[serde(deserialize_with = "number::<_, _, 100, 1_000_000>")]
     pub open_reservations: usize,
+    #[serde(deserialize_with = "count")]
     pub watchers_per_address: NonZeroU32,
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000>")]
     pub orders_in_flight: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// A filter in the syntax of `RUST_LOG`; `telemetry` checks it.
-    pub level: String,
+    pub level: LogFilter,
     pub format: LogFormat,
 }
 
@@ -253,11 +278,15 @@ pub struct LotteryConfig {
     /// `[a-z0-9_-]{1,32}`.
     pub id: String,
     pub name: String,
+    #[serde(deserialize_with = "number::<_, _, 1, 63>")]
     pub pick: u8,
+    #[serde(deserialize_with = "number::<_, _, 2, 64>")]
     pub of: u8,
     /// In minor units.
+    #[serde(deserialize_with = "number::<_, _, 1, 1_000_000_000_000>")]
     pub price: i64,
     /// In basis points of the sales.
+    #[serde(deserialize_with = "number::<_, _, 0, 10_000>")]
     pub fund_share: u16,
     /// Accepts guaranteed prizes that cost more than the fund receives, on average.
     #[serde(default)]
@@ -285,9 +314,13 @@ pub enum PaysConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrizeText {
+    #[serde(deserialize_with = "number::<_, _, 0, 64>")]
     matches: u8,
+    #[serde(default, deserialize_with = "optional::<_, _, 1, 1_000_000_000_000>")]
     fixed: Option<i64>,
+    #[serde(default, deserialize_with = "optional::<_, _, 0, 10_000>")]
     share: Option<u16>,
+    #[serde(default, deserialize_with = "optional::<_, _, 1, 1_000_000_000_000>")]
     minimum: Option<i64>,
 }
 
@@ -320,7 +353,9 @@ pub struct ScheduleConfig {
     /// How long before the draw the sale closes.
     #[serde(deserialize_with = "duration")]
     pub cut_off: Duration,
+    #[serde(deserialize_with = "number::<_, _, 0, 10_000_000>")]
     pub pool: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, 100>")]
     pub ahead: usize,
 }
 
@@ -375,7 +410,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Config {
-    /// Checks every setting and reports all problems, not only the first.
+    /// Checks what the types of the settings leave open, and reports all problems, not only the first.
     fn validate(self) -> Result<Config, ConfigError> {
         let mut check = Check::default();
         self.check_service(&mut check);
@@ -403,7 +438,6 @@ impl Config {
         let admin = self.server.admin_address.as_deref().unwrap_or("localhost:0").rsplit_once(':');
         let whole = admin.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         check.that("server.admin_address", whole, "must be host:port, such as 127.0.0.1:9100");
-        check.within("server.workers", self.server.workers, 0..=1024);
         check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
         for (i, origin) in self.server.cors_origins.iter().enumerate() {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -419,27 +453,17 @@ impl Config {
         let has_scheme = collector.starts_with("http://") || collector.starts_with("https://");
         check.that("telemetry.otlp_endpoint", has_scheme, "must be like http://collector:4318");
         check.that("data_dir", !self.data_dir.as_os_str().is_empty(), "must not be empty");
-        check.within("database.pool_size", self.database.pool_size, 1..=1000);
         check.time("auth.access_token", self.auth.access_token, SECOND..=DAY);
         check.time("auth.refresh_token", self.auth.refresh_token, self.auth.access_token..=DAY * 400);
         check.time("auth.session_max_age", self.auth.session_max_age, self.auth.access_token..=DAY * 400);
         check.time("auth.password_reset", self.auth.password_reset, SECOND..=DAY * 30);
-        check.within("auth.hash_threads", self.auth.hash_threads, 0..=1024);
-        check.within("auth.hash_queue", self.auth.hash_queue, 0..=100_000);
         let iso_4217 = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());
         check.that("currency", iso_4217, "must be an ISO 4217 code such as RUB");
         check.time("tickets.reservation", self.tickets.reservation, MILLI..=DAY * 30);
-        check.within("tickets.pool_limit", self.tickets.pool_limit, 1..=10_000_000);
-        check.within("wallet.min_withdrawal", self.wallet.min_withdrawal, 1..=1_000_000_000_000);
-        check.within("persistence.batch", self.persistence.batch, 1..=10_000);
         check.within("persistence.queue", self.persistence.queue, self.persistence.batch..=1_000_000);
         check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);
         check.time("persistence.keys_kept", self.persistence.keys_kept, DAY..=DAY * 3650);
         check.time("limits.login_failure_window", self.limits.login_failure_window, SECOND..=DAY);
-        // The largest order, of 100 tickets, must fit.
-        check.within("limits.tickets_per_second", self.limits.tickets_per_second, 100..=1_000_000);
-        check.within("limits.open_reservations", self.limits.open_reservations, 100..=1_000_000);
-        check.within("limits.orders_in_flight", self.limits.orders_in_flight, 1..=1_000_000);
     }
 
     fn check_secrets(&self, check: &mut Check) {
@@ -485,7 +509,6 @@ impl Config {
             check.time(&key("on_sale"), schedule.on_sale, SECOND..=DAY * 400);
             check.time(&key("cut_off"), schedule.cut_off, Duration::ZERO..=DAY * 30);
             check.within(&key("pool"), schedule.pool, 0..=self.tickets.pool_limit);
-            check.within(&key("ahead"), schedule.ahead, 1..=100);
         }
     }
 
@@ -499,14 +522,11 @@ impl Config {
             check.that(&key("id"), named, "must be 1 to 32 characters of a-z, 0-9, `_` and `-`");
             check.that(&key("id"), ids.insert(&lottery.id), "is taken by another lottery");
             check.that(&key("name"), !lottery.name.trim().is_empty(), "must not be empty");
-            check.within(&key("of"), lottery.of, 2..=64);
             check.that(
                 &key("pick"),
                 (1..lottery.of).contains(&lottery.pick),
                 "must be at least 1 and less than `of`",
             );
-            check.within(&key("price"), lottery.price, 1..=1_000_000_000_000);
-            check.within(&key("fund_share"), lottery.fund_share, 0..=10_000);
         }
     }
 }

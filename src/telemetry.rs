@@ -6,12 +6,12 @@
 
 mod spans;
 
-use std::env;
 use std::io::{IsTerminal, stderr, stdout};
+use std::{env, fmt};
 
 use serde::Deserialize;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -41,27 +41,64 @@ impl TryFrom<String> for LogFormat {
     }
 }
 
+/// What is logged: events of a level and of all graver ones, or what a filter in the syntax of `RUST_LOG` says.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogFilter(Targets);
+
+/// Libraries that tell at `info` what the service itself tells better.
+const TALKATIVE: [&str; 2] = ["actix", "refinery"];
+
+impl TryFrom<String> for LogFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<LogFilter, String> {
+        let refused = |part: &str| {
+            format!(
+                "must be off, error, warn, info, debug or trace, or a filter such as info,lottery::http=debug, not {part:?}"
+            )
+        };
+        // The parser takes any other word for the name of a module, of which it then shows everything.
+        let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        if let Some(part) = text.split(',').find(|part| !part.contains('=') && !is_level(part)) {
+            return Err(refused(part));
+        }
+        let mut filter: Targets = text.parse().map_err(|_| refused(&text))?;
+        if filter == Targets::new().with_default(LevelFilter::INFO) {
+            filter = filter.with_targets(TALKATIVE.map(|library| (library, LevelFilter::WARN)));
+        }
+        Ok(LogFilter(filter))
+    }
+}
+
+impl fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0.to_string())
+    }
+}
+
 /// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("{key}: {filter:?} is not a filter such as `info` or `info,lottery::http=debug`")]
-    Filter { key: &'static str, filter: String },
+    #[error("{VARIABLE}: {0}")]
+    Filter(String),
     #[error("telemetry.otlp_endpoint: {0}")]
     Collector(String),
     #[error("the log is already set up")]
     AlreadySet,
 }
 
-/// The names by which an error calls a bad filter: the setting, and the environment variable that overrides
-/// it.
-const KEY: &str = "log.level";
+/// The environment variable that overrides the setting `log.level`.
 const VARIABLE: &str = "RUST_LOG";
 
 /// Sets up the log of the service, to standard output. `RUST_LOG`, if it is set and not empty, overrides
-/// `filter`, which is the setting `log.level`; the error for a bad filter names the one that was used. If a
-/// collector is configured, here or in the environment, it gets the traces until the returned value is
-/// dropped.
-pub fn init(filter: &str, format: LogFormat, collector: Option<&str>) -> Result<Option<Spans>, TelemetryError> {
+/// `filter`, which is the setting `log.level`. If a collector is configured, here or in the environment, it gets the
+/// traces until the returned value is dropped.
+pub fn init(
+    filter: &LogFilter,
+    format: LogFormat,
+    collector: Option<&str>,
+) -> Result<Option<Spans>, TelemetryError> {
     let filter = choose(filter, env::var(VARIABLE).ok().as_deref())?;
     let spans = Spans::from_settings(collector)?;
     install(subscriber(filter, format, colour(stdout().is_terminal()), stdout, spans.as_ref()))?;
@@ -70,21 +107,19 @@ pub fn init(filter: &str, format: LogFormat, collector: Option<&str>) -> Result<
 
 /// Sets up the log of a command, to standard error: warnings and errors, unless `RUST_LOG` says otherwise.
 pub fn init_command() -> Result<(), TelemetryError> {
-    let filter = choose("warn", env::var(VARIABLE).ok().as_deref())?;
+    let warnings = LogFilter(Targets::new().with_default(LevelFilter::WARN));
+    let filter = choose(&warnings, env::var(VARIABLE).ok().as_deref())?;
     install(subscriber(filter, LogFormat::Pretty, colour(stderr().is_terminal()), stderr, None))
 }
 
-fn choose(configured: &str, variable: Option<&str>) -> Result<Targets, TelemetryError> {
-    let (key, filter) = match variable {
-        Some(variable) if !variable.trim().is_empty() => (VARIABLE, variable),
-        _ => (KEY, configured),
-    };
-    let bad = || TelemetryError::Filter { key, filter: filter.to_owned() };
-    // An empty filter is valid for the parser, but it hides even errors.
-    if filter.trim().is_empty() {
-        return Err(bad());
+fn choose(configured: &LogFilter, variable: Option<&str>) -> Result<Targets, TelemetryError> {
+    match variable {
+        Some(variable) if !variable.trim().is_empty() => {
+            let filter = LogFilter::try_from(variable.to_owned()).map_err(TelemetryError::Filter)?;
+            Ok(filter.0)
+        }
+        _ => Ok(configured.0.clone()),
     }
-    filter.parse().map_err(|_| bad())
 }
 
 /// Colour only on a terminal, and only if the user has not switched it off (no-color.org).
@@ -145,10 +180,14 @@ mod tests {
         }
     }
 
+    fn filter_of(text: &str) -> LogFilter {
+        text.to_owned().try_into().unwrap()
+    }
+
     fn logged(filter: &str, format: LogFormat) -> String {
         let paper = Paper::default();
         let sink = paper.clone();
-        let log = subscriber(choose(filter, None).unwrap(), format, false, move || sink.clone(), None);
+        let log = subscriber(filter_of(filter).0, format, false, move || sink.clone(), None);
         tracing::subscriber::with_default(log, || {
             tracing::info!(draw = 7, "opened");
             tracing::debug!("hidden");
@@ -181,20 +220,31 @@ mod tests {
 
     #[test]
     fn the_variable_overrides_the_setting() {
-        assert_eq!(choose("info", Some("lottery=trace")).unwrap().to_string(), "lottery=trace");
-        assert_eq!(choose("info", Some("  ")).unwrap().to_string(), "info");
-        assert_eq!(choose("warn,lottery::http=debug", None).unwrap().to_string(), "lottery::http=debug,warn");
+        let chosen = |configured: &str, variable| choose(&filter_of(configured), variable).unwrap().to_string();
+        assert_eq!(chosen("info", Some("lottery=trace")), "lottery=trace");
+        assert_eq!(chosen("debug", Some("  ")), "debug");
+        assert_eq!(chosen("warn,lottery::http=debug", None), "lottery::http=debug,warn");
+        let refused = choose(&filter_of("info"), Some("lottery=loud")).unwrap_err().to_string();
+        assert!(refused.starts_with("RUST_LOG: must be off, error, "), "{refused}");
     }
 
     #[test]
-    fn an_error_names_the_key_of_an_invalid_filter() {
-        for (configured, variable, key) in [
-            ("lottery=loud", None, "log.level: "),
-            ("", None, "log.level: "),
-            ("info", Some("lottery=loud"), "RUST_LOG: "),
-        ] {
-            let error = choose(configured, variable).unwrap_err().to_string();
-            assert!(error.starts_with(key), "{error}");
+    fn libraries_are_quiet_unless_a_filter_names_them() {
+        for text in ["info", "INFO"] {
+            assert_eq!(filter_of(text).0.to_string(), "refinery=warn,actix=warn,info");
+        }
+        for text in ["debug", "refinery=info,info"] {
+            assert_eq!(filter_of(text).0.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for (text, part) in
+            [("loud", "loud"), ("", ""), ("info,", ""), ("info,lottery", "lottery"), ("x=y", "x=y")]
+        {
+            let refused = LogFilter::try_from(text.to_owned()).unwrap_err();
+            assert!(refused.contains(&format!("lottery::http=debug, not {part:?}")), "{refused}");
         }
     }
 

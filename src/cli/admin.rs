@@ -1,20 +1,23 @@
 //! `lottery admin create`: the only way to create an admin.
 
+use std::fs::File;
 use std::io::{BufRead, stdin};
 
+use crate::actors::persistence::{DuplicateName, insert_user};
 use crate::app::{Database, DatabaseUse};
 use crate::auth::PasswordPolicy;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::user::{Email, Role, Username};
-use crate::{actors::persistence::DuplicateName, telemetry};
 
-use super::{CliError, CreateAdmin};
+use super::{CliError, CreateAdmin, print};
+
+/// The terminal of this process, if it has one.
+const TERMINAL: &str = "/dev/tty";
 
 /// Creates an admin, whether the service runs or not.
 pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
-    telemetry::init_command()?;
     let refused = |what: &str, why: &dyn std::fmt::Display| CliError::Refused(format!("{what} {why}"));
     let username = Username::parse(&new.username).map_err(|error| refused("--username", &error))?;
     let email = Email::parse(&new.email).map_err(|error| refused("--email", &error))?;
@@ -30,15 +33,12 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
         let db = Db::new(&database.target, 1)?;
         let now = Clock::system().now();
         let user = (&username, &email, None);
-        Ok::<_, CliError>(crate::actors::persistence::insert_user(&db, user, &hash, Role::Admin, now).await?)
+        Ok::<_, CliError>(insert_user(&db, user, &hash, Role::Admin, now).await?)
     };
     let made = made.await;
     database.close().await?;
     match made? {
-        Ok(user) => {
-            println!("admin {} has the id {}", user.username, user.id);
-            Ok(())
-        }
+        Ok(user) => print(&format!("admin {} has the id {}\n", user.username, user.id)),
         Err(DuplicateName::Username) => Err(CliError::Refused(format!("the username {} is taken", new.username))),
         Err(DuplicateName::Email) => Err(CliError::Refused(format!("the email address {} is taken", new.email))),
     }
@@ -47,6 +47,11 @@ pub async fn create(config: &Config, new: CreateAdmin) -> Result<(), CliError> {
 fn password(from_stdin: bool) -> Result<String, CliError> {
     let unreadable = |error| CliError::Refused(format!("the password cannot be read: {error}"));
     if !from_stdin {
+        // The password is read from the terminal itself, wherever standard input comes from.
+        if File::open(TERMINAL).is_err() {
+            let what = "there is no terminal to ask for the password: use --password-stdin";
+            return Err(CliError::Refused(what.to_owned()));
+        }
         return rpassword::prompt_password("Password: ").map_err(unreadable);
     }
     let mut line = String::new();

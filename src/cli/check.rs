@@ -11,11 +11,9 @@ use crate::app::{Database, DatabaseUse};
 use crate::config::Config;
 use crate::db::read::check::{self, Report, Violation};
 use crate::db::{self, DbError};
-use crate::telemetry;
 
 /// Checks everything and prints the invariants that do not hold, with the first rows that break each.
 pub async fn run(config: &Config) -> Result<(), CliError> {
-    telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Read).await?;
     let checked = async {
         db::check_up_to_date(&database.target).await?;

@@ -20,7 +20,6 @@ use crate::clock::Clock;
 use crate::config::{Config, LotteryConfig, ProviderKind};
 use crate::domain::money::Currency;
 use crate::domain::user::{Email, Role, Username};
-use crate::telemetry;
 
 /// The most players and tickets of a demo.
 const MAX_PLAYERS: u32 = 10_000;
@@ -51,7 +50,6 @@ fn failed(what: impl std::fmt::Display) -> CliError {
 
 /// Runs the demo. Ctrl-C ends it at any time, and then nothing is left of it either.
 pub async fn run(config: Config, demo: Demo) -> Result<(), CliError> {
-    telemetry::init_command()?;
     let lottery = config.lotteries.iter().find(|lottery| lottery.id == demo.lottery);
     let Some(lottery) = lottery.cloned() else {
         let ids: Vec<&str> = config.lotteries.iter().map(|lottery| lottery.id.as_str()).collect();

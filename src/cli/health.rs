@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::CliError;
+use super::{CliError, print};
 use crate::config::{Config, ServerConfig};
 use crate::tls;
 
@@ -19,10 +19,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     let client = client.map_err(|error| refused(&error))?;
     let answer = client.get(format!("http://{at}/health/ready")).send().await;
     match answer.map_err(|error| refused(&crate::db::describe(&error)))?.status() {
-        status if status.is_success() => {
-            println!("{at} is ready");
-            Ok(())
-        }
+        status if status.is_success() => print(&format!("{at} is ready\n")),
         status => Err(refused(&status)),
     }
 }
@@ -30,9 +27,16 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
 /// The address to ask. A service that listens on all addresses is asked on the loopback address.
 fn reached(server: &ServerConfig) -> String {
     match server.host.parse() {
-        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => SocketAddr::from((Ipv4Addr::LOCALHOST, server.port)).to_string(),
-        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => SocketAddr::from((Ipv6Addr::LOCALHOST, server.port)).to_string(),
-        Ok(address) => SocketAddr::from((address, server.port)).to_string(),
+        Ok(address) => local(SocketAddr::new(address, server.port)).to_string(),
         Err(_) => format!("{}:{}", server.host, server.port),
+    }
+}
+
+/// Where programs on this machine find a service that listens on this address.
+pub fn local(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
     }
 }

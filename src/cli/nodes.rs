@@ -1,16 +1,13 @@
 //! `lottery nodes`: lists the nodes on the database, whether the service runs or not. When a node was last seen is
 //! known by the database's clock.
 
-use std::io::Write;
-
 use clap::Args;
 
-use super::CliError;
+use super::{CliError, print};
 use crate::app::{Database, DatabaseUse};
 use crate::config::Config;
 use crate::db;
 use crate::db::read::nodes::{self, NodeView};
-use crate::telemetry;
 
 /// A standby that was not seen for so many seconds does not run any more, or does not reach the database.
 const SILENT_AFTER: f64 = 10.0;
@@ -25,7 +22,6 @@ pub struct NodesArgs {
 
 /// Prints the nodes, the newest first.
 pub async fn run(config: &Config, asked: &NodesArgs) -> Result<(), CliError> {
-    telemetry::init_command()?;
     let database = Database::open(config, DatabaseUse::Read).await?;
     let listed = async {
         db::check_up_to_date(&database.target).await?;
@@ -41,9 +37,7 @@ pub async fn run(config: &Config, asked: &NodesArgs) -> Result<(), CliError> {
     } else {
         table(&listed)
     };
-    // A failed write means that the reader has closed the pipe.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
+    print(&format!("{text}\n"))
 }
 
 /// One line for each node, under a line of titles.

@@ -24,6 +24,9 @@ const PREFIX: &str = "LOTTERY__";
 /// The name that hosting platforms use; `LOTTERY__DATABASE__URL` overrides it.
 const DATABASE_URL: &str = "DATABASE_URL";
 
+/// What is said of a number that is not whole.
+const WHOLE: &str = "must be a whole number; a text of digits needs quotes";
+
 /// The variables of secrets. Each has a second one, with `_FILE` behind its name, that names a file which contains the
 /// secret: containers receive their secrets as files, and an environment is easier to see than a file.
 const SECRETS: [&str; 7] = [
@@ -34,6 +37,22 @@ const SECRETS: [&str; 7] = [
     "LOTTERY__AUTH__JWT_SECRET_PREVIOUS",
     "LOTTERY__PAYMENTS__WEBHOOK_SECRET",
     "LOTTERY__PAYMENTS__STRIPE_KEY",
+];
+
+/// The settings that are lists, each with an example.
+pub(super) const LISTS: [(&str, &str); 4] = [
+    ("server.trusted_proxies", "[10.0.0.7, 10.0.0.0/8]"),
+    ("server.cors_origins", "['https://shop.example']"),
+    (
+        "lotteries",
+        "[{id: 2of10, name: 2 of 10, pick: 2, of: 10, price: 100, fund_share: 5000, \
+         prizes: [{matches: 2, share: 10000}]}]",
+    ),
+    (
+        "schedules",
+        "[{lottery: 5of36, at: every day at 20:00, time_zone: Europe/Moscow, on_sale: 2d, cut_off: 15m, pool: 0, \
+         ahead: 1}]",
+    ),
 ];
 
 type YamlTable = Map<String, Value>;
@@ -61,6 +80,19 @@ impl Config {
         let mut variables = environment()?;
         read_secret_files(&mut variables)?;
         Config::from_sources(file, &variables)
+    }
+
+    /// The environment variables that are ignored because of their underscores, each with the name that was meant:
+    /// `LOTTERY_SERVER_PORT` is no setting. Any other variable that begins so may belong to another program.
+    pub fn misspelled_variables() -> Vec<ConfigProblem> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let problem = |name: String| {
+            let what = format!("is ignored; set {} (with two underscores before each part)", meant(&name)?);
+            Some(ConfigProblem { key: name, what })
+        };
+        let mut problems: Vec<_> = names.filter(|name| !name.starts_with(PREFIX)).filter_map(problem).collect();
+        problems.sort();
+        problems
     }
 
     /// The same, with the file and the environment as arguments.
@@ -121,6 +153,32 @@ pub(super) fn read_secret_files(variables: &mut Variables) -> Result<(), ConfigE
     Ok(())
 }
 
+/// The variable of a setting whose name differs from this one in the number of underscores alone.
+fn meant(name: &str) -> Option<String> {
+    let squeezed = squeeze(name);
+    let defaults = parse("the built-in configuration", DEFAULTS).unwrap_or_default();
+    let mut known = Vec::new();
+    add_variables(&defaults, PREFIX.trim_end_matches('_'), &mut known);
+    let ours = SECRETS.iter().filter(|secret| secret.starts_with(PREFIX));
+    known.extend(ours.map(|secret| format!("{secret}_FILE")));
+    known.into_iter().find(|known| known != name && squeeze(known) == squeezed)
+}
+
+fn squeeze(name: &str) -> String {
+    name.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_").to_ascii_uppercase()
+}
+
+/// Adds the variable of each setting below a section.
+fn add_variables(section: &YamlTable, at: &str, to: &mut Vec<String>) {
+    for (name, value) in section {
+        let variable = format!("{at}__{}", name.to_ascii_uppercase());
+        match &value.kind {
+            ValueKind::Table(section) => add_variables(section, &variable, to),
+            _ => to.push(variable),
+        }
+    }
+}
+
 fn parse(origin: &str, yaml: &str) -> Result<YamlTable, ConfigError> {
     config::File::from_str(yaml, FileFormat::Yaml)
         .collect()
@@ -143,7 +201,8 @@ fn overlay(settings: &mut YamlTable, given: YamlTable, at: &str, origin: &str, p
                 overlay(section, given, &format!("{key}."), origin, problems);
             }
             (ValueKind::Table(_), _) => refuse("is a section: its settings must follow, indented"),
-            (_, kind) if fraction(&kind) => refuse("must be a whole number; a text of digits needs quotes"),
+            (ValueKind::Array(_), kind) if !matches!(kind, ValueKind::Array(_)) => refuse(&must_be_a_list(&key)),
+            (_, kind) if fraction(&kind) => refuse(WHOLE),
             (slot, kind) => *slot = kind,
         }
     }
@@ -172,7 +231,9 @@ fn overlay_variables(
         .filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?.to_ascii_lowercase(), value)));
     for (name, path, value) in plain.into_iter().chain(ours) {
         let Some(slot) = slot(settings, &path) else {
-            problems.push(ConfigProblem { key: name.clone(), what: "there is no such setting".to_owned() });
+            let meant = meant(name).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+            let what = format!("there is no such setting{meant}");
+            problems.push(ConfigProblem { key: name.clone(), what });
             continue;
         };
         // An empty variable counts as unset, because compose files pass `${NAME:-}`.
@@ -180,7 +241,7 @@ fn overlay_variables(
             continue;
         }
         slot.kind = match slot.kind {
-            ValueKind::Array(_) => list(name, value)?,
+            ValueKind::Array(_) => list(name, &path.replace("__", "."), value)?,
             _ => ValueKind::String(value.clone()),
         };
     }
@@ -199,11 +260,18 @@ fn slot<'a>(settings: &'a mut YamlTable, path: &str) -> Option<&'a mut Value> {
 }
 
 /// A variable contains a list as one line of YAML or JSON.
-fn list(name: &str, yaml: &str) -> Result<ValueKind, ConfigError> {
-    match parse(name, &format!("list: {yaml}"))?.remove("list").map(|value| value.kind) {
+fn list(name: &str, key: &str, yaml: &str) -> Result<ValueKind, ConfigError> {
+    let value = parse(name, &format!("list: {yaml}")).ok().and_then(|mut table| table.remove("list"));
+    match value.map(|value| value.kind) {
         Some(kind @ ValueKind::Array(_)) if !fraction(&kind) => Ok(kind),
-        _ => Err(invalid(name.to_owned(), "must be a list, with whole numbers only")),
+        Some(ValueKind::Array(_)) => Err(invalid(name.to_owned(), WHOLE)),
+        _ => Err(invalid(name.to_owned(), &must_be_a_list(key))),
     }
+}
+
+fn must_be_a_list(key: &str) -> String {
+    let example = LISTS.iter().find(|(list, _)| *list == key).map_or("[]", |(_, example)| example);
+    format!("must be a list such as {example}")
 }
 
 fn invalid(key: String, what: &str) -> ConfigError {

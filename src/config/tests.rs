@@ -317,8 +317,8 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("tickets: {reservation: 0s}", "tickets.reservation: must be 1ms to 720h, not 0s"),
         ("auth: {session_max_age: 1m}", "auth.session_max_age: must be 15m to"),
         ("auth: {access_token: 2h, refresh_token: 1h}", "auth.refresh_token: must be 2h to"),
-        ("server: {port: 99999}", "server.port: must be an unsigned 16 bit integer, not"),
-        ("server: {port: http}", r#"server.port: must be an integer, not string "http""#),
+        ("server: {port: 99999}", "server.port: must be 0 to 65535, not 99999"),
+        ("server: {port: http}", r#"server.port: must be 0 to 65535, not "http""#),
         ("server: {trusted_proxies: [10.0.0.0/8, near]}", "server.trusted_proxies[1]: must be an address such as"),
         ("server: {admin_address: 127.0.0.1}", "server.admin_address: must be host:port, such as 127.0.0.1:9100"),
         ("server: {admin_address: ':9100'}", "server.admin_address: must be host:port"),
@@ -328,7 +328,11 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("server: {port: 80.5}", "server.port: must be a whole number"),
         ("server: 80", "server: is a section"),
         ("server: {host: ''}", "server.host: must not be empty"),
-        ("server: {workers: -1}", "server.workers: must be"),
+        ("server: {workers: -1}", "server.workers: must be 0 to 1024, not -1"),
+        (
+            "server: {port: true}",
+            "server.port: invalid type: boolean `true`, expected a whole number from 0 to 65535",
+        ),
         ("database: {install: maybe}", "database.install: must be a boolean"),
         ("limits: {purchases_per_second: 0}", "limits.purchases_per_second: "),
         ("limits: {tickets_per_second: 99}", "limits.tickets_per_second: must be 100 to 1000000, not 99"),
@@ -347,7 +351,7 @@ fn errors_name_the_key_of_an_invalid_value() {
         ),
         ("lotteries: [{id: a}]", "lotteries[0]: `name` is missing"),
         ("lotteries: []", "lotteries: there must be at least one"),
-        ("lotteries: 5of36", "lotteries: invalid type"),
+        ("lotteries: 5of36", "lotteries: must be a list such as [{id: 2of10, "),
     ];
     for (file, expected) in cases {
         let error = refusal(file, &[]);
@@ -360,6 +364,17 @@ fn errors_name_the_key_of_an_invalid_value() {
     assert!(refusal("server: [", &[]).starts_with("mine.yaml is not valid YAML"));
     let two = refusal("currency: rub\ndata_dir: ''", &[]);
     assert_eq!(two.lines().count(), 2, "{two}");
+}
+
+#[test]
+fn the_example_of_each_list_is_a_list_of_it() {
+    for (key, example) in super::source::LISTS {
+        let name = format!("LOTTERY__{}", key.replace('.', "__").to_uppercase());
+        let lotteries =
+            ("LOTTERY__LOTTERIES", "[{id: 5of36, name: A, pick: 5, of: 36, price: 1, fund_share: 0, prizes: []}]");
+        let variables = [(name.as_str(), example), lotteries];
+        good("", if key == "lotteries" { &variables[..1] } else { &variables });
+    }
 }
 
 #[test]

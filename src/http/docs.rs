@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION};
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa_swagger_ui::{Config, serve};
 
@@ -14,6 +14,11 @@ const PAGE: &str = "/api/docs";
 /// The page may use inline styles and icons, and may call only this service.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'";
+
+/// The address without a path leads to the page.
+pub async fn root() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, PAGE)).finish()
+}
 
 /// The page. It is served without a slash at the end, so its relative links get the folder of its files in front.
 pub async fn page() -> Result<HttpResponse, Problem> {

@@ -157,6 +157,7 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
     }
     if pages.docs {
         config
+            .service(resource("/", "GET").route(web::get().to(docs::root)))
             .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
             .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
             .service(resource("/api/docs/{file}", "GET").route(web::get().to(docs::file)));

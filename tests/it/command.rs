@@ -6,6 +6,7 @@ mod demo;
 mod export;
 mod health;
 mod installation;
+mod line;
 mod log;
 mod nodes;
 mod schema;

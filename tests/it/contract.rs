@@ -269,7 +269,6 @@ async fn every_answer_has_a_request_id_and_every_refusal_is_a_problem() {
         admin.get("/admin/draws").await,
         send_json(&ann, "/wallet/deposits", "{").await,
         send(&ann, "/wallet/deposits", None, "{}").await,
-        outside("/").await,
         outside("/nothing").await,
         outside("/api").await,
         outside("/api/v2/draws").await,

@@ -26,7 +26,7 @@ fn calls() -> impl Iterator<Item = (String, &'static str, &'static Value)> {
 fn the_document_has_every_route_and_no_other() {
     let documented: BTreeSet<_> = calls().map(|(method, path, _)| (method, path.to_owned())).collect();
     // The pages for people are not part of it.
-    let is_page = |path: &str| path.starts_with("/api/docs") || path == "/api/problems";
+    let is_page = |path: &str| ["/", "/api/problems"].contains(&path) || path.starts_with("/api/docs");
     let routes: BTreeSet<_> = matrix::table().into_iter().filter(|(_, path)| !is_page(path)).collect();
     let (new, gone): (Vec<_>, Vec<_>) =
         (routes.difference(&documented).collect(), documented.difference(&routes).collect());
@@ -343,6 +343,9 @@ async fn the_documentation_page_loads_nothing_from_another_server() {
 
     let http = lottery::tls::http_client().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let get = async |path: &str| http.get(format!("{}{path}", outside.base())).send().await.unwrap();
+    let root = get("/").await;
+    assert_eq!(root.status(), 302);
+    assert_eq!(root.headers()["location"], "/api/docs");
     let page = get("/api/docs").await;
     assert_eq!(page.status(), 200, "no redirect");
     assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));

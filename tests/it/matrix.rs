@@ -31,6 +31,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/health/live"),
     (Anybody, "GET", "/health/ready"),
     (Anybody, "GET", "/metrics"),
+    (Anybody, "GET", "/"),
     (Anybody, "GET", "/api/openapi.json"),
     (Anybody, "GET", "/api/problems"),
     (Anybody, "GET", "/api/docs"),

@@ -120,9 +120,13 @@ async fn an_admin_address_that_is_taken_stops_the_start() {
 #[actix_web::test]
 async fn the_documentation_can_be_hidden() {
     let world = World::with(|config| config.server.docs = false).await;
-    for (path, expected) in
-        [("/api/docs", 404), ("/api/docs/index.css", 404), ("/api/openapi.json", 404), ("/api/problems", 200)]
-    {
+    for (path, expected) in [
+        ("/", 404),
+        ("/api/docs", 404),
+        ("/api/docs/index.css", 404),
+        ("/api/openapi.json", 404),
+        ("/api/problems", 200),
+    ] {
         assert_eq!(status(world.app().address, path, ("Accept", "*/*")).await, expected, "{path}");
     }
 }
@@ -168,7 +172,7 @@ async fn every_answer_has_the_security_headers() {
         ann.get("/admin/users").await,
         ann.post("/auth/login", json!({})).await,
         outside.get("/health/live").await,
-        outside.get("/").await,
+        outside.get("/nothing").await,
     ] {
         for (name, value) in [
             ("x-content-type-options", "nosniff"),

@@ -1,7 +1,6 @@
 //! What the demo prints, for people who see the service for the first time. It plays nothing.
 
 use std::fmt::Display;
-use std::io::{Write, stdout};
 use std::time::Duration;
 
 use indicatif::HumanCount;
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::failed;
-use crate::cli::{CliError, money};
+use crate::cli::{CliError, money, print};
 use crate::config::Config;
 use crate::domain::money::Currency;
 
@@ -18,7 +17,7 @@ const NAMED_WINNERS: usize = 5;
 
 /// Prints a line. An error (nobody reads any more) ends the demo, which then leaves nothing behind.
 pub fn say(line: impl Display) -> Result<(), CliError> {
-    writeln!(stdout(), "{line}").map_err(failed)
+    print(&format!("{line}\n"))
 }
 
 /// The result of a sale.
