@@ -12,11 +12,11 @@ use super::error::Problem;
 use super::metrics::{Gauges, TEXT};
 use super::state::State;
 use crate::db::Db;
-use crate::db::read::health;
+use crate::db::read::{finance, health};
 use crate::domain::lottery::DrawStatus;
 
 /// How long the metrics wait for the database.
-const REPLICATION_WAIT: Duration = Duration::from_secs(1);
+const DATABASE_WAIT: Duration = Duration::from_secs(1);
 
 /// The answer of a process that runs.
 #[derive(Serialize, ToSchema)]
@@ -81,13 +81,16 @@ pub async fn ready(state: web::Data<State>) -> Result<HttpResponse, Problem> {
 )]
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let (pool, clock) = (state.db.connections(), state.clock.report());
+    let balances = tokio::time::timeout(DATABASE_WAIT, finance::house(&state.db));
+    let (balances, synchronous_replication) = tokio::join!(balances, synchronous_replication(&state.db));
     let gauges = Gauges {
         active: state.lease.is_held() && !state.lease.is_draining(),
         orders_in_flight: state.draws.orders_in_flight(),
         charges_waiting: state.charges.waiting(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
+        balances: balances.ok().and_then(Result::ok).unwrap_or_default(),
         connections: [pool.open, pool.idle, pool.waited_for],
-        synchronous_replication: synchronous_replication(&state.db).await,
+        synchronous_replication,
         clock_paused: !clock.trusted,
         clock_offset: clock.departure.as_secs_f64(),
     };
@@ -100,6 +103,6 @@ async fn synchronous_replication(db: &Db) -> Option<bool> {
     if !db.target().has_several_hosts() {
         return None;
     }
-    let asked = tokio::time::timeout(REPLICATION_WAIT, health::is_replication_synchronous(db));
+    let asked = tokio::time::timeout(DATABASE_WAIT, health::is_replication_synchronous(db));
     Some(asked.await.is_ok_and(|answer| answer.unwrap_or(false)))
 }

@@ -1,5 +1,6 @@
 //! The metrics of the service, for Prometheus. Each counter and histogram has a handle that is made once, so that
-//! measuring is a few atomic additions. Gauges are set only when somebody reads the metrics.
+//! measuring is a few atomic additions. Gauges, and what concerns the process, are set only when somebody reads the
+//! metrics.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -7,11 +8,15 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::{Method, StatusCode};
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+use metrics_process::Collector;
 
 use crate::actors::persistence::WriterMetrics;
+use crate::db::read::finance::AccountKind;
 use crate::domain::lottery::DrawStatus;
+use crate::domain::money::Money;
+use crate::version;
 
 const REQUESTS: &str = "lottery_http_requests_total";
 const REQUEST_SECONDS: &str = "lottery_http_request_seconds";
@@ -23,6 +28,7 @@ const LATE: &str = "lottery_late_charges_total";
 const WAITING: &str = "lottery_charges_waiting";
 const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
+const BALANCE: &str = "lottery_account_balance";
 const CONNECTIONS: &str = "lottery_pool_connections";
 const REFUSED: &str = "lottery_http_connections_refused_total";
 const SYNCHRONOUS: &str = "lottery_synchronous_replication";
@@ -30,11 +36,42 @@ const ACTIVE: &str = "lottery_active";
 const STANDBY_READY: &str = "lottery_standby_ready";
 const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
+const BUILD: &str = "lottery_build_info";
+
+const COUNTERS: [(&str, &str); 4] = [
+    (REQUESTS, "Requests answered, by route."),
+    (SOLD, "Tickets paid for."),
+    (LATE, "Charges of cards whose money came too late and went into a wallet."),
+    (REFUSED, "Connections refused because their address had too many."),
+];
+const HISTOGRAMS: [(&str, &str); 3] = [
+    (REQUEST_SECONDS, "The time from a request to its response."),
+    (BATCH, "Records in one batch of the writer."),
+    (COMMIT, "The time from the begin of a batch to its commit."),
+];
+const GAUGES: [(&str, &str); 9] = [
+    (QUEUE, "Records and steps in the queue of the writer."),
+    (WAITING, "Charges of cards that wait for an admin."),
+    (IN_FLIGHT, "Orders and payments in flight."),
+    (DRAWS, "Draws by status: all active ones, and the newest thousand that are over."),
+    (
+        BALANCE,
+        "The balances of the accounts that are no player's, in minor units; NaN if the database does not answer.",
+    ),
+    (CONNECTIONS, "The pool of connections for reading."),
+    (SYNCHRONOUS, "1 while commits wait for a standby, 0 while they do not or the database does not answer."),
+    (CLOCK_PAUSED, "1 while the machine's clock is not trusted and draws do nothing by it."),
+    (CLOCK_OFFSET, "How far the machine's clock is ahead of the expected time."),
+];
+/// The gauges that a node has also while it stands by.
+const NODE_GAUGES: [(&str, &str); 3] = [
+    (ACTIVE, "1 while this node is the active one and may serve."),
+    (STANDBY_READY, "1 while this node stands by and could take over."),
+    (BUILD, "1, with the version of the program and the commit that it was built from."),
+];
 
 /// The media type of the text format for Prometheus.
 pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-const ACTIVE_MEANS: &str = "1 while this node is the active one and may serve.";
-const STANDBY_READY_MEANS: &str = "1 while this node stands by and could take over.";
 
 /// Upper bounds, in seconds and in records.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -54,6 +91,8 @@ pub struct Gauges {
     pub charges_waiting: i64,
     /// For each status, in the order of [`DrawStatus::ALL`].
     pub draws: [usize; DrawStatus::ALL.len()],
+    /// Empty: the database does not answer.
+    pub balances: Vec<(AccountKind, Money)>,
     /// Open, idle, waited for.
     pub connections: [usize; 3],
     /// `None`: the database has one host.
@@ -66,10 +105,12 @@ pub struct Gauges {
 /// The metrics of one service.
 pub struct Metrics {
     recorder: PrometheusRecorder,
+    process: Collector,
     active: Gauge,
     in_flight: Gauge,
     waiting: Gauge,
     draws: [Gauge; DrawStatus::ALL.len()],
+    balances: [(AccountKind, Gauge); AccountKind::HOUSE.len()],
     /// Open, idle, waited for.
     connections: [Gauge; 3],
     clock_paused: Gauge,
@@ -84,51 +125,37 @@ impl Metrics {
             .set_buckets_for_metric(exact(COMMIT), &SECONDS)?
             .set_buckets_for_metric(exact(BATCH), &RECORDS)?
             .build_recorder();
-        let describe = |name: &'static str| KeyName::from_const_str(name);
-        recorder.describe_counter(describe(REQUESTS), None, "Requests answered, by route.".into());
-        recorder.describe_histogram(
-            describe(REQUEST_SECONDS),
-            None,
-            "The time from a request to its response.".into(),
-        );
-        recorder.describe_histogram(describe(BATCH), None, "Records in one batch of the writer.".into());
-        recorder.describe_histogram(
-            describe(COMMIT),
-            None,
-            "The time from the begin of a batch to its commit.".into(),
-        );
-        recorder.describe_gauge(describe(QUEUE), None, "Records and steps in the queue of the writer.".into());
-        recorder.describe_counter(describe(SOLD), None, "Tickets paid for.".into());
-        let late = "Charges of cards whose money came too late and went into a wallet.";
-        recorder.describe_counter(describe(LATE), None, late.into());
-        recorder.describe_gauge(describe(WAITING), None, "Charges of cards that wait for an admin.".into());
-        recorder.describe_gauge(describe(IN_FLIGHT), None, "Orders and payments in flight.".into());
-        let draws = "Draws by status: all active ones, and the newest thousand that are over.";
-        recorder.describe_gauge(describe(DRAWS), None, draws.into());
-        recorder.describe_gauge(describe(CONNECTIONS), None, "The pool of connections for reading.".into());
-        let refused = "Connections refused because their address had too many.";
-        recorder.describe_counter(describe(REFUSED), None, refused.into());
-        let synchronous =
-            "1 while commits wait for a standby, 0 while they do not or the database does not answer.";
-        recorder.describe_gauge(describe(SYNCHRONOUS), None, synchronous.into());
-        let paused = "1 while the machine's clock is not trusted and draws do nothing by it.";
-        recorder.describe_gauge(describe(CLOCK_PAUSED), None, paused.into());
-        let offset = "How far the machine's clock is ahead of the expected time.";
-        recorder.describe_gauge(describe(CLOCK_OFFSET), None, offset.into());
-        recorder.describe_gauge(describe(ACTIVE), None, ACTIVE_MEANS.into());
-        recorder.describe_gauge(describe(STANDBY_READY), None, STANDBY_READY_MEANS.into());
-        let gauge = |key: Key| recorder.register_gauge(&key, &METADATA);
-        let active = gauge(Key::from_static_name(ACTIVE));
+        let process = describe_node(&recorder);
+        for (name, means) in COUNTERS {
+            recorder.describe_counter(KeyName::from_const_str(name), None, means.into());
+        }
+        for (name, means) in HISTOGRAMS {
+            recorder.describe_histogram(KeyName::from_const_str(name), None, means.into());
+        }
+        for (name, means) in GAUGES {
+            recorder.describe_gauge(KeyName::from_const_str(name), None, means.into());
+        }
+        let labelled = |name, label, value| gauge(&recorder, &Key::from_parts(name, &[(label, value)]));
+        let plain = |name| gauge(&recorder, &Key::from_static_name(name));
         // What has a recorder is no standby.
-        gauge(Key::from_static_name(STANDBY_READY)).set(0.0);
-        let in_flight = gauge(Key::from_static_name(IN_FLIGHT));
-        let waiting = gauge(Key::from_static_name(WAITING));
-        let draws = DrawStatus::ALL.map(|status| gauge(Key::from_parts(DRAWS, &[("status", status.as_str())])));
-        let states = ["open", "idle", "waited_for"];
-        let connections = states.map(|state| gauge(Key::from_parts(CONNECTIONS, &[("state", state)])));
-        let [clock_paused, clock_offset] =
-            [CLOCK_PAUSED, CLOCK_OFFSET].map(|name| gauge(Key::from_static_name(name)));
-        Ok(Metrics { recorder, active, in_flight, waiting, draws, connections, clock_paused, clock_offset })
+        plain(STANDBY_READY).set(0.0);
+        let [active, in_flight, waiting] = [ACTIVE, IN_FLIGHT, WAITING].map(plain);
+        let draws = DrawStatus::ALL.map(|status| labelled(DRAWS, "status", status.as_str()));
+        let balances = AccountKind::HOUSE.map(|kind| (kind, labelled(BALANCE, "account", kind.as_str())));
+        let connections = ["open", "idle", "waited_for"].map(|state| labelled(CONNECTIONS, "state", state));
+        let [clock_paused, clock_offset] = [CLOCK_PAUSED, CLOCK_OFFSET].map(plain);
+        Ok(Metrics {
+            recorder,
+            process,
+            active,
+            in_flight,
+            waiting,
+            draws,
+            balances,
+            connections,
+            clock_paused,
+            clock_offset,
+        })
     }
 
     /// The handles for the persistence actor.
@@ -138,7 +165,7 @@ impl Metrics {
         WriterMetrics {
             batch: histogram(BATCH),
             commit: histogram(COMMIT),
-            queue: self.recorder.register_gauge(&Key::from_static_name(QUEUE), &METADATA),
+            queue: gauge(&self.recorder, &Key::from_static_name(QUEUE)),
             sold: counter(SOLD),
             late: counter(LATE),
         }
@@ -168,15 +195,19 @@ impl Metrics {
         for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
             gauge.set(draws as f64);
         }
+        for (kind, gauge) in &self.balances {
+            let balance = gauges.balances.iter().find(|(of, _)| of == kind);
+            gauge.set(balance.map_or(f64::NAN, |(_, balance)| balance.minor() as f64));
+        }
         for (gauge, connections) in self.connections.iter().zip(gauges.connections) {
             gauge.set(connections as f64);
         }
         if let Some(synchronous) = gauges.synchronous_replication {
-            let gauge = self.recorder.register_gauge(&Key::from_static_name(SYNCHRONOUS), &METADATA);
-            gauge.set(f64::from(u8::from(synchronous)));
+            gauge(&self.recorder, &Key::from_static_name(SYNCHRONOUS)).set(f64::from(u8::from(synchronous)));
         }
         self.clock_paused.set(f64::from(u8::from(gauges.clock_paused)));
         self.clock_offset.set(gauges.clock_offset);
+        with_local_recorder(&self.recorder, || self.process.collect());
         self.recorder.handle().render()
     }
 
@@ -192,19 +223,46 @@ impl Metrics {
 
 /// The metrics of a node that stands by.
 pub fn render_standby(ready: bool) -> String {
-    let gauges = [(ACTIVE, ACTIVE_MEANS, false), (STANDBY_READY, STANDBY_READY_MEANS, ready)];
-    let lines = gauges.map(|(name, means, value)| {
-        format!("# HELP {name} {means}\n# TYPE {name} gauge\n{name} {}\n", u8::from(value))
-    });
-    lines.concat()
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let process = describe_node(&recorder);
+    for (name, value) in [(ACTIVE, false), (STANDBY_READY, ready)] {
+        gauge(&recorder, &Key::from_static_name(name)).set(f64::from(u8::from(value)));
+    }
+    with_local_recorder(&recorder, || process.collect());
+    recorder.handle().render()
+}
+
+/// Describes what every node has, and says which program it is. Returns what collects the figures of the process.
+fn describe_node(recorder: &PrometheusRecorder) -> Collector {
+    for (name, means) in NODE_GAUGES {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, means.into());
+    }
+    let build =
+        [("version", version::VERSION), ("commit", version::COMMIT), ("commit_date", version::COMMIT_DATE)];
+    gauge(recorder, &Key::from_parts(BUILD, &build)).set(1.0);
+    let process = Collector::default();
+    with_local_recorder(recorder, || process.describe());
+    process
+}
+
+fn gauge(recorder: &PrometheusRecorder, key: &Key) -> Gauge {
+    recorder.register_gauge(key, &METADATA)
 }
 
 /// The metric handles of a route, one pair for each method and status. Each worker has its own handles, so that
 /// the workers share only the counters behind them.
 pub struct Route {
-    /// False for the route of all unknown addresses: they are counted together.
-    leads: bool,
-    known: RefCell<Vec<(&'static str, StatusCode, Series)>>,
+    /// False for the answers that are given before a request is routed, and for unknown addresses.
+    is_resource: bool,
+    known: RefCell<Vec<KnownSeries>>,
+}
+
+struct KnownSeries {
+    method: &'static str,
+    status: StatusCode,
+    /// The pattern of a request that was not routed, if there is one.
+    unrouted: Option<String>,
+    series: Series,
 }
 
 struct Series {
@@ -221,12 +279,12 @@ impl Series {
 
 impl Route {
     pub fn new() -> Route {
-        Route { leads: true, known: RefCell::default() }
+        Route { is_resource: true, known: RefCell::default() }
     }
 
-    /// The route of all unknown addresses.
+    /// The route of what reaches no resource: the address is unknown, or the request was refused before.
     pub fn nowhere() -> Route {
-        Route { leads: false, ..Route::new() }
+        Route { is_resource: false, ..Route::new() }
     }
 }
 
@@ -240,15 +298,22 @@ pub fn measure<'a, B>(
     let (request, status) = (answer.request(), answer.status());
     let Some(route) = request.app_data::<Route>() else { return };
     let method = name(request.method());
+    // A request that a middleware refuses would have had a route: it is looked up as the router does, by the decoded
+    // path. There are only so many patterns, whatever clients send.
+    let unrouted = match route.is_resource {
+        true => None,
+        false => request.resource_map().match_pattern(request.match_info().as_str()),
+    };
     let mut known = route.known.borrow_mut();
-    if let Some((.., series)) = known.iter().find(|(known, of, _)| *known == method && *of == status) {
-        return series.count(took);
+    let is_known = |it: &&KnownSeries| it.method == method && it.status == status && it.unrouted == unrouted;
+    if let Some(known) = known.iter().find(is_known) {
+        return known.series.count(took);
     }
     let Some(metrics) = metrics(request) else { return };
-    let pattern = if route.leads { request.match_pattern() } else { None };
+    let pattern = if route.is_resource { request.match_pattern() } else { unrouted.clone() };
     let series = metrics.series(method, pattern.unwrap_or_else(|| "none".to_owned()), status);
     series.count(took);
-    known.push((method, status, series));
+    known.push(KnownSeries { method, status, unrouted, series });
 }
 
 /// The method as a label. Unknown methods share one value, because clients may send any word as a method.

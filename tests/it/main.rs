@@ -20,6 +20,7 @@ mod faults;
 mod idempotency;
 mod matrix;
 mod money;
+mod monitoring;
 mod operations;
 mod roles;
 mod schedule;

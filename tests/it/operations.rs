@@ -19,7 +19,7 @@ async fn numbers(world: &World) -> String {
 
 #[actix_web::test]
 async fn the_metrics_count_what_happened() {
-    let world = World::new().await;
+    let world = World::with(|config| config.server.cors_origins = vec!["https://shop.example".to_owned()]).await;
     let admin = world.admin().await;
     let ann = world.rich_player("ann", 1_000_000).await;
     let draw = admin.open_draw(&world, 5).await;
@@ -36,6 +36,20 @@ async fn the_metrics_count_what_happened() {
     ann.get("/draws/1/explode").await.refused(404, "not_found");
     ann.send(ann.request(Method::from_bytes(b"BREW").unwrap(), "/me")).await.refused(405, "method_not_allowed");
 
+    // Refused by a middleware, whatever the address is.
+    let nobody = world.anonymous();
+    nobody.get("/admin/users/7").await.refused(401, "unauthorized");
+    nobody.get("/admin/%75sers/8").await.refused(401, "unauthorized");
+    nobody.get("/admin/nothing").await.refused(401, "unauthorized");
+    ann.get("/admin/users/7").await.refused(403, "forbidden");
+    nobody.order(draw, json!([]), "later").await.refused(401, "unauthorized");
+    ann.order(draw, json!([]), "later").await.refused(422, "validation_failed");
+    ann.order(draw, json!(["x".repeat(70_000)]), "later").await.refused(413, "payload_too_large");
+    let preflight = ann.request(Method::OPTIONS, &format!("/draws/{draw}/tickets"));
+    let preflight =
+        preflight.header("origin", "https://shop.example").header("access-control-request-method", "POST");
+    assert_eq!(preflight.send().await.unwrap().status(), 200);
+
     let text = numbers(&world).await;
     let request = |method: &str, route: &str, status: u16, count: usize| {
         format!("lottery_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}")
@@ -47,7 +61,14 @@ async fn the_metrics_count_what_happened() {
         request("GET", "/api/v1/tickets/{id}", 404, 1),
         request("GET", "none", 404, 1),
         request("other", "/api/v1/me", 405, 1),
-        "lottery_http_request_seconds_count{method=\"POST\",route=\"/api/v1/draws/{id}/tickets\"} 5".to_owned(),
+        request("GET", "/api/v1/admin/users/{id}", 401, 2),
+        request("GET", "/api/v1/admin/users/{id}", 403, 1),
+        request("GET", "none", 401, 1),
+        request("POST", "/api/v1/draws/{id}/tickets", 401, 1),
+        request("POST", "/api/v1/draws/{id}/tickets", 413, 1),
+        request("POST", "/api/v1/draws/{id}/tickets", 422, 1),
+        request("OPTIONS", "/api/v1/draws/{id}/tickets", 200, 1),
+        "lottery_http_request_seconds_count{method=\"POST\",route=\"/api/v1/draws/{id}/tickets\"} 8".to_owned(),
         "lottery_tickets_sold_total 7".to_owned(),
         "lottery_draws{status=\"open\"} 1".to_owned(),
         "lottery_draws{status=\"scheduled\"} 1".to_owned(),
@@ -63,7 +84,25 @@ async fn the_metrics_count_what_happened() {
         assert!(text.lines().any(|it| it == format!("{count} 10")), "{count} is not 10 in\n{text}");
     }
     assert!(text.contains("lottery_batch_records_sum 10"), "{text}");
+    for line in [
+        "lottery_account_balance{account=\"escrow\"} 70000",
+        "lottery_account_balance{account=\"reserve\"} 0",
+        "lottery_account_balance{account=\"clearing\"} -1010000",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
     assert!(!text.contains("quantile"), "buckets, so that they can be summed over services");
+    let build = format!("lottery_build_info{{version=\"{}\",commit=\"", lottery::version::VERSION);
+    assert!(text.lines().any(|line| line.starts_with(&build) && line.ends_with("\"} 1")), "{text}");
+    let resident = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    assert!(resident.unwrap().parse::<f64>().unwrap() > 1e6, "{text}");
+
+    // A node that stops refuses calls before they are routed.
+    world.app().state.lease.drain().await;
+    nobody.get("/lotteries/5of36").await.refused(503, "standby");
+    let text = numbers(&world).await;
+    let refused = request("GET", "/api/v1/lotteries/{id}", 503, 1);
+    assert!(text.lines().any(|line| line == refused), "{refused} is not in\n{text}");
 }
 
 /// The status of a GET without the API's base path.

@@ -35,6 +35,15 @@ impl AccountKind {
         AccountKind::Clearing,
     ];
 
+    /// Those that are no player's.
+    pub const HOUSE: [AccountKind; 5] = [
+        AccountKind::Escrow,
+        AccountKind::Jackpot,
+        AccountKind::Reserve,
+        AccountKind::Revenue,
+        AccountKind::Clearing,
+    ];
+
     /// As the database and the contract write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,7 +99,8 @@ pub async fn accounts(db: &Db) -> Result<Vec<AccountBalance>, DbError> {
     db.query_long(&sql, &[]).await?.iter().map(account).collect()
 }
 
-/// The balances of all accounts that are no player's, summed by kind: without the many wallets, for the metrics.
+/// The sums of [`AccountKind::HOUSE`]: without the many wallets, for the metrics. Only draws that are not over have
+/// something in their escrow.
 pub async fn house(db: &Db) -> Result<Vec<(AccountKind, Money)>, DbError> {
     let sql = "-- finance::house()
         SELECT kind, balance FROM accounts WHERE id IN (0, 8, 16)

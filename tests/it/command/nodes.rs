@@ -76,6 +76,10 @@ async fn a_second_service_stands_by_and_takes_the_place_of_a_killed_one() {
         waiting.contains("\nlottery_active 0\n") && waiting.contains("\nlottery_standby_ready 1\n"),
         "{waiting}"
     );
+    for name in ["lottery_build_info{", "process_open_fds "] {
+        let line = |text: &str| text.lines().any(|line| line.starts_with(name));
+        assert!(line(&active) && line(&waiting), "{name} is not in\n{waiting}");
+    }
     for command in [&["migrate"][..], &["check"], &["nodes"]] {
         let output = program.run(command).await;
         assert!(output.status.success(), "{output:?}");
