@@ -41,8 +41,17 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
 }
 
 fn load(name: &str) -> Result<(String, Vec<u8>), Problem> {
-    // Swagger UI must not call its validator on the internet.
-    let config = Config::from("/api/openapi.json").validator_url("none").use_base_layout();
+    let config = Config::from("/api/openapi.json")
+        .use_base_layout()
+        // Swagger UI must not call its validator on the internet.
+        .validator_url("none")
+        // The token stays when the page is loaded again, in this browser alone.
+        .persist_authorization(true)
+        .try_it_out_enabled(true)
+        .filter(true)
+        .display_request_duration(true)
+        // The schemas are shown with the calls; a list of all of them only makes the page long.
+        .default_models_expand_depth(-1);
     let file = serve(name, Arc::new(config)).map_err(Problem::internal)?;
     let file = file.ok_or_else(|| Problem::not_found("file"))?;
     Ok((file.content_type, file.bytes.into_owned()))

@@ -22,9 +22,9 @@ use crate::domain::money::{Currency, Money};
 /// A draw: one date of a lottery, with its tickets, its numbers and its prizes.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Draw, example = json!({
-    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
+    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 2500, "winning_numbers": null, "cancel_reason": null
+    "tickets_available": 999, "prize_fund": 5000, "winning_numbers": null, "cancel_reason": null
 }))]
 pub struct DrawBody {
     /// The id of the draw, as in addresses. It is unique among the draws of all lotteries.
@@ -65,12 +65,14 @@ pub struct DrawBody {
 /// when the draw was created.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DrawWithPrizes, example = json!({
-    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 5000, "currency": "RUB", "sales_open_at": null,
+    "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 2500, "winning_numbers": null, "cancel_reason": null,
+    "tickets_available": 999, "prize_fund": 5000, "winning_numbers": null, "cancel_reason": null,
     "prizes": [
-        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 50000000, "odds": 376992.0},
-        {"matches": 2, "kind": "fixed", "amount": 5000, "minimum": null, "odds": 8.39}
+        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 100000000, "odds": 376992.0},
+        {"matches": 4, "kind": "fixed", "amount": 1000000, "minimum": null, "odds": 2432.21},
+        {"matches": 3, "kind": "fixed", "amount": 100000, "minimum": null, "odds": 81.07},
+        {"matches": 2, "kind": "fixed", "amount": 10000, "minimum": null, "odds": 8.39}
     ]
 }))]
 pub struct DrawWithPrizes {
@@ -176,7 +178,7 @@ pub async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpR
 
 /// A pool ticket: made in advance, and still for sale.
 #[derive(Serialize, ToSchema)]
-#[schema(as = PoolTicket, example = json!({"id": "01980000-0000-7000-8000-000000000003", "numbers": [2, 9, 17, 20, 31], "price": 5000}))]
+#[schema(as = PoolTicket, example = json!({"id": "01980000-0000-7000-8000-000000000003", "numbers": [2, 9, 17, 20, 31], "price": 10000}))]
 pub struct PoolTicketBody {
     /// The `pool_ticket_id` for an order of this very ticket.
     id: PoolTicketId,
@@ -209,8 +211,13 @@ pub async fn pool(
 /// The result of a draw.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DrawResult, example = json!({
-    "draw_id": 7, "winning_numbers": [1, 7, 13, 22, 35], "drawn_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "prize_fund": 2500, "tiers": [{"matches": 4, "winners": 1, "prize": 1000, "total": 1000}], "rollover": 1500
+    "draw_id": 7, "winning_numbers": [1, 7, 13, 22, 35], "drawn_at": "2030-05-01T20:05:00Z", "tickets_sold": 400,
+    "prize_fund": 2000000, "tiers": [
+        {"matches": 5, "winners": 0, "prize": 0, "total": 0},
+        {"matches": 4, "winners": 1, "prize": 1000000, "total": 1000000},
+        {"matches": 3, "winners": 5, "prize": 100000, "total": 500000},
+        {"matches": 2, "winners": 47, "prize": 10000, "total": 470000}
+    ], "rollover": 30000
 }))]
 pub struct ResultBody {
     /// The draw.

@@ -15,10 +15,12 @@ use crate::domain::prize::{Award, Tier};
 /// A lottery: how many numbers of how many are drawn, and what they win.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Lottery, example = json!({
-    "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 5000, "currency": "RUB",
+    "id": "5of36", "name": "5 of 36", "pick": 5, "of": 36, "combinations": 376992, "price": 10000, "currency": "RUB",
     "fund_share": 5000, "prizes": [
-        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 50000000, "odds": 376992.0},
-        {"matches": 2, "kind": "fixed", "amount": 5000, "minimum": null, "odds": 8.39}
+        {"matches": 5, "kind": "shared", "share": 10000, "minimum": 100000000, "odds": 376992.0},
+        {"matches": 4, "kind": "fixed", "amount": 1000000, "minimum": null, "odds": 2432.21},
+        {"matches": 3, "kind": "fixed", "amount": 100000, "minimum": null, "odds": 81.07},
+        {"matches": 2, "kind": "fixed", "amount": 10000, "minimum": null, "odds": 8.39}
     ]
 }))]
 pub struct LotteryBody {

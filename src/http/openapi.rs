@@ -36,7 +36,7 @@ use crate::export::ExportFormat;
             `Idempotency-Key` makes a POST safe to repeat: a replay gives the first answer again, with the header \
             `Idempotency-Replayed: true`.",
     ),
-    servers((url = "/", description = "The base path is /api/v1.")),
+    servers((url = "/", description = "The address that this document was read from")),
     tags(
         (name = "auth", description = "Registration, log-in, and the logged-in user."),
         (name = "lotteries", description = "The lotteries that can be played."),
@@ -219,6 +219,10 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
     for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let schema = parameter["schema"].take();
         parameter["schema"] = present(schema);
+    }
+    // A doc comment is Markdown, and a summary is plain text.
+    if let Some(summary) = call["summary"].as_str() {
+        call["summary"] = json!(summary.replace('`', ""));
     }
     let own = call["responses"].as_object_mut().and_then(|responses| responses.remove("default"));
     let words = own.as_ref().and_then(|own| own["description"].as_str()).unwrap_or_default();

@@ -174,7 +174,7 @@ struct CurrencySchema(String);
 #[derive(ToSchema)]
 #[schema(as = Ticket, example = json!({
     "id": "01980000-0000-7000-8000-000000000002", "draw_id": 7, "lottery": "5of36", "number": 1,
-    "numbers": [1, 7, 13, 22, 36], "origin": "chosen", "pool_ticket_id": null, "status": "paid", "price": 5000,
+    "numbers": [1, 7, 13, 22, 36], "origin": "chosen", "pool_ticket_id": null, "status": "paid", "price": 10000,
     "reserved_until": null, "matches": null, "prize": null, "created_at": "2030-05-01T12:00:00Z"
 }))]
 struct TicketSchema {
@@ -225,7 +225,7 @@ struct OwnedTicketSchema {
 /// A payment.
 #[derive(ToSchema)]
 #[schema(as = Payment, example = json!({
-    "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 5000, "currency": "RUB",
+    "id": "01980000-0000-7000-8000-000000000001", "kind": "purchase", "status": "paid", "amount": 10000, "currency": "RUB",
     "method": "wallet", "ticket_ids": ["01980000-0000-7000-8000-000000000002"], "failure_code": null,
     "created_at": "2030-05-01T12:00:00Z", "updated_at": "2030-05-01T12:00:00Z"
 }))]
@@ -267,7 +267,7 @@ struct OwnedPaymentSchema {
 /// A charge: one attempt to take money from a card.
 #[derive(ToSchema)]
 #[schema(as = Charge, example = json!({
-    "payment_id": "01980000-0000-7000-8000-000000000001", "user_id": 42, "kind": "deposit", "amount": 5000,
+    "payment_id": "01980000-0000-7000-8000-000000000001", "user_id": 42, "kind": "deposit", "amount": 10000,
     "currency": "RUB", "begun_at": "2030-05-01T12:00:00Z", "ended_at": "2030-05-01T12:00:01Z", "outcome": "paid",
     "late": false, "failure_code": null, "issue": null, "dispute": null, "refunded": 0
 }))]

@@ -118,7 +118,7 @@ fn at_least(minimum: i64, amount: i64) -> Result<Money, Problem> {
 /// A withdrawal from the wallet.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Withdrawal, example = json!({"amount": 5000}))]
+#[schema(as = Withdrawal, example = json!({"amount": 10000}))]
 pub struct WithdrawalBody {
     /// How much, in minor units. The operator may have set a larger minimum than 1.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
