@@ -1,6 +1,8 @@
 //! The OpenAPI document, the catalogue for Insomnia and the route table agree. (`common::openapi` holds every answer
 //! that a test gets against the document.)
 
+mod catalogue;
+
 use std::collections::BTreeSet;
 use std::{env, fs};
 
@@ -42,7 +44,8 @@ fn every_call_is_fully_described() {
     for (method, path, call) in calls() {
         let what = format!("{method} {path}");
         assert!(names.insert(text(call["operationId"].clone())), "{what}: its name is another's");
-        assert!(call["summary"].is_string(), "{what}: says not what it is");
+        let summary = call["summary"].as_str().unwrap_or_else(|| panic!("{what}: says not what it is"));
+        assert!(!summary.contains('`'), "{what}: its summary is plain text, which has no marks: {summary}");
         assert!(tags.contains(call["tags"][0].as_str().unwrap()), "{what}: {}", call["tags"]);
         let asks = !call["security"].as_array().unwrap().is_empty();
         assert_eq!(asks, matrix::asks_for_a_token(&method, path), "{what}: who may call it?");
@@ -253,6 +256,37 @@ fn text(value: Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
+/// The objects of an example that have this field.
+fn with_field<'a>(value: &'a Value, field: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| with_field(item, field, found)),
+        Value::Object(fields) => {
+            found.extend(fields.get(field).filter(|value| value.is_i64()));
+            fields.values().for_each(|value| with_field(value, field, found));
+        }
+        _ => {}
+    }
+}
+
+#[actix_web::test]
+async fn the_examples_have_the_prices_that_are_shipped() {
+    let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap();
+    let mut prices = Vec::new();
+    schemas.values().for_each(|schema| with_field(&schema["example"], "price", &mut prices));
+    assert!(prices.len() > 3);
+    assert!(prices.iter().all(|price| **price == PRICE), "{prices:?}");
+    let example = &schemas["Lottery"]["example"];
+    assert_eq!(example["prizes"], schemas["DrawWithPrizes"]["example"]["prizes"]);
+    let shipped = World::new().await.anonymous().get("/lotteries/5of36").await.expect(200);
+    let rounded = |mut lottery: Value| {
+        for prize in lottery["prizes"].as_array_mut().unwrap() {
+            prize["odds"] = Value::from((prize["odds"].as_f64().unwrap() * 100.0).round());
+        }
+        lottery
+    };
+    assert_eq!(rounded(example.clone()), rounded(shipped));
+}
+
 fn every_reference_leads_somewhere(value: &Value) {
     resolve(value);
     match value {
@@ -270,67 +304,12 @@ fn example_body(call: &'static Value) -> Option<&'static Value> {
 
 #[test]
 fn the_insomnia_catalogue_is_generated_from_the_document() {
-    let catalogue = format!("{:#}\n", catalogue());
+    let catalogue = format!("{:#}\n", catalogue::catalogue());
     if env::var_os("RENEW_CATALOGUE").is_some() {
         fs::write(CATALOGUE, &catalogue).unwrap();
     }
     let kept = fs::read_to_string(CATALOGUE).unwrap_or_default();
     assert!(kept == catalogue, "docs/insomnia.json is not what the document says; renew it: {RENEW}");
-}
-
-/// Every call in Insomnia's export format 4: one folder for each noun; what differs between installations is in the
-/// environment.
-fn catalogue() -> Value {
-    let made = |kind: &str, id: &str, parent: &str, name: &str| json!({"_type": kind, "_id": id, "parentId": parent, "name": name, "created": 0, "modified": 0});
-    let with = |mut resource: Value, more: Value| {
-        resource.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        resource
-    };
-    let mut resources = vec![
-        with(made("workspace", "wrk_lottery", "", "Lottery"), json!({"parentId": null, "scope": "collection"})),
-        with(
-            made("environment", "env_lottery", "wrk_lottery", "Base environment"),
-            json!({"data": {"base_url": "http://127.0.0.1:8080", "token": "", "id": "1", "table": "tickets", "provider": "sandbox"}}),
-        ),
-    ];
-    for tag in DOCUMENT["tags"].as_array().unwrap() {
-        let name = tag["name"].as_str().unwrap();
-        let folder = made("request_group", &format!("fld_{name}"), "wrk_lottery", name);
-        resources.push(with(folder, json!({"description": tag["description"]})));
-    }
-    for (method, path, call) in calls() {
-        let (name, tag) = (call["operationId"].as_str().unwrap(), call["tags"][0].as_str().unwrap());
-        let mut headers = Vec::new();
-        let mut asked = Vec::new();
-        for parameter in call["parameters"].as_array().into_iter().flatten() {
-            let name = &parameter["name"];
-            match parameter["in"].as_str().unwrap() {
-                // A new key for each request that is sent.
-                "header" if name == "Idempotency-Key" => {
-                    headers.push(json!({"name": name, "value": "{% uuid 'v4' %}"}))
-                }
-                "header" => headers.push(json!({"name": name, "value": "", "disabled": true})),
-                "query" => asked.push(json!({"name": name, "value": "", "disabled": true})),
-                _ => {}
-            }
-        }
-        let body = example_body(call).map_or(json!({}), |example| {
-            headers.push(json!({"name": "Content-Type", "value": "application/json"}));
-            json!({"mimeType": "application/json", "text": format!("{example:#}")})
-        });
-        let mut authentication = json!({});
-        if call["security"] != json!([]) {
-            authentication = json!({"type": "bearer", "token": "{{ _.token }}"});
-        }
-        let url = path.replace('{', "{{ _.").replace('}', " }}");
-        let request = made("request", &format!("req_{name}"), &format!("fld_{tag}"), &format!("{method} {path}"));
-        let said = json!({
-            "method": method, "url": format!("{{{{ _.base_url }}}}{url}"), "description": call["summary"],
-            "headers": headers, "parameters": asked, "body": body, "authentication": authentication,
-        });
-        resources.push(with(request, said));
-    }
-    json!({"_type": "export", "__export_format": 4, "__export_source": "lottery", "resources": resources})
 }
 
 #[actix_web::test]
@@ -368,6 +347,9 @@ async fn the_documentation_page_loads_nothing_from_another_server() {
         if path.ends_with("initializer.js") {
             let text = file.text().await.unwrap();
             assert!(text.contains("\"/api/openapi.json\"") && !text.contains("https://"), "{text}");
+            for setting in ["persistAuthorization", "tryItOutEnabled", "filter", "displayRequestDuration"] {
+                assert!(text.contains(&format!("\"{setting}\": true")), "{setting} is not on: {text}");
+            }
         }
     }
     assert!(scripts >= 2, "{html}");
