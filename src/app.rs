@@ -11,11 +11,13 @@ mod state;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::web;
+use jiff::SignedDuration;
 use private_postgres::PostgresError;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -31,7 +33,7 @@ use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::SecretError;
 use crate::auth::secret::{self, SecretFile};
 use crate::charges::Charges;
-use crate::clock::Clock;
+use crate::clock::{Clock, machine_time};
 use crate::config::{Config, ProviderKind};
 use crate::db::read::health;
 use crate::db::{self, Db, DbError, Target, TlsError};
@@ -54,6 +56,9 @@ pub use settings::currency;
 
 /// How often the service checks whether its actors are alive.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a service that hands over waits for the payment provider. Nothing is sold meanwhile, and the node that takes
+/// over ends the charges that are under way.
+const PROVIDER_WAIT: SignedDuration = SignedDuration::from_millis(200);
 
 /// Why the service could not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -240,15 +245,29 @@ impl App {
     }
 
     /// Handles the requests that are there, writes what they have decided, and leaves the place of the active node
-    /// empty.
+    /// empty. Until another node has taken it nothing is sold, so nothing here may take long.
     async fn hand_over(&mut self) {
-        let State { lease, persistence, audit, .. } = &**self.state;
+        let State { lease, persistence, audit, charges, .. } = &**self.state;
+        let (begun, has_standby) = (machine_time(), AtomicBool::new(false));
+        let left = || {
+            let waits = !has_standby.load(Ordering::Relaxed) || machine_time() - begun < PROVIDER_WAIT;
+            if waits { 0 } else { charges.calls() }
+        };
         let written = async {
-            lease.drain().await;
+            lease.drain(left).await;
+            tracing::info!("the last request is answered");
             persistence.flush().await;
             audit.write(persistence).await
         };
-        match tokio::time::timeout(self.stop_wait, written).await {
+        // Meanwhile the session is opened that gives the place up.
+        let written = tokio::time::timeout(self.stop_wait, written);
+        let session = async {
+            let session = node::open(&self.target).await?;
+            has_standby.store(node::has_standby(&session, lease.node()).await?, Ordering::Relaxed);
+            Ok::<_, DbError>(session)
+        };
+        let (written, session) = tokio::join!(written, session);
+        match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the last refused calls and failed log-ins are not in the audit log");
@@ -262,13 +281,21 @@ impl App {
         self.tasks.shutdown().await;
         // Nothing more is begun by a schedule or a clock.
         self.actors.stop();
-        if let Err(error) = node::end(&self.target, lease.node()).await {
-            let error = db::describe(&error);
-            tracing::warn!(
-                error,
-                "the node could not leave its place: another one has to find out that it has ended"
-            );
+        let ended = async { node::end(&session?, lease.node()).await };
+        match ended.await {
+            Ok(()) => {
+                lease.lost();
+                tracing::info!("another node may take over");
+            }
+            Err(error) => {
+                let error = db::describe(&error);
+                tracing::warn!(
+                    error,
+                    "the node could not leave its place: another one has to find out that it has ended"
+                );
+            }
         }
+        charges.hand_over();
     }
 }
 

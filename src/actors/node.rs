@@ -19,17 +19,22 @@ use crate::domain::node::{Verdict, Watch, may_renew};
 
 /// How often the active node renews its lease.
 const RENEWAL: Duration = Duration::from_millis(500);
-/// How often a standby looks who is active. A place that was given up is taken within this time.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a standby looks who is active. A place that was given up is taken within this time, and meanwhile nothing
+/// is sold.
+const LOOK: Duration = Duration::from_millis(50);
+/// The pause before a standby looks again after it has lost its session. The active node may have lost its sessions at the
+/// same time, and must not be taken for gone before it has opened new ones.
+const LOST_PAUSE: Duration = Duration::from_millis(250);
 /// After how many looks a standby shows that it works.
-const LOOKS_PER_BEAT: u32 = 4;
+const LOOKS_PER_BEAT: u32 = 20;
 /// The time limit for one statement of a node, and for a new connection. It is shorter than the lease, so that a
 /// connection that does not answer is replaced before the lease runs out.
 const ANSWER_WAIT: Duration = Duration::from_millis(1_500);
 /// How long the sessions of dead nodes may take to end, and their writer's rows to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
-/// How long a session of a dead node may take to end, in milliseconds.
-const SESSION_WAIT: i64 = 2_000;
+/// How long the sessions of dead nodes may take to end, and the pause between two looks whether they have.
+const SESSION_WAIT: Duration = Duration::from_secs(2);
+const SESSION_LOOK: Duration = Duration::from_millis(5);
 /// The pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -108,6 +113,7 @@ impl Node {
                     if self.ready.swap(false, Ordering::Relaxed) || looks == 0 {
                         tracing::warn!(error = describe(&error), "the node does not see who is active");
                     }
+                    sleep(LOST_PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -118,6 +124,9 @@ impl Node {
     /// Looks once who is active, and takes over if that node is dead.
     async fn look(&mut self, watch: &mut Watch, looks: u32) -> Result<Option<Lease>, NodeError> {
         let node = self.id;
+        if self.session.take_if(|session| session.is_closed()).is_some() {
+            sleep(LOST_PAUSE).await;
+        }
         if self.session.is_none() {
             watch.failed();
         }
@@ -221,10 +230,9 @@ impl Node {
     }
 }
 
-/// Ends a node that stops by itself: another one takes its place at once.
-pub async fn end(target: &Target, node: NodeId) -> Result<(), DbError> {
-    let session = open(target).await?;
-    match timeout(CLOSE_WAIT, nodes::end(&session, node)).await {
+/// Ends a node that stops by itself, over a session that [`open`] has opened: another one takes its place at once.
+pub async fn end(session: &Client, node: NodeId) -> Result<(), DbError> {
+    match timeout(CLOSE_WAIT, nodes::end(session, node)).await {
         Ok(ended) => Ok(ended?),
         Err(_) => Err(DbError::Timeout(CLOSE_WAIT)),
     }
@@ -243,11 +251,7 @@ async fn works(actors: Option<&(Draws, Persistence)>) -> bool {
 /// Takes the place of a node that is dead, or has given it up: first everything ends that a dead one may still do.
 async fn take_over(session: &Client, node: NodeId, before: Option<NodeId>) -> Result<Option<Lease>, NodeError> {
     let cleared = timeout(CLOSE_WAIT, async {
-        let (ended, left) = nodes::end_sessions_of_the_dead(session, SESSION_WAIT).await?;
-        if left > 0 {
-            // It has lost its rights all the same: its writer's rows are closed next.
-            tracing::warn!(left, "sessions of a dead node have not ended yet");
-        }
+        let ended = end_sessions(session).await?;
         Ok((ended, nodes::close_writers_of_the_dead(session).await?))
     });
     let cleared: Result<_, tokio_postgres::Error> = cleared.await.map_err(|_| DbError::Timeout(CLOSE_WAIT))?;
@@ -260,7 +264,32 @@ async fn take_over(session: &Client, node: NodeId, before: Option<NodeId>) -> Re
     Ok(Some(Lease::claimed(node, sent)))
 }
 
-async fn open(target: &Target) -> Result<Client, DbError> {
+/// Whether another node could take over from this one.
+pub async fn has_standby(session: &Client, node: NodeId) -> Result<bool, DbError> {
+    within(read::nodes::has_standby(session, node)).await
+}
+
+/// Ends the sessions of dead nodes, all at the same time, and waits until they are gone; returns how many there were.
+async fn end_sessions(session: &Client) -> Result<i64, tokio_postgres::Error> {
+    let told = nodes::end_sessions_of_the_dead(session).await?;
+    let gone = async {
+        let mut left = told;
+        while left > 0 {
+            sleep(SESSION_LOOK).await;
+            left = nodes::end_sessions_of_the_dead(session).await?;
+        }
+        Ok(())
+    };
+    match timeout(SESSION_WAIT, gone).await {
+        Ok(gone) => gone?,
+        // They have lost their rights all the same: the rows of their writers are closed next.
+        Err(_) => tracing::warn!("sessions of a dead node have not ended yet"),
+    }
+    Ok(told)
+}
+
+/// Opens a session of a node.
+pub async fn open(target: &Target) -> Result<Client, DbError> {
     timeout(ANSWER_WAIT, connect_node(target)).await.unwrap_or(Err(DbError::Timeout(ANSWER_WAIT)))
 }
 

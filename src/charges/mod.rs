@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::actors::draws::{Draws, payment_result};
 use crate::actors::messages::SaleError;
@@ -80,6 +81,8 @@ pub struct Charges {
     clock: Clock,
     currency: Currency,
     in_progress: ChargesInProgress,
+    /// Whether another node ends the charges. Each request that waits for the provider's answer is a receiver.
+    handed_over: watch::Sender<bool>,
     /// How many charges wait for an admin, as counted last.
     waiting: Arc<AtomicI64>,
 }
@@ -94,8 +97,19 @@ impl Charges {
         clock: Clock,
         currency: Currency,
     ) -> Charges {
-        let (in_progress, waiting) = (ChargesInProgress::default(), Arc::default());
-        Charges { provider, may_act, draws, persistence, db, clock, currency, in_progress, waiting }
+        let (in_progress, handed_over, waiting) = <_>::default();
+        Charges { provider, may_act, draws, persistence, db, clock, currency, in_progress, handed_over, waiting }
+    }
+
+    /// How many charges of requests wait for the provider's answer.
+    pub fn calls(&self) -> usize {
+        self.handed_over.receiver_count()
+    }
+
+    /// Another node may have taken over: it asks the provider for the charges that wait for an answer, and their requests
+    /// are told now that their outcome is unknown.
+    pub fn hand_over(&self) {
+        self.handed_over.send_replace(true);
     }
 
     /// How many charges wait for an admin. It is counted once a minute.
@@ -158,7 +172,15 @@ impl Charges {
             return Err(SaleError::OutcomeUnknown);
         }
         let order = ChargeOrder { name, amount, currency, card, may_act: self.may_act.clone() };
-        Ok(verified(name, amount, currency, self.provider.charge(order).await))
+        let mut handed_over = self.handed_over.subscribe();
+        tokio::select! {
+            report = self.provider.charge(order) => Ok(verified(name, amount, currency, report)),
+            // This cannot fail: the charges hold the sender.
+            _ = handed_over.wait_for(|it| *it) => {
+                tracing::warn!(charge = %name, "the service stops before the payment provider's answer: the next one asks for it");
+                Err(SaleError::OutcomeUnknown)
+            }
+        }
     }
 
     /// Writes the end of a charge. `draw`: the draw that may hold tickets for it; then the write is repeated when the

@@ -80,6 +80,11 @@ impl Fault {
         })
     }
 
+    /// How long a call may take, with all its tries. `None`: a fault that takes longer than a client waits.
+    pub fn longest_call(self) -> Option<Duration> {
+        (self == Drained).then_some(Duration::from_secs(1))
+    }
+
     /// Whether the active service must stay the active one.
     fn leaves_the_service(self) -> bool {
         !matches!(self, ServiceKilled | ServiceStopped | Drained | MachineCutOff)

@@ -49,6 +49,8 @@ pub async fn play(fault: Fault, rounds: usize, seed: u64, row: &mut Row, figures
             "{fault:?} {round}: at {per_second:.0} purchases/s, nothing sold for {pause:.2?}, slowest call {slowest:.2?}"
         );
         assert!(pause <= fault.limit(), "nothing was sold for too long:\n{}", world.log());
+        let waited = fault.longest_call().is_none_or(|longest| slowest <= longest);
+        assert!(waited, "a client waited for too long:\n{}", world.log());
         row.add(pause, slowest);
         *figures.faults.entry(format!("{fault:?}")).or_default() += 1;
         figures.rounds += 1;

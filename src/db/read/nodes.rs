@@ -31,6 +31,14 @@ pub async fn active(db: &Client) -> Result<Option<ActiveNode>, tokio_postgres::E
     }))
 }
 
+/// Whether another node than this one, which lives, has a session at the server.
+pub async fn has_standby(db: &Client, node: NodeId) -> Result<bool, tokio_postgres::Error> {
+    let sql = "-- nodes::has_standby(prefix, node)
+        SELECT EXISTS (SELECT FROM nodes JOIN pg_stat_activity ON application_name = $1 || id
+                       WHERE id <> $2 AND NOT dead AND datname = current_database())";
+    Ok(db.query_one(sql, &[&SESSION_PREFIX, &node.0]).await?.get(0))
+}
+
 /// A node as the database knows it.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct NodeView {

@@ -29,16 +29,13 @@ pub async fn declare_dead(db: &Client, node: NodeId, beat: i64) -> Result<bool, 
     Ok(db.execute(sql, &[&node.0, &beat]).await? == 1)
 }
 
-/// Ends the sessions of all dead nodes, so that they release their locks and commit nothing more. It waits so many
-/// milliseconds for the end of each; returns how many have ended, and how many have not. A session that begins later
-/// finds its node dead.
-pub async fn end_sessions_of_the_dead(db: &Client, wait: i64) -> Result<(i64, i64), Error> {
-    let sql = "-- nodes::end_sessions_of_the_dead(prefix, wait)
-        SELECT count(*) FILTER (WHERE ended), count(*) FILTER (WHERE NOT ended)
-        FROM (SELECT pg_terminate_backend(pid, $2) AS ended FROM pg_stat_activity JOIN nodes ON application_name = $1 || id
-              WHERE dead AND datname = current_database()) AS sessions";
-    let row = db.query_one(sql, &[&SESSION_PREFIX, &wait]).await?;
-    Ok((row.get(0), row.get(1)))
+/// Tells the sessions of all dead nodes to end, so that they release their locks and commit nothing more; returns how
+/// many there are. A session that begins later finds its node dead.
+pub async fn end_sessions_of_the_dead(db: &Client) -> Result<i64, Error> {
+    let sql = "-- nodes::end_sessions_of_the_dead(prefix)
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity JOIN nodes ON application_name = $1 || id
+        WHERE dead AND datname = current_database()";
+    Ok(db.query_one(sql, &[&SESSION_PREFIX]).await?.get(0))
 }
 
 /// Closes the writer's rows of all dead nodes. It waits for a transaction that has set its mark and has not ended.
@@ -56,18 +53,13 @@ pub async fn claim(db: &Client, node: NodeId, before: Option<NodeId>) -> Result<
     Ok(db.execute(sql, &[&node.0, &before.map(|node| node.0)]).await? == 1)
 }
 
-/// Ends a node that stops by itself, and leaves its place empty if it is the active one.
+/// Ends a node that stops by itself, and leaves its place empty if it is the active one. Both are one transaction: it is
+/// as if another node had declared it dead. Who takes the place closes the writer's rows.
 pub async fn end(db: &Client, node: NodeId) -> Result<(), Error> {
-    let dead = "-- nodes::end(node)
-        UPDATE nodes SET dead = true WHERE id = $1";
-    db.execute(dead, &[&node.0]).await?;
-    // After the node is dead, it has no new row that this statement could miss.
-    let closed = "-- nodes::end(node)
-        UPDATE writers SET closed = true WHERE node = $1 AND NOT closed";
-    db.execute(closed, &[&node.0]).await?;
-    let empty = "-- nodes::end(node)
+    let sql = "-- nodes::end(node)
+        WITH ended AS (UPDATE nodes SET dead = true WHERE id = $1)
         UPDATE active SET node = NULL WHERE node = $1";
-    db.execute(empty, &[&node.0]).await.map(drop)
+    db.execute(sql, &[&node.0]).await.map(drop)
 }
 
 /// Deletes up to `most` nodes, with their writer's rows, whose beat has not changed for this many hours by the
