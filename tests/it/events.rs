@@ -128,6 +128,8 @@ async fn an_address_has_a_limit_of_watchers() {
         assert_eq!(response.status(), 200);
         open.push(response);
     }
+    // Its head alone first: the events of a watcher that is let in have no end.
+    assert_eq!(watch("1.1.1.1").send().await.unwrap().status(), 429);
     let refused = world.anonymous().send(watch("1.1.1.1")).await;
     assert!(refused.headers.contains_key("retry-after"));
     refused.refused(429, "rate_limited");
