@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod client;
+pub mod commits;
 pub mod openapi;
 pub mod postgres;
 pub mod process;

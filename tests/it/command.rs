@@ -26,6 +26,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::common::commits::{at_commit, committing};
 use crate::common::postgres::{self, END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
 use crate::common::process::{Program, READY, Service, is_alive, postmaster};
 use crate::common::{PASSWORD, wait::until};
@@ -41,7 +42,7 @@ pub async fn program_with_database() -> Program {
 }
 
 /// The program with a login of its own on the owner's database.
-fn program_on(database: &tokio_postgres::Config) -> Program {
+pub fn program_on(database: &tokio_postgres::Config) -> Program {
     let program = Program::new().with("DATABASE_URL", &postgres::url(&postgres::service(database)));
     program.with(OWNER_URL, &postgres::url(database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET)
 }

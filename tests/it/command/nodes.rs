@@ -162,6 +162,134 @@ async fn a_stopped_service_loses_its_place_and_writes_and_charges_nothing_when_i
     second.stop().await;
 }
 
+/// Rounds of each takeover from a stopped process, unless `TAKEOVER_ROUNDS` says another number.
+const ROUNDS: usize = 1;
+
+fn rounds() -> usize {
+    std::env::var("TAKEOVER_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("TAKEOVER_ROUNDS"))
+}
+
+/// Lets the active service, and no other one, wait at each COMMIT after such a change for an advisory lock, which this
+/// session holds.
+async fn hold_commits(sql: &Client, after: &str) {
+    let node: i64 = sql.query_one("SELECT node FROM active", &[]).await.unwrap().get(0);
+    let own = format!("current_setting('application_name') = 'lottery-{node}'");
+    at_commit(sql, after, &format!("pg_advisory_xact_lock(1) WHERE {own}")).await;
+    sql.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+}
+
+async fn release_commits(sql: &Client) {
+    sql.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+}
+
+/// Wakes a service that was declared dead: it exits, and writes no ticket, transfer, balance or status of a draw. Then
+/// commits are not held any more.
+async fn wakes_and_exits(dead: Service, sql: &Client) {
+    let contents = "SELECT md5(concat(
+        (SELECT jsonb_agg(d ORDER BY id) FROM draws d), (SELECT jsonb_agg(t ORDER BY id) FROM tickets t),
+        (SELECT jsonb_agg(t ORDER BY id) FROM transfers t), (SELECT jsonb_agg(a ORDER BY id) FROM accounts a)))";
+    let written = async || -> String { sql.query_one(contents, &[]).await.unwrap().get(0) };
+    let before = written().await;
+    dead.signal(Signal::SIGCONT);
+    let (status, log) = dead.ended().await;
+    assert_eq!(status.code(), Some(75), "{}", log.join("\n"));
+    assert_eq!(written().await, before, "it wrote after its death:\n{}", log.join("\n"));
+    sql.batch_execute("DROP FUNCTION at_commit CASCADE").await.unwrap();
+}
+
+/// Its COMMIT has arrived at the database, and succeeds before the other service takes over, or not.
+#[actix_web::test]
+async fn an_order_of_a_service_that_is_stopped_at_commit_is_there_once() {
+    for committed in (0..rounds()).flat_map(|_| [true, false]) {
+        let program = program_with_database().await;
+        let first = program.start().await;
+        let draw = open_draw(&first, &program).await;
+        let ann = first.player("ann").await;
+        ann.deposit(100_000).await;
+        let standby = another(&program);
+        let mut second = standby.stand_by().await;
+        let sql = db::connect(&database(&program)).await.unwrap();
+        hold_commits(&sql, "INSERT ON tickets").await;
+        let path = format!("/draws/{draw}/tickets");
+        let request = ann.request(reqwest::Method::POST, &path).header("Idempotency-Key", "once");
+        let ordering = actix_web::rt::spawn({
+            let request = request.json(&wallet_order());
+            async move { request.send().await.map(|answer| answer.status().as_u16()) }
+        });
+        committing(&sql, "advisory").await;
+        first.signal(Signal::SIGSTOP);
+        if committed {
+            release_commits(&sql).await;
+        }
+        second.logged(READY).await;
+
+        let ann = at(&ann, &second);
+        let again = ann.post_keyed(&path, "once", wallet_order()).await;
+        assert_eq!(again.headers.contains_key("idempotency-replayed"), committed, "{}", again.text);
+        let bought = again.expect(201);
+        if !committed {
+            release_commits(&sql).await;
+        }
+        wakes_and_exits(first, &sql).await;
+        let answered = ordering.await.unwrap();
+        // It may have read before its death that the order was written.
+        let true_answers = if committed { &[503, 201][..] } else { &[503] };
+        assert!(answered.is_err() || answered.is_ok_and(|status| true_answers.contains(&status)));
+        assert_eq!(ann.post_keyed(&path, "once", wallet_order()).await.expect(201), bought);
+        assert_eq!(ann.balance().await, 90_000);
+        assert_eq!(second.anonymous().get(&format!("/draws/{draw}")).await.expect(200)["tickets_sold"], 1);
+        check(&program).await;
+        second.stop().await;
+    }
+}
+
+/// It is stopped while it draws the numbers, and while it pays the prizes.
+#[actix_web::test]
+async fn a_step_of_a_draw_in_which_a_service_is_stopped_is_done_once() {
+    for after in (0..rounds()).flat_map(|_| ["INSERT ON draw_results", "INSERT ON transfers"]) {
+        let program = program_with_database().await;
+        let first = program.start().await;
+        let draw = open_draw(&first, &program).await;
+        let admin = first.log_in("the.admin").await;
+        let ann = first.player("ann").await;
+        ann.deposit(10_000_000).await;
+        ann.buy_quick(draw, 100).await;
+        ann.buy_quick(draw, 100).await;
+        let standby = another(&program);
+        let mut second = standby.stand_by().await;
+        let sql = db::connect(&database(&program)).await.unwrap();
+        admin.step(draw, "close").await.expect(200);
+        hold_commits(&sql, after).await;
+        let conduct = format!("/admin/draws/{draw}/conduct");
+        let conducting = actix_web::rt::spawn({
+            let request = admin.request(reqwest::Method::POST, &conduct);
+            async move { request.send().await.map(|answer| answer.status().as_u16()) }
+        });
+        committing(&sql, "advisory").await;
+        first.signal(Signal::SIGSTOP);
+        second.logged(READY).await;
+
+        let (admin, ann) = (at(&admin, &second), at(&ann, &second));
+        admin.step(draw, "conduct").await.expect(200);
+        let status = async || ann.get(&format!("/draws/{draw}")).await.expect(200)["status"].clone();
+        until("the draw is completed", async || status().await == "completed").await;
+        let results = ann.get(&format!("/draws/{draw}/results")).await.expect(200);
+        release_commits(&sql).await;
+        wakes_and_exits(first, &sql).await;
+        let answered = conducting.await.unwrap();
+        assert!(answered.is_err() || answered.is_ok_and(|status| status == 503), "no success was answered");
+        assert_eq!(ann.get(&format!("/draws/{draw}/results")).await.expect(200), results);
+        let count = async |sql: Client| -> i64 {
+            sql.query_one("SELECT count(*) FROM transfers WHERE kind = 'prize'", &[]).await.unwrap().get(0)
+        };
+        let tiers = results["tiers"].as_array().unwrap();
+        let winners: i64 = tiers.iter().map(|tier| tier["winners"].as_i64().unwrap()).sum();
+        assert_eq!(count(sql).await, winners);
+        check(&program).await;
+        second.stop().await;
+    }
+}
+
 #[actix_web::test]
 async fn a_service_that_is_told_to_end_answers_its_orders_and_hands_over() {
     let program = program_with_database().await.with("LOTTERY__LIMITS__ENABLED", "false");
@@ -198,12 +326,22 @@ async fn a_service_that_is_told_to_end_answers_its_orders_and_hands_over() {
             }
         }
     });
+    let sql = db::connect(&database(&program)).await.unwrap();
     let stop = async {
         sales.wait_for(|sold| *sold >= 20).await.unwrap();
-        first.stop().await
+        // It waits for longer than between two renewals before it can give up its place.
+        sql.batch_execute("BEGIN; SELECT FROM active FOR UPDATE").await.unwrap();
+        first.signal(Signal::SIGTERM);
+        until("it gives up its place", async || sessions_waiting_for_locks(&sql).await > 0).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        sql.batch_execute("ROLLBACK").await.unwrap();
+        first.ended().await
     };
-    let (_, log) = tokio::join!(join_all(buyers), stop);
-    assert!(!log.join("\n").contains("without their end"), "{log:?}");
+    let (_, (status, log)) = tokio::join!(join_all(buyers), stop);
+    let log = log.join("\n");
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("could not be renewed"), "{log}");
+    assert!(!log.contains("without their end"), "{log}");
     let sold = *sold.borrow();
     assert_eq!(second.anonymous().get(&format!("/draws/{draw}")).await.expect(200)["tickets_sold"], sold);
     assert_eq!(at(&ann, &second).balance().await, 100_000_000 - 10_000 * sold);

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::waiting::begun;
 use super::*;
-use crate::command::{database, program_with_database};
+use crate::command::{database, program_on, program_with_database};
 use crate::common::postgres::END_OTHER_SESSIONS;
+use crate::common::process::{Program, READY};
 
 /// Stripe, as another service calls it.
 fn provider(world: &World, stand_in: &StandIn) -> Stripe {
@@ -317,24 +318,63 @@ async fn while_the_clock_is_not_trusted_no_charge_is_ended_as_not_made() {
     world.check_invariants().await;
 }
 
+/// A program with a database of its own that charges cards at the stand-in.
+async fn program(stripe: &StandIn) -> Program {
+    with_stripe(program_with_database().await, stripe)
+}
+
+fn with_stripe(program: Program, stripe: &StandIn) -> Program {
+    [("PROVIDER", "stripe"), ("STRIPE_KEY", KEY), ("STRIPE_URL", &stripe.url), ("WEBHOOK_SECRET", WEBHOOK_SECRET)]
+        .into_iter()
+        .fold(program, |program, (name, value)| program.with(&format!("LOTTERY__PAYMENTS__{name}"), value))
+}
+
+/// A deposit whose call of Stripe is on its way. The answer's status and code.
+async fn deposit_on_its_way(stripe: &StandIn, ann: &User) -> JoinHandle<Option<(u16, Value)>> {
+    let request = ann.request(reqwest::Method::POST, "/wallet/deposits");
+    let request = request.json(&json!({"amount": 500, "token": "pm_delayed"}));
+    let call = actix_web::rt::spawn(async move {
+        let answer = request.send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.json::<Value>().await.ok()?["code"].clone()))
+    });
+    until("the call is on its way", || async { stripe.with(|books| books.on_the_road) == 1 }).await;
+    call
+}
+
+#[actix_web::test]
+async fn a_slow_provider_does_not_delay_a_handover() {
+    let stripe = StandIn::start().await;
+    let program = program(&stripe).await;
+    let first = program.start().await;
+    let ann = first.player("ann").await;
+    let standby = with_stripe(program_on(&database(&program)), &stripe);
+    let mut second = standby.stand_by().await;
+    let call = deposit_on_its_way(&stripe, &ann).await;
+    first.signal(Signal::SIGTERM);
+    second.logged(READY).await;
+    // Stripe answers nobody before this.
+    assert_eq!(call.await.unwrap(), Some((503, json!("outcome_unknown"))));
+    let ann = ann.moved_to(&second.address);
+    until("the second service ends the charge", || async {
+        only_payment(&ann).await["failure_code"] == "not_charged"
+    })
+    .await;
+    stripe.with(|books| books.road.notify_one());
+    assert_eq!(first.ended().await.0.code(), Some(0));
+    assert_eq!((ann.balance().await, stripe.taken()), (0, 0));
+    let checked = program.run(&["check"]).await;
+    assert!(checked.status.success(), "{checked:?}");
+    second.stop().await;
+}
+
 #[actix_web::test]
 async fn a_stopped_process_that_goes_on_after_its_successor_has_begun_charges_nothing() {
     let stripe = StandIn::start().await;
-    let program = program_with_database().await;
-    let program = [
-        ("PROVIDER", "stripe"),
-        ("STRIPE_KEY", KEY),
-        ("STRIPE_URL", &stripe.url),
-        ("WEBHOOK_SECRET", WEBHOOK_SECRET),
-    ]
-    .into_iter()
-    .fold(program, |program, (name, value)| program.with(&format!("LOTTERY__PAYMENTS__{name}"), value));
+    let program = program(&stripe).await;
     let first = program.start().await;
     let ann = first.player("ann").await;
-    let request = ann.request(reqwest::Method::POST, "/wallet/deposits");
-    let request = request.json(&json!({"amount": 500, "token": "pm_delayed"}));
-    let call = actix_web::rt::spawn(async move { request.send().await.is_ok() });
-    until("the call is on its way", || async { stripe.with(|books| books.on_the_road) == 1 }).await;
+    let call = deposit_on_its_way(&stripe, &ann).await;
     first.signal(Signal::SIGSTOP);
     let sql = connect(&database(&program)).await.unwrap();
     sql.query(END_OTHER_SESSIONS, &[]).await.unwrap();
