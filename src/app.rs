@@ -336,8 +336,8 @@ async fn become_active(
 ) -> Result<(Lease, Option<Servers>), AppError> {
     let (ready, mut standby) = (node.ready(), None);
     let lease = node.become_active(exclusive, || {
-        tracing::info!(address = %ports.address(), "another node is active: this one stands by");
         standby = Some(Servers::stand_by(ports, ready)?);
+        tracing::info!(address = %ports.address(), "another node is active: this one stands by");
         Ok::<_, AppError>(())
     });
     let lease = lease.await?;
