@@ -199,6 +199,7 @@ fn print(text: &str) -> Result<(), CliError> {
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     config.check_service_secrets()?;
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, "the service starts");
     allow_open_files();
     // Signals are handled from here on: a signal during the start, or right after it, stops the service
     // cleanly.
