@@ -12,6 +12,10 @@ for program in ./target/release/lottery ./target/debug/lottery lottery; do
     if command -v "$program" > /dev/null; then break; fi
 done
 LOTTERY=${LOTTERY:-$program}
+command -v "$LOTTERY" > /dev/null || {
+    echo "the program is neither under target/ nor in the path: run this where you built it, or set LOTTERY" >&2
+    exit 1
+}
 ME=$(date +%s)$$
 JSON='Content-Type: application/json'
 
