@@ -11,13 +11,12 @@ mod state;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::web;
-use jiff::SignedDuration;
 use private_postgres::PostgresError;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -33,7 +32,7 @@ use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::SecretError;
 use crate::auth::secret::{self, SecretFile};
 use crate::charges::Charges;
-use crate::clock::{Clock, machine_time};
+use crate::clock::Clock;
 use crate::config::{Config, ProviderKind};
 use crate::db::read::health;
 use crate::db::{self, Db, DbError, Target, TlsError};
@@ -58,7 +57,7 @@ pub use settings::currency;
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a service that hands over waits for the payment provider. Nothing is sold meanwhile, and the node that takes
 /// over ends the charges that are under way.
-const PROVIDER_WAIT: SignedDuration = SignedDuration::from_millis(200);
+const PROVIDER_WAIT: Duration = Duration::from_millis(200);
 
 /// Why the service could not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -248,13 +247,15 @@ impl App {
     /// empty. Until another node has taken it nothing is sold, so nothing here may take long.
     async fn hand_over(&mut self) {
         let State { lease, persistence, audit, charges, .. } = &**self.state;
-        let (begun, has_standby) = (machine_time(), AtomicBool::new(false));
-        let left = || {
-            let waits = !has_standby.load(Ordering::Relaxed) || machine_time() - begun < PROVIDER_WAIT;
-            if waits { 0 } else { charges.calls() }
-        };
+        let (tell, has_standby) = oneshot::channel();
         let written = async {
-            lease.drain(left).await;
+            let mut drain = pin!(lease.drain());
+            if tokio::time::timeout(PROVIDER_WAIT, &mut drain).await.is_err() {
+                if has_standby.await == Ok(true) {
+                    charges.hand_over();
+                }
+                drain.await;
+            }
             tracing::info!("the last request is answered");
             persistence.flush().await;
             audit.write(persistence).await
@@ -263,7 +264,8 @@ impl App {
         let written = tokio::time::timeout(self.stop_wait, written);
         let session = async {
             let session = node::open(&self.target).await?;
-            has_standby.store(node::has_standby(&session, lease.node()).await?, Ordering::Relaxed);
+            // Nobody listens when all requests have been answered meanwhile.
+            let _ = tell.send(node::has_standby(&session, lease.node()).await?);
             Ok::<_, DbError>(session)
         };
         let (written, session) = tokio::join!(written, session);

@@ -126,7 +126,12 @@ impl Servers {
         let mut servers = Servers::none(ports);
         servers.add(main_server(config, ports.listen()?, state.clone()))?;
         if servers.admin_address.is_some() {
-            servers.add(admin_server(ports.listen_for_admins()?, state.clone()))?;
+            servers.add(small_server(
+                ports.listen_for_admins()?,
+                state.clone(),
+                KEEP_ALIVE,
+                http::admin_routes,
+            ))?;
         }
         Ok(servers)
     }
@@ -136,9 +141,14 @@ impl Servers {
         let (state, mut servers) = (web::Data::new(Standby { ready }), Servers::none(ports));
         let has_admin = servers.admin_address.is_some();
         let routes = if has_admin { http::standby_routes } else { http::standby_routes_with_metrics };
-        servers.add(standby_server(ports.listen()?, state.clone(), routes))?;
+        servers.add(small_server(ports.listen()?, state.clone(), KeepAlive::Disabled, routes))?;
         if has_admin {
-            servers.add(standby_server(ports.listen_for_admins()?, state, http::standby_admin_routes))?;
+            servers.add(small_server(
+                ports.listen_for_admins()?,
+                state,
+                KeepAlive::Disabled,
+                http::standby_admin_routes,
+            ))?;
         }
         Ok(servers)
     }
@@ -224,31 +234,17 @@ fn connections(config: &Config, state: &State) -> ClientConnections {
     ClientConnections::new(limit, state.proxies.clone(), state.metrics.refused_connections())
 }
 
-/// The server of the admin address, for a few programs of the operator.
-fn admin_server(listeners: Vec<TcpListener>, state: web::Data<State>) -> io::Result<Server> {
-    let mut server = HttpServer::new(move || {
-        HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(http::admin_routes)
-    })
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_WAIT)
-    .workers(1)
-    .disable_signals();
-    for listener in listeners {
-        server = server.listen(listener)?;
-    }
-    Ok(server.run())
-}
-
-/// The server of a node that stands by. It keeps no connection, so that a client soon reaches the active node.
-fn standby_server(
+/// A server for few clients: the programs of the operator at the admin address, or what reaches a node that stands by.
+fn small_server<S: Send + Sync + 'static>(
     listeners: Vec<TcpListener>,
-    state: web::Data<Standby>,
+    state: web::Data<S>,
+    keep_alive: impl Into<KeepAlive>,
     routes: fn(&mut web::ServiceConfig),
 ) -> io::Result<Server> {
     let mut server = HttpServer::new(move || {
         HttpApp::new().app_data(state.clone()).wrap(from_fn(http::trace)).configure(routes)
     })
-    .keep_alive(KeepAlive::Disabled)
+    .keep_alive(keep_alive)
     .client_request_timeout(HEAD_WAIT)
     .workers(1)
     .disable_signals();

@@ -81,7 +81,7 @@ pub struct Charges {
     clock: Clock,
     currency: Currency,
     in_progress: ChargesInProgress,
-    /// Whether another node ends the charges. Each request that waits for the provider's answer is a receiver.
+    /// Whether another node ends the charges.
     handed_over: watch::Sender<bool>,
     /// How many charges wait for an admin, as counted last.
     waiting: Arc<AtomicI64>,
@@ -101,12 +101,7 @@ impl Charges {
         Charges { provider, may_act, draws, persistence, db, clock, currency, in_progress, handed_over, waiting }
     }
 
-    /// How many charges of requests wait for the provider's answer.
-    pub fn calls(&self) -> usize {
-        self.handed_over.receiver_count()
-    }
-
-    /// Another node may have taken over: it asks the provider for the charges that wait for an answer, and their requests
+    /// This node stops before the provider has answered: the next one asks it for the charges, and the requests that wait
     /// are told now that their outcome is unknown.
     pub fn hand_over(&self) {
         self.handed_over.send_replace(true);

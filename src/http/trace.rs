@@ -1,6 +1,6 @@
-//! The middleware around every request: refuses it if this node does not serve, gives it an id and a span in the log, logs how it
-//! ended, measures it, and
-//! sets the security headers. Never logs a header or a body, because they hold tokens and passwords.
+//! The middleware around every request: refuses it if this node does not serve, gives it an id and a span in the log,
+//! logs how it ended, measures it, and sets the security headers. Never logs a header or a body, because they hold tokens
+//! and passwords.
 
 use std::time::Instant;
 

@@ -98,7 +98,7 @@ async fn the_metrics_count_what_happened() {
     assert!(resident.unwrap().parse::<f64>().unwrap() > 1e6, "{text}");
 
     // A node that stops refuses calls before they are routed.
-    world.app().state.lease.drain(|| 0).await;
+    world.app().state.lease.drain().await;
     nobody.get("/lotteries/5of36").await.refused(503, "standby");
     let text = numbers(&world).await;
     let refused = request("GET", "/api/v1/lotteries/{id}", 503, 1);
