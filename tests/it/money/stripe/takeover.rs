@@ -361,7 +361,12 @@ async fn a_slow_provider_does_not_delay_a_handover() {
     })
     .await;
     stripe.with(|books| books.road.notify_one());
-    assert_eq!(first.ended().await.0.code(), Some(0));
+    let (status, log) = first.ended().await;
+    assert_eq!(status.code(), Some(0));
+    let line = |text: &str| log.iter().position(|line| line.contains(text));
+    let (handed_over, answered) =
+        (line("before the payment provider's answer"), line("the last request is answered"));
+    assert!(handed_over.is_some() && handed_over < answered, "the call's own limit ended it:\n{}", log.join("\n"));
     assert_eq!((ann.balance().await, stripe.taken()), (0, 0));
     let checked = program.run(&["check"]).await;
     assert!(checked.status.success(), "{checked:?}");
