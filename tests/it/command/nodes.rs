@@ -277,7 +277,10 @@ async fn a_step_of_a_draw_in_which_a_service_is_stopped_is_done_once() {
         release_commits(&sql).await;
         wakes_and_exits(first, &sql).await;
         let answered = conducting.await.unwrap();
-        assert!(answered.is_err() || answered.is_ok_and(|status| status == 503), "no success was answered");
+        // The numbers are committed before the prizes are paid, so a success may have been answered before the stop.
+        let is_drawn = after == "INSERT ON transfers" && matches!(answered, Ok(200));
+        let has_failed = answered.map_or(true, |status| status == 503);
+        assert!(is_drawn || has_failed, "no success was answered for numbers that are not committed");
         assert_eq!(ann.get(&format!("/draws/{draw}/results")).await.expect(200), results);
         let count = async |sql: Client| -> i64 {
             sql.query_one("SELECT count(*) FROM transfers WHERE kind = 'prize'", &[]).await.unwrap().get(0)
