@@ -148,6 +148,19 @@ impl Db {
     }
 
     async fn read(&self, wait: Duration, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
+        match self.read_once(wait, sql, params).await {
+            // Its session was ended, perhaps because the database has moved: a new session may answer.
+            Err(error @ DbError::Postgres(_)) if error.is_transient() => self.read_once(wait, sql, params).await,
+            rows => rows,
+        }
+    }
+
+    async fn read_once(
+        &self,
+        wait: Duration,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
         let rows =
             async |client: &PooledClient| Ok(client.query(&client.prepare_cached(sql).await?, params).await?);
         self.with_timeout(wait, rows).await

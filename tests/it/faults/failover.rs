@@ -84,6 +84,20 @@ async fn connections_to_one_database_end_together_except_lasting_ones() {
     connect(&target).await.unwrap().batch_execute("SELECT").await.unwrap();
 }
 
+#[actix_web::test]
+async fn a_read_whose_session_is_ended_is_answered_over_another_one() {
+    let world = World::new().await;
+    let ann = world.rich_player("ann", 500).await;
+    let (locking, sql) = (world.sql().await, world.sql().await);
+    locking.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+    let reading = actix_web::rt::spawn(async move { ann.balance().await });
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE '-- wallet::balance()%' AND wait_event_type = 'Lock'";
+    until("its session is ended", async || !sql.query(end, &[]).await.unwrap().is_empty()).await;
+    locking.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(reading.await.unwrap(), 500);
+}
+
 /// The old primary may still answer reads over connections that are open.
 #[actix_web::test]
 async fn when_the_connection_of_the_lease_is_replaced_all_others_are() {
