@@ -236,12 +236,13 @@ async fn a_big_draw_is_cancelled_and_every_payment_refunded_once() {
     world.drop().await;
 }
 
-/// Locks a wallet in the middle of a step, so that the writer waits there.
+/// Locks some wallets in the middle of a step, so that the writer waits there. One wallet alone may have won nothing.
 async fn lock_the_middle(world: &World) -> Client {
     let sql = world.sql().await;
-    let middle = "SELECT FROM accounts WHERE id = (SELECT max(user_id) / 2 * 8 + 1 FROM tickets) FOR UPDATE";
+    let middle = "SELECT FROM accounts WHERE id IN (
+        SELECT (max(user_id) / 2 + n) * 8 + 1 FROM tickets, generate_series(0, 9) n GROUP BY n) FOR UPDATE";
     sql.batch_execute("BEGIN").await.unwrap();
-    assert_eq!(sql.query(middle, &[]).await.unwrap().len(), 1);
+    assert_eq!(sql.query(middle, &[]).await.unwrap().len(), 10);
     sql
 }
 
