@@ -6,8 +6,9 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 COPY crates/private-postgres/Cargo.toml crates/private-postgres/
-RUN mkdir src crates/private-postgres/src \
-    && touch src/lib.rs crates/private-postgres/src/lib.rs \
+COPY crates/verifiable-draw/Cargo.toml crates/verifiable-draw/
+RUN mkdir src crates/private-postgres/src crates/verifiable-draw/src \
+    && touch src/lib.rs crates/private-postgres/src/lib.rs crates/verifiable-draw/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile dist --locked --bin lottery
 COPY build.rs config.yaml ./
@@ -18,7 +19,7 @@ COPY src src
 ARG REVISION=
 ARG CREATED=
 # Cargo compares times, and a copied file may be older than the empty one that was compiled.
-RUN touch src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
+RUN touch src/lib.rs src/main.rs crates/*/src/lib.rs \
     && BUILD_COMMIT="$REVISION ${CREATED%%T*}" cargo build --profile dist --locked --bin lottery
 
 FROM debian:bookworm-slim

@@ -392,6 +392,19 @@ fn nothing_is_left_for_later() {
     }
 }
 
+/// Cargo.lock has the dependencies of all crates, so an image in which a crate is missing is not built.
+#[test]
+fn the_image_is_built_from_every_crate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dockerfile = fs::read_to_string(root.join("Dockerfile")).unwrap();
+    for entry in fs::read_dir(root.join("crates")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let copy = format!("COPY crates/{name}/Cargo.toml crates/{name}/\n");
+        assert!(dockerfile.contains(&copy), "the Dockerfile needs the line {copy}");
+        assert!(dockerfile.contains(&format!("crates/{name}/src/lib.rs")), "{name} needs an empty library");
+    }
+}
+
 /// The binary contains these texts, and their licences want the notice beside each copy.
 #[test]
 fn the_image_has_the_notice_of_each_licence() {

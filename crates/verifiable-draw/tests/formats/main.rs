@@ -1,0 +1,9 @@
+//! The formats of a verifiable draw, compared with other implementations and with published vectors.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod alterations;
+mod merkle;
+mod numbers;
+mod policy;
+mod texts;
+mod vectors;
