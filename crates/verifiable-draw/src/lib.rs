@@ -17,6 +17,7 @@ pub mod keys;
 pub mod merkle;
 pub mod note;
 pub mod numbers;
+pub mod order;
 pub mod policy;
 pub mod proof;
 pub mod vkey;

@@ -68,6 +68,17 @@ impl Subtree {
         let middle = self.start + self.left_size();
         (Subtree { start: self.start, end: middle }, Subtree { start: middle, end: self.end })
     }
+
+    /// Height and index of the complete subtrees that this one consists of, the largest first: of each, the leaves are
+    /// `index << height .. (index + 1) << height`.
+    fn complete(self) -> impl Iterator<Item = (u32, u64)> {
+        let mut start = self.start;
+        (0..u64::BITS).rev().filter(move |height| self.size() >> height & 1 == 1).map(move |height| {
+            let index = start >> height;
+            start += 1 << height;
+            (height, index)
+        })
+    }
 }
 
 /// The subtrees whose roots prove that leaf `index` is in a tree of `size` leaves, from the leaf's sibling upwards.
@@ -104,21 +115,6 @@ pub(crate) fn consistency_path(old: u64, new: u64) -> Vec<Subtree> {
     }
     path.reverse();
     path
-}
-
-/// The root of a subtree, made of the roots of complete subtrees: `node(height, index)` is the root of the leaves
-/// `index << height .. (index + 1) << height`.
-pub(crate) fn subtree_root<E>(
-    subtree: Subtree,
-    mut node: impl FnMut(u32, u64) -> Result<Hash, E>,
-) -> Result<Hash, E> {
-    let mut roots = Vec::new();
-    let mut start = subtree.start;
-    for height in (0..u64::BITS).rev().filter(|height| subtree.size() >> height & 1 == 1) {
-        roots.push(node(height, start >> height)?);
-        start += 1 << height;
-    }
-    Ok(fold_roots(&roots))
 }
 
 /// The root of a tree from the roots of its complete subtrees, of which the largest is the first.

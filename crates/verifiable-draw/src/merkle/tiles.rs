@@ -2,10 +2,11 @@
 //!
 //! Where tiles are stored is not known here: a `TileReader` reads them.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::verify::MerkleError;
-use super::{Subtree, consistency_path, fold_roots, inclusion_path, subtree_root};
+use super::{Subtree, consistency_path, fold_roots, inclusion_path};
 use crate::Hash;
 use crate::encoding::parse_decimal;
 
@@ -134,24 +135,22 @@ impl<R: TileReader> TileProver<R> {
     }
 
     fn subtree_root(&mut self, subtree: Subtree) -> Result<Hash, TileError<R::ReadError>> {
-        subtree_root(subtree, |height, index| self.node(height, index))
+        let roots = subtree.complete().map(|(height, index)| self.node(height, index));
+        Ok(fold_roots(&roots.collect::<Result<Vec<Hash>, _>>()?))
     }
 
     /// The root of a complete subtree, from the hashes of the tile just below it.
     fn node(&mut self, height: u32, index: u64) -> Result<Hash, TileError<R::ReadError>> {
-        let level = (height / TILE_HEIGHT) as u8;
-        let above = height % TILE_HEIGHT;
-        let (first, count) = (index << above, 1usize << above);
-        let offset = (first % u64::from(TILE_WIDTH)) as usize;
-        let hashes = self.tile(level, first / u64::from(TILE_WIDTH), offset + count)?;
+        let Place { level, tile, offset, count } = Place::of_node(height, index);
+        let hashes = self.tile(level, tile, offset + count)?;
         Ok(complete_root(&hashes[offset..offset + count]))
     }
 
     fn tile(&mut self, level: u8, index: u64, needed: usize) -> Result<&[Hash], TileError<R::ReadError>> {
         let kind = TileKind::Hashes { level };
         let hashes = match self.tiles.entry((level, index)) {
-            std::collections::btree_map::Entry::Occupied(read) => read.into_mut(),
-            std::collections::btree_map::Entry::Vacant(unread) => {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
                 let none = Tile { kind, index, width: TILE_WIDTH };
                 let tile =
                     Tile::of_tree(kind, index, self.size).ok_or(TileError::Short { tile: none, found: 0 })?;
@@ -163,6 +162,51 @@ impl<R: TileReader> TileProver<R> {
             }
         };
         Ok(hashes)
+    }
+}
+
+/// The tiles that an inclusion proof is made from, for a program that reads them all at once.
+pub fn inclusion_tiles(index: u64, size: u64) -> Result<Vec<Tile>, MerkleError> {
+    if index >= size {
+        return Err(MerkleError::OutOfTree { index, size });
+    }
+    Ok(tiles_of_path(inclusion_path(index, size), size))
+}
+
+/// The tiles that a consistency proof is made from.
+pub fn consistency_tiles(old: u64, size: u64) -> Result<Vec<Tile>, MerkleError> {
+    if old > size {
+        return Err(MerkleError::Shrunk { old, new: size });
+    }
+    Ok(tiles_of_path(consistency_path(old, size), size))
+}
+
+fn tiles_of_path(path: Vec<Subtree>, size: u64) -> Vec<Tile> {
+    let places = path.into_iter().flat_map(Subtree::complete).map(|(height, index)| Place::of_node(height, index));
+    let tiles =
+        places.filter_map(|place| Tile::of_tree(TileKind::Hashes { level: place.level }, place.tile, size));
+    tiles.collect::<BTreeSet<Tile>>().into_iter().collect()
+}
+
+/// Where the hashes stand from which the root of a complete subtree is made.
+struct Place {
+    level: u8,
+    tile: u64,
+    offset: usize,
+    count: usize,
+}
+
+impl Place {
+    fn of_node(height: u32, index: u64) -> Self {
+        let above = height % TILE_HEIGHT;
+        let first = index << above;
+        let offset = (first % u64::from(TILE_WIDTH)) as usize;
+        Self {
+            level: (height / TILE_HEIGHT) as u8,
+            tile: first / u64::from(TILE_WIDTH),
+            offset,
+            count: 1 << above,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod alterations;
 mod merkle;
 mod numbers;
+mod orders;
 mod policy;
 mod texts;
 mod vectors;

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use tlog_tiles::{HashReader, stored_hashes_for_record_hash};
 use verifiable_draw::Hash;
 use verifiable_draw::merkle::edge::{Edge, EdgeError};
-use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileError, TileKind, TileProver, TileReader, tile_root};
+use verifiable_draw::merkle::tiles::{
+    TILE_WIDTH, Tile, TileError, TileKind, TileProver, TileReader, consistency_tiles, inclusion_tiles, tile_root,
+};
 use verifiable_draw::merkle::verify::{MerkleError, verify_consistency, verify_inclusion};
 use verifiable_draw::merkle::{Head, empty_root, hash_leaf};
 
@@ -69,6 +71,18 @@ impl TileReader for &Oracle {
         let nodes = first..first + u64::from(tile.width);
         let indexes: Vec<u64> = nodes.map(|node| tlog_tiles::stored_hash_index(8 * level, node)).collect();
         Ok(self.stored.read_hashes(&indexes)?.into_iter().map(|hash| hash.0).collect())
+    }
+}
+
+/// The names of the tiles that are read.
+struct Recorded(Vec<Tile>);
+
+impl TileReader for &mut Recorded {
+    type ReadError = tlog_tiles::Error;
+
+    fn read_tile(&mut self, tile: Tile) -> Result<Vec<Hash>, Self::ReadError> {
+        self.0.push(tile);
+        (&*ORACLE).read_tile(tile)
     }
 }
 
@@ -175,6 +189,23 @@ fn tiles_give_the_proofs_of_the_oracle() {
         assert!(prover.consistency_proof(0).unwrap().is_empty());
         assert!(matches!(prover.inclusion_proof(size), Err(TileError::Impossible(_))));
         assert!(matches!(prover.consistency_proof(size + 1), Err(TileError::Impossible(_))));
+    }
+}
+
+#[test]
+fn the_tiles_of_a_proof_are_those_that_it_reads() {
+    for size in [1, 2, 255, 256, 257, 600, 1024, 65_535, 65_536, 66_000] {
+        let read = |proof: &dyn Fn(&mut TileProver<&mut Recorded>)| {
+            let mut recorded = Recorded(Vec::new());
+            proof(&mut TileProver::new(&mut recorded, size));
+            recorded.0.sort_unstable();
+            recorded.0
+        };
+        for index in [0, 1, size / 3, size / 2, size - 1].into_iter().filter(|index| *index < size) {
+            assert_eq!(inclusion_tiles(index, size), Ok(read(&|prover| drop(prover.inclusion_proof(index)))));
+            assert_eq!(consistency_tiles(index, size), Ok(read(&|prover| drop(prover.consistency_proof(index)))));
+        }
+        assert!(inclusion_tiles(size, size).is_err() && consistency_tiles(size + 1, size).is_err());
     }
 }
 

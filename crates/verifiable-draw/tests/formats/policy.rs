@@ -59,6 +59,23 @@ fn a_quorum_is_what_the_groups_say() {
     }
 }
 
+/// aics-witness 0.1.0 (PyPI), with a key of its own, cosigned a checkpoint of this crate over HTTP.
+#[test]
+fn a_cosignature_of_another_implementation_is_accepted() {
+    let log = "lottery.example/api/v1/draws/7/log+8d12748a+AbBfmHS1MDyMVk/5eMUu5MTQA9K7HqmYgzSAqQpOjBA4";
+    let witness = "witness.example/w1+0e01773b+BBWwN+vExOR0XFGTC89R5R6lwerz57qO5OfjdfDLBzPW";
+    let note = "lottery.example/api/v1/draws/7/log
+2
+PukzcTayZSPeSG/FBlJM+hcR45RYGND4Szew0FxXtwc=
+
+\u{2014} lottery.example/api/v1/draws/7/log jRJ0iiu4xXDAiEqDSmPa3vuHqyH6RhZJyvDLNySrtZI5uOulkhKsA47m7PR/9qTKZwJQEouxIp4mQfW4yxPac6LH8wg=
+\u{2014} witness.example/w1 DgF3OwAAAABrCQ4TqPhsa8cfGg9RDDDbpy3nPANE/aWqwlfDMg96q261JmpXOI0lBExKC4u0Sw/eSJOCa6m0M9S23wRUQ6hyh6h3CQ==
+";
+    let policy = Policy::parse(format!("log {log}\nwitness w {witness}\nquorum w\n").as_bytes()).unwrap();
+    let (checkpoint, times) = policy.open(&SignedNote::parse(note.as_bytes()).unwrap(), None).unwrap();
+    assert_eq!((checkpoint.head.size, times[0].timestamp), (2, 1_795_755_539));
+}
+
 #[test]
 fn late_cosignatures_do_not_count_and_the_earliest_of_a_witness_does() {
     let policy = Policy::parse(text().as_bytes()).unwrap();

@@ -103,6 +103,22 @@ fn checkpoints_have_one_form() {
     }
 }
 
+/// The example of Go's golang.org/x/mod/sumdb/note.
+const GO_KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+const GO_NOTE: &str = "If you think cryptography is the answer to your problem,
+then you don't know what your problem is.
+
+\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=
+";
+
+#[test]
+fn a_note_of_another_implementation_is_accepted() {
+    let key = VerifierKey::parse(GO_KEY).unwrap();
+    let note = SignedNote::parse(GO_NOTE.as_bytes()).unwrap();
+    assert_eq!(note.verify([&key]).unwrap()[0].signed_at, SignedAt::NotStated);
+    assert_eq!(note.to_string(), GO_NOTE);
+}
+
 #[test]
 fn another_implementation_reads_our_notes_and_keys() {
     let key = signer().verifier().to_string();
@@ -115,8 +131,7 @@ fn another_implementation_reads_our_notes_and_keys() {
 
 #[test]
 fn vkeys_have_one_form() {
-    // The example of Go's golang.org/x/mod/sumdb/note.
-    let go = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    let go = GO_KEY;
     assert_eq!(VerifierKey::parse(go).unwrap().to_string(), go);
     let key = signer().verifier().to_string();
     for wrong in [

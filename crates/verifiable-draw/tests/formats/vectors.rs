@@ -16,6 +16,7 @@ use verifiable_draw::merkle::tiles::{Tile, TileKind, TileProver, TileReader};
 use verifiable_draw::merkle::{Head, empty_root, hash_leaf};
 use verifiable_draw::note::SignedNote;
 use verifiable_draw::numbers::{Entropy, draw_numbers};
+use verifiable_draw::order::write_order;
 use verifiable_draw::proof::receipt_text;
 
 const ORIGIN: &str = "lottery.example/api/v1/draws/7/log";
@@ -97,8 +98,11 @@ fn keys() -> Value {
 }
 
 fn entry() -> String {
-    let owner = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, owner(&counting(), 42));
-    format!(r#"{{"first":1,"owner":"{owner}","picks":[[1,7,13,22,36],[2,3,5,8,13]]}}"#)
+    order(1, &[[1, 7, 13, 22, 36], [2, 3, 5, 8, 13]])
+}
+
+fn order(first: u64, picks: &[[u8; 5]]) -> String {
+    String::from_utf8(write_order(first, &owner(&counting(), 42), picks.iter().copied()).unwrap()).unwrap()
 }
 
 fn leaf() -> Value {
@@ -109,7 +113,7 @@ fn leaf() -> Value {
 fn texts() -> Value {
     let master = MasterSecret::new(counting());
     let signer = master.ticket_log_signer(7, ORIGIN).unwrap();
-    let entries = [entry(), r#"{"first":3,"owner":"","picks":[[1,2,3,4,5]]}"#.to_owned()];
+    let entries = [entry(), order(3, &[[1, 2, 3, 4, 5]])];
     let leaves = entries.iter().map(|entry| hash_leaf(entry.as_bytes())).collect();
     let batch = Edge::new().append_batch(leaves).unwrap();
     let note = sign_head(&batch.edge().head(), &signer);
