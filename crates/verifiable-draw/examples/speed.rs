@@ -10,6 +10,7 @@ use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::checkpoint::sign_head;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::hash_leaf;
+use verifiable_draw::order::{OrderEntry, write_order};
 use verifiable_draw::proof::receipt_text;
 use verifiable_draw::vkey::NoteSigner;
 
@@ -39,6 +40,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let batch = edge.append_batch(leaves.clone())?;
     let head = batch.edge().head();
     let note = sign_head(&head, &signer);
+    let picks = [[1, 7, 13, 22, 36], [2, 3, 5, 8, 13]];
+    measure("entry of an order", 1_000_000, || write_order(black_box(1), &[7; 32], picks));
+    measure("reading an entry", 100_000, || OrderEntry::parse(black_box(ENTRY)));
     measure("hash of a leaf", 1_000_000, || hash_leaf(black_box(ENTRY)));
     measure("append of a batch of 31", 20_000, || edge.append_batch(black_box(leaves.clone())));
     measure("root of the edge", 100_000, || batch.edge().root());

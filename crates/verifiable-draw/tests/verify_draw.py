@@ -297,6 +297,8 @@ def check_vectors(vectors):
 
     require(beacon["time"] == beacon["genesis"] + beacon["period"] * (beacon["round"] - 1), "time of the round")
     public_key, signature = bytes.fromhex(beacon["public_key"]), bytes.fromhex(beacon["signature"])
+    info = beacon["period"].to_bytes(4, "big"), u64(beacon["genesis"]), public_key, bytes.fromhex(beacon["group_hash"])
+    require(sha256(*info, beacon["id"].encode()).hex() == beacon["chain_hash"], "hash of the chain")
     require(round_randomness(public_key, beacon["round"], signature).hex() == beacon["randomness"], "round")
     try:
         round_randomness(public_key, beacon["round"] + 1, signature)

@@ -23,6 +23,8 @@ const ORIGIN: &str = "lottery.example/api/v1/draws/7/log";
 const ROUND: u64 = 123;
 const ROUND_SIGNATURE: &str =
     "b75c69d0b72a5d906e854e808ba7e2accb1542ac355ae486d591aa9d43765482e26cd02df835d3546d23c4b13e0dfc92";
+/// Of quicknet, as drand's `/info` says it.
+const GROUP_HASH: &str = "f477d5c89f21a17c863a7f937c6a6d15859414d2be09cd448d4279af331c5d3e";
 const COMMITMENT: &str = "d64b42c0c8bf5e04770b64290ca48e2a259d5379344aa4dabf3c2e17ad662ae2";
 
 fn hex(bytes: &[u8]) -> String {
@@ -193,7 +195,7 @@ fn numbers() -> Value {
 fn beacon() -> Value {
     let chain = BeaconChain::quicknet();
     json!({
-        "chain_hash": hex(chain.hash()), "public_key": hex(chain.public_key()), "genesis": 1_692_803_367u64, "period": 3,
+        "chain_hash": hex(chain.hash()), "group_hash": GROUP_HASH, "id": "quicknet", "public_key": hex(chain.public_key()), "genesis": 1_692_803_367u64, "period": 3,
         "round": ROUND, "time": chain.time_of(ROUND).unwrap(), "signature": ROUND_SIGNATURE,
         "randomness": hex(&chain.verify(ROUND, &round_signature()).unwrap()),
     })
@@ -247,10 +249,7 @@ fn another_round_or_signature_is_refused() {
 #[test]
 fn a_chain_is_what_its_hash_covers() {
     let quicknet = BeaconChain::quicknet();
-    let group: [u8; 32] = std::array::from_fn(|i| {
-        let hash = "f477d5c89f21a17c863a7f937c6a6d15859414d2be09cd448d4279af331c5d3e";
-        u8::from_str_radix(&hash[2 * i..2 * i + 2], 16).unwrap()
-    });
+    let group: [u8; 32] = std::array::from_fn(|i| u8::from_str_radix(&GROUP_HASH[2 * i..2 * i + 2], 16).unwrap());
     let chain = |genesis, period, id| BeaconChain::new(*quicknet.public_key(), genesis, period, &group, id);
     assert_eq!(chain(1_692_803_367, 3, "quicknet"), Ok(quicknet.clone()));
     for other in
