@@ -1,7 +1,7 @@
 //! Rounds of drand, a public randomness beacon: when a round appears, and whether a signature is that of a round.
 //!
 //! Only the scheme of quicknet is known, `bls-unchained-g1-rfc9380`: signatures on G1, the public key on G2, each round
-//! on its own. Signatures are verified with blst, which fetches nothing; whoever fetches a round needs no trust.
+//! on its own. Signatures are verified with blst, so a round may come from any server, however little it is trusted.
 
 use blst::BLST_ERROR;
 use blst::min_sig::{PublicKey, Signature};

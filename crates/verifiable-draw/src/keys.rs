@@ -19,7 +19,8 @@ const SALT_KEY_LABEL: &[u8] = b"lottery/salt-key/v1\0";
 const SALT_LABEL: &[u8] = b"lottery/salt/v1\0";
 const OWNER_LABEL: &[u8] = b"lottery/owner/v1\0";
 
-/// The salt of a paid order: who knows it and the user can show whose order an entry is.
+/// The salt of a paid order. The salt and the id of the user together prove whose order an entry is; without the salt
+/// nobody can find it out by trying all users.
 pub type Salt = [u8; 16];
 
 macro_rules! secret {
@@ -43,7 +44,7 @@ macro_rules! secret {
 }
 
 secret! {
-    /// 32 random bytes, kept outside the database. Who has them knows every seed and can sign as every log.
+    /// 32 random bytes, kept outside the database. They give every seed, and every log can be signed with them.
     MasterSecret
 }
 secret! {
