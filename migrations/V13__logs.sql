@@ -2,14 +2,16 @@
 -- leaves are appended: the number of its leaves (u64, big-endian), and the roots of the complete subtrees at its right
 -- end. A tile stands for 256 leaves; its root is stored, so that a tree of millions is never hashed anew for an answer.
 
--- The name of the public log: signed with each checkpoint and part of each commitment, so it stays as the first start has
--- chosen it, whatever address the service has later.
-CREATE TABLE log_origin (
+-- What the logs are for good, as the first start has chosen it. The name of the public log is signed with each checkpoint
+-- and part of each commitment, so it stays, whatever address the service has later. The fingerprint is a hash of the
+-- master secret, which is never here: a service with another one must not sign or draw.
+CREATE TABLE log_identity (
     only_row    boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
     origin      text        NOT NULL CHECK (length(origin) BETWEEN 1 AND 300),
+    fingerprint bytea       NOT NULL CHECK (length(fingerprint) = 32),
     recorded_at timestamptz NOT NULL
 );
-CREATE TRIGGER log_origin_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON log_origin EXECUTE FUNCTION refuse();
+CREATE TRIGGER log_identity_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON log_identity EXECUTE FUNCTION refuse();
 
 -- The public log: what happened to the draws. Each entry is written in the transaction of what it tells of, by the one
 -- writer, so an index is given once and without a gap.
@@ -41,13 +43,18 @@ ALTER TABLE draws ADD COLUMN fairness text CHECK (fairness IN ('commit_reveal', 
 -- follow from `tickets`. The edge is null if the draw has no ticket log.
 ALTER TABLE draw_sales ADD COLUMN edge bytea CHECK (length(edge) BETWEEN 8 AND 2056);
 
+-- The complete tiles of ticket logs: of level 0, with 256 leaves, and of the levels above, with the roots of 256 tiles.
+-- Like the other tables that batches insert into, this one has neither foreign keys nor CHECKs.
 CREATE TABLE ticket_log_tiles (
-    draw_id      bigint NOT NULL,                 -- without a foreign key: batches insert these rows
-    tile         bigint NOT NULL,
-    first_number bigint NOT NULL,                 -- the number of the first ticket of the tile's first order
-    root         bytea  NOT NULL,
-    PRIMARY KEY (draw_id, tile)
+    draw_id     bigint   NOT NULL,
+    level       smallint NOT NULL,
+    tile        bigint   NOT NULL,
+    last_number bigint   NOT NULL, -- the number of the last ticket in the tile
+    root        bytea    NOT NULL,
+    PRIMARY KEY (draw_id, level, tile)
 );
+-- The tile of a ticket.
+CREATE INDEX ticket_log_tiles_by_number ON ticket_log_tiles (draw_id, last_number) WHERE level = 0;
 CREATE TRIGGER ticket_log_tiles_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON ticket_log_tiles EXECUTE FUNCTION refuse();
 
 -- The sealed list: its orders and the root over them, as its entry in the public log says.

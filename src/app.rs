@@ -2,6 +2,7 @@
 //! the opposite order.
 
 mod database;
+mod log_keys;
 mod lotteries;
 mod sandbox;
 mod servers;
@@ -30,6 +31,7 @@ use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::schedule;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::SecretError;
+use crate::auth::master_secret::MasterSecretError;
 use crate::auth::secret::{self, SecretFile};
 use crate::charges::Charges;
 use crate::clock::Clock;
@@ -44,6 +46,7 @@ use crate::http::{Metrics, State};
 use crate::payment::{self, Sandbox, Signing, Stripe};
 use crate::version;
 
+use log_keys::{SecretOrigin, log_keys};
 use lotteries::{lotteries, plans};
 use servers::{Ports, Servers};
 use settings::{check_sandbox, draw_options, installation, signed, tokens, write_limits};
@@ -72,6 +75,15 @@ pub enum AppError {
     Database(#[from] DbError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    StoredMasterSecret(#[from] MasterSecretError),
+    #[error(
+        "this database is recorded with a master secret, from which the keys of its logs and the seeds of its draws come, \
+         and this service has none: {SAME_SECRET}"
+    )]
+    NoMasterSecret,
+    #[error("the master secret of {0} is not the one that this database is recorded with: {SAME_SECRET}")]
+    OtherMasterSecret(SecretOrigin),
     #[error("cannot take over the sandbox's charges in the file {}: {cause}", path.display())]
     SandboxFile { path: PathBuf, cause: std::io::Error },
     #[error("{key}: {what}")]
@@ -103,6 +115,11 @@ pub enum AppError {
     #[error("the service stopped: {0}")]
     Stopped(String),
 }
+
+/// Where the right master secret is.
+const SAME_SECRET: &str = "copy the file log_master from the data_dir of the service that first served this database, or \
+                           from its backup, into this data_dir, or set fairness.master_secret to it. All services on a \
+                           database need the same one";
 
 /// What else an operator can do about the error: the crate of the private server does not know the configuration.
 fn alternative(error: &PostgresError) -> &'static str {
@@ -180,6 +197,7 @@ impl App {
         let target = node.target().clone();
         let db = Db::new(&target, config.database.pool_size)?;
         let currency = record_installation(config, &db, &clock).await?;
+        let _log_keys = log_keys(config, &db, &clock).await?;
         let tokens = tokens(config)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
         let (lease, standby) = become_active(&mut node, &ports, database.is_exclusive()).await?;

@@ -25,6 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio_postgres::config::SslMode;
 
+use crate::auth::master_secret;
 use crate::auth::secret::check_strength;
 use crate::telemetry::{LogFilter, LogFormat};
 pub use connection::connection;
@@ -47,6 +48,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub log: LogConfig,
     pub telemetry: TelemetryConfig,
+    pub fairness: FairnessConfig,
     pub payments: PaymentsConfig,
     /// At least one lottery; their ids differ.
     pub lotteries: Vec<LotteryConfig>,
@@ -60,6 +62,8 @@ pub struct ServerConfig {
     /// 0: the system chooses any free port.
     #[serde(deserialize_with = "number::<_, _, 0, 65535>")]
     pub port: u16,
+    /// Where players reach the service, such as `https://lottery.example`. Only names it, as in the origins of the logs.
+    pub public_url: Option<String>,
     /// Where the metrics are, as `host:port`. `None`: on the main port, for this machine only.
     pub admin_address: Option<String>,
     /// Shows the documentation page and the OpenAPI document.
@@ -241,6 +245,13 @@ pub struct TelemetryConfig {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct FairnessConfig {
+    /// `None`: the data directory has it.
+    pub master_secret: Option<SecretString>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PaymentsConfig {
     pub provider: ProviderKind,
     /// A service has it for Stripe, and the next one, too ([`Config::check_service_secrets`]).
@@ -404,6 +415,9 @@ fn lines(problems: &[ConfigProblem]) -> String {
 /// How to make a secret that is not weak.
 const MAKE_SECRET: &str = "make one with `openssl rand -base64 32`";
 
+/// The name of a log contains the address.
+const MAX_PUBLIC_URL: usize = 200;
+
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -439,13 +453,17 @@ impl Config {
         let whole = admin.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         check.that("server.admin_address", whole, "must be host:port, such as 127.0.0.1:9100");
         check.time("server.shutdown_timeout", self.server.shutdown_timeout, Duration::ZERO..=HOUR);
+        let public = self.server.public_url.as_deref();
+        let whole = public.is_none_or(|url| url.len() <= MAX_PUBLIC_URL && is_origin(url));
+        check.that(
+            "server.public_url",
+            whole,
+            "must be an address without a path, such as https://lottery.example",
+        );
         for (i, origin) in self.server.cors_origins.iter().enumerate() {
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-            let whole = host.is_some_and(|host| !host.is_empty() && host.chars().all(legal));
             check.that(
                 &format!("server.cors_origins[{i}]"),
-                whole,
+                is_origin(origin),
                 "must be an origin such as https://shop.example",
             );
         }
@@ -487,6 +505,9 @@ impl Config {
         let same = current.as_ref().zip(previous.as_ref());
         let same = same.is_some_and(|(current, previous)| current.expose_secret() == previous.expose_secret());
         check.that("auth.jwt_secret_previous", !same, "is the same as auth.jwt_secret: set a new secret there");
+        if let Some(Err(refused)) = self.fairness.master_secret.as_ref().map(master_secret::parse) {
+            check.that("fairness.master_secret", false, &format!("{refused}: {MAKE_SECRET}"));
+        }
     }
 
     fn check_payments(&self, check: &mut Check) {
@@ -529,6 +550,13 @@ impl Config {
             );
         }
     }
+}
+
+/// Whether this is an origin as browsers send it: scheme, host, and a port if need be.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    host.is_some_and(|host| !host.is_empty() && host.chars().all(legal))
 }
 
 /// Collects the problems.

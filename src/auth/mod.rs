@@ -8,6 +8,7 @@ mod access;
 mod cache;
 pub mod hasher;
 mod jwt;
+pub mod master_secret;
 pub mod password;
 pub mod secret;
 pub mod token;

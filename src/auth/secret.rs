@@ -56,6 +56,12 @@ impl SecretFile {
     pub const PREVIOUS_TOKENS: SecretFile = SecretFile("jwt_secret_previous");
     /// The key that signs the sandbox's webhooks.
     pub const WEBHOOKS: SecretFile = SecretFile("webhook_secret");
+    /// The master secret of the logs and draws (`master_secret`).
+    pub const MASTER: SecretFile = SecretFile("log_master");
+
+    pub fn path(self, data_dir: &Path) -> PathBuf {
+        data_dir.join(self.0)
+    }
 }
 
 /// Why the secret is not available. It names the file and never shows the content.
@@ -79,25 +85,29 @@ pub fn load_or_create(data_dir: &Path, file: SecretFile) -> Result<SecretString,
     if let Some(secret) = load(data_dir, file)? {
         return Ok(secret);
     }
-    let path = data_dir.join(file.0);
+    let path = file.path(data_dir);
     create(data_dir, &path).map_err(|cause| SecretError::NotMade { path: path.clone(), cause })?;
     // Read the file again: another process may have written it first.
     load(data_dir, file)?.ok_or_else(|| SecretError::Unreadable { path, cause: ErrorKind::NotFound.into() })
 }
 
 /// The secret stored in `data_dir`, if there is one.
-pub fn load(data_dir: &Path, SecretFile(name): SecretFile) -> Result<Option<SecretString>, SecretError> {
-    let path = data_dir.join(name);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(SecretError::Unreadable { path, cause }),
-    };
-    // An editor may have left a newline.
-    let secret = SecretString::from(text.trim());
+pub fn load(data_dir: &Path, file: SecretFile) -> Result<Option<SecretString>, SecretError> {
+    let Some(secret) = read(data_dir, file)? else { return Ok(None) };
     match check_strength(&secret) {
         Ok(()) => Ok(Some(secret)),
-        Err(cause) => Err(SecretError::Weak { path, cause }),
+        Err(cause) => Err(SecretError::Weak { path: file.path(data_dir), cause }),
+    }
+}
+
+/// What the file of the secret says, if there is one.
+pub(super) fn read(data_dir: &Path, file: SecretFile) -> Result<Option<SecretString>, SecretError> {
+    let path = file.path(data_dir);
+    match fs::read_to_string(&path).map(Zeroizing::new) {
+        // An editor may have left a newline.
+        Ok(text) => Ok(Some(SecretString::from(text.trim()))),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(SecretError::Unreadable { path, cause }),
     }
 }
 

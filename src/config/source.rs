@@ -29,12 +29,13 @@ const WHOLE: &str = "must be a whole number; a text of digits needs quotes";
 
 /// The variables of secrets. Each has a second one, with `_FILE` behind its name, that names a file which contains the
 /// secret: containers receive their secrets as files, and an environment is easier to see than a file.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     DATABASE_URL,
     "LOTTERY__DATABASE__URL",
     "LOTTERY__DATABASE__OWNER_URL",
     "LOTTERY__AUTH__JWT_SECRET",
     "LOTTERY__AUTH__JWT_SECRET_PREVIOUS",
+    "LOTTERY__FAIRNESS__MASTER_SECRET",
     "LOTTERY__PAYMENTS__WEBHOOK_SECRET",
     "LOTTERY__PAYMENTS__STRIPE_KEY",
 ];

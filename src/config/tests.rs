@@ -4,6 +4,7 @@ use super::source::{FileText, Variables};
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const MASTER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const STRIPE: [(&str, &str); 2] =
     [("LOTTERY__PAYMENTS__STRIPE_KEY", "sk_opensesame"), ("LOTTERY__PAYMENTS__WEBHOOK_SECRET", SECRET)];
 const URL: &str = "postgres://ann:opensesame@db/lottery";
@@ -90,6 +91,7 @@ fn every_key_has_an_environment_variable() {
     let keys = [
         ("server.host", "0.0.0.0", r#"host: "0.0.0.0""#),
         ("server.port", "9000", "port: 9000"),
+        ("server.public_url", "https://lottery.example", r#"public_url: Some("https://lottery.example")"#),
         ("server.admin_address", "localhost:9100", r#"admin_address: Some("localhost:9100")"#),
         ("server.docs", "false", "docs: false"),
         ("server.workers", "3", "workers: 3"),
@@ -141,6 +143,7 @@ fn every_key_has_an_environment_variable() {
         ("log.level", "debug", r#"level: "debug""#),
         ("log.format", "json", "format: Json"),
         ("telemetry.otlp_endpoint", "http://collector:4318", r#"otlp_endpoint: Some("http://collector:4318")"#),
+        ("fairness.master_secret", MASTER, "master_secret: Some("),
         ("payments.provider", "stripe", "provider: Stripe"),
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
@@ -227,22 +230,26 @@ fn each_secret_may_be_in_a_file() {
     let (url, owner) = (file("url", "postgres://u:one@db/x\n"), file("owner", "postgres://u:two@db/x"));
     let (plain, empty) = (file("plain", "postgres://u:three@db/x"), file("empty", "\n"));
     let (jwt, previous) = (file("jwt", &format!("{SECRET}\n")), file("previous", &format!("{SECRET}a\r\n")));
+    let master = file("master", &format!("{MASTER}\n"));
     let (webhook, stripe) = (file("webhook", &format!("{SECRET}b")), file("stripe", "sk_test_1\n"));
     let all = [
         ("LOTTERY__DATABASE__URL_FILE", url.as_str()),
         ("LOTTERY__DATABASE__OWNER_URL_FILE", &owner),
         ("LOTTERY__AUTH__JWT_SECRET_FILE", &jwt),
         ("LOTTERY__AUTH__JWT_SECRET_PREVIOUS_FILE", &previous),
+        ("LOTTERY__FAIRNESS__MASTER_SECRET_FILE", &master),
         ("LOTTERY__PAYMENTS__WEBHOOK_SECRET_FILE", &webhook),
         ("LOTTERY__PAYMENTS__STRIPE_KEY_FILE", &stripe),
     ];
     let config = read(&all).unwrap();
     let (database, auth, payments) = (config.database, config.auth, config.payments);
+    let master = config.fairness.master_secret;
     let secrets = [
         database.url,
         database.owner_url,
         auth.jwt_secret,
         auth.jwt_secret_previous,
+        master,
         payments.webhook_secret,
         payments.stripe_key,
     ];
@@ -253,6 +260,7 @@ fn each_secret_may_be_in_a_file() {
             "postgres://u:two@db/x",
             SECRET,
             &format!("{SECRET}a"),
+            MASTER,
             &format!("{SECRET}b"),
             "sk_test_1"
         ]
@@ -324,6 +332,15 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("server: {admin_address: ':9100'}", "server.admin_address: must be host:port"),
         ("server: {forwarded_header: via}", "server.forwarded_header: must be `x-forwarded-for` or `forwarded`"),
         ("server: {cors_origins: ['https://shop.example/']}", "server.cors_origins[0]: must be an origin such as"),
+        ("server: {public_url: lottery.example}", "server.public_url: must be an address without a path, such as"),
+        (
+            "server: {public_url: 'https://lottery.example/'}",
+            "server.public_url: must be an address without a path",
+        ),
+        (
+            "fairness: {master_secret: hunter2}",
+            "fairness.master_secret: must be 32 bytes, as 64 hexadecimal digits",
+        ),
         ("server: {cors_origins: ['*']}", "server.cors_origins[0]: must be an origin such as"),
         ("server: {port: 80.5}", "server.port: must be a whole number"),
         ("server: 80", "server: is a section"),

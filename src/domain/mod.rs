@@ -10,6 +10,7 @@ pub mod game;
 pub mod id;
 pub mod installation;
 pub mod ledger;
+pub mod log_keys;
 pub mod lottery;
 pub mod money;
 pub mod node;

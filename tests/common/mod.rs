@@ -11,3 +11,6 @@ pub mod wait;
 
 /// The password of every user whose password is not the subject of the test.
 pub const PASSWORD: &str = "correct horse battery";
+
+/// The master secret of services whose data directory must not matter.
+pub const MASTER_SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

@@ -8,6 +8,7 @@ mod health;
 mod installation;
 mod line;
 mod log;
+mod log_keys;
 mod nodes;
 mod schema;
 mod session;
@@ -29,11 +30,12 @@ use tokio::sync::watch;
 use crate::common::commits::{at_commit, committing};
 use crate::common::postgres::{self, END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
 use crate::common::process::{Program, READY, Service, is_alive, postmaster};
-use crate::common::{PASSWORD, wait::until};
+use crate::common::{MASTER_SECRET, PASSWORD, wait::until};
 use crate::server;
 use crate::world::*;
 
 const OWNER_URL: &str = "LOTTERY__DATABASE__OWNER_URL";
+const MASTER_VARIABLE: &str = "LOTTERY__FAIRNESS__MASTER_SECRET";
 const SECRET: &str = "what these tests sign their tokens with";
 
 /// The program with a database of its own on the tests' server.
@@ -44,7 +46,10 @@ pub async fn program_with_database() -> Program {
 /// The program with a login of its own on the owner's database.
 pub fn program_on(database: &tokio_postgres::Config) -> Program {
     let program = Program::new().with("DATABASE_URL", &postgres::url(&postgres::service(database)));
-    program.with(OWNER_URL, &postgres::url(database)).with("LOTTERY__AUTH__JWT_SECRET", SECRET)
+    program
+        .with(OWNER_URL, &postgres::url(database))
+        .with("LOTTERY__AUTH__JWT_SECRET", SECRET)
+        .with(MASTER_VARIABLE, MASTER_SECRET)
 }
 
 /// The database that the program was given, as its owner.

@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::common::PASSWORD;
 use crate::common::postgres::{self, service, url};
 use crate::common::process::{Program, Service};
+use crate::common::{MASTER_SECRET, PASSWORD};
 use crate::server;
 use crate::world::*;
 
@@ -23,6 +23,7 @@ fn program(login: &tokio_postgres::Config) -> Program {
     Program::new()
         .with("DATABASE_URL", &url(login))
         .with("LOTTERY__AUTH__JWT_SECRET", "what these tests sign their tokens with")
+        .with("LOTTERY__FAIRNESS__MASTER_SECRET", MASTER_SECRET)
 }
 
 /// What a command that must refuse prints.

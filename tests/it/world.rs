@@ -16,11 +16,11 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::common::PASSWORD;
 pub use crate::common::body::*;
 pub use crate::common::client::{Answer, User, count, http_client};
 use crate::common::postgres::{self, END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
 pub use crate::common::wait::until;
+use crate::common::{MASTER_SECRET, PASSWORD};
 use crate::server;
 
 /// The service in this process, with its clock and database.
@@ -45,6 +45,8 @@ fn defaults(database: &tokio_postgres::Config) -> Config {
     config.database.owner_url = Some(postgres::connection_string(database).into());
     config.auth.jwt_secret = Some("a secret of the tests, long enough to sign with".into());
     config.payments.webhook_secret = Some(WEBHOOK_SECRET.into());
+    // Services on one database have the same.
+    config.fairness.master_secret = Some(MASTER_SECRET.into());
     config.server.port = 0;
     config.server.workers = 2;
     config.limits.enabled = false;

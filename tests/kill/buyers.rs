@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 
+use crate::common::MASTER_SECRET;
 use crate::common::body;
 use crate::common::process::Program;
 use crate::common::wait::TIMEOUT;
@@ -45,6 +46,8 @@ struct Shared {
 pub fn configured(program: Program) -> Program {
     program
         .with("LOTTERY__AUTH__JWT_SECRET", "what the kill rounds sign their tokens with")
+        // Of the cluster, each machine has a data directory of its own.
+        .with("LOTTERY__FAIRNESS__MASTER_SECRET", MASTER_SECRET)
         .with("LOTTERY__LOG__FORMAT", "json")
         .with("LOTTERY__LIMITS__ENABLED", "false")
         // Everybody logs in at the start of a series, and the tokens must outlive it.

@@ -1,5 +1,5 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
-//! sessions and passwords, new draws and their pools, what the installation is, audit entries of admins that change
+//! sessions and passwords, new draws and their pools, what the installation and its logs are, audit entries of admins that change
 //! nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping. Each is a
 //! transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none has to be
 //! in the order of the batches.
@@ -15,8 +15,9 @@ use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewToken, NewUser};
-use super::write::{audit, charges, draws, installation, keys, nodes, sandbox};
+use super::write::{audit, charges, draws, installation, keys, log, nodes, sandbox};
 use crate::db::read::installation::recorded;
+use crate::db::read::public_log;
 use crate::db::read::users::{User, user};
 use crate::db::{Db, DbError, is_transient};
 use crate::domain::audit::{Action, AuditActor, AuditEntry, Subject};
@@ -25,6 +26,7 @@ use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::installation::Installation;
+use crate::domain::log_keys::LogIdentity;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::record::{Fence, Key};
@@ -124,6 +126,15 @@ pub async fn record_installation(
     transaction(db, async |db| {
         installation::record(db, configured, at).await?;
         recorded(db).await?.ok_or(DbError::Corrupt("no installation"))
+    })
+    .await
+}
+
+/// Records what the logs are, unless an earlier start did. Returns what is recorded.
+pub async fn record_log_identity(db: &Db, new: &LogIdentity, at: Timestamp) -> Result<LogIdentity, DbError> {
+    transaction(db, async |db| {
+        log::record_identity(db, new, at).await?;
+        public_log::identity(db).await?.ok_or(DbError::Corrupt("no identity of the logs"))
     })
     .await
 }

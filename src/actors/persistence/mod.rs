@@ -36,6 +36,7 @@ use writer::Writer;
 
 pub use direct::{
     DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record, record_installation,
+    record_log_identity,
 };
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod nodes;
 pub mod payments;
 pub mod payout;
+pub mod public_log;
 mod rules;
 pub mod schema_objects;
 pub mod tickets;

@@ -7,6 +7,7 @@ pub mod draws;
 pub mod installation;
 pub mod keys;
 pub mod ledger;
+pub mod log;
 pub mod nodes;
 mod params;
 pub mod payout;
