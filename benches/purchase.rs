@@ -9,6 +9,7 @@ mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -27,10 +28,13 @@ use lottery::domain::batch_state::BatchState;
 use lottery::domain::draw::{LineRequest, WriteResult};
 use lottery::domain::id::{DrawId, SessionId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
+use lottery::domain::log_keys::{LogKeys, LogOrigin};
 use lottery::domain::money::Money;
 use lottery::domain::rows::{Changes, DrawSales};
+use lottery::domain::ticket_log::TicketLogs;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
+use verifiable_draw::keys::MasterSecret;
 
 use self::world::{Connection, PRICE, USERS, World, open_draw};
 
@@ -48,11 +52,17 @@ fn batch_state(draws: HashMap<DrawId, DrawSales>) -> BatchState {
         currency: "RUB".parse().unwrap(),
         ledger: Ledger::new(wallets.chain(escrows)),
         draws,
+        faulty_logs: HashMap::new(),
         payments: HashMap::new(),
         charges: BTreeMap::new(),
         keys: HashMap::new(),
         changes: Changes::default(),
     }
+}
+
+fn ticket_logs() -> TicketLogs {
+    let origin = LogOrigin::of_url("https://lottery.example").unwrap();
+    TicketLogs::new(Arc::new(LogKeys::new(MasterSecret::new([7; 32]), origin)))
 }
 
 impl Actor for InMemory {
@@ -66,7 +76,7 @@ impl Handler<WriteRequest> for InMemory {
         let fence = submit.record.fence().unwrap();
         if self.0.changes.new_payments.len().is_multiple_of(BATCH) {
             let mut draws = std::mem::take(&mut self.0.draws);
-            draws.entry(fence.draw).or_insert(DrawSales { epoch: fence.epoch, sold: 0 });
+            draws.entry(fence.draw).or_insert(DrawSales { epoch: fence.epoch, sold: 0, log: None });
             self.0 = batch_state(draws);
         }
         let result = self.0.apply(&submit.record);
@@ -86,10 +96,10 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     let node = nodes::insert(&db.client().await.unwrap(), "", "", "").await.unwrap();
     let lease = Lease::endless(node);
     let persistence = Persistence::start(
-        database,
-        lease,
+        (database, lease),
         db.clone(),
         currency,
+        ticket_logs(),
         snapshots.clone(),
         limits,
         WriterMetrics::none(),

@@ -59,7 +59,8 @@ fn batch_state() -> BatchState {
     BatchState {
         currency: "RUB".parse().expect("a currency"),
         ledger: Ledger::new(wallets.chain([(AccountId::escrow(DRAW), Money::ZERO)])),
-        draws: HashMap::from([(DRAW, DrawSales { epoch: 1, sold: 0 })]),
+        draws: HashMap::from([(DRAW, DrawSales { epoch: 1, sold: 0, log: None })]),
+        faulty_logs: HashMap::new(),
         payments: HashMap::new(),
         charges: BTreeMap::new(),
         keys: HashMap::new(),

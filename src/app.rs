@@ -42,6 +42,7 @@ use crate::domain::id::LotteryId;
 use crate::domain::installation::OtherInstallation;
 use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
+use crate::domain::ticket_log::TicketLogs;
 use crate::http::{Metrics, State};
 use crate::payment::{self, Sandbox, Signing, Stripe};
 use crate::version;
@@ -53,6 +54,7 @@ use settings::{check_sandbox, draw_options, installation, signed, tokens, write_
 use state::{StartedParts, state};
 
 pub use database::{Database, DatabaseUse};
+pub use log_keys::ticket_logs_to_check;
 pub use sandbox::StoredCharges;
 pub use settings::currency;
 
@@ -197,7 +199,7 @@ impl App {
         let target = node.target().clone();
         let db = Db::new(&target, config.database.pool_size)?;
         let currency = record_installation(config, &db, &clock).await?;
-        let _log_keys = log_keys(config, &db, &clock).await?;
+        let logs = TicketLogs::new(Arc::new(log_keys(config, &db, &clock).await?));
         let tokens = tokens(config)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
         let (lease, standby) = become_active(&mut node, &ports, database.is_exclusive()).await?;
@@ -208,7 +210,8 @@ impl App {
         let arbiter = &thread.0;
         arbiter.spawn(clock.clone().watch());
         let actors =
-            start_actors(arbiter, config, (&target, &lease), &db, &lotteries, &clock, metrics.writer()).await?;
+            start_actors(arbiter, config, (&target, &lease), (&db, logs), &lotteries, &clock, metrics.writer())
+                .await?;
         // From now on the lease is renewed only while they answer.
         let _ = working.set((actors.draws.clone(), actors.persistence.clone()));
         let charges = charges(config, &actors, &lease, &db, &clock, currency).await?;
@@ -389,7 +392,7 @@ async fn start_actors(
     arbiter: &Arbiter,
     config: &Config,
     (database, lease): (&Target, &Lease),
-    db: &Db,
+    (db, logs): (&Db, TicketLogs),
     lotteries: &[Lottery],
     clock: &Clock,
     meters: WriterMetrics,
@@ -403,7 +406,7 @@ async fn start_actors(
     arbiter.spawn(async move {
         let snapshots = DrawSnapshots::default();
         let persistence =
-            Persistence::start(writer, lease, db.clone(), currency, snapshots.clone(), limits, meters);
+            Persistence::start((writer, lease), db.clone(), currency, logs, snapshots.clone(), limits, meters);
         let start = async {
             persistence.ensure_lotteries(lottery_ids.iter()).await?;
             let draws = Draws::start(db, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;

@@ -136,7 +136,7 @@ impl Draws {
         let deadline = self.persistence.deadline();
         let answer = self.send(draw, request, deadline, guard)?;
         match until(deadline, answer).await? {
-            (Record::Order(order), Outcome::Ordered { first_number }) => Ok((order, first_number)),
+            (Record::Order(order), Outcome::Ordered { first_number, .. }) => Ok((order, first_number)),
             (record, outcome) => Err(unexpected(&record, &outcome)),
         }
     }

@@ -13,7 +13,7 @@ use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, Ping, S
 use super::persistence::Persistence;
 use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
-use crate::db::read::draws;
+use crate::db::read::{draws, ticket_log};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{Draw, DrawLoad, DrawState, OpenReservations};
 use crate::domain::id::DrawId;
@@ -111,7 +111,11 @@ async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<D
         load = match load {
             DrawLoad::ReadStatus => DrawLoad::status_read(draws::one(db, id).await?.map(|view| view.status)),
             DrawLoad::TakeOver => DrawLoad::taken_over(persistence.take_over(id).await?),
-            DrawLoad::ReadState { epoch } => DrawLoad::state_read(epoch, draws::load(db, id).await?),
+            DrawLoad::ReadState { epoch } => {
+                // The draw is left out if its ticket log went back. Nothing is appended under the older epoch any more.
+                ticket_log::read(db, persistence.ticket_logs(), id).await?;
+                DrawLoad::state_read(epoch, draws::load(db, id).await?)
+            }
             DrawLoad::Loaded(draw) => {
                 let DrawState { status, epoch, sold, .. } = draw.parts();
                 tracing::info!(status = status.as_str(), epoch, sold, "a draw was loaded");

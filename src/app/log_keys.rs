@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tokio_postgres::Client;
 use verifiable_draw::keys::MasterSecret;
 
 use super::AppError;
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::db::read::public_log;
 use crate::domain::log_keys::{LogIdentity, LogKeys, LogOrigin, fingerprint};
+use crate::domain::ticket_log::TicketLogs;
 
 /// Where a master secret was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +55,18 @@ pub async fn log_keys(config: &Config, db: &Db, clock: &Clock) -> Result<LogKeys
         tracing::warn!(log = %recorded.origin, "the logs keep the name of the first start; server.public_url says another");
     }
     Ok(LogKeys::new(MasterSecret::new(*secret), recorded.origin))
+}
+
+/// The ticket logs of this database, to compare them with its tickets. `None`: the service was never started on it, or its
+/// master secret is not here.
+pub async fn ticket_logs_to_check(config: &Config, db: &Client) -> Result<Option<TicketLogs>, AppError> {
+    let Some(recorded) = public_log::identity(db).await? else { return Ok(None) };
+    let secret = match find_secret(config, true) {
+        Err(AppError::NoMasterSecret) => return Ok(None),
+        found => found?.0,
+    };
+    let is_same = fingerprint(&secret) == recorded.fingerprint;
+    Ok(is_same.then(|| TicketLogs::new(Arc::new(LogKeys::new(MasterSecret::new(*secret), recorded.origin)))))
 }
 
 /// The configured master secret, or the stored one. It is made only for a database that knows none.

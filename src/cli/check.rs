@@ -7,10 +7,11 @@ use indicatif::ProgressBar;
 use tokio_postgres::Client;
 
 use super::{CliError, progress};
-use crate::app::{Database, DatabaseUse};
+use crate::app::{self, Database, DatabaseUse};
 use crate::config::Config;
 use crate::db::read::check::{self, Report, Violation};
 use crate::db::{self, DbError};
+use crate::domain::ticket_log::TicketLogs;
 
 /// Checks everything and prints the invariants that do not hold, with the first rows that break each.
 pub async fn run(config: &Config) -> Result<(), CliError> {
@@ -18,7 +19,8 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     let checked = async {
         db::check_up_to_date(&database.target).await?;
         let client = db::connect(&database.target).await?;
-        with_progress(&client, progress::steps("Checking the books")).await
+        let logs = app::ticket_logs_to_check(config, &client).await?;
+        Ok::<_, CliError>(with_progress(&client, logs.as_ref(), progress::steps("Checking the books")).await?)
     };
     let checked = checked.await;
     database.close().await?;
@@ -31,9 +33,13 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Runs the check with a progress bar.
-pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, DbError> {
-    let report = check::check(client, |progress| {
+/// Runs the check with a progress bar. Without `logs`, ticket logs are not compared.
+pub async fn with_progress(
+    client: &Client,
+    logs: Option<&TicketLogs>,
+    bar: ProgressBar,
+) -> Result<Report, DbError> {
+    let report = check::check(client, logs, |progress| {
         bar.set_length(progress.of as u64);
         bar.set_position(progress.done as u64);
         bar.set_message(progress.invariant);
@@ -45,7 +51,7 @@ pub async fn with_progress(client: &Client, bar: ProgressBar) -> Result<Report, 
 
 /// What was checked, and each violation.
 pub fn summary(report: &Report) -> String {
-    let Report { users, draws, tickets, payments, transfers, newer_schema, violations } = report;
+    let Report { users, draws, tickets, payments, transfers, newer_schema, ticket_logs, violations } = report;
     let mut looked_at = format!(
         "Checked: {users} users, {draws} draws, {tickets} tickets, {payments} payments, {transfers} transfers."
     );
@@ -54,6 +60,10 @@ pub fn summary(report: &Report) -> String {
             "\nThe schema is V{version}, of a newer version of the service. Its triggers, functions, constraints and \
              indexes were not compared: check with that version too."
         );
+    }
+    if !ticket_logs {
+        looked_at += "\nThe ticket logs were not compared with the tickets: the master secret of this database is \
+                      not here (the file log_master in data_dir, or fairness.master_secret).";
     }
     if violations.is_empty() {
         return format!("{looked_at}\nThe books balance exactly, and every law holds.");

@@ -225,7 +225,8 @@ async fn sell(players: &[Player], draw: i64, demo: &Demo, game: (u8, u8)) -> Res
 
 async fn check_books(app: &App) -> Result<(), CliError> {
     let client = app.state.db.client().await?;
-    let checked = super::check::with_progress(&client, progress::steps("Checking the books")).await?;
+    let (logs, bar) = (app.state.persistence.ticket_logs(), progress::steps("Checking the books"));
+    let checked = super::check::with_progress(&client, Some(logs), bar).await?;
     report::say(format!("\n{}", super::check::summary(&checked)))?;
     if checked.violations.is_empty() { Ok(()) } else { Err(failed("the check found violations")) }
 }

@@ -14,15 +14,17 @@ use serde_json::json;
 
 use super::audit::{Action, AuditEntry, Subject};
 use super::charge::{ChargeName, ChargeRow};
-use super::id::{DrawId, PaymentId, TicketId};
+use super::game::Pick;
+use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::ledger::{AccountId, Ledger, LedgerError, Transfer, TransferKind};
 use super::money::{Currency, Money};
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{
-    AnswerKind, BeginWithdrawal, EndWithdrawal, Expire, Fence, GiveBack, Key, KeyId, Order, Outcome, Pay, Record,
-    Refusal, StoredAnswer, WithdrawalDecision,
+    AnswerKind, BeginWithdrawal, EndWithdrawal, Expire, Fence, GiveBack, HeldTicket, Key, KeyId, Order, Outcome,
+    Pay, Record, Refusal, StoredAnswer, WithdrawalDecision,
 };
 use super::rows::{Changes, DrawSales, NewKey, PaymentRow, Release};
+use super::ticket_log::{Receipt, TicketLogFault};
 
 /// The failure code of a withdrawal that an admin rejected.
 const REJECTED: &str = "rejected";
@@ -34,6 +36,8 @@ pub struct BatchState {
     pub ledger: Ledger,
     pub draws: HashMap<DrawId, DrawSales>,
     pub payments: HashMap<PaymentId, PaymentRow>,
+    /// The draws that cannot sell, because the database does not have their ticket log. They are not in `draws`.
+    pub faulty_logs: HashMap<DrawId, TicketLogFault>,
     /// All charges of the payments whose charges end in this batch, and those that begin in it.
     pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub keys: HashMap<KeyId, StoredAnswer>,
@@ -68,7 +72,9 @@ impl BatchState {
         }
 
         // The order is accepted: nothing may refuse it below this line.
-        let first_number = paid.then(|| self.number(order.fence.draw, lines.into()));
+        let picks = order.lines.iter().map(|line| line.pick);
+        let numbered = paid.then(|| self.number(order.fence.draw, order.payment, order.user, picks));
+        let (first_number, receipt) = numbered.unzip();
         let row = PaymentRow {
             user: order.user,
             kind: PaymentKind::Purchase,
@@ -84,7 +90,7 @@ impl BatchState {
         };
         self.changes.new_payments.insert(order.payment, row);
         self.keep(order.key.as_ref(), AnswerKind::Created, order.payment, None, order.at);
-        Ok(Outcome::Ordered { first_number })
+        Ok(Outcome::Ordered { first_number, receipt: receipt.flatten() })
     }
 
     fn pay(&mut self, pay: &Pay) -> Result<Outcome, Refusal> {
@@ -95,7 +101,7 @@ impl BatchState {
 
         // The payment is accepted: nothing may refuse it below this line.
         self.settle_purchase(pay.payment, Method::Wallet, pay.fence.draw, &pay.tickets, pay.at);
-        let payment = self.view(pay.payment, pay.tickets.clone());
+        let payment = self.view(pay.payment, pay.tickets.iter().map(|ticket| ticket.id).collect());
         self.keep(pay.key.as_ref(), AnswerKind::Changed, pay.payment, Some(payment.clone()), pay.at);
         Ok(Outcome::Payment(payment))
     }
@@ -201,6 +207,9 @@ impl BatchState {
     }
 
     fn check_fence(&self, fence: Fence) -> Result<(), Refusal> {
+        if let Some(fault) = self.faulty_logs.get(&fence.draw) {
+            return Err((*fault).into());
+        }
         let sales = self.draws.get(&fence.draw).ok_or(Refusal::StaleEpoch)?;
         if sales.epoch == fence.epoch { Ok(()) } else { Err(Refusal::StaleEpoch) }
     }
@@ -239,13 +248,21 @@ impl BatchState {
         })
     }
 
-    /// Assigns the next `count` numbers of a draw and returns the first. `check_fence` must have found the
-    /// draw.
-    fn number(&mut self, draw: DrawId, count: i64) -> i64 {
+    /// Gives tickets that are paid the next numbers of their draw, and appends them to its ticket log, if it has one.
+    /// Returns the first number. `check_fence` must have found the draw.
+    fn number(
+        &mut self,
+        draw: DrawId,
+        payment: PaymentId,
+        user: UserId,
+        picks: impl ExactSizeIterator<Item = Pick>,
+    ) -> (i64, Option<Receipt>) {
         let sales = self.draws.get_mut(&draw).expect("check_fence found the draw");
         let first = sales.sold + 1;
-        sales.sold += count;
-        first
+        sales.sold += picks.len() as i64;
+        let logged = sales.log.as_mut().map(|log| log.append(first, payment, user, picks));
+        let logged = logged.transpose().expect("a paid order has tickets, with numbers that are legal");
+        (first, logged)
     }
 
     /// Adds a new payment; a later record, of this batch or another, decides how it ends.
@@ -260,17 +277,17 @@ impl BatchState {
         id: PaymentId,
         method: Method,
         draw: DrawId,
-        tickets: &[TicketId],
+        tickets: &[HeldTicket],
         at: Timestamp,
     ) {
-        let first = self.number(draw, tickets.len() as i64);
+        let user = self.payments[&id].user;
+        let (first, _) = self.number(draw, id, user, tickets.iter().map(|ticket| ticket.pick));
         self.change(id, at, |row| {
             row.status = PaymentStatus::Paid;
             row.method = Some(method);
             row.failure_code = None;
         });
-        let user = self.payments[&id].user;
-        let numbered = tickets.iter().zip(first..).map(|(ticket, number)| (user, *ticket, number));
+        let numbered = tickets.iter().zip(first..).map(|(ticket, number)| (user, ticket.id, number));
         self.changes.paid_tickets.extend(numbered);
     }
 

@@ -25,6 +25,7 @@ pub mod rows;
 pub mod schedule;
 pub mod settle;
 pub mod ticket;
+pub mod ticket_log;
 pub mod user;
 pub mod writer;
 pub mod writer_cache;

@@ -13,6 +13,7 @@ use super::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use super::money::Money;
 use super::payment::{Payment, PaymentStatus};
 use super::ticket::Origin;
+use super::ticket_log::{Receipt, TicketLogFault};
 
 /// Identifies an Idempotency-Key of a user: the first 16 bytes of the SHA-256 of the user's id and the key's
 /// text. The fixed length keeps its row and its index entry small.
@@ -93,13 +94,20 @@ impl Order {
     }
 }
 
-/// A reservation is paid from the wallet. `tickets` are those that were not returned.
+/// A ticket that a reservation holds, with its numbers: the ticket log has the numbers of what is paid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldTicket {
+    pub id: TicketId,
+    pub pick: Pick,
+}
+
+/// A reservation is paid from the wallet. `tickets` are those that were not returned, in the order of their lines.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pay {
     pub fence: Fence,
     pub user: UserId,
     pub payment: PaymentId,
-    pub tickets: Vec<TicketId>,
+    pub tickets: Vec<HeldTicket>,
     pub at: Timestamp,
     pub key: Option<Key>,
 }
@@ -188,11 +196,11 @@ pub struct AdminDecision {
     pub tickets: Vec<TicketId>,
 }
 
-/// The tickets that a draw still holds for a payment.
+/// The tickets that a draw still holds for a payment, in the order of their lines.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HeldTickets {
     pub fence: Fence,
-    pub tickets: Vec<TicketId>,
+    pub tickets: Vec<HeldTicket>,
 }
 
 /// A card is about to be charged for a deposit. This is written before the provider is called.
@@ -268,7 +276,7 @@ impl Record {
     /// How many tickets the record pays for, given that it was accepted with this outcome.
     pub fn sells(&self, accepted: &Outcome) -> usize {
         match (self, accepted) {
-            (Record::Order(it), Outcome::Ordered { first_number: Some(_) }) => it.lines.len(),
+            (Record::Order(it), Outcome::Ordered { first_number: Some(_), .. }) => it.lines.len(),
             (Record::Pay(it), Outcome::Payment(_)) => it.tickets.len(),
             (Record::EndCharge(EndCharge { held: Some(held), .. }), Outcome::Payment(payment))
                 if payment.status == PaymentStatus::Paid =>
@@ -297,8 +305,9 @@ impl Record {
 /// The result of a record that was written.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
-    /// An order. If it was paid at once, its tickets have the numbers from `first_number` on.
-    Ordered { first_number: Option<i64> },
+    /// An order. If it was paid at once, its tickets have the numbers from `first_number` on, and the draw's ticket
+    /// log, if there is one, has it.
+    Ordered { first_number: Option<i64>, receipt: Option<Receipt> },
     /// The payment after the record.
     Payment(Payment),
     /// A card's money came too late, and is in the wallet; the payment after that.
@@ -335,6 +344,8 @@ pub enum Refusal {
     KeyReused,
     #[error("the draw has been taken over by a newer epoch")]
     StaleEpoch,
+    #[error(transparent)]
+    TicketLog(#[from] TicketLogFault),
     #[error("the payment is not payable")]
     NotPayable,
     /// The withdrawal was decided before, in the other way.

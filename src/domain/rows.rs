@@ -10,13 +10,25 @@ use super::id::{DrawId, PaymentId, TicketId, UserId};
 use super::money::Money;
 use super::payment::{Method, Payment, PaymentKind, PaymentStatus};
 use super::record::{AnswerKind, Key};
+use super::ticket_log::TicketLog;
 
 /// The state of a draw that each sale reads and changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct DrawSales {
     pub epoch: i64,
     /// The number of paid tickets; the next ticket's number is one more.
     pub sold: i64,
+    /// `None`: the draw was opened before draws had ticket logs, or is not opened yet.
+    pub log: Option<TicketLog>,
+}
+
+/// The same, as the row has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DrawSalesRow {
+    pub epoch: i64,
+    pub sold: i64,
+    /// The edge of the draw's ticket log.
+    pub edge: Option<Vec<u8>>,
 }
 
 /// A payment as its row stores it.

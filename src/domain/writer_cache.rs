@@ -1,5 +1,5 @@
-//! The cache of the batch writer: the balances of accounts, the epoch and the number of sold tickets of draws,
-//! and whether clients have repeated keys recently. It saves reading them again for every batch. A wrong cache
+//! The cache of the batch writer: the balances of accounts; the epoch, the number of sold tickets and the edge of the
+//! ticket log of draws; and whether clients have repeated keys recently. It saves reading them again for every batch. A wrong cache
 //! does no harm: each batch writes only if the database still has the cached state; otherwise the batch fails and
 //! reads again. This file knows no SQL: the persistence actor reads what is missing, and the transaction
 //! compares.
@@ -13,10 +13,11 @@ use super::ledger::{AccountId, Ledger};
 use super::money::{Currency, Money};
 use super::prefetch::Prefetch;
 use super::record::{KeyId, Record, StoredAnswer};
-use super::rows::{Changes, DrawSales, PaymentRow};
+use super::rows::{Changes, DrawSales, DrawSalesRow, PaymentRow};
+use super::ticket_log::{TicketLog, TicketLogFault, TicketLogWrite, TicketLogs};
 
-/// The cache is emptied before a batch if it has this many accounts and draws or more, of about 50 bytes
-/// each.
+/// The cache is emptied before a batch if it has this many accounts and draws or more, of about 50 bytes for an account
+/// and 1,000 for a draw.
 const MAX_CACHED: usize = 200_000;
 
 /// After a batch met a key that existed already, this many batches look up their keys before they write: a
@@ -37,7 +38,7 @@ pub enum Invalidation {
 #[derive(Default, Debug)]
 pub struct PrefetchResult {
     pub accounts: Vec<(AccountId, Money)>,
-    pub draws: Vec<(DrawId, DrawSales)>,
+    pub draws: Vec<(DrawId, DrawSalesRow)>,
     pub payments: HashMap<PaymentId, PaymentRow>,
     pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub keys: HashMap<KeyId, StoredAnswer>,
@@ -58,17 +59,29 @@ pub struct BatchPlan {
 /// written. `None`: the row does not exist yet.
 #[derive(Clone, Debug)]
 pub struct ExpectedState {
-    /// Every draw of the batch, changed or not, because the batch depends on its epoch; with the number of
-    /// paid tickets that is expected before the batch.
-    pub draws: Vec<(DrawId, Option<i64>, DrawSales)>,
+    /// Every draw of the batch, changed or not, because the batch depends on its epoch.
+    pub draws: Vec<ExpectedDraw>,
     /// Each account with the balance that is expected before the batch. An unchanged account is included if a
     /// refusal depends on it: no order is refused because of an old balance.
     pub accounts: Vec<(AccountId, Option<Money>, Money)>,
 }
 
+/// What a batch writes to a draw.
+#[derive(Clone, Debug)]
+pub struct ExpectedDraw {
+    pub id: DrawId,
+    /// The number of paid tickets that the database must have.
+    pub sold_before: Option<i64>,
+    /// The draw after the batch. Its epoch must be the one in the database.
+    pub sales: DrawSales,
+    /// `None`: the draw has no ticket log, and must have none in the database.
+    pub log: Option<TicketLogWrite>,
+}
+
 /// The cache. An entry that may be wrong is removed.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct WriterCache {
+    logs: TicketLogs,
     accounts: HashMap<AccountId, Money>,
     draws: HashMap<DrawId, DrawSales>,
     /// How many more batches look up all their keys before they write, instead of treating them as new.
@@ -76,6 +89,10 @@ pub struct WriterCache {
 }
 
 impl WriterCache {
+    pub fn new(logs: TicketLogs) -> WriterCache {
+        WriterCache { logs, accounts: HashMap::new(), draws: HashMap::new(), check_keys: 0 }
+    }
+
     /// The rows that these records need, and which of them must be read. If a record has another epoch of its
     /// draw than the cache, the draw is read again, because one of the two epochs is out of date.
     pub fn plan<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> BatchPlan {
@@ -104,13 +121,23 @@ impl WriterCache {
 
     /// The state of a batch, once what was missing has been read.
     pub fn open(&mut self, plan: &BatchPlan, found: PrefetchResult, currency: Currency) -> BatchState {
-        self.draws.extend(found.draws);
+        let mut faulty_logs = HashMap::new();
+        for (id, row) in found.draws {
+            match self.sales(id, row) {
+                Ok(sales) => drop(self.draws.insert(id, sales)),
+                Err(fault) => {
+                    self.draws.remove(&id);
+                    faulty_logs.insert(id, fault);
+                }
+            }
+        }
         self.accounts.extend(found.accounts);
         let Prefetch { accounts, draws, .. } = &plan.required;
         BatchState {
             currency,
             ledger: Ledger::new(accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)))),
-            draws: draws.iter().filter_map(|id| Some((*id, *self.draws.get(id)?))).collect(),
+            draws: draws.iter().filter_map(|id| Some((*id, self.draws.get(id)?.clone()))).collect(),
+            faulty_logs,
             payments: found.payments,
             charges: found.charges,
             keys: found.keys,
@@ -118,20 +145,42 @@ impl WriterCache {
         }
     }
 
-    /// What the batch writes, with the cached state that the database must still have.
-    pub fn expected(&self, state: &BatchState) -> ExpectedState {
-        let before = |id: &DrawId| self.draws.get(id).map(|sales| sales.sold);
+    fn sales(&self, draw: DrawId, row: DrawSalesRow) -> Result<DrawSales, TicketLogFault> {
+        let DrawSalesRow { epoch, sold, edge } = row;
+        let log = edge.map(|edge| self.logs.open(draw, &edge)).transpose()?;
+        Ok(DrawSales { epoch, sold, log })
+    }
+
+    /// Ends the batch: what it writes, with the cached state that the database must still have.
+    pub fn expected(&self, state: &mut BatchState) -> ExpectedState {
         let balance = |id: &AccountId| self.accounts.get(id).copied();
+        let draw = |(id, sales): (&DrawId, &mut DrawSales)| ExpectedDraw {
+            id: *id,
+            sold_before: self.draws.get(id).map(|sales| sales.sold),
+            log: sales.log.as_mut().map(TicketLog::finish),
+            sales: sales.clone(),
+        };
         ExpectedState {
-            draws: state.draws.iter().map(|(id, sales)| (*id, before(id), *sales)).collect(),
+            draws: state.draws.iter_mut().map(draw).collect(),
             accounts: state.ledger.relied_on().into_iter().map(|(id, now)| (id, balance(&id), now)).collect(),
         }
     }
 
     /// Takes the committed batch into the cache.
-    pub fn committed(&mut self, expected: &ExpectedState) {
+    pub fn committed(&mut self, expected: ExpectedState) {
+        self.note_committed(&expected);
         self.accounts.extend(expected.accounts.iter().map(|(id, _, now)| (*id, *now)));
-        self.draws.extend(expected.draws.iter().map(|(id, _, sales)| (*id, *sales)));
+        self.draws.extend(expected.draws.into_iter().map(|draw| (draw.id, draw.sales)));
+    }
+
+    /// The batch is committed, and the cache does not follow from it any more. Its ticket logs are remembered all the
+    /// same: what is read later must continue them.
+    pub fn note_committed(&self, expected: &ExpectedState) {
+        for draw in &expected.draws {
+            if let Some(log) = &draw.sales.log {
+                self.logs.commit(draw.id, log.head());
+            }
+        }
     }
 
     /// A key that was treated as new existed already.
@@ -170,6 +219,7 @@ mod tests {
     use super::*;
     use crate::domain::id::UserId;
     use crate::domain::record::{BeginWithdrawal, Expire, Fence};
+    use crate::domain::ticket_log::test_logs;
 
     const DRAW: DrawId = DrawId(9);
 
@@ -188,14 +238,14 @@ mod tests {
     fn read(missing: &Prefetch) -> PrefetchResult {
         PrefetchResult {
             accounts: missing.accounts.iter().map(|id| (*id, Money::new(5))).collect(),
-            draws: missing.draws.iter().map(|id| (*id, DrawSales { epoch: 1, sold: 7 })).collect(),
+            draws: missing.draws.iter().map(|id| (*id, DrawSalesRow { epoch: 1, sold: 7, edge: None })).collect(),
             ..PrefetchResult::default()
         }
     }
 
     #[test]
     fn a_step_makes_it_forget_what_it_touches_and_no_more() {
-        let mut cache = WriterCache::default();
+        let mut cache = WriterCache::new(test_logs());
         let records = [withdrawal(1), withdrawal(2), expiry(1)];
         let plan = cache.plan(records.iter());
         cache.open(&plan, read(&plan.missing), "EUR".parse().unwrap());
@@ -211,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_batch_writes_over_what_was_remembered_and_is_remembered_itself() {
-        let mut cache = WriterCache::default();
+        let mut cache = WriterCache::new(test_logs());
         let record = withdrawal(1);
         for (wallet, held) in [(10, 0), (5, 5)] {
             let plan = cache.plan([&record].into_iter());
@@ -226,12 +276,12 @@ mod tests {
                 "EUR".parse().unwrap(),
             );
             assert!(state.apply(&record).is_ok());
-            let expected = cache.expected(&state);
+            let expected = cache.expected(&mut state);
             let rows = |amounts: [(AccountId, i64, i64); 2]| {
                 amounts.map(|(id, before, now)| (id, Some(Money::new(before)), Money::new(now)))
             };
             assert_eq!(expected.accounts, rows([(wallet_of, wallet, wallet - 5), (held_of, held, held + 5)]));
-            cache.committed(&expected);
+            cache.committed(expected);
         }
     }
 }

@@ -257,7 +257,7 @@ impl From<Refusal> for Problem {
             Refusal::OwnPayment => Code::OwnPayment.into(),
             Refusal::KeyReused => Code::IdempotencyKeyReused.into(),
             // The draw is being loaded again: the same call works in a moment.
-            Refusal::Overloaded | Refusal::StaleEpoch => Problem::overloaded(),
+            Refusal::Overloaded | Refusal::StaleEpoch | Refusal::TicketLog(_) => Problem::overloaded(),
             Refusal::Rejected => Problem::internal("the database refused a record"),
             Refusal::Replay(_) => Problem::internal("a stored answer that was not replayed"),
         }

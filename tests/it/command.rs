@@ -1,7 +1,7 @@
 //! The program as a process: the command line, the configuration, the log, starting and stopping.
 
 mod charges;
-mod check;
+pub mod check;
 mod demo;
 mod export;
 mod health;

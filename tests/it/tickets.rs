@@ -2,6 +2,7 @@
 
 mod limits;
 mod listing;
+mod log;
 mod pool;
 mod reservations;
 mod unpaid;

@@ -209,6 +209,9 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     world.until_draw_is(4, "cancelled").await;
     let new = boss.open_draw(&world, 10).await;
     ann.buy_quick(new, 5).await;
+    // The draws that were on sale go on without a ticket log; those that are opened now have one.
+    let logged = "SELECT sum(draw_id) FILTER (WHERE edge IS NOT NULL)::bigint FROM draw_sales";
+    assert_eq!(world.count(logged).await, 4 + new);
     boss.conduct(new).await;
     for draw in [3, 5, 6, new] {
         world.until_draw_is(draw, "completed").await;

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 pub use crate::common::body::*;
 pub use crate::common::client::{Answer, User, count, http_client};
 use crate::common::postgres::{self, END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
+pub use crate::common::ticket_logs;
 pub use crate::common::wait::until;
 use crate::common::{MASTER_SECRET, PASSWORD};
 use crate::server;
@@ -198,7 +199,7 @@ impl World {
 
     /// Runs `lottery check` on the database; panics with the rules that are broken.
     pub async fn check_invariants(&self) {
-        let broken = check::check(&self.sql().await, |_| {}).await.unwrap().violations;
+        let broken = check::check(&self.sql().await, Some(&ticket_logs()), |_| {}).await.unwrap().violations;
         assert!(broken.is_empty(), "{broken:#?}");
     }
 }

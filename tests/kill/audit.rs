@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 use self::rows::{Payment, Rows, Ticket};
+use crate::common::ticket_logs;
 use crate::figures::Figures;
 use crate::journal::{Action, Call, Expected, Journal, Line};
 
@@ -48,9 +49,14 @@ pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> us
     audit.found.extend(
         journal.wrong.iter().map(|answer| format!("an answer that the contract does not allow: {answer}")),
     );
-    audit
-        .found
-        .extend(check::check(sql, |_| {}).await.unwrap().violations.iter().map(|law| format!("UNBALANCED {law}")));
+    audit.found.extend(
+        check::check(sql, Some(&ticket_logs()), |_| {})
+            .await
+            .unwrap()
+            .violations
+            .iter()
+            .map(|law| format!("UNBALANCED {law}")),
+    );
     audit.calls();
     let surprises = audit.unclaimed();
     audit.keys();

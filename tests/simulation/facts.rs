@@ -11,14 +11,47 @@ pub enum Fact {
     Payment(Payment),
     Charge(Charge),
     Ticket(Ticket),
-    TicketPaid { ticket: Id, number: i64 },
-    TicketReleased { ticket: Id, how: &'static str },
-    Sold { draw: i64, sold: i64 },
-    Status { draw: i64, status: &'static str },
-    Times { draw: i64, times: DrawTimes },
-    Pool { draw: i64, ticket: Id, mask: u64 },
-    Sealed { draw: i64, tickets: i64 },
-    Numbers { draw: i64, mask: u64, jackpot: i64 },
+    TicketPaid {
+        ticket: Id,
+        number: i64,
+    },
+    TicketReleased {
+        ticket: Id,
+        how: &'static str,
+    },
+    Sold {
+        draw: i64,
+        sold: i64,
+    },
+    /// The edge of the draw's ticket log.
+    Edge {
+        draw: i64,
+        edge: Option<Vec<u8>>,
+    },
+    Status {
+        draw: i64,
+        status: &'static str,
+    },
+    Times {
+        draw: i64,
+        times: DrawTimes,
+    },
+    Pool {
+        draw: i64,
+        ticket: Id,
+        mask: u64,
+    },
+    Sealed {
+        draw: i64,
+        tickets: i64,
+        orders: i64,
+        root: [u8; 32],
+    },
+    Numbers {
+        draw: i64,
+        mask: u64,
+        jackpot: i64,
+    },
     Prizes(Prizes),
 }
 

@@ -4,10 +4,13 @@
 
 mod answers;
 mod draws;
+mod logs;
 mod money;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use self::logs::TicketLog;
+pub use self::logs::{MASTER_SECRET, PUBLIC_URL};
 use crate::facts::{Charge, DrawTimes, Fact, Id, Name, NewTimes, OrderRequest, Payment, Rules, Ticket};
 
 /// A draw, as its committed rows describe it.
@@ -24,6 +27,9 @@ struct Draw {
     numbered: Vec<Id>,
     /// The number of sold tickets in its row.
     sold: i64,
+    /// The edge of the ticket log in its row.
+    edge: Option<Vec<u8>>,
+    log: TicketLog,
     pool: HashMap<Id, PoolTicket>,
     sealed: bool,
     /// The winning numbers, and the jackpot that the draw received.
@@ -148,6 +154,8 @@ impl Model {
             new_times: Vec::new(),
             numbered: Vec::new(),
             sold: 0,
+            edge: None,
+            log: TicketLog::default(),
             pool: HashMap::new(),
             sealed: false,
             numbers: None,
@@ -252,15 +260,20 @@ impl Model {
                 }
                 Fact::Transfer(transfer) => touched.extend(self.transfer(transfer)),
                 Fact::Sold { draw, sold } => self.draw_mut(*draw).sold = *sold,
+                Fact::Edge { draw, edge } => self.draw_mut(*draw).edge.clone_from(edge),
                 Fact::Status { draw, status } => self.status(*draw, status),
                 Fact::Times { draw, times } => self.times(*draw, *times),
                 Fact::Pool { draw, ticket, mask } => self.pool(*draw, *ticket, *mask),
-                Fact::Sealed { draw, tickets } => self.sealed(*draw, *tickets),
+                Fact::Sealed { draw, tickets, orders, root } => {
+                    self.sealed(*draw, *tickets);
+                    self.check_sealed_log(*draw, *orders, *root);
+                }
                 Fact::Numbers { draw, mask, jackpot } => self.numbers(*draw, *mask, *jackpot),
                 Fact::Prizes(prizes) => self.prizes(prizes),
             }
         }
         self.number(numbered);
+        self.check_edges();
         touched.sort_unstable();
         touched.dedup();
         for payment in touched {
@@ -371,11 +384,15 @@ impl Model {
     /// Numbers begin at one and have no gap. The numbers of a payment are consecutive.
     fn number(&mut self, mut numbered: Vec<(i64, i64, Id)>) {
         numbered.sort_unstable();
-        for (draw, number, ticket) in numbered {
-            let draw = self.draw_mut(draw);
-            draw.numbered.push(ticket);
-            assert_eq!(number, draw.numbered.len() as i64, "numbers have no gap: ticket {ticket}");
-            self.ticket_mut(ticket).row.number = Some(number);
+        for (draw, number, ticket) in &numbered {
+            let draw = self.draw_mut(*draw);
+            draw.numbered.push(*ticket);
+            assert_eq!(*number, draw.numbered.len() as i64, "numbers have no gap: ticket {ticket}");
+            self.ticket_mut(*ticket).row.number = Some(*number);
+        }
+        for of_draw in numbered.chunk_by(|one, next| one.0 == next.0) {
+            let tickets: Vec<Id> = of_draw.iter().map(|(.., ticket)| *ticket).collect();
+            self.log_orders(of_draw[0].0, of_draw[0].1, &tickets);
         }
         for (id, draw) in &self.draws {
             assert_eq!(draw.sold, draw.numbered.len() as i64, "each sold ticket of draw {id} has a number");

@@ -3,14 +3,18 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use lottery::domain::draw::{
     DrawAnswer, DrawLoad, DrawRequest, NewPool, OpenReservations, PoolError, PoolOrder, StepError, WriteResult,
 };
 use lottery::domain::id::DrawId;
+use lottery::domain::log_keys::{LogKeys, LogOrigin};
 use lottery::domain::record::{Fence, KeyId, Record};
+use lottery::domain::ticket_log::TicketLogs;
 use lottery::domain::writer::{BatchRecord, BatchRun, ConnectionState, QueuedWork, StepRun, WriteQueue};
+use verifiable_draw::keys::MasterSecret;
 
 use crate::actor::Actor;
 use crate::coverage::Coverage;
@@ -88,7 +92,6 @@ pub enum WriterJob {
 }
 
 /// The writer with its connection. Only the machines know the state of the connection.
-#[derive(Default)]
 pub struct Writer {
     pub state: ConnectionState<()>,
     pub job: WriterJob,
@@ -98,6 +101,20 @@ pub struct Writer {
     pub key_existed: bool,
     /// Whether a transaction has begun and waits for a lock.
     pub waits_for_lock: bool,
+}
+
+impl Writer {
+    /// A writer with nothing to do.
+    pub fn new(logs: TicketLogs) -> Writer {
+        let (state, job) = (ConnectionState::new(logs), WriterJob::Idle);
+        Writer { state, job, away: false, key_existed: false, waits_for_lock: false }
+    }
+}
+
+/// The ticket logs of a new process: it knows of no commit.
+pub fn ticket_logs() -> TicketLogs {
+    let origin = LogOrigin::of_url(model::PUBLIC_URL).expect("an origin");
+    TicketLogs::new(Arc::new(LogKeys::new(MasterSecret::new(model::MASTER_SECRET), origin)))
 }
 
 /// A message in an actor's mailbox.
@@ -137,6 +154,7 @@ pub struct Process {
     pub reservations: OpenReservations,
     pub queue: WriteQueue<WriteRequest, Job>,
     pub writer: Writer,
+    pub logs: TicketLogs,
     /// Whether another writer has written since the cache was last empty.
     pub disturbed: bool,
     pub inbox: VecDeque<Mail>,
@@ -161,12 +179,14 @@ pub struct Around<'a> {
 
 impl Process {
     pub fn new(name: u64) -> Process {
+        let logs = ticket_logs();
         Process {
             name,
             draws: BTreeMap::new(),
             reservations: OpenReservations::new(Some(model::OPEN_RESERVATIONS)),
             queue: WriteQueue::new(QUEUE),
-            writer: Writer::default(),
+            writer: Writer::new(logs.clone()),
+            logs,
             disturbed: false,
             inbox: VecDeque::new(),
             pools: Vec::new(),

@@ -22,7 +22,7 @@ use lottery::domain::payout::Progress;
 use lottery::domain::pool::Pool;
 use lottery::domain::prefetch::Prefetch;
 use lottery::domain::record::{AnswerKind, Fence, KeyId, Line, Order, Record, StoredAnswer};
-use lottery::domain::rows::{Changes, DrawSales, PaymentRow};
+use lottery::domain::rows::{Changes, DrawSalesRow, PaymentRow};
 use lottery::domain::writer::{BatchWrite, Mark, TransactionEnd};
 use lottery::domain::writer_cache::{ExpectedState, PrefetchResult};
 use uuid::Uuid;
@@ -41,6 +41,7 @@ pub struct DrawRow {
     pub status: DrawStatus,
     pub epoch: i64,
     pub sold: i64,
+    pub edge: Option<Vec<u8>>,
     pub pool: BTreeMap<PoolTicketId, Pick>,
     pub cancellation: Option<Cancellation>,
     pub result: Option<ResultRow>,
@@ -177,7 +178,7 @@ impl Store {
 
     /// BEGIN, and the prefetch.
     pub fn read(&self, missing: &Prefetch) -> PrefetchResult {
-        let sales = |row: &DrawRow| DrawSales { epoch: row.epoch, sold: row.sold };
+        let sales = |row: &DrawRow| DrawSalesRow { epoch: row.epoch, sold: row.sold, edge: row.edge.clone() };
         let draws = missing.draws.iter().filter_map(|id| Some((*id, sales(self.draws.get(id)?))));
         let accounts = missing.accounts.iter().filter_map(|id| Some((*id, *self.accounts.get(id)?)));
         let payments = missing.payments.iter().filter_map(|id| Some((*id, self.payments.get(id)?.clone())));
@@ -194,9 +195,11 @@ impl Store {
 
     /// Whether the database has the state that the batch expects.
     fn is_as_remembered(&self, expected: &ExpectedState) -> bool {
-        expected.draws.iter().all(|(id, sold, now)| {
-            let row = self.draws.get(id);
-            row.is_some_and(|row| row.epoch == now.epoch && Some(row.sold) == *sold)
+        expected.draws.iter().all(|draw| {
+            let edge = draw.log.as_ref().map(|log| &log.before);
+            self.draws.get(&draw.id).is_some_and(|row| {
+                (row.epoch, Some(row.sold), row.edge.as_ref()) == (draw.sales.epoch, draw.sold_before, edge)
+            })
         }) && expected
             .accounts
             .iter()
@@ -230,9 +233,12 @@ impl Store {
             return Err(TransactionEnd::Refused);
         }
         self.mark(*mark);
-        for (draw, sold) in expected.draws.iter().map(|(id, _, now)| (*id, now.sold)).collect::<BTreeMap<_, _>>() {
-            self.draw_mut(draw).sold = sold;
-            self.facts.push(Fact::Sold { draw: draw.0, sold });
+        // Sorted, so that a history is the same each time.
+        for (id, draw) in expected.draws.iter().map(|draw| (draw.id, draw)).collect::<BTreeMap<_, _>>() {
+            let edge = draw.log.as_ref().map(|log| log.after.clone());
+            (self.draw_mut(id).sold, self.draw_mut(id).edge) = (draw.sales.sold, edge.clone());
+            self.facts.push(Fact::Sold { draw: id.0, sold: draw.sales.sold });
+            self.facts.push(Fact::Edge { draw: id.0, edge });
         }
         self.write_payments(changes);
         self.write_new_tickets(batch.new_tickets(records));
@@ -361,8 +367,8 @@ impl Store {
                     ReservationState::Held
                 },
             });
-            let pool = row.pool.map(|id| (id, row.pick));
-            reservation.tickets.push(ReservedTicket { id: *id, pool, returning: false });
+            let (pick, pool) = (row.pick, row.pool);
+            reservation.tickets.push(ReservedTicket { id: *id, pick, pool, returning: false });
         }
         reservations
     }

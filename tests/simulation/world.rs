@@ -203,6 +203,7 @@ impl World {
             status: DrawStatus::Scheduled,
             epoch: 1,
             sold: 0,
+            edge: None,
             pool: BTreeMap::new(),
             cancellation: None,
             result: None,

@@ -27,7 +27,8 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             persistence.step(Reschedule { fence, times, audit }).await.map(|()| StepOutcome::Rescheduled(times))
         }
         StepKind::Seal => {
-            persistence.step(Seal { fence, at, audit }).await.map(|epoch| StepOutcome::Sealed { epoch })
+            let logs = persistence.ticket_logs().clone();
+            persistence.step(Seal { fence, at, audit, logs }).await.map(|epoch| StepOutcome::Sealed { epoch })
         }
         StepKind::BeginCancel { reason } => {
             let cancelling = persistence.step(BeginCancel { fence, reason, at, audit }).await;

@@ -20,6 +20,7 @@ use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
 use crate::domain::record::{BeginDeposit, Charge, EndCharge};
+use crate::domain::ticket_log::test_logs;
 use crate::domain::user::{Email, Role, Username};
 
 fn rules() -> Rules {
@@ -47,8 +48,9 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     let limits = WriteLimits { batch: 512, queue: 1_024, deadline: Duration::from_secs(5) };
     let node = nodes::insert(&db.client().await.unwrap(), "", "", "").await.unwrap();
     let lease = Lease::endless(node);
+    let meters = WriterMetrics::none();
     let persistence =
-        Persistence::start(config, lease, db.clone(), currency, snapshots.clone(), limits, WriterMetrics::none());
+        Persistence::start((config, lease), db.clone(), currency, test_logs(), snapshots.clone(), limits, meters);
     let (name, email) = (Username::parse("boss").unwrap(), Email::parse("boss@example.com").unwrap());
     let admin = insert_user(&db, (&name, &email, None), "-", Role::Admin, noon()).await.unwrap().unwrap();
     assert_eq!(admin.id, ADMIN.user);

@@ -29,6 +29,7 @@ use crate::db::{Db, Target};
 use crate::domain::draw::StepError;
 use crate::domain::money::Currency;
 use crate::domain::record::{Outcome, Record, Refusal};
+use crate::domain::ticket_log::TicketLogs;
 
 use actor::{PersistenceActor, StepJob};
 use health::WriterHealth;
@@ -83,6 +84,7 @@ pub struct Persistence {
     /// The receiver of records: the actor, or the replacement of a benchmark.
     records: Recipient<WriteRequest>,
     db: Db,
+    logs: TicketLogs,
     limits: WriteLimits,
     health: WriterHealth,
 }
@@ -91,18 +93,23 @@ impl Persistence {
     /// Starts the actor on the current arbiter. `writer` is the target of the writer's own connection; it writes only
     /// while the lease is held. `db` is the connection pool for the direct writes.
     pub fn start(
-        writer: impl Into<Target>,
-        lease: Lease,
+        (writer, lease): (impl Into<Target>, Lease),
         db: Db,
         currency: Currency,
+        logs: TicketLogs,
         snapshots: DrawSnapshots,
         limits: WriteLimits,
         meters: WriterMetrics,
     ) -> Persistence {
         let health = WriterHealth::new();
-        let writer = Writer::new(writer.into(), lease, currency, snapshots, health.clone());
+        let writer = Writer::new((writer.into(), lease), currency, logs.clone(), snapshots, health.clone());
         let actor = PersistenceActor::new(writer, limits, meters).start();
-        Persistence { records: actor.clone().recipient(), actor, db, limits, health }
+        Persistence { records: actor.clone().recipient(), actor, db, logs, limits, health }
+    }
+
+    /// The ticket logs that the actor appends to.
+    pub fn ticket_logs(&self) -> &TicketLogs {
+        &self.logs
     }
 
     /// The same handle, but records go to another receiver. The order is kept among the records, not between

@@ -19,6 +19,7 @@ use crate::db::{self, DbError, Target};
 use crate::domain::draw::StepError;
 use crate::domain::id::NodeId;
 use crate::domain::money::Currency;
+use crate::domain::ticket_log::TicketLogs;
 use crate::domain::writer::{
     Answers, BatchAction, BatchRecord, BatchRun, ConnectionAction, ConnectionState, Decision, Mark, StepAction,
     StepEnd, StepRun, TransactionEnd,
@@ -47,9 +48,9 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(
-        target: Target,
-        lease: Lease,
+        (target, lease): (Target, Lease),
         currency: Currency,
+        logs: TicketLogs,
         snapshots: DrawSnapshots,
         health: WriterHealth,
     ) -> Writer {
@@ -59,7 +60,7 @@ impl Writer {
             currency,
             snapshots,
             health,
-            state: ConnectionState::default(),
+            state: ConnectionState::new(logs),
             connect_error: None,
         }
     }

@@ -9,11 +9,12 @@ use tokio_postgres::{Client, Row};
 
 use super::invariants::INVARIANTS;
 use super::rules::rules;
-use super::schema_objects;
+use super::{log_check, schema_objects};
 use crate::db::{DbError, newer_schema};
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::prize::Settlement;
+use crate::domain::ticket_log::TicketLogs;
 
 /// How many rows of a violation are shown.
 const SHOWN: usize = 10;
@@ -21,6 +22,9 @@ const SHOWN: usize = 10;
 const SCHEMA: &str = "the triggers, functions, constraints and indexes are those of this version, and enabled";
 /// The name of the invariant that the domain checks.
 const DRAW_MONEY: &str = "a draw's winners, prizes and money are what its tickets and its rules say";
+
+/// The name of the invariant about ticket logs.
+const TICKET_LOGS: &str = "a draw's ticket log, its tiles and its seal are those of its paid orders";
 
 /// An invariant that does not hold.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,6 +62,8 @@ pub struct Report {
     pub transfers: i64,
     /// The version of the schema, if it is newer than this program's: then its objects were not compared.
     pub newer_schema: Option<i32>,
+    /// Whether the ticket logs were compared with the tickets, which needs the master secret.
+    pub ticket_logs: bool,
     pub violations: Vec<Violation>,
 }
 
@@ -70,10 +76,15 @@ pub struct CheckProgress {
 }
 
 /// Checks everything in one snapshot, so that writes during the check do not matter. The connection must not
-/// be in a transaction, and is in none afterwards; after an error it must not be used any more.
-pub async fn check(client: &Client, on_progress: impl FnMut(CheckProgress)) -> Result<Report, DbError> {
+/// be in a transaction, and is in none afterwards; after an error it must not be used any more. Without `logs`, ticket
+/// logs are not compared.
+pub async fn check(
+    client: &Client,
+    logs: Option<&TicketLogs>,
+    on_progress: impl FnMut(CheckProgress),
+) -> Result<Report, DbError> {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let report = check_in_transaction(client, on_progress).await?;
+    let report = check_in_transaction(client, logs, on_progress).await?;
     client.batch_execute("COMMIT").await?;
     Ok(report)
 }
@@ -81,10 +92,11 @@ pub async fn check(client: &Client, on_progress: impl FnMut(CheckProgress)) -> R
 /// Does the same in the transaction that the caller has begun.
 pub async fn check_in_transaction(
     client: &Client,
+    logs: Option<&TicketLogs>,
     mut on_progress: impl FnMut(CheckProgress),
 ) -> Result<Report, DbError> {
     let mut report = counts(client).await?;
-    let of = INVARIANTS.len() + 2;
+    let of = INVARIANTS.len() + 2 + usize::from(logs.is_some());
     for (done, statement) in INVARIANTS.iter().enumerate() {
         let invariant = sentence(statement);
         on_progress(CheckProgress { done, of, invariant });
@@ -97,13 +109,19 @@ pub async fn check_in_transaction(
         let rows = client.query(&sql, &[]).await?;
         report.violations.extend(Violation::of(invariant, rows.iter().map(|row| row.get(0)).collect()));
     }
-    on_progress(CheckProgress { done: of - 2, of, invariant: SCHEMA });
+    on_progress(CheckProgress { done: INVARIANTS.len(), of, invariant: SCHEMA });
     report.newer_schema = newer_schema(client).await?;
     if report.newer_schema.is_none() {
         report.violations.extend(Violation::of(SCHEMA, schema_objects::differences(client).await?));
     }
-    on_progress(CheckProgress { done: of - 1, of, invariant: DRAW_MONEY });
+    on_progress(CheckProgress { done: INVARIANTS.len() + 1, of, invariant: DRAW_MONEY });
     report.violations.extend(Violation::of(DRAW_MONEY, draw_money(client).await?));
+    if let Some(logs) = logs {
+        on_progress(CheckProgress { done: of - 1, of, invariant: TICKET_LOGS });
+        let found = log_check::differences(client, logs, SHOWN + 1).await?;
+        report.violations.extend(Violation::of(TICKET_LOGS, found));
+        report.ticket_logs = true;
+    }
     Ok(report)
 }
 
@@ -118,7 +136,8 @@ async fn counts(client: &Client) -> Result<Report, DbError> {
                (SELECT count(*) FROM payments), (SELECT count(*) FROM transfers)";
     let row = client.query_one(sql, &[]).await?;
     let [users, draws, tickets, payments, transfers] = std::array::from_fn(|column| row.get(column));
-    Ok(Report { users, draws, tickets, payments, transfers, newer_schema: None, violations: Vec::new() })
+    let (newer_schema, ticket_logs, violations) = (None, false, Vec::new());
+    Ok(Report { users, draws, tickets, payments, transfers, newer_schema, ticket_logs, violations })
 }
 
 /// The draws whose money is not what the domain computes. One row more than is shown tells that there are

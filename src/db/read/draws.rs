@@ -142,7 +142,8 @@ async fn reservations(db: &Db, id: DrawId, game: Game) -> Result<HashMap<Payment
         let pick = pick(game, row.get("pick"))?;
         reservation.tickets.push(ReservedTicket {
             id: TicketId(row.get("id")),
-            pool: taken.map(|id| (PoolTicketId(id), pick)),
+            pick,
+            pool: taken.map(PoolTicketId),
             returning: false,
         });
     }

@@ -84,7 +84,7 @@ impl BatchState {
                 let code = code.clone();
                 Ok(self.close_issue(it, charge, code))
             }
-            Charge::Processing if is_current => Ok(self.unchanged(it)),
+            Charge::Processing if is_current => Ok(self.answer_held(it)),
             Charge::Declined(_) | Charge::Processing => self.nothing_to_end(it, &payment),
             Charge::Unresolved(issue) => self.wait_for_admin(it, &payment, charge, *issue),
         }
@@ -94,7 +94,7 @@ impl BatchState {
     /// the deposit was made when it began.
     fn nothing_to_end(&mut self, it: &EndCharge, payment: &PaymentRow) -> Result<Outcome, Refusal> {
         match payment.kind {
-            PaymentKind::Deposit => Ok(self.unchanged(it)),
+            PaymentKind::Deposit => Ok(self.answer_held(it)),
             PaymentKind::Purchase | PaymentKind::Withdrawal => Err(Refusal::NotPayable),
         }
     }
@@ -124,7 +124,7 @@ impl BatchState {
         let wanted = if it.charge == Charge::Paid { ChargeOutcome::Paid } else { ChargeOutcome::Failed };
         match charge.outcome() {
             Some(outcome) if outcome != wanted => Err(Refusal::ChargeEnded(outcome)),
-            _ => Ok(self.unchanged(it)),
+            _ => Ok(self.answer_held(it)),
         }
     }
 
@@ -139,7 +139,7 @@ impl BatchState {
             self.take(AccountId::CLEARING, fence.draw, charge.amount, it.payment, it.at)?;
             self.settle_purchase(it.payment, Method::Card, fence.draw, tickets, it.at);
             self.charge_ended(it, charge, ChargeOutcome::Paid, false, None);
-            return Ok(Outcome::Payment(self.answer_end(it, tickets)));
+            return Ok(self.answer_held(it));
         }
         let is_late = payment.kind == PaymentKind::Purchase;
         self.credit_card(it, &charge)?;
@@ -174,13 +174,13 @@ impl BatchState {
             row.failure_code = Some(code.clone());
         });
         self.charge_ended(it, charge, ChargeOutcome::Failed, false, Some(code));
-        self.unchanged(it)
+        self.answer_held(it)
     }
 
     /// An admin ends a charge that waits, without money, when its payment does not wait for it any more.
     fn close_issue(&mut self, it: &EndCharge, charge: ChargeRow, code: String) -> Outcome {
         self.charge_ended(it, charge, ChargeOutcome::Failed, false, Some(code));
-        self.unchanged(it)
+        self.answer_held(it)
     }
 
     /// From now on the charge waits for an admin. Its payment stays as it is.
@@ -200,12 +200,13 @@ impl BatchState {
             return self.nothing_to_end(it, payment);
         }
         self.write_charge(it.name(), ChargeRow { issue: Some(issue), ..charge });
-        Ok(self.unchanged(it))
+        Ok(self.answer_held(it))
     }
 
-    /// The answer about a payment that still has the tickets that it had.
-    fn unchanged(&mut self, it: &EndCharge) -> Outcome {
-        let tickets: Vec<TicketId> = it.held.iter().flat_map(|held| held.tickets.clone()).collect();
+    /// The answer about a payment that has the tickets which its draw held for it.
+    fn answer_held(&mut self, it: &EndCharge) -> Outcome {
+        let tickets: Vec<TicketId> =
+            it.held.iter().flat_map(|held| held.tickets.iter().map(|ticket| ticket.id)).collect();
         Outcome::Payment(self.answer_end(it, &tickets))
     }
 

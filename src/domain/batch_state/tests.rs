@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
+use verifiable_draw::proof::InclusionReceipt;
 
 use super::*;
 use crate::domain::audit::AuditActor;
@@ -13,6 +14,7 @@ use crate::domain::id::{LotteryId, PoolTicketId, UserId};
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{AdminDecision, BeginCharge, BeginDeposit, Charge, EndCharge, HeldTickets, Line};
 use crate::domain::ticket::Origin;
+use crate::domain::ticket_log::{TicketLog, test_logs};
 
 const DRAW: DrawId = DrawId(7);
 const ANN: UserId = UserId(1);
@@ -53,7 +55,8 @@ fn books() -> BatchState {
     BatchState {
         currency: "RUB".parse().unwrap(),
         ledger: Ledger::new(accounts),
-        draws: HashMap::from([(DRAW, DrawSales { epoch: 3, sold: 10 })]),
+        draws: HashMap::from([(DRAW, DrawSales { epoch: 3, sold: 10, log: None })]),
+        faulty_logs: HashMap::new(),
         payments: HashMap::new(),
         charges: BTreeMap::new(),
         keys: HashMap::from([(KeyId::of(ANN, "used"), kept)]),
@@ -115,8 +118,14 @@ fn tickets(count: u128) -> Vec<TicketId> {
     (1..=count).map(|ticket| TicketId(id(1_000 + ticket))).collect()
 }
 
+/// The same tickets, each with numbers of its own.
+fn held(count: u128) -> Vec<HeldTicket> {
+    let game = Game::new(5, 36).unwrap();
+    tickets(count).into_iter().zip(0..).map(|(id, index)| HeldTicket { id, pick: game.unrank(index) }).collect()
+}
+
 fn pay(count: u128) -> Record {
-    let tickets = tickets(count);
+    let tickets = held(count);
     Record::Pay(Pay { fence: fence(), user: ANN, payment: PAYMENT, tickets, at: at(9), key: None })
 }
 
@@ -145,7 +154,7 @@ fn end_charge(charge: Charge, held: bool) -> Record {
 }
 
 fn end_charge_begun(begun: Timestamp, charge: Charge, held: bool) -> Record {
-    let held = held.then(|| HeldTickets { fence: fence(), tickets: tickets(2) });
+    let held = held.then(|| HeldTickets { fence: fence(), tickets: self::held(2) });
     Record::EndCharge(EndCharge { held, ..end_of(begun, charge) })
 }
 
@@ -194,7 +203,7 @@ fn a_payment_is_refused_in_this_order_of_precedence_and_changes_nothing() {
     rows.extend([Processing, Paid, Failed, Expired, Refunded].map(|it| (it, None, fence(), Refusal::NotPayable)));
     for (status, key, fence, refusal) in rows {
         let mut books = with_payment(status, 3);
-        let pay = Pay { fence, user: ANN, payment: PAYMENT, tickets: tickets(3), at: at(9), key };
+        let pay = Pay { fence, user: ANN, payment: PAYMENT, tickets: held(3), at: at(9), key };
         assert_eq!(books.apply(&Record::Pay(pay)), Err(refusal), "{status:?}");
         assert_untouched(&books, status.as_str());
     }
@@ -204,11 +213,14 @@ fn a_payment_is_refused_in_this_order_of_precedence_and_changes_nothing() {
 fn one_batch_numbers_without_a_gap_whoever_is_refused_between() {
     let mut books = books();
     let first = books.apply(&Record::Order(order(ANN, 1_000, 1)));
-    assert_eq!(first, Ok(Outcome::Ordered { first_number: Some(11) }));
+    assert_eq!(first, Ok(Outcome::Ordered { first_number: Some(11), receipt: None }));
     assert_eq!(books.apply(&Record::Order(order(BOB, 2_000, 1))), Err(Refusal::InsufficientFunds));
     let later = Order { reserved_until: Some(at(300)), ..order(BOB, 3_000, 2) };
-    assert_eq!(books.apply(&Record::Order(later)), Ok(Outcome::Ordered { first_number: None }));
-    assert_eq!(books.apply(&Record::Order(order(ANN, 4_000, 1))), Ok(Outcome::Ordered { first_number: Some(12) }));
+    assert_eq!(books.apply(&Record::Order(later)), Ok(Outcome::Ordered { first_number: None, receipt: None }));
+    assert_eq!(
+        books.apply(&Record::Order(order(ANN, 4_000, 1))),
+        Ok(Outcome::Ordered { first_number: Some(12), receipt: None })
+    );
     assert_eq!(books.apply(&Record::Order(order(ANN, 5_000, 1))), Err(Refusal::InsufficientFunds));
     assert_eq!(books.draws[&DRAW].sold, 12);
     assert_eq!(books.ledger.balance(AccountId::escrow(DRAW)), Some(Money::new(200)));
@@ -625,4 +637,79 @@ fn a_batch_locks_what_its_records_need_and_nothing_else() {
     assert_eq!(required.charges, BTreeSet::from([PAYMENT]));
     assert_eq!(required.keys, BTreeSet::from([KeyId::of(ANN, "new")]));
     assert!(Prefetch::of([&pay(1), &expire(1)]).charges.is_empty(), "the wallet needs no charge");
+}
+
+/// The same state, of a draw with a ticket log that has one order, of ten tickets.
+fn with_log(state: BatchState) -> BatchState {
+    let mut log = TicketLog::empty(test_logs().keys(DRAW));
+    log.append(1, PaymentId(id(1)), BOB, held(10).iter().map(|ticket| ticket.pick)).unwrap();
+    log.finish();
+    let sales = DrawSales { epoch: 3, sold: 10, log: Some(log) };
+    BatchState { draws: HashMap::from([(DRAW, sales)]), ..state }
+}
+
+/// The entries of the batch, and the head after it.
+fn logged(state: &mut BatchState, receipts: &[&Receipt]) -> (Vec<String>, u64) {
+    let log = state.draws.get_mut(&DRAW).unwrap().log.as_mut().unwrap();
+    log.finish();
+    let keys = test_logs().keys(DRAW);
+    let entry = |receipt: &&Receipt| {
+        let receipt = InclusionReceipt::parse(receipt.proof().unwrap().as_bytes()).unwrap();
+        let (entry, _) = receipt.verify_extra([keys.verifier()]).unwrap();
+        String::from_utf8(entry.to_vec()).unwrap()
+    };
+    (receipts.iter().map(entry).collect(), log.head().size)
+}
+
+#[test]
+fn each_paid_order_is_one_leaf_and_what_is_refused_or_reserved_is_none() {
+    let mut books = with_log(books());
+    let key_of = |text, user| Order { key: key(text, 1), ..order(user, 1_000, 2) };
+    let first = books.apply(&Record::Order(key_of("new", ANN)));
+    let Ok(Outcome::Ordered { first_number: Some(11), receipt: Some(first) }) = first else { panic!("{first:?}") };
+    assert!(books.apply(&Record::Order(order(BOB, 2_000, 1))).is_err(), "too dear");
+    assert!(books.apply(&Record::Order(key_of("new", ANN))).is_err(), "a replay");
+    let later = Order { reserved_until: Some(at(300)), ..order(BOB, 3_000, 2) };
+    assert_eq!(books.apply(&Record::Order(later)), Ok(Outcome::Ordered { first_number: None, receipt: None }));
+    let (entries, size) = logged(&mut books, &[&first]);
+    assert_eq!(size, 2);
+    assert!(
+        entries[0].starts_with("{\"first\":11,") && entries[0].ends_with("[[1,2,3,4,5],[1,2,3,4,5]]}"),
+        "{entries:?}"
+    );
+}
+
+#[test]
+fn what_is_left_of_a_reservation_is_one_leaf_however_it_is_paid() {
+    let of_five = [held(5)[0], held(5)[2], held(5)[4]];
+    let tickets = || of_five.to_vec();
+    let pay =
+        Record::Pay(Pay { fence: fence(), user: ANN, payment: PAYMENT, tickets: tickets(), at: at(9), key: None });
+    let held = Some(HeldTickets { fence: fence(), tickets: tickets() });
+    let card = Record::EndCharge(EndCharge { held, ..end_of(at(0), Charge::Paid) });
+    for (record, state) in [(pay, with_payment(PaymentStatus::Pending, 2)), (card, with_charge_in_progress())] {
+        let mut books = with_log(state);
+        assert!(books.apply(&record).is_ok(), "{record:?}");
+        let log = books.draws.get_mut(&DRAW).unwrap().log.as_mut().unwrap();
+        log.finish();
+        let mut expected = with_log(self::books()).draws.remove(&DRAW).unwrap().log.unwrap();
+        expected.append(11, PAYMENT, ANN, of_five.iter().map(|ticket| ticket.pick)).unwrap();
+        expected.finish();
+        assert_eq!(log.head(), expected.head());
+        assert_eq!(books.draws[&DRAW].sold, 13);
+    }
+}
+
+#[test]
+fn a_charge_that_is_paid_too_late_is_no_leaf() {
+    let mut books = with_log(with_charge_in_progress());
+    assert!(matches!(books.apply(&end_charge(Charge::Paid, false)), Ok(Outcome::LateCredit(_))));
+    assert_eq!(logged(&mut books, &[]).1, 1);
+}
+
+#[test]
+fn a_draw_with_a_faulty_ticket_log_sells_nothing() {
+    let fault = TicketLogFault::RolledBack { known: 9 };
+    let mut books = BatchState { faulty_logs: HashMap::from([(DRAW, fault)]), draws: HashMap::new(), ..books() };
+    assert_eq!(books.apply(&Record::Order(order(ANN, 1_000, 1))), Err(Refusal::TicketLog(fault)));
 }

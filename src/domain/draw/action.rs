@@ -8,6 +8,7 @@ use crate::domain::audit::AuditEntry;
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::PoolTicketId;
 use crate::domain::record::{Fence, Key, Outcome, Record};
+use crate::domain::ticket_log::TicketLogFault;
 
 /// An action. `W` is the waiter: the type through which a client gets its answer.
 #[allow(clippy::large_enum_variant, reason = "nearly all are records and answers: a box would cost an allocation")]
@@ -109,6 +110,8 @@ pub struct NewPool {
 pub enum GiveUpReason {
     #[error("a newer epoch has taken the draw over")]
     StaleEpoch,
+    #[error(transparent)]
+    TicketLog(TicketLogFault),
     #[error("a reservation is not what it was held for")]
     ReservationLost,
     #[error("an expiry was refused")]

@@ -352,6 +352,7 @@ fn is_outcome_of(outcome: &Outcome, record: &Record) -> bool {
 fn contradiction(record: &Record, result: &Result<Outcome, Refusal>) -> Option<GiveUpReason> {
     match (record, result) {
         (_, Err(Refusal::StaleEpoch)) => Some(GiveUpReason::StaleEpoch),
+        (_, Err(Refusal::TicketLog(fault))) => Some(GiveUpReason::TicketLog(*fault)),
         // The charge may have ended before, because the provider can report it twice.
         (Record::EndCharge(_), Err(Refusal::NotPayable)) => None,
         (_, Err(Refusal::NotPayable)) => Some(GiveUpReason::ReservationLost),

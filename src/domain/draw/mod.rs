@@ -25,7 +25,7 @@ use super::lottery::{DrawStatus, Rules};
 use super::money::Money;
 use super::pool::Pool;
 use super::prize::fund;
-use super::record::{Expire, Fence, KeyId};
+use super::record::{Expire, Fence, HeldTicket, KeyId};
 
 pub use action::{DrawAction, DrawFault, GiveUpReason, NewPool, PoolOrder, StepKind, StepOutcome, StepWrite};
 pub use load::DrawLoad;
@@ -41,10 +41,18 @@ pub use times::{Times, TimesChange, TimesError};
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReservedTicket {
     pub id: TicketId,
+    pub pick: Pick,
     /// The pool ticket that it took. It returns to the pool if the reserved ticket is not paid.
-    pub pool: Option<(PoolTicketId, Pick)>,
+    pub pool: Option<PoolTicketId>,
     /// Whether its return is in flight: not yet written.
     pub returning: bool,
+}
+
+impl ReservedTicket {
+    /// What returns to the pool, if the ticket is not paid.
+    fn pooled(&self) -> Option<(PoolTicketId, Pick)> {
+        Some((self.pool?, self.pick))
+    }
 }
 
 /// What is in flight for a reservation. In every state but `Held`, other requests for the reservation are
@@ -78,6 +86,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Its tickets, as the records have them that pay for them.
+    fn held(&self) -> Vec<HeldTicket> {
+        self.tickets.iter().map(|ticket| HeldTicket { id: ticket.id, pick: ticket.pick }).collect()
+    }
+
     /// Whether the return of one of its tickets is in flight.
     fn is_returning(&self) -> bool {
         self.tickets.iter().any(|ticket| ticket.returning)

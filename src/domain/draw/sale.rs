@@ -13,7 +13,8 @@ use crate::domain::id::{PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::payment::{Payment, PaymentStatus};
 use crate::domain::record::{
-    BeginCharge, Charge, EndCharge, GiveBack, HeldTickets, Key, Line, Order, Outcome, Pay, Record, Refusal,
+    BeginCharge, Charge, EndCharge, GiveBack, HeldTicket, HeldTickets, Key, Line, Order, Outcome, Pay, Record,
+    Refusal,
 };
 use crate::domain::ticket::Origin;
 
@@ -185,11 +186,11 @@ impl Draw {
         key: Option<Key>,
     ) -> Option<BeginCharge> {
         let fence = self.fence();
-        let tickets = self.begin_paying(user, payment, now)?;
+        let tickets = self.begin_paying(user, payment, now)?.iter().map(|ticket| ticket.id).collect();
         Some(BeginCharge { fence, user, payment, tickets, at: now, key })
     }
 
-    fn begin_paying(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<Vec<TicketId>> {
+    fn begin_paying(&mut self, user: UserId, payment: PaymentId, now: Timestamp) -> Option<Vec<HeldTicket>> {
         if self.it.status != DrawStatus::Open || self.stopped || now >= self.it.times.sales_close_at {
             return None;
         }
@@ -203,7 +204,7 @@ impl Draw {
 
         held.state = ReservationState::Paying;
         self.out += 1;
-        Some(held.tickets.iter().map(|ticket| ticket.id).collect())
+        Some(held.held())
     }
 
     /// The provider has answered. Adds to the record what the draw still holds for that payment.
@@ -220,7 +221,7 @@ impl Draw {
             if end.charge.is_final() {
                 held.state = ReservationState::Paying;
             }
-            HeldTickets { fence, tickets: held.tickets.iter().map(|ticket| ticket.id).collect() }
+            HeldTickets { fence, tickets: held.held() }
         });
         // A charge without held tickets cannot change the ticket list, so the seal need not wait for it.
         self.out += usize::from(end.held.is_some());
@@ -323,7 +324,8 @@ impl Draw {
         };
         let held = order.lines.iter().map(|line| ReservedTicket {
             id: line.ticket,
-            pool: line.pool_ticket.map(|id| (id, line.pick)),
+            pick: line.pick,
+            pool: line.pool_ticket,
             returning: false,
         });
         let reservation =
@@ -393,11 +395,11 @@ impl Draw {
         if empty {
             self.remove(it.payment);
         }
-        self.add_to_pool(ticket.pool);
+        self.add_to_pool(ticket.pooled());
     }
 
     fn let_go(&mut self, payment: PaymentId) {
         let Some(held) = self.remove(payment) else { return };
-        self.add_to_pool(held.tickets.into_iter().filter_map(|ticket| ticket.pool));
+        self.add_to_pool(held.tickets.iter().filter_map(ReservedTicket::pooled));
     }
 }

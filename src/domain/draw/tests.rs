@@ -172,9 +172,27 @@ fn while_an_order_is_on_its_way_its_key_is_not_refused_what_it_holds_itself() {
     draw.answered(&Record::Order(again), &Err(Refusal::Overloaded));
     let still = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
     assert_eq!(still, Err(OrderRefusal::KeyInFlight), "one of the two orders is still in flight");
-    draw.answered(&Record::Order(first), &Ok(Outcome::Ordered { first_number: Some(1) }));
+    draw.answered(&Record::Order(first), &Ok(Outcome::Ordered { first_number: Some(1), receipt: None }));
     let after = order(&mut draw, ask(key("k"), vec![named(1)]), 0);
     assert_eq!(after, Err(OrderRefusal::TicketUnavailable { line: 0 }), "now the stored key gives the answer");
+}
+
+#[test]
+fn what_pays_a_reservation_has_the_numbers_of_what_is_left_of_it() {
+    let mut draw = Draw::new(parts(DrawStatus::Open, pool([7])));
+    let mut ids = (1_000_u128..).map(Uuid::from_u128);
+    let lines = vec![good(), LineRequest::QuickPick, named(7)];
+    let reserve = Some(SignedDuration::from_secs(600));
+    let ask = OrderRequest { user: UserId(1), lines, reserve, key: None };
+    let order = draw.order(ask, second(0), || ids.next().unwrap(), &mut StdRng::seed_from_u64(1)).unwrap();
+    let ordered: Vec<_> = order.lines.iter().map(|line| HeldTicket { id: line.ticket, pick: line.pick }).collect();
+    let payment = order.payment;
+    draw.answered(&Record::Order(order), &Ok(Outcome::Ordered { first_number: None, receipt: None }));
+    let back = draw.give_back(UserId(1), payment, ordered[1].id, second(1)).unwrap();
+    draw.answered(&Record::GiveBack(back), &Ok(Outcome::Released));
+    let pay = draw.pay(UserId(1), payment, second(2), None).unwrap();
+    assert_eq!(pay.tickets, [ordered[0], ordered[2]]);
+    assert_eq!(ordered[2].pick, game().unrank(7), "of the pool");
 }
 
 #[test]
@@ -345,7 +363,8 @@ struct Base {
 
 struct Row {
     payment: PaymentId,
-    pool: Option<(PoolTicketId, Pick)>,
+    pick: Pick,
+    pool: Option<PoolTicketId>,
     number: Option<i64>,
     status: &'static str,
 }
@@ -360,8 +379,9 @@ impl Base {
             draws: required
                 .draws
                 .iter()
-                .map(|id| (*id, DrawSales { epoch: self.epoch, sold: self.sold }))
+                .map(|id| (*id, DrawSales { epoch: self.epoch, sold: self.sold, log: None }))
                 .collect(),
+            faulty_logs: HashMap::new(),
             payments: required
                 .payments
                 .iter()
@@ -378,11 +398,13 @@ impl Base {
         self.payments.extend(books.changes.changed_payments);
         self.charges.extend(books.changes.charges);
         for (record, result) in records.iter().zip(&results) {
-            let (Record::Order(order), Ok(Outcome::Ordered { first_number })) = (record, result) else { continue };
+            let (Record::Order(order), Ok(Outcome::Ordered { first_number, .. })) = (record, result) else {
+                continue;
+            };
             for (line, number) in order.numbered(*first_number) {
-                let pool = line.pool_ticket.map(|id| (id, line.pick));
+                let (pick, pool) = (line.pick, line.pool_ticket);
                 let status = if number.is_some() { "paid" } else { "reserved" };
-                self.tickets.insert(line.ticket, Row { payment: order.payment, pool, number, status });
+                self.tickets.insert(line.ticket, Row { payment: order.payment, pick, pool, number, status });
             }
         }
         for (_, id, number) in books.changes.paid_tickets {
@@ -421,10 +443,10 @@ impl Base {
                     ReservationState::Held
                 },
             });
-            held.tickets.push(ReservedTicket { id: *id, pool: row.pool, returning: false });
+            held.tickets.push(ReservedTicket { id: *id, pick: row.pick, pool: row.pool, returning: false });
         }
         let held = |id: &PoolTicketId| {
-            let holds = |row: &&Row| row.pool.is_some_and(|(held, _)| held == *id);
+            let holds = |row: &&Row| row.pool == Some(*id);
             self.tickets.values().filter(holds).any(|row| ["reserved", "paid"].contains(&row.status))
         };
         let free = (1..=POOL).filter(|number| !held(&pool_id(*number)));
@@ -619,8 +641,8 @@ impl Fixture {
             }
         }
         let held = self.draw.it.reservations.values().flat_map(|held| &held.tickets);
-        held.filter_map(|ticket| ticket.pool).for_each(|(id, _)| seen(id));
-        self.base.of_status("paid").filter_map(|(_, row)| row.pool).for_each(|(id, _)| seen(id));
+        held.filter_map(|ticket| ticket.pool).for_each(&mut seen);
+        self.base.of_status("paid").filter_map(|(_, row)| row.pool).for_each(seen);
         assert!(places.values().all(|count| *count == 1), "{places:?}");
         assert!(self.sealed.is_some() || places.len() == usize::from(POOL), "{places:?}");
 

@@ -53,7 +53,7 @@ impl BatchWrite {
         records: impl Iterator<Item = &'a Record>,
     ) -> impl Iterator<Item = (&'a Order, &'a Line, Option<i64>)> {
         let ordered = records.zip(&self.results).filter_map(|(record, result)| match (record, result) {
-            (Record::Order(order), Ok(Outcome::Ordered { first_number })) => Some((order, *first_number)),
+            (Record::Order(order), Ok(Outcome::Ordered { first_number, .. })) => Some((order, *first_number)),
             _ => None,
         });
         ordered.flat_map(|(order, first)| order.numbered(first).map(move |(line, number)| (order, line, number)))
@@ -116,7 +116,7 @@ enum BatchPhase {
     /// The records were applied, and the transaction can be sent.
     Execute(Box<BatchWrite>),
     /// The connection was lost at COMMIT. The results are valid if the transaction was committed.
-    Unknown(Mark, Vec<Result<Outcome, Refusal>>),
+    Unknown(Box<BatchWrite>),
 }
 
 /// One batch, from the queue to its answers.
@@ -156,7 +156,7 @@ impl<R: BatchRecord> BatchRun<R> {
 
     /// Whether the database must be asked if a transaction was committed.
     pub fn is_unknown(&self) -> bool {
-        matches!(self.phase, BatchPhase::Unknown(..))
+        matches!(self.phase, BatchPhase::Unknown(_))
     }
 
     /// What the current transaction writes.
@@ -189,7 +189,7 @@ impl<R: BatchRecord> BatchRun<R> {
             (_, Err(action)) => BatchAction::Connection(action),
             (BatchPhase::Prefetch(plan), Ok(connection)) => BatchAction::Prefetch(connection, &plan.missing),
             (BatchPhase::Execute(write), Ok(connection)) => BatchAction::Write(connection, &self.records, write),
-            (BatchPhase::Unknown(mark, _), Ok(connection)) => BatchAction::CloseRow(connection, mark.writer),
+            (BatchPhase::Unknown(write), Ok(connection)) => BatchAction::CloseRow(connection, write.mark.writer),
             // Not reached: with a ready connection, `begin` has begun a transaction.
             (BatchPhase::Start, Ok(_)) => BatchAction::Connection(ConnectionAction::Rest),
         }
@@ -246,7 +246,7 @@ impl<R: BatchRecord> BatchRun<R> {
         let Some(mark) = state.next_mark() else { return };
         let mut batch = state.cache.open(plan, found, self.currency);
         let results = self.records.iter().map(|it| batch.apply(it.record())).collect();
-        let expected = state.cache.expected(&batch);
+        let expected = state.cache.expected(&mut batch);
         let (begun, check_keys) = (!plan.missing.is_empty(), plan.check_keys);
         let write = BatchWrite { mark, begun, state: batch, expected, results, check_keys };
         self.phase = BatchPhase::Execute(Box::new(write));
@@ -284,14 +284,15 @@ impl<R: BatchRecord> BatchRun<R> {
         };
         match end {
             TransactionEnd::Committed => {
-                state.cache.committed(&write.expected);
-                self.answer(write.results);
+                let BatchWrite { expected, results, .. } = *write;
+                state.cache.committed(expected);
+                self.answer(results);
                 Decision::Answer
             }
             TransactionEnd::Unknown => {
                 // Do not guess: ask the database over another connection.
                 state.lost();
-                self.phase = BatchPhase::Unknown(write.mark, write.results);
+                self.phase = BatchPhase::Unknown(write);
                 Decision::AskDatabase
             }
             TransactionEnd::Outdated => {
@@ -312,13 +313,14 @@ impl<R: BatchRecord> BatchRun<R> {
     /// and must be asked again.
     pub fn row_closed<C>(&mut self, state: &mut ConnectionState<C>, last: Option<i64>) {
         match (mem::replace(&mut self.phase, BatchPhase::Start), last) {
-            (BatchPhase::Unknown(mark, results), Some(last)) => {
-                if mark.is_committed(last) {
-                    self.answer(results);
+            (BatchPhase::Unknown(write), Some(last)) => {
+                if write.mark.is_committed(last) {
+                    state.cache.note_committed(&write.expected);
+                    self.answer(write.results);
                 }
             }
             (phase, _) => {
-                debug_assert!(matches!(phase, BatchPhase::Unknown(..)), "no commit was unknown");
+                debug_assert!(matches!(phase, BatchPhase::Unknown(_)), "no commit was unknown");
                 self.phase = phase;
                 state.lost_and_rest();
             }

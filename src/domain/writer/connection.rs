@@ -1,6 +1,7 @@
 //! What the writer keeps between transactions: its connection, the number of its last transaction on it, and the
 //! cache of what it has read. This file opens no connection.
 
+use crate::domain::ticket_log::TicketLogs;
 use crate::domain::writer_cache::WriterCache;
 
 /// The mark that a transaction sets in the row of its connection. It shows later whether the transaction was
@@ -51,13 +52,12 @@ pub struct ConnectionState<C> {
     must_rest: bool,
 }
 
-impl<C> Default for ConnectionState<C> {
-    fn default() -> ConnectionState<C> {
-        ConnectionState { cache: WriterCache::default(), connection: None, must_rest: false }
-    }
-}
-
 impl<C> ConnectionState<C> {
+    /// No connection, and an empty cache of draws with these ticket logs.
+    pub fn new(logs: TicketLogs) -> ConnectionState<C> {
+        ConnectionState { cache: WriterCache::new(logs), connection: None, must_rest: false }
+    }
+
     pub fn connection(&self) -> Option<&C> {
         self.connection.as_ref().map(|connection| &connection.inner)
     }

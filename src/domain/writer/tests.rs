@@ -13,8 +13,9 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::record::{
     BeginDeposit, BeginWithdrawal, Fence, Key, KeyId, Line, Order, Outcome, Record, Refusal,
 };
-use crate::domain::rows::DrawSales;
+use crate::domain::rows::DrawSalesRow;
 use crate::domain::ticket::Origin;
+use crate::domain::ticket_log::{TicketLog, TicketLogFault, test_logs};
 use crate::domain::writer_cache::{Invalidation, PrefetchResult};
 
 /// The row of the first connection.
@@ -61,7 +62,7 @@ fn found() -> PrefetchResult {
 }
 
 fn connected() -> ConnectionState<()> {
-    let mut state = ConnectionState::default();
+    let mut state = ConnectionState::new(test_logs());
     state.connected((), ROW);
     state
 }
@@ -110,7 +111,8 @@ fn reconnect(run: &mut BatchRun<Request>, state: &mut ConnectionState<()>) {
 
 #[test]
 fn a_batch_connects_reads_writes_and_answers() {
-    let (mut run, mut state) = (BatchRun::new(vec![withdrawal(1, None)], currency()), ConnectionState::default());
+    let (mut run, mut state) =
+        (BatchRun::new(vec![withdrawal(1, None)], currency()), ConnectionState::new(test_logs()));
     assert_eq!(next(&mut run, &mut state, 0), "connect");
     state.connect_failed();
     assert_eq!(next(&mut run, &mut state, 0), "rest");
@@ -139,7 +141,7 @@ fn order(number: u128, lines: u128, reserved: bool) -> Request {
         Line { ticket, pick, origin: Origin::Chosen, pool_ticket: None }
     };
     let order = Order {
-        fence: Fence { draw: DrawId(3), epoch: 1 },
+        fence: Fence { draw: DRAW, epoch: 1 },
         lottery: LotteryId("l".to_owned()),
         user: ANN,
         payment: PaymentId(Uuid::from_u128(number)),
@@ -159,7 +161,7 @@ fn the_new_tickets_of_a_batch_are_those_of_its_accepted_orders() {
     assert_eq!(next(&mut run, &mut state, 0), "prefetch");
     let mut found = found();
     found.accounts.push((AccountId::escrow(DrawId(3)), Money::ZERO));
-    found.draws.push((DrawId(3), DrawSales { epoch: 1, sold: 10 }));
+    found.draws.push((DrawId(3), DrawSalesRow { epoch: 1, sold: 10, edge: None }));
     assert_eq!(run.prefetched(&mut state, Ok(found)), None);
     let BatchAction::Write((), records, write) = run.next(&mut state, 0) else { panic!("it is written") };
     assert_eq!(write.results[1], Err(Refusal::InsufficientFunds));
@@ -203,7 +205,7 @@ fn late_records_are_dropped_before_a_transaction_and_never_after() {
 #[test]
 fn late_records_are_answered_while_there_is_no_connection_and_others_wait() {
     let records = vec![withdrawal(1, Some(5)), withdrawal(2, None)];
-    let (mut run, mut state) = (BatchRun::new(records, currency()), ConnectionState::default());
+    let (mut run, mut state) = (BatchRun::new(records, currency()), ConnectionState::new(test_logs()));
     assert_eq!(next(&mut run, &mut state, 0), "connect");
     state.connect_failed();
     assert_eq!(next(&mut run, &mut state, 5), "answer");
@@ -266,6 +268,106 @@ fn an_unknown_commit_is_asked_about_until_the_database_answers() {
         assert_eq!(next(&mut run, &mut state, 0), if committed { "answer" } else { "prefetch" });
         assert_eq!(run.take_answers().iter().filter(|(_, result)| result.is_ok()).count(), usize::from(committed));
     }
+}
+
+const DRAW: DrawId = DrawId(3);
+
+/// What Ann's order needs, of a draw that has a ticket log with these orders of hers, of one ticket each.
+fn with_log(orders: u64) -> PrefetchResult {
+    let mut log = TicketLog::empty(test_logs().keys(DRAW));
+    for (first, number) in (1..=orders as i64).zip((0_u128..).step_by(100)) {
+        let payment = PaymentId(Uuid::from_u128(number));
+        log.append(first, payment, ANN, std::iter::once(Game::new(5, 36).unwrap().unrank(0))).unwrap();
+    }
+    let mut found = found();
+    found.accounts.push((AccountId::escrow(DRAW), Money::ZERO));
+    let edge = Some(log.finish().after);
+    found.draws.push((DRAW, DrawSalesRow { epoch: 1, sold: orders as i64, edge }));
+    found
+}
+
+/// A batch with one paid order, of a draw that has a ticket log with 255 orders.
+fn sale(state: &mut ConnectionState<()>) -> BatchRun<Request> {
+    let mut run = BatchRun::new(vec![order(25_500, 1, false)], currency());
+    assert_eq!(next(&mut run, state, 0), "prefetch");
+    run.prefetched(state, Ok(with_log(255)));
+    run
+}
+
+#[test]
+fn a_batch_writes_the_edge_over_the_one_that_it_read_and_the_tile_that_it_completes() {
+    let logs = test_logs();
+    let mut state = ConnectionState::new(logs.clone());
+    state.connected((), ROW);
+    let mut run = sale(&mut state);
+    let BatchAction::Write((), _, write) = run.next(&mut state, 0) else { panic!("it is written") };
+    let log = write.expected.draws[0].log.clone().unwrap();
+    let edge = |orders| with_log(orders).draws.remove(0).1.edge.unwrap();
+    assert_eq!((log.before, &log.after), (edge(255), &edge(256)));
+    assert_eq!(
+        log.tiles.iter().map(|tile| (tile.level, tile.tile, tile.last_number)).collect::<Vec<_>>(),
+        [(0, 0, 256)]
+    );
+    assert_eq!(logs.committed(DRAW), None, "before the commit");
+
+    run.ended(&mut state, TransactionEnd::Committed);
+    assert_eq!(logs.committed(DRAW).map(|head| head.size), Some(256));
+    let answers = results(run.take_answers());
+    let [Ok(Outcome::Ordered { first_number: Some(256), receipt: Some(receipt) })] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert!(receipt.proof().is_some());
+
+    let mut next_run = BatchRun::new(vec![order(25_600, 1, false)], currency());
+    let BatchAction::Write((), _, write) = next_run.next(&mut state, 0) else { panic!("all is in the cache") };
+    assert_eq!(write.expected.draws[0].log.as_ref().unwrap().before, log.after);
+}
+
+#[test]
+fn only_what_was_committed_is_known_of_a_ticket_log() {
+    for (last, committed) in [(1, Some(256)), (Mark::NONE, None)] {
+        let logs = test_logs();
+        let mut state = ConnectionState::new(logs.clone());
+        state.connected((), ROW);
+        let mut run = sale(&mut state);
+        assert_eq!(next(&mut run, &mut state, 0), "write");
+        run.ended(&mut state, TransactionEnd::Unknown);
+        reconnect(&mut run, &mut state);
+        assert_eq!(next(&mut run, &mut state, 0), "close row");
+        assert_eq!(logs.committed(DRAW), None, "it is not known yet");
+        run.row_closed(&mut state, Some(last));
+        assert_eq!(logs.committed(DRAW).map(|head| head.size), committed);
+        if committed.is_none() {
+            // The log is read again: the order is appended once.
+            assert_eq!(next(&mut run, &mut state, 0), "prefetch");
+            run.prefetched(&mut state, Ok(with_log(255)));
+            let BatchAction::Write((), _, write) = run.next(&mut state, 0) else { panic!("it is written") };
+            assert_eq!(write.expected.draws[0].sales.log.as_ref().unwrap().head().size, 256);
+        }
+    }
+}
+
+#[test]
+fn a_draw_whose_ticket_log_went_back_sells_nothing_and_the_others_of_the_batch_do() {
+    let logs = test_logs();
+    let mut state = ConnectionState::new(logs.clone());
+    state.connected((), ROW);
+    let mut run = sale(&mut state);
+    assert_eq!(next(&mut run, &mut state, 0), "write");
+    run.ended(&mut state, TransactionEnd::Committed);
+    state.lost();
+    state.connected((), ROW + 1);
+    for _ in 0..2 {
+        let mut run = BatchRun::new(vec![order(9_000, 1, false), withdrawal(1, None)], currency());
+        assert_eq!(next(&mut run, &mut state, 0), "prefetch", "a faulty log is read each time");
+        run.prefetched(&mut state, Ok(with_log(255)));
+        assert_eq!(next(&mut run, &mut state, 0), "write");
+        run.ended(&mut state, TransactionEnd::Committed);
+        let answers = results(run.take_answers());
+        assert_eq!(answers[0], Err(Refusal::TicketLog(TicketLogFault::RolledBack { known: 256 })));
+        assert!(answers[1].is_ok());
+    }
+    assert_eq!(logs.committed(DRAW).map(|head| head.size), Some(256));
 }
 
 #[test]

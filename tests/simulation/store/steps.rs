@@ -13,6 +13,8 @@ use lottery::domain::record::Fence;
 use lottery::domain::settle::{Conduct, FixPrizes};
 use lottery::domain::writer::Mark;
 use lottery::domain::writer_cache::Invalidation;
+use verifiable_draw::merkle::Head;
+use verifiable_draw::merkle::edge::Edge;
 
 use super::{Cancellation, JACKPOT_ACCOUNT, ResultRow, Store, mask, second};
 use crate::facts::{DrawTimes, Fact, Prizes};
@@ -74,6 +76,9 @@ impl Store {
         let draw = fence.draw;
         match step {
             Step::Open => {
+                let edge = Some(Edge::new().to_bytes());
+                self.draw_mut(draw).edge.clone_from(&edge);
+                self.facts.push(Fact::Edge { draw: draw.0, edge });
                 self.set_status(draw, DrawStatus::Open);
                 Ok(Output::Opened)
             }
@@ -84,7 +89,9 @@ impl Store {
             }
             Step::Seal => {
                 self.nothing_reserved(draw);
-                self.facts.push(Fact::Sealed { draw: draw.0, tickets: sold });
+                let edge = Edge::from_bytes(self.draws[&draw].edge.as_ref().expect("an open draw has a log"));
+                let Head { size, root } = edge.expect("an edge that a batch wrote").head();
+                self.facts.push(Fact::Sealed { draw: draw.0, tickets: sold, orders: size as i64, root });
                 self.set_status(draw, DrawStatus::Closed);
                 Ok(Output::Sealed(self.take_over(draw)))
             }

@@ -178,7 +178,12 @@ impl World {
             return;
         }
         match result {
-            Ok((Record::Order(order), Outcome::Ordered { first_number })) => {
+            Ok((Record::Order(order), Outcome::Ordered { first_number, receipt })) => {
+                assert_eq!(receipt.is_some(), first_number.is_some(), "a paid order has a receipt");
+                if let Some(receipt) = receipt {
+                    let text = receipt.proof().expect("its batch is committed");
+                    self.model.receipt(order.fence.draw.0, id(order.payment.0), &text);
+                }
                 self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));
             }
             Ok((_, Outcome::Payment(payment) | Outcome::LateCredit(payment))) => {
@@ -334,7 +339,8 @@ fn no(error: &SaleError) -> No {
             | Refusal::Ended(_)
             | Refusal::ChargeEnded(_)
             | Refusal::OwnWithdrawal
-            | Refusal::OwnPayment,
+            | Refusal::OwnPayment
+            | Refusal::TicketLog(_),
         ) => No::Broken,
         SaleError::NoSuchDraw | SaleError::OutcomeUnknown => unreachable!("no refusal of a draw that is there"),
     }

@@ -15,7 +15,7 @@ use lottery::domain::writer_cache::WriterCache;
 
 use super::{ADMIN, PLAYERS, World};
 use crate::coverage::Seen;
-use crate::process::{Waiting, WriteRequest};
+use crate::process::{Waiting, WriteRequest, ticket_logs};
 use crate::store::{currency, id};
 
 /// The process that stands for another program. The processes of the service have higher numbers.
@@ -80,13 +80,13 @@ impl World {
 
     /// A transaction of a writer without a cache. False if its record was refused.
     fn write_aside(&mut self, record: Record) -> bool {
-        let mut cache = WriterCache::default();
+        let mut cache = WriterCache::new(ticket_logs());
         let plan = cache.plan(std::iter::once(&record));
         let mut state = cache.open(&plan, self.store.read(&plan.missing), currency());
         let results = vec![state.apply(&record)];
         let taken = results[0].is_ok();
         let writer = self.store.new_writer(ANOTHER_PROGRAM).expect("it is never declared dead");
-        let (expected, mark) = (cache.expected(&state), Mark { writer, number: 1 });
+        let (expected, mark) = (cache.expected(&mut state), Mark { writer, number: 1 });
         let write = BatchWrite { mark, begun: true, state, expected, results, check_keys: true };
         let written = self.store.write(std::iter::once(&record), &write);
         written.expect("nothing happens between its read and its write");

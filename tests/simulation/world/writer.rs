@@ -56,7 +56,8 @@ impl World {
     /// Begins the writer's next transaction, or does the next action of the current one.
     pub fn write(&mut self, p: usize) {
         // The writer is put back before any other code looks for it.
-        let mut writer = mem::take(&mut self.processes[p].writer);
+        let logs = self.processes[p].logs.clone();
+        let mut writer = mem::replace(&mut self.processes[p].writer, Writer::new(logs));
         if matches!(writer.job, WriterJob::Idle) {
             writer.job = self.next_job(p);
         }

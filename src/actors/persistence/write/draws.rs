@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
+use verifiable_draw::merkle::Head;
+use verifiable_draw::merkle::edge::Edge;
 
 use super::audit;
 use crate::actors::persistence::connection::WriterConnection;
@@ -17,6 +19,7 @@ use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::money::Money;
 use crate::domain::prize::Award;
 use crate::domain::record::{Fence, Key};
+use crate::domain::ticket_log::TicketLogs;
 
 /// The number of pool tickets in one statement.
 const POOL_CHUNK: usize = 5_000;
@@ -177,6 +180,9 @@ impl StepTransaction for Open {
     async fn run(&self, session: &WriterConnection) -> Result<(), StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
+        let sql = "-- draws::open_log()
+            UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
+        db.execute(sql, &[&self.fence.draw.0, &Edge::new().to_bytes()]).await?;
         set_status(db, self.fence.draw, DrawStatus::Open).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
@@ -208,6 +214,7 @@ pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
+    pub logs: TicketLogs,
 }
 
 impl StepTransaction for Seal {
@@ -218,12 +225,26 @@ impl StepTransaction for Seal {
         let db = &session.client;
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
+        let log = self.log(db).await?;
+        let (orders, root) = log.map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
         let sql = "-- draws::seal()
-            INSERT INTO draw_seals (draw_id, tickets, sealed_at) VALUES ($1, $2, $3)";
-        db.execute(sql, &[&self.fence.draw.0, &sold, &self.at]).await?;
+            INSERT INTO draw_seals (draw_id, tickets, sealed_at, orders, root) VALUES ($1, $2, $3, $4, $5)";
+        db.execute(sql, &[&self.fence.draw.0, &sold, &self.at, &orders, &root]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
+    }
+}
+
+impl Seal {
+    /// The head of the ticket log that is sealed, if the draw has one.
+    async fn log(&self, db: &Client) -> Result<Option<Head>, StepFailure> {
+        let sql = "-- draws::sealed_log()
+            SELECT edge FROM draw_sales WHERE draw_id = $1";
+        let edge: Option<Vec<u8>> = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+        let Some(edge) = edge else { return Ok(None) };
+        let log = self.logs.open(self.fence.draw, &edge);
+        log.map(|log| Some(log.head())).map_err(|fault| StepFailure::Rejected(fault.to_string()))
     }
 }
 

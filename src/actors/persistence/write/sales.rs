@@ -17,17 +17,18 @@ use crate::domain::money::Money;
 use crate::domain::payment::{Method, PaymentKind, PaymentStatus};
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{KeyId, Line, Order};
-use crate::domain::rows::{Changes, DrawSales, NewKey, PaymentRow, Release};
+use crate::domain::rows::{Changes, DrawSalesRow, NewKey, PaymentRow, Release};
+use crate::domain::ticket_log::TileRow;
 use crate::domain::writer::{BatchRecord, BatchWrite, Mark};
-use crate::domain::writer_cache::{ExpectedState, PrefetchResult};
+use crate::domain::writer_cache::{ExpectedDraw, ExpectedState, PrefetchResult};
 
 /// The SQLSTATE of a batch whose expected state differs from the database: the mark, a draw or a balance. The
 /// function `require_current_cache` raises it (migrations/V1__schema.sql).
 pub const CACHE_OUTDATED: &str = "LT001";
 
 const PREFETCH: &str = "-- sales::prefetch(draws, accounts)
-    SELECT true AS is_draw, draw_id AS id, epoch AS a, sold AS b FROM draw_sales WHERE draw_id = ANY($1)
-    UNION ALL SELECT false, id, balance, 0 FROM accounts WHERE id = ANY($2)";
+    SELECT true AS is_draw, draw_id AS id, epoch AS a, sold AS b, edge FROM draw_sales WHERE draw_id = ANY($1)
+    UNION ALL SELECT false, id, balance, 0, NULL FROM accounts WHERE id = ANY($2)";
 
 fn prefetch_params(missing: &Prefetch) -> Params<'_> {
     Params::with_capacity(2)
@@ -56,44 +57,50 @@ fn find_keys_params(missing: &Prefetch) -> Params<'_> {
 // Everything that an ordinary purchase writes, in one statement. `unnest` is in the select list: there Postgres
 // reads its arrays side by side. In FROM, Postgres would first copy each array into a table of its own.
 //
-// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them. If one of them updates
+// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them, ticket logs included. If one of them updates
 // fewer rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
-const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept, transferred)
+const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept, transferred, tiled)
     WITH marked AS (
         UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed RETURNING 1
     ), sold AS (
-        UPDATE draw_sales s SET sold = n.sold
+        UPDATE draw_sales s SET sold = n.sold, edge = n.edge
         FROM (SELECT unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS sold, unnest($5::bigint[]) AS epoch,
-                     unnest($6::bigint[]) AS before) n
-        WHERE s.draw_id = n.id AND s.epoch = n.epoch AND s.sold = n.before RETURNING 1
+                     unnest($6::bigint[]) AS sold_before, unnest($7::bytea[]) AS edge,
+                     unnest($8::bytea[]) AS edge_before) n
+        WHERE s.draw_id = n.id AND s.epoch = n.epoch AND s.sold = n.sold_before
+              AND s.edge IS NOT DISTINCT FROM n.edge_before RETURNING 1
     ), moved AS (
         UPDATE accounts a SET balance = n.balance
-        FROM (SELECT unnest($7::bigint[]) AS id, unnest($8::bigint[]) AS balance, unnest($9::bigint[]) AS before) n
+        FROM (SELECT unnest($9::bigint[]) AS id, unnest($10::bigint[]) AS balance, unnest($11::bigint[]) AS before) n
         WHERE a.id = n.id AND a.balance = n.before RETURNING 1
     ), ordered AS (
         INSERT INTO payments (id, user_id, kind, status, amount, method, failure_code, draw_id, lines,
                               reserved_until, created_at, updated_at)
-        SELECT unnest($10::uuid[]), unnest($11::bigint[]), unnest($12::text[]), unnest($13::text[]),
-               unnest($14::bigint[]), unnest($15::text[]), unnest($16::text[]), unnest($17::bigint[]),
-               unnest($18::smallint[]), unnest($19::timestamptz[]), unnest($20::timestamptz[]),
-               unnest($21::timestamptz[])
+        SELECT unnest($12::uuid[]), unnest($13::bigint[]), unnest($14::text[]), unnest($15::text[]),
+               unnest($16::bigint[]), unnest($17::text[]), unnest($18::text[]), unnest($19::bigint[]),
+               unnest($20::smallint[]), unnest($21::timestamptz[]), unnest($22::timestamptz[]),
+               unnest($23::timestamptz[])
     ), issued AS (
         INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, pool_ticket_id, status)
-        SELECT unnest($22::bigint[]), unnest($23::uuid[]), unnest($24::uuid[]), unnest($25::bigint[]),
-               unnest($26::bigint[]), unnest($27::bigint[]), unnest($28::text[]), unnest($29::uuid[]),
-               unnest($30::text[])
+        SELECT unnest($24::bigint[]), unnest($25::uuid[]), unnest($26::uuid[]), unnest($27::bigint[]),
+               unnest($28::bigint[]), unnest($29::bigint[]), unnest($30::text[]), unnest($31::uuid[]),
+               unnest($32::text[])
     ), kept AS (
         INSERT INTO idempotency_keys (id, request, payment_id, status, created_at, answer)
-        SELECT unnest($31::uuid[]), unnest($32::uuid[]), unnest($33::uuid[]), unnest($34::smallint[]),
-               unnest($35::timestamptz[]), unnest($36::text[])
+        SELECT unnest($33::uuid[]), unnest($34::uuid[]), unnest($35::uuid[]), unnest($36::smallint[]),
+               unnest($37::timestamptz[]), unnest($38::text[])
     ), transferred AS (
         INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
-        SELECT unnest($37::bigint[]), unnest($38::bigint[]), unnest($39::bigint[]), unnest($40::bigint[]),
-               unnest($41::text[]), unnest($42::uuid[]), unnest($43::bigint[]), unnest($44::timestamptz[])
+        SELECT unnest($39::bigint[]), unnest($40::bigint[]), unnest($41::bigint[]), unnest($42::bigint[]),
+               unnest($43::text[]), unnest($44::uuid[]), unnest($45::bigint[]), unnest($46::timestamptz[])
+    ), tiled AS (
+        INSERT INTO ticket_log_tiles (draw_id, level, tile, last_number, root)
+        SELECT unnest($47::bigint[]), unnest($48::smallint[]), unnest($49::bigint[]), unnest($50::bigint[]),
+               unnest($51::bytea[])
     )
     SELECT require_current_cache(EXISTS (SELECT FROM marked)
                                  AND (SELECT count(*) FROM sold) = cardinality($3::bigint[])
-                                 AND (SELECT count(*) FROM moved) = cardinality($7::bigint[]))";
+                                 AND (SELECT count(*) FROM moved) = cardinality($9::bigint[]))";
 
 fn write_params<'a>(
     mark: Mark,
@@ -104,12 +111,14 @@ fn write_params<'a>(
     transfers: &[Transfer],
 ) -> Params<'a> {
     let (draws, accounts) = (&expected.draws, &expected.accounts);
-    let marked = Params::with_capacity(44).value(mark.number).value(mark.writer);
+    let marked = Params::with_capacity(51).value(mark.number).value(mark.writer);
     let sold = marked
-        .column(draws.iter().map(|(id, _, _)| id.0))
-        .column(draws.iter().map(|(_, _, sales)| sales.sold))
-        .column(draws.iter().map(|(_, _, sales)| sales.epoch))
-        .column(draws.iter().map(|(_, before, _)| *before));
+        .column(draws.iter().map(|draw| draw.id.0))
+        .column(draws.iter().map(|draw| draw.sales.sold))
+        .column(draws.iter().map(|draw| draw.sales.epoch))
+        .column(draws.iter().map(|draw| draw.sold_before))
+        .column(draws.iter().map(|draw| Some(draw.log.as_ref()?.after.as_slice())))
+        .column(draws.iter().map(|draw| Some(draw.log.as_ref()?.before.as_slice())));
     let moved = sold
         .column(accounts.iter().map(|(id, _, _)| id.0))
         .column(accounts.iter().map(|(_, _, balance)| balance.minor()))
@@ -117,7 +126,19 @@ fn write_params<'a>(
     let ordered = ordered_params(moved, &changes.new_payments);
     let issued = issued_params(ordered, new_tickets);
     let kept = key_params(issued, first_keys);
-    ledger::transfer_params(kept, transfers)
+    tile_params(ledger::transfer_params(kept, transfers), draws)
+}
+
+/// The tiles of ticket logs that the batch completes: nearly always none.
+fn tile_params<'a>(params: Params<'a>, draws: &'a [ExpectedDraw]) -> Params<'a> {
+    let tiles = |draw: &'a ExpectedDraw| draw.log.iter().flat_map(|log| &log.tiles).map(|tile| (draw.id, tile));
+    let tiles: Vec<(DrawId, &TileRow)> = draws.iter().flat_map(tiles).collect();
+    params
+        .column(tiles.iter().map(|(draw, _)| draw.0))
+        .column(tiles.iter().map(|(_, tile)| tile.level))
+        .column(tiles.iter().map(|(_, tile)| tile.tile))
+        .column(tiles.iter().map(|(_, tile)| tile.last_number))
+        .column(tiles.iter().map(|(_, tile)| tile.root.as_slice()))
 }
 
 fn ordered_params<'a>(params: Params<'a>, payments: &'a BTreeMap<PaymentId, PaymentRow>) -> Params<'a> {
@@ -254,7 +275,7 @@ pub async fn prefetch(connection: &WriterConnection, missing: &Prefetch) -> Resu
     for row in &rows {
         let (is_draw, id, a, b): (bool, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         if is_draw {
-            found.draws.push((DrawId(id), DrawSales { epoch: a, sold: b }));
+            found.draws.push((DrawId(id), DrawSalesRow { epoch: a, sold: b, edge: row.get(4) }));
         } else {
             found.accounts.push((AccountId(id), Money::new(a)));
         }

@@ -98,7 +98,7 @@ impl Driver {
     }
 }
 
-const ORDERED: Result<Outcome, Refusal> = Ok(Outcome::Ordered { first_number: None });
+const ORDERED: Result<Outcome, Refusal> = Ok(Outcome::Ordered { first_number: None, receipt: None });
 
 /// The one record that these actions submit.
 fn submitted(actions: Vec<Action>) -> Record {
@@ -239,7 +239,7 @@ fn what_the_draw_refuses_is_answered_and_not_written() {
 fn a_result_is_published_before_its_answer() {
     let mut it = Driver::new(DrawStatus::Open);
     let record = submitted(it.order(4, good(), false));
-    let outcome = Outcome::Ordered { first_number: Some(1) };
+    let outcome = Outcome::Ordered { first_number: Some(1), receipt: None };
     let actions = it.written(record.clone(), Ok(outcome.clone()), Some(4));
     assert_eq!(actions[0], DrawAction::Publish);
     assert_eq!(actions[1], DrawAction::Answer(4, DrawAnswer::Sale(Ok((record, outcome)))));
@@ -397,7 +397,7 @@ fn the_end_of_a_sale_lets_go_of_reservations_and_waits_for_what_is_on_its_way() 
     assert!(matches!(expiry, Record::Expire(_)));
     assert_eq!(it.order(4, good(), false), [sale(4, OrderRefusal::NotOpen.into())]);
     assert!(writes_nothing(&it.written(expiry, Ok(Outcome::Released), None)));
-    let actions = it.written(order, Ok(Outcome::Ordered { first_number: Some(1) }), Some(2));
+    let actions = it.written(order, Ok(Outcome::Ordered { first_number: Some(1), receipt: None }), Some(2));
     assert_eq!(step_of(&actions).kind, StepKind::Seal);
     let actions = it.step_written(Ok(StepOutcome::Sealed { epoch: 2 }));
     assert!(actions.contains(&told(3, Ok(()))));
