@@ -27,6 +27,7 @@ use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
 use crate::domain::record::{EndCharge, Key, Order, Outcome, Record, Refusal};
+use crate::domain::ticket_log::Receipt;
 
 /// How long a request waits for its result after the deadline of its record.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
@@ -37,6 +38,16 @@ const POOL_WAIT: Duration = Duration::from_secs(120);
 
 /// How many draws can be under full load at once before their orders compete for permits.
 pub const BUSY_DRAWS: usize = 2;
+
+/// An order that was written.
+#[derive(PartialEq, Debug)]
+pub struct WrittenOrder {
+    pub order: Order,
+    /// The number of its first ticket, if it was paid.
+    pub first_number: Option<i64>,
+    /// Proves that the draw's ticket log has it, if it was paid and the draw has a log.
+    pub receipt: Option<Receipt>,
+}
 
 /// The options of the draws from the configuration.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -120,8 +131,7 @@ impl Draws {
         Ok(())
     }
 
-    /// Orders tickets: reserves them, or pays them from the wallet at once. Returns the order as it was written, and
-    /// the number of its first ticket if it was paid.
+    /// Orders tickets: reserves them, or pays them from the wallet at once.
     pub async fn order(
         &self,
         draw: DrawId,
@@ -130,13 +140,15 @@ impl Draws {
         pay_now: bool,
         key: Option<Key>,
         guard: WorkGuard,
-    ) -> Result<(Order, Option<i64>), SaleError> {
+    ) -> Result<WrittenOrder, SaleError> {
         let reserve = (!pay_now).then_some(self.options.reservation);
         let request = DrawRequest::Order(OrderRequest { user, lines, reserve, key });
         let deadline = self.persistence.deadline();
         let answer = self.send(draw, request, deadline, guard)?;
         match until(deadline, answer).await? {
-            (Record::Order(order), Outcome::Ordered { first_number, .. }) => Ok((order, first_number)),
+            (Record::Order(order), Outcome::Ordered { first_number, receipt }) => {
+                Ok(WrittenOrder { order, first_number, receipt })
+            }
             (record, outcome) => Err(unexpected(&record, &outcome)),
         }
     }

@@ -259,9 +259,9 @@ fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .allowed_header("Idempotency-Key")
+        .allowed_headers(["Idempotency-Key", "Prefer"])
         .expose_headers([header::RETRY_AFTER, header::CONTENT_DISPOSITION])
-        .expose_headers(["X-Request-Id", "Idempotency-Replayed"])
+        .expose_headers(["X-Request-Id", "Idempotency-Replayed", "Preference-Applied"])
         .max_age(CORS_AGE);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

@@ -4,6 +4,7 @@
 //! rows.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use verifiable_draw::Hash;
@@ -13,7 +14,7 @@ use verifiable_draw::merkle::edge::{AppendedBatch, Edge};
 use verifiable_draw::merkle::tiles::TILE_WIDTH;
 use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::order::{OrderError, write_order};
-use verifiable_draw::proof::receipt_text;
+use verifiable_draw::proof::write_receipt;
 use verifiable_draw::vkey::{NoteSigner, VerifierKey};
 
 use super::game::Pick;
@@ -316,14 +317,27 @@ impl Receipt {
         &self.salt
     }
 
-    /// The proof in the text format of tlog-proof, with the order's entry. `None` before the batch is finished.
-    pub fn proof(&self) -> Option<String> {
+    /// The proof. `None` before the batch is finished.
+    pub fn proof(&self) -> Option<ReceiptProof<'_>> {
         let BatchContent { appended, entries } = self.batch.content.get()?;
-        let entry = entries.get(self.order)?;
         let index = appended.start() + self.order as u64;
-        let proof = appended.inclusion_proof(index)?;
         let note = self.batch.checkpoint.get_or_init(|| self.batch.keys.sign(&appended.edge().head()));
-        Some(receipt_text(Some(entry), index, &proof, note))
+        Some(ReceiptProof { entry: entries.get(self.order)?, index, path: appended.inclusion_proof(index)?, note })
+    }
+}
+
+/// The text of a receipt, in the format of tlog-proof and with the order's entry. It is made when it is written.
+#[derive(Debug)]
+pub struct ReceiptProof<'r> {
+    entry: &'r [u8],
+    index: u64,
+    path: Vec<Hash>,
+    note: &'r str,
+}
+
+impl fmt::Display for ReceiptProof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_receipt(f, Some(self.entry), self.index, &self.path, self.note)
     }
 }
 

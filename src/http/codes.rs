@@ -158,6 +158,16 @@ codes! {
         "The ticket is paid, expired or given back, or it is being paid for at this moment."
         "only a reserved ticket can be given back, and not while it is being paid for"
     }
+    TicketNotPaid "ticket_not_paid" CONFLICT Later {
+        "The ticket is not paid"
+        "Only a paid ticket is in the ticket log of its draw. A reserved one is put there when it is paid."
+        "pay for the ticket first"
+    }
+    DrawNotVerifiable "draw_not_verifiable" CONFLICT No {
+        "The draw has no ticket log"
+        "The draw was opened before draws could be verified, or it was never opened."
+        "only draws that were opened since can be verified"
+    }
     PaymentNotPayable "payment_not_payable" CONFLICT No {
         "The payment cannot be paid"
         "Only a pending payment for tickets can be paid, and only while its draw is on sale."

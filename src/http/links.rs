@@ -82,6 +82,7 @@ fn links(from: &str) -> Vec<Link> {
             with_id_and_body("pay", "$response.body#/payment/id", card()),
             with_id("get_payment", "$response.body#/payment/id"),
             with_id("get_ticket", "$response.body#/tickets/0/id"),
+            with_id("get_ticket_proof", "$response.body#/tickets/0/id"),
             with_id("give_back_ticket", "$response.body#/tickets/0/id"),
             with_id("list_draw_tickets", SAME),
             with_id("close_draw", SAME),
@@ -89,7 +90,10 @@ fn links(from: &str) -> Vec<Link> {
         "close_draw" => vec![with_id("conduct_draw", ID), with_id("list_draw_tickets", ID)],
         "conduct_draw" => vec![with_id("get_result", ID)],
         "cancel_draw" => vec![with_id("list_draw_tickets", ID)],
-        "list_tickets" => vec![with_id("get_ticket", FIRST), with_id("give_back_ticket", FIRST)],
+        "list_tickets" => ["get_ticket", "get_ticket_proof", "give_back_ticket"]
+            .map(|to| with_id(to, FIRST))
+            .into_iter()
+            .collect(),
         "list_payments" => vec![with_id("get_payment", FIRST), with_id_and_body("pay", FIRST, card())],
         "get_wallet" => vec![with_body("deposit", json!({"amount": 100_000, "token": "tok_visa"}))],
         "deposit" => vec![

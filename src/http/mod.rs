@@ -31,6 +31,7 @@ mod metrics;
 mod openapi;
 mod orders;
 mod payments;
+mod preferences;
 mod problems;
 mod query;
 mod rate_window;
@@ -105,6 +106,7 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
                 .route(web::get().to(tickets::one))
                 .route(web::delete().to(tickets::give_back)),
         )
+        .service(resource("/tickets/{id}/proof", "GET").route(web::get().to(tickets::proof)))
         .service(resource("/payments", "GET").route(web::get().to(payments::list)))
         .service(resource("/payments/{id}", "GET").route(web::get().to(payments::one)))
         .service(resource("/payments/{id}/pay", "POST").route(web::post().to(payments::pay)))

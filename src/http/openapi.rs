@@ -66,6 +66,7 @@ use crate::export::ExportFormat;
         tickets::order,
         tickets::list,
         tickets::one,
+        tickets::proof,
         tickets::give_back,
         payments::list,
         payments::one,
@@ -145,6 +146,7 @@ pub fn document() -> Value {
     components["headers"] = json!({
         "X-Request-Id": header("string", "Names this request in the service's log."),
         "Idempotency-Replayed": header("string", "`true`: the answer was given before."),
+        "Preference-Applied": header("string", "`return=minimal`: the receipt was left out."),
         "Retry-After": header("integer", "Seconds to wait."),
         "WWW-Authenticate": header("string", "`Bearer`."),
     });

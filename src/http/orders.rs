@@ -1,18 +1,25 @@
 //! The JSON of an order: its body becomes the lines that a draw decides on, and the order that was written becomes
 //! the response. Decides nothing: whether the tickets can be sold is the draw's decision.
 
+use std::fmt::Display;
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::ser::{Error, SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
+use verifiable_draw::keys::Salt;
 
 use super::error::{FieldError, Problem};
+use crate::actors::draws::WrittenOrder;
 use crate::domain::draw::LineRequest;
 use crate::domain::id::PoolTicketId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Method, Payment, PaymentKind, PaymentStatus};
-use crate::domain::record::Order;
 use crate::domain::ticket::{Ticket, TicketStatus};
+use crate::domain::ticket_log::Receipt;
 
 /// The most lines in one order.
 const MAX_LINES: usize = 100;
@@ -105,12 +112,57 @@ pub struct OrderResponse {
     payment: Payment,
     /// The tickets in the order of the lines.
     tickets: Vec<Ticket>,
+    /// Proves that the draw's ticket log has the order. `null` for a reservation, and for a draw without a log. A replay of
+    /// the answer has none, nor has an answer with `Preference-Applied: return=minimal`: `GET /tickets/{id}/proof` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReceiptBody>, required = false)]
+    receipt: Option<Option<OrderReceipt>>,
+}
+
+/// A proof that the ticket log of a draw has a paid order.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderReceipt)]
+pub struct ReceiptBody {
+    /// A proof in the text format of C2SP tlog-proof, with the order's entry in `extra` and a signed checkpoint of the log.
+    #[schema(
+        example = "c2sp.org/tlog-proof@v1\nextra eyJmaXJzdCI6MSwi…\nindex 0\n\nlottery.example/api/v1/draws/7/log\n1\n…"
+    )]
+    pub proof: String,
+    /// Base64 of 16 bytes. With it, the owner shows whose order the entry is; keep it to yourself until then.
+    #[schema(example = "AAECAwQFBgcICQoLDA0ODw==")]
+    pub salt: String,
+}
+
+/// The same, whose texts are made while the answer is written.
+pub struct OrderReceipt(Receipt);
+
+impl Serialize for OrderReceipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let proof = self.0.proof().ok_or_else(|| S::Error::custom("a receipt of a batch that did not end"))?;
+        let mut fields = serializer.serialize_struct("OrderReceipt", 2)?;
+        fields.serialize_field("proof", &Text(proof))?;
+        fields.serialize_field("salt", &Text(salt_text(self.0.salt())))?;
+        fields.end()
+    }
+}
+
+struct Text<D>(D);
+
+impl<D: Display> Serialize for Text<D> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A salt as an answer shows it.
+pub fn salt_text(salt: &Salt) -> impl Display {
+    Base64Display::new(salt, &STANDARD)
 }
 
 impl OrderResponse {
-    /// The response to an order that was just written. `first_number` is the number of its first ticket, if it was
-    /// paid.
-    pub fn new(order: &Order, first_number: Option<i64>, currency: Currency) -> Result<OrderResponse, Problem> {
+    /// The response to an order that was just written, with its receipt or without.
+    pub fn new(written: WrittenOrder, with_receipt: bool, currency: Currency) -> Result<OrderResponse, Problem> {
+        let WrittenOrder { order, first_number, receipt } = written;
         let paid = first_number.is_some();
         let payment = Payment {
             id: order.payment,
@@ -140,11 +192,12 @@ impl OrderResponse {
             created_at: order.at,
         });
         let tickets = tickets.collect();
-        Ok(OrderResponse { payment, tickets })
+        Ok(OrderResponse { payment, tickets, receipt: with_receipt.then(|| receipt.map(OrderReceipt)) })
     }
 
     /// The first response to an order, rebuilt from its rows. Changes since then (a payment, a prize, an expiry)
-    /// are taken out again. An order that was reserved first has `reserved_until`, also after it was paid.
+    /// are taken out again, and a receipt is left out. An order that was reserved first has `reserved_until`, also
+    /// after it was paid.
     pub fn rebuilt(
         payment: Payment,
         mut tickets: Vec<Ticket>,
@@ -169,7 +222,7 @@ impl OrderResponse {
             updated_at: payment.created_at,
             ..payment
         };
-        Ok(OrderResponse { payment, tickets })
+        Ok(OrderResponse { payment, tickets, receipt: (!paid).then_some(None) })
     }
 }
 

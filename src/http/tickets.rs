@@ -1,17 +1,19 @@
 //! The calls of players about tickets: ordering them, reading them, giving back a reservation.
 
+use actix_web::http::header::{ContentType, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::auth_user::AuthUser;
 use super::body::Body;
-use super::error::Problem;
+use super::error::{Code, Problem};
 use super::idempotency::KeyHeader;
-use super::orders::{OrderBody, OrderResponse, PaymentTime};
+use super::orders::{OrderBody, OrderResponse, PaymentTime, ReceiptBody, salt_text};
+use super::preferences::{self, PreferHeader};
 use super::query::{List, PageParams, Query, path_id};
 use super::replay::{first_answer_of_player, first_answer_or};
 use super::state::State;
 use crate::actors::messages::SaleError;
-use crate::db::read::tickets;
+use crate::db::read::{ticket_log, tickets};
 use crate::domain::id::{DrawId, TicketId};
 use crate::domain::ticket::{Ticket, TicketStatus};
 
@@ -21,7 +23,7 @@ use crate::domain::ticket::{Ticket, TicketStatus};
 /// default, reserves the tickets: pay with `POST /payments/{id}/pay` before `reserved_until`, or they expire.
 #[utoipa::path(
     post, path = "/api/v1/draws/{id}/tickets", tag = "tickets", operation_id = "order_tickets",
-    params(("id" = i64, Path, description = "The draw's `id`, not its `number`."), KeyHeader),
+    params(("id" = i64, Path, description = "The draw's `id`, not its `number`."), KeyHeader, PreferHeader),
     request_body = OrderBody,
     security(("bearer" = [])),
     responses(
@@ -44,8 +46,12 @@ pub async fn order(
     }
     let pay_now = body.payment == PaymentTime::Wallet;
     match state.draws.order(draw, auth.user, lines, pay_now, guard.key, guard.hold()).await {
-        Ok((order, first_number)) => {
-            Ok(HttpResponse::Created().json(OrderResponse::new(&order, first_number, state.currency)?))
+        Ok(written) => {
+            let (is_minimal, mut response) = (preferences::is_minimal(&request), HttpResponse::Created());
+            if is_minimal {
+                response.insert_header(preferences::APPLIED);
+            }
+            Ok(response.json(OrderResponse::new(written, !is_minimal, state.currency)?))
         }
         Err(error) => first_answer_or(&state, &guard, error).await,
     }
@@ -93,6 +99,39 @@ pub async fn one(
     let id = TicketId(path_id(&request, "ticket")?);
     let view = tickets::one(&state.db, auth.user, id).await?;
     view.map(|view| web::Json(view.ticket)).ok_or_else(|| Problem::not_found("ticket"))
+}
+
+/// Proves that the draw's ticket log has the order of a paid ticket.
+///
+/// The proof is for the newest checkpoint of the log; once the sale is over, for the sealed list. With `Accept: text/plain`
+/// the answer is the bare proof.
+#[utoipa::path(
+    get, path = "/api/v1/tickets/{id}/proof", tag = "tickets", operation_id = "get_ticket_proof",
+    params(("id" = Uuid, Path, description = "The ticket's id.")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, content((ReceiptBody = "application/json"), (String = "text/plain"))),
+        (status = "default", description = "ticket_not_paid draw_not_verifiable"),
+    ),
+)]
+pub async fn proof(
+    state: web::Data<State>,
+    auth: AuthUser,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let id = TicketId(path_id(&request, "ticket")?);
+    let view = tickets::one(&state.db, auth.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))?;
+    let number = view.ticket.number.ok_or(Code::TicketNotPaid)?;
+    let log = ticket_log::read(&state.db, state.persistence.ticket_logs(), view.ticket.draw_id).await?;
+    let log = log.ok_or(Code::DrawNotVerifiable)?;
+    let (proof, salt) = log.proof(&state.db, view.payment, number).await?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((VARY, "Accept"));
+    Ok(if preferences::is_plain_text(&request) {
+        response.content_type(ContentType::plaintext()).body(proof)
+    } else {
+        response.json(ReceiptBody { proof, salt: salt_text(&salt).to_string() })
+    })
 }
 
 /// Gives back a reserved ticket of the logged-in user.

@@ -13,6 +13,7 @@ pub mod commits;
 pub mod openapi;
 pub mod postgres;
 pub mod process;
+pub mod receipts;
 pub mod wait;
 
 /// The password of every user whose password is not the subject of the test.

@@ -22,6 +22,7 @@ use tokio_postgres::Client;
 
 use crate::common::commits::{at_commit, committing};
 use crate::common::postgres::{END_OTHER_SESSIONS, SESSIONS_WAITING_FOR_LOCKS};
+use crate::common::receipts::DrawLog;
 use crate::world::*;
 
 fn short_deadline(config: &mut lottery::config::Config) {
@@ -68,10 +69,14 @@ async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
     let buyers = join_all((0..6).map(async |n| world.rich_player(&format!("buyer{n}"), 10_000_000).await)).await;
     let orders = 40;
     let buy = async |buyer: &User| {
+        let mut receipts = Vec::new();
         for n in 0..orders {
             let line = if n % 4 == 0 { from_pool() } else { quick_pick() };
-            order_until_done(buyer, draw, line, &format!("order-{n}")).await;
+            let bought = order_until_done(buyer, draw, line, &format!("order-{n}")).await;
+            // A replay has none.
+            receipts.extend(bought.get("receipt").cloned());
         }
+        receipts
     };
     let buying = join_all(buyers.iter().map(buy));
     let killing = async {
@@ -81,8 +86,11 @@ async fn connections_killed_under_load_lose_nothing_and_charge_nobody_twice() {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
-    tokio::join!(buying, killing);
+    let (receipts, ()) = tokio::join!(buying, killing);
     assert_eq!(paid(&world, draw).await, 6 * orders);
+    let log = DrawLog::read(&world.sql().await, draw).await;
+    let forks: Vec<_> = receipts.iter().flatten().filter_map(|receipt| log.check(receipt).err()).collect();
+    assert!(forks.is_empty(), "{forks:#?}");
     for buyer in &buyers {
         assert_eq!(buyer.balance().await, 10_000_000 - orders * PRICE);
         let first = order_until_done(buyer, draw, from_pool(), "order-0").await;
@@ -108,6 +116,9 @@ async fn after_a_connection_is_killed_at_commit_its_order_is_written_once() {
         sql.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
         let bought = buying.await.unwrap().expect(201);
         assert_eq!(bought["tickets"][0]["number"], n + 1);
+        // The receipt of an unknown commit that has happened is of the committed log.
+        let proved = DrawLog::read(&sql, draw).await.check(&bought["receipt"]).unwrap();
+        assert_eq!((proved.index, proved.head.size), (n as u64, n as u64 + 1));
     }
     assert_eq!((paid(&world, draw).await, ann.balance().await), (5, 1_000_000 - 5 * PRICE));
     world.drop_trigger("at_commit").await;

@@ -59,6 +59,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Active, "POST", "/api/v1/wallet/withdrawals"),
     (Active, "POST", "/api/v1/draws/{id}/tickets"),
     (Owner, "GET", "/api/v1/tickets/{id}"),
+    (Owner, "GET", "/api/v1/tickets/{id}/proof"),
     (Owner, "GET", "/api/v1/payments/{id}"),
     (Owner, "DELETE", "/api/v1/tickets/{id}"),
     (Owner, "POST", "/api/v1/payments/{id}/pay"),

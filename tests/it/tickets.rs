@@ -4,6 +4,7 @@ mod limits;
 mod listing;
 mod log;
 mod pool;
+mod receipts;
 mod reservations;
 mod unpaid;
 

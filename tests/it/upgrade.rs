@@ -201,7 +201,10 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     // Draws of before are sold, conducted and cancelled; a new one is played from its beginning to its end.
     boss.step(4, "open").await.expect(200);
     ann.order(4, json!(vec![from_pool(); 10]), "wallet").await.expect(201);
-    ann.buy_quick(6, 10).await;
+    let unlogged = ann.buy_quick(6, 10).await;
+    assert_eq!(unlogged.get("receipt"), Some(&Value::Null));
+    let proof = format!("/tickets/{}/proof", id(&unlogged["tickets"][0]));
+    ann.get(&proof).await.refused(409, "draw_not_verifiable");
     boss.conduct(3).await;
     boss.step(5, "conduct").await.expect(200);
     boss.conduct(6).await;
@@ -209,7 +212,7 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     world.until_draw_is(4, "cancelled").await;
     let new = boss.open_draw(&world, 10).await;
     ann.buy_quick(new, 5).await;
-    // The draws that were on sale go on without a ticket log; those that are opened now have one.
+    // The draws that were on sale went on without a ticket log; those that were opened now have one.
     let logged = "SELECT sum(draw_id) FILTER (WHERE edge IS NOT NULL)::bigint FROM draw_sales";
     assert_eq!(world.count(logged).await, 4 + new);
     boss.conduct(new).await;

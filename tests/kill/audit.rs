@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 use self::rows::{Payment, Rows, Ticket};
+use crate::common::receipts::DrawLog;
 use crate::common::ticket_logs;
 use crate::figures::Figures;
 use crate::journal::{Action, Call, Expected, Journal, Line};
@@ -58,6 +59,7 @@ pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> us
             .map(|law| format!("UNBALANCED {law}")),
     );
     audit.calls();
+    audit.receipts(sql, figures).await;
     let surprises = audit.unclaimed();
     audit.keys();
     if !audit.found.is_empty() {
@@ -83,6 +85,32 @@ impl Audit<'_> {
                 (Action::Pay { payment, .. }, Expected::Done { body, .. }) => self.paid(at, payment, body),
                 _ => {}
             }
+        }
+    }
+
+    /// Every receipt is of its order, and of a beginning of the one list that the draw has now.
+    async fn receipts(&mut self, sql: &Client, figures: &mut Figures) {
+        let mut logs: HashMap<i64, DrawLog> = HashMap::new();
+        let before = figures.receipts;
+        for (at, call) in self.journal.calls.iter().enumerate() {
+            let (Action::Order { draw, .. }, Some(body)) = (&call.action, call.success()) else { continue };
+            let Some(receipt) = body.get("receipt").filter(|receipt| receipt.is_object()) else { continue };
+            if !logs.contains_key(draw) {
+                logs.insert(*draw, DrawLog::read(sql, *draw).await);
+            }
+            match logs[draw].check(receipt) {
+                Err(what) => self.finds(at, &format!("FORK {what}")),
+                Ok(proved) if body["tickets"][0]["number"] != proved.entry.first => {
+                    self.finds(at, "a receipt of another order");
+                }
+                Ok(_) => figures.receipts += 1,
+            }
+        }
+        let bought =
+            |call: &&Call| matches!(call.action, Action::Order { paid: true, .. }) && call.success().is_some();
+        let bought = self.journal.calls.iter().filter(bought).count();
+        if bought > 0 && figures.receipts == before {
+            self.found.push(format!("no receipt for {bought} orders that were paid and answered"));
         }
     }
 

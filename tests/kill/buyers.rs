@@ -161,8 +161,13 @@ impl Buyers {
         let chosen: Vec<_> = chosen.map(|at| &journal.calls[*at]).collect();
         for call in &chosen {
             let Expected::Done { status, body } = call.expected() else { continue };
+            // A replay may leave the receipt out.
+            let mut first = body.clone();
+            if first["receipt"].is_object() {
+                first.as_object_mut().map(|fields| fields.remove("receipt"));
+            }
             match self.repeat(call).await {
-                Outcome::Success { status: again, body: same } if again == status && same == *body => {}
+                Outcome::Success { status: again, body: same } if again == status && same == first => {}
                 // A charge that was processing may have ended since.
                 Outcome::Success { body: same, .. }
                     if body["status"] == "processing" && same["id"] == body["id"] => {}

@@ -28,6 +28,8 @@ pub struct Figures {
     pub unknown_but_done: usize,
     /// Answers under a key that were replayed and compared.
     pub replays: usize,
+    /// Receipts of paid orders that an audit verified against the list of their draw.
+    pub receipts: usize,
     pub draws_settled: usize,
     pub draws_cancelled: usize,
     pub prizes: usize,
@@ -75,7 +77,7 @@ impl fmt::Display for Figures {
             "requests unanswered {}, overloaded {}; resolved by their key {}; without a key {}, of which {} were done",
             self.unanswered, self.overloaded, self.resolved, self.unknown, self.unknown_but_done
         )?;
-        writeln!(f, "replays compared {}, audits {}", self.replays, self.audits)?;
+        writeln!(f, "replays compared {}, receipts {}, audits {}", self.replays, self.receipts, self.audits)?;
         writeln!(
             f,
             "draws settled {} with {} prizes, cancelled {} with {} refunds",

@@ -1,8 +1,10 @@
 //! Receipts: proofs of C2SP tlog-proof (`c2sp.org/tlog-proof@v1`), which show without a network that a log has an entry.
 
+use std::fmt::Write;
+
 use crate::Hash;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::encoding::{decode_base64, decode_hash, encode_base64, parse_decimal};
+use crate::encoding::{base64_text, decode_base64, decode_hash, parse_decimal};
 use crate::merkle::verify::{MerkleError, verify_inclusion};
 use crate::merkle::{MAX_PROOF_HASHES, hash_leaf};
 use crate::note::{MAX_NOTE_BYTES, NoteError, SignedNote};
@@ -105,13 +107,33 @@ impl std::fmt::Display for InclusionReceipt {
     /// The same bytes that were read.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let note = self.note.to_string();
-        formatter.write_str(&receipt_text(self.extra.as_deref(), self.index, &self.proof, &note))
+        write_receipt(formatter, self.extra.as_deref(), self.index, &self.proof, &note)
     }
 }
 
 /// The text of a receipt. `note` is the signed checkpoint, verbatim.
 pub fn receipt_text(extra: Option<&[u8]>, index: u64, proof: &[Hash], note: &str) -> String {
-    let extra = extra.map(|data| format!("extra {}\n", encode_base64(data))).unwrap_or_default();
-    let hashes: String = proof.iter().map(|hash| encode_base64(hash) + "\n").collect();
-    format!("{HEADER}{extra}index {index}\n{hashes}\n{note}")
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_receipt(&mut text, extra, index, proof, note);
+    text
+}
+
+/// The same, written piece by piece.
+pub fn write_receipt(
+    text: &mut impl Write,
+    extra: Option<&[u8]>,
+    index: u64,
+    proof: &[Hash],
+    note: &str,
+) -> std::fmt::Result {
+    text.write_str(HEADER)?;
+    if let Some(extra) = extra {
+        writeln!(text, "extra {}", base64_text(extra))?;
+    }
+    writeln!(text, "index {index}")?;
+    for hash in proof {
+        writeln!(text, "{}", base64_text(hash))?;
+    }
+    write!(text, "\n{note}")
 }

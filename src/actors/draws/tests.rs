@@ -97,7 +97,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     let ann = player(&draws, &db).await;
     let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
     let any = || vec![LineRequest::FromPool];
-    let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().0.payment;
+    let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().order.payment;
 
     // One order is in flight when the actor panics: it is written, and its buyer gets the answer.
     let under_way = draws.order(lost, ann, any(), true, None, None);
@@ -105,8 +105,8 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
         draws.registry.do_send(PanicActor(lost));
     };
     let (under_way, ()) = tokio::join!(biased; under_way, panic);
-    assert_eq!(under_way.unwrap().1, Some(1));
-    assert_eq!(draws.order(other, ann, any(), true, None, None).await.unwrap().1, Some(1));
+    assert_eq!(under_way.unwrap().first_number, Some(1));
+    assert_eq!(draws.order(other, ann, any(), true, None, None).await.unwrap().first_number, Some(1));
 
     // The result of a request that the panicking actor received is unknown. Later requests wait until the draw is
     // loaded again.
@@ -121,7 +121,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     }
     draws.order(other, ann, vec![LineRequest::QuickPick], false, None, None).await.unwrap();
     assert_eq!(draws.pay(lost, ann, reserved, None, None).await.unwrap().status, PaymentStatus::Paid);
-    assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().1, Some(3));
+    assert_eq!(draws.order(lost, ann, any(), true, None, None).await.unwrap().first_number, Some(3));
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await, Err(OrderRefusal::PoolEmpty.into()));
     assert_eq!(draws.step(lost, Step::Close, String::new(), ADMIN).await, Ok(true));
     drop((draws, db));

@@ -155,7 +155,7 @@ impl StoredTicketLog {
     async fn numbers(&self, db: &Db, tile: u64) -> Result<(i64, i64), DbError> {
         let sql = "-- ticket_log::numbers()
             SELECT tile, last_number FROM ticket_log_tiles
-            WHERE draw_id = $1 AND level = 0 AND tile >= $2 - 1 AND tile <= $2 ORDER BY tile";
+            WHERE draw_id = $1 AND level = 0 AND tile IN ($2::bigint - 1, $2) ORDER BY tile";
         let rows = db.query(sql, &[&self.draw.0, &tile.cast_signed()]).await?;
         let last =
             |tile: i64| rows.iter().find(|row| row.get::<_, i64>(0) == tile).map(|row| row.get::<_, i64>(1));

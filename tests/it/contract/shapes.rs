@@ -133,7 +133,8 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
     // Tickets and their payment.
     let lines = json!([{"numbers": [36, 1, 22, 7, 13]}, {"quick_pick": true}, {"pool_ticket_id": pooled["id"]}]);
     let bought = ann.order(id, lines, "wallet").await.expect(201);
-    shaped(&bought, "payment tickets");
+    shaped(&bought, "payment tickets receipt");
+    shaped(&bought["receipt"], "proof salt");
     let (payment, tickets) = (&bought["payment"], bought["tickets"].as_array().unwrap());
     shaped(payment, PAYMENT);
     assert_eq!((&payment["kind"], &payment["method"]), (&json!("purchase"), &json!("wallet")));

@@ -115,6 +115,7 @@ const FOLDERS: &[(&str, &[Step])] = &[
             step("pay", "Pay for the other one with a card"),
             step("list_tickets", "List the player's tickets"),
             step("get_ticket", "Show a ticket"),
+            step("get_ticket_proof", "Prove that the draw has the ticket"),
             step("list_payments", "List the player's payments"),
             step("get_payment", "Show a payment"),
             step("list_transfers", "List what went into the wallet and out of it"),
