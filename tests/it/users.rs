@@ -115,7 +115,7 @@ async fn admins_do_not_play_where_the_operator_says_so() {
     }
     let again = ann.post_keyed(&path, "bought", order.clone()).await;
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    assert_eq!(again.expect(201), bought, "the key has an answer already");
+    assert_eq!(again.expect(201), without_receipt(bought), "the key has an answer already");
     ann.post_keyed(&path, "new", order.clone()).await.refused(403, "admins_do_not_play");
     ann.delete(&format!("/tickets/{}", reserved["tickets"][0]["id"].as_str().unwrap())).await.expect(204);
     assert_eq!(ann.balance().await, 100_000 - 10_000);

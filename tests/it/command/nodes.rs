@@ -103,7 +103,7 @@ async fn a_second_service_stands_by_and_takes_the_place_of_a_killed_one() {
     let ann = at(&ann, &second);
     let again = ann.post_keyed(&path, "once", wallet_order()).await;
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    assert_eq!(again.expect(201), bought);
+    assert_eq!(again.expect(201), without_receipt(bought));
     ann.pay(id(&reserved["payment"]), wallet()).await.expect(200);
     ann.buy_quick(draw, 1).await;
     at(&bob, &second).get("/me").await.refused(403, "account_blocked");
@@ -226,7 +226,7 @@ async fn an_order_of_a_service_that_is_stopped_at_commit_is_there_once() {
         let ann = at(&ann, &second);
         let again = ann.post_keyed(&path, "once", wallet_order()).await;
         assert_eq!(again.headers.contains_key("idempotency-replayed"), committed, "{}", again.text);
-        let bought = again.expect(201);
+        let bought = without_receipt(again.expect(201));
         if !committed {
             release_commits(&sql).await;
         }
