@@ -73,8 +73,7 @@ impl Fault {
             ServiceStopped => 7,
             Drained => 1,
             PrimaryKilled | PrimaryFrozen | PrimaryCutOff | PatroniFrozen => 25,
-            StandbyKilled => 25,
-            EtcdFrozen | DatabaseClock | ServiceClock => 3,
+            StandbyKilled | EtcdFrozen | DatabaseClock | ServiceClock => 3,
             // The new primary first, then the standby's patience.
             MachineCutOff => 40,
         })

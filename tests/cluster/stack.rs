@@ -294,6 +294,7 @@ fn start_etcd(directory: &Path, network: &Network, machine: usize) -> Process {
         "50",
         "--election-timeout",
         "500",
+        "--pre-vote",
     ] {
         words.push(word.to_owned());
     }
