@@ -31,7 +31,8 @@ fn with_body(to: &'static str, body: Value) -> Link {
 fn links(from: &str) -> Vec<Link> {
     let refresh = || json!({"refresh_token": "$response.body#/refresh_token"});
     let draw = |lottery: &str| json!({"lottery": lottery, "sales_close_at": "2099-01-01T20:00:00Z"});
-    let quick_pick = || json!({"tickets": [{"quick_pick": true}]});
+    // Reserved and not paid: what follows pays for it or gives it back.
+    let quick_pick = || json!({"tickets": [{"quick_pick": true}], "payment": "later"});
     let pool = || json!({"count": 100});
     let card = || json!({"method": "card", "token": "tok_visa"});
     match from {
@@ -65,9 +66,10 @@ fn links(from: &str) -> Vec<Link> {
             with_id("get_draw", FIRST),
             with_id("list_pool_tickets", FIRST),
             with_id("watch_draw", FIRST),
+            with_id("open_draw", FIRST),
             with_id_and_body("order_tickets", FIRST, quick_pick()),
         ],
-        "get_draw" => vec![with_id_and_body("order_tickets", ID, quick_pick())],
+        "get_draw" => vec![with_id("open_draw", ID), with_id_and_body("order_tickets", ID, quick_pick())],
         "open_draw" => vec![
             with_id_and_body("order_tickets", ID, quick_pick()),
             with_id_and_body("add_to_pool", ID, pool()),
@@ -75,7 +77,7 @@ fn links(from: &str) -> Vec<Link> {
             with_id("cancel_draw", ID),
         ],
         "list_pool_tickets" => {
-            let order = json!({"tickets": [{"pool_ticket_id": FIRST}]});
+            let order = json!({"tickets": [{"pool_ticket_id": FIRST}], "payment": "later"});
             vec![with_id_and_body("order_tickets", SAME, order)]
         }
         "order_tickets" => vec![
@@ -95,6 +97,7 @@ fn links(from: &str) -> Vec<Link> {
             .into_iter()
             .collect(),
         "list_payments" => vec![with_id("get_payment", FIRST), with_id_and_body("pay", FIRST, card())],
+        "get_payment" => vec![with_id_and_body("pay", ID, card())],
         "get_wallet" => vec![with_body("deposit", json!({"amount": 100_000, "token": "tok_visa"}))],
         "deposit" => vec![
             with_id("get_payment", ID),
