@@ -347,6 +347,38 @@ fn only_what_was_committed_is_known_of_a_ticket_log() {
     }
 }
 
+/// The order that is written alone follows what is committed, not what the refused batch would have appended.
+#[test]
+fn an_order_of_a_refused_batch_is_appended_once() {
+    let mut state = connected();
+    let records = vec![order(25_500, 1, false), order(25_600, 1, false)];
+    let mut run = BatchRun::new(records, currency());
+    let read = |run: &mut BatchRun<Request>, state: &mut ConnectionState<()>| {
+        assert_eq!(next(run, state, 0), "prefetch");
+        run.prefetched(state, Ok(with_log(255)));
+        let BatchAction::Write((), _, write) = run.next(state, 0) else { panic!("it is written") };
+        write.expected.draws[0].sales.log.as_ref().unwrap().head().size
+    };
+    assert_eq!(read(&mut run, &mut state), 257);
+    assert_eq!(run.ended(&mut state, TransactionEnd::KeyExists), Decision::CheckKeys);
+    assert_eq!(read(&mut run, &mut state), 257, "the batch is tried again from the log as it is");
+    assert_eq!(run.ended(&mut state, TransactionEnd::Refused), Decision::Split);
+    reconnect(&mut run, &mut state);
+    assert_eq!(read(&mut run, &mut state), 256);
+    assert_eq!(run.ended(&mut state, TransactionEnd::Refused), Decision::Reject);
+    reconnect(&mut run, &mut state);
+    assert_eq!(read(&mut run, &mut state), 256);
+    assert_eq!(run.ended(&mut state, TransactionEnd::Committed), Decision::Answer);
+    let answers = results(run.take_answers());
+    let [Err(Refusal::Rejected), Ok(Outcome::Ordered { first_number: Some(256), receipt: Some(receipt) })] =
+        &answers[..]
+    else {
+        panic!("{answers:?}")
+    };
+    let proof = receipt.proof().unwrap().to_string();
+    assert!(proof.contains("\nindex 255\n") && proof.contains("\n256\n"), "{proof}");
+}
+
 #[test]
 fn a_draw_whose_ticket_log_went_back_sells_nothing_and_the_others_of_the_batch_do() {
     let logs = test_logs();

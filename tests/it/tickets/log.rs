@@ -106,3 +106,16 @@ async fn a_log_that_went_back_is_not_sealed() {
     admin.step(draw, "close").await.expect(500);
     assert_eq!(world.count("SELECT count(*) FROM draw_seals").await, 0);
 }
+
+/// The count of sold tickets alone does not show that the log is another one.
+#[actix_web::test]
+async fn an_order_is_not_appended_to_another_log_of_as_many_tickets() {
+    let (world, _, draw) = World::on_sale(0).await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    ann.buy_quick(draw, 1).await;
+    let sql = world.sql().await;
+    sql.execute("UPDATE draw_sales SET edge = $2 WHERE draw_id = $1", &[&draw, &vec![0_u8; 8]]).await.unwrap();
+    ann.order(draw, json!([quick_pick()]), "wallet").await.refused(503, "overloaded");
+    assert_eq!(world.count("SELECT sold FROM draw_sales").await, 1);
+    assert_eq!(ann.balance().await, 990_000);
+}
