@@ -85,6 +85,7 @@ fn links(from: &str) -> Vec<Link> {
             with_id("get_payment", "$response.body#/payment/id"),
             with_id("get_ticket", "$response.body#/tickets/0/id"),
             with_id("get_ticket_proof", "$response.body#/tickets/0/id"),
+            with_id("get_ticket_proof", "$response.body#/tickets/0/id"),
             with_id("give_back_ticket", "$response.body#/tickets/0/id"),
             with_id("list_draw_tickets", SAME),
             with_id("close_draw", SAME),

@@ -231,7 +231,8 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
     let mut codes: Vec<Code> = words.split_whitespace().map(code).collect();
     let parameters = call["parameters"].as_array().cloned().unwrap_or_default();
     let is_in = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
-    let keyed = parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key");
+    let has = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+    let keyed = has("Idempotency-Key");
     let body = call["requestBody"]["content"]["application/json"]["schema"].get("$ref").is_some();
     let asks = call.get("security").is_some();
     if !asks {
@@ -269,10 +270,10 @@ fn complete(path: &str, method: &str, call: &mut Value, problems: &mut BTreeMap<
     for (status, response) in entries(&mut call["responses"]) {
         let reason = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()?.canonical_reason());
         response["description"] = json!(reason);
-        response["headers"] = headers(&["X-Request-Id"]);
-        if keyed {
-            response["headers"] = headers(&["X-Request-Id", "Idempotency-Replayed"]);
-        }
+        let mut names = vec!["X-Request-Id"];
+        names.extend(keyed.then_some("Idempotency-Replayed"));
+        names.extend(has("Prefer").then_some("Preference-Applied"));
+        response["headers"] = headers(&names);
         for (_, content) in response.get_mut("content").into_iter().flat_map(entries) {
             let named = content["schema"]["$ref"].as_str();
             if let Some((_, item)) = named.and_then(|name| name.split_once(LIST)) {
