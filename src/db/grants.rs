@@ -18,6 +18,7 @@ use super::tls::Target;
 pub const GRANTS: &[(&str, &str)] = &[
     ("accounts", "SELECT, INSERT, UPDATE (balance)"),
     ("active", "SELECT, UPDATE (node)"),
+    ("audit_chain", "SELECT, UPDATE (position, hash)"),
     ("audit_log", "SELECT, INSERT"),
     (
         "charges",

@@ -236,4 +236,13 @@ pub const INVARIANTS: &[&str] = &[
          SELECT l.id, l.last_draw FROM lotteries l
          LEFT JOIN (SELECT lottery, count(*) AS draws, max(number) AS last FROM draws GROUP BY lottery) d
          ON d.lottery = l.id WHERE l.last_draw <> coalesce(d.draws, 0) OR l.last_draw <> coalesce(d.last, 0)",
+    "-- each entry of the audit log continues the chain of hashes, and the newest one ends it
+         SELECT a.id, a.position FROM (
+             SELECT l.id, l.position, l.hash, row_number() OVER chain AS place,
+                    audit_hash(lag(l.hash, 1, decode(repeat('00', 32), 'hex')) OVER chain, l) AS expected
+             FROM audit_log l WINDOW chain AS (ORDER BY l.position)) a
+         WHERE a.position <> a.place OR a.hash IS DISTINCT FROM a.expected
+         UNION ALL SELECT NULL, c.position FROM audit_chain c
+         LEFT JOIN (SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1) l ON true
+         WHERE c.position <> coalesce(l.position, 0) OR l.hash IS DISTINCT FROM nullif(c.hash, decode(repeat('00', 32), 'hex'))",
 ];

@@ -6,6 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::webhook::tell;
 
+const THE_AUDIT_CHAIN: &str = "each entry of the audit log continues the chain of hashes";
+
 /// A law, and SQL that breaks it, which only the database's owner can run. Draw 1 is completed, with winners; draw 2
 /// was cancelled; draw 3 is on sale with paid and reserved tickets from its pool.
 const PLANTED: &[(&str, &str)] = &[
@@ -94,6 +96,15 @@ const PLANTED: &[(&str, &str)] = &[
     ("a draw's numbers are legal, and its pool's", "UPDATE draw_results SET pick = 1"),
     ("a draw has what belongs to its state", "DELETE FROM draw_seals"),
     ("a lottery's draws are numbered without a gap", "UPDATE draws SET number = 9 WHERE id = 3"),
+    (THE_AUDIT_CHAIN, "UPDATE audit_log SET detail = '{}' WHERE id = (SELECT min(id) FROM audit_log)"),
+    (THE_AUDIT_CHAIN, "DELETE FROM audit_log WHERE id = (SELECT min(id) FROM audit_log)"),
+    (THE_AUDIT_CHAIN, "DELETE FROM audit_log WHERE id = (SELECT max(id) FROM audit_log)"),
+    (
+        THE_AUDIT_CHAIN,
+        "INSERT INTO audit_log (at, action, subject, detail, position, hash)
+         SELECT at, action, subject, detail, position + 1, hash FROM audit_log ORDER BY position DESC LIMIT 1",
+    ),
+    (THE_AUDIT_CHAIN, "UPDATE audit_chain SET position = 0, hash = decode(repeat('00', 32), 'hex')"),
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2"),
     ("a draw's winners, prizes and money", "UPDATE result_tiers SET winners = winners + 1 WHERE matches = 3"),
     ("a draw's winners, prizes and money", "UPDATE draw_results SET rollover = rollover + 1"),
