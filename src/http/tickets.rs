@@ -13,7 +13,8 @@ use super::query::{List, PageParams, Query, path_id};
 use super::replay::{first_answer_of_player, first_answer_or};
 use super::state::State;
 use crate::actors::messages::SaleError;
-use crate::db::read::{ticket_log, tickets};
+use crate::db::read::ticket_log;
+use crate::db::read::tickets::{self, TicketView};
 use crate::domain::id::{DrawId, TicketId};
 use crate::domain::ticket::{Ticket, TicketStatus};
 
@@ -96,9 +97,13 @@ pub async fn one(
     auth: AuthUser,
     request: HttpRequest,
 ) -> Result<web::Json<Ticket>, Problem> {
-    let id = TicketId(path_id(&request, "ticket")?);
-    let view = tickets::one(&state.db, auth.user, id).await?;
-    view.map(|view| web::Json(view.ticket)).ok_or_else(|| Problem::not_found("ticket"))
+    Ok(web::Json(own_ticket(&state, &auth, &request).await?.ticket))
+}
+
+/// The ticket of the path, which must be the caller's.
+async fn own_ticket(state: &State, auth: &AuthUser, request: &HttpRequest) -> Result<TicketView, Problem> {
+    let id = TicketId(path_id(request, "ticket")?);
+    tickets::one(&state.db, auth.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))
 }
 
 /// Proves that the draw's ticket log has the order of a paid ticket.
@@ -119,8 +124,7 @@ pub async fn proof(
     auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let id = TicketId(path_id(&request, "ticket")?);
-    let view = tickets::one(&state.db, auth.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))?;
+    let view = own_ticket(&state, &auth, &request).await?;
     let number = view.ticket.number.ok_or(Code::TicketNotPaid)?;
     let log = ticket_log::read(&state.db, state.persistence.ticket_logs(), view.ticket.draw_id).await?;
     let log = log.ok_or(Code::DrawNotVerifiable)?;
@@ -148,11 +152,10 @@ pub async fn give_back(
     auth: AuthUser,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let id = TicketId(path_id(&request, "ticket")?);
-    let view = tickets::one(&state.db, auth.user, id).await?.ok_or_else(|| Problem::not_found("ticket"))?;
+    let view = own_ticket(&state, &auth, &request).await?;
     if view.ticket.status != TicketStatus::Reserved {
         return Err(SaleError::NotReserved.into());
     }
-    state.draws.give_back(view.ticket.draw_id, auth.user, view.payment, id).await?;
+    state.draws.give_back(view.ticket.draw_id, auth.user, view.payment, view.ticket.id).await?;
     Ok(HttpResponse::NoContent().finish())
 }
