@@ -10,8 +10,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 /// How long one of several hosts may take until it has accepted a connection and has said that it takes writes. A host
-/// that is frozen accepts the connection and says nothing. A `connect_timeout` in the URL counts instead. It is short,
-/// because a host that was lost is tried again in turn with the standby that takes its place, and delays it so long.
+/// that is frozen accepts the connection and says nothing. A `connect_timeout` in the URL counts instead. It is short:
+/// until another host is the primary, the lost one is tried again and again, and each try delays the others by this time.
 const HOST_WAIT: Duration = Duration::from_millis(500);
 /// The same for the only host of a URL: no other one could answer instead, so a slow one gets the time that it needs.
 const ONLY_HOST_WAIT: Duration = Duration::from_secs(10);

@@ -1,8 +1,7 @@
 //! The cache of the batch writer: the balances of accounts; the epoch, the number of sold tickets and the edge of the
-//! ticket log of draws; and whether clients have repeated keys recently. It saves reading them again for every batch. A wrong cache
-//! does no harm: each batch writes only if the database still has the cached state; otherwise the batch fails and
-//! reads again. This file knows no SQL: the persistence actor reads what is missing, and the transaction
-//! compares.
+//! ticket log of draws; and whether clients have repeated keys recently. It saves reading them again for every batch. A
+//! wrong cache does no harm: each batch writes only if the database still has the cached state; otherwise the batch fails
+//! and reads again. This file knows no SQL: the persistence actor reads what is missing, and the transaction compares.
 
 use std::collections::{BTreeMap, HashMap};
 

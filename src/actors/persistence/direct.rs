@@ -1,8 +1,8 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
-//! sessions and passwords, new draws and their pools, what the installation and its logs are, audit entries of admins that change
-//! nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping. Each is a
-//! transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none has to be
-//! in the order of the batches.
+//! sessions and passwords, new draws and their pools, what the installation and its logs are, audit entries of admins
+//! that change nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping.
+//! Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none
+//! has to be in the order of the batches.
 
 use std::time::Duration;
 

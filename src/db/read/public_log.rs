@@ -1,4 +1,4 @@
-//! Reads the public log.
+//! Reads what the logs of this installation are: their name, and the fingerprint of the master secret.
 
 use tokio_postgres::Client;
 

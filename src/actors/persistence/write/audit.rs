@@ -30,7 +30,9 @@ pub async fn record_all(db: &Client, entries: &[AuditEntry]) -> Result<(), Error
     record_all_params(entries).execute(db, RECORD_ALL).await.map(drop)
 }
 
-/// Records the action of an admin, in the transaction of the action. Actions of the clock are not recorded.
+/// Records the action of an admin, in the transaction of the action. Actions of the clock are not recorded. The entry
+/// locks the end of the chain (`audit_chain`) until the transaction ends, so it is written when all other rows are locked:
+/// otherwise two transactions could wait for each other.
 pub async fn record(db: &Client, audit: Option<&AuditEntry>) -> Result<(), Error> {
     match audit {
         Some(audit) => record_all(db, std::slice::from_ref(audit)).await,

@@ -1,4 +1,4 @@
-//! Writes the public log.
+//! Records what the logs of this installation are: their name, and the fingerprint of the master secret.
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error};

@@ -57,8 +57,8 @@ fn find_keys_params(missing: &Prefetch) -> Params<'_> {
 // Everything that an ordinary purchase writes, in one statement. `unnest` is in the select list: there Postgres
 // reads its arrays side by side. In FROM, Postgres would first copy each array into a table of its own.
 //
-// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them, ticket logs included. If one of them updates
-// fewer rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
+// `marked`, `sold` and `moved` update only rows that are as the writer's cache has them, ticket logs included. If one of
+// them updates fewer rows than it was given, the last line raises CACHE_OUTDATED, and the whole batch is rolled back.
 const WRITE: &str = "-- sales::write(marked, sold, moved, ordered, issued, kept, transferred, tiled)
     WITH marked AS (
         UPDATE writers SET mark = $1 WHERE id = $2 AND NOT closed RETURNING 1
