@@ -21,6 +21,7 @@ use lottery::actors::draws::{self, Draws};
 use lottery::actors::lease::Lease;
 use lottery::actors::messages::{ReplyTo, WriteRequest, WriteResults};
 use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics, nodes};
+use lottery::actors::public_log::PublicLog;
 use lottery::actors::snapshots::DrawSnapshots;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
@@ -107,7 +108,10 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
     let reservation = SignedDuration::from_mins(10);
     let options = draws::DrawOptions { in_flight: 4_096, open_reservations: None, pool_limit: 1, reservation };
-    let draws = Draws::start(db, persistence, snapshots, clock.clone(), options).await.unwrap();
+    let data_dir = tempfile::tempdir().unwrap();
+    let public_log =
+        PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path()).await.unwrap();
+    let draws = Draws::start((db, public_log), persistence, snapshots, clock.clone(), options).await.unwrap();
     let draw = open_draw(&draws, &clock).await;
     (draws, draw)
 }

@@ -52,6 +52,7 @@ fn open_draw(now: Timestamp) -> Draw {
         rules: rules.into(),
         times: Times { sales_open_at: None, sales_close_at: end, draw_at: end },
         status: DrawStatus::Open,
+        fairness: None,
         epoch: 1,
         sold: 0,
         pool: Pool::default(),

@@ -28,6 +28,7 @@ use crate::actors::housekeeping;
 use crate::actors::lease::Lease;
 use crate::actors::node::{self, Node, NodeError, NodeInfo};
 use crate::actors::persistence::{self, Persistence, WriterMetrics};
+use crate::actors::public_log::{PublicLog, PublicLogError};
 use crate::actors::schedule;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::SecretError;
@@ -86,6 +87,8 @@ pub enum AppError {
     NoMasterSecret,
     #[error("the master secret of {0} is not the one that this database is recorded with: {SAME_SECRET}")]
     OtherMasterSecret(SecretOrigin),
+    #[error(transparent)]
+    PublicLog(#[from] PublicLogError),
     #[error("cannot take over the sandbox's charges in the file {}: {cause}", path.display())]
     SandboxFile { path: PathBuf, cause: std::io::Error },
     #[error("{key}: {what}")]
@@ -209,13 +212,22 @@ impl App {
         let thread = ActorThread(Arbiter::new());
         let arbiter = &thread.0;
         arbiter.spawn(clock.clone().watch());
-        let actors =
-            start_actors(arbiter, config, (&target, &lease), (&db, logs), &lotteries, &clock, metrics.writer())
-                .await?;
+        let public_log = PublicLog::open(db.clone(), logs.log_keys(), &config.data_dir).await?;
+        let actors = start_actors(
+            arbiter,
+            config,
+            (&target, &lease),
+            (&db, logs, public_log),
+            &lotteries,
+            &clock,
+            metrics.writer(),
+        )
+        .await?;
         // From now on the lease is renewed only while they answer.
         let _ = working.set((actors.draws.clone(), actors.persistence.clone()));
         let charges = charges(config, &actors, &lease, &db, &clock, currency).await?;
         arbiter.spawn(charges.clone().reconcile());
+        arbiter.spawn(actors.public_log.clone().run(actors.persistence.clone(), clock.clone()));
         let audit = AuditCounts::default();
         arbiter.spawn(audit.clone().run(actors.persistence.clone(), clock.clone()));
         arbiter.spawn(schedule::run(plans, actors.draws.clone(), db.clone(), clock.clone()));
@@ -385,6 +397,7 @@ pub struct Actors {
     draws: Draws,
     persistence: Persistence,
     snapshots: DrawSnapshots,
+    public_log: PublicLog,
 }
 
 /// Starts the actors on their own arbiter. Every draw that is not over is loaded when this returns.
@@ -392,7 +405,7 @@ async fn start_actors(
     arbiter: &Arbiter,
     config: &Config,
     (database, lease): (&Target, &Lease),
-    (db, logs): (&Db, TicketLogs),
+    (db, logs, public_log): (&Db, TicketLogs, PublicLog),
     lotteries: &[Lottery],
     clock: &Clock,
     meters: WriterMetrics,
@@ -409,11 +422,12 @@ async fn start_actors(
             Persistence::start((writer, lease), db.clone(), currency, logs, snapshots.clone(), limits, meters);
         let start = async {
             persistence.ensure_lotteries(lottery_ids.iter()).await?;
-            let draws = Draws::start(db, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;
+            let read = (db, public_log.clone());
+            let draws = Draws::start(read, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;
             actix::spawn(housekeeping::run(persistence.clone(), clock, keys_kept));
             Ok::<_, DbError>(draws)
         };
-        let started = start.await.map(|draws| Actors { draws, persistence, snapshots });
+        let started = start.await.map(|draws| Actors { draws, persistence, snapshots, public_log });
         // The receiver may have given up the start.
         let _ = ready.send(started);
     });

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::messages::{DrawActorEnded, DrawMessage, Reply, ReplyTo, StopActor, WriteResults};
 use super::persistence::Persistence;
+use super::public_log::PublicLog;
 use super::snapshots::DrawSnapshots;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
@@ -38,6 +39,7 @@ pub struct Deps {
     /// Counts what the users have reserved, over all draws.
     pub reservations: OpenReservations,
     pub db: Db,
+    pub public_log: PublicLog,
     /// Limits the memory for payouts of all draws together.
     payouts: Arc<Semaphore>,
 }
@@ -49,9 +51,10 @@ impl Deps {
         clock: Clock,
         in_flight: usize,
         reservations: OpenReservations,
-        db: Db,
+        (db, public_log): (Db, PublicLog),
     ) -> Deps {
-        Deps { persistence, snapshots, clock, in_flight, reservations, db, payouts: payout::places() }
+        let payouts = payout::places();
+        Deps { persistence, snapshots, clock, in_flight, reservations, db, public_log, payouts }
     }
 }
 
@@ -78,7 +81,7 @@ pub struct DrawActor {
     deps: Deps,
     rules: Arc<Rules>,
     ids: Ids,
-    /// For quick picks only. The winning numbers come directly from the operating system.
+    /// For quick picks only.
     rng: StdRng,
     timer: Option<SpawnHandle>,
     /// Held while pool tickets are made: one call at a time.

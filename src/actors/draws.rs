@@ -16,6 +16,7 @@ use super::messages::{
     WorkGuard,
 };
 use super::persistence::Persistence;
+use super::public_log::PublicLog;
 use super::registry::DrawRegistry;
 use super::snapshots::{DrawSnapshots, RECENT};
 use crate::clock::Clock;
@@ -78,7 +79,7 @@ impl Draws {
     /// returns, the draws have begun the steps that fell due while the service was down, and an overdue reservation
     /// cannot be paid.
     pub async fn start(
-        db: Db,
+        (db, public_log): (Db, PublicLog),
         persistence: Persistence,
         snapshots: DrawSnapshots,
         clock: Clock,
@@ -92,8 +93,9 @@ impl Draws {
         let active = draws::active(&db).await?;
         let reservations = OpenReservations::new(options.open_reservations);
         let (in_flight, clone) = (options.in_flight, clock.clone());
+        let read = (db, public_log);
         let registry =
-            DrawRegistry::new(db, persistence.clone(), snapshots, clone, in_flight, reservations).start();
+            DrawRegistry::new(read, persistence.clone(), snapshots, clone, in_flight, reservations).start();
         for draw in active {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(LoadDraw(draw)).await;

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use super::draw::{Deps, DrawActor};
 use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, Ping, StopActor};
 use super::persistence::Persistence;
+use super::public_log::PublicLog;
 use super::snapshots::DrawSnapshots;
 use crate::clock::Clock;
 use crate::db::read::{draws, ticket_log};
@@ -40,14 +41,15 @@ pub struct DrawRegistry {
 
 impl DrawRegistry {
     pub fn new(
-        db: Db,
+        (db, public_log): (Db, PublicLog),
         persistence: Persistence,
         snapshots: DrawSnapshots,
         clock: Clock,
         in_flight: usize,
         reservations: OpenReservations,
     ) -> DrawRegistry {
-        let deps = Deps::new(persistence, snapshots, clock, in_flight, reservations, db.clone());
+        let read = (db.clone(), public_log);
+        let deps = Deps::new(persistence, snapshots, clock, in_flight, reservations, read);
         DrawRegistry { db, deps, draws: HashMap::new() }
     }
 

@@ -175,6 +175,7 @@ mod tests {
             number: 1,
             status,
             times: Times { sales_open_at: None, sales_close_at: time, draw_at: time },
+            fairness: None,
             sold: 0,
             available: 0,
             winning: None,

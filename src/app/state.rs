@@ -44,6 +44,7 @@ pub fn state(config: &Config, started: StartedParts) -> State {
         draws: actors.draws,
         persistence: actors.persistence,
         snapshots: actors.snapshots,
+        public_log: actors.public_log,
         clock,
         tokens,
         session_lifetimes: SessionLifetimes {

@@ -62,8 +62,8 @@ pub fn summary(report: &Report) -> String {
         );
     }
     if !ticket_logs {
-        looked_at += "\nThe ticket logs were not compared with the tickets: the master secret of this database is \
-                      not here (the file log_master in data_dir, or fairness.master_secret).";
+        looked_at += "\nThe ticket logs were not compared with the tickets, nor the drawn numbers with what they \
+                      follow from: the master secret of this database is not here (the file log_master in data_dir, or fairness.master_secret).";
     }
     if violations.is_empty() {
         return format!("{looked_at}\nThe books balance exactly, and every law holds.");

@@ -31,7 +31,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ),
     (
         "draw_results",
-        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot), UPDATE (prize_fund, rollover, cursor, window_end,
+        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot, after_entry), UPDATE (prize_fund, rollover, cursor, window_end,
          paid_user, paid_reference)",
     ),
     ("draw_sales", "SELECT, INSERT, UPDATE (epoch, sold, edge)"),

@@ -70,6 +70,30 @@ impl fmt::Display for Hundredths {
     }
 }
 
+/// How the numbers of a draw come about, if anybody can verify that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fairness {
+    /// From a seed that was committed to before the sale, and the sealed list.
+    CommitReveal,
+    /// From public randomness of a time that was announced.
+    Beacon,
+}
+
+impl Fairness {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fairness::CommitReveal => "commit_reveal",
+            Fairness::Beacon => "beacon",
+        }
+    }
+
+    /// The inverse of [`Fairness::as_str`].
+    pub fn parse(text: &str) -> Option<Fairness> {
+        [Fairness::CommitReveal, Fairness::Beacon].into_iter().find(|fairness| fairness.as_str() == text)
+    }
+}
+
 /// A configured lottery; draws are created from it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lottery {

@@ -20,6 +20,7 @@ pub mod payout_run;
 pub mod pool;
 pub mod prefetch;
 pub mod prize;
+pub mod public_log;
 pub mod record;
 pub mod rows;
 pub mod schedule;

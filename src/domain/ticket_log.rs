@@ -51,6 +51,11 @@ impl TicketLogs {
         TicketLogs { keys, committed: Arc::default() }
     }
 
+    /// The keys of all logs.
+    pub fn log_keys(&self) -> &Arc<LogKeys> {
+        &self.keys
+    }
+
     /// The keys of one draw's log.
     pub fn keys(&self, draw: DrawId) -> TicketLogKeys {
         TicketLogKeys { draw, salt_key: self.keys.salt_key(draw), signer: self.keys.ticket_log(draw) }

@@ -163,6 +163,11 @@ codes! {
         "Only a paid ticket is in the ticket log of its draw. A reserved one is put there when it is paid."
         "pay for the ticket first"
     }
+    DrawNotSealed "draw_not_sealed" CONFLICT Later {
+        "The draw's list is not sealed"
+        "The orders of a draw are public once its sale is over: before, others could choose rare numbers with them."
+        "ask again when the draw is closed; tiles of hashes and the checkpoint are public now"
+    }
     DrawNotVerifiable "draw_not_verifiable" CONFLICT No {
         "The draw has no ticket log"
         "The draw was opened before draws could be verified, or it was never opened."

@@ -16,7 +16,7 @@ use crate::db::read::draws::{self, PoolTicket, ResultState};
 use crate::domain::draw::DrawSnapshot;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
-use crate::domain::lottery::DrawStatus;
+use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::{Currency, Money};
 
 /// A draw: one date of a lottery, with its tickets, its numbers and its prizes.
@@ -24,7 +24,7 @@ use crate::domain::money::{Currency, Money};
 #[schema(as = Draw, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 5000, "winning_numbers": null, "cancel_reason": null
+    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "cancel_reason": null
 }))]
 pub struct DrawBody {
     /// The id of the draw, as in addresses. It is unique among the draws of all lotteries.
@@ -53,6 +53,10 @@ pub struct DrawBody {
     /// What the winners get together, in minor units, with the jackpot that rolled over. While tickets are on sale: as if the
     /// draw took place now.
     prize_fund: Money,
+    /// How the numbers come about, so that anybody can verify them: `GET /draws/{id}/proof`. Null: the draw is not opened yet,
+    /// or was opened before draws could be verified.
+    #[schema(required)]
+    fairness: Option<Fairness>,
     /// The drawn numbers in ascending order. Null until the status is `settling`.
     #[schema(required, value_type = Option<Vec<i32>>)]
     winning_numbers: Option<Pick>,
@@ -67,7 +71,7 @@ pub struct DrawBody {
 #[schema(as = DrawWithPrizes, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 5000, "winning_numbers": null, "cancel_reason": null,
+    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "cancel_reason": null,
     "prizes": [
         {"matches": 5, "kind": "shared", "share": 10000, "minimum": 100000000, "odds": 376992.0},
         {"matches": 4, "kind": "fixed", "amount": 1000000, "minimum": null, "odds": 2432.21},
@@ -103,6 +107,7 @@ fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
         tickets_sold: view.sold,
         tickets_available: view.available,
         prize_fund: view.prize_fund(state.snapshots.jackpot(&view.rules.lottery)),
+        fairness: view.fairness,
         winning_numbers: view.winning.map(|winning| winning.pick),
         cancel_reason: view.cancel_reason.clone(),
     }

@@ -26,6 +26,7 @@ mod health;
 mod idempotency;
 mod limits;
 mod links;
+mod logs;
 mod lotteries;
 mod metrics;
 mod openapi;
@@ -100,6 +101,12 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
         .service(resource("/draws/{id}/pool", "GET").route(web::get().to(draws::pool)))
         .service(resource("/draws/{id}/events", "GET").route(web::get().to(events::events)))
         .service(resource("/draws/{id}/results", "GET").route(web::get().to(draws::results)))
+        .service(resource("/draws/{id}/proof", "GET").route(web::get().to(logs::draw_proof)))
+        .service(resource("/draws/{id}/log/checkpoint", "GET").route(web::get().to(logs::ticket_checkpoint)))
+        .service(resource("/draws/{id}/log/tile/{tile:.*}", "GET").route(web::get().to(logs::ticket_tile)))
+        .service(resource("/log/checkpoint", "GET").route(web::get().to(logs::public_checkpoint)))
+        .service(resource("/log/tile/{tile:.*}", "GET").route(web::get().to(logs::public_tile)))
+        .service(resource("/keys", "GET").route(web::get().to(logs::keys)))
         .service(resource("/tickets", "GET").route(web::get().to(tickets::list)))
         .service(
             resource("/tickets/{id}", "GET, DELETE")

@@ -15,8 +15,8 @@ use super::codes::{Code, Retry};
 use super::error::{Problem, ProblemBody};
 use super::links::links_of;
 use super::{
-    admin, auth, charges, clock, draws, events, export, finance, health, lotteries, payments, tickets, users,
-    wallet, webhooks, withdrawals,
+    admin, auth, charges, clock, draws, events, export, finance, health, logs, lotteries, payments, tickets,
+    users, wallet, webhooks, withdrawals,
 };
 use crate::actors::messages::StepRefusal;
 use crate::db::read::charges::ChargeFilter;
@@ -41,6 +41,7 @@ use crate::export::ExportFormat;
         (name = "auth", description = "Registration, log-in, and the logged-in user."),
         (name = "lotteries", description = "The lotteries that can be played."),
         (name = "draws", description = "Draws, their pools and results. Public."),
+        (name = "logs", description = "What verifies a draw: the public log, the list of its orders, keys. Public."),
         (name = "tickets", description = "Ordering tickets, and the user's tickets."),
         (name = "payments", description = "The user's payments, and paying."),
         (name = "wallet", description = "The wallet, deposits and withdrawals."),
@@ -62,6 +63,12 @@ use crate::export::ExportFormat;
         draws::one,
         draws::pool,
         draws::results,
+        logs::draw_proof,
+        logs::ticket_checkpoint,
+        logs::ticket_tile,
+        logs::public_checkpoint,
+        logs::public_tile,
+        logs::keys,
         events::events,
         tickets::order,
         tickets::list,

@@ -25,7 +25,7 @@ use crate::domain::audit::Action;
 use crate::domain::charge::{ChargeIssue, ChargeOutcome};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
 use crate::domain::ledger::TransferKind;
-use crate::domain::lottery::DrawStatus;
+use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::{FAILURE_CODES, Method, Payment, PaymentKind, PaymentStatus};
 use crate::domain::ticket::{Origin, Ticket, TicketStatus};
@@ -83,6 +83,9 @@ scalar_schemas! {
         .maximum(Some(Share::WHOLE));
     Role "Role": one_of("What a user may do.", Role::ALL.map(Role::as_str));
     UserStatus "UserStatus": one_of("Whether a user may log in and make calls.", UserStatus::ALL.map(UserStatus::as_str));
+    Fairness "Fairness": one_of(
+        "How the numbers of a draw come about.", [Fairness::CommitReveal, Fairness::Beacon].map(Fairness::as_str)
+    );
     DrawStatus "DrawStatus": one_of(
         "The status of a draw, in the order of its life.", DrawStatus::ALL.map(DrawStatus::as_str)
     );

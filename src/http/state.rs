@@ -4,6 +4,7 @@ use crate::actors::audit::AuditCounts;
 use crate::actors::draws::Draws;
 use crate::actors::lease::Lease;
 use crate::actors::persistence::Persistence;
+use crate::actors::public_log::PublicLog;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::{AccessCache, Hasher, PasswordPolicy, SessionCache, Tokens};
 use crate::charges::Charges;
@@ -27,6 +28,7 @@ pub struct State {
     pub draws: Draws,
     pub persistence: Persistence,
     pub snapshots: DrawSnapshots,
+    pub public_log: PublicLog,
     pub clock: Clock,
     pub tokens: Tokens,
     pub session_lifetimes: SessionLifetimes,

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use lottery::db::read::public_log;
 use lottery::domain::log_keys::{LogKeys, LogOrigin};
 use lottery::domain::ticket_log::TicketLogs;
+use tokio_postgres::Client;
 use verifiable_draw::keys::MasterSecret;
 
 pub mod body;
@@ -19,10 +21,11 @@ pub mod wait;
 /// The password of every user whose password is not the subject of the test.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// The ticket logs of services with `MASTER_SECRET`, except their names.
-pub fn ticket_logs() -> TicketLogs {
-    let (secret, origin) =
-        (std::array::from_fn(|i| i as u8), LogOrigin::of_url("https://lottery.example").unwrap());
+/// The ticket logs of services with `MASTER_SECRET` on this database.
+pub async fn ticket_logs(sql: &Client) -> TicketLogs {
+    let secret = std::array::from_fn(|i| i as u8);
+    let recorded = public_log::identity(sql).await.unwrap();
+    let origin = recorded.map_or_else(|| LogOrigin::of_url("https://lottery.example").unwrap(), |it| it.origin);
     TicketLogs::new(Arc::new(LogKeys::new(MasterSecret::new(secret), origin)))
 }
 

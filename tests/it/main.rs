@@ -18,6 +18,7 @@ mod events;
 mod export;
 mod faults;
 mod idempotency;
+mod logs;
 mod matrix;
 mod money;
 mod monitoring;

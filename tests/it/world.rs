@@ -199,7 +199,8 @@ impl World {
 
     /// Runs `lottery check` on the database; panics with the rules that are broken.
     pub async fn check_invariants(&self) {
-        let broken = check::check(&self.sql().await, Some(&ticket_logs()), |_| {}).await.unwrap().violations;
+        let sql = self.sql().await;
+        let broken = check::check(&sql, Some(&ticket_logs(&sql).await), |_| {}).await.unwrap().violations;
         assert!(broken.is_empty(), "{broken:#?}");
     }
 }

@@ -51,7 +51,7 @@ pub async fn audit(journal: &Journal, sql: &Client, figures: &mut Figures) -> us
         journal.wrong.iter().map(|answer| format!("an answer that the contract does not allow: {answer}")),
     );
     audit.found.extend(
-        check::check(sql, Some(&ticket_logs()), |_| {})
+        check::check(sql, Some(&ticket_logs(sql).await), |_| {})
             .await
             .unwrap()
             .violations

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lottery::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome, ChargeRow};
-use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
+use lottery::domain::draw::{
+    DrawState, OPENED_AS, Reservation, ReservationState, ReservedTicket, Times, WinningPick,
+};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
@@ -332,6 +334,7 @@ impl Store {
             rules: Arc::new(row.rules.clone()),
             times: row.times,
             status: row.status,
+            fairness: row.edge.as_ref().map(|_| OPENED_AS),
             epoch: row.epoch,
             sold: row.sold,
             pool: if selling { self.pool(id) } else { Pool::default() },

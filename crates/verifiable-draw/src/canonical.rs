@@ -23,6 +23,8 @@ pub enum CanonicalError {
         "the entry is not written canonically (RFC 8785): its keys are not in order, or its texts and spaces differ"
     )]
     NotCanonical,
+    #[error("an entry holds objects, arrays, strings and integers from 0 to 2^53 - 1 only")]
+    Kind,
     #[error("an integer of an entry is at most 2^53 - 1, not {0}")]
     Integer(u64),
     #[error("the key {0:?} stands twice in an object")]
@@ -63,6 +65,25 @@ impl ObjectValue {
 impl Value {
     pub fn integer(integer: u64) -> Result<Self, CanonicalError> {
         if integer <= MAX_INTEGER { Ok(Self::Integer(integer)) } else { Err(CanonicalError::Integer(integer)) }
+    }
+
+    /// Refuses what an entry cannot hold: `true`, `false`, `null`, and numbers that are no integers from 0 to 2^53 - 1.
+    pub(crate) fn from_json(json: serde_json::Value) -> Result<Self, CanonicalError> {
+        match json {
+            serde_json::Value::Number(number) => match number.as_u64() {
+                Some(integer) => Self::integer(integer),
+                None => Err(CanonicalError::Kind),
+            },
+            serde_json::Value::String(text) => Ok(Self::Text(text)),
+            serde_json::Value::Array(items) => {
+                Ok(Self::Array(items.into_iter().map(Self::from_json).collect::<Result<_, _>>()?))
+            }
+            serde_json::Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(key, value)| Ok((key, Self::from_json(value)?)));
+                Ok(Self::Object(ObjectValue::new(fields.collect::<Result<_, CanonicalError>>()?)?))
+            }
+            serde_json::Value::Null | serde_json::Value::Bool(_) => Err(CanonicalError::Kind),
+        }
     }
 
     /// Refuses bytes that `write` would not write.

@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod cosignature;
 mod encoding;
+pub mod event;
 pub mod keys;
 pub mod merkle;
 pub mod note;

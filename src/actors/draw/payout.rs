@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::Deps;
+use crate::actors::persistence::FixAndLogPrizes;
 use crate::db::read::payout::{self, TicketRange};
 use crate::db::{DbError, describe};
 use crate::domain::draw::{StepError, WinningPick};
@@ -51,7 +52,7 @@ pub fn places() -> Arc<Semaphore> {
 
 /// Counts every ticket, fixes the prizes, and pays every winner.
 pub async fn settle(
-    deps: Deps,
+    deps: &Deps,
     fence: Fence,
     rules: Arc<Rules>,
     winning: WinningPick,
@@ -62,25 +63,28 @@ pub async fn settle(
     loop {
         match patiently(async || payout::settlement(db, draw).await).await? {
             StoredSettlement::NotFixed => {
-                let hits = count(&deps, fence, winning.pick, sold).await?;
+                let hits = count(deps, fence, winning.pick, sold).await?;
                 tracing::info!(tickets = sold, "every ticket is counted");
                 let (rules, at) = (rules.clone(), deps.clock.now());
-                deps.persistence.step(FixPrizes { fence, rules, winning, hits, at }).await?;
+                let step = FixPrizes { fence, rules, winning, hits, at };
+                let logs = deps.persistence.ticket_logs().clone();
+                deps.persistence.step(FixAndLogPrizes { step, logs }).await?;
+                deps.public_log.publish().await;
             }
             StoredSettlement::Fixed { prizes, progress } => {
                 let due = CreditsDue::Prizes { winning: winning.pick, prizes };
                 let run = PayoutRun::new(fence, Payout::Prizes, sold, progress);
-                return pay_out(&deps, fence, sold, due, run).await;
+                return pay_out(deps, fence, sold, due, run).await;
             }
         }
     }
 }
 
 /// Pays every payer of a cancelled draw the money back.
-pub async fn refund(deps: Deps, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
+pub async fn refund(deps: &Deps, fence: Fence, price: Money, sold: i64) -> Result<(), StepError> {
     let progress = patiently(async || payout::refunded(&deps.db, fence.draw).await).await?;
     let run = PayoutRun::new(fence, Payout::Refunds, sold, progress);
-    pay_out(&deps, fence, sold, CreditsDue::Refunds { price }, run).await
+    pay_out(deps, fence, sold, CreditsDue::Refunds { price }, run).await
 }
 
 /// Counts the draw's tickets for each number of matches. After a crash the count begins again, without a stored
@@ -212,7 +216,7 @@ impl CreditReader<'_> {
 }
 
 /// Reads, and retries while the database is unavailable.
-async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, StepError> {
+pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, StepError> {
     #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
     let started = Instant::now();
     loop {

@@ -9,11 +9,12 @@ use rand::rngs::SysRng;
 use super::{Deps, payout};
 use crate::actors::messages::{PoolError, StepRefusal};
 use crate::actors::persistence::{BeginCancel, Open, PoolWrite, Reschedule, Seal};
-use crate::db::read::draws;
+use crate::db::read::{draws, public_log};
 use crate::db::{DbError, describe};
+use crate::domain;
 use crate::domain::draw::{NewPool, PoolOrder, StepError, StepKind, StepOutcome, StepWrite};
 use crate::domain::game::Pick;
-use crate::domain::id::PoolTicketId;
+use crate::domain::id::{DrawId, PoolTicketId};
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::settle::Conduct;
 
@@ -21,34 +22,57 @@ use crate::domain::settle::Conduct;
 pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<StepOutcome, StepError> {
     let persistence = &deps.persistence;
     let StepWrite { fence, kind, at, audit } = step;
-    match kind {
-        StepKind::Open => persistence.step(Open { fence, audit }).await.map(|()| StepOutcome::Opened),
+    let logs = persistence.ticket_logs().clone();
+    let written = match kind {
+        StepKind::Open => {
+            let currency = persistence.currency();
+            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs }).await;
+            opened.map(|()| StepOutcome::Opened)
+        }
         StepKind::Reschedule(times) => {
-            persistence.step(Reschedule { fence, times, audit }).await.map(|()| StepOutcome::Rescheduled(times))
+            let rescheduled = persistence.step(Reschedule { fence, times, at, audit }).await;
+            rescheduled.map(|()| StepOutcome::Rescheduled(times))
         }
         StepKind::Seal => {
-            let logs = persistence.ticket_logs().clone();
             persistence.step(Seal { fence, at, audit, logs }).await.map(|epoch| StepOutcome::Sealed { epoch })
         }
         StepKind::BeginCancel { reason } => {
-            let cancelling = persistence.step(BeginCancel { fence, reason, at, audit }).await;
+            let cancelling = persistence.step(BeginCancel { fence, reason, at, audit, logs }).await;
             cancelling.map(|epoch| StepOutcome::Cancelling { epoch })
         }
         StepKind::Conduct => {
-            let pick = winning_numbers(&rules);
+            let pick = winning_numbers(&deps, fence.draw, &rules).await?;
             persistence.step(Conduct { fence, rules, pick, at, audit }).await.map(StepOutcome::Conducted)
         }
         StepKind::Settle { winning, sold } => {
-            payout::settle(deps, fence, rules, winning, sold).await.map(|()| StepOutcome::Settled)
+            payout::settle(&deps, fence, rules, winning, sold).await.map(|()| StepOutcome::Settled)
         }
         StepKind::Refund { sold } => {
-            payout::refund(deps, fence, rules.price, sold).await.map(|()| StepOutcome::Refunded)
+            payout::refund(&deps, fence, rules.price, sold).await.map(|()| StepOutcome::Refunded)
         }
+    };
+    // Before anybody hears of the step. If it does not succeed now, it does later: the entry is committed.
+    deps.public_log.publish().await;
+    written
+}
+
+/// The winning numbers: what follows from the announcement and the sealed list, the same however often this is asked.
+async fn winning_numbers(deps: &Deps, draw: DrawId, rules: &Rules) -> Result<Pick, StepError> {
+    match payout::patiently(async || public_log::of_numbers(&deps.db, draw).await).await? {
+        Some((announcement, sealed)) => {
+            let keys = deps.persistence.ticket_logs().log_keys();
+            domain::public_log::winning_numbers(keys, draw, rules, &announcement, &sealed).map_err(|fault| {
+                tracing::error!(%draw, %fault, "the winning numbers are not drawn");
+                StepError::Failed
+            })
+        }
+        None => Ok(random_numbers(rules)),
     }
 }
 
-/// The winning numbers, from the CSPRNG of the operating system. Every combination is equally likely.
-fn winning_numbers(rules: &Rules) -> Pick {
+/// The winning numbers of a draw that was opened before draws could be verified: from the CSPRNG of the operating
+/// system. Every combination is equally likely.
+fn random_numbers(rules: &Rules) -> Pick {
     // The source does not fail once it has worked. If it ever does, no numbers are better than predictable ones:
     // the actor panics, nothing is written, and the draw is loaded again.
     rules.game.random_pick(&mut UnwrapErr(SysRng))

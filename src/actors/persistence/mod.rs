@@ -41,7 +41,9 @@ pub use direct::{
 };
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
+pub use write::log::LogHeads;
 pub use write::nodes;
+pub use write::settle::FixAndLogPrizes;
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -84,6 +86,7 @@ pub struct Persistence {
     /// The receiver of records: the actor, or the replacement of a benchmark.
     records: Recipient<WriteRequest>,
     db: Db,
+    currency: Currency,
     logs: TicketLogs,
     limits: WriteLimits,
     health: WriterHealth,
@@ -104,7 +107,12 @@ impl Persistence {
         let health = WriterHealth::new();
         let writer = Writer::new((writer.into(), lease), currency, logs.clone(), snapshots, health.clone());
         let actor = PersistenceActor::new(writer, limits, meters).start();
-        Persistence { records: actor.clone().recipient(), actor, db, logs, limits, health }
+        Persistence { records: actor.clone().recipient(), actor, db, currency, logs, limits, health }
+    }
+
+    /// The currency of all amounts.
+    pub fn currency(&self) -> Currency {
+        self.currency
     }
 
     /// The ticket logs that the actor appends to.

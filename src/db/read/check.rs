@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use super::invariants::INVARIANTS;
 use super::rules::rules;
-use super::{log_check, schema_objects};
+use super::{log_check, public_log_check, schema_objects};
 use crate::db::{DbError, newer_schema};
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
@@ -25,6 +25,9 @@ const DRAW_MONEY: &str = "a draw's winners, prizes and money are what its ticket
 
 /// The name of the invariant about ticket logs.
 const TICKET_LOGS: &str = "a draw's ticket log, its tiles and its seal are those of its paid orders";
+
+/// The name of the invariant about the public log.
+const PUBLIC_LOG: &str = "the public log is one tree of entries, and they say of each draw what its rows say";
 
 /// An invariant that does not hold.
 #[derive(Clone, PartialEq, Debug)]
@@ -62,7 +65,8 @@ pub struct Report {
     pub transfers: i64,
     /// The version of the schema, if it is newer than this program's: then its objects were not compared.
     pub newer_schema: Option<i32>,
-    /// Whether the ticket logs were compared with the tickets, which needs the master secret.
+    /// Whether the ticket logs were compared with the tickets, and the drawn numbers with what they follow from: both need
+    /// the master secret.
     pub ticket_logs: bool,
     pub violations: Vec<Violation>,
 }
@@ -96,7 +100,7 @@ pub async fn check_in_transaction(
     mut on_progress: impl FnMut(CheckProgress),
 ) -> Result<Report, DbError> {
     let mut report = counts(client).await?;
-    let of = INVARIANTS.len() + 2 + usize::from(logs.is_some());
+    let of = INVARIANTS.len() + 3 + usize::from(logs.is_some());
     for (done, statement) in INVARIANTS.iter().enumerate() {
         let invariant = sentence(statement);
         on_progress(CheckProgress { done, of, invariant });
@@ -116,6 +120,9 @@ pub async fn check_in_transaction(
     }
     on_progress(CheckProgress { done: INVARIANTS.len() + 1, of, invariant: DRAW_MONEY });
     report.violations.extend(Violation::of(DRAW_MONEY, draw_money(client).await?));
+    on_progress(CheckProgress { done: INVARIANTS.len() + 2, of, invariant: PUBLIC_LOG });
+    let found = public_log_check::differences(client, logs, SHOWN + 1).await?;
+    report.violations.extend(Violation::of(PUBLIC_LOG, found));
     if let Some(logs) = logs {
         on_progress(CheckProgress { done: of - 1, of, invariant: TICKET_LOGS });
         let found = log_check::differences(client, logs, SHOWN + 1).await?;

@@ -16,12 +16,12 @@ use crate::domain::draw::{
 };
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
-use crate::domain::lottery::DrawStatus;
+use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::Money;
 use crate::domain::pool::Pool;
 
 const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.price, d.fund_share, \
-     t.matches, t.amounts, t.shares, t.minimums, d.sales_open_at, d.sales_close_at, d.draw_at, s.epoch, s.sold, \
+     t.matches, t.amounts, t.shares, t.minimums, d.sales_open_at, d.sales_close_at, d.draw_at, d.fairness, s.epoch, s.sold, \
      r.pick AS winning, r.jackpot, c.reason FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
      LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id \
      CROSS JOIN LATERAL (SELECT array_agg(matches) AS matches, array_agg(amount) AS amounts, \
@@ -96,6 +96,7 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
         rules: view.rules,
         times: view.times,
         status: view.status,
+        fairness: view.fairness,
         epoch: row.get("epoch"),
         sold: view.sold,
         pool,
@@ -255,6 +256,10 @@ fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
             sales_close_at: row.get("sales_close_at"),
             draw_at: row.get("draw_at"),
         },
+        fairness: row
+            .get::<_, Option<&str>>("fairness")
+            .map(|text| Fairness::parse(text).ok_or(DbError::Corrupt("fairness")))
+            .transpose()?,
         sold: row.get("sold"),
         available: 0,
         winning,

@@ -1,9 +1,18 @@
-//! Reads what the logs of this installation are: their name, and the fingerprint of the master secret.
+//! Reads the public log: what it is, its entries and hashes by tiles, and the proofs of a draw's entries.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
+use verifiable_draw::Hash;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
+use verifiable_draw::merkle::{Head, hash_leaf};
 
-use crate::db::DbError;
+use super::log_tiles;
+use crate::db::{Db, DbError};
+use crate::domain::id::DrawId;
 use crate::domain::log_keys::{LogIdentity, LogOrigin};
+
+/// The most entries of a draw that are read. Only new times, set by an admin, make more than four.
+const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
 
 /// What the first start of the service recorded. `None`: the service has not been started on this schema.
 pub async fn identity(db: &Client) -> Result<Option<LogIdentity>, DbError> {
@@ -14,4 +23,90 @@ pub async fn identity(db: &Client) -> Result<Option<LogIdentity>, DbError> {
     let fingerprint = row.get::<_, &[u8]>("fingerprint").try_into();
     let fingerprint = fingerprint.map_err(|_| DbError::Corrupt("fingerprint of the master secret"))?;
     Ok(Some(LogIdentity { origin, fingerprint }))
+}
+
+/// The edge of the tree over all entries.
+pub async fn edge(db: &Db) -> Result<Edge, DbError> {
+    let sql = "-- public_log::edge()
+        SELECT edge FROM log_edge";
+    let row = db.query_opt(sql, &[]).await?.ok_or(DbError::Corrupt("edge of the public log"))?;
+    Edge::from_bytes(row.get(0)).map_err(|_| DbError::Corrupt("edge of the public log"))
+}
+
+/// So many entries from this index on. The log must have them.
+pub async fn entries(db: &Db, first: u64, count: u64) -> Result<Vec<Vec<u8>>, DbError> {
+    let sql = "-- public_log::entries()
+        SELECT entry FROM log_entries WHERE index >= $1 AND index < $2 ORDER BY index";
+    let (first, end) = (first.cast_signed(), first.saturating_add(count).cast_signed());
+    let rows = db.query(sql, &[&first, &end]).await?;
+    if rows.len() as u64 == count {
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    } else {
+        Err(DbError::Corrupt("entries of the public log"))
+    }
+}
+
+/// The hashes of a tile. The log must have it.
+pub async fn hashes(db: &Db, level: u8, tile: u64, width: u16) -> Result<Vec<Hash>, DbError> {
+    let first = tile.saturating_mul(TILE_WIDTH.into());
+    if level == 0 {
+        return Ok(entries(db, first, width.into()).await?.iter().map(|entry| hash_leaf(entry)).collect());
+    }
+    // The roots of tiles of level 0 are stored. Those of the levels above are few enough to be made from them.
+    let below = u64::from(TILE_WIDTH).saturating_pow(u32::from(level) - 1);
+    let (from, end) = (first.saturating_mul(below), (first + u64::from(width)).saturating_mul(below));
+    let sql = "-- public_log::hashes()
+        SELECT root FROM log_tiles WHERE tile >= $1 AND tile < $2 ORDER BY tile";
+    let rows = db.query(sql, &[&from.cast_signed(), &end.cast_signed()]).await?;
+    let hash = |row: &Row| row.get::<_, &[u8]>(0).try_into();
+    let mut hashes: Vec<Hash> = rows
+        .iter()
+        .map(hash)
+        .collect::<Result<_, _>>()
+        .map_err(|_| DbError::Corrupt("a tile of the public log"))?;
+    for _ in 1..level {
+        let roots: Option<_> = hashes.chunks(TILE_WIDTH.into()).map(tile_root).collect();
+        hashes = roots.ok_or(DbError::Corrupt("a tile of the public log"))?;
+    }
+    if hashes.len() == usize::from(width) { Ok(hashes) } else { Err(DbError::Corrupt("a tile of the public log")) }
+}
+
+/// The entries of a draw with their indexes, among the first `size` of the log.
+pub async fn of_draw(db: &Db, draw: DrawId, size: u64) -> Result<Vec<(u64, Vec<u8>)>, DbError> {
+    let sql = "-- public_log::of_draw()
+        SELECT index, entry FROM log_entries WHERE draw_id = $1 AND index < $2 ORDER BY index LIMIT $3";
+    let rows = db.query(sql, &[&draw.0, &size.cast_signed(), &MAX_ENTRIES_OF_DRAW]).await?;
+    Ok(rows.iter().map(|row| (row.get::<_, i64>(0).cast_unsigned(), row.get(1))).collect())
+}
+
+/// The proof that the log of this size has the entry at this index.
+pub async fn inclusion_proof(db: &Db, index: u64, size: u64) -> Result<Vec<Hash>, DbError> {
+    log_tiles::inclusion_proof(index, size, async |level, tile, width| hashes(db, level, tile, width).await).await
+}
+
+/// What the numbers of a draw follow from: the entry that announced it, and the head of its sealed ticket log. `None`:
+/// the draw was opened before there were logs.
+pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<(Vec<u8>, Head)>, DbError> {
+    let sql = "-- public_log::of_numbers()
+        SELECT (SELECT entry FROM log_entries WHERE draw_id = d.id ORDER BY index LIMIT 1) AS entry, s.orders, s.root
+        FROM draws d LEFT JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1 AND d.fairness IS NOT NULL";
+    let Some(row) = db.query_opt(sql, &[&draw.0]).await? else { return Ok(None) };
+    let (entry, orders): (Option<Vec<u8>>, Option<i64>) = (row.get("entry"), row.get("orders"));
+    let root = row.get::<_, Option<&[u8]>>("root").and_then(|root| root.try_into().ok());
+    match (entry, orders, root) {
+        (Some(entry), Some(orders), Some(root)) => Ok(Some((entry, Head { size: orders.cast_unsigned(), root }))),
+        _ => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
+    }
+}
+
+/// The draws on sale that have a ticket log, and its size.
+pub async fn open_draws(db: &Db) -> Result<Vec<(DrawId, u64)>, DbError> {
+    let sql = "-- public_log::open_draws()
+        SELECT s.draw_id, s.edge FROM draw_sales s JOIN draws d ON d.id = s.draw_id
+        WHERE d.status = 'open' AND s.edge IS NOT NULL ORDER BY s.draw_id";
+    let size = |row: &Row| {
+        let edge = Edge::from_bytes(row.get(1)).map_err(|_| DbError::Corrupt("edge of a ticket log"))?;
+        Ok((DrawId(row.get(0)), edge.size()))
+    };
+    db.query(sql, &[]).await?.iter().map(size).collect()
 }

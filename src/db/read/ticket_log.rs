@@ -2,16 +2,15 @@
 //! are not stored: they follow from the tickets and the log's keys. Roots of complete tiles are stored, so a proof reads
 //! at most two tiles of tickets and two of roots for each level, however large the draw is.
 
-use std::collections::BTreeMap;
-
 use tokio_postgres::Row;
 use verifiable_draw::Hash;
 use verifiable_draw::keys::Salt;
 use verifiable_draw::merkle::edge::Edge;
-use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileKind, TileProver, TileReader, inclusion_tiles};
+use verifiable_draw::merkle::tiles::TILE_WIDTH;
 use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::proof::receipt_text;
 
+use super::log_tiles;
 use super::rules::game;
 use crate::db::{Db, DbError};
 use crate::domain::game::Game;
@@ -113,22 +112,14 @@ impl StoredTicketLog {
         let position = orders.iter().position(|order| order.payment == payment);
         let position = position.ok_or(DbError::Corrupt("a paid order that its ticket log does not have"))?;
         let index = tile * u64::from(TILE_WIDTH) + position as u64;
-        let corrupt = |_| DbError::Corrupt("a tile of a ticket log");
-        let mut tiles = ReadTiles::default();
-        for of_proof in inclusion_tiles(index, self.edge.size()).map_err(corrupt)? {
-            let Tile { kind, index, width } = of_proof;
-            let hashes = match kind {
-                TileKind::Hashes { level: 0 } if index == tile => {
-                    orders.iter().map(|order| hash_leaf(&order.entry)).collect()
-                }
-                TileKind::Hashes { level } => self.hashes(db, level, index, width).await?,
-                // No proof is made from entries.
-                TileKind::Entries => continue,
-            };
-            tiles.0.insert(of_proof, hashes);
-        }
-        let mut prover = TileProver::new(&tiles, self.edge.size());
-        let proof = prover.inclusion_proof(index).map_err(|_| DbError::Corrupt("a tile of a ticket log"))?;
+        let size = self.edge.size();
+        let proof = log_tiles::inclusion_proof(index, size, async |level, index, width| {
+            if (level, index) == (0, tile) {
+                return Ok(orders.iter().map(|order| hash_leaf(&order.entry)).collect());
+            }
+            self.hashes(db, level, index, width).await
+        });
+        let proof = proof.await?;
         let text = receipt_text(Some(&orders[position].entry), index, &proof, &self.checkpoint());
         Ok((text, self.keys.salt(payment)))
     }
@@ -169,18 +160,5 @@ impl StoredTicketLog {
         let PaidOrder { payment, user, first, ref picks } = *order;
         let entry = self.keys.entry(first, user, &self.keys.salt(payment), picks.iter().copied());
         Ok(LoggedOrder { payment, entry: entry.map_err(|_| DbError::Corrupt("a paid order"))? })
-    }
-}
-
-/// The tiles that were read for a proof.
-#[derive(Default)]
-struct ReadTiles(BTreeMap<Tile, Vec<Hash>>);
-
-impl TileReader for &ReadTiles {
-    /// A tile that was not read.
-    type ReadError = Tile;
-
-    fn read_tile(&mut self, tile: Tile) -> Result<Vec<Hash>, Tile> {
-        self.0.get(&tile).cloned().ok_or(tile)
     }
 }

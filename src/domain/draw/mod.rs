@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use super::game::Pick;
 use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
-use super::lottery::{DrawStatus, Rules};
+use super::lottery::{DrawStatus, Fairness, Rules};
 use super::money::Money;
 use super::pool::Pool;
 use super::prize::fund;
@@ -97,6 +97,9 @@ impl Reservation {
     }
 }
 
+/// How the numbers of a draw come about that is opened now.
+pub const OPENED_AS: Fairness = Fairness::CommitReveal;
+
 /// The public view of a draw.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DrawSnapshot {
@@ -105,6 +108,8 @@ pub struct DrawSnapshot {
     pub number: i32,
     pub status: DrawStatus,
     pub times: Times,
+    /// `None`: the draw is not opened yet, or nobody can verify it.
+    pub fairness: Option<Fairness>,
     /// Paid tickets.
     pub sold: i64,
     /// Pool tickets for sale.
@@ -172,6 +177,7 @@ pub struct DrawState {
     pub rules: Arc<Rules>,
     pub times: Times,
     pub status: DrawStatus,
+    pub fairness: Option<Fairness>,
     pub epoch: i64,
     pub sold: i64,
     pub pool: Pool,
@@ -277,6 +283,7 @@ impl Draw {
             number: it.number,
             status: it.status,
             times: it.times,
+            fairness: it.fairness,
             sold: it.sold,
             available: self.available(),
             winning: it.winning,
@@ -368,6 +375,7 @@ impl Draw {
     pub fn opened(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Scheduled, "only a scheduled draw opens");
         self.it.status = DrawStatus::Open;
+        self.it.fairness = Some(OPENED_AS);
     }
 
     /// Ends the sale: every later order is refused, and unpaid reservations expire. Call it again after each

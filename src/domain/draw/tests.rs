@@ -64,6 +64,7 @@ pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
         rules: rules.into(),
         times: Times { sales_open_at: None, sales_close_at: second(CLOSE), draw_at: second(2 * CLOSE) },
         status,
+        fairness: None,
         epoch: 1,
         sold: 0,
         pool,

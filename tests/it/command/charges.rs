@@ -49,7 +49,7 @@ async fn a_card_charged_before_a_kill_is_credited_after_the_restart() {
     assert_eq!(slowly().await["status"], "paid");
     assert_eq!(ann.balance().await, 530);
     let sql = db::connect(&database(&program)).await.unwrap();
-    let broken = check(&sql, Some(&ticket_logs()), |_| {}).await.unwrap().violations;
+    let broken = check(&sql, Some(&ticket_logs(&sql).await), |_| {}).await.unwrap().violations;
     assert!(broken.is_empty(), "{broken:#?}");
     service.stop().await;
 }

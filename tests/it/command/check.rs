@@ -124,9 +124,10 @@ const PLANTED: &[(&str, &str)] = &[
 
 /// Plants each corruption in a transaction that is rolled back, without triggers and foreign keys.
 pub async fn assert_finds(sql: &tokio_postgres::Client, planted: &[(&str, &str)]) {
+    let logs = ticket_logs(sql).await;
     for (law, spoil) in planted {
         sql.batch_execute(&format!("BEGIN; SET LOCAL session_replication_role = replica; {spoil}")).await.unwrap();
-        let found = check::check_in_transaction(sql, Some(&ticket_logs()), |_| {}).await.unwrap().violations;
+        let found = check::check_in_transaction(sql, Some(&logs), |_| {}).await.unwrap().violations;
         assert!(found.iter().any(|broken| broken.invariant.starts_with(law)), "{law}: {spoil}: {found:#?}");
         sql.batch_execute("ROLLBACK").await.unwrap();
     }

@@ -4,9 +4,9 @@ use super::*;
 
 const LOTTERY: &str = "id name pick of combinations price currency fund_share prizes";
 const DRAW: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at tickets_sold \
-    tickets_available prize_fund winning_numbers cancel_reason";
+    tickets_available prize_fund fairness winning_numbers cancel_reason";
 const DRAW_WITH_PRIZES: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at \
-    tickets_sold tickets_available prize_fund winning_numbers cancel_reason prizes";
+    tickets_sold tickets_available prize_fund fairness winning_numbers cancel_reason prizes";
 const TICKET: &str = "id draw_id lottery number numbers origin pool_ticket_id status price reserved_until matches \
     prize created_at";
 const PAYMENT: &str = "id kind status amount currency method ticket_ids failure_code created_at updated_at";
@@ -118,7 +118,7 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
     let scheduled = json!({
         "id": id, "lottery": "5of36", "number": 1, "status": "scheduled", "price": 10_000, "currency": "RUB",
         "sales_open_at": null, "sales_close_at": world.minutes(60), "draw_at": world.minutes(60),
-        "tickets_sold": 0, "tickets_available": 0, "prize_fund": 0, "winning_numbers": null,
+        "tickets_sold": 0, "tickets_available": 0, "prize_fund": 0, "fairness": null, "winning_numbers": null,
         "cancel_reason": null, "prizes": ann.get("/lotteries/5of36").await.expect(200)["prizes"],
     });
     assert_eq!(draw, scheduled);

@@ -52,6 +52,8 @@ const FOLDERS: &[(&str, &[Step])] = &[
             step("get_metrics", "Read the metrics"),
             step("get_openapi", "Read the OpenAPI document"),
             step("list_lotteries", "List the lotteries"),
+            step("get_keys", "Show the key that verifies the public log"),
+            step("get_log_checkpoint", "Show the head of the public log"),
         ],
     ),
     (
@@ -134,6 +136,10 @@ const FOLDERS: &[(&str, &[Step])] = &[
             step("get_result", "Show the result"),
             step("watch_draw", "Show the events of the draw"),
             step("list_draw_tickets", "List all tickets of the draw"),
+            step("get_draw_proof", "Prove what the public log says of the draw"),
+            step("get_log_tile", "Read the first hash of the public log"),
+            step("get_ticket_log_checkpoint", "Show the head of the draw's ticket log"),
+            step("get_ticket_log_tile", "Read the first order of the draw"),
         ],
     ),
     (
@@ -302,6 +308,8 @@ fn request(step: &Step) -> (Value, u16) {
     };
     let url = path.replace("{id}", &format!("{{{{ _.{} }}}}", step.path_id.unwrap_or(&usual)));
     let url = format!("{{{{ _.base_url }}}}{}", url.replace("{table}", "tickets"));
+    let tile = if path.contains("{id}") { "entries/000.p/1" } else { "0/000.p/1" };
+    let url = url.replace("{tile}", tile);
     let good = call["responses"].as_object().unwrap().keys().find(|status| status.starts_with('2')).unwrap();
     let request = json!({
         "method": method, "url": url, "description": call["summary"], "headers": headers, "parameters": asked,

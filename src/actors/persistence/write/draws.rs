@@ -1,6 +1,8 @@
 //! The statements of a draw's steps except the settlement: create, open, reschedule, seal, cancel. Also its pool
 //! tickets, and the epoch for a newly loaded actor.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
@@ -8,16 +10,17 @@ use uuid::Uuid;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::merkle::edge::Edge;
 
-use super::audit;
+use super::{audit, log};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::domain::audit::AuditEntry;
-use crate::domain::draw::Times;
+use crate::domain::draw::{OPENED_AS, Times};
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
 use crate::domain::lottery::{DrawStatus, Rules};
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
 use crate::domain::prize::Award;
+use crate::domain::public_log;
 use crate::domain::record::{Fence, Key};
 use crate::domain::ticket_log::TicketLogs;
 
@@ -171,7 +174,11 @@ async fn next_epoch(db: &Client, draw: DrawId) -> Result<i64, StepFailure> {
 /// The step that opens the sale.
 pub struct Open {
     pub fence: Fence,
+    pub rules: Arc<Rules>,
+    pub at: Timestamp,
     pub audit: Option<AuditEntry>,
+    pub currency: Currency,
+    pub logs: TicketLogs,
 }
 
 impl StepTransaction for Open {
@@ -183,8 +190,23 @@ impl StepTransaction for Open {
         let sql = "-- draws::open_log()
             UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
         db.execute(sql, &[&self.fence.draw.0, &Edge::new().to_bytes()]).await?;
-        set_status(db, self.fence.draw, DrawStatus::Open).await?;
+        let sql = "-- draws::announce()
+            UPDATE draws SET status = 'open', fairness = $2 WHERE id = $1
+            RETURNING number, sales_open_at, sales_close_at, draw_at";
+        let row = db.query_one(sql, &[&self.fence.draw.0, &OPENED_AS.as_str()]).await?;
+        let rules = (&*self.rules, self.currency);
+        let (keys, number) = (self.logs.log_keys(), row.get("number"));
+        let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), self.at);
+        log::append(db, &event).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
+    }
+}
+
+fn times(row: &Row) -> Times {
+    Times {
+        sales_open_at: row.get("sales_open_at"),
+        sales_close_at: row.get("sales_close_at"),
+        draw_at: row.get("draw_at"),
     }
 }
 
@@ -192,6 +214,7 @@ impl StepTransaction for Open {
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
+    pub at: Timestamp,
     pub audit: Option<AuditEntry>,
 }
 
@@ -205,6 +228,9 @@ impl StepTransaction for Reschedule {
             UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
         let Times { sales_open_at, sales_close_at, draw_at } = self.times;
         db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
+        if log::is_announced(db, self.fence.draw).await? {
+            log::append(db, &public_log::rescheduled(self.fence.draw, &self.times, self.at)).await?;
+        }
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
 }
@@ -226,11 +252,19 @@ impl StepTransaction for Seal {
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let log = self.log(db).await?;
-        let (orders, root) = log.map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
+        let (orders, root) = log.as_ref().map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
         let sql = "-- draws::seal()
             INSERT INTO draw_seals (draw_id, tickets, sealed_at, orders, root) VALUES ($1, $2, $3, $4, $5)";
         db.execute(sql, &[&self.fence.draw.0, &sold, &self.at, &orders, &root]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
+        if let Some(log) = log
+            && log::is_announced(db, self.fence.draw).await?
+        {
+            let sql = "-- draws::published_close()
+                SELECT sales_close_at FROM draws WHERE id = $1";
+            let close_at = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+            log::append(db, &public_log::sealed(self.fence.draw, &log, sold, close_at, self.at)).await?;
+        }
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }
@@ -254,6 +288,7 @@ pub struct BeginCancel {
     pub reason: String,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
+    pub logs: TicketLogs,
 }
 
 impl StepTransaction for BeginCancel {
@@ -268,6 +303,13 @@ impl StepTransaction for BeginCancel {
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
+        if log::is_announced(db, self.fence.draw).await? {
+            let sql = "-- draws::is_sealed()
+                SELECT EXISTS (SELECT FROM draw_seals WHERE draw_id = $1)";
+            let is_sealed = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+            let keys = self.logs.log_keys();
+            log::append(db, &public_log::voided(keys, self.fence.draw, is_sealed, &self.reason, self.at)).await?;
+        }
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
     }

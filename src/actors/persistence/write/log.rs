@@ -1,9 +1,22 @@
-//! Records what the logs of this installation are: their name, and the fingerprint of the master secret.
+//! Writes the public log. Each entry is appended in the transaction of what it tells of, so nothing is announced that is
+//! not in the log. There is one writer, so indexes have no gap and no order but that of the commits.
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error};
+use verifiable_draw::event::Event;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::{Head, hash_leaf};
 
+use crate::actors::persistence::connection::WriterConnection;
+use crate::actors::persistence::step::{StepFailure, StepTransaction};
+use crate::domain::id::DrawId;
 use crate::domain::log_keys::LogIdentity;
+use crate::domain::public_log;
+
+/// The leaves of a tile are 2^8.
+const TILE_HEIGHT: u32 = 8;
+/// The draws of one entry of heads, at about 120 bytes each: an entry has up to 65,535 bytes.
+const HEADS_OF_ENTRY: usize = 400;
 
 /// Records what the logs are, unless it is recorded. If two services start at the same time, the second waits for the
 /// first and records nothing.
@@ -11,4 +24,70 @@ pub async fn record_identity(db: &Client, it: &LogIdentity, at: Timestamp) -> Re
     let sql = "-- log::record_identity()
         INSERT INTO log_identity (origin, fingerprint, recorded_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     db.execute(sql, &[&it.origin.to_string(), &it.fingerprint.as_slice(), &at]).await.map(drop)
+}
+
+/// Appends an entry.
+pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
+    let rejected = |what: String| StepFailure::Rejected(format!("the public log: {what}"));
+    let entry = event.to_bytes().map_err(|error| rejected(error.to_string()))?;
+    let sql = "-- log::lock()
+        SELECT edge FROM log_edge FOR UPDATE";
+    let edge =
+        Edge::from_bytes(db.query_one(sql, &[]).await?.get(0)).map_err(|error| rejected(error.to_string()))?;
+    let appended = edge.append_batch(vec![hash_leaf(&entry)]).map_err(|error| rejected(error.to_string()))?;
+    let (index, draw) = (appended.start().cast_signed(), event.draw().map(u64::cast_signed));
+    let sql = "-- log::append(entry)
+        INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
+    db.execute(sql, &[&index, &draw, &entry]).await?;
+    for (tile, root) in appended.completed(TILE_HEIGHT) {
+        let sql = "-- log::append(tile)
+            INSERT INTO log_tiles (tile, root) VALUES ($1, $2)";
+        db.execute(sql, &[&tile.cast_signed(), &root.as_slice()]).await?;
+    }
+    let sql = "-- log::append(edge)
+        UPDATE log_edge SET edge = $1";
+    db.execute(sql, &[&appended.edge().to_bytes()]).await?;
+    Ok(())
+}
+
+/// Whether the draw has entries in the log. Others were opened before there was one, or are not opened.
+pub async fn is_announced(db: &Client, draw: DrawId) -> Result<bool, Error> {
+    let sql = "-- log::is_announced()
+        SELECT fairness IS NOT NULL FROM draws WHERE id = $1";
+    Ok(db.query_one(sql, &[&draw.0]).await?.get(0))
+}
+
+/// The newest entry that completed a draw of this lottery.
+pub async fn last_completed(db: &Client, draw: DrawId) -> Result<Option<i64>, Error> {
+    // A draw is completed by its last entry.
+    let sql = "-- log::last_completed()
+        SELECT max(e.index) FROM draws this JOIN draws d ON d.lottery = this.lottery AND d.id <> this.id
+        JOIN draw_results r ON r.draw_id = d.id AND r.prize_fund IS NOT NULL
+        JOIN log_entries e ON e.draw_id = d.id WHERE this.id = $1";
+    Ok(db.query_one(sql, &[&draw.0]).await?.get(0))
+}
+
+/// Logs the heads of the ticket logs of the draws on sale.
+pub struct LogHeads {
+    pub at: Timestamp,
+}
+
+impl StepTransaction for LogHeads {
+    type Output = ();
+
+    async fn run(&self, session: &WriterConnection) -> Result<(), StepFailure> {
+        let db = &session.client;
+        let sql = "-- log::heads()
+            SELECT s.draw_id, s.edge FROM draw_sales s JOIN draws d ON d.id = s.draw_id
+            WHERE d.status = 'open' AND s.edge IS NOT NULL ORDER BY s.draw_id";
+        let mut heads: Vec<(DrawId, Head)> = Vec::new();
+        for row in db.query(sql, &[]).await? {
+            let edge = Edge::from_bytes(row.get(1)).map_err(|error| StepFailure::Rejected(error.to_string()))?;
+            heads.push((DrawId(row.get(0)), edge.head()));
+        }
+        for heads in heads.chunks(HEADS_OF_ENTRY) {
+            append(db, &public_log::heads(heads, self.at)).await?;
+        }
+        Ok(())
+    }
 }

@@ -4,16 +4,19 @@
 use tokio_postgres::Client;
 
 use super::draws::{lock, set_status};
-use super::{audit, ledger};
+use super::{audit, ledger, log};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::actors::snapshots::DrawSnapshots;
 use crate::domain::draw::WinningPick;
+use crate::domain::id::DrawId;
 use crate::domain::ledger::AccountId;
 use crate::domain::lottery::{DrawStatus, Rules};
 use crate::domain::money::Money;
 use crate::domain::prize::Settlement;
+use crate::domain::public_log::{self, DrawTimes};
 use crate::domain::settle::{Conduct, FixPrizes, FixPrizesError};
+use crate::domain::ticket_log::TicketLogs;
 
 impl StepTransaction for Conduct {
     type Output = WinningPick;
@@ -27,8 +30,9 @@ impl StepTransaction for Conduct {
         let winning = self.apply(jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
-            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot) VALUES ($1, $2, $3, $4)";
-        db.execute(sql, &[&draw.0, &winning.pick.mask(), &self.at, &winning.jackpot.minor()]).await?;
+            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry) VALUES ($1, $2, $3, $4, $5)";
+        let after = log::last_completed(db, draw).await?;
+        db.execute(sql, &[&draw.0, &winning.pick.mask(), &self.at, &winning.jackpot.minor(), &after]).await?;
         let sql = "-- settle::conduct(tiers)
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;
@@ -42,43 +46,70 @@ impl StepTransaction for Conduct {
     }
 }
 
-impl StepTransaction for FixPrizes {
+/// The step that stores the prizes, and says so in the public log.
+pub struct FixAndLogPrizes {
+    pub step: FixPrizes,
+    pub logs: TicketLogs,
+}
+
+impl StepTransaction for FixAndLogPrizes {
     /// The lottery's jackpot after the step.
     type Output = Money;
 
     async fn run(&self, session: &WriterConnection) -> Result<Money, StepFailure> {
-        let (db, draw) = (&session.client, self.fence.draw);
-        let sold = lock(db, self.fence).await?;
+        let (db, step) = (&session.client, &self.step);
+        let draw = step.fence.draw;
+        let sold = lock(db, step.fence).await?;
         let sql = "-- settle::fix(fixed)
             SELECT prize_fund IS NOT NULL FROM draw_results WHERE draw_id = $1 FOR UPDATE";
         let fixed = db.query_one(sql, &[&draw.0]).await?.get(0);
-        let jackpot = jackpot_account(db, &self.rules).await?;
-        let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
-        let settled = self.apply(fixed, sold, jackpot, &mut ledger)?;
+        let jackpot = jackpot_account(db, &step.rules).await?;
+        let mut ledger = ledger::open(db, &step.accounts(jackpot)).await?;
+        let settled = step.apply(fixed, sold, jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
-        self.write_result(db, &settled).await?;
+        write_result(db, draw, &settled).await?;
+        if log::is_announced(db, draw).await? {
+            self.log(db, &settled).await?;
+        }
         Ok(ledger.balance(jackpot).unwrap_or(Money::ZERO))
     }
 
     fn committed(&self, jackpot: &Money, snapshots: &DrawSnapshots) {
-        snapshots.set_jackpot(&self.rules.lottery, *jackpot);
+        snapshots.set_jackpot(&self.step.rules.lottery, *jackpot);
     }
 }
 
-impl FixPrizes {
-    async fn write_result(&self, db: &Client, settled: &Settlement) -> Result<(), StepFailure> {
-        let draw = self.fence.draw;
-        for tier in &settled.tiers {
-            let winners = i64::try_from(tier.winners).map_err(|_| FixPrizesError::Overflow(draw))?;
-            let sql = "-- settle::fix(tier)
-                UPDATE result_tiers SET winners = $3, prize = $4 WHERE draw_id = $1 AND matches = $2";
-            db.execute(sql, &[&draw.0, &i16::from(tier.matches), &winners, &tier.prize.minor()]).await?;
-        }
-        let sql = "-- settle::fix(result)
-            UPDATE draw_results SET prize_fund = $2, rollover = $3, cursor = 0 WHERE draw_id = $1";
-        db.execute(sql, &[&draw.0, &settled.prize_fund.minor(), &settled.rollover.minor()]).await?;
-        Ok(())
+impl FixAndLogPrizes {
+    async fn log(&self, db: &Client, settled: &Settlement) -> Result<(), StepFailure> {
+        let FixPrizes { fence, winning, at, .. } = &self.step;
+        let sql = "-- settle::log()
+            SELECT r.after_entry, r.drawn_at, s.sealed_at, d.sales_close_at, d.draw_at FROM draws d
+            JOIN draw_results r ON r.draw_id = d.id JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1";
+        let row = db.query_one(sql, &[&fence.draw.0]).await?;
+        let times = DrawTimes {
+            sealed_at: row.get("sealed_at"),
+            drawn_at: row.get("drawn_at"),
+            sales_close_at: row.get("sales_close_at"),
+            draw_at: row.get("draw_at"),
+        };
+        let after = row.get::<_, Option<i64>>("after_entry").map(i64::cast_unsigned);
+        let (keys, numbers) = (self.logs.log_keys(), (winning.pick, winning.jackpot));
+        let event = public_log::completed(keys, fence.draw, numbers, settled, after, &times, *at);
+        log::append(db, &event).await
     }
+}
+
+async fn write_result(db: &Client, draw: DrawId, settled: &Settlement) -> Result<(), StepFailure> {
+    for tier in &settled.tiers {
+        let winners = i64::try_from(tier.winners).map_err(|_| FixPrizesError::Overflow(draw))?;
+        let sql = "-- settle::fix(tier)
+            UPDATE result_tiers SET winners = $3, prize = $4 WHERE draw_id = $1 AND matches = $2";
+        db.execute(sql, &[&draw.0, &i16::from(tier.matches), &winners, &tier.prize.minor()]).await?;
+    }
+    let sql = "-- settle::fix(result)
+        UPDATE draw_results SET prize_fund = $2, rollover = $3, cursor = 0 WHERE draw_id = $1";
+    db.execute(sql, &[&draw.0, &settled.prize_fund.minor(), &settled.rollover.minor()]).await?;
+    Ok(())
 }
 
 impl From<FixPrizesError> for StepFailure {

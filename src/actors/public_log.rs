@@ -1,0 +1,171 @@
+//! Publishes the public log. What is committed is copied to a file outside the database, and only then its head is
+//! signed. A database that lacks what was copied was restored from a backup, and is not signed for: others may have a
+//! checkpoint of what it forgot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::sync::Mutex;
+use verifiable_draw::checkpoint::sign_head;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::{Head, hash_leaf};
+use verifiable_draw::vkey::{NoteSigner, VerifierKey};
+
+use super::log_copy::LogCopy;
+use super::persistence::{LogHeads, Persistence};
+use crate::clock::Clock;
+use crate::db::read::public_log;
+use crate::db::{Db, DbError, describe};
+use crate::domain::log_keys::LogKeys;
+
+/// Entries that are copied at a time.
+const ENTRIES_AT_ONCE: u64 = 256;
+/// How long a step of a draw waits until its entry is published. It is published later if this does not suffice.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+/// How often the heads of the ticket logs are logged while something sells, and unpublished entries looked for.
+const HEADS_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublicLogError {
+    #[error("the copy of the public log in data_dir/log cannot be written: {0}")]
+    Copy(#[from] io::Error),
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(
+        "{} has {copied} entries of the public log that were published, and the database {}: it was restored from a backup, or \
+         is another one. This service must not sign another history. Restore a newer backup. If these entries are lost for \
+         good, move the file away: then everybody who has a newer checkpoint sees that the log was forked, so say why",
+        path.display(), Found(*stored, *copied)
+    )]
+    Forked { path: PathBuf, copied: u64, stored: u64 },
+}
+
+/// How many entries the database has, in the words of an error.
+struct Found(u64, u64);
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Found(stored, copied) if stored < copied => write!(f, "has only {stored}"),
+            _ => f.write_str("has others"),
+        }
+    }
+}
+
+/// The head that everybody may know, and its checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublishedHead {
+    pub head: Head,
+    pub checkpoint: String,
+}
+
+/// The public log. Clones are the same.
+#[derive(Clone)]
+pub struct PublicLog(Arc<SharedPublicLog>);
+
+struct SharedPublicLog {
+    db: Db,
+    signer: NoteSigner,
+    copy: Mutex<LogCopy>,
+    published: RwLock<Arc<PublishedHead>>,
+}
+
+impl PublicLog {
+    /// Compares the copy in the data directory with the database, completes it, and signs the head.
+    pub async fn open(db: Db, keys: &LogKeys, data_dir: &Path) -> Result<PublicLog, PublicLogError> {
+        let data_dir = data_dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || LogCopy::open(&data_dir)).await;
+        let mut copy = opened.map_err(io::Error::other)??;
+        let edge = complete(&db, &mut copy).await?;
+        let signer = keys.public_log();
+        let published = RwLock::new(Arc::new(signed(&edge, &signer)));
+        Ok(PublicLog(Arc::new(SharedPublicLog { db, signer, copy: Mutex::new(copy), published })))
+    }
+
+    /// The key that verifies its checkpoints.
+    pub fn key(&self) -> &VerifierKey {
+        self.0.signer.verifier()
+    }
+
+    pub fn published(&self) -> Arc<PublishedHead> {
+        self.0.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Publishes what is committed. A failure is logged, and the next call tries again.
+    pub async fn publish(&self) {
+        let published = tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await;
+        match published {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = describe(&error), "entries of the public log are not published yet");
+            }
+            Err(_) => tracing::warn!("the public log is published late: the database or the disk does not answer"),
+        }
+    }
+
+    async fn try_to_publish(&self) -> Result<(), PublicLogError> {
+        let mut copy = self.0.copy.lock().await;
+        let edge = complete(&self.0.db, &mut copy).await?;
+        // Held until here, so that no older head follows.
+        *self.0.published.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(signed(&edge, &self.0.signer));
+        Ok(())
+    }
+
+    /// Logs the heads of the ticket logs while something sells, until the service stops.
+    pub async fn run(self, persistence: Persistence, clock: Clock) {
+        let mut logged = None;
+        loop {
+            let began = clock.since_boot();
+            let heads = public_log::open_draws(&self.0.db).await;
+            if let Ok(heads) = heads
+                && logged.as_ref() != Some(&heads)
+            {
+                let sold = heads.iter().any(|(_, orders)| *orders > 0);
+                if !sold || persistence.step(LogHeads { at: clock.now() }).await.is_ok() {
+                    logged = Some(heads);
+                }
+            }
+            self.publish().await;
+            clock.sleep_since(began, HEADS_INTERVAL).await;
+        }
+    }
+}
+
+/// Copies what the database has and the copy has not. Returns the edge that both have then.
+async fn complete(db: &Db, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
+    let edge = public_log::edge(db).await?;
+    let forked = |copy: &LogCopy| PublicLogError::Forked {
+        path: copy.path.clone(),
+        copied: copy.edge().size(),
+        stored: edge.size(),
+    };
+    // First all of it is compared: the copy must stay a witness of what was published.
+    let mut continued = copy.edge().clone();
+    while continued.size() < edge.size() {
+        for entry in page(db, &continued, &edge).await? {
+            continued.append(hash_leaf(&entry)).map_err(|_| DbError::Corrupt("the public log"))?;
+        }
+    }
+    if continued != edge {
+        return Err(forked(copy));
+    }
+    while copy.edge().size() < edge.size() {
+        let entries = page(db, copy.edge(), &edge).await?;
+        copy.append(&entries).await?;
+    }
+    Ok(edge)
+}
+
+/// The next entries that the database has.
+async fn page(db: &Db, known: &Edge, all: &Edge) -> Result<Vec<Vec<u8>>, DbError> {
+    public_log::entries(db, known.size(), ENTRIES_AT_ONCE.min(all.size() - known.size())).await
+}
+
+fn signed(edge: &Edge, signer: &NoteSigner) -> PublishedHead {
+    let head = edge.head();
+    PublishedHead { head, checkpoint: sign_head(&head, signer) }
+}

@@ -1,0 +1,340 @@
+//! The invariant about the public log: its tree and its tiles are those of its entries, and the entries of each draw say
+//! what its rows say. With the master secret, the seeds are compared and the numbers are drawn once more.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+use uuid::Uuid;
+use verifiable_draw::Hash;
+use verifiable_draw::event::Event;
+use verifiable_draw::keys::MasterSecret;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::tiles::TILE_WIDTH;
+use verifiable_draw::merkle::{Head, hash_leaf};
+
+use super::rules::rules;
+use crate::db::DbError;
+use crate::domain::draw::Times;
+use crate::domain::id::DrawId;
+use crate::domain::log_keys::{LogKeys, LogOrigin};
+use crate::domain::money::{Currency, Money};
+use crate::domain::prize::{Settlement, TierResult};
+use crate::domain::public_log::{self, DrawTimes};
+use crate::domain::ticket_log::TicketLogs;
+
+/// The entries of one draw.
+#[derive(Default)]
+struct Transcript {
+    announced: Option<(Vec<u8>, Event)>,
+    /// The last of the times that were logged.
+    times: Option<(u64, u64)>,
+    sealed: Option<Event>,
+    completed: Option<Event>,
+    voided: Option<Event>,
+    /// What stands there twice, or in another order.
+    misplaced: Option<u64>,
+}
+
+/// What is wrong with the public log: at most `limit` sentences. Without `logs`, what comes from the master secret is not
+/// compared.
+pub async fn differences(
+    client: &Client,
+    logs: Option<&TicketLogs>,
+    limit: usize,
+) -> Result<Vec<String>, DbError> {
+    let (mut transcripts, mut found) = match read(client).await? {
+        Ok(transcripts) => (transcripts, Vec::new()),
+        Err(what) => return Ok(vec![what]),
+    };
+    let keys = match logs {
+        Some(logs) => SecretKeys::Known(logs.log_keys().clone()),
+        None => SecretKeys::unknown(),
+    };
+    let sql = "-- public_log_check::differences()
+        SELECT d.id, d.lottery, d.number, d.status, d.fairness, d.pick, d.of, d.price, d.fund_share, t.matches, t.amounts,
+               t.shares, t.minimums, t.winners, t.prizes, d.sales_open_at, d.sales_close_at, d.draw_at, e.tickets,
+               e.sealed_at, e.orders, e.root, r.pick AS winning, r.drawn_at, r.jackpot, r.prize_fund, r.rollover,
+               r.after_entry, c.reason, c.cancelled_at, i.currency
+        FROM draws d LEFT JOIN draw_seals e ON e.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
+        LEFT JOIN draw_cancellations c ON c.draw_id = d.id LEFT JOIN installation i ON true
+        CROSS JOIN LATERAL (
+            SELECT array_agg(p.matches ORDER BY p.matches DESC) AS matches,
+                   array_agg(p.amount ORDER BY p.matches DESC) AS amounts,
+                   array_agg(p.share ORDER BY p.matches DESC) AS shares,
+                   array_agg(p.minimum ORDER BY p.matches DESC) AS minimums,
+                   array_agg(w.winners ORDER BY p.matches DESC) AS winners,
+                   array_agg(w.prize ORDER BY p.matches DESC) AS prizes
+            FROM draw_tiers p LEFT JOIN result_tiers w ON (w.draw_id, w.matches) = (p.draw_id, p.matches)
+            WHERE p.draw_id = d.id) t
+        ORDER BY d.id";
+    let mut rows = pin!(client.query_raw(sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
+    while let Some(row) = rows.try_next().await? {
+        let draw = DrawId(row.get("id"));
+        let transcript = transcripts.remove(&draw).unwrap_or_default();
+        if found.len() < limit
+            && let Err(what) = check_draw(draw, &row, &transcript, &keys)?
+        {
+            found.push(format!("draw {draw}: {what}"));
+        }
+    }
+    Ok(found)
+}
+
+/// The entries by draws, if the log is the tree that is stored.
+async fn read(client: &Client) -> Result<Result<BTreeMap<DrawId, Transcript>, String>, DbError> {
+    let tiles = tiles(client).await?;
+    let sql = "-- public_log_check::read()
+        SELECT index, draw_id, entry FROM log_entries ORDER BY index";
+    let (mut edge, mut transcripts) = (Edge::new(), BTreeMap::<DrawId, Transcript>::new());
+    let mut rows = pin!(client.query_raw(sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
+    while let Some(row) = rows.try_next().await? {
+        let (index, entry) = (row.get::<_, i64>(0).cast_unsigned(), row.get::<_, &[u8]>(2));
+        if index != edge.size() {
+            return Ok(Err(format!("entry {} is missing", edge.size())));
+        }
+        let event = match Event::parse(entry) {
+            Ok(event) => event,
+            Err(error) => return Ok(Err(format!("entry {index}: {error}"))),
+        };
+        let draw: Option<i64> = row.get(1);
+        if draw.map(i64::cast_unsigned) != event.draw() {
+            return Ok(Err(format!("entry {index} is not of the draw in its row")));
+        }
+        let Ok(appended) = edge.append_batch(vec![hash_leaf(entry)]) else {
+            return Ok(Err("it has too many entries".to_owned()));
+        };
+        for (tile, root) in appended.completed(TILE_WIDTH.ilog2()) {
+            if tiles.get(tile as usize) != Some(root) {
+                return Ok(Err(format!("tile {tile} is not that of its entries")));
+            }
+        }
+        edge = appended.into_edge();
+        if let Some(draw) = draw {
+            transcripts.entry(DrawId(draw)).or_default().add(index, entry, event);
+        }
+    }
+    if tiles.len() as u64 != edge.size() / u64::from(TILE_WIDTH) {
+        return Ok(Err(format!("it has {} tiles of {} entries", tiles.len(), edge.size())));
+    }
+    let sql = "-- public_log_check::edge()
+        SELECT edge FROM log_edge";
+    let stored = client.query_opt(sql, &[]).await?;
+    let is_same = stored.is_some_and(|row| Edge::from_bytes(row.get(0)).as_ref() == Ok(&edge));
+    Ok(if is_same { Ok(transcripts) } else { Err("its edge is not that of its entries".to_owned()) })
+}
+
+/// The roots of the tiles, in their order.
+async fn tiles(client: &Client) -> Result<Vec<Hash>, DbError> {
+    let sql = "-- public_log_check::tiles()
+        SELECT root FROM log_tiles ORDER BY tile";
+    let root = |row: &Row| row.get::<_, &[u8]>(0).try_into();
+    let roots: Result<Vec<Hash>, _> = client.query(sql, &[]).await?.iter().map(root).collect();
+    roots.map_err(|_| DbError::Corrupt("a tile of the public log"))
+}
+
+impl Transcript {
+    fn add(&mut self, index: u64, entry: &[u8], event: Event) {
+        let is_over = self.completed.is_some() || self.voided.is_some();
+        let is_placed = match &event {
+            Event::DrawAnnounced { sales_close_at, draw_at, .. } => {
+                self.times = Some((*sales_close_at, *draw_at));
+                self.announced.replace((entry.to_vec(), event)).is_none()
+            }
+            Event::DrawRescheduled { sales_close_at, draw_at, .. } => {
+                self.times = Some((*sales_close_at, *draw_at));
+                self.announced.is_some() && self.sealed.is_none() && !is_over
+            }
+            Event::DrawSealed { .. } => {
+                self.announced.is_some() && !is_over && self.sealed.replace(event).is_none()
+            }
+            Event::DrawCompleted { .. } => {
+                self.sealed.is_some() && !is_over && self.completed.replace(event).is_none()
+            }
+            Event::DrawVoided { .. } => {
+                self.announced.is_some() && !is_over && self.voided.replace(event).is_none()
+            }
+            Event::DrawHeads { .. } | Event::KeyAdded { .. } | Event::KeyRetired { .. } => true,
+        };
+        if !is_placed {
+            self.misplaced.get_or_insert(index);
+        }
+    }
+}
+
+/// The keys that come from the master secret.
+enum SecretKeys {
+    Known(Arc<LogKeys>),
+    /// Any keys: what they make is not compared.
+    Unknown(LogKeys),
+}
+
+impl SecretKeys {
+    fn unknown() -> SecretKeys {
+        SecretKeys::Unknown(LogKeys::new(MasterSecret::new([0; 32]), LogOrigin::of_installation(Uuid::nil())))
+    }
+
+    fn keys(&self) -> &LogKeys {
+        match self {
+            SecretKeys::Known(keys) => keys,
+            SecretKeys::Unknown(keys) => keys,
+        }
+    }
+
+    /// Whether the entry is as expected, but for what the unknown secret makes.
+    fn is_same(&self, mut expected: Event, entry: &Event) -> bool {
+        if matches!(self, SecretKeys::Unknown(_)) {
+            match (&mut expected, entry) {
+                (
+                    Event::DrawAnnounced { commitment, ticket_log, .. },
+                    Event::DrawAnnounced { commitment: other, ticket_log: other_log, .. },
+                ) => (*commitment, *ticket_log) = (*other, other_log.clone()),
+                (Event::DrawCompleted { seed, .. }, Event::DrawCompleted { seed: other, .. })
+                | (Event::DrawVoided { seed, .. }, Event::DrawVoided { seed: other, .. }) => *seed = *other,
+                _ => {}
+            }
+        }
+        expected == *entry
+    }
+}
+
+fn check_draw(
+    draw: DrawId,
+    row: &Row,
+    log: &Transcript,
+    keys: &SecretKeys,
+) -> Result<Result<(), String>, DbError> {
+    let wrong = |what: &str| Ok(Err(what.to_owned()));
+    if let Some(index) = log.misplaced {
+        return Ok(Err(format!("its entry {index} in the public log does not follow from those before")));
+    }
+    let is_verifiable = row.get::<_, Option<&str>>("fairness").is_some();
+    let Some((announcement, announced)) = &log.announced else {
+        return if is_verifiable { wrong("it is not announced in the public log") } else { Ok(Ok(())) };
+    };
+    if !is_verifiable {
+        return wrong("it is announced in the public log, and not verifiable");
+    }
+    let Ok(rules) = rules(row) else { return wrong("its rules cannot be read") };
+    let times =
+        Times { sales_open_at: None, sales_close_at: row.get("sales_close_at"), draw_at: row.get("draw_at") };
+    let currency: Currency = row
+        .get::<_, Option<&str>>("currency")
+        .and_then(|currency| currency.parse().ok())
+        .ok_or(DbError::Corrupt("currency"))?;
+    let expected =
+        public_log::announced(keys.keys(), draw, row.get("number"), (&rules, currency), &times, at(announced));
+    if !keys.is_same(with_times(expected, announced), announced) {
+        return wrong("its announcement in the public log is not that of its rules");
+    }
+    let logged = (public_log::seconds(times.sales_close_at), public_log::seconds(times.draw_at));
+    if log.times != Some(logged) {
+        return wrong("its times are not those of the public log");
+    }
+
+    let sealed = seal(row)?;
+    let expected =
+        sealed.map(|(tickets, head, at)| public_log::sealed(draw, &head, tickets, times.sales_close_at, at));
+    if expected != log.sealed {
+        return wrong("its seal is not that of the public log");
+    }
+    if let Some(drawn) = row.get::<_, Option<i64>>("winning")
+        && let (SecretKeys::Known(keys), Some((_, head, _))) = (keys, sealed)
+    {
+        let numbers = public_log::winning_numbers(keys, draw, &rules, announcement, &head);
+        if numbers.map(|pick| pick.mask()) != Ok(drawn) {
+            return wrong("its numbers do not follow from its announcement and its sealed list");
+        }
+    }
+    let pick = row.get::<_, Option<i64>>("winning").map(|mask| rules.game.pick_from_mask(mask)).transpose();
+    let Ok(pick) = pick else { return wrong("its numbers are not legal") };
+    let completed = match (pick, sealed, settlement(row)?) {
+        (Some(pick), Some((_, _, sealed_at)), Some(settled)) => {
+            let (drawn_at, Times { sales_close_at, draw_at, .. }) = (row.get("drawn_at"), times);
+            let times = DrawTimes { sealed_at, drawn_at, sales_close_at, draw_at };
+            let after = row.get::<_, Option<i64>>("after_entry").map(i64::cast_unsigned);
+            let numbers = (pick, Money::new(row.get("jackpot")));
+            let logged_at = log.completed.as_ref().map_or(Timestamp::UNIX_EPOCH, at);
+            Some(public_log::completed(keys.keys(), draw, numbers, &settled, after, &times, logged_at))
+        }
+        _ => None,
+    };
+    if !are_same(keys, completed, log.completed.as_ref()) {
+        return wrong("its result is not that of the public log");
+    }
+    let voided = row
+        .get::<_, Option<&str>>("reason")
+        .map(|reason| public_log::voided(keys.keys(), draw, sealed.is_some(), reason, row.get("cancelled_at")));
+    if !are_same(keys, voided, log.voided.as_ref()) {
+        return wrong("its cancellation is not that of the public log");
+    }
+    Ok(Ok(()))
+}
+
+fn are_same(keys: &SecretKeys, expected: Option<Event>, entry: Option<&Event>) -> bool {
+    match (expected, entry) {
+        (Some(expected), Some(entry)) => keys.is_same(expected, entry),
+        (expected, entry) => expected.is_none() && entry.is_none(),
+    }
+}
+
+/// The announcement with the times that were announced first.
+fn with_times(mut expected: Event, announced: &Event) -> Event {
+    if let (
+        Event::DrawAnnounced { sales_close_at, draw_at, .. },
+        Event::DrawAnnounced { sales_close_at: close, draw_at: drawn, .. },
+    ) = (&mut expected, announced)
+    {
+        (*sales_close_at, *draw_at) = (*close, *drawn);
+    }
+    expected
+}
+
+/// When an event of a draw was logged: some events have a time that no row has.
+fn at(event: &Event) -> Timestamp {
+    let (Event::DrawAnnounced { at, .. } | Event::DrawCompleted { at, .. }) = event else {
+        return Timestamp::UNIX_EPOCH;
+    };
+    i64::try_from(*at).ok().and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The sealed list, if there is one.
+fn seal(row: &Row) -> Result<Option<(i64, Head, Timestamp)>, DbError> {
+    let Some(tickets) = row.get::<_, Option<i64>>("tickets") else { return Ok(None) };
+    let root = row.get::<_, Option<&[u8]>>("root").and_then(|root| root.try_into().ok());
+    match (row.get::<_, Option<i64>>("orders"), root) {
+        (Some(orders), Some(root)) => {
+            Ok(Some((tickets, Head { size: orders.cast_unsigned(), root }, row.get("sealed_at"))))
+        }
+        // Of this the invariant about ticket logs tells.
+        _ => Ok(None),
+    }
+}
+
+/// What was stored of the prizes, if they are fixed.
+fn settlement(row: &Row) -> Result<Option<Settlement>, DbError> {
+    let (Some(prize_fund), Some(rollover)) =
+        (row.get::<_, Option<i64>>("prize_fund"), row.get::<_, Option<i64>>("rollover"))
+    else {
+        return Ok(None);
+    };
+    let (matches, winners, prizes): (Vec<i16>, Vec<Option<i64>>, Vec<Option<i64>>) =
+        (row.get("matches"), row.get("winners"), row.get("prizes"));
+    let tiers = matches.into_iter().zip(winners).zip(prizes).map(|((matches, winners), prize)| {
+        let prize = Money::new(prize.unwrap_or(-1));
+        let matches = u8::try_from(matches).map_err(|_| DbError::Corrupt("tier"))?;
+        Ok(TierResult { matches, winners: winners.unwrap_or(0).unsigned_abs(), prize, total: Money::ZERO })
+    });
+    Ok(Some(Settlement {
+        prize_fund: Money::new(prize_fund),
+        tiers: tiers.collect::<Result<_, DbError>>()?,
+        prizes: Money::ZERO,
+        from_reserve: Money::ZERO,
+        revenue: Money::ZERO,
+        rollover: Money::new(rollover),
+    }))
+}

@@ -1,0 +1,91 @@
+//! Tests of the public log's events and of the numbers that follow from them.
+
+use verifiable_draw::keys::MasterSecret;
+
+use super::*;
+use crate::domain::game::Game;
+use crate::domain::id::LotteryId;
+use crate::domain::log_keys::LogOrigin;
+use crate::domain::money::Share;
+use crate::domain::prize::PrizeTable;
+
+const DRAW: DrawId = DrawId(7);
+const SEALED: Head = Head { size: 2, root: [9; 32] };
+
+fn keys(master: u8) -> LogKeys {
+    LogKeys::new(MasterSecret::new([master; 32]), LogOrigin::of_url("https://lottery.example").unwrap())
+}
+
+fn rules() -> Rules {
+    let game = Game::new(5, 36).unwrap();
+    let shared = Award::Shared { share: Share::new(10_000).unwrap(), minimum: Some(Money::new(700)) };
+    let tiers = vec![Tier { matches: 5, award: shared }, Tier { matches: 3, award: Award::Fixed(Money::new(40)) }];
+    let prizes = PrizeTable::new(game, tiers).unwrap();
+    let lottery = LotteryId("5of36".to_owned());
+    Rules { lottery, game, price: Money::new(100), fund_share: Share::new(5_000).unwrap(), prizes }
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn announcement(keys: &LogKeys) -> Vec<u8> {
+    let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
+    announced(keys, DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, second(50)).to_bytes().unwrap()
+}
+
+#[test]
+fn an_announcement_has_the_whole_rules_and_commits_to_the_seed() {
+    let keys = keys(1);
+    let text = String::from_utf8(announcement(&keys)).unwrap();
+    let rules = "\"rules\":{\"currency\":\"RUB\",\"fund_share\":5000,\"of\":36,\"pick\":5,\"price\":100,\"tiers\":[\
+                 {\"matches\":5,\"minimum\":700,\"share\":10000},{\"amount\":40,\"matches\":3}]}";
+    assert!(text.contains(rules), "{text}");
+    assert!(text.contains("\"sales_close_at\":100,") && text.contains("\"draw_at\":200,"), "{text}");
+    let Event::DrawAnnounced { commitment, ticket_log, .. } = Event::parse(text.as_bytes()).unwrap() else {
+        panic!()
+    };
+    assert_eq!(commitment, Some(keys.seed(DRAW).commitment("lottery.example/api/v1/draws/7/log")));
+    assert!(ticket_log.starts_with("lottery.example/api/v1/draws/7/log+"), "{ticket_log}");
+}
+
+#[test]
+fn the_numbers_follow_from_seed_list_and_announcement_alone() {
+    let keys = keys(1);
+    let numbers = |announcement: &[u8], sealed| winning_numbers(&keys, DRAW, &rules(), announcement, sealed);
+    let drawn = numbers(&announcement(&keys), &SEALED).unwrap();
+    assert_eq!(drawn.numbers().count(), 5);
+    assert_eq!(numbers(&announcement(&keys), &SEALED), Ok(drawn));
+    let others = [Head { size: 3, ..SEALED }, Head { root: [8; 32], ..SEALED }];
+    assert!(others.iter().any(|other| numbers(&announcement(&keys), other) != Ok(drawn)));
+}
+
+#[test]
+fn another_seed_than_the_announced_one_draws_nothing() {
+    let announcement = announcement(&keys(1));
+    let other = winning_numbers(&keys(2), DRAW, &rules(), &announcement, &SEALED);
+    assert_eq!(other, Err(NumbersFault::OtherSeed));
+    let unreadable = winning_numbers(&keys(1), DRAW, &rules(), &announcement[1..], &SEALED);
+    assert_eq!(unreadable, Err(NumbersFault::Announcement));
+    let sealed = sealed(DRAW, &SEALED, 2, second(1), second(1)).to_bytes().unwrap();
+    assert_eq!(winning_numbers(&keys(1), DRAW, &rules(), &sealed, &SEALED), Err(NumbersFault::Announcement));
+}
+
+#[test]
+fn a_seed_is_shown_only_after_the_seal() {
+    let seed_of = |is_sealed| match voided(&keys(1), DRAW, is_sealed, "rain", second(1)) {
+        Event::DrawVoided { seed, stage, .. } => (seed, stage),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(seed_of(false), (None, Stage::Open));
+    assert_eq!(seed_of(true), (Some(keys(1).seed(DRAW).reveal()), Stage::Closed));
+}
+
+#[test]
+fn what_comes_before_its_published_time_is_by_hand() {
+    let on_time =
+        DrawTimes { sealed_at: second(10), drawn_at: second(20), sales_close_at: second(10), draw_at: second(20) };
+    assert!(!on_time.by_hand());
+    assert!(DrawTimes { sealed_at: second(9), ..on_time }.by_hand());
+    assert!(DrawTimes { drawn_at: second(19), ..on_time }.by_hand());
+}
