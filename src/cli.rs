@@ -11,6 +11,7 @@ mod manual;
 mod money;
 mod nodes;
 mod progress;
+mod verify;
 
 use std::io::{self, ErrorKind, Write, stdout};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::version;
 pub use demo::Demo;
 pub use export::ExportArgs;
 pub use nodes::NodesArgs;
+pub use verify::VerifyArgs;
 
 /// The exit code of a service that another node has declared dead: started again, it stands by. (EX_TEMPFAIL of
 /// sysexits.h.)
@@ -56,6 +58,9 @@ pub struct Cli {
 enum Command {
     #[command(flatten)]
     Configured(ConfiguredCommand),
+    /// Verifies a draw, or the receipt of an order, from what was published. Needs no database and no settings. The exit
+    /// code is 0 only if everything holds that was asked for.
+    Verify(VerifyArgs),
     /// Prints the script that completes this command line in a shell.
     Completions {
         /// The shell.
@@ -160,6 +165,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command.unwrap_or(Command::Configured(ConfiguredCommand::Serve)) {
         Command::Configured(command) => run_configured(command, Config::load(cli.config.as_deref())?).await,
+        Command::Verify(asked) => verify::run(asked).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::man(),
     }

@@ -32,5 +32,6 @@ mod tickets;
 mod tls;
 mod upgrade;
 mod users;
+mod verify;
 mod webhook;
 mod world;

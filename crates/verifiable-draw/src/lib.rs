@@ -20,7 +20,9 @@ pub mod note;
 pub mod numbers;
 pub mod order;
 pub mod policy;
+pub mod prizes;
 pub mod proof;
+pub mod transcript;
 pub mod vkey;
 
 /// A SHA-256 hash: of a leaf, of a node, or the root of a tree.
