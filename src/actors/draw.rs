@@ -2,7 +2,9 @@
 //! carries out the actions that the machine returns: it submits records and steps to the persistence actor,
 //! answers clients, publishes snapshots and sets timers. It decides nothing, and it contains no SQL.
 
+mod count;
 mod payout;
+mod reads;
 mod steps;
 
 use std::sync::Arc;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::sync::Mutex;
 use verifiable_draw::checkpoint::sign_head;
+use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::verify::verify_inclusion;
 use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::vkey::{NoteSigner, VerifierKey};
 
@@ -19,6 +21,7 @@ use super::persistence::{LogHeads, Persistence};
 use crate::clock::Clock;
 use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
+use crate::domain::id::DrawId;
 use crate::domain::log_keys::LogKeys;
 
 /// Entries that are copied at a time.
@@ -62,6 +65,15 @@ pub struct PublishedHead {
     pub checkpoint: String,
 }
 
+/// What was published of a draw before its numbers.
+pub struct PublishedList {
+    /// The bytes of the entry that announced it.
+    pub announcement: Vec<u8>,
+    /// The head of its sealed ticket log.
+    pub log: Head,
+    pub tickets: i64,
+}
+
 /// The public log. Clones are the same.
 #[derive(Clone)]
 pub struct PublicLog(Arc<SharedPublicLog>);
@@ -92,6 +104,31 @@ impl PublicLog {
 
     pub fn published(&self) -> Arc<PublishedHead> {
         self.0.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the numbers of a draw and the count of its tickets follow from, if it is announced: both entries are proved to
+    /// be in the log that was published, so a database in which they were changed is not believed.
+    pub async fn of_numbers(&self, draw: DrawId) -> Result<Option<PublishedList>, DbError> {
+        let Some([announced, sealed]) = public_log::of_numbers(&self.0.db, draw).await? else { return Ok(None) };
+        if sealed.0 >= self.published().head.size {
+            self.publish().await;
+        }
+        let head = self.published().head;
+        for (index, entry) in [&announced, &sealed] {
+            let corrupt = DbError::Corrupt("an entry of the public log that was not published like this");
+            if *index >= head.size {
+                return Err(corrupt);
+            }
+            let proof = public_log::inclusion_proof(&self.0.db, *index, head.size).await?;
+            verify_inclusion(&hash_leaf(entry), *index, &proof, &head).map_err(|_| corrupt)?;
+        }
+        match Event::parse(&sealed.1) {
+            Ok(Event::DrawSealed { draw: of, orders, tickets, root, .. }) if of == draw.0.cast_unsigned() => {
+                let (log, tickets) = (Head { size: orders, root }, tickets.cast_signed());
+                Ok(Some(PublishedList { announcement: announced.1, log, tickets }))
+            }
+            _ => Err(DbError::Corrupt("the seal of another draw")),
+        }
     }
 
     /// Publishes what is committed. A failure is logged, and the next call tries again.

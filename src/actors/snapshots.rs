@@ -105,6 +105,11 @@ impl DrawSnapshots {
         self.read(|maps| maps.draws.values().filter(|draw| draw.status == status).count())
     }
 
+    /// How many of the draws here have stopped, because their sold tickets are not those that were sealed.
+    pub fn payouts_stopped(&self) -> usize {
+        self.read(|maps| maps.draws.values().filter(|draw| draw.payout_stopped).count())
+    }
+
     /// The jackpot that the last draw of a lottery left for the next draw.
     pub fn jackpot(&self, lottery: &LotteryId) -> Money {
         self.read(|maps| maps.jackpots.get(lottery).copied()).unwrap_or(Money::ZERO)
@@ -180,6 +185,7 @@ mod tests {
             available: 0,
             winning: None,
             cancel_reason: None,
+            payout_stopped: false,
         }
     }
 

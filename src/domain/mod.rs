@@ -22,6 +22,7 @@ pub mod prefetch;
 pub mod prize;
 pub mod public_log;
 pub mod record;
+pub mod recount;
 pub mod rows;
 pub mod schedule;
 pub mod settle;

@@ -112,7 +112,7 @@ impl FixPrizes {
         if self.hits.values().sum::<i64>() != sold {
             return Err(FixPrizesError::WrongCount(draw));
         }
-        let settled = self.divide(sold).map_err(|Overflow| FixPrizesError::Overflow(draw))?;
+        let settled = self.divide(sold)?;
         let escrow = AccountId::escrow(draw);
         for (debit, credit, amount, kind) in [
             (AccountId::RESERVE, escrow, settled.from_reserve, TransferKind::Reserve),
@@ -127,12 +127,17 @@ impl FixPrizes {
         Ok(settled)
     }
 
-    fn divide(&self, sold: i64) -> Result<Settlement, Overflow> {
+    /// How the money of the draw is divided among the counted tickets.
+    ///
+    /// # Errors
+    /// [`FixPrizesError::Overflow`] if the prizes do not fit.
+    pub fn divide(&self, sold: i64) -> Result<Settlement, FixPrizesError> {
         let Rules { price, fund_share, prizes, .. } = &*self.rules;
         let winners = |matches| self.hits.get(&i64::from(matches)).map_or(0, |tickets| tickets.unsigned_abs());
         let winners: Vec<u64> = prizes.tiers().iter().map(|tier| winners(tier.matches)).collect();
-        let sales = price.checked_mul(sold.unsigned_abs()).ok_or(Overflow)?;
-        prizes.settle(sales, *fund_share, self.winning.jackpot, &winners)
+        let overflow = FixPrizesError::Overflow(self.fence.draw);
+        let sales = price.checked_mul(sold.unsigned_abs()).ok_or(overflow)?;
+        prizes.settle(sales, *fund_share, self.winning.jackpot, &winners).map_err(|Overflow| overflow)
     }
 }
 

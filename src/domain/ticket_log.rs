@@ -277,8 +277,15 @@ pub struct PaidOrder {
     pub picks: Vec<Pick>,
 }
 
+impl PaidOrder {
+    /// Whether it is of this payment and this user.
+    pub fn is_of(&self, payment: PaymentId, user: UserId) -> bool {
+        (self.payment, self.user) == (payment, user)
+    }
+}
+
 /// Groups the tickets of a draw, which come in the order of their numbers, into its paid orders: the tickets of a
-/// payment have consecutive numbers.
+/// payment have consecutive numbers and one owner.
 #[derive(Default, Debug)]
 pub struct PaidOrders(Option<PaidOrder>);
 
@@ -286,7 +293,7 @@ impl PaidOrders {
     /// Adds the next ticket. Returns the order before it, if the ticket begins another one.
     pub fn push(&mut self, number: i64, payment: PaymentId, user: UserId, pick: Pick) -> Option<PaidOrder> {
         match &mut self.0 {
-            Some(order) if order.payment == payment => {
+            Some(order) if order.is_of(payment, user) => {
                 order.picks.push(pick);
                 None
             }

@@ -324,12 +324,13 @@ pub async fn close(
 /// Draws the numbers.
 ///
 /// Of a `closed` draw, also before its `draw_at`. The prizes are counted and paid after that: the draw is `settling`, then
-/// `completed`. Numbers are drawn once, however often this is called.
+/// `completed`. Numbers are drawn once, however often this is called. A draw that has stopped with `list_mismatch` is
+/// counted again.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/conduct", tag = "admin", operation_id = "conduct_draw",
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     security(("bearer" = [])),
-    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition list_mismatch")),
 )]
 pub async fn conduct(
     state: web::Data<State>,

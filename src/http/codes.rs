@@ -173,6 +173,12 @@ codes! {
         "The draw was opened before draws could be verified, or it was never opened."
         "only draws that were opened since can be verified"
     }
+    ListMismatch "list_mismatch" CONFLICT Later {
+        "The sold tickets are not those that were sealed"
+        "Somebody has changed the tickets of the draw in the database after its list was sealed. The draw has stopped: nothing \
+         is paid. The service's log says what differs."
+        "put the tickets back as they were and conduct the draw again; docs/operations.md says how"
+    }
     PaymentNotPayable "payment_not_payable" CONFLICT No {
         "The payment cannot be paid"
         "Only a pending payment for tickets can be paid, and only while its draw is on sale."

@@ -276,6 +276,7 @@ impl From<StepRefusal> for Problem {
             }
             StepRefusal::Overloaded | StepRefusal::Unavailable => Problem::overloaded(),
             StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
+            StepRefusal::ListMismatch => Code::ListMismatch.into(),
         }
     }
 }

@@ -249,6 +249,7 @@ mod tests {
             available: 0,
             winning: drawn.then_some(WinningPick { pick, jackpot: Money::ZERO }),
             cancel_reason: None,
+            payout_stopped: false,
         }
     }
 

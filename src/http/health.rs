@@ -88,6 +88,7 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
         orders_in_flight: state.draws.orders_in_flight(),
         charges_waiting: state.charges.waiting(),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
+        draws_stopped: state.snapshots.payouts_stopped(),
         balances: balances.ok().and_then(Result::ok).unwrap_or_default(),
         connections: [pool.open, pool.idle, pool.waited_for],
         synchronous_replication,

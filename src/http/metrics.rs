@@ -28,6 +28,7 @@ const LATE: &str = "lottery_late_charges_total";
 const WAITING: &str = "lottery_charges_waiting";
 const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
+const DRAWS_STOPPED: &str = "lottery_draws_stopped";
 const BALANCE: &str = "lottery_account_balance";
 const CONNECTIONS: &str = "lottery_pool_connections";
 const REFUSED: &str = "lottery_http_connections_refused_total";
@@ -49,11 +50,12 @@ const HISTOGRAMS: [(&str, &str); 3] = [
     (BATCH, "Records in one batch of the writer."),
     (COMMIT, "The time from the begin of a batch to its commit."),
 ];
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 10] = [
     (QUEUE, "Records and steps in the queue of the writer."),
     (WAITING, "Charges of cards that wait for an admin."),
     (IN_FLIGHT, "Orders and payments in flight."),
     (DRAWS, "Draws by status: all active ones, and the newest thousand that are over."),
+    (DRAWS_STOPPED, "Draws that pay nothing, because their sold tickets are not those that were sealed."),
     (
         BALANCE,
         "The balances of the accounts that are no player's, in minor units; NaN if the database does not answer.",
@@ -91,6 +93,7 @@ pub struct Gauges {
     pub charges_waiting: i64,
     /// For each status, in the order of [`DrawStatus::ALL`].
     pub draws: [usize; DrawStatus::ALL.len()],
+    pub draws_stopped: usize,
     /// Empty: the database does not answer.
     pub balances: Vec<(AccountKind, Money)>,
     /// Open, idle, waited for.
@@ -110,6 +113,7 @@ pub struct Metrics {
     in_flight: Gauge,
     waiting: Gauge,
     draws: [Gauge; DrawStatus::ALL.len()],
+    draws_stopped: Gauge,
     balances: [(AccountKind, Gauge); AccountKind::HOUSE.len()],
     /// Open, idle, waited for.
     connections: [Gauge; 3],
@@ -139,7 +143,7 @@ impl Metrics {
         let plain = |name| gauge(&recorder, &Key::from_static_name(name));
         // What has a recorder is no standby.
         plain(STANDBY_READY).set(0.0);
-        let [active, in_flight, waiting] = [ACTIVE, IN_FLIGHT, WAITING].map(plain);
+        let [active, in_flight, waiting, draws_stopped] = [ACTIVE, IN_FLIGHT, WAITING, DRAWS_STOPPED].map(plain);
         let draws = DrawStatus::ALL.map(|status| labelled(DRAWS, "status", status.as_str()));
         let balances = AccountKind::HOUSE.map(|kind| (kind, labelled(BALANCE, "account", kind.as_str())));
         let connections = ["open", "idle", "waited_for"].map(|state| labelled(CONNECTIONS, "state", state));
@@ -151,6 +155,7 @@ impl Metrics {
             in_flight,
             waiting,
             draws,
+            draws_stopped,
             balances,
             connections,
             clock_paused,
@@ -195,6 +200,7 @@ impl Metrics {
         for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
             gauge.set(draws as f64);
         }
+        self.draws_stopped.set(gauges.draws_stopped as f64);
         for (kind, gauge) in &self.balances {
             let balance = gauges.balances.iter().find(|(of, _)| of == kind);
             gauge.set(balance.map_or(f64::NAN, |(_, balance)| balance.minor() as f64));

@@ -6,6 +6,7 @@
 mod common;
 
 mod admin;
+mod attacks;
 mod audit;
 mod auth;
 mod clock_set;

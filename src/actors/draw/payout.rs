@@ -2,25 +2,25 @@
 //! writer pays in steps of limited size and writes batches of other draws between the steps. The memory of all
 //! draws together is limited. `domain::payout_run` decides what is read and paid next. This file contains no SQL.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::Deps;
+use super::count::{CountError, count};
+use super::reads::{READ_AT_ONCE, READERS, patiently, pieces};
 use crate::actors::persistence::FixAndLogPrizes;
-use crate::db::read::payout::{self, TicketRange};
-use crate::db::{DbError, describe};
+use crate::db::read::payout;
 use crate::domain::draw::{StepError, WinningPick};
-use crate::domain::game::Pick;
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Payout, WindowError};
 use crate::domain::payout_run::{PayoutAction, PayoutRun};
 use crate::domain::record::Fence;
+use crate::domain::recount::{CountedList, ListFault, TicketRange};
 use crate::domain::settle::{FixPrizes, StoredSettlement};
 
 /// How long a step should occupy the writer. A purchase that arrives meanwhile waits at most about so long.
@@ -29,16 +29,6 @@ const STEP_TIME: Duration = Duration::from_millis(10);
 const FIRST_STEP: usize = 200;
 const SMALLEST_STEP: usize = 50;
 const LARGEST_STEP: usize = 10_000;
-
-/// The number of tickets in one read. Counting returns a few numbers; the other reads return up to one row for
-/// each ticket.
-const COUNTED_AT_ONCE: i64 = 50_000;
-const READ_AT_ONCE: i64 = 20_000;
-/// The number of reads at the same time.
-const READERS: usize = 2;
-/// How long a read is retried while the database is unavailable, and the pause between two tries.
-const READ_PATIENCE: Duration = Duration::from_secs(60);
-const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// The size at which a window is full. The last read can exceed it.
 const WINDOW: usize = 1_000_000;
@@ -59,24 +49,31 @@ pub async fn settle(
     sold: i64,
 ) -> Result<(), StepError> {
     let (db, draw) = (&deps.db, fence.draw);
-    // At most twice: prizes that are fixed stay fixed.
-    loop {
-        match patiently(async || payout::settlement(db, draw).await).await? {
-            StoredSettlement::NotFixed => {
-                let hits = count(deps, fence, winning.pick, sold).await?;
-                tracing::info!(tickets = sold, "every ticket is counted");
-                let (rules, at) = (rules.clone(), deps.clock.now());
-                let step = FixPrizes { fence, rules, winning, hits, at };
-                let logs = deps.persistence.ticket_logs().clone();
-                deps.persistence.step(FixAndLogPrizes { step, logs }).await?;
-                deps.public_log.publish().await;
-            }
-            StoredSettlement::Fixed { prizes, progress } => {
-                let due = CreditsDue::Prizes { winning: winning.pick, prizes };
-                let run = PayoutRun::new(fence, Payout::Prizes, sold, progress);
-                return pay_out(deps, fence, sold, due, run).await;
-            }
+    let stored = patiently(async || payout::settlement(db, draw).await).await?;
+    let prizes_fixed = stored != StoredSettlement::NotFixed;
+    let counted = count(deps, draw, &rules, winning, sold).await;
+    let counted = counted.map_err(|error| error.stop(draw, prizes_fixed))?;
+    tracing::info!(tickets = sold, "every ticket is counted");
+    let (hits, at) = (counted.hits().clone(), deps.clock.now());
+    let step = FixPrizes { fence, rules, winning, hits, at };
+    let settled = step.divide(sold).map_err(|error| {
+        tracing::error!(%error, "the prizes cannot be computed");
+        StepError::Failed
+    })?;
+    let prizes = settled.tiers.iter().filter(|tier| tier.prize > Money::ZERO);
+    let prizes: Vec<(i64, Money)> = prizes.map(|tier| (tier.matches.into(), tier.prize)).collect();
+    if !prizes_fixed {
+        let logs = deps.persistence.ticket_logs().clone();
+        deps.persistence.step(FixAndLogPrizes { step, logs }).await?;
+        deps.public_log.publish().await;
+    }
+    match patiently(async || payout::settlement(db, draw).await).await? {
+        StoredSettlement::Fixed { prizes: stored, progress } if stored == prizes => {
+            let due = CreditsDue::Prizes { counted, prizes };
+            let run = PayoutRun::new(fence, Payout::Prizes, sold, progress);
+            pay_out(deps, fence, sold, due, run).await
         }
+        _ => Err(CountError::List(ListFault::Prizes).stop(draw, true)),
     }
 }
 
@@ -87,31 +84,9 @@ pub async fn refund(deps: &Deps, fence: Fence, price: Money, sold: i64) -> Resul
     pay_out(deps, fence, sold, CreditsDue::Refunds { price }, run).await
 }
 
-/// Counts the draw's tickets for each number of matches. After a crash the count begins again, without a stored
-/// cursor: nothing is paid before the count ends, ten million tickets take seconds, and storing a cursor would
-/// take time of the writer.
-async fn count(deps: &Deps, fence: Fence, winning: Pick, sold: i64) -> Result<BTreeMap<i64, i64>, StepError> {
-    let read = |tickets| patiently(async move || payout::hits(&deps.db, fence.draw, winning, tickets).await);
-    let reads = stream::iter(pieces(0, sold, COUNTED_AT_ONCE)).map(read).buffer_unordered(READERS);
-    let add = async |mut hits: BTreeMap<i64, i64>, piece| {
-        for (matches, tickets) in piece {
-            *hits.entry(matches).or_default() += tickets;
-        }
-        Ok(hits)
-    };
-    reads.try_fold(BTreeMap::new(), add).await
-}
-
-/// Splits the tickets with numbers above `after` up to `to` into pieces.
-fn pieces(after: i64, to: i64, size: i64) -> impl Iterator<Item = TicketRange> {
-    let next = move |from: &i64| Some(from + size).filter(|next| *next < to);
-    let starts = std::iter::successors(Some(after).filter(|from| *from < to), next);
-    starts.map(move |from| (from, to.min(from + size)))
-}
-
 /// What a draw pays, and the data to compute it.
 enum CreditsDue {
-    Prizes { winning: Pick, prizes: Vec<(i64, Money)> },
+    Prizes { counted: CountedList, prizes: Vec<(i64, Money)> },
     Refunds { price: Money },
 }
 
@@ -207,29 +182,16 @@ impl CreditReader<'_> {
 
     async fn read(&self, tickets: TicketRange) -> Result<Vec<Credit>, StepError> {
         let (db, draw) = (&self.deps.db, self.fence.draw);
-        patiently(async || match &self.due {
-            CreditsDue::Prizes { winning, prizes } => payout::prizes(db, draw, *winning, prizes, tickets).await,
-            CreditsDue::Refunds { price } => payout::refunds(db, draw, *price, tickets).await,
-        })
-        .await
-    }
-}
-
-/// Reads, and retries while the database is unavailable.
-pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, DbError>) -> Result<T, StepError> {
-    #[allow(clippy::disallowed_methods, reason = "a wait of ours, not the draw's time")]
-    let started = Instant::now();
-    loop {
-        match ask().await {
-            Ok(read) => return Ok(read),
-            Err(error) if !error.is_transient() => {
-                tracing::error!(error = describe(&error), "a draw's tickets could not be read");
-                return Err(StepError::Failed);
+        match &self.due {
+            CreditsDue::Prizes { counted, prizes } => {
+                let (winning, tiers) = (counted.recount().winning(), counted.recount().tiers());
+                let read = async || payout::winning_tickets(db, draw, winning, tiers, tickets).await;
+                let winners: Vec<_> = patiently(read).await?.tickets().collect();
+                let credits = counted.credits(tickets, &winners, prizes);
+                credits.map_err(|fault| CountError::List(fault).stop(draw, true))
             }
-            Err(_) if started.elapsed() > READ_PATIENCE => return Err(StepError::Unavailable),
-            Err(error) => {
-                tracing::warn!(error = describe(&error), "a draw's tickets are read again");
-                tokio::time::sleep(READ_PAUSE).await;
+            CreditsDue::Refunds { price } => {
+                patiently(async || payout::refunds(db, draw, *price, tickets).await).await
             }
         }
     }
@@ -261,15 +223,6 @@ impl StepSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pieces_cover_every_ticket_once() {
-        let cut = |after, to, size| pieces(after, to, size).collect::<Vec<_>>();
-        assert_eq!(cut(0, 0, 10), []);
-        assert_eq!(cut(5, 5, 10), []);
-        assert_eq!(cut(0, 10, 10), [(0, 10)]);
-        assert_eq!(cut(3, 24, 10), [(3, 13), (13, 23), (23, 24)]);
-    }
 
     #[test]
     fn steps_are_fitted_to_their_time() {

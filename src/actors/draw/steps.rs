@@ -6,10 +6,12 @@ use std::sync::Arc;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
+use super::count::published_list;
 use super::{Deps, payout};
 use crate::actors::messages::{PoolError, StepRefusal};
 use crate::actors::persistence::{BeginCancel, Open, PoolWrite, Reschedule, Seal};
-use crate::db::read::{draws, public_log};
+use crate::actors::public_log::PublishedList;
+use crate::db::read::draws;
 use crate::db::{DbError, describe};
 use crate::domain;
 use crate::domain::draw::{NewPool, PoolOrder, StepError, StepKind, StepOutcome, StepWrite};
@@ -58,10 +60,10 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
 
 /// The winning numbers: what follows from the announcement and the sealed list, the same however often this is asked.
 async fn winning_numbers(deps: &Deps, draw: DrawId, rules: &Rules) -> Result<Pick, StepError> {
-    match payout::patiently(async || public_log::of_numbers(&deps.db, draw).await).await? {
-        Some((announcement, sealed)) => {
+    match published_list(deps, draw).await.map_err(|error| error.stop(draw, false))? {
+        Some(PublishedList { announcement, log, .. }) => {
             let keys = deps.persistence.ticket_logs().log_keys();
-            domain::public_log::winning_numbers(keys, draw, rules, &announcement, &sealed).map_err(|fault| {
+            domain::public_log::winning_numbers(keys, draw, rules, &announcement, &log).map_err(|fault| {
                 tracing::error!(%draw, %fault, "the winning numbers are not drawn");
                 StepError::Failed
             })

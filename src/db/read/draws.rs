@@ -264,6 +264,7 @@ fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
         available: 0,
         winning,
         cancel_reason: row.get("reason"),
+        payout_stopped: false,
     })
 }
 

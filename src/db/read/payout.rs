@@ -3,12 +3,15 @@
 //! writer.
 
 use tokio_postgres::Row;
+use verifiable_draw::Hash;
+use verifiable_draw::merkle::Head;
 
 use crate::db::{Db, DbError};
 use crate::domain::game::Pick;
-use crate::domain::id::{DrawId, UserId};
+use crate::domain::id::{DrawId, PaymentId, UserId};
 use crate::domain::money::Money;
 use crate::domain::payout::{Credit, Part, Progress};
+use crate::domain::recount::{SealedTickets, SoldTicket, TicketRange};
 use crate::domain::settle::StoredSettlement;
 
 /// The tickets of one payment have consecutive numbers; it has at most this many.
@@ -24,7 +27,8 @@ pub async fn settlement(db: &Db, draw: DrawId) -> Result<StoredSettlement, DbErr
         return Ok(StoredSettlement::NotFixed);
     }
     let sql = "-- payout::settlement(prizes)
-        SELECT matches::bigint AS matches, prize FROM result_tiers WHERE draw_id = $1 AND prize > 0";
+        SELECT matches::bigint AS matches, prize FROM result_tiers WHERE draw_id = $1 AND prize > 0
+        ORDER BY matches DESC";
     let tiers = db.query(sql, &[&draw.0]).await?;
     let prizes = tiers.iter().map(|row| (row.get("matches"), Money::new(row.get("prize"))));
     Ok(StoredSettlement::Fixed { prizes: prizes.collect(), progress: progress(&row) })
@@ -44,44 +48,69 @@ pub fn progress(row: &Row) -> Progress {
     Progress { done: row.get("cursor"), window: row.get::<_, Option<i64>>("window_end").map(part) }
 }
 
-/// The tickets of a draw with a number above the first value and not above the second.
-pub type TicketRange = (i64, i64);
+/// Rows of sold tickets. They are parsed where they are counted, because that takes long for thousands of rows.
+pub struct SoldTicketRows(Vec<Row>);
 
-/// How many of these tickets have how many matches: pairs of matches and tickets.
-pub async fn hits(
-    db: &Db,
-    draw: DrawId,
-    winning: Pick,
-    (after, to): TicketRange,
-) -> Result<Vec<(i64, i64)>, DbError> {
-    let sql = "-- payout::hits()
-        SELECT bit_count((pick & $2)::bit(64)) AS matches, count(*) AS tickets
-        FROM tickets WHERE draw_id = $1 AND number > $3 AND number <= $4 GROUP BY 1";
-    let rows = db.query(sql, &[&draw.0, &winning.mask(), &after, &to]).await?;
-    Ok(rows.iter().map(|row| (row.get("matches"), row.get("tickets"))).collect())
+impl SoldTicketRows {
+    /// In the order of their numbers.
+    pub fn tickets(&self) -> impl Iterator<Item = SoldTicket> {
+        self.0.iter().map(|row| SoldTicket {
+            number: row.get(0),
+            id: row.get(1),
+            payment: PaymentId(row.get(2)),
+            user: UserId(row.get(3)),
+            pick: row.get(4),
+        })
+    }
 }
 
-/// The prizes of these tickets.
-pub async fn prizes(
+/// These tickets.
+pub async fn sold_tickets(db: &Db, draw: DrawId, (after, to): TicketRange) -> Result<SoldTicketRows, DbError> {
+    let sql = "-- payout::sold_tickets()
+        SELECT number, id, payment_id, user_id, pick FROM tickets
+        WHERE draw_id = $1 AND number > $2 AND number <= $3 ORDER BY number";
+    Ok(SoldTicketRows(db.query(sql, &[&draw.0, &after, &to]).await?))
+}
+
+/// Those of these tickets that have as many matches as a tier of prizes.
+pub async fn winning_tickets(
     db: &Db,
     draw: DrawId,
     winning: Pick,
-    prizes: &[(i64, Money)],
+    tiers: &[u8],
     (after, to): TicketRange,
-) -> Result<Vec<Credit>, DbError> {
-    let sql = "-- payout::prizes()
-        SELECT user_id, id, bit_count((pick & $2)::bit(64)) AS matches
-        FROM tickets WHERE draw_id = $1 AND number > $3 AND number <= $4
-             AND bit_count((pick & $2)::bit(64)) = ANY($5)";
-    let paying: Vec<i64> = prizes.iter().map(|(matches, _)| *matches).collect();
-    let rows = db.query(sql, &[&draw.0, &winning.mask(), &after, &to, &paying]).await?;
-    let credit = |row: &Row| {
-        let matches: i64 = row.get(2);
-        let tier = prizes.iter().find(|(tier, _)| *tier == matches);
-        let (_, amount) = *tier.ok_or(DbError::Corrupt("a winner of no tier"))?;
-        Ok(Credit { user: UserId(row.get(0)), reference: row.get(1), amount })
+) -> Result<SoldTicketRows, DbError> {
+    let sql = "-- payout::winning_tickets()
+        SELECT number, id, payment_id, user_id, pick FROM tickets
+        WHERE draw_id = $1 AND number > $3 AND number <= $4
+              AND bit_count((pick & $2)::bit(64)) = ANY($5) ORDER BY number";
+    let tiers: Vec<i64> = tiers.iter().copied().map(i64::from).collect();
+    Ok(SoldTicketRows(db.query(sql, &[&draw.0, &winning.mask(), &after, &to, &tiers]).await?))
+}
+
+/// The seal of a draw.
+pub async fn seal(db: &Db, draw: DrawId) -> Result<SealedTickets, DbError> {
+    let sql = "-- payout::seal()
+        SELECT tickets, orders, root FROM draw_seals WHERE draw_id = $1";
+    let row = db.query_opt(sql, &[&draw.0]).await?.ok_or(DbError::Corrupt("a draw without its seal"))?;
+    let root = row.get::<_, Option<&[u8]>>("root").map(|root| root.try_into());
+    let root = root.transpose().map_err(|_| DbError::Corrupt("root of a seal"))?;
+    let orders = row.get::<_, Option<i64>>("orders").map(i64::cast_unsigned);
+    let log = orders.zip(root).map(|(size, root)| Head { size, root });
+    Ok(SealedTickets { tickets: row.get("tickets"), log })
+}
+
+/// The stored roots of the complete tiles of the draw's ticket log.
+pub async fn tile_roots(db: &Db, draw: DrawId) -> Result<Vec<Hash>, DbError> {
+    let sql = "-- payout::tile_roots()
+        SELECT root FROM ticket_log_tiles WHERE draw_id = $1 AND level = 0 ORDER BY tile";
+    let mut roots = Vec::new();
+    let push = |row: &Row| {
+        roots.push(row.get::<_, &[u8]>(0).try_into().map_err(|_| DbError::Corrupt("a tile of a ticket log"))?);
+        Ok(())
     };
-    rows.iter().map(credit).collect()
+    db.for_each_row(sql, &[&draw.0], push).await?;
+    Ok(roots)
 }
 
 /// The refunds of these tickets, one for each.

@@ -2,9 +2,10 @@
 
 use tokio_postgres::{Client, Row};
 use verifiable_draw::Hash;
+use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::hash_leaf;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
-use verifiable_draw::merkle::{Head, hash_leaf};
 
 use super::log_tiles;
 use crate::db::{Db, DbError};
@@ -84,18 +85,21 @@ pub async fn inclusion_proof(db: &Db, index: u64, size: u64) -> Result<Vec<Hash>
     log_tiles::inclusion_proof(index, size, async |level, tile, width| hashes(db, level, tile, width).await).await
 }
 
-/// What the numbers of a draw follow from: the entry that announced it, and the head of its sealed ticket log. `None`:
-/// the draw was opened before there were logs.
-pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<(Vec<u8>, Head)>, DbError> {
-    let sql = "-- public_log::of_numbers()
-        SELECT (SELECT entry FROM log_entries WHERE draw_id = d.id ORDER BY index LIMIT 1) AS entry, s.orders, s.root
-        FROM draws d LEFT JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1 AND d.fairness IS NOT NULL";
-    let Some(row) = db.query_opt(sql, &[&draw.0]).await? else { return Ok(None) };
-    let (entry, orders): (Option<Vec<u8>>, Option<i64>) = (row.get("entry"), row.get("orders"));
-    let root = row.get::<_, Option<&[u8]>>("root").and_then(|root| root.try_into().ok());
-    match (entry, orders, root) {
-        (Some(entry), Some(orders), Some(root)) => Ok(Some((entry, Head { size: orders.cast_unsigned(), root }))),
-        _ => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
+/// The entry that announced a draw, and the one that sealed its list, with their indexes. `None`: the draw was opened
+/// before there was a public log.
+pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<[(u64, Vec<u8>); 2]>, DbError> {
+    let sql = "-- public_log::of_numbers(draw)
+        SELECT fairness IS NOT NULL FROM draws WHERE id = $1";
+    if !db.query_opt(sql, &[&draw.0]).await?.is_some_and(|row| row.get(0)) {
+        return Ok(None);
+    }
+    let is_sealed = |entry: &[u8]| matches!(Event::parse(entry), Ok(Event::DrawSealed { .. }));
+    let mut entries = of_draw(db, draw, i64::MAX.cast_unsigned()).await?.into_iter();
+    let announced = entries.next();
+    let sealed = entries.find(|(_, entry)| is_sealed(entry));
+    match announced.zip(sealed) {
+        Some((announced, sealed)) => Ok(Some([announced, sealed])),
+        None => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
     }
 }
 

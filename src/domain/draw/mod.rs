@@ -116,6 +116,8 @@ pub struct DrawSnapshot {
     pub available: i64,
     pub winning: Option<WinningPick>,
     pub cancel_reason: Option<String>,
+    /// Its sold tickets are not those that were sealed: nothing is paid.
+    pub payout_stopped: bool,
 }
 
 /// The winning numbers, and the jackpot that the draw received from earlier draws.
@@ -201,8 +203,16 @@ pub struct Draw {
     keys_out: HashMap<KeyId, usize>,
     /// The sale is over for good. The database may not have this state yet.
     stopped: bool,
+    /// Other tickets were found than those that were sealed: nothing is drawn or paid until an admin acts.
+    payout_stop: Option<PayoutStop>,
     /// Whether the wall clock can be trusted. While it cannot, the draw does nothing by itself.
     clock_trusted: bool,
+}
+
+/// A draw that has stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PayoutStop {
+    prizes_fixed: bool,
 }
 
 impl Draw {
@@ -214,7 +224,8 @@ impl Draw {
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
         let alone = OpenReservations::default();
         let open = alone.share();
-        Draw { it: parts, due, open, out: 0, keys_out: HashMap::new(), stopped, clock_trusted: true }
+        let (keys_out, payout_stop) = (HashMap::new(), None);
+        Draw { it: parts, due, open, out: 0, keys_out, stopped, payout_stop, clock_trusted: true }
             .counted_in(&alone)
     }
 
@@ -288,6 +299,7 @@ impl Draw {
             available: self.available(),
             winning: it.winning,
             cancel_reason: it.cancel_reason.clone(),
+            payout_stopped: self.payout_stop.is_some(),
         }
     }
 
@@ -350,7 +362,9 @@ impl Draw {
             }
             DrawStatus::Scheduled if times.sales_close_at <= now => return Some(Due::CancelUnopened),
             DrawStatus::Open if times.sales_close_at <= now => return Some(Due::Step(Step::Close)),
-            DrawStatus::Closed if times.draw_at <= now => return Some(Due::Step(Step::Conduct)),
+            DrawStatus::Closed if times.draw_at <= now && self.payout_stop.is_none() => {
+                return Some(Due::Step(Step::Conduct));
+            }
             _ => {}
         }
         let ran_out = self.due.iter().take_while(|(until, _)| *until <= now).map(|(_, id)| *id).collect();
@@ -364,7 +378,7 @@ impl Draw {
         let step = match self.it.status {
             DrawStatus::Scheduled => Some(times.sales_open_at.unwrap_or(times.sales_close_at)),
             DrawStatus::Open => Some(times.sales_close_at),
-            DrawStatus::Closed => Some(times.draw_at),
+            DrawStatus::Closed if self.payout_stop.is_none() => Some(times.draw_at),
             _ => None,
         };
         let expiry = self.due.first().map(|(until, _)| *until);
@@ -407,19 +421,28 @@ impl Draw {
     /// The winning numbers are drawn. The database has stored them already.
     pub fn conducted(&mut self, winning: WinningPick) {
         assert_eq!(self.it.status, DrawStatus::Closed, "only a closed draw is conducted");
+        self.payout_stop = None;
         self.it.status = DrawStatus::Settling;
         self.it.winning = Some(winning);
+    }
+
+    /// The draw stops, because its tickets are not those that were sealed and published. An admin may have it tried again,
+    /// once the tickets are as they were.
+    pub fn payout_stopped(&mut self, prizes_fixed: bool) {
+        self.payout_stop = Some(PayoutStop { prizes_fixed });
     }
 
     /// Every winner is paid. The database has stored this already.
     pub fn completed(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Settling, "only a settling draw completes");
+        self.payout_stop = None;
         self.it.status = DrawStatus::Completed;
     }
 
     /// The draw is being cancelled. The database has stored this already.
     pub fn cancelling(&mut self, reason: String, epoch: i64) {
         assert!(self.stopped && self.out == 0, "a draw is cancelled when no record is in flight");
+        self.payout_stop = None;
         self.it.status = DrawStatus::Cancelling;
         self.it.epoch = epoch;
         self.it.cancel_reason = Some(reason);

@@ -79,6 +79,9 @@ pub enum StepRefusal {
     Unavailable,
     #[error("it did not work this time")]
     Failed,
+    /// Nothing is paid, and nothing will be until an admin has decided what to do.
+    #[error("the sold tickets are not those that were sealed")]
+    ListMismatch,
 }
 
 impl From<StepError> for StepRefusal {
@@ -87,6 +90,7 @@ impl From<StepError> for StepRefusal {
             // A draw that was taken over is being loaded again, so a retry soon succeeds.
             StepError::Unavailable | StepError::StaleEpoch => StepRefusal::Unavailable,
             StepError::Failed => StepRefusal::Failed,
+            StepError::ListMismatch { .. } => StepRefusal::ListMismatch,
         }
     }
 }
@@ -102,6 +106,12 @@ pub enum StepError {
     /// The reason was logged where it occurred.
     #[error("the database did not take the step")]
     Failed,
+    /// The reason was logged where it was found. The draw stops: only an admin can have it settled again.
+    #[error("the sold tickets are not those that were sealed")]
+    ListMismatch {
+        /// Whether the prizes were fixed and published before. Then the draw can only be settled.
+        prizes_fixed: bool,
+    },
 }
 
 /// The result of new pool tickets: how many were made, and how many are for sale now.

@@ -186,6 +186,13 @@ impl<W> DrawMachine<W> {
     ) {
         match (mem::replace(&mut self.phase, StepPhase::Idle), result) {
             (StepPhase::Writing(request), Ok(outcome)) => self.step_taken(request, outcome, now, actions),
+            // Nothing was written, and another try would find the same. The draw stays as it is until an admin acts.
+            (StepPhase::Writing(request), Err(error @ StepError::ListMismatch { prizes_fixed })) => {
+                self.draw.payout_stopped(prizes_fixed);
+                actions.push(DrawAction::Publish);
+                request.answer(Err(error.into()), actions);
+                self.tick(now, actions);
+            }
             // The step was not written, and the machine does not know what the database has instead.
             (StepPhase::Writing(request), Err(error)) => {
                 request.answer(Err(error.into()), actions);

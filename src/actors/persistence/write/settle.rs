@@ -30,9 +30,16 @@ impl StepTransaction for Conduct {
         let winning = self.apply(jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
-            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry) VALUES ($1, $2, $3, $4, $5)";
+            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry) VALUES ($1, $2, $3, $4, $5)
+            RETURNING pick, jackpot";
         let after = log::last_completed(db, draw).await?;
-        db.execute(sql, &[&draw.0, &winning.pick.mask(), &self.at, &winning.jackpot.minor(), &after]).await?;
+        let (pick, amount) = (winning.pick.mask(), winning.jackpot.minor());
+        let written = db.query_one(sql, &[&draw.0, &pick, &self.at, &amount, &after]).await?;
+        if (written.get(0), written.get(1)) != (pick, amount) {
+            return Err(StepFailure::Rejected(
+                "a trigger of the database has changed the winning numbers".to_owned(),
+            ));
+        }
         let sql = "-- settle::conduct(tiers)
             INSERT INTO result_tiers (draw_id, matches) SELECT draw_id, matches FROM draw_tiers WHERE draw_id = $1";
         db.execute(sql, &[&draw.0]).await?;

@@ -1,0 +1,190 @@
+//! The list of tickets is changed after its seal.
+
+use verifiable_draw::event::Event;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::hash_leaf;
+
+use super::*;
+
+const PRIZES: &str = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
+const STOPPED: &str = "lottery_draws_stopped 1";
+
+/// A closed draw in which ann has bought 30 orders of ten tickets, and one of one.
+async fn closed() -> (World, User, i64) {
+    let (world, admin, draw) = World::on_sale(0).await;
+    let ann = world.rich_player("ann", 100_000_000).await;
+    for _ in 0..30 {
+        ann.buy_quick(draw, 10).await;
+    }
+    ann.buy_quick(draw, 1).await;
+    world.player("eve").await;
+    admin.step(draw, "close").await.expect(200);
+    (world, admin, draw)
+}
+
+/// The draw has stopped and says so in the metrics, it has paid nothing, and everything else goes on.
+async fn assert_stopped(world: &World, admin: &User, draw: i64, status: &str) {
+    assert_eq!(world.count(PRIZES).await, 0);
+    assert_eq!(admin.get(&format!("/draws/{draw}")).await.expect(200)["status"], status);
+    assert!(world.metrics().await.contains(STOPPED));
+    let other = admin.open_draw(world, 0).await;
+    world.rich_player(&format!("player{other}"), 1_000_000).await.buy_quick(other, 1).await;
+    let ready = format!("http://{}/health/ready", world.app().address);
+    assert_eq!(http_client().get(ready).send().await.unwrap().status(), 200);
+    admin.cancel(other).await.expect(200);
+    world.until_draw_is(other, "cancelled").await;
+}
+
+/// Each with what takes it back from the table `kept`.
+const CHANGES: [(&str, &str); 5] = [
+    (
+        "UPDATE tickets SET pick = CASE pick WHEN 31 THEN 62 ELSE 31 END WHERE number = 7",
+        "UPDATE tickets t SET pick = k.pick FROM kept k WHERE t.id = k.id",
+    ),
+    (
+        "UPDATE tickets SET user_id = (SELECT id FROM users WHERE username = 'eve') WHERE number = 7",
+        "UPDATE tickets t SET user_id = k.user_id FROM kept k WHERE t.id = k.id",
+    ),
+    (
+        "UPDATE tickets SET number = -number WHERE number IN (10, 11);
+         UPDATE tickets SET number = 21 + number WHERE number < 0",
+        "UPDATE tickets SET number = -number WHERE number IN (10, 11);
+         UPDATE tickets SET number = 21 + number WHERE number < 0",
+    ),
+    (
+        "UPDATE tickets SET number = NULL, status = 'expired' WHERE number = 301;
+         UPDATE draw_sales SET sold = 300 WHERE draw_id = 1; UPDATE draw_seals SET tickets = 300 WHERE draw_id = 1",
+        "UPDATE tickets t SET number = 301, status = 'paid' FROM kept k WHERE t.id = k.id AND k.number = 301;
+         UPDATE draw_sales SET sold = 301 WHERE draw_id = 1; UPDATE draw_seals SET tickets = 301 WHERE draw_id = 1",
+    ),
+    (
+        "INSERT INTO tickets (user_id, id, payment_id, draw_id, number, pick, origin, status)
+         SELECT user_id, gen_random_uuid(), payment_id, draw_id, 302, 31, 'chosen', 'paid' FROM tickets WHERE number = 301;
+         UPDATE draw_sales SET sold = 302 WHERE draw_id = 1; UPDATE draw_seals SET tickets = 302 WHERE draw_id = 1",
+        "DELETE FROM tickets WHERE number = 302; UPDATE draw_sales SET sold = 301 WHERE draw_id = 1; UPDATE draw_seals SET tickets = 301 WHERE draw_id = 1",
+    ),
+];
+
+#[actix_web::test]
+async fn a_draw_whose_tickets_were_changed_after_the_seal_pays_nothing_until_they_are_back() {
+    for (change, back) in CHANGES {
+        let (mut world, admin, draw) = closed().await;
+        let keep = "CREATE TABLE kept AS SELECT id, number, pick, user_id FROM tickets";
+        world.sql().await.batch_execute(keep).await.unwrap();
+        tamper(&world, change).await;
+        // The service has the changed database in memory, too.
+        world.restart().await;
+        let admin = world.reconnect(&admin);
+        for _ in 0..2 {
+            admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+        }
+        assert_stopped(&world, &admin, draw, "settling").await;
+        let numbers = admin.get(&format!("/draws/{draw}")).await.expect(200)["winning_numbers"].clone();
+        world.restart().await;
+        until("it has stopped again", async || world.metrics().await.contains(STOPPED)).await;
+
+        tamper(&world, back).await;
+        world.sql().await.batch_execute("DROP TABLE kept").await.unwrap();
+        // It keeps the number of its tickets in memory.
+        world.restart().await;
+        world.until_draw_is(draw, "completed").await;
+        assert!(world.metrics().await.contains("lottery_draws_stopped 0"));
+        let completed = world.anonymous().get(&format!("/draws/{draw}")).await.expect(200);
+        assert_eq!(completed["winning_numbers"], numbers, "{change}");
+        world.check_invariants().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_trigger_that_rewrites_a_ticket_to_the_drawn_numbers_wins_nothing() {
+    let (world, admin, draw) = closed().await;
+    plant(
+        &world,
+        "AFTER INSERT ON draw_results FOR EACH ROW",
+        "UPDATE tickets SET pick = NEW.pick WHERE draw_id = NEW.draw_id AND number = 200; RETURN NULL;",
+    )
+    .await;
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_stopped(&world, &admin, draw, "settling").await;
+}
+
+#[actix_web::test]
+async fn a_ticket_that_is_rewritten_between_count_and_payout_wins_nothing() {
+    for change in ["pick = r.pick", "user_id = (SELECT id FROM users WHERE username = 'eve')", "number = -1"] {
+        let (world, admin, draw) = closed().await;
+        // Of a ticket that wins something: who gets it, and how much.
+        let body = format!(
+            "UPDATE tickets SET {change} FROM draw_results r WHERE r.draw_id = NEW.draw_id AND number = (
+                 SELECT min(number) FROM tickets WHERE bit_count((pick & NEW.pick)::bit(64)) = 2);
+             RETURN NULL;"
+        );
+        plant(&world, "AFTER UPDATE OF prize_fund ON draw_results FOR EACH ROW", &body).await;
+        admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+        assert_stopped(&world, &admin, draw, "settling").await;
+    }
+}
+
+#[actix_web::test]
+async fn prizes_that_were_rewritten_are_not_paid() {
+    let (world, admin, draw) = closed().await;
+    let body = "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2; RETURN NULL;";
+    plant(&world, "AFTER UPDATE OF prize_fund ON draw_results FOR EACH ROW", body).await;
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_stopped(&world, &admin, draw, "settling").await;
+}
+
+#[actix_web::test]
+async fn numbers_that_were_rewritten_pay_nothing() {
+    let (mut world, admin, draw) = closed().await;
+    let body = "NEW.pick := CASE NEW.pick WHEN 31 THEN 62 ELSE 31 END; RETURN NEW;";
+    plant(&world, "BEFORE INSERT ON draw_results FOR EACH ROW", body).await;
+    assert_eq!(admin.step(draw, "conduct").await.status, 500);
+    assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
+    uproot(&world, "draw_results").await;
+
+    // The numbers are rewritten before anything is paid, and the service reads them after a restart.
+    let keep = "CREATE TABLE kept AS SELECT id, number, pick, user_id FROM tickets";
+    world.sql().await.batch_execute(keep).await.unwrap();
+    let (change, back) = CHANGES[0];
+    tamper(&world, change).await;
+    until("the draw is loaded", async || admin.step(draw, "conduct").await.status == 409).await;
+    tamper(&world, back).await;
+    tamper(&world, "UPDATE draw_results SET pick = CASE pick WHEN 31 THEN 62 ELSE 31 END").await;
+    world.restart().await;
+    let admin = world.reconnect(&admin);
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_stopped(&world, &admin, draw, "settling").await;
+}
+
+/// An attacker who changes tickets can compute their root, and write it wherever the database has the sealed one.
+#[actix_web::test]
+async fn a_seal_that_is_not_the_published_one_is_not_drawn() {
+    let (world, admin, draw) = closed().await;
+    let sql = world.sql().await;
+    let rows = sql.query("SELECT entry FROM log_entries ORDER BY index", &[]).await.unwrap();
+    let mut entries: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
+    let sealed = entries.last_mut().unwrap();
+    let Event::DrawSealed { draw: of, at, orders, tickets, by_hand, .. } = Event::parse(sealed).unwrap() else {
+        panic!("the seal is the last entry");
+    };
+    let root = [9; 32];
+    *sealed = Event::DrawSealed { draw: of, at, orders, tickets, root, by_hand }.to_bytes().unwrap();
+    let leaves = entries.iter().map(|entry| hash_leaf(entry)).collect();
+    let edge = Edge::new().append_batch(leaves).unwrap().into_edge().to_bytes();
+    sql.batch_execute("BEGIN; SET LOCAL session_replication_role = replica").await.unwrap();
+    let last = entries.len() as i64 - 1;
+    sql.execute("UPDATE log_entries SET entry = $1 WHERE index = $2", &[&entries[last as usize], &last])
+        .await
+        .unwrap();
+    sql.execute("UPDATE log_edge SET edge = $1", &[&edge]).await.unwrap();
+    sql.execute("UPDATE draw_seals SET root = $1", &[&root.as_slice()]).await.unwrap();
+    sql.batch_execute("COMMIT").await.unwrap();
+
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    world.advance(jiff::SignedDuration::from_mins(180));
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
+    assert!(world.metrics().await.contains(STOPPED));
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+}
