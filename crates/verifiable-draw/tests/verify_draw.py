@@ -1,11 +1,14 @@
 """A second implementation of docs/verifiable-draw.md, which shares no code with the first.
 
     pip install cryptography py_ecc
-    python3 verify_draw.py [vectors.json]
+    python3 verify_draw.py                                    checks the published vectors and transcripts
+    python3 verify_draw.py --altered DIRECTORY                judges altered transcripts as the first implementation does
+    python3 verify_draw.py PROOF VKEY [PREVIOUS [LIST]]       verifies a draw: the body of its /proof, the key of the public
+                                                              log, the proof of the draw before, the directory of its list
 
-It checks the published vectors, and that every alteration of a checkpoint, a cosignature and a receipt is refused.
+It also checks that every alteration of a checkpoint, a cosignature and a receipt is refused.
 """
-import base64, hashlib, hmac, json, pathlib, sys
+import base64, hashlib, hmac, json, pathlib, re, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -233,6 +236,291 @@ def round_randomness(public_key, round_number, signature):
     return sha256(signature)
 
 
+# Transcripts of draws
+
+FIELDS = {  # required | possible
+    "draw_announced": "type draw at lottery number rules sales_close_at draw_at fairness ticket_log | commitment beacon policy",
+    "draw_rescheduled": "type draw at sales_close_at draw_at | round",
+    "draw_sealed": "type draw at orders tickets root | by_hand",
+    "draw_completed": "type draw at winning_numbers prize_fund jackpot tiers rollover | seed signature after by_hand",
+    "draw_voided": "type draw at stage reason | seed",
+    "rules": "pick of price currency fund_share tiers |",
+    "rules tier": "matches | amount share minimum",
+    "result tier": "matches winners prize |",
+    "beacon": "chain public_key round |",
+}
+QUICKNET = bytes.fromhex("52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971")
+QUICKNET_KEY = bytes.fromhex(
+    "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3e760183c8c4b450b6a0a6c3ac6a5776a2d106451"
+    "0d1fec758c921cc22b0e17e63aaf4bcb5ed66304de9cf809bd274ca73bab4af5a6e9c76a4bc09e76eae8991ef5ece45a")
+GENESIS, PERIOD = 1692803367, 3
+
+
+def fields(value, kind):
+    """An object must have the fields of its kind: integers, but for the named ones."""
+    required, possible = (part.split() for part in FIELDS[kind].split("|"))
+    require(isinstance(value, dict) and set(required) <= set(value) <= {*required, *possible}, f"fields of {kind}")
+    texts = "type lottery fairness ticket_log commitment policy root seed signature stage reason currency chain public_key"
+    for name, inner in value.items():
+        expected = str if name in texts.split() else {"rules": dict, "beacon": dict, "tiers": list,
+                                                      "winning_numbers": list}.get(name, int)
+        require(type(inner) is expected, f"{name} of {kind}")
+    require(value.get("by_hand", 1) == 1, "a flag is 1 or absent")
+    return value
+
+
+def hash_of(text, length=32):
+    data = unbase64(text)
+    require(len(data) == length, f"{length} bytes")
+    return data
+
+
+def check_rules(rules):
+    fields(rules, "rules")
+    pick, of, tiers = rules["pick"], rules["of"], rules["tiers"]
+    require(1 <= pick <= of <= 64 and rules["price"] > 0 and rules["fund_share"] <= 10000, "game, price and fund")
+    matches = [fields(tier, "rules tier")["matches"] for tier in tiers]
+    require(matches and matches == sorted(set(matches), reverse=True), "tiers from the most matches down")
+    require(sum(tier.get("share", 0) for tier in tiers) <= 10000, "shares are a part of the whole")
+    for tier in tiers:
+        require(max(1, 2 * pick - of) <= tier["matches"] <= pick, "matches that a ticket can have")
+        fixed = "amount" in tier and set(tier) == {"matches", "amount"}
+        require(fixed or "share" in tier and "amount" not in tier, "one award for each tier")
+        require(all(amount > 0 for amount in tier.values()), "no award of nothing")
+
+
+def prizes(rules, sales, jackpot, winners):
+    """Prize fund, prize of each tier, rollover."""
+    fund = sales * rules["fund_share"] // 10000 + jackpot
+    tiers, left, paid = list(zip(rules["tiers"], winners)), fund, {}
+
+    def shared(tier, count):
+        return max(left, 0) * tier.get("share", 0) // 10000 // count if count else 0
+
+    def guaranteed(tier, count):
+        if "amount" in tier:
+            return tier["amount"]
+        return tier["minimum"] if count and shared(tier, count) < tier.get("minimum", 0) else None
+
+    while True:
+        place = next((at for at, one in enumerate(tiers) if at not in paid and guaranteed(*one) is not None), None)
+        if place is None:
+            break
+        paid[place] = guaranteed(*tiers[place])
+        left -= paid[place] * tiers[place][1]
+    amounts = [paid.get(at, shared(*one)) for at, one in enumerate(tiers)]
+    rollover = fund + max(-left, 0) - sum(amount * count for amount, count in zip(amounts, winners))
+    return fund, amounts, rollover
+
+
+def read_policy(text):
+    """Members by name: a witness is a key, a group a threshold and names. And the name of the quorum."""
+    members, quorum = {}, None
+    for line in text.splitlines():
+        match line.split():
+            case ["witness", name, key, *_]:
+                members[name] = vkey(key)
+            case ["group", name, threshold, *names]:
+                members[name] = {"any": 1, "all": len(names)}.get(threshold) or decimal(threshold), names
+            case ["quorum", name]:
+                quorum = name
+            case [] | ["log", *_]:
+                pass
+            case words:
+                require(words[0].startswith("#"), "a line of a policy")
+    require(quorum is not None, "a policy has a quorum")
+    return members, quorum
+
+
+def has_quorum(note, policy, before):
+    """Whether enough witnesses have cosigned before a time. A wrong cosignature is refused."""
+    members, quorum = policy
+    signed = set()
+    for name, key in members.items():
+        if isinstance(key[0], str) and f"\u2014 {key[0]} " in note:
+            if min(open_note(note, key)[1]) < before:
+                signed.add(name)
+
+    def witnessed(name):
+        member = members[name]
+        if isinstance(member[0], str):
+            return name in signed
+        return sum(map(witnessed, member[1])) >= member[0]
+
+    return quorum == "none" or witnessed(quorum)
+
+
+def proven_entries(body, key):
+    """Index, bytes, event and head of each entry, which all must be in the log of this key."""
+    require(set(body) == {"draw_id", "policy", "entries"} and type(body["draw_id"]) is int, "a body of /proof")
+    entries = []
+    for one in body["entries"]:
+        require(set(one) == {"entry", "proof"}, "an entry and its proof")
+        data = open_receipt(one["proof"], key)
+        require(unbase64(one["entry"]) == data, "the proof is of the entry")
+        event = read_entry(data)
+        fields(event, event["type"])
+        require(event["draw"] == body["draw_id"], "an entry about this draw")
+        index = decimal(one["proof"].split("index ", 1)[1].split("\n")[0])
+        note = one["proof"].split("\n\n", 1)[1]
+        entries.append((index, data, event, open_checkpoint(note, key), note))
+    indexes = [index for index, *_ in entries]
+    require(indexes == sorted(set(indexes)), "entries in the order of the log")
+    times = [event["at"] for _, _, event, *_ in entries]
+    require(times == sorted(times), "times that do not go back")
+    kinds = "".join({"draw_announced": "a", "draw_rescheduled": "r", "draw_sealed": "s", "draw_completed": "c"}.get(
+        event["type"], {"open": "o", "closed": "v"}.get(event.get("stage"), "?")) for _, _, event, *_ in entries)
+    require(re.fullmatch("ar*(o|s(c|v)?)?", kinds), "announced, rescheduled, sealed, ended")
+    return entries
+
+
+def check_list(bundles, rules, winning, sealed):
+    """The winners of each tier in a list, which must be the sealed one."""
+    leaves, first, matches = [], 1, [0] * 65
+    for entry in (entry for bundle in bundles for entry in entries_of_bundle(bundle)):
+        order = read_entry(entry)
+        require(set(order) == {"first", "owner", "picks"} and order["first"] == first, "tickets without a gap")
+        hash_of(order["owner"])
+        for pick in order["picks"]:
+            require(len(pick) == rules["pick"] and all(type(one) is int for one in pick), "numbers of a ticket")
+            require(pick == sorted(set(pick)) and 1 <= pick[0] and pick[-1] <= rules["of"], "legal numbers")
+            matches[len(set(pick) & set(winning))] += 1
+        require(order["picks"], "an order has tickets")
+        first += len(order["picks"])
+        leaves.append(leaf_hash(entry))
+    found = len(leaves), first - 1, root(leaves)
+    require(found == (sealed["orders"], sealed["tickets"], hash_of(sealed["root"])), "the sealed list")
+    return [matches[tier["matches"]] for tier in rules["tiers"]]
+
+
+def verify_draw(body, key, previous=None, bundles=None):
+    """What was drawn, or would have been, as far as the draw has come."""
+    entries = proven_entries(body, key)
+    heads = {}
+    for *_, (size, tree_root), _ in entries:
+        require(heads.setdefault(size, tree_root) == tree_root, "a fork of the log")
+    _, announcement, announced, *_ = entries[0]
+    rules, beacon = announced["rules"], announced.get("beacon")
+    check_rules(rules)
+    name, log_key = vkey(announced["ticket_log"])
+    require(name == key[0].removesuffix("log") + f"draws/{body['draw_id']}/log", "the key of the draw's list")
+    require(log_key[0] == 1 and len(log_key) == 33, "a key that signs a log")
+    policy = body["policy"]
+    require((policy is None) == ("policy" not in announced), "the announced witness policy")
+    if policy is not None:
+        require(sha256(policy.encode()) == hash_of(announced["policy"]), "the announced witness policy")
+        policy = read_policy(policy)
+    if beacon:
+        fields(beacon, "beacon")
+        require(announced["fairness"] == "beacon" and "commitment" not in announced, "mode beacon")
+        require(hash_of(beacon["chain"]) == QUICKNET and hash_of(beacon["public_key"], 96) == QUICKNET_KEY, "quicknet")
+    else:
+        require(announced["fairness"] == "commit_reveal" and "commitment" in announced, "mode commit_reveal")
+    require(announced["at"] <= announced["sales_close_at"], "announced before the end of the sale")
+    close = draw_at = number = sealed = None
+    for _, _, event, _, note in entries:
+        if event["type"] in ("draw_announced", "draw_rescheduled"):
+            require(not beacon or close is None or event["at"] <= close, "times changed before the end of the sale")
+            close, draw_at = event["sales_close_at"], event["draw_at"]
+            number = beacon["round"] if beacon and event is announced else event.get("round")
+            require(close <= draw_at, "the draw after the end of the sale")
+            expected = max(draw_at - GENESIS + PERIOD - 1, 0) // PERIOD + 1 if beacon else None
+            require(number == expected, "the first round at or after the time of the draw")
+        elif event["type"] == "draw_sealed":
+            sealed = event
+            require(event["tickets"] >= event["orders"], "orders have tickets")
+            require(event["orders"] or (event["tickets"], hash_of(event["root"])) == (0, sha256()), "an empty list")
+            require(event["at"] <= close if "by_hand" in event else event["at"] >= close, "the time of the seal")
+            round_time = GENESIS + PERIOD * (number - 1) if beacon else None
+            require(not beacon or event["at"] < round_time, "sealed before the round")
+            if policy:
+                has_quorum(note, policy, round_time - 5 if beacon else 2**64)
+    index, _, end, *_ = entries[-1]
+    if end["type"] not in ("draw_completed", "draw_voided"):
+        return None
+    shown = {name for name in ("seed", "signature") if name in end}
+    if end["type"] == "draw_voided":
+        require(shown == ({"seed"} if sealed and not beacon else set()), "what a cancelled draw shows")
+        require(not beacon or not sealed and end["at"] <= close, "cancelled before the numbers were final")
+        if not shown:
+            return None
+    game = announcement, number or 0, rules["pick"], rules["of"]
+    if beacon:
+        require(shown == {"signature"} and end["at"] >= round_time, "a result shows the round")
+        randomness = round_randomness(QUICKNET_KEY, number, hash_of(end["signature"], 48))
+        numbers = sorted(draw_numbers(bytes(32), randomness, *game))
+    else:
+        require(shown == {"seed"}, "a result shows the seed")
+        seed = hash_of(end["seed"])
+        require(commitment(seed, name) == hash_of(announced["commitment"]), "the committed seed")
+        numbers = sorted(draw_numbers(seed, hash_of(sealed["root"]) + u64(sealed["orders"]), *game))
+    if end["type"] == "draw_voided":
+        return numbers
+    require(numbers == end["winning_numbers"], "the numbers follow")
+    if not beacon and "by_hand" not in end:
+        require("by_hand" not in sealed and end["at"] >= draw_at, "a draw by hand says so")
+    tiers = [fields(tier, "result tier") for tier in end["tiers"]]
+    winners = [tier["winners"] for tier in tiers]
+    require([tier["matches"] for tier in tiers] == [tier["matches"] for tier in rules["tiers"]], "the tiers of the rules")
+    require(sum(winners) <= sealed["tickets"], "no more winners than tickets")
+    paid = prizes(rules, sealed["tickets"] * rules["price"], end["jackpot"], winners)
+    require(paid == (end["prize_fund"], [tier["prize"] for tier in tiers], end["rollover"]), "the prizes follow")
+    if bundles is not None:
+        require(check_list(bundles, rules, numbers, sealed) == winners, "the counted winners")
+    if previous is not None and ("after" in end or end["jackpot"]):
+        before = proven_entries(previous, key)
+        after, _, ended, *_ = before[-1]
+        require((after, ended["type"]) == (end.get("after"), "draw_completed") and after < index, "the entry before")
+        require(before[0][2]["lottery"] == announced["lottery"], "of the same lottery")
+        require(ended["rollover"] == end["jackpot"], "the jackpot is what rolled over")
+        for *_, (size, tree_root), _ in before:
+            require(heads.setdefault(size, tree_root) == tree_root, "a fork of the log")
+    return numbers
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def bundles_of(directory):
+    """The entry bundles in their order: tile/entries/000, and a partial one in 001.p/."""
+    paths = sorted(path for path in (directory / "tile/entries").rglob("*") if path.is_file())
+    return [path.read_bytes() for path in paths]
+
+
+def check_transcripts(directory):
+    key = vkey((directory / "key").read_text().strip())
+    seeded = directory / "commit_reveal"
+    draw = load(seeded / "proof.json")
+    verify_draw(draw, key, load(seeded / "previous.json"), bundles_of(seeded))
+    verify_draw(load(seeded / "previous.json"), key, None, bundles_of(directory / "previous"))
+    announced = read_entry(unbase64(draw["entries"][0]["entry"]))
+    for name in ("receipt", "sealed_receipt"):
+        receipt = load(seeded / f"{name}.json")
+        order = read_entry(open_receipt(receipt["proof"], vkey(announced["ticket_log"])))
+        require(order["owner"] == owner(unbase64(receipt["salt"]), 42), "the order of user 42")
+    rounds = load(directory / "beacon/proof.json")
+    verify_draw(rounds, key, None, bundles_of(directory / "beacon"))
+    policy = read_policy((directory / "policy").read_text())
+    note = rounds["entries"][1]["proof"].split("\n\n", 1)[1]
+    before = GENESIS + PERIOD * 122 - 5
+    require(has_quorum(note, policy, before) and not has_quorum(note, policy, before - 594), "cosigned in time")
+    require(verify_draw(load(directory / "voided/proof.json"), key), "what would have been drawn")
+
+
+def judge_altered(directory, published):
+    """The first implementation has written these transcripts, and whether nothing contradicts them."""
+    key = vkey((published / "key").read_text().strip())
+    bundles = bundles_of(published / "commit_reveal")
+    files = sorted(directory.iterdir())
+    require(files, "altered transcripts")
+    for path in files:
+        altered = load(path)
+        verify = lambda _: verify_draw(altered["transcript"], key, altered["previous"], bundles)
+        require(refuses(verify, b"") != altered["accepted"], f"judged otherwise: {altered['name']}")
+    print(f"{len(files)} altered transcripts are judged alike")
+
+
 # The vectors
 
 def check_vectors(vectors):
@@ -310,7 +598,7 @@ def check_vectors(vectors):
 def refuses(verify, data):
     try:
         verify(data.decode())
-    except (Refused, InvalidSignature, ValueError):
+    except (Refused, InvalidSignature, ValueError, KeyError, TypeError):
         return True
     return False
 
@@ -344,6 +632,15 @@ def check_entries(entries):
 
 
 if __name__ == "__main__":
-    default = pathlib.Path(__file__).parent.parent / "vectors.json"
-    check_vectors(json.loads(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else default).read_text()))
-    print("all vectors hold")
+    here = pathlib.Path(__file__).parent.parent
+    match sys.argv[1:]:
+        case []:
+            check_vectors(load(here / "vectors.json"))
+            check_transcripts(here / "vectors")
+            print("all vectors and transcripts hold")
+        case ["--altered", directory]:
+            judge_altered(pathlib.Path(directory), here / "vectors")
+        case [proof, key, *more]:
+            previous = load(pathlib.Path(more[0])) if more else None
+            bundles = bundles_of(pathlib.Path(more[1])) if more[1:] else None
+            print("numbers:", verify_draw(load(pathlib.Path(proof)), vkey(key), previous, bundles))

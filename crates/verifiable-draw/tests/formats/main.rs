@@ -6,5 +6,7 @@ mod merkle;
 mod numbers;
 mod orders;
 mod policy;
+mod stories;
 mod texts;
+mod transcripts;
 mod vectors;
