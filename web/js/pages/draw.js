@@ -9,12 +9,12 @@ import { watchDraw } from '../events.js';
 import { user, loadBalance } from '../session.js';
 import { emptyBalls } from '../components/balls.js';
 import { icon } from '../components/icons.js';
+import { path } from '../components/draw-path.js';
 import { ticketCard } from '../components/ticket-card.js';
 import { prizeTable } from './play.js';
 
 /** Two numbers do not appear faster than this, so that people can follow. */
 const BETWEEN_NUMBERS = 900;
-const ORDER = ['scheduled', 'open', 'closed', 'settling', 'completed'];
 
 export async function drawPage(root, [id], signal) {
   replace(root, h('div.draw-page', h('section.hero.stage', h('div.hero-in', h('p.hero-kicker', t('loading')))), h('div.card.blank.tall')));
@@ -138,14 +138,6 @@ export async function drawPage(root, [id], signal) {
       });
     },
   }, signal);
-}
-
-/** The way of a draw, and where it is. */
-export function path(draw) {
-  const at = ORDER.indexOf(draw.status);
-  if (at < 0) return h('p.path.cancelled', icon('cross', 18), t(`status.${draw.status}`));
-  return h('ol.path', { 'aria-label': t('path.label') }, ORDER.map((status, index) =>
-    h('li', { class: index < at || draw.status === 'completed' ? 'done' : index === at ? 'now' : '', 'aria-current': index === at ? 'step' : null }, h('span.path-dot', index < at || draw.status === 'completed' ? icon('check', 14) : null), h('span', t(`path.${status}`)))));
 }
 
 function tierTable(result, currency) {
