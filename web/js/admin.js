@@ -31,7 +31,7 @@ let marked = '';
 function drawShell() {
   skipLink();
   const me = user.value;
-  replace(document.getElementById('header'), h('a.brand', { href: '/admin', 'aria-label': t('brand') }, logo(), h('span', t('brand')), h('span.admin-tag', t('admin'))),
+  replace(document.getElementById('header'), h('a.brand', { href: '/admin' }, logo(), h('span', t('brand')), h('span.admin-tag', t('admin'))),
     h('div.header-end', languageSwitch(() => (drawShell(), refresh())),
       me ? h('button.button.small', { type: 'button', onclick: (event) => whileBusy(event.currentTarget, () => logOut().catch((problem) => toast(problem.text, 'bad'))) }, t('account.log_out')) : null));
   const isAdmin = me?.role === 'admin';

@@ -44,7 +44,7 @@ export async function dashboardPage(root, params, signal) {
     const step = stats.sales.interval_seconds;
     const end = Date.parse(stats.at) / 1000;
     const points = stats.sales.tickets;
-    sales.show([points.map((_, index) => end - (points.length - 1 - index) * step), points.map((n) => n / step)]);
+    sales.show([points.map((_, index) => end - (points.length - 1 - index) * step), points.map((n) => n / step)], [stats.sales_per_second]);
     commits.show([latencies.map(([moment]) => moment), latencies.map(([, p50]) => p50), latencies.map(([, , p99]) => p99)]);
     showDraws(draws, stats, signal);
     showAccounts(accounts, stats);

@@ -40,12 +40,13 @@ export function plot(title, { signal, unit, names = [title] }) {
   });
   return {
     node,
-    show(next) {
+    /** `now`: the values to write beside the title; the newest of the data if it is left out. */
+    show(next, now = next.slice(1).map((line) => line.at(-1))) {
       data = next;
       if (chart) chart.setData(data);
       else make();
       last.textContent = names.map((name, index) => {
-        const value = data[index + 1].at(-1);
+        const value = now[index];
         const text = value === null || value === undefined ? '—' : `${number(value, { maximumFractionDigits: 1 })} ${unit}`;
         return names.length > 1 ? `${name} ${text}` : text;
       }).join(' · ');

@@ -8,10 +8,10 @@ import { icon } from './icons.js';
 /** The switch between the languages. `changed()` shows the page anew. */
 export function languageSwitch(changed) {
   return h('div.languages', { role: 'group', 'aria-label': t('language') }, Object.entries(LANGUAGES).map(([code, name]) =>
-    h('button.language', { type: 'button', lang: code, 'aria-label': name, 'aria-pressed': String(code === language), onclick: async () => {
+    h('button.language', { type: 'button', lang: code, 'aria-pressed': String(code === language), onclick: async () => {
       await chooseLanguage(code);
       changed();
-    } }, code.toUpperCase())));
+    } }, code.toUpperCase(), h('span.sr', ` ${name}`))));
 }
 
 /** Links to pages; the one that is shown is marked. `items`: [[name, href, icon, text], …] */
@@ -19,8 +19,11 @@ export function navigation(label, items, className) {
   const links = items.map(([name, href, picture, text]) => h('a', { href, dataset: { name } }, icon(picture, 24), h('span', text)));
   const node = h('nav', { 'aria-label': label, class: className }, links);
   node.mark = (name) => links.forEach((link) => {
-    if (link.dataset.name === name) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (link.dataset.name === name) {
+      link.setAttribute('aria-current', 'page');
+      // In a row that is wider than the page.
+      node.scrollLeft = link.offsetLeft - node.clientWidth / 2 + link.clientWidth / 2;
+    } else link.removeAttribute('aria-current');
   });
   return node;
 }

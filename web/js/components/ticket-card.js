@@ -12,8 +12,8 @@ import { icon } from './icons.js';
 export function ticketCard(ticket, { currency, winning = null, draw = null, actions = null, signal = null } = {}) {
   const status = ticket.status;
   const won = ticket.prize > 0;
-  const receipt = ticket.number && status !== 'refunded' ? h('button.button.small', { type: 'button', 'aria-label': t('receipt.save_of', { n: ticket.number }), onclick: (event) =>
-    whileBusy(event.currentTarget, () => fetchReceipt(ticket).catch((problem) => toast(problem.text ?? t('error.internal_error'), 'bad'))) }, icon('download', 18), t('receipt')) : null;
+  const receipt = ticket.number && status !== 'refunded' ? h('button.button.small', { type: 'button', onclick: (event) =>
+    whileBusy(event.currentTarget, () => fetchReceipt(ticket).catch((problem) => toast(problem.text ?? t('error.internal_error'), 'bad'))) }, icon('download', 18), h('span', t('receipt'), h('span.sr', ` ${t('receipt.of', { n: ticket.number })}`))) : null;
   const left = h('span');
   if (status === 'reserved' && ticket.reserved_until && signal) everySecond((now) => (left.textContent = t('ticket.reserved_left', { left: countdownText(ticket.reserved_until, now) })), signal);
   return h('article.ticket', { class: won ? 'won' : status },

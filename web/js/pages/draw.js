@@ -51,7 +51,7 @@ export async function drawPage(root, [id], signal) {
     if (!tickets.length) return replace(own, user.value && h('p.muted', t('draw.no_tickets')));
     replace(own, h('h2', { id: 'own-title' }, t('draw.own')), h('div.ticket-list', tickets.map((ticket) => ticketCard(ticket, { currency: draw.currency, winning: shown.length ? shown : null }))));
   };
-  const showFacts = () => replace(facts, h('span', t('prize.fund_now', { amount: money(draw.prize_fund, draw.currency) })), h('span', t('draw.sold', { n: draw.tickets_sold })),
+  const showFacts = () => replace(facts, h('span', t(['completed', 'settling'].includes(draw.status) ? 'prize.fund_of' : 'prize.fund_now', { amount: money(draw.prize_fund, draw.currency) })), h('span', t('draw.sold', { n: draw.tickets_sold })),
     h('span', icon('clock', 18), dayTime(draw.draw_at)));
   const showStatus = () => {
     state.textContent = t(`status.${draw.status}`);
@@ -64,7 +64,8 @@ export async function drawPage(root, [id], signal) {
   };
   const loadTickets = async () => {
     if (!user.value) return;
-    tickets = (await get(`/tickets?draw_id=${draw.id}&limit=200`, { signal })).items.filter((one) => one.status !== 'expired');
+    tickets = (await get(`/tickets?draw_id=${draw.id}&limit=200`, { signal })).items.filter((one) => one.status !== 'expired')
+      .sort((a, b) => (b.prize ?? 0) - (a.prize ?? 0) || (b.matches ?? 0) - (a.matches ?? 0));
     showOwn();
   };
   const loadResult = async () => {
@@ -97,6 +98,7 @@ export async function drawPage(root, [id], signal) {
     running = false;
     if (draw.status === 'completed' && !signal.aborted) {
       showStatus();
+      showFacts();
       loadResult().catch((problem) => (said.textContent = problem.text ?? ''));
     }
   };
