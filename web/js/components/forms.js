@@ -92,7 +92,7 @@ export function openDialog(title, fill, { wide = false, className = '' } = {}) {
       dialog.close();
     };
     const dialog = h('dialog', { 'aria-labelledby': id, class: `${wide ? 'wide' : ''} ${className}` },
-      h('header.dialog-head', heading, h('button.icon-button', { type: 'button', 'aria-label': t('close'), onclick: () => close() }, icon('close'))), body);
+      h('div.dialog-head', heading, h('button.icon-button', { type: 'button', 'aria-label': t('close'), onclick: () => close() }, icon('close'))), body);
     dialog.setTitle = (text) => (heading.textContent = text);
     dialog.addEventListener('close', () => {
       dialog.remove();

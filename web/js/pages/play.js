@@ -212,8 +212,8 @@ function pool(draw, game, signal) {
     try {
       const page = await get(`/draws/${draw.id}/pool?limit=12${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { auth: false, signal });
       for (const ticket of page.items) {
-        const button = h('button.button.small', { type: 'button', 'aria-label': t('pool.add', { list: ticket.numbers.join(', ') }), onclick: () =>
-          added(draw, [{ pool_ticket_id: ticket.id, numbers: ticket.numbers }]) }, t('pool.choose'));
+        const button = h('button.button.small', { type: 'button', onclick: () => added(draw, [{ pool_ticket_id: ticket.id, numbers: ticket.numbers }]) },
+          h('span', t('pool.choose')), h('span.sr', ` ${ticket.numbers.join(', ')}`));
         rows.set(ticket.id, button);
         list.append(h('li', balls(ticket.numbers, { size: 'small' }), button));
       }
@@ -228,7 +228,7 @@ function pool(draw, game, signal) {
     const chosen = new Set(linesOf(draw.id).map((line) => line.pool_ticket_id));
     for (const [id, button] of rows) {
       button.disabled = chosen.has(id);
-      button.textContent = chosen.has(id) ? t('pool.chosen') : t('pool.choose');
+      button.firstChild.textContent = chosen.has(id) ? t('pool.chosen') : t('pool.choose');
     }
   };
   basket.watch(mark, signal, false);
