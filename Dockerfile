@@ -13,6 +13,7 @@ RUN mkdir src crates/private-postgres/src crates/verifiable-draw/src \
     && cargo build --profile dist --locked --bin lottery
 COPY build.rs config.yaml ./
 COPY migrations migrations
+COPY web web
 COPY crates crates
 COPY src src
 # The commit and its time (RFC 3339), for `lottery --version` and the labels: the repository is not copied.

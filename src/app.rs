@@ -178,7 +178,7 @@ pub struct App {
     pub admin_address: Option<SocketAddr>,
     pub state: web::Data<State>,
     servers: Servers,
-    /// The renewal of the lease, and the upkeep of the metrics. They end when this is dropped.
+    /// The renewal of the lease, the upkeep of the metrics, and the history of sales. They end when this is dropped.
     tasks: JoinSet<()>,
     actors: ActorThread,
     /// The database, in sessions of this node.
@@ -241,6 +241,7 @@ impl App {
         }
         let (address, admin_address) = (servers.address, servers.admin_address);
         tasks.spawn(state.metrics.upkeep());
+        tasks.spawn(state.sales_history.clone().run(state.snapshots.clone()));
         let stop_wait = config.server.shutdown_timeout;
         Ok(App { address, admin_address, state, servers, tasks, actors: thread, target, database, stop_wait })
     }

@@ -7,19 +7,18 @@
 
 mod connection;
 mod number;
+mod proxies;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -30,6 +29,7 @@ use crate::auth::secret::check_strength;
 use crate::telemetry::{LogFilter, LogFormat};
 pub use connection::connection;
 use number::{count, number, optional};
+pub use proxies::{ForwardedHeader, Network};
 
 /// The whole configuration. `config.yaml` explains each key and its unit.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +66,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Where the metrics are, as `host:port`. `None`: on the main port, for this machine only.
     pub admin_address: Option<String>,
+    /// Shows the pages for players and admins.
+    pub web: bool,
     /// Shows the documentation page and the OpenAPI document.
     pub docs: bool,
     /// 0: one for each core.
@@ -80,40 +82,6 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
-}
-
-/// One address, or a network of addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Network(pub IpNet);
-
-impl TryFrom<String> for Network {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Network, &'static str> {
-        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Network).map_err(|_| "must be an address such as 10.0.0.7, or a network such as 10.0.0.0/8")
-    }
-}
-
-/// The header in which proxies pass the client's address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub enum ForwardedHeader {
-    XForwardedFor,
-    Forwarded,
-}
-
-impl TryFrom<String> for ForwardedHeader {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<ForwardedHeader, &'static str> {
-        match text.to_ascii_lowercase().as_str() {
-            "x-forwarded-for" => Ok(ForwardedHeader::XForwardedFor),
-            "forwarded" => Ok(ForwardedHeader::Forwarded),
-            _ => Err("must be `x-forwarded-for` or `forwarded`"),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -257,6 +225,8 @@ pub struct PaymentsConfig {
     /// A service has it for Stripe, and the next one, too ([`Config::check_service_secrets`]).
     pub webhook_secret: Option<SecretString>,
     pub stripe_key: Option<SecretString>,
+    /// Everybody may see it. `None`: cards cannot be entered on the pages.
+    pub stripe_publishable_key: Option<String>,
     /// Without a path; `https`, unless it is an address of this machine.
     pub stripe_url: String,
     /// Allows the sandbox on an address that other machines may reach.
@@ -519,6 +489,13 @@ impl Config {
         check.secret("payments.webhook_secret", it.webhook_secret.as_ref(), origin);
         let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
         let safe = it.stripe_url.starts_with("https://") || local.iter().any(|at| it.stripe_url.starts_with(at));
+        let key = it.stripe_publishable_key.as_deref();
+        let is_public = key.is_none_or(|key| key.starts_with("pk_"));
+        check.that(
+            "payments.stripe_publishable_key",
+            is_public,
+            "must be the publishable key, pk_…; all pages show it",
+        );
         check.that("payments.stripe_url", safe, "must begin with https://");
     }
 

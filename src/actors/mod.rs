@@ -13,5 +13,6 @@ pub mod node;
 pub mod persistence;
 pub mod public_log;
 mod registry;
+pub mod sales_history;
 pub mod schedule;
 pub mod snapshots;

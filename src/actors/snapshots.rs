@@ -100,6 +100,11 @@ impl DrawSnapshots {
         })
     }
 
+    /// All draws that are not over, newest first.
+    pub fn active(&self) -> Vec<Arc<DrawSnapshot>> {
+        self.read(|maps| maps.draws.values().rev().filter(|draw| !draw.status.is_over()).cloned().collect())
+    }
+
     /// How many of the draws here have this status.
     pub fn count(&self, status: DrawStatus) -> usize {
         self.read(|maps| maps.draws.values().filter(|draw| draw.status == status).count())

@@ -190,7 +190,11 @@ impl Servers {
 /// actix-web's own `HttpServer`.
 fn main_server(config: &Config, listeners: Vec<TcpListener>, state: web::Data<State>) -> io::Result<Server> {
     let origins = config.server.cors_origins.clone();
-    let pages = PublicPages { docs: config.server.docs, metrics: config.server.admin_address.is_none() };
+    let pages = PublicPages {
+        web: config.server.web,
+        docs: config.server.docs,
+        metrics: config.server.admin_address.is_none(),
+    };
     let connections = connections(config, &state);
     let mut server = Server::build().shutdown_timeout(config.server.shutdown_timeout.as_secs()).disable_signals();
     if config.server.workers > 0 {

@@ -8,16 +8,18 @@ use super::Actors;
 use super::settings::signed;
 use crate::actors::audit::AuditCounts;
 use crate::actors::lease::Lease;
+use crate::actors::sales_history::SalesHistory;
 use crate::auth::{AccessCache, Hasher, MAX_SESSIONS, MAX_USERS, PasswordPolicy, SessionCache, Tokens};
 use crate::charges::Charges;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardedHeader};
+use crate::config::{Config, ForwardedHeader, ProviderKind};
 use crate::db::Db;
 use crate::domain::lottery::Lottery;
 use crate::domain::money::Currency;
 use crate::domain::user::SessionLifetimes;
 use crate::http::{
-    Exports, KeysInProgress, Metrics, Proxies, Rate, RateLimits, Rates, ResponseCache, State, Watchers,
+    CardEntry, Exports, KeysInProgress, Metrics, Pages, Proxies, Rate, RateLimits, Rates, ResponseCache, State,
+    Watchers,
 };
 
 /// What the start has made for the handlers.
@@ -44,6 +46,7 @@ pub fn state(config: &Config, started: StartedParts) -> State {
         draws: actors.draws,
         persistence: actors.persistence,
         snapshots: actors.snapshots,
+        sales_history: SalesHistory::default(),
         public_log: actors.public_log,
         clock,
         tokens,
@@ -65,11 +68,20 @@ pub fn state(config: &Config, started: StartedParts) -> State {
         limits: RateLimits::new(config.limits.enabled.then(|| rates(config))),
         proxies: proxies(config),
         metrics,
+        pages: pages(config),
         keys: KeysInProgress::default(),
         exports: Exports::default(),
         watchers: Watchers::new(watchers),
         response_cache: ResponseCache::default(),
     }
+}
+
+fn pages(config: &Config) -> Pages {
+    let cards = match config.payments.provider {
+        ProviderKind::Sandbox => CardEntry::Sandbox,
+        ProviderKind::Stripe => CardEntry::Stripe(config.payments.stripe_publishable_key.clone()),
+    };
+    Pages::new(cards)
 }
 
 fn proxies(config: &Config) -> Proxies {

@@ -93,6 +93,7 @@ fn every_key_has_an_environment_variable() {
         ("server.port", "9000", "port: 9000"),
         ("server.public_url", "https://lottery.example", r#"public_url: Some("https://lottery.example")"#),
         ("server.admin_address", "localhost:9100", r#"admin_address: Some("localhost:9100")"#),
+        ("server.web", "false", "web: false"),
         ("server.docs", "false", "docs: false"),
         ("server.workers", "3", "workers: 3"),
         ("server.connections_per_address", "7", "connections_per_address: 7"),
@@ -147,6 +148,7 @@ fn every_key_has_an_environment_variable() {
         ("payments.provider", "stripe", "provider: Stripe"),
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
+        ("payments.stripe_publishable_key", "pk_test_1", r#"stripe_publishable_key: Some("pk_test_1")"#),
         ("payments.stripe_url", "http://127.0.0.1:8420", r#"stripe_url: "http://127.0.0.1:8420""#),
         ("payments.allow_sandbox", "true", "allow_sandbox: true"),
         ("lotteries", lotteries, r#"id: "mini""#),
@@ -361,6 +363,10 @@ fn errors_name_the_key_of_an_invalid_value() {
         ("log: {format: xml}", "log.format: must be `pretty` or `json`"),
         ("payments: {provider: real}", "payments.provider: must be `sandbox` or `stripe`"),
         ("payments: {webhook_secret: short}", "payments.webhook_secret: must be at least 32 bytes"),
+        (
+            "payments: {stripe_publishable_key: sk_live_1}",
+            "payments.stripe_publishable_key: must be the publishable key, pk_…; all pages show it",
+        ),
         ("payments: {stripe_url: 'http://api.stripe.com'}", "payments.stripe_url: must begin with https://"),
         (
             "payments: {stripe_url: 'http://127.0.0.1.example.com'}",

@@ -57,7 +57,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
     ("sandbox_charges", "SELECT, INSERT, DELETE"),
     ("schema_compatibility", "SELECT"),
-    ("sessions", "SELECT, INSERT, UPDATE (used_at, family), DELETE"),
+    ("sessions", "SELECT, INSERT, UPDATE (used_at, address, family), DELETE"),
     ("ticket_log_tiles", "SELECT, INSERT"),
     ("ticket_states", "SELECT"),
     ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),

@@ -27,7 +27,7 @@ struct RequestId(Uuid);
 pub fn keep_id(request: &ServiceRequest, id: Uuid) {
     // As the router compares it: decoded.
     let path = request.match_info().as_str();
-    if path.starts_with("/api/v1/admin") || path == "/api/v1/auth/login" {
+    if path.starts_with("/api/v1/admin") || ["/api/v1/auth/login", "/web/session"].contains(&path) {
         request.extensions_mut().insert(RequestId(id));
     }
 }

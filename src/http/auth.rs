@@ -120,6 +120,22 @@ pub struct Login {
     password: SecretString,
 }
 
+/// The tokens that begin or continue a session, and whose it is.
+pub struct IssuedTokens {
+    pub access: String,
+    /// In how many seconds the access token expires.
+    pub expires_in: u64,
+    pub refresh: OpaqueToken,
+    pub user: User,
+}
+
+impl IssuedTokens {
+    fn new(state: &State, user: User, session: SessionId, refresh: OpaqueToken) -> IssuedTokens {
+        let access = state.tokens.issue(user.id, session, state.clock.now());
+        IssuedTokens { access, expires_in: state.tokens.ttl().as_secs(), refresh, user }
+    }
+}
+
 /// A pair of tokens (RFC 6749, section 5.1).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Tokens, example = json!({
@@ -134,6 +150,17 @@ struct Pair {
     expires_in: u64,
     /// For the next pair of tokens, once: see `POST /auth/refresh`.
     refresh_token: String,
+}
+
+impl Pair {
+    fn of(tokens: &IssuedTokens) -> Pair {
+        Pair {
+            access_token: tokens.access.clone(),
+            token_type: "Bearer",
+            expires_in: tokens.expires_in,
+            refresh_token: tokens.refresh.expose(),
+        }
+    }
 }
 
 /// Logs in by username or email address.
@@ -152,8 +179,17 @@ pub async fn login(
     request: HttpRequest,
     Body(body): Body<Login>,
 ) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(Pair::of(&begin_session(&state, &request, body).await?)))
+}
+
+/// Begins a session of the user who has this name and this password.
+pub async fn begin_session(
+    state: &SharedState,
+    request: &HttpRequest,
+    body: Login,
+) -> Result<IssuedTokens, Problem> {
     let now = state.clock.now();
-    let network = state.proxies.network(&request);
+    let network = state.proxies.network(request);
     state.limits.login(network, state.clock.since_boot())?;
     let found = match body.login.len() <= MAX_LOGIN && !body.login.contains('\0') {
         true => users::by_login(&state.db, &body.login).await?,
@@ -167,36 +203,36 @@ pub async fn login(
     let typed = PasswordUse::LogIn(typed_login(&body.login));
     let right = state.hasher.verify(typed, body.password, hash.clone()).await?;
     let wrong = || Problem::from(Code::InvalidCredentials);
-    let Some((user, hash)) = user.as_ref().zip(hash).filter(|_| right) else {
-        audit::login_failed(&state, &request, user.as_ref())?;
+    let Some((user, hash)) = user.clone().zip(hash).filter(|_| right) else {
+        audit::login_failed(state, request, user.as_ref())?;
         guess.failed(state.clock.since_boot())?;
         return Err(wrong());
     };
     guess.check(state.clock.since_boot())?;
     if user.status == UserStatus::Blocked {
-        audit::login_blocked(&state, &request, user)?;
+        audit::login_blocked(state, request, &user)?;
         return Err(Code::AccountBlocked.into());
     }
     let session = SessionId(state.clock.ids().next(now));
     let refresh = OpaqueToken::generate(&mut UnwrapErr(SysRng));
-    let (token, entry) = (refresh.refresh_hashes(), audit::login(&state, &request, user, now)?);
+    let (token, entry) = (refresh.refresh_hashes(), audit::login(state, request, &user, now)?);
+    let begun = (session, state.proxies.client(request));
     let (persistence, id, lifetimes) = (state.persistence.clone(), user.id, state.session_lifetimes);
-    let begin = async move {
-        persistence.begin_session(session, (id, &hash), &token, lifetimes, entry.as_ref(), now).await
-    };
-    if end_sessions(&state, begin, |begun| begun.clone().unwrap_or_default()).await?.is_none() {
+    let begin =
+        async move { persistence.begin_session(begun, (id, &hash), &token, lifetimes, entry.as_ref(), now).await };
+    if end_sessions(state, begin, |begun| begun.clone().unwrap_or_default()).await?.is_none() {
         // The password was changed after it was checked.
-        audit::login_failed(&state, &request, Some(user))?;
+        audit::login_failed(state, request, Some(&user))?;
         return Err(wrong());
     }
     state.limits.remember(user.id, network);
-    audit::log_login(&state, &request, user)?;
-    Ok(HttpResponse::Ok().json(pair(&state, user.id, session, &refresh)))
+    audit::log_login(state, request, &user)?;
+    Ok(IssuedTokens::new(state, user, session, refresh))
 }
 
 /// Runs a write that ends sessions to its end, and forgets these sessions: the cache must not keep what is committed as
 /// ended, also when the client has hung up meanwhile.
-async fn end_sessions<T: 'static>(
+pub async fn end_sessions<T: 'static>(
     state: &SharedState,
     write: impl Future<Output = Result<T, DbError>> + 'static,
     ended: impl Fn(&T) -> Vec<SessionId> + 'static,
@@ -224,15 +260,6 @@ fn guessed_account(user: Option<&User>, login: &str) -> GuessedAccount {
 /// A login in lower case and cut to a limited length.
 fn typed_login(login: &str) -> String {
     login.chars().take(MAX_LOGIN).collect::<String>().to_lowercase()
-}
-
-fn pair(state: &State, user: UserId, session: SessionId, refresh: &OpaqueToken) -> Pair {
-    Pair {
-        access_token: state.tokens.issue(user, session, state.clock.now()),
-        token_type: "Bearer",
-        expires_in: state.tokens.ttl().as_secs(),
-        refresh_token: refresh.expose(),
-    }
 }
 
 /// The refresh token of a session.
@@ -272,26 +299,34 @@ pub async fn refresh(
     request: HttpRequest,
     Body(body): Body<Refresh>,
 ) -> Result<HttpResponse, Problem> {
-    let old = body.parse()?;
+    Ok(HttpResponse::Ok().json(Pair::of(&refresh_session(&state, &request, body.parse()?).await?)))
+}
+
+/// Continues the session of a refresh token, which is spent by that.
+pub async fn refresh_session(
+    state: &SharedState,
+    request: &HttpRequest,
+    old: OpaqueToken,
+) -> Result<IssuedTokens, Problem> {
     let new = old.successor(&mut UnwrapErr(SysRng));
     let (hashes, now) = (old.refresh_hashes(), state.clock.now());
-    let network = state.proxies.network(&request);
+    let (network, address) = (state.proxies.network(request), state.proxies.client(request));
     state.limits.refresh(network, state.clock.since_boot())?;
     let (persistence, hash, lifetimes) = (state.persistence.clone(), new.hash(), state.session_lifetimes);
-    let rotate = async move { persistence.rotate(&hashes, &hash, lifetimes, now).await };
+    let rotate = async move { persistence.rotate(&hashes, &hash, lifetimes, address, now).await };
     let reused = |rotation: &TokenRotation| match rotation {
         TokenRotation::Reused(_, session) => vec![*session],
         TokenRotation::New(..) | TokenRotation::Invalid => Vec::new(),
     };
-    match end_sessions(&state, rotate, reused).await? {
+    match end_sessions(state, rotate, reused).await? {
         TokenRotation::New(user, session) => {
-            let known = users::one(&state.db, user).await?;
-            if known.is_some_and(|user| user.status == UserStatus::Blocked) {
+            let user = users::one(&state.db, user).await?.ok_or_else(no_such_user)?;
+            if user.status == UserStatus::Blocked {
                 return Err(Code::AccountBlocked.into());
             }
             // After a restart this is how the networks of those who are logged in become known again.
-            state.limits.remember(user, network);
-            Ok(HttpResponse::Ok().json(pair(&state, user, session, &new)))
+            state.limits.remember(user.id, network);
+            Ok(IssuedTokens::new(state, user, session, new))
         }
         TokenRotation::Reused(user, session) => {
             tracing::warn!(%user, session = %session.0, "a used refresh token was sent again; its session has ended");
@@ -316,12 +351,17 @@ pub async fn logout(
 ) -> Result<HttpResponse, Problem> {
     // An unknown token has no session to end: the client is logged out in any case.
     if let Ok(token) = body.parse() {
-        state.limits.refresh(state.proxies.network(&request), state.clock.since_boot())?;
-        let (persistence, hashes) = (state.persistence.clone(), token.refresh_hashes());
-        let end = async move { persistence.end_session(&hashes).await };
-        end_sessions(&state, end, |ended| ended.iter().copied().collect()).await?;
+        end_session(&state, &request, &token).await?;
     }
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends the session of a refresh token, if it has one.
+pub async fn end_session(state: &SharedState, request: &HttpRequest, token: &OpaqueToken) -> Result<(), Problem> {
+    state.limits.refresh(state.proxies.network(request), state.clock.since_boot())?;
+    let (persistence, hashes) = (state.persistence.clone(), token.refresh_hashes());
+    let end = async move { persistence.end_session(&hashes).await };
+    end_sessions(state, end, |ended| ended.iter().copied().collect()).await.map(drop)
 }
 
 /// The logged-in user.

@@ -15,7 +15,7 @@ const PAGE: &str = "/api/docs";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// The address without a path leads to the page.
+/// Without the pages for people, the address without a path leads to the page.
 pub async fn root() -> HttpResponse {
     HttpResponse::Found().insert_header((LOCATION, PAGE)).finish()
 }

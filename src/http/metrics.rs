@@ -3,6 +3,7 @@
 //! metrics.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -12,6 +13,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
 use metrics_process::Collector;
 
+use super::live_metrics::{CommitLatency, ReadableGauge, RecentCommits};
 use crate::actors::persistence::WriterMetrics;
 use crate::db::read::finance::AccountKind;
 use crate::domain::lottery::DrawStatus;
@@ -109,6 +111,8 @@ pub struct Gauges {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     process: Collector,
+    commits: Arc<RecentCommits>,
+    queue: Arc<ReadableGauge>,
     active: Gauge,
     in_flight: Gauge,
     waiting: Gauge,
@@ -148,9 +152,13 @@ impl Metrics {
         let balances = AccountKind::HOUSE.map(|kind| (kind, labelled(BALANCE, "account", kind.as_str())));
         let connections = ["open", "idle", "waited_for"].map(|state| labelled(CONNECTIONS, "state", state));
         let [clock_paused, clock_offset] = [CLOCK_PAUSED, CLOCK_OFFSET].map(plain);
+        let all_commits = recorder.register_histogram(&Key::from_static_name(COMMIT), &METADATA);
+        let (commits, queue) = (RecentCommits::new(all_commits), ReadableGauge::new(plain(QUEUE)));
         Ok(Metrics {
             recorder,
             process,
+            commits: Arc::new(commits),
+            queue: Arc::new(queue),
             active,
             in_flight,
             waiting,
@@ -165,15 +173,24 @@ impl Metrics {
 
     /// The handles for the persistence actor.
     pub fn writer(&self) -> WriterMetrics {
-        let histogram = |name| self.recorder.register_histogram(&Key::from_static_name(name), &METADATA);
         let counter = |name| self.recorder.register_counter(&Key::from_static_name(name), &METADATA);
         WriterMetrics {
-            batch: histogram(BATCH),
-            commit: histogram(COMMIT),
-            queue: gauge(&self.recorder, &Key::from_static_name(QUEUE)),
+            batch: self.recorder.register_histogram(&Key::from_static_name(BATCH), &METADATA),
+            commit: Histogram::from_arc(self.commits.clone()),
+            queue: Gauge::from_arc(self.queue.clone()),
             sold: counter(SOLD),
             late: counter(LATE),
         }
+    }
+
+    /// How long the last commits took.
+    pub fn commit_latency(&self) -> CommitLatency {
+        self.commits.latency()
+    }
+
+    /// Records and steps in the queue of the writer.
+    pub fn queue(&self) -> u64 {
+        self.queue.value() as u64
     }
 
     /// Counts connections that are refused.

@@ -26,11 +26,13 @@ mod health;
 mod idempotency;
 mod limits;
 mod links;
+mod live_metrics;
 mod logs;
 mod lotteries;
 mod metrics;
 mod openapi;
 mod orders;
+mod pages;
 mod payments;
 mod preferences;
 mod problems;
@@ -39,13 +41,17 @@ mod rate_window;
 mod replay;
 mod response_cache;
 mod schemas;
+mod sessions;
 mod slots;
 mod standby;
 mod state;
+mod stats;
 mod tickets;
 mod trace;
 mod users;
 mod wallet;
+mod web_files;
+mod web_session;
 mod webhooks;
 mod withdrawals;
 
@@ -65,6 +71,7 @@ pub use slots::{Exports, Watchers};
 pub use standby::{Standby, standby_admin_routes, standby_routes, standby_routes_with_metrics};
 pub use state::State;
 pub use trace::trace;
+pub use web_files::{CardEntry, Pages};
 
 use error::{Code, Problem};
 use metrics::Route;
@@ -72,6 +79,8 @@ use metrics::Route;
 /// What the main port shows beside the API.
 #[derive(Clone, Copy)]
 pub struct PublicPages {
+    /// The pages for people, and their session.
+    pub web: bool,
     /// The documentation: the page, and the OpenAPI document that it shows.
     pub docs: bool,
     /// The metrics, to this machine only.
@@ -79,11 +88,11 @@ pub struct PublicPages {
 }
 
 /// The table of all routes of the main port.
-pub fn routes(pages: PublicPages) -> impl FnOnce(&mut ServiceConfig) {
-    move |config| add_routes(config, pages)
+pub fn routes(public: PublicPages) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| add_routes(config, public)
 }
 
-fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
+fn add_routes(config: &mut ServiceConfig, public: PublicPages) {
     // Routes are tried from the top: the ones that are called most come first.
     let api = web::scope("/api/v1")
         .service(resource("/draws/{id}/tickets", "POST").route(web::post().to(tickets::order)))
@@ -96,6 +105,8 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
         .service(resource("/auth/logout", "POST").route(web::post().to(auth::logout)))
         .service(resource("/auth/password-reset", "POST").route(web::post().to(auth::reset_password)))
         .service(resource("/me/password", "POST").route(web::post().to(auth::change_password)))
+        .service(resource("/me/sessions", "GET").route(web::get().to(sessions::list)))
+        .service(resource("/me/sessions/{id}", "DELETE").route(web::delete().to(sessions::end)))
         .service(resource("/me", "GET").route(web::get().to(auth::me)))
         .service(resource("/lotteries/{id}", "GET").route(web::get().to(lotteries::one)))
         .service(resource("/draws/{id}/pool", "GET").route(web::get().to(draws::pool)))
@@ -150,6 +161,7 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
                 .service(
                     resource("/users/{id}/password-reset", "POST").route(web::post().to(users::reset_password)),
                 )
+                .service(resource("/stats", "GET").route(web::get().to(stats::stats)))
                 .service(resource("/audit-log", "GET").route(web::get().to(admin::audit_log)))
                 .service(resource("/clock", "GET").route(web::get().to(clock::show)))
                 .service(resource("/clock/confirm", "POST").route(web::post().to(clock::confirm)))
@@ -160,13 +172,30 @@ fn add_routes(config: &mut ServiceConfig, pages: PublicPages) {
         .service(api)
         .configure(common_routes)
         .default_service(web::to(error::not_found));
-    if pages.metrics {
+    if public.metrics {
         let metrics = resource("/metrics", "GET").route(web::get().to(health::metrics));
         config.service(metrics.guard(fn_guard(address::is_local)));
     }
-    if pages.docs {
+    if public.web {
         config
-            .service(resource("/", "GET").route(web::get().to(docs::root)))
+            .service(resource("/", "GET").route(web::get().to(pages::player)))
+            .service(resource("/admin", "GET").route(web::get().to(pages::admin)))
+            .service(resource("/verify", "GET").route(web::get().to(pages::verify)))
+            .service(resource("/verify/{draw}", "GET").route(web::get().to(pages::verify)))
+            .service(resource("/assets/{hash}/{file:.*}", "GET").route(web::get().to(pages::file)))
+            .service(resource("/favicon.ico", "GET").route(web::get().to(pages::favicon)))
+            .service(
+                resource("/web/session", "POST, DELETE")
+                    .route(web::post().to(web_session::begin))
+                    .route(web::delete().to(web_session::end)),
+            )
+            .service(resource("/web/config", "GET").route(web::get().to(pages::config)))
+            .service(resource("/web/session/refresh", "POST").route(web::post().to(web_session::refresh)));
+    } else if public.docs {
+        config.service(resource("/", "GET").route(web::get().to(docs::root)));
+    }
+    if public.docs {
+        config
             .service(resource("/api/openapi.json", "GET").route(web::get().to(openapi::show)))
             .service(resource("/api/docs", "GET").route(web::get().to(docs::page)))
             .service(resource("/api/docs/{file}", "GET").route(web::get().to(docs::file)));

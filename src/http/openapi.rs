@@ -15,8 +15,8 @@ use super::codes::{Code, Retry};
 use super::error::{Problem, ProblemBody};
 use super::links::links_of;
 use super::{
-    admin, auth, charges, clock, draws, events, export, finance, health, logs, lotteries, payments, tickets,
-    users, wallet, webhooks, withdrawals,
+    admin, auth, charges, clock, draws, events, export, finance, health, logs, lotteries, payments, sessions,
+    stats, tickets, users, wallet, webhooks, withdrawals,
 };
 use crate::actors::messages::StepRefusal;
 use crate::db::read::charges::ChargeFilter;
@@ -57,6 +57,8 @@ use crate::export::ExportFormat;
         auth::reset_password,
         auth::me,
         auth::change_password,
+        sessions::list,
+        sessions::end,
         lotteries::list,
         lotteries::one,
         draws::list,
@@ -90,6 +92,7 @@ use crate::export::ExportFormat;
         charges::list,
         charges::end,
         admin::audit_log,
+        stats::stats,
         admin::add_to_pool,
         admin::open,
         admin::close,

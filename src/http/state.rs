@@ -5,6 +5,7 @@ use crate::actors::draws::Draws;
 use crate::actors::lease::Lease;
 use crate::actors::persistence::Persistence;
 use crate::actors::public_log::PublicLog;
+use crate::actors::sales_history::SalesHistory;
 use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::{AccessCache, Hasher, PasswordPolicy, SessionCache, Tokens};
 use crate::charges::Charges;
@@ -20,6 +21,7 @@ use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::response_cache::ResponseCache;
 use super::slots::{Exports, Watchers};
+use super::web_files::Pages;
 
 /// One for the whole service, shared by all workers.
 pub struct State {
@@ -28,6 +30,7 @@ pub struct State {
     pub draws: Draws,
     pub persistence: Persistence,
     pub snapshots: DrawSnapshots,
+    pub sales_history: SalesHistory,
     pub public_log: PublicLog,
     pub clock: Clock,
     pub tokens: Tokens,
@@ -51,6 +54,7 @@ pub struct State {
     pub limits: RateLimits,
     pub proxies: Proxies,
     pub metrics: Metrics,
+    pub pages: Pages,
     pub keys: KeysInProgress,
     pub exports: Exports,
     pub watchers: Watchers,

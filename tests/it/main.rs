@@ -34,5 +34,6 @@ mod tls;
 mod upgrade;
 mod users;
 mod verify;
+mod web;
 mod webhook;
 mod world;

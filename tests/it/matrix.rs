@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::common::openapi;
+use crate::common::{PASSWORD, openapi};
+use crate::web::an_asset;
 use crate::world::*;
 
 /// The source file with the route table.
@@ -22,9 +23,11 @@ enum For {
     Admin,
     /// A client that signs as the payment provider does.
     Provider,
+    /// A page of the service itself, which these requests are not.
+    OwnPage,
 }
 
-use For::{Active, Admin, Anybody, Owner, Provider};
+use For::{Active, Admin, Anybody, OwnPage, Owner, Provider};
 
 /// Every route. Routes that change what other rows need are last.
 const ROWS: &[(For, &str, &str)] = &[
@@ -32,6 +35,15 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/health/ready"),
     (Anybody, "GET", "/metrics"),
     (Anybody, "GET", "/"),
+    (Anybody, "GET", "/admin"),
+    (Anybody, "GET", "/verify"),
+    (Anybody, "GET", "/verify/{draw}"),
+    (Anybody, "GET", "/assets/{hash}/{file}"),
+    (Anybody, "GET", "/favicon.ico"),
+    (Anybody, "GET", "/web/config"),
+    (OwnPage, "POST", "/web/session"),
+    (OwnPage, "DELETE", "/web/session"),
+    (OwnPage, "POST", "/web/session/refresh"),
     (Anybody, "GET", "/api/openapi.json"),
     (Anybody, "GET", "/api/problems"),
     (Anybody, "GET", "/api/docs"),
@@ -57,6 +69,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "POST", "/api/v1/auth/password-reset"),
     (Active, "GET", "/api/v1/me"),
     (Active, "POST", "/api/v1/me/password"),
+    (Active, "GET", "/api/v1/me/sessions"),
     (Active, "GET", "/api/v1/tickets"),
     (Active, "GET", "/api/v1/payments"),
     (Active, "GET", "/api/v1/wallet"),
@@ -68,6 +81,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Owner, "GET", "/api/v1/tickets/{id}/proof"),
     (Owner, "GET", "/api/v1/payments/{id}"),
     (Owner, "DELETE", "/api/v1/tickets/{id}"),
+    (Owner, "DELETE", "/api/v1/me/sessions/{id}"),
     (Owner, "POST", "/api/v1/payments/{id}/pay"),
     (Admin, "GET", "/api/v1/admin/draws/{id}/tickets"),
     (Admin, "GET", "/api/v1/admin/payments"),
@@ -77,6 +91,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Admin, "PATCH", "/api/v1/admin/users/{id}"),
     (Admin, "POST", "/api/v1/admin/users/{id}/password-reset"),
     (Admin, "GET", "/api/v1/admin/audit-log"),
+    (Admin, "GET", "/api/v1/admin/stats"),
     (Admin, "GET", "/api/v1/admin/clock"),
     (Admin, "POST", "/api/v1/admin/clock/confirm"),
     (Admin, "GET", "/api/v1/admin/export/{table}"),
@@ -118,7 +133,7 @@ pub fn table() -> BTreeSet<(String, String)> {
 /// Whether a route admits only logged-in users.
 pub fn asks_for_a_token(method: &str, path: &str) -> bool {
     let (meant, ..) = ROWS.iter().find(|row| (row.1, row.2) == (method, path)).unwrap();
-    !matches!(meant, Anybody | Provider)
+    !matches!(meant, Anybody | Provider | OwnPage)
 }
 
 /// The status and the code of a user's answer.
@@ -153,7 +168,10 @@ async fn every_route_admits_only_those_it_is_meant_for() {
     let reserved =
         player.order(draw, json!([{"from_pool": true}, {"from_pool": true}]), "later").await.expect(201);
     player.buy_quick(draw, 1).await;
+    player.log_in("ann", PASSWORD).await;
+    let sessions = player.get("/me/sessions").await.expect(200);
     let withdrawal = player.post("/wallet/withdrawals", json!({"amount": 1})).await.expect(201);
+    let asset = an_asset(&world).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
 
     for (meant, method, pattern) in ROWS {
@@ -164,11 +182,14 @@ async fn every_route_admits_only_those_it_is_meant_for() {
             "tickets" => text(&reserved["tickets"][0]["id"]),
             "payments" => text(&reserved["payment"]["id"]),
             "users" => player.id.to_string(),
+            // The newer one, not that of these requests.
+            "sessions" => text(&sessions["items"][0]["id"]),
             "withdrawals" => text(&withdrawal["id"]),
             _ => String::new(),
         };
         let path = pattern.replace("{id}", &id).replace("{provider}", "sandbox").replace("{table}", "draws");
-        let path = path.replace("{file}", "index.html").replace("{tile}", "0/000.p/1");
+        let path = path.replace("{file}", "index.html").replace("{tile}", "0/000.p/1").replace("{draw}", "1");
+        let path = if pattern.starts_with("/assets/") { asset.clone() } else { path };
         let body = if pattern.ends_with("/pay") { wallet() } else { json!({}) };
         let unauthorized = (401, "unauthorized".to_owned());
         let forbidden = (403, "forbidden".to_owned());
@@ -180,6 +201,7 @@ async fn every_route_admits_only_those_it_is_meant_for() {
         {
             let expected = match (meant, name) {
                 (Anybody, _) => None,
+                (OwnPage, _) => Some(&forbidden),
                 (Provider, _) | (_, "nobody") => Some(&unauthorized),
                 (_, "blocked") => Some(&account_blocked),
                 (Admin, "other" | "player") => Some(&forbidden),

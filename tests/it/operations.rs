@@ -130,6 +130,8 @@ async fn with_an_admin_address_the_metrics_are_only_there() {
         ("/api/v1/draws", 200, 404),
         ("/api/openapi.json", 200, 404),
         ("/api/docs", 200, 404),
+        ("/", 200, 404),
+        ("/admin", 200, 404),
         // The errors of both lead there.
         ("/api/problems", 200, 200),
     ] {
@@ -160,7 +162,7 @@ async fn an_admin_address_that_is_taken_stops_the_start() {
 async fn the_documentation_can_be_hidden() {
     let world = World::with(|config| config.server.docs = false).await;
     for (path, expected) in [
-        ("/", 404),
+        ("/", 200),
         ("/api/docs", 404),
         ("/api/docs/index.css", 404),
         ("/api/openapi.json", 404),

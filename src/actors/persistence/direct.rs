@@ -4,6 +4,7 @@
 //! Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none
 //! has to be in the order of the batches.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
-use super::write::users::{self, NewToken, NewUser};
+use super::write::users::{self, NewSession, NewToken, NewUser};
 use super::write::{audit, charges, draws, installation, keys, log, nodes, sandbox};
 use crate::db::read::installation::recorded;
 use crate::db::read::public_log;
@@ -203,7 +204,7 @@ impl Persistence {
     /// because the password was changed after it was checked.
     pub async fn begin_session(
         &self,
-        session: SessionId,
+        (session, address): (SessionId, IpAddr),
         (user, password_hash): (UserId, &str),
         token: &RefreshTokenHashes,
         lifetimes: SessionLifetimes,
@@ -212,7 +213,8 @@ impl Persistence {
     ) -> Result<Option<Vec<SessionId>>, DbError> {
         let times = (lifetimes.expires_at(at, at), at);
         transaction(&self.db, async |db| {
-            let ended = users::begin_session(db, session, user, password_hash, token, times).await?;
+            let new = NewSession { id: session, user, address };
+            let ended = users::begin_session(db, &new, password_hash, token, times).await?;
             if ended.is_some() {
                 audit::record(db, audit).await?;
             }
@@ -227,6 +229,7 @@ impl Persistence {
         old: &RefreshTokenHashes,
         new: &[u8; 32],
         lifetimes: SessionLifetimes,
+        from: IpAddr,
         at: Timestamp,
     ) -> Result<TokenRotation, DbError> {
         transaction(&self.db, async |db| {
@@ -239,7 +242,8 @@ impl Persistence {
             if token_expires_at <= at || expires_at <= at {
                 return Ok(TokenRotation::Invalid);
             }
-            users::replace_token(db, session.id, old, &NewToken { hash: new, expires_at }, at).await?;
+            let new = NewToken { hash: new, expires_at };
+            users::replace_token(db, session.id, old, &new, (from, at)).await?;
             Ok(TokenRotation::New(session.user, session.id))
         })
         .await
@@ -341,6 +345,11 @@ impl Persistence {
             Ok(Some(session.id))
         })
         .await
+    }
+
+    /// Ends one of this user's sessions. False if the user has no such session.
+    pub async fn end_session_of(&self, user: UserId, session: SessionId) -> Result<bool, DbError> {
+        transaction(&self.db, async |db| Ok(users::end_session_of(db, user, session).await?)).await
     }
 
     /// Makes sure that the configured lotteries have their rows.

@@ -132,9 +132,10 @@ pub fn next_steps(config: &Config) -> Result<(), CliError> {
     say(format!(
         "\nThe demo has removed all that it made. What you can do next:\n\n  \
          {program} serve\n      starts a service of your own, with its data in {}\n  \
-         http://{host}:{}/api/docs\n      shows every call while it runs, and sends it for you\n  \
+         http://{host}:{port}/\n      is the page for players while it runs; /admin is the one for admins\n  \
+         http://{host}:{port}/api/docs\n      shows every call, and sends it for you\n  \
          sh docs/session.sh\n      plays a draw with curl, step by step (README.md, \"Try it\")",
         config.data_dir.join("").display(),
-        config.server.port,
+        port = config.server.port,
     ))
 }

@@ -1,8 +1,11 @@
 //! Reads users, with the hashes of their passwords for the log-in.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::{Page, PageRows};
 use crate::db::{Db, DbError};
@@ -82,6 +85,40 @@ pub async fn of_session(db: &Db, session: SessionId) -> Result<Option<UserId>, D
     let sql = "-- users::of_session()
         SELECT user_id FROM sessions WHERE id = $1";
     Ok(db.query_opt(sql, &[&session.0]).await?.map(|row| UserId(row.get("user_id"))))
+}
+
+/// A log-in of a user that has not ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SessionView {
+    pub id: SessionId,
+    pub created_at: Timestamp,
+    /// The log-in, or the last refresh; and the client's address then, if it was written.
+    pub used_at: Timestamp,
+    pub address: Option<IpAddr>,
+}
+
+/// A user's sessions that can go on at this time, newest first; the one that asks, in any case.
+pub async fn sessions(
+    db: &Db,
+    (user, current): (UserId, SessionId),
+    now: Timestamp,
+    page: Page<Uuid>,
+) -> Result<PageRows<SessionView, Uuid>, DbError> {
+    let sql = "-- users::sessions(user, after, current, now, limit)
+        SELECT id, created_at, used_at, address FROM sessions s
+        WHERE user_id = $1 AND id < $2
+          AND (id = $3 OR EXISTS (
+            SELECT FROM refresh_tokens t WHERE t.session_id = s.id AND t.spent_at IS NULL AND t.expires_at > $4))
+        ORDER BY id DESC LIMIT $5";
+    let after = page.after.unwrap_or(Uuid::max());
+    let rows = db.query(sql, &[&user.0, &after, &current.0, &now, &(page.limit + 1)]).await?;
+    let session = |row: &Row| SessionView {
+        id: SessionId(row.get("id")),
+        created_at: row.get("created_at"),
+        used_at: row.get("used_at"),
+        address: row.get("address"),
+    };
+    Ok(PageRows::cut(rows.iter().map(session).collect(), page.limit, |session| session.id.0))
 }
 
 /// The user whom this token, given by its hash, allows to set a new password. `None`: the token is not valid.

@@ -41,6 +41,7 @@ async fn a_demo_shows_rates_money_and_winners_and_what_to_do_next() {
         "The draw is open: 10.000 KWD a ticket, 120 tickets made in advance.",
         "The largest prizes:",
         "Checked: 4 users, 1 draws, 240 tickets, 243 payments, ",
+        "http://127.0.0.1:9000/",
         "http://127.0.0.1:9000/api/docs",
         "sh docs/session.sh",
     ] {

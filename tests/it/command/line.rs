@@ -188,6 +188,7 @@ async fn the_start_prints_its_links_to_a_terminal() {
         line.unwrap_or_else(|| panic!("{name}: {printed}")).trim().to_owned()
     };
     let base = link("API").strip_suffix("/api/v1").unwrap().to_owned();
+    assert_eq!(link("pages"), format!("{base}/"));
     assert_eq!(link("docs"), format!("{base}/api/docs"));
     let http = http_client();
     for (url, expected) in [(base.clone(), 200), (link("docs"), 200), (link("API"), 404)] {
@@ -206,12 +207,12 @@ async fn the_start_logs_its_links() {
     let service = program_with_database().await.start().await;
     let base = format!("http://{}", service.address);
     let log = service.stop().await.join("\n");
-    for (name, path) in [("api", "/api/v1"), ("docs", "/api/docs"), ("metrics", "/metrics")] {
+    for (name, path) in [("web", "/"), ("api", "/api/v1"), ("docs", "/api/docs"), ("metrics", "/metrics")] {
         assert!(log.contains(&format!("{name}=\"{base}{path}\"")), "{log}");
     }
     let program = program_with_database().await.with("LOTTERY__SERVER__DOCS", "false");
-    let log = program.start().await.stop().await.join("\n");
-    assert!(log.contains("metrics=") && !log.contains("docs="), "{log}");
+    let log = program.with("LOTTERY__SERVER__WEB", "false").start().await.stop().await.join("\n");
+    assert!(log.contains("metrics=") && !log.contains("docs=") && !log.contains("web="), "{log}");
 }
 
 #[actix_web::test]

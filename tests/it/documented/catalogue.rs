@@ -69,9 +69,16 @@ const FOLDERS: &[(&str, &[Step])] = &[
     ),
     (
         "Log in as the player",
-        &[step("log_in", "Log in as the player")
-            .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#)],
+        &[
+            step("log_in", "Log in as the player")
+                .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#),
+            step("log_in", "Log in as the player from somewhere else")
+                .id("log_in_elsewhere")
+                .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#),
+        ],
     ),
+    ("See the log-ins", &[step("list_sessions", "List the player's log-ins")]),
+    ("End a log-in", &[step("end_session", "End the one from somewhere else").of("other_session_id")]),
     (
         "Create draws",
         &[
@@ -145,6 +152,7 @@ const FOLDERS: &[(&str, &[Step])] = &[
     (
         "Operate",
         &[
+            step("get_stats", "Show what the dashboard shows"),
             step("get_finance", "Show the balances of all accounts"),
             step("list_draw_finance", "Show the money of each draw"),
             step("export_table", "Export a table"),
@@ -195,6 +203,7 @@ const FROM_ANSWERS: &[(&str, &str, &str)] = &[
     ("password_reset_token", "create_password_reset", "$.token"),
     ("player_id", "register", "$.id"),
     ("player_name", "register", "$.username"),
+    ("other_session_id", "list_sessions", "$.items[0].id"),
     ("lottery_id", "list_lotteries", "$.items[0].id"),
     ("draw_id", "create_draw", "$.id"),
     ("other_draw_id", "create_other_draw", "$.id"),

@@ -1,6 +1,8 @@
 //! The statements for users, their sessions and their tokens. Passwords and tokens arrive here as hashes; this
 //! file does not check them.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
@@ -52,33 +54,40 @@ pub struct NewToken<'a> {
     pub expires_at: Timestamp,
 }
 
+/// A new session, and the client's address.
+pub struct NewSession {
+    pub id: SessionId,
+    pub user: UserId,
+    pub address: IpAddr,
+}
+
 /// Begins a session with its first refresh token. Before that, ends the sessions that would be too many for the user,
 /// those that were not used for the longest time; returns them. `None`: the password hash has changed since. The user
 /// is locked, so that of log-ins at the same time each counts the sessions of those before it, and a change of the
 /// password either waits for this transaction and then ends the session, or this transaction waits for the change.
 pub async fn begin_session(
     db: &Client,
-    id: SessionId,
-    user: UserId,
+    new: &NewSession,
     password_hash: &str,
     token: &RefreshTokenHashes,
     (expires_at, at): (Timestamp, Timestamp),
 ) -> Result<Option<Vec<SessionId>>, Error> {
     let sql = "-- users::begin_session(user)
         SELECT FROM users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE";
-    if db.query_opt(sql, &[&user.0, &password_hash]).await?.is_none() {
+    if db.query_opt(sql, &[&new.user.0, &password_hash]).await?.is_none() {
         return Ok(None);
     }
     let sql = "-- users::begin_session(oldest)
         DELETE FROM sessions WHERE id = ANY (ARRAY(
             SELECT id FROM sessions WHERE user_id = $1 ORDER BY used_at DESC, id DESC OFFSET $2)) RETURNING id";
-    let ended = db.query(sql, &[&user.0, &(MAX_SESSIONS_OF_USER - 1)]).await?;
+    let ended = db.query(sql, &[&new.user.0, &(MAX_SESSIONS_OF_USER - 1)]).await?;
     let sql = "-- users::begin_session(session)
         WITH begun AS (
-            INSERT INTO sessions (id, user_id, created_at, used_at, family) VALUES ($1, $2, $3, $3, $4) RETURNING id)
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $5, id, $6 FROM begun";
+            INSERT INTO sessions (id, user_id, created_at, used_at, address, family)
+            VALUES ($1, $2, $3, $3, $4, $5) RETURNING id)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $6, id, $7 FROM begun";
     let (family, hash) = (token.family.as_slice(), token.token.as_slice());
-    db.execute(sql, &[&id.0, &user.0, &at, &family, &hash, &expires_at]).await?;
+    db.execute(sql, &[&new.id.0, &new.user.0, &at, &new.address, &family, &hash, &expires_at]).await?;
     Ok(Some(ended.iter().map(|row| SessionId(row.get("id"))).collect()))
 }
 
@@ -118,14 +127,15 @@ pub async fn replace_token(
     session: SessionId,
     old: &RefreshTokenHashes,
     new: &NewToken<'_>,
-    at: Timestamp,
+    (address, at): (IpAddr, Timestamp),
 ) -> Result<(), Error> {
     let sql = "-- users::replace_token()
-        WITH used AS (UPDATE sessions SET used_at = $2, family = $3 WHERE id = $1),
-             spent AS (DELETE FROM refresh_tokens WHERE hash = $4)
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($5, $1, $6)";
+        WITH used AS (UPDATE sessions SET used_at = $2, address = $3, family = $4 WHERE id = $1),
+             spent AS (DELETE FROM refresh_tokens WHERE hash = $5)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($6, $1, $7)";
     let (family, spent) = (old.family.as_slice(), old.token.as_slice());
-    db.execute(sql, &[&session.0, &at, &family, &spent, &new.hash.as_slice(), &new.expires_at]).await.map(drop)
+    let new_hash = new.hash.as_slice();
+    db.execute(sql, &[&session.0, &at, &address, &family, &spent, &new_hash, &new.expires_at]).await.map(drop)
 }
 
 /// Ends a session: it is deleted with its refresh token, and its access tokens are not valid any more.
@@ -133,6 +143,13 @@ pub async fn end_session(db: &Client, session: SessionId) -> Result<(), Error> {
     let sql = "-- users::end_session()
         DELETE FROM sessions WHERE id = $1";
     db.execute(sql, &[&session.0]).await.map(drop)
+}
+
+/// Ends a session of this user. False if the user has no such session.
+pub async fn end_session_of(db: &Client, user: UserId, session: SessionId) -> Result<bool, Error> {
+    let sql = "-- users::end_session_of()
+        DELETE FROM sessions WHERE id = $1 AND user_id = $2";
+    Ok(db.execute(sql, &[&session.0, &user.0]).await? == 1)
 }
 
 /// Changes the password hash of a user. If `old` is given, only if the stored hash is still `old`.
