@@ -6,7 +6,7 @@ import { get, Problem } from './api.js';
 import { logo, icon } from './components/icons.js';
 import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from './components/shell.js';
 import { balls, emptyBalls } from './components/balls.js';
-import { checkDraw, drawOfReceipt } from './verify/check.js';
+import { drawOfReceipt } from './verify/notes.js';
 import { Refused } from './verify/bytes.js';
 
 const STEPS = ['log', 'entries', 'list', 'fairness', 'numbers', 'shown', 'winners'];
@@ -96,23 +96,26 @@ function readFile(text) {
   return { id: drawOfReceipt(receipt.proof), receipt };
 }
 
-/** What was published, as the service gives it. An answer that the service refuses is no proof of anything. */
-function published({ id, receipt = null, transcript = null, large = false }) {
-  const read = (path, as) => get(path, { auth: false, as });
-  return {
-    receipt,
-    large,
-    keys: () => read('/keys'),
-    proof: async () => transcript ?? read(`/draws/${id}/proof`),
-    draw: () => read(`/draws/${id}`),
-    bundle: (path) => read(`/draws/${id}/log/${path}`, 'bytes'),
-  };
+/** Verifies in a worker. `report` is called for each step; the answer is what was found. */
+let worker = null;
+function check(what, report) {
+  worker?.terminate();
+  worker = new Worker(new URL('./verify/worker.js', import.meta.url), { type: 'module' });
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => {
+      if (data.step) report(data.step);
+      else if (data.found) resolve(data.found);
+      else reject(new Problem(data.problem.code, data.problem));
+    };
+    worker.onerror = (event) => reject(new Problem('internal_error', { detail: event.message }));
+    worker.postMessage(what);
+  });
 }
 
 async function run(place) {
   const own = ++turn;
   const { id, receipt } = wanted;
-  const title = h('h2', t('verify.draw', { id: String(id) }));
+  const title = h('h2', t('verify.draw', { id: String(id) }), h('span.muted.small.block', ' '));
   const verdict = h('section.verdict', { role: 'status', class: 'run' }, h('span.verdict-mark', icon('more', 32)), h('div', h('h3', t('verify.running')), h('p', t('verify.running.text'))));
   const list = h('ol.verify-steps');
   const rows = new Map();
@@ -123,7 +126,8 @@ async function run(place) {
     showStep(row, { key: key === 'fairness' ? 'commitment' : key, state: 'skip', idle: true });
   }
   const numbers = h('div.verify-numbers', emptyBalls(5, { size: 'big' }));
-  replace(place, h('section.card.verify-card-main', title, numbers, verdict, list));
+  const limits = h('div.verify-limits');
+  replace(place, h('section.card.verify-card-main', title, numbers, verdict, list, limits));
   get(`/draws/${id}`, { auth: false }).then((draw) => {
     if (own !== turn) return;
     replace(title, `${lotteryName(draw.lottery)}, ${t('draw.number', { n: draw.number })}`, h('span.muted.small.block', dayTime(draw.draw_at)));
@@ -134,8 +138,8 @@ async function run(place) {
     showStep(rows.get(['commitment', 'beacon'].includes(step.key) ? 'fairness' : step.key), step);
   };
   try {
-    const found = await checkDraw(id, published(wanted), report);
-    if (own === turn) showVerdict(verdict, found);
+    const found = await check(wanted, report);
+    if (own === turn) showVerdict(verdict, limits, found);
   } catch (error) {
     if (own !== turn) return;
     if (!(error instanceof Problem)) console.warn(error);
@@ -156,7 +160,7 @@ function showStep(row, { key, state, facts, refused, progress, idle }) {
 }
 
 /** The sentence of what was proved: green only if every step that the draw has was computed here and holds. */
-function showVerdict(node, found) {
+function showVerdict(node, limits, found) {
   const facts = [];
   if (found.failed) return setVerdict(node, 'bad', t('verdict.bad'), [t('verdict.bad.text')]);
   if (found.voided) return setVerdict(node, 'wait', t('verdict.voided'), [t('verdict.voided.text', { reason: found.voided.reason }), found.drawn ? t('verdict.voided.numbers', { list: [...found.drawn].sort((a, b) => a - b).join(', ') }) : null]);
@@ -166,7 +170,8 @@ function showVerdict(node, found) {
     wanted.large = true;
     show();
   } }, t('verdict.partial.go')));
-  setVerdict(node, 'ok', t('verdict.ok'), [...facts, t(`proves.${found.mode}`), t(`proves_not.${found.mode}`), found.byHand ? t('verdict.by_hand') : null, t('verdict.same_host')]);
+  setVerdict(node, 'ok', t('verdict.ok'), [...facts, t(`proves.${found.mode}`)]);
+  replace(limits, h('h3', t('verdict.limits')), [t(`proves_not.${found.mode}`), found.byHand ? t('verdict.by_hand') : null, t('verdict.same_host')].filter(Boolean).map((text) => h('p', text)));
 }
 
 function setVerdict(node, state, title, texts, more = null) {

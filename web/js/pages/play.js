@@ -82,7 +82,7 @@ export async function playPage(root, [wanted], signal) {
 function skeleton(hero, choice, picker, side) {
   replace(hero, h('div.hero-in', h('p.hero-kicker', t('play.kicker')), h('h1', { id: 'hero-title' }, t('play.title')), h('div.hero-amount.blank'), h('div.hero-foot.blank')));
   replace(choice, h('div.draw-button.blank'), h('div.draw-button.blank'));
-  replace(picker, h('h2', { id: 'picker-title' }, t('picker.title')), h('div.grid-blank', { 'aria-hidden': 'true' }, Array.from({ length: 36 }, () => h('span.pick.blank'))));
+  replace(picker, h('h2', { id: 'picker-title' }, t('picker.title')), h('div.tabs.tabs-blank'), h('div.pick-head'), h('div.grid-blank', { 'aria-hidden': 'true' }, Array.from({ length: 36 }, () => h('span.pick.blank'))), h('div.pick-foot.foot-blank'));
   replace(side, h('div.card.basket.blank', h('h2', t('basket.title'))));
 }
 

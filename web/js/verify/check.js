@@ -4,7 +4,7 @@
 import { base64, equal, hex, Refused, require, unbase64 } from './bytes.js';
 import { bundlePaths, entriesOf, readEntry, readOrder } from './entries.js';
 import { leafHash, Tree } from './merkle.js';
-import { canVerify, openProof, parseProof, parseVkey } from './notes.js';
+import { canVerify, openProof, parseVkey } from './notes.js';
 import { commitmentOf, drawNumbers, ownerOf, sealedMaterial } from './numbers.js';
 import { QUICKNET, roundRandomness, roundTime } from './beacon.js';
 
@@ -14,13 +14,6 @@ const PAUSE_AFTER = 2000;
 
 /** The address at which a draw's ticket log is, from the name of the public log. */
 const ticketLogName = (publicLog, draw) => publicLog.replace(/\/log$/, `/draws/${draw}/log`);
-
-/** Which draw a receipt belongs to. */
-export function drawOfReceipt(text) {
-  const match = /\/draws\/([1-9][0-9]*)\/log$/.exec(parseProof(text).origin);
-  require(match, 'origin');
-  return Number(match[1]);
-}
 
 /**
  * Verifies a draw. `report(step)` is called at the begin and at the end of each step: `{key, state, facts, refused}` with the

@@ -113,3 +113,9 @@ export async function openProof(text, vkey) {
   return { ...proof, checkpoint };
 }
 
+/** Which draw a receipt belongs to. */
+export function drawOfReceipt(text) {
+  const match = /\/draws\/([1-9][0-9]*)\/log$/.exec(parseProof(text).origin);
+  require(match, 'origin');
+  return Number(match[1]);
+}
