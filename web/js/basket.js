@@ -1,8 +1,8 @@
 // The lines that a player is about to buy, for each draw. They outlive a reload and the end of a session.
 
-import { Store } from './dom.js';
+import { Store } from "./dom.js";
 
-const KEY = 'lottery.basket';
+const KEY = "lottery.basket";
 /** The largest order that the service takes. */
 export const MOST_LINES = 100;
 
@@ -34,8 +34,18 @@ export function addLines(draw, lines) {
   return added.length;
 }
 
-export const removeLine = (draw, index) => setLines(draw, linesOf(draw).filter((_, at) => at !== index));
+export const removeLine = (draw, index) =>
+  setLines(
+    draw,
+    linesOf(draw).filter((_, at) => at !== index),
+  );
 
 /** As the API wants them. */
 export const orderLines = (lines) =>
-  lines.map((line) => (line.pool_ticket_id ? { pool_ticket_id: line.pool_ticket_id } : line.quick_pick ? { quick_pick: true } : { numbers: line.numbers }));
+  lines.map((line) =>
+    line.pool_ticket_id
+      ? { pool_ticket_id: line.pool_ticket_id }
+      : line.quick_pick
+        ? { quick_pick: true }
+        : { numbers: line.numbers },
+  );

@@ -2,20 +2,20 @@
 
 /** h('button.primary', {onclick, disabled, 'aria-label': …}, child, …). Children: nodes, texts, arrays; null is left out. */
 export function h(tag, props, ...children) {
-  const [name, ...classes] = tag.split('.');
-  const node = document.createElement(name || 'div');
-  if (classes.length) node.className = classes.join(' ');
-  if (props && (props instanceof Node || typeof props !== 'object' || Array.isArray(props))) {
+  const [name, ...classes] = tag.split(".");
+  const node = document.createElement(name || "div");
+  if (classes.length) node.className = classes.join(" ");
+  if (props && (props instanceof Node || typeof props !== "object" || Array.isArray(props))) {
     children.unshift(props);
     props = null;
   }
   for (const [key, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
-    else if (key === 'class') node.className += ` ${value}`;
-    else if (key === 'dataset') Object.assign(node.dataset, value);
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "class") node.className += ` ${value}`;
+    else if (key === "dataset") Object.assign(node.dataset, value);
     else if (key in PROPERTIES) node[key] = value;
-    else node.setAttribute(key, value === true ? '' : value);
+    else node.setAttribute(key, value === true ? "" : value);
   }
   append(node, children);
   return node;
@@ -38,17 +38,17 @@ export function replace(node, ...children) {
 
 /** A text with **emphasis**, for catalogue texts. */
 export function rich(text) {
-  return text.split('**').map((part, index) => (index % 2 ? h('strong', part) : part));
+  return text.split("**").map((part, index) => (index % 2 ? h("strong", part) : part));
 }
 
 let ids = 0;
-export const uid = (prefix = 'id') => `${prefix}-${++ids}`;
+export const uid = (prefix = "id") => `${prefix}-${++ids}`;
 
 /** Lets a screen reader say a text. */
 export function announce(text, urgent = false) {
-  const region = document.getElementById(urgent ? 'say-now' : 'say');
+  const region = document.getElementById(urgent ? "say-now" : "say");
   if (!region) return;
-  region.textContent = '';
+  region.textContent = "";
   setTimeout(() => (region.textContent = text), 30);
 }
 
@@ -65,17 +65,17 @@ export class Store {
   /** Calls the function now and at each change, until the signal ends it. */
   watch(watcher, signal, now = true) {
     this.#watchers.add(watcher);
-    signal?.addEventListener('abort', () => this.#watchers.delete(watcher));
+    signal?.addEventListener("abort", () => this.#watchers.delete(watcher));
     if (now) watcher(this.value);
   }
 }
 
 /** Downloads a text as a file. */
-export function download(name, text, type = 'application/json') {
+export function download(name, text, type = "application/json") {
   const url = URL.createObjectURL(text instanceof Blob ? text : new Blob([text], { type }));
-  h('a', { href: url, download: name }).click();
+  h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-export const calmMotion = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+export const calmMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

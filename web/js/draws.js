@@ -1,12 +1,15 @@
 // Lotteries and draws as the pages read them, kept for a moment so that a change of page shows them at once.
 
-import { get } from './api.js';
+import { get } from "./api.js";
 
 let lotteries;
-export const allLotteries = () => (lotteries ??= get('/lotteries', { auth: false }).then((list) => list.items).catch((problem) => {
-  lotteries = undefined;
-  throw problem;
-}));
+export const allLotteries = () =>
+  (lotteries ??= get("/lotteries", { auth: false })
+    .then((list) => list.items)
+    .catch((problem) => {
+      lotteries = undefined;
+      throw problem;
+    }));
 
 export const lottery = async (id) => (await allLotteries()).find((one) => one.id === id);
 
@@ -26,15 +29,15 @@ export const drawOf = (id, signal) => get(`/draws/${encodeURIComponent(id)}`, { 
 
 /** The draws to buy for, the soonest first. */
 export async function drawsOnSale(signal) {
-  const items = await drawList('status=open&limit=50', signal);
+  const items = await drawList("status=open&limit=50", signal);
   return [...items].sort((a, b) => a.sales_close_at.localeCompare(b.sales_close_at) || a.id - b.id);
 }
 
 /** What the headline of a draw says: its fund, or the top prize that is guaranteed while the fund is smaller. */
 export function headlinePrize(prizes, fund) {
   const top = prizes[0];
-  const least = top.kind === 'fixed' ? top.amount : top.minimum ?? 0;
-  return fund > least ? { kind: 'fund', amount: fund } : { kind: 'least', amount: least };
+  const least = top.kind === "fixed" ? top.amount : (top.minimum ?? 0);
+  return fund > least ? { kind: "fund", amount: fund } : { kind: "least", amount: least };
 }
 
 /** Calls a function again and again while the page is looked at. */
@@ -47,5 +50,5 @@ export function poll(run, pause, signal) {
     }, pause);
   };
   next();
-  signal.addEventListener('abort', () => clearTimeout(timer));
+  signal.addEventListener("abort", () => clearTimeout(timer));
 }

@@ -1,7 +1,7 @@
 // The live events of a draw. The browser reconnects by itself after a break; after a refusal we do, with longer and
 // longer pauses. While the page is hidden there is no stream, so many tabs do not use up the browser's connections.
 
-import { API, connection } from './api.js';
+import { API, connection } from "./api.js";
 
 const PAUSES = [1000, 2000, 4000, 8000, 15_000];
 
@@ -24,12 +24,12 @@ export function watchDraw(id, on, signal) {
     source = new EventSource(`${API}/draws/${id}/events`);
     source.onopen = () => {
       attempts = 0;
-      connection.set('ok');
+      connection.set("ok");
     };
-    for (const name of ['status', 'sales', 'number']) {
+    for (const name of ["status", "sales", "number"]) {
       source.addEventListener(name, (event) => {
         const data = JSON.parse(event.data);
-        if (name === 'status' && ['completed', 'cancelled'].includes(data.status)) {
+        if (name === "status" && ["completed", "cancelled"].includes(data.status)) {
           over = true;
           close();
         }
@@ -38,7 +38,7 @@ export function watchDraw(id, on, signal) {
     }
     source.onerror = () => {
       if (over || signal.aborted) return;
-      connection.set('lost');
+      connection.set("lost");
       // The browser's own attempts have a fixed pause and end at a refusal: ours take over.
       close();
       retry = setTimeout(open, PAUSES[Math.min(attempts++, PAUSES.length - 1)]);
@@ -49,8 +49,8 @@ export function watchDraw(id, on, signal) {
     open();
   };
   const visible = () => (document.hidden ? close() : open());
-  addEventListener('online', again, { signal });
-  document.addEventListener('visibilitychange', visible, { signal });
-  signal.addEventListener('abort', close);
+  addEventListener("online", again, { signal });
+  document.addEventListener("visibilitychange", visible, { signal });
+  signal.addEventListener("abort", close);
   open();
 }

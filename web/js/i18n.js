@@ -1,9 +1,9 @@
 // The language of the page: texts from two catalogues, and money, numbers and times by Intl.
 
-export const LANGUAGES = { en: 'English', ru: 'Русский' };
-const KEY = 'lottery.language';
+export const LANGUAGES = { en: "English", ru: "Русский" };
+const KEY = "lottery.language";
 
-export let language = 'en';
+export let language = "en";
 let texts = {};
 let plural;
 
@@ -11,7 +11,7 @@ let plural;
 function wanted() {
   const chosen = localStorage.getItem(KEY);
   if (chosen in LANGUAGES) return chosen;
-  return navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES) ?? 'en';
+  return navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES) ?? "en";
 }
 
 export async function loadTexts(next = wanted()) {
@@ -32,11 +32,11 @@ export async function chooseLanguage(next) {
 export function t(key, values = {}) {
   let text = texts[key];
   if (text === undefined) return key;
-  if (typeof text === 'object') text = text[plural.select(values.n)] ?? text.other;
+  if (typeof text === "object") text = text[plural.select(values.n)] ?? text.other;
   return text.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === 'number' ? number(value) : value;
+    return typeof value === "number" ? number(value) : value;
   });
 }
 
@@ -57,9 +57,9 @@ export function money(minor, currency, options = {}) {
   const value = minor / 10 ** digits;
   const fraction = Number.isInteger(value) ? 0 : digits;
   return format(Intl.NumberFormat, {
-    style: 'currency',
+    style: "currency",
     currency,
-    currencyDisplay: 'narrowSymbol',
+    currencyDisplay: "narrowSymbol",
     minimumFractionDigits: fraction,
     maximumFractionDigits: fraction,
     ...options,
@@ -67,36 +67,46 @@ export function money(minor, currency, options = {}) {
 }
 
 export function minorDigits(currency) {
-  return format(Intl.NumberFormat, { style: 'currency', currency }).resolvedOptions().maximumFractionDigits;
+  return format(Intl.NumberFormat, { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
 }
 
 /** What somebody typed as money, in minor units; null if it is no amount above zero. */
 export function parseMoney(text, currency) {
-  const clean = text.replace(/[\s  ]/g, '').replace(',', '.');
+  const clean = text.replace(/[\s  ]/g, "").replace(",", ".");
   const digits = minorDigits(currency);
   const match = /^(\d{1,10})(?:\.(\d*))?$/.exec(clean);
-  if (!match || (match[2] ?? '').length > digits) return null;
-  const minor = Number(match[1]) * 10 ** digits + Number((match[2] ?? '').padEnd(digits, '0') || 0);
+  if (!match || (match[2] ?? "").length > digits) return null;
+  const minor = Number(match[1]) * 10 ** digits + Number((match[2] ?? "").padEnd(digits, "0") || 0);
   return minor > 0 ? minor : null;
 }
 
 export const dateTime = (text) =>
-  format(Intl.DateTimeFormat, { day: 'numeric', month: 'short', year: 'numeric', hour: 'numeric', minute: '2-digit' })
-    .format(new Date(text));
+  format(Intl.DateTimeFormat, {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "numeric",
+    minute: "2-digit",
+  }).format(new Date(text));
 export const dayTime = (text) =>
-  format(Intl.DateTimeFormat, { weekday: 'short', day: 'numeric', month: 'short', hour: 'numeric', minute: '2-digit' })
-    .format(new Date(text));
+  format(Intl.DateTimeFormat, {
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    hour: "numeric",
+    minute: "2-digit",
+  }).format(new Date(text));
 export const day = (text) =>
-  format(Intl.DateTimeFormat, { day: 'numeric', month: 'long', year: 'numeric' }).format(new Date(text));
+  format(Intl.DateTimeFormat, { day: "numeric", month: "long", year: "numeric" }).format(new Date(text));
 export const time = (text) =>
-  format(Intl.DateTimeFormat, { hour: 'numeric', minute: '2-digit', second: '2-digit' }).format(new Date(text));
+  format(Intl.DateTimeFormat, { hour: "numeric", minute: "2-digit", second: "2-digit" }).format(new Date(text));
 
 /** Basis points as a percentage. */
-export const share = (points) => number(points / 10_000, { style: 'percent', maximumFractionDigits: 2 });
-export const odds = (n) => t('odds', { n: number(n, { maximumFractionDigits: n < 100 ? 1 : 0 }) });
+export const share = (points) => number(points / 10_000, { style: "percent", maximumFractionDigits: 2 });
+export const odds = (n) => t("odds", { n: number(n, { maximumFractionDigits: n < 100 ? 1 : 0 }) });
 
 /** The name of a lottery in the language of the page. */
 export const lotteryName = (id) => {
   const match = /^(\d+)of(\d+)$/.exec(id);
-  return match ? t('lottery.name', { pick: match[1], of: match[2] }) : id;
+  return match ? t("lottery.name", { pick: match[1], of: match[2] }) : id;
 };

@@ -1,14 +1,14 @@
 // Receipts: files with which the owner of a ticket proves later that it is in the sealed list.
 
-import { get } from './api.js';
-import { download } from './dom.js';
-import { user } from './session.js';
+import { get } from "./api.js";
+import { download } from "./dom.js";
+import { user } from "./session.js";
 
 /** `receipt` is the API's `{proof, salt}`. */
 export function saveReceipt(receipt, tickets) {
   const [first] = tickets;
   const file = {
-    what: 'lottery receipt',
+    what: "lottery receipt",
     service: location.origin,
     draw_id: first.draw_id,
     lottery: first.lottery,

@@ -1,8 +1,8 @@
 // The log-in of this tab. The access token lives in memory only; the refresh token is a cookie that no script can read.
 // Tabs renew one after the other under a lock: a refresh token that is spent twice would end the session.
 
-import { Store } from './dom.js';
-import { call, Problem, useTokens } from './api.js';
+import { Store } from "./dom.js";
+import { call, Problem, useTokens } from "./api.js";
 
 /** The logged-in user; null: nobody; undefined: not known yet. */
 export const user = new Store(undefined);
@@ -10,7 +10,7 @@ export const user = new Store(undefined);
 export const balance = new Store(null);
 
 /** Says that this browser had a session, so that a first visit asks for none. */
-const HINT = 'lottery.session';
+const HINT = "lottery.session";
 /** A token is renewed this long before its end. */
 const MARGIN = 30_000;
 const RESTORE_PAUSE = 4000;
@@ -19,10 +19,10 @@ let token = null;
 let expires = 0;
 let askToLogIn = null;
 
-const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel('lottery') : null;
-channel?.addEventListener('message', ({ data }) => {
-  if (data === 'logged out' && token) forget();
-  if (data === 'logged in' && !token) restore();
+const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("lottery") : null;
+channel?.addEventListener("message", ({ data }) => {
+  if (data === "logged out" && token) forget();
+  if (data === "logged in" && !token) restore();
 });
 
 /** What shows the log-in dialog when a session has ended. Resolves to whether somebody logged in. */
@@ -31,7 +31,7 @@ export const onSessionEnd = (show) => (askToLogIn = show);
 function keep(answer) {
   token = answer.access_token;
   expires = performance.now() + answer.expires_in * 1000;
-  localStorage.setItem(HINT, '1');
+  localStorage.setItem(HINT, "1");
   const known = user.value?.id === answer.user.id;
   if (!known || JSON.stringify(user.value) !== JSON.stringify(answer.user)) user.set(answer.user);
   if (!known) loadBalance();
@@ -48,14 +48,14 @@ function forget() {
 function renew() {
   const ask = async () => {
     try {
-      keep(await call('POST', '/web/session/refresh', { body: {}, auth: false }));
+      keep(await call("POST", "/web/session/refresh", { body: {}, auth: false }));
       return true;
     } catch (problem) {
       if (problem.status === 401 || problem.status === 403) return false;
       throw problem;
     }
   };
-  return navigator.locks ? navigator.locks.request('lottery.refresh', ask) : ask();
+  return navigator.locks ? navigator.locks.request("lottery.refresh", ask) : ask();
 }
 
 let renewing = null;
@@ -96,25 +96,25 @@ async function logInAgain() {
 }
 
 export async function logIn(login, password) {
-  keep(await call('POST', '/web/session', { body: { login, password }, auth: false }));
-  channel?.postMessage('logged in');
+  keep(await call("POST", "/web/session", { body: { login, password }, auth: false }));
+  channel?.postMessage("logged in");
 }
 
 export async function register({ username, email, password }) {
-  await call('POST', '/auth/register', { body: { username, email, password }, auth: false });
+  await call("POST", "/auth/register", { body: { username, email, password }, auth: false });
   await logIn(username, password);
 }
 
 export async function logOut() {
-  await call('DELETE', '/web/session', { auth: false });
-  channel?.postMessage('logged out');
+  await call("DELETE", "/web/session", { auth: false });
+  channel?.postMessage("logged out");
   forget();
 }
 
 export async function loadBalance() {
   if (!token) return;
   try {
-    balance.set((await call('GET', '/wallet')).balance);
+    balance.set((await call("GET", "/wallet")).balance);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
   }

@@ -1,81 +1,130 @@
 // The page that verifies: it takes a draw of the address, or a file that is dropped on it, and shows each step.
 
-import { h, replace, rich, announce } from './dom.js';
-import { t, has, loadTexts, lotteryName, dayTime, number } from './i18n.js';
-import { get, Problem } from './api.js';
-import { logo, icon } from './components/icons.js';
-import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from './components/shell.js';
-import { balls, emptyBalls } from './components/balls.js';
-import { drawOfReceipt } from './verify/notes.js';
-import { Refused } from './verify/bytes.js';
+import { h, replace, rich, announce } from "./dom.js";
+import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
+import { get, Problem } from "./api.js";
+import { logo, icon } from "./components/icons.js";
+import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
+import { balls, emptyBalls } from "./components/balls.js";
+import { drawOfReceipt } from "./verify/notes.js";
+import { Refused } from "./verify/bytes.js";
 
-const STEPS = ['log', 'entries', 'list', 'fairness', 'numbers', 'shown', 'winners'];
-const RECEIPT_STEPS = ['receipt', 'receipt_owner', 'receipt_list'];
-const ICONS = { ok: 'check', bad: 'cross', wait: 'clock', skip: 'minus', run: 'more' };
+const STEPS = ["log", "entries", "list", "fairness", "numbers", "shown", "winners"];
+const RECEIPT_STEPS = ["receipt", "receipt_owner", "receipt_list"];
+const ICONS = { ok: "check", bad: "cross", wait: "clock", skip: "minus", run: "more" };
 const MOST_FILE_BYTES = 2_000_000;
 
-const main = document.getElementById('main');
+const main = document.getElementById("main");
 /** What is being verified: `{id, receipt, transcript}`; it is verified anew when the language changes. */
 let wanted = null;
 let turn = 0;
 
 function drawShell() {
   skipLink();
-  const items = [['play', '/#/', 'play', t('nav.play')], ['tickets', '/#/tickets', 'tickets', t('nav.tickets')], ['results', '/#/results', 'results', t('nav.results')], ['verify', '/verify', 'verify', t('nav.verify')]];
-  const top = navigation(t('nav.label'), items, 'top-nav');
-  const bottom = navigation(t('nav.label.short'), items, 'bottom-nav');
-  for (const nav of [top, bottom]) nav.mark('verify');
-  replace(document.getElementById('header'), h('a.brand', { href: '/#/', 'aria-label': t('brand') }, logo(), h('span', t('brand'))), top,
-    h('div.header-end', languageSwitch(() => (drawShell(), show()))));
-  replace(document.getElementById('bottom'), bottom);
-  fillFooter(document.getElementById('footer'));
+  const items = [
+    ["play", "/#/", "play", t("nav.play")],
+    ["tickets", "/#/tickets", "tickets", t("nav.tickets")],
+    ["results", "/#/results", "results", t("nav.results")],
+    ["verify", "/verify", "verify", t("nav.verify")],
+  ];
+  const top = navigation(t("nav.label"), items, "top-nav");
+  const bottom = navigation(t("nav.label.short"), items, "bottom-nav");
+  for (const nav of [top, bottom]) nav.mark("verify");
+  replace(
+    document.getElementById("header"),
+    h("a.brand", { href: "/#/", "aria-label": t("brand") }, logo(), h("span", t("brand"))),
+    top,
+    h(
+      "div.header-end",
+      languageSwitch(() => (drawShell(), show())),
+    ),
+  );
+  replace(document.getElementById("bottom"), bottom);
+  fillFooter(document.getElementById("footer"));
 }
 
 function show() {
-  document.title = `${t('verify.title')} · ${t('brand')}`;
-  const result = h('div.verify-result');
-  replace(main, h('div.verify-page',
-    h('header.verify-head', h('h1', t('verify.title')), h('p.lead', t('verify.lead'))),
-    result, h('div.verify-inputs', chooser(), dropArea())));
+  document.title = `${t("verify.title")} · ${t("brand")}`;
+  const result = h("div.verify-result");
+  replace(
+    main,
+    h(
+      "div.verify-page",
+      h("header.verify-head", h("h1", t("verify.title")), h("p.lead", t("verify.lead"))),
+      result,
+      h("div.verify-inputs", chooser(), dropArea()),
+    ),
+  );
   if (wanted) run(result);
 }
 
 /** A draw by its number, from those that are over. */
 function chooser() {
-  const list = h('ul.verify-draws', h('li.blank'));
-  get('/draws?status=completed&limit=6', { auth: false }).then(({ items }) => replace(list, items.length
-    ? items.map((draw) => h('li', h('a.row-link', { href: `/verify/${draw.id}` }, h('span', lotteryName(draw.lottery), h('span.muted', ` № ${draw.number}`)), balls(draw.winning_numbers ?? [], { size: 'small', drawn: true }), icon('arrow', 20))))
-    : h('li.muted', t('results.none')))).catch((problem) => replace(list, h('li.muted', problem.text ?? '')));
-  return h('section.card', h('h2', t('verify.choose')), list);
+  const list = h("ul.verify-draws", h("li.blank"));
+  get("/draws?status=completed&limit=6", { auth: false })
+    .then(({ items }) =>
+      replace(
+        list,
+        items.length
+          ? items.map((draw) =>
+              h(
+                "li",
+                h(
+                  "a.row-link",
+                  { href: `/verify/${draw.id}` },
+                  h("span", lotteryName(draw.lottery), h("span.muted", ` ${t("no", { n: draw.number })}`)),
+                  balls(draw.winning_numbers ?? [], { size: "small", drawn: true }),
+                  icon("arrow", 20),
+                ),
+              ),
+            )
+          : h("li.muted", t("results.none")),
+      ),
+    )
+    .catch((problem) => replace(list, h("li.muted", problem.text ?? "")));
+  return h("section.card", h("h2", t("verify.choose")), list);
 }
 
 function dropArea() {
-  const input = h('input.sr', { type: 'file', id: 'receipt-file', accept: '.json,.txt,.tlog-proof,application/json,text/plain', onchange: () => input.files[0] && take(input.files[0]) });
-  const problem = h('p.problem', { role: 'alert', hidden: true });
-  const area = h('section.card.drop', { id: 'drop' }, icon('file', 40), h('h2', t('verify.drop')), h('p.muted', t('verify.drop.text')),
-    input, h('label.button', { for: 'receipt-file' }, t('verify.drop.choose')), problem);
+  const input = h("input.sr", {
+    type: "file",
+    id: "receipt-file",
+    accept: ".json,.txt,.tlog-proof,application/json,text/plain",
+    onchange: () => input.files[0] && take(input.files[0]),
+  });
+  const problem = h("p.problem", { role: "alert", hidden: true });
+  const area = h(
+    "section.card.drop",
+    { id: "drop" },
+    icon("file", 40),
+    h("h2", t("verify.drop")),
+    h("p.muted", t("verify.drop.text")),
+    input,
+    h("label.button", { for: "receipt-file" }, t("verify.drop.choose")),
+    problem,
+  );
   const take = async (file) => {
     problem.hidden = true;
     try {
-      if (file.size > MOST_FILE_BYTES) throw new Refused('file');
+      if (file.size > MOST_FILE_BYTES) throw new Refused("file");
       wanted = readFile(await file.text());
-      history.replaceState(null, '', `/verify/${wanted.id}`);
+      history.replaceState(null, "", `/verify/${wanted.id}`);
       show();
       scrollTo(0, 0);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      problem.textContent = t('verify.drop.bad');
+      problem.textContent = t("verify.drop.bad");
       problem.hidden = false;
     }
   };
-  area.addEventListener('dragover', (event) => {
+  area.addEventListener("dragover", (event) => {
     event.preventDefault();
-    area.classList.add('over');
+    area.classList.add("over");
   });
-  area.addEventListener('dragleave', () => area.classList.remove('over'));
-  area.addEventListener('drop', (event) => {
+  area.addEventListener("dragleave", () => area.classList.remove("over"));
+  area.addEventListener("drop", (event) => {
     event.preventDefault();
-    area.classList.remove('over');
+    area.classList.remove("over");
     if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
   });
   return area;
@@ -83,16 +132,17 @@ function dropArea() {
 
 /** A receipt (a bare tlog-proof, or JSON with one), or the transcript of a draw. */
 function readFile(text) {
-  if (text.startsWith('c2sp.org/tlog-proof@')) return { id: drawOfReceipt(text), receipt: { proof: text } };
+  if (text.startsWith("c2sp.org/tlog-proof@")) return { id: drawOfReceipt(text), receipt: { proof: text } };
   let value;
   try {
     value = JSON.parse(text);
   } catch {
-    throw new Refused('file');
+    throw new Refused("file");
   }
-  if (Array.isArray(value?.entries) && Number.isSafeInteger(value.draw_id)) return { id: value.draw_id, transcript: value };
+  if (Array.isArray(value?.entries) && Number.isSafeInteger(value.draw_id))
+    return { id: value.draw_id, transcript: value };
   const receipt = value?.receipt ?? value;
-  if (typeof receipt?.proof !== 'string') throw new Refused('file');
+  if (typeof receipt?.proof !== "string") throw new Refused("file");
   return { id: drawOfReceipt(receipt.proof), receipt };
 }
 
@@ -100,14 +150,14 @@ function readFile(text) {
 let worker = null;
 function check(what, report) {
   worker?.terminate();
-  worker = new Worker(new URL('./verify/worker.js', import.meta.url), { type: 'module' });
+  worker = new Worker(new URL("./verify/worker.js", import.meta.url), { type: "module" });
   return new Promise((resolve, reject) => {
     worker.onmessage = ({ data }) => {
       if (data.step) report(data.step);
       else if (data.found) resolve(data.found);
       else reject(new Problem(data.problem.code, data.problem));
     };
-    worker.onerror = (event) => reject(new Problem('internal_error', { detail: event.message }));
+    worker.onerror = (event) => reject(new Problem("internal_error", { detail: event.message }));
     worker.postMessage(what);
   });
 }
@@ -115,27 +165,43 @@ function check(what, report) {
 async function run(place) {
   const own = ++turn;
   const { id, receipt } = wanted;
-  const title = h('h2', t('verify.draw', { id: String(id) }), h('span.muted.small.block', ' '));
-  const verdict = h('section.verdict', { role: 'status', class: 'run' }, h('span.verdict-mark', icon('more', 32)), h('div', h('h3', t('verify.running')), h('p', t('verify.running.text'))));
-  const list = h('ol.verify-steps');
+  const title = h("h2", t("verify.draw", { id: String(id) }), h("span.muted.small.block", " "));
+  const verdict = h(
+    "section.verdict",
+    { role: "status", class: "run" },
+    h("span.verdict-mark", icon("more", 32)),
+    h("div", h("h3", t("verify.running")), h("p", t("verify.running.text"))),
+  );
+  const list = h("ol.verify-steps");
   const rows = new Map();
   for (const key of [...STEPS, ...(receipt ? RECEIPT_STEPS : [])]) {
-    const row = h('li.verify-step');
+    const row = h("li.verify-step");
     rows.set(key, row);
     list.append(row);
-    showStep(row, { key: key === 'fairness' ? 'commitment' : key, state: 'skip', idle: true });
+    showStep(row, { key: key === "fairness" ? "commitment" : key, state: "skip", idle: true });
   }
-  const numbers = h('div.verify-numbers', emptyBalls(5, { size: 'big' }));
-  const limits = h('div.verify-limits');
-  replace(place, h('section.card.verify-card-main', title, numbers, verdict, list, limits));
-  get(`/draws/${id}`, { auth: false }).then((draw) => {
-    if (own !== turn) return;
-    replace(title, `${lotteryName(draw.lottery)}, ${t('draw.number', { n: draw.number })}`, h('span.muted.small.block', dayTime(draw.draw_at)));
-    replace(numbers, draw.winning_numbers ? balls(draw.winning_numbers, { size: 'big', drawn: true }) : emptyBalls(5, { size: 'big' }));
-  }).catch(() => null);
+  const numbers = h("div.verify-numbers", emptyBalls(5, { size: "big" }));
+  const limits = h("div.verify-limits");
+  replace(place, h("section.card.verify-card-main", title, numbers, verdict, list, limits));
+  get(`/draws/${id}`, { auth: false })
+    .then((draw) => {
+      if (own !== turn) return;
+      replace(
+        title,
+        `${lotteryName(draw.lottery)}, ${t("draw.number", { n: draw.number })}`,
+        h("span.muted.small.block", dayTime(draw.draw_at)),
+      );
+      replace(
+        numbers,
+        draw.winning_numbers
+          ? balls(draw.winning_numbers, { size: "big", drawn: true })
+          : emptyBalls(5, { size: "big" }),
+      );
+    })
+    .catch(() => null);
   const report = (step) => {
     if (own !== turn) return;
-    showStep(rows.get(['commitment', 'beacon'].includes(step.key) ? 'fairness' : step.key), step);
+    showStep(rows.get(["commitment", "beacon"].includes(step.key) ? "fairness" : step.key), step);
   };
   try {
     const found = await check(wanted, report);
@@ -143,40 +209,112 @@ async function run(place) {
   } catch (error) {
     if (own !== turn) return;
     if (!(error instanceof Problem)) console.warn(error);
-    for (const row of rows.values()) if (row.dataset.state === 'run') showStep(row, { key: row.dataset.key, state: 'skip' });
-    setVerdict(verdict, 'wait', t('verify.unread'), [error.text ?? t('error.internal_error')],
-      h('button.button', { type: 'button', onclick: () => run(place) }, t('retry')));
+    for (const row of rows.values())
+      if (row.dataset.state === "run") showStep(row, { key: row.dataset.key, state: "skip" });
+    setVerdict(
+      verdict,
+      "wait",
+      t("verify.unread"),
+      [error.text ?? t("error.internal_error")],
+      h("button.button", { type: "button", onclick: () => run(place) }, t("retry")),
+    );
   }
 }
 
 function showStep(row, { key, state, facts, refused, progress, idle }) {
-  row.dataset.state = idle ? 'idle' : state;
+  row.dataset.state = idle ? "idle" : state;
   row.dataset.key = key;
-  const detail = state === 'bad' ? t(`refused.${refused.code}`) : state === 'wait' ? t('verify.waits') : state === 'skip' && !idle ? (facts ? t('verify.large') : t('verify.skipped')) : t(`step.${key}.text`);
-  replace(row, h('span.step-mark', icon(idle ? 'more' : ICONS[state], 20)),
-    h('div.step-text', h('h3', t(`step.${key}`), h('span.sr', ` — ${t(`state.${idle ? 'idle' : state}`)}`)), h('p', detail, progress ? ` ${number(progress, { style: 'percent' })}` : ''),
-      refused?.detail ? h('code.fact-value', refused.detail) : null,
-      state === 'ok' && facts?.length ? h('details', h('summary', t('verify.computed')), h('dl.facts', facts.map(([name, value]) => [h('dt', has(`fact.${name}`) ? t(`fact.${name}`) : name), h('dd', h('code.fact-value', value))]))) : null));
+  const detail =
+    state === "bad"
+      ? t(`refused.${refused.code}`)
+      : state === "wait"
+        ? t("verify.waits")
+        : state === "skip" && !idle
+          ? facts
+            ? t("verify.large")
+            : t("verify.skipped")
+          : t(`step.${key}.text`);
+  replace(
+    row,
+    h("span.step-mark", icon(idle ? "more" : ICONS[state], 20)),
+    h(
+      "div.step-text",
+      h("h3", t(`step.${key}`), h("span.sr", ` — ${t(`state.${idle ? "idle" : state}`)}`)),
+      h("p", detail, progress ? ` ${number(progress, { style: "percent" })}` : ""),
+      refused?.detail ? h("code.fact-value", refused.detail) : null,
+      state === "ok" && facts?.length
+        ? h(
+            "details",
+            h("summary", t("verify.computed")),
+            h(
+              "dl.facts",
+              facts.map(([name, value]) => [
+                h("dt", has(`fact.${name}`) ? t(`fact.${name}`) : name),
+                h("dd", h("code.fact-value", value)),
+              ]),
+            ),
+          )
+        : null,
+    ),
+  );
 }
 
 /** The sentence of what was proved: green only if every step that the draw has was computed here and holds. */
 function showVerdict(node, limits, found) {
   const facts = [];
-  if (found.failed) return setVerdict(node, 'bad', t('verdict.bad'), [t('verdict.bad.text')]);
-  if (found.voided) return setVerdict(node, 'wait', t('verdict.voided'), [t('verdict.voided.text', { reason: found.voided.reason }), found.drawn ? t('verdict.voided.numbers', { list: [...found.drawn].sort((a, b) => a - b).join(', ') }) : null]);
-  if (found.receipt) facts.push(t(found.list ? 'verdict.receipt.listed' : 'verdict.receipt', { n: found.receipt.order.picks.length }));
-  if (found.waits) return setVerdict(node, 'wait', t('verdict.waits'), [...facts, t('verdict.waits.text')]);
-  if (!found.list) return setVerdict(node, 'wait', t('verdict.partial'), [...facts, t('verdict.partial.text')], h('button.button', { type: 'button', onclick: () => {
-    wanted.large = true;
-    show();
-  } }, t('verdict.partial.go')));
-  setVerdict(node, 'ok', t('verdict.ok'), [...facts, t(`proves.${found.mode}`)]);
-  replace(limits, h('h3', t('verdict.limits')), [t(`proves_not.${found.mode}`), found.byHand ? t('verdict.by_hand') : null, t('verdict.same_host')].filter(Boolean).map((text) => h('p', text)));
+  if (found.failed) return setVerdict(node, "bad", t("verdict.bad"), [t("verdict.bad.text")]);
+  if (found.voided)
+    return setVerdict(node, "wait", t("verdict.voided"), [
+      t("verdict.voided.text", { reason: found.voided.reason }),
+      found.drawn
+        ? t("verdict.voided.numbers", { list: [...found.drawn].sort((a, b) => a - b).join(", ") })
+        : null,
+    ]);
+  if (found.receipt)
+    facts.push(
+      t(found.list ? "verdict.receipt.listed" : "verdict.receipt", { n: found.receipt.order.picks.length }),
+    );
+  if (found.waits) return setVerdict(node, "wait", t("verdict.waits"), [...facts, t("verdict.waits.text")]);
+  if (!found.list)
+    return setVerdict(
+      node,
+      "wait",
+      t("verdict.partial"),
+      [...facts, t("verdict.partial.text")],
+      h(
+        "button.button",
+        {
+          type: "button",
+          onclick: () => {
+            wanted.large = true;
+            show();
+          },
+        },
+        t("verdict.partial.go"),
+      ),
+    );
+  setVerdict(node, "ok", t("verdict.ok"), [...facts, t(`proves.${found.mode}`)]);
+  replace(
+    limits,
+    h("h3", t("verdict.limits")),
+    [t(`proves_not.${found.mode}`), found.byHand ? t("verdict.by_hand") : null, t("verdict.same_host")]
+      .filter(Boolean)
+      .map((text) => h("p", text)),
+  );
 }
 
 function setVerdict(node, state, title, texts, more = null) {
   node.className = `verdict ${state}`;
-  replace(node, h('span.verdict-mark', icon(ICONS[state], 32)), h('div', h('h3', title), texts.filter(Boolean).map((text) => h('p', rich(text))), more));
+  replace(
+    node,
+    h("span.verdict-mark", icon(ICONS[state], 32)),
+    h(
+      "div",
+      h("h3", title),
+      texts.filter(Boolean).map((text) => h("p", rich(text))),
+      more,
+    ),
+  );
   announce(title);
 }
 

@@ -1,8 +1,8 @@
 // A plot over time by uPlot, with a text for those who do not see it.
 
-import uPlot from '../../vendor/uplot/uplot.js';
-import { h } from '../dom.js';
-import { t, number, language } from '../i18n.js';
+import uPlot from "../../vendor/uplot/uplot.js";
+import { h } from "../dom.js";
+import { t, number, language } from "../i18n.js";
 
 const HEIGHT = 220;
 
@@ -10,31 +10,59 @@ const token = (name) => getComputedStyle(document.documentElement).getPropertyVa
 
 /** `names`: of the lines; the first is drawn in the accent's colour with a filled area. `show(data)` draws it. */
 export function plot(title, { signal, unit, names = [title] }) {
-  const place = h('div.plot-place');
-  const last = h('span.plot-last', { 'aria-live': 'off' });
-  const node = h('figure.card.plot', h('figcaption.head-line', h('h2', title), last), place);
+  const place = h("div.plot-place");
+  const last = h("span.plot-last", { "aria-live": "off" });
+  const node = h("figure.card.plot", h("figcaption.head-line", h("h2", title), last), place);
   let chart = null;
   let data = null;
   const make = () => {
     chart?.destroy();
-    const [accent, second, ink, line] = ['--accent', '--gold', '--ink-2', '--line'].map(token);
-    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: `12px ${token('--font')}` };
-    chart = new uPlot({
-      width: place.clientWidth || 300,
-      height: HEIGHT,
-      legend: { show: false },
-      cursor: { y: false },
-      scales: { y: { range: (u, min, max) => [0, Math.max(1, max * 1.15)] } },
-      axes: [{ ...axis, values: (u, ticks) => ticks.map((tick) => new Intl.DateTimeFormat(language, { hour: 'numeric', minute: '2-digit' }).format(tick * 1000)), space: 90 },
-        { ...axis, size: 52, values: (u, ticks) => ticks.map((tick) => number(tick, { notation: 'compact' })) }],
-      series: [{}, ...names.map((label, index) => ({ label, stroke: index ? second : accent, width: 2, fill: index ? undefined : `color-mix(in srgb, ${accent} 14%, transparent)`, points: { show: false }, spanGaps: true }))],
-    }, data, place);
+    const [accent, second, ink, line] = ["--accent", "--gold", "--ink-2", "--line"].map(token);
+    const axis = {
+      stroke: ink,
+      grid: { stroke: line, width: 1 },
+      ticks: { show: false },
+      font: `12px ${token("--font")}`,
+    };
+    chart = new uPlot(
+      {
+        width: place.clientWidth || 300,
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { y: false },
+        scales: { y: { range: (u, min, max) => [0, Math.max(1, max * 1.15)] } },
+        axes: [
+          {
+            ...axis,
+            values: (u, ticks) =>
+              ticks.map((tick) =>
+                new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(tick * 1000),
+              ),
+            space: 90,
+          },
+          { ...axis, size: 52, values: (u, ticks) => ticks.map((tick) => number(tick, { notation: "compact" })) },
+        ],
+        series: [
+          {},
+          ...names.map((label, index) => ({
+            label,
+            stroke: index ? second : accent,
+            width: 2,
+            fill: index ? undefined : `color-mix(in srgb, ${accent} 14%, transparent)`,
+            points: { show: false },
+            spanGaps: true,
+          })),
+        ],
+      },
+      data,
+      place,
+    );
   };
   const resize = new ResizeObserver(() => chart?.setSize({ width: place.clientWidth, height: HEIGHT }));
   resize.observe(place);
-  const dark = matchMedia('(prefers-color-scheme: dark)');
-  dark.addEventListener('change', () => data && make(), { signal });
-  signal.addEventListener('abort', () => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => data && make(), { signal });
+  signal.addEventListener("abort", () => {
     resize.disconnect();
     chart?.destroy();
   });
@@ -45,13 +73,16 @@ export function plot(title, { signal, unit, names = [title] }) {
       data = next;
       if (chart) chart.setData(data);
       else make();
-      last.textContent = names.map((name, index) => {
-        const value = now[index];
-        const text = value === null || value === undefined ? '—' : `${number(value, { maximumFractionDigits: 1 })} ${unit}`;
-        return names.length > 1 ? `${name} ${text}` : text;
-      }).join(' · ');
-      place.setAttribute('role', 'img');
-      place.setAttribute('aria-label', t('plot.label', { title, last: last.textContent }));
+      last.textContent = names
+        .map((name, index) => {
+          const value = now[index];
+          const text =
+            value === null || value === undefined ? "—" : `${number(value, { maximumFractionDigits: 1 })} ${unit}`;
+          return names.length > 1 ? `${name} ${text}` : text;
+        })
+        .join(" · ");
+      place.setAttribute("role", "img");
+      place.setAttribute("aria-label", t("plot.label", { title, last: last.textContent }));
     },
   };
 }

@@ -1,14 +1,14 @@
 // Money into the wallet by card: the sandbox's cards as buttons, or Stripe's own element.
 
-import { h, replace, announce } from '../dom.js';
-import { t, money, parseMoney, minorDigits } from '../i18n.js';
-import { call, serviceConfig, Problem } from '../api.js';
-import { balance, loadBalance } from '../session.js';
-import { field, form, whileBusy } from './forms.js';
-import { icon } from './icons.js';
+import { h, replace, announce } from "../dom.js";
+import { t, money, parseMoney, minorDigits } from "../i18n.js";
+import { call, serviceConfig, Problem } from "../api.js";
+import { balance, loadBalance } from "../session.js";
+import { field, form, whileBusy } from "./forms.js";
+import { icon } from "./icons.js";
 
-const SANDBOX_CARDS = ['tok_visa', 'tok_declined', 'tok_insufficient', 'tok_async'];
-const STRIPE = 'https://js.stripe.com/v3/';
+const SANDBOX_CARDS = ["tok_visa", "tok_declined", "tok_insufficient", "tok_async"];
+const STRIPE = "https://js.stripe.com/v3/";
 
 /** Amounts to choose from: what is missing first, then round ones. */
 function suggestions(missing, currency) {
@@ -19,80 +19,117 @@ function suggestions(missing, currency) {
 
 /** `done()` is called when the money is there. */
 export function fundForm({ currency, missing = 0, done }) {
-  const node = h('div.fund');
+  const node = h("div.fund");
   let amount = suggestions(missing, currency)[missing ? 1 : 0] ?? missing;
   // One key for one wish: a repeat after a lost answer charges the card once.
   let wish = null;
-  const message = h('p.problem', { role: 'alert', hidden: true });
+  const message = h("p.problem", { role: "alert", hidden: true });
   const say = (text, bad = true) => {
     message.textContent = text;
     message.hidden = !text;
-    message.classList.toggle('info', !bad);
-    if (text) message.scrollIntoView({ block: 'nearest' });
+    message.classList.toggle("info", !bad);
+    if (text) message.scrollIntoView({ block: "nearest" });
   };
 
   const pay = async (token) => {
-    say('');
-    if (!amount || (missing && amount < missing)) return say(t('fund.too_little', { amount: money(missing || 1, currency) }));
-    if (!wish || wish.amount !== amount || wish.token !== token) wish = { amount, token, key: crypto.randomUUID() };
+    say("");
+    if (!amount || (missing && amount < missing))
+      return say(t("fund.too_little", { amount: money(missing || 1, currency) }));
+    if (!wish || wish.amount !== amount || wish.token !== token)
+      wish = { amount, token, key: crypto.randomUUID() };
     let payment;
     try {
-      payment = await call('POST', '/wallet/deposits', { body: { amount, token }, key: wish.key });
+      payment = await call("POST", "/wallet/deposits", { body: { amount, token }, key: wish.key });
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (!problem.isUncertain) wish = null;
-      return say(problem.isUncertain ? t('fund.uncertain') : problem.text);
+      return say(problem.isUncertain ? t("fund.uncertain") : problem.text);
     }
     wish = null;
     await loadBalance();
-    if (payment.status === 'paid') {
-      announce(t('fund.done', { amount: money(amount, currency) }));
+    if (payment.status === "paid") {
+      announce(t("fund.done", { amount: money(amount, currency) }));
       return done(payment);
     }
-    say(payment.status === 'failed' ? t(`failure.${payment.failure_code}`) : t('fund.processing'), payment.status === 'failed');
+    say(
+      payment.status === "failed" ? t(`failure.${payment.failure_code}`) : t("fund.processing"),
+      payment.status === "failed",
+    );
   };
 
-  const amounts = h('div.chips', { role: 'group', 'aria-label': t('fund.amount') });
-  const other = field(t('fund.other'), { inputmode: 'decimal', autocomplete: 'off' });
+  const amounts = h("div.chips", { role: "group", "aria-label": t("fund.amount") });
+  const other = field(t("fund.other"), { inputmode: "decimal", autocomplete: "off" });
   const choose = (value, own = false) => {
     amount = value;
-    for (const chip of amounts.children) chip.setAttribute('aria-pressed', !own && Number(chip.dataset.amount) === value);
-    if (!own) other.input.value = '';
-    say('');
+    for (const chip of amounts.children)
+      chip.setAttribute("aria-pressed", !own && Number(chip.dataset.amount) === value);
+    if (!own) other.input.value = "";
+    say("");
   };
-  amounts.append(...suggestions(missing, currency).map((value) =>
-    h('button.chip', { type: 'button', dataset: { amount: value }, 'aria-pressed': String(value === amount), onclick: () => choose(value) }, money(value, currency))));
-  other.input.addEventListener('input', () => choose(parseMoney(other.input.value, currency), true));
+  amounts.append(
+    ...suggestions(missing, currency).map((value) =>
+      h(
+        "button.chip",
+        {
+          type: "button",
+          dataset: { amount: value },
+          "aria-pressed": String(value === amount),
+          onclick: () => choose(value),
+        },
+        money(value, currency),
+      ),
+    ),
+  );
+  other.input.addEventListener("input", () => choose(parseMoney(other.input.value, currency), true));
 
-  const cards = h('div.cards');
-  replace(node, h('p.muted', t('fund.amount')), amounts, other, message, cards);
-  serviceConfig().then((config) => {
-    if (config.provider === 'stripe') stripeForm(cards, config.stripe_publishable_key, pay);
-    else sandboxCards(cards, pay);
-  }).catch((problem) => say(problem.text ?? String(problem)));
+  const cards = h("div.cards");
+  replace(node, h("p.muted", t("fund.amount")), amounts, other, message, cards);
+  serviceConfig()
+    .then((config) => {
+      if (config.provider === "stripe") stripeForm(cards, config.stripe_publishable_key, pay);
+      else sandboxCards(cards, pay);
+    })
+    .catch((problem) => say(problem.text ?? String(problem)));
   return node;
 }
 
 function sandboxCards(place, pay) {
-  replace(place, h('p.notice', icon('card', 20), h('span', t('fund.sandbox'))),
+  replace(
+    place,
+    h("p.notice", icon("card", 20), h("span", t("fund.sandbox"))),
     SANDBOX_CARDS.map((token, index) => {
-      const button = h('button.bank-card', { type: 'button', class: index ? '' : 'first', dataset: { token }, onclick: () => whileBusy(button, () => pay(token)) },
-        h('span.bank-card-name', t(`card.${token}`)), h('span.bank-card-note', t(`card.${token}.note`)), icon('arrow', 20));
+      const button = h(
+        "button.bank-card",
+        {
+          type: "button",
+          class: index ? "" : "first",
+          dataset: { token },
+          onclick: () => whileBusy(button, () => pay(token)),
+        },
+        h("span.bank-card-name", t(`card.${token}`)),
+        h("span.bank-card-note", t(`card.${token}.note`)),
+        icon("arrow", 20),
+      );
       return button;
-    }));
+    }),
+  );
 }
 
 /** Stripe's element: its script is the only foreign one, and is loaded here only. */
 async function stripeForm(place, key, pay) {
-  if (!key) return replace(place, h('p.problem', t('fund.stripe_key')));
+  if (!key) return replace(place, h("p.problem", t("fund.stripe_key")));
   if (!globalThis.Stripe) {
-    await new Promise((resolve, reject) => document.head.append(h('script', { src: STRIPE, onload: resolve, onerror: () => reject(new Problem('network')) })));
+    await new Promise((resolve, reject) =>
+      document.head.append(
+        h("script", { src: STRIPE, onload: resolve, onerror: () => reject(new Problem("network")) }),
+      ),
+    );
   }
   const stripe = globalThis.Stripe(key);
-  const card = stripe.elements().create('card');
-  const mount = h('div.stripe-card');
-  const node = form([mount], t('fund.pay'), async () => {
-    const { paymentMethod, error } = await stripe.createPaymentMethod({ type: 'card', card });
+  const card = stripe.elements().create("card");
+  const mount = h("div.stripe-card");
+  const node = form([mount], t("fund.pay"), async () => {
+    const { paymentMethod, error } = await stripe.createPaymentMethod({ type: "card", card });
     if (error) return node.fail(error.message);
     await pay(paymentMethod.id);
   });
@@ -102,8 +139,8 @@ async function stripeForm(place, key, pay) {
 
 /** The balance as a pill that follows the wallet. */
 export function balancePill(currency, signal) {
-  const value = h('strong');
-  const node = h('a.balance', { href: '#/wallet' }, icon('wallet', 20), h('span.sr', t('wallet.balance')), value);
-  balance.watch((now) => (value.textContent = now === null ? '…' : money(now, currency)), signal);
+  const value = h("strong");
+  const node = h("a.balance", { href: "#/wallet" }, icon("wallet", 20), h("span.sr", t("wallet.balance")), value);
+  balance.watch((now) => (value.textContent = now === null ? "…" : money(now, currency)), signal);
   return node;
 }

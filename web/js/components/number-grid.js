@@ -1,7 +1,7 @@
 // <number-grid>: chooses `pick` numbers of 1 to `of`. One tab stop; arrow keys move, space and enter choose.
 
-import { h, announce, replace } from '../dom.js';
-import { t } from '../i18n.js';
+import { h, announce, replace } from "../dom.js";
+import { t } from "../i18n.js";
 
 class NumberGrid extends HTMLElement {
   #chosen = new Set();
@@ -12,15 +12,25 @@ class NumberGrid extends HTMLElement {
     if (this.pick === pick && this.of === of) return;
     Object.assign(this, { pick, of });
     this.#chosen.clear();
-    this.setAttribute('role', 'group');
-    this.setAttribute('aria-label', t('grid.label', { pick, of }));
+    this.setAttribute("role", "group");
+    this.setAttribute("aria-label", t("grid.label", { pick, of }));
     this.#buttons = Array.from({ length: of }, (_, index) =>
-      h('button.pick', { type: 'button', tabindex: index ? -1 : 0, 'aria-pressed': 'false', onclick: () => this.#toggle(index + 1) }, index + 1));
+      h(
+        "button.pick",
+        {
+          type: "button",
+          tabindex: index ? -1 : 0,
+          "aria-pressed": "false",
+          onclick: () => this.#toggle(index + 1),
+        },
+        index + 1,
+      ),
+    );
     // Whole rows on a wide page, where the numbers can be divided so.
-    this.style.setProperty('--columns', [12, 15, 11, 10, 14, 13, 9].find((columns) => of % columns === 0) ?? 12);
+    this.style.setProperty("--columns", [12, 15, 11, 10, 14, 13, 9].find((columns) => of % columns === 0) ?? 12);
     replace(this, this.#buttons);
-    this.addEventListener('keydown', this.#move);
-    this.addEventListener('focusin', (event) => this.#stop(this.#buttons.indexOf(event.target)));
+    this.addEventListener("keydown", this.#move);
+    this.addEventListener("focusin", (event) => this.#stop(this.#buttons.indexOf(event.target)));
   }
 
   get value() {
@@ -37,19 +47,19 @@ class NumberGrid extends HTMLElement {
   #toggle(number) {
     if (this.#chosen.has(number)) this.#chosen.delete(number);
     else if (this.isComplete) {
-      announce(t('grid.full', { n: this.pick }), true);
-      this.classList.remove('full');
-      requestAnimationFrame(() => this.classList.add('full'));
-      this.dispatchEvent(new CustomEvent('full'));
+      announce(t("grid.full", { n: this.pick }), true);
+      this.classList.remove("full");
+      requestAnimationFrame(() => this.classList.add("full"));
+      this.dispatchEvent(new CustomEvent("full"));
       return;
     } else this.#chosen.add(number);
     this.#show();
   }
 
   #show() {
-    this.#buttons.forEach((button, index) => button.setAttribute('aria-pressed', this.#chosen.has(index + 1)));
-    this.classList.toggle('complete', this.isComplete);
-    this.dispatchEvent(new CustomEvent('change'));
+    this.#buttons.forEach((button, index) => button.setAttribute("aria-pressed", this.#chosen.has(index + 1)));
+    this.classList.toggle("complete", this.isComplete);
+    this.dispatchEvent(new CustomEvent("change"));
   }
 
   #stop(index) {
@@ -64,14 +74,21 @@ class NumberGrid extends HTMLElement {
     const top = this.#buttons[0].offsetTop;
     const columns = this.#buttons.filter((button) => button.offsetTop === top).length;
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-    let next = event.key in steps ? this.#focused + steps[event.key] : event.key === 'Home' ? 0 : event.key === 'End' ? this.of - 1 : null;
+    let next =
+      event.key in steps
+        ? this.#focused + steps[event.key]
+        : event.key === "Home"
+          ? 0
+          : event.key === "End"
+            ? this.of - 1
+            : null;
     if (next === null) return;
     event.preventDefault();
     if (next >= 0 && next < this.of) this.#buttons[next].focus();
   };
 }
 
-customElements.define('number-grid', NumberGrid);
+customElements.define("number-grid", NumberGrid);
 
 /** Numbers by the browser's random source, each combination equally likely. */
 export function randomNumbers(pick, of) {

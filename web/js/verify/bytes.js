@@ -1,10 +1,10 @@
 // Bytes, texts and hashes. SHA-256 is a vendored function, since trees need it hundreds of thousands of times at once.
 
-import { sha256 as hash } from '../../vendor/noble-hashes/sha256.js';
+import { sha256 as hash } from "../../vendor/noble-hashes/sha256.js";
 
 /** What was checked does not hold. `code` names the sentence that says why. */
 export class Refused extends Error {
-  constructor(code, detail = '') {
+  constructor(code, detail = "") {
     super(detail ? `${code}: ${detail}` : code);
     Object.assign(this, { code, detail });
   }
@@ -20,9 +20,9 @@ export const utf8 = (text) => encoder.encode(text);
 /** Bytes as text; bytes that are no UTF-8 are refused. */
 export function fromUtf8(bytes) {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new Refused('utf8');
+    throw new Refused("utf8");
   }
 }
 
@@ -45,11 +45,11 @@ export function u64(number) {
 }
 
 export const equal = (a, b) => a.length === b.length && a.every((byte, index) => byte === b[index]);
-export const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+export const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 export const fromHex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 
 export function base64(bytes) {
-  let text = '';
+  let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text);
 }
@@ -60,16 +60,16 @@ export function unbase64(text, length) {
   try {
     bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   } catch {
-    throw new Refused('base64');
+    throw new Refused("base64");
   }
-  require(base64(bytes) === text, 'base64');
-  require(length === undefined || bytes.length === length, 'length');
+  require(base64(bytes) === text, "base64");
+  require(length === undefined || bytes.length === length, "length");
   return bytes;
 }
 
 /** A number without leading zeros, up to 2^53 - 1. */
 export function decimal(text) {
-  require(/^(0|[1-9][0-9]{0,15})$/.test(text) && Number.isSafeInteger(Number(text)), 'number');
+  require(/^(0|[1-9][0-9]{0,15})$/.test(text) && Number.isSafeInteger(Number(text)), "number");
   return Number(text);
 }
 
@@ -77,7 +77,13 @@ export function decimal(text) {
 export function hmac(key, ...parts) {
   const block = new Uint8Array(64);
   block.set(key.length > 64 ? sha256(key) : key);
-  return sha256(block.map((byte) => byte ^ 0x5c), sha256(block.map((byte) => byte ^ 0x36), ...parts));
+  return sha256(
+    block.map((byte) => byte ^ 0x5c),
+    sha256(
+      block.map((byte) => byte ^ 0x36),
+      ...parts,
+    ),
+  );
 }
 
 /** HKDF-Expand of RFC 5869. */

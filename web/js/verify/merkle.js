@@ -1,6 +1,6 @@
 // Merkle trees of RFC 6962: the root of a list, and the root to which a path from a leaf leads.
 
-import { require, sha256 } from './bytes.js';
+import { require, sha256 } from "./bytes.js";
 
 const LEAF = Uint8Array.of(0);
 const NODE = Uint8Array.of(1);
@@ -16,7 +16,8 @@ export class Tree {
   add(leaf) {
     let hash = leaf;
     // A complete subtree at the right end is joined with its neighbour of the same size.
-    for (let rest = this.size; rest % 2 === 1; rest = Math.floor(rest / 2)) hash = nodeHash(this.#edge.pop(), hash);
+    for (let rest = this.size; rest % 2 === 1; rest = Math.floor(rest / 2))
+      hash = nodeHash(this.#edge.pop(), hash);
     this.#edge.push(hash);
     this.size++;
   }
@@ -29,10 +30,10 @@ export class Tree {
 
 /** The root to which an inclusion proof leads from a leaf (RFC 9162, section 2.1.3.2). */
 export function rootOfPath(leaf, index, size, path) {
-  require(index < size, 'index');
+  require(index < size, "index");
   let [node, last, hash, at] = [index, size - 1, leaf, 0];
   for (const sibling of path) {
-    require(last > 0, 'path_long');
+    require(last > 0, "path_long");
     if (node % 2 === 1 || node === last) {
       hash = nodeHash(sibling, hash);
       while (node % 2 === 0 && node !== 0) [node, last] = [Math.floor(node / 2), Math.floor(last / 2)];
@@ -40,6 +41,6 @@ export function rootOfPath(leaf, index, size, path) {
     [node, last] = [Math.floor(node / 2), Math.floor(last / 2)];
     at++;
   }
-  require(last === 0 && at === path.length, 'path_short');
+  require(last === 0 && at === path.length, "path_short");
   return hash;
 }

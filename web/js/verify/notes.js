@@ -1,18 +1,24 @@
 // Signed notes, checkpoints and receipts of C2SP: parsing, and signatures by the browser's Ed25519.
 
-import { decimal, equal, fromHex, hex, Refused, require, sha256, unbase64, utf8 } from './bytes.js';
-import { leafHash, rootOfPath } from './merkle.js';
+import { decimal, equal, fromHex, hex, Refused, require, sha256, unbase64, utf8 } from "./bytes.js";
+import { leafHash, rootOfPath } from "./merkle.js";
 
 const ED25519 = 1;
 const MOST_BYTES = 262_144;
 const MOST_SIGNATURES = 64;
 const MOST_EXTENSIONS = 16;
-const PROOF_LINE = 'c2sp.org/tlog-proof@v1';
+const PROOF_LINE = "c2sp.org/tlog-proof@v1";
 
 /** Whether this browser can verify Ed25519 signatures. */
 export async function canVerify() {
   try {
-    await crypto.subtle.importKey('raw', fromHex('d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'), 'Ed25519', false, ['verify']);
+    await crypto.subtle.importKey(
+      "raw",
+      fromHex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
+      "Ed25519",
+      false,
+      ["verify"],
+    );
     return true;
   } catch {
     return false;
@@ -21,14 +27,14 @@ export async function canVerify() {
 
 /** The points of small order, under which everything is signed. */
 const SMALL_ORDER = new Set([
-  '0100000000000000000000000000000000000000000000000000000000000000',
-  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
-  '0000000000000000000000000000000000000000000000000000000000000000',
-  '0000000000000000000000000000000000000000000000000000000000000080',
-  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
-  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
-  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
-  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "0000000000000000000000000000000000000000000000000000000000000080",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
 ]);
 const P = 2n ** 255n - 19n;
 
@@ -44,64 +50,72 @@ const keyId = (name, key) => sha256(utf8(name), Uint8Array.of(10), key).subarray
 /** A verifier key: `name+id+base64(type ‖ key)`. */
 export function parseVkey(text) {
   const match = /^([^+\s]+)\+([0-9a-f]{8})\+(.+)$/.exec(text);
-  require(match && match[1].length <= 255, 'vkey');
+  require(match && match[1].length <= 255, "vkey");
   const [, name, id, encoded] = match;
   const key = unbase64(encoded);
-  require(key.length === 33 && key[0] === ED25519, 'vkey');
-  require(hex(keyId(name, key)) === id, 'vkey_id');
-  require(isGoodPoint(key.subarray(1)), 'vkey_point');
+  require(key.length === 33 && key[0] === ED25519, "vkey");
+  require(hex(keyId(name, key)) === id, "vkey_id");
+  require(isGoodPoint(key.subarray(1)), "vkey_point");
   return { name, id, key, text };
 }
 
 async function verify(vkey, signature, message) {
-  require(signature.length === 64 && isGoodPoint(signature.subarray(0, 32)), 'signature');
-  const key = await crypto.subtle.importKey('raw', vkey.key.subarray(1), 'Ed25519', false, ['verify']).catch(() => {
-    throw new Refused('vkey_point');
-  });
-  require(await crypto.subtle.verify('Ed25519', key, signature, message), 'signature');
+  require(signature.length === 64 && isGoodPoint(signature.subarray(0, 32)), "signature");
+  const key = await crypto.subtle
+    .importKey("raw", vkey.key.subarray(1), "Ed25519", false, ["verify"])
+    .catch(() => {
+      throw new Refused("vkey_point");
+    });
+  require(await crypto.subtle.verify("Ed25519", key, signature, message), "signature");
 }
 
 /** The text of a note that the key has signed. Each of its signature lines must hold; lines of others are ignored. */
 export async function openNote(note, vkey) {
-  require(utf8(note).length <= MOST_BYTES, 'note');
-  const end = note.lastIndexOf('\n\n');
-  require(end >= 0, 'note');
+  require(utf8(note).length <= MOST_BYTES, "note");
+  const end = note.lastIndexOf("\n\n");
+  require(end >= 0, "note");
   const [text, rest] = [note.slice(0, end + 1), note.slice(end + 2)];
-  require(rest.endsWith('\n'), 'note');
-  const lines = rest.slice(0, -1).split('\n');
-  require(lines.length <= MOST_SIGNATURES, 'note');
+  require(rest.endsWith("\n"), "note");
+  const lines = rest.slice(0, -1).split("\n");
+  require(lines.length <= MOST_SIGNATURES, "note");
   let own = 0;
   for (const line of lines) {
     const match = /^— (\S+) (\S+)$/.exec(line);
-    require(match, 'note');
+    require(match, "note");
     const data = unbase64(match[2]);
-    require(data.length > 4, 'note');
+    require(data.length > 4, "note");
     if (match[1] !== vkey.name || !equal(data.subarray(0, 4), keyId(vkey.name, vkey.key))) continue;
     await verify(vkey, data.subarray(4), utf8(text));
     own++;
   }
-  require(own > 0, 'unsigned');
+  require(own > 0, "unsigned");
   return text;
 }
 
 /** The size and the root that a log has signed. The signing key must have the log's name. */
 export async function openCheckpoint(note, vkey) {
-  const lines = (await openNote(note, vkey)).split('\n');
-  require(lines.length >= 4 && lines.at(-1) === '' && lines.length <= 4 + MOST_EXTENSIONS, 'checkpoint');
-  require(lines.slice(3, -1).every((line) => line !== ''), 'checkpoint');
-  require(lines[0] === vkey.name, 'origin');
+  const lines = (await openNote(note, vkey)).split("\n");
+  require(lines.length >= 4 && lines.at(-1) === "" && lines.length <= 4 + MOST_EXTENSIONS, "checkpoint");
+  require(lines.slice(3, -1).every((line) => line !== ""), "checkpoint");
+  require(lines[0] === vkey.name, "origin");
   return { origin: lines[0], size: decimal(lines[1]), root: unbase64(lines[2], 32) };
 }
 
 /** The parts of a tlog-proof. Nothing is verified yet. */
 export function parseProof(text) {
-  const split = text.indexOf('\n\n');
-  require(split > 0, 'proof');
-  const [first, extra, index, ...path] = text.slice(0, split).split('\n');
-  require(first === PROOF_LINE && extra?.startsWith('extra ') && index?.startsWith('index '), 'proof');
-  require(path.length <= 63, 'proof');
+  const split = text.indexOf("\n\n");
+  require(split > 0, "proof");
+  const [first, extra, index, ...path] = text.slice(0, split).split("\n");
+  require(first === PROOF_LINE && extra?.startsWith("extra ") && index?.startsWith("index "), "proof");
+  require(path.length <= 63, "proof");
   const note = text.slice(split + 2);
-  return { entry: unbase64(extra.slice(6)), index: decimal(index.slice(6)), path: path.map((line) => unbase64(line, 32)), note, origin: note.slice(0, note.indexOf('\n')) };
+  return {
+    entry: unbase64(extra.slice(6)),
+    index: decimal(index.slice(6)),
+    path: path.map((line) => unbase64(line, 32)),
+    note,
+    origin: note.slice(0, note.indexOf("\n")),
+  };
 }
 
 /** Verifies a tlog-proof: the signature of its checkpoint, and the path from the entry to the signed root. */
@@ -109,13 +123,13 @@ export async function openProof(text, vkey) {
   const proof = parseProof(text);
   const checkpoint = await openCheckpoint(proof.note, vkey);
   const root = rootOfPath(leafHash(proof.entry), proof.index, checkpoint.size, proof.path);
-  require(equal(root, checkpoint.root), 'root');
+  require(equal(root, checkpoint.root), "root");
   return { ...proof, checkpoint };
 }
 
 /** Which draw a receipt belongs to. */
 export function drawOfReceipt(text) {
   const match = /\/draws\/([1-9][0-9]*)\/log$/.exec(parseProof(text).origin);
-  require(match, 'origin');
+  require(match, "origin");
   return Number(match[1]);
 }

@@ -1,8 +1,8 @@
 // Verifies beside the page, so that it stays responsive while a list of many orders is hashed. Takes `{id, receipt,
 // transcript, large}` and answers with the steps, and then with what was found.
 
-import { get } from '../api.js';
-import { checkDraw } from './check.js';
+import { get } from "../api.js";
+import { checkDraw } from "./check.js";
 
 /** What was published, as the service gives it. An answer that the service refuses is no proof of anything. */
 function published({ id, receipt = null, transcript = null, large = false }) {
@@ -10,19 +10,24 @@ function published({ id, receipt = null, transcript = null, large = false }) {
   return {
     receipt,
     large,
-    keys: () => read('/keys'),
+    keys: () => read("/keys"),
     proof: async () => transcript ?? read(`/draws/${id}/proof`),
     draw: () => read(`/draws/${id}`),
-    bundle: (path) => read(`/draws/${id}/log/${path}`, 'bytes'),
+    bundle: (path) => read(`/draws/${id}/log/${path}`, "bytes"),
   };
 }
 
-addEventListener('message', async ({ data: wanted }) => {
-  const report = ({ refused, ...step }) => postMessage({ step: { ...step, refused: refused && { code: refused.code, detail: refused.detail } } });
+addEventListener("message", async ({ data: wanted }) => {
+  const report = ({ refused, ...step }) =>
+    postMessage({ step: { ...step, refused: refused && { code: refused.code, detail: refused.detail } } });
   try {
     const { list, ...found } = await checkDraw(wanted.id, published(wanted), report);
     postMessage({ found: { ...found, list: list && { orders: list.orders, tickets: list.tickets } } });
   } catch (error) {
-    postMessage({ problem: error.code ? { code: error.code, status: error.status, detail: error.detail, errors: error.errors } : { code: 'internal_error', detail: String(error.stack ?? error) } });
+    postMessage({
+      problem: error.code
+        ? { code: error.code, status: error.status, detail: error.detail, errors: error.errors }
+        : { code: "internal_error", detail: String(error.stack ?? error) },
+    });
   }
 });
