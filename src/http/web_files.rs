@@ -159,6 +159,8 @@ impl Asset {
     pub fn answer(&self, request: &HttpRequest, caching: &'static str) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         response.content_type(self.content_type).insert_header((CACHE_CONTROL, caching));
+        // A script that runs as a worker is restricted by its own response, not by its page's.
+        response.insert_header((CONTENT_SECURITY_POLICY, POLICY));
         let gzip = self.gzip.map(Bytes::from_static);
         send(&mut response, request, Bytes::from_static(self.plain), gzip)
     }

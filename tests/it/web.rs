@@ -76,6 +76,8 @@ async fn each_file_that_a_page_names_is_there_and_may_be_kept_for_good() {
             let file = get(&world, &path, &[]).await;
             assert_eq!(file.status(), 200, "{path}");
             assert_eq!(header(&file, "cache-control"), "public, max-age=31536000, immutable", "{path}");
+            // For a script that runs as a worker.
+            assert!(header(&file, "content-security-policy").contains("connect-src 'self'"), "{path}");
             kinds.insert(header(&file, "content-type").to_owned());
         }
     }
