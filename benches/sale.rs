@@ -130,7 +130,7 @@ fn sale(criterion: &mut Criterion) {
                 log.finish();
                 receipts
             },
-            |receipts| receipts.iter().map(|it| it.proof().map_or(0, |it| it.to_string().len())).sum::<usize>(),
+            |receipts| receipts.iter().map(|it| it.json_proof().map_or(0, |it| it.len())).sum::<usize>(),
             BatchSize::SmallInput,
         );
     });

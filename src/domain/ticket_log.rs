@@ -4,7 +4,6 @@
 //! rows.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use verifiable_draw::Hash;
@@ -256,7 +255,7 @@ struct LoggedBatch {
     keys: Arc<TicketLogKeys>,
     /// Set when the batch is finished.
     content: OnceLock<BatchContent>,
-    /// The signed head after the batch, made for the first receipt that is rendered.
+    /// The signed head after the batch, as the content of a JSON string. It is made for the first receipt that is rendered.
     checkpoint: OnceLock<String>,
 }
 
@@ -329,28 +328,27 @@ impl Receipt {
         &self.salt
     }
 
-    /// The proof. `None` before the batch is finished.
-    pub fn proof(&self) -> Option<ReceiptProof<'_>> {
+    /// The proof, in the format of tlog-proof and with the order's entry, as the content of a JSON string: a sale renders one
+    /// for each order. `None` before the batch is finished.
+    pub fn json_proof(&self) -> Option<String> {
         let BatchContent { appended, entries } = self.batch.content.get()?;
         let index = appended.start() + self.order as u64;
-        let note = self.batch.checkpoint.get_or_init(|| self.batch.keys.sign(&appended.edge().head()));
-        Some(ReceiptProof { entry: entries.get(self.order)?, index, path: appended.inclusion_proof(index)?, note })
+        let checkpoint = || json_lines(&self.batch.keys.sign(&appended.edge().head()));
+        let note = self.batch.checkpoint.get_or_init(checkpoint);
+        let (entry, path) = (entries.get(self.order)?, appended.inclusion_proof(index)?);
+        let mut proof = String::new();
+        write_receipt(&mut proof, Some(entry), index, &path, note, JSON_LINE_END);
+        Some(proof)
     }
 }
 
-/// The text of a receipt, in the format of tlog-proof and with the order's entry. It is made when it is written.
-#[derive(Debug)]
-pub struct ReceiptProof<'r> {
-    entry: &'r [u8],
-    index: u64,
-    path: Vec<Hash>,
-    note: &'r str,
-}
+/// How a line ends inside a JSON string.
+const JSON_LINE_END: &str = "\\n";
 
-impl fmt::Display for ReceiptProof<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_receipt(f, Some(self.entry), self.index, &self.path, self.note)
-    }
+/// The content of a JSON string with this text: a checkpoint, in which nothing else needs to be escaped. Its origin comes from
+/// a URL, which has no quotes, backslashes and control characters.
+fn json_lines(text: &str) -> String {
+    text.replace('\n', JSON_LINE_END)
 }
 
 /// The ticket logs of tests.

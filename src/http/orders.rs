@@ -1,13 +1,12 @@
 //! The JSON of an order: its body becomes the lines that a draw decides on, and the order that was written becomes
 //! the response. Decides nothing: whether the tickets can be sold is the draw's decision.
 
-use std::fmt::Display;
-
-use base64::display::Base64Display;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::ser::{Error, SerializeStruct};
+use serde::ser::Error;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use verifiable_draw::keys::Salt;
@@ -23,6 +22,8 @@ use crate::domain::ticket_log::Receipt;
 
 /// The most lines in one order.
 const MAX_LINES: usize = 100;
+/// The response to an order of one line with its receipt fits.
+const ORDER_BYTES: usize = 3 * 1024;
 
 /// An order of tickets.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -138,25 +139,16 @@ pub struct OrderReceipt(Receipt);
 
 impl Serialize for OrderReceipt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let proof = self.0.proof().ok_or_else(|| S::Error::custom("a receipt of a batch that did not end"))?;
-        let mut fields = serializer.serialize_struct("OrderReceipt", 2)?;
-        fields.serialize_field("proof", &Text(proof))?;
-        fields.serialize_field("salt", &Text(salt_text(self.0.salt())))?;
-        fields.end()
-    }
-}
-
-struct Text<D>(D);
-
-impl<D: Display> Serialize for Text<D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        let proof =
+            self.0.json_proof().ok_or_else(|| S::Error::custom("a receipt of a batch that did not end"))?;
+        let json = format!("{{\"proof\":\"{proof}\",\"salt\":\"{}\"}}", salt_text(self.0.salt()));
+        RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
 /// A salt as an answer shows it.
-pub fn salt_text(salt: &Salt) -> impl Display {
-    Base64Display::new(salt, &STANDARD)
+pub fn salt_text(salt: &Salt) -> String {
+    STANDARD.encode(salt)
 }
 
 impl OrderResponse {
@@ -193,6 +185,13 @@ impl OrderResponse {
         });
         let tickets = tickets.collect();
         Ok(OrderResponse { payment, tickets, receipt: with_receipt.then(|| receipt.map(OrderReceipt)) })
+    }
+
+    /// The body of the response.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut json = Vec::with_capacity(ORDER_BYTES);
+        serde_json::to_writer(&mut json, self)?;
+        Ok(json)
     }
 
     /// The first response to an order, rebuilt from its rows. Changes since then (a payment, a prize, an expiry)

@@ -52,7 +52,8 @@ pub async fn order(
             if is_minimal {
                 response.insert_header(preferences::APPLIED);
             }
-            Ok(response.json(OrderResponse::new(written, !is_minimal, state.currency)?))
+            let answer = OrderResponse::new(written, !is_minimal, state.currency)?;
+            Ok(response.content_type(ContentType::json()).body(answer.to_json().map_err(Problem::internal)?))
         }
         Err(error) => first_answer_or(&state, &guard, error).await,
     }
@@ -134,7 +135,7 @@ pub async fn proof(
     Ok(if preferences::is_plain_text(&request) {
         response.content_type(ContentType::plaintext()).body(proof)
     } else {
-        response.json(ReceiptBody { proof, salt: salt_text(&salt).to_string() })
+        response.json(ReceiptBody { proof, salt: salt_text(&salt) })
     })
 }
 

@@ -1,9 +1,6 @@
 //! The encodings that the formats share: base64, decimal numbers without leading zeros, labelled SHA-256.
 
-use std::fmt::Display;
-
 use base64::Engine;
-use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
@@ -16,9 +13,9 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// The same, which is made when it is written.
-pub(crate) fn base64_text(bytes: &[u8]) -> impl Display {
-    Base64Display::new(bytes, &STANDARD)
+/// Appends the same.
+pub(crate) fn push_base64(text: &mut String, bytes: &[u8]) {
+    STANDARD.encode_string(bytes, text);
 }
 
 /// Only the one encoding that `encode_base64` writes: with padding, and with zero bits after the last byte.

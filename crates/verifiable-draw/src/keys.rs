@@ -51,9 +51,14 @@ secret! {
     /// The seed of one draw: secret until its numbers are drawn.
     DrawSeed
 }
-secret! {
-    /// Makes the salts of the orders of one draw.
-    SaltKey
+
+/// Makes the salts of the orders of one draw. HMAC with the key, which is hashed once and not for each order.
+pub struct SaltKey(Hmac<Sha256>);
+
+impl std::fmt::Debug for SaltKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SaltKey(secret)")
+    }
 }
 
 impl MasterSecret {
@@ -62,7 +67,10 @@ impl MasterSecret {
     }
 
     pub fn salt_key(&self, draw: u64) -> SaltKey {
-        SaltKey(self.derive(SALT_KEY_LABEL, draw))
+        let mut key = self.derive(SALT_KEY_LABEL, draw);
+        let mac = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
+        key.zeroize();
+        SaltKey(mac)
     }
 
     /// The key of a draw's ticket log, whose name is the log's origin.
@@ -111,7 +119,7 @@ impl DrawSeed {
 impl SaltKey {
     /// The first 16 bytes of HMAC-SHA-256(salt key, label || u64 draw || payment id).
     pub fn salt(&self, draw: u64, payment: &[u8; 16]) -> Salt {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac = self.0.clone();
         mac.update(SALT_LABEL);
         mac.update(&draw.to_be_bytes());
         mac.update(payment);

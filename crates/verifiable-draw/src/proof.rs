@@ -1,16 +1,16 @@
 //! Receipts: proofs of C2SP tlog-proof (`c2sp.org/tlog-proof@v1`), which show without a network that a log has an entry.
 
-use std::fmt::Write;
-
 use crate::Hash;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::encoding::{base64_text, decode_base64, decode_hash, parse_decimal};
+use crate::encoding::{HASH_TEXT_BYTES, decode_base64, decode_hash, parse_decimal, push_base64};
 use crate::merkle::verify::{MerkleError, verify_inclusion};
 use crate::merkle::{MAX_PROOF_HASHES, hash_leaf};
 use crate::note::{MAX_NOTE_BYTES, NoteError, SignedNote};
 use crate::vkey::VerifierKey;
 
-const HEADER: &str = "c2sp.org/tlog-proof@v1\n";
+const HEADER: &str = "c2sp.org/tlog-proof@v1";
+/// The header and the index with their line ends, about.
+const SHORT_LINES_BYTES: usize = 64;
 /// An entry of an entry bundle in base64 fits.
 pub const MAX_EXTRA_BYTES: usize = u16::MAX as usize;
 /// The note, the extra data in base64, and the hashes with the other lines.
@@ -56,7 +56,8 @@ impl InclusionReceipt {
             return Err(ProofError::TooLong);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| ProofError::Characters)?;
-        let mut rest = text.strip_prefix(HEADER).ok_or(ProofError::Header)?;
+        let mut rest =
+            text.strip_prefix(HEADER).and_then(|rest| rest.strip_prefix('\n')).ok_or(ProofError::Header)?;
         let mut extra = None;
         if let Some(line) = rest.strip_prefix("extra ") {
             let (line, after) = line.split_once('\n').ok_or(ProofError::Extra)?;
@@ -106,34 +107,44 @@ impl InclusionReceipt {
 impl std::fmt::Display for InclusionReceipt {
     /// The same bytes that were read.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let note = self.note.to_string();
-        write_receipt(formatter, self.extra.as_deref(), self.index, &self.proof, &note)
+        formatter.write_str(&receipt_text(self.extra.as_deref(), self.index, &self.proof, &self.note.to_string()))
     }
 }
 
 /// The text of a receipt. `note` is the signed checkpoint, verbatim.
 pub fn receipt_text(extra: Option<&[u8]>, index: u64, proof: &[Hash], note: &str) -> String {
     let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = write_receipt(&mut text, extra, index, proof, note);
+    write_receipt(&mut text, extra, index, proof, note, "\n");
     text
 }
 
-/// The same, written piece by piece.
+/// Appends the same text with another end of each line. With `\\n` it is the content of a JSON string, if that is true of
+/// `note` already: all else is base64, digits and names of lines. A sale writes one for each order, so this avoids `fmt`.
 pub fn write_receipt(
-    text: &mut impl Write,
+    text: &mut String,
     extra: Option<&[u8]>,
     index: u64,
     proof: &[Hash],
     note: &str,
-) -> std::fmt::Result {
-    text.write_str(HEADER)?;
+    line_end: &str,
+) {
+    let extra_bytes = extra.map_or(0, |extra| extra.len().div_ceil(3) * 4);
+    let line_bytes = HASH_TEXT_BYTES + line_end.len();
+    text.reserve(SHORT_LINES_BYTES + extra_bytes + (proof.len() + 1) * line_bytes + note.len());
+    text.push_str(HEADER);
+    text.push_str(line_end);
     if let Some(extra) = extra {
-        writeln!(text, "extra {}", base64_text(extra))?;
+        text.push_str("extra ");
+        push_base64(text, extra);
+        text.push_str(line_end);
     }
-    writeln!(text, "index {index}")?;
+    text.push_str("index ");
+    text.push_str(&index.to_string());
+    text.push_str(line_end);
     for hash in proof {
-        writeln!(text, "{}", base64_text(hash))?;
+        push_base64(text, hash);
+        text.push_str(line_end);
     }
-    write!(text, "\n{note}")
+    text.push_str(line_end);
+    text.push_str(note);
 }

@@ -654,7 +654,8 @@ fn logged(state: &mut BatchState, receipts: &[&Receipt]) -> (Vec<String>, u64) {
     log.finish();
     let keys = test_logs().keys(DRAW);
     let entry = |receipt: &&Receipt| {
-        let receipt = InclusionReceipt::parse(receipt.proof().unwrap().to_string().as_bytes()).unwrap();
+        let receipt =
+            InclusionReceipt::parse(receipt.json_proof().unwrap().replace("\\n", "\n").as_bytes()).unwrap();
         let (entry, _) = receipt.verify_extra([keys.verifier()]).unwrap();
         String::from_utf8(entry.to_vec()).unwrap()
     };

@@ -181,7 +181,7 @@ impl World {
             Ok((Record::Order(order), Outcome::Ordered { first_number, receipt })) => {
                 assert_eq!(receipt.is_some(), first_number.is_some(), "a paid order has a receipt");
                 if let Some(receipt) = receipt {
-                    let text = receipt.proof().expect("its batch is committed").to_string();
+                    let text = receipt.json_proof().expect("its batch is committed").replace("\\n", "\n");
                     self.model.receipt(order.fence.draw.0, id(order.payment.0), &text);
                 }
                 self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));

@@ -83,7 +83,7 @@ impl Subtree {
 
 /// The subtrees whose roots prove that leaf `index` is in a tree of `size` leaves, from the leaf's sibling upwards.
 pub(crate) fn inclusion_path(index: u64, size: u64) -> Vec<Subtree> {
-    let mut path = Vec::new();
+    let mut path = Vec::with_capacity((u64::BITS - size.leading_zeros()) as usize);
     let mut tree = Subtree { start: 0, end: size };
     while tree.size() > 1 {
         let (left, right) = tree.halves();
