@@ -1,6 +1,6 @@
 #!/bin/sh
-# A whole game with curl: an admin sells a draw, Ann buys tickets, the numbers are drawn, and Ann's wallet shows
-# what it did to her money. Runs in sh, dash, bash and zsh, from the directory in which the service was started,
+# A whole game with curl: an admin sells a draw, Ann buys tickets, the numbers are drawn, Ann verifies the draw, and her
+# wallet shows what it did to her money. Runs in sh, dash, bash and zsh, from the directory in which the service was started,
 # as often as you like: the names are new each time. Each request is shown before its answer.
 #
 #   sh docs/session.sh
@@ -85,6 +85,10 @@ call "$ANN" POST "/draws/$DRAW/tickets" \
     '{"tickets":[{"numbers":[1,7,13,22,36]},{"quick_pick":true},{"from_pool":true}],"payment":"wallet"}' \
     "Idempotency-Key: first-$ME"
 show
+# The answer has a receipt: it proves later that these tickets are in the list of the draw.
+RECEIPT=$(mktemp)
+trap 'rm -f "$RECEIPT"' EXIT
+printf '%s' "$body" > "$RECEIPT"
 
 step "She reserves one more, and pays for it by card"
 call "$ANN" POST "/draws/$DRAW/tickets" '{"tickets":[{"from_pool":true}],"payment":"later"}'
@@ -104,6 +108,9 @@ show
 step "Ann's tickets"
 call "$ANN" GET "/tickets?draw_id=$DRAW"
 show
+
+step "Ann verifies the draw, and that her order is in its sealed list: from what the service publishes, and her receipt"
+"$LOTTERY" verify "$RECEIPT" --draw "$API/draws/$DRAW"
 
 # In tests you act as the payment provider: sign the webhook with the secret that the service keeps. Ann logs in again,
 # so this part also works when the one before was long ago.

@@ -1,5 +1,5 @@
 //! `lottery demo`: plays a whole draw over real HTTP, on a service that it starts in a temporary directory.
-//! Players register, fund a wallet and buy, an admin conducts the draw, and the books are checked.
+//! Players register, fund a wallet and buy, an admin conducts the draw, the books are checked, and the draw is verified.
 
 mod player;
 mod report;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use self::player::Player;
 use self::report::{Sale, Winner};
+use super::verify::{self, VerifyArgs};
 use super::{CliError, money, progress};
 use crate::actors::persistence::insert_user;
 use crate::app::{self, App};
@@ -129,7 +130,11 @@ async fn play(app: &App, demo: &Demo, lottery: &LotteryConfig, currency: Currenc
     let rows = admin.text(&format!("/admin/export/winners?format=ndjson&draw_id={draw}")).await.map_err(failed)?;
     let winners: Result<Vec<Winner>, _> = rows.lines().map(serde_json::from_str).collect();
     report::winners(winners.map_err(failed)?, currency)?;
-    check_books(app).await
+    check_books(app).await?;
+    report::say(
+        "\nEach paid order was answered with a receipt, and anybody can verify the draw. This is what a stranger sees:\n",
+    )?;
+    verify::run(VerifyArgs::of_url(format!("{base}/draws/{draw}"))).await
 }
 
 /// Creates an admin and logs in, as a client would.

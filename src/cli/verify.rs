@@ -18,7 +18,7 @@ use files::VerifySubject;
 use source::LogSource;
 
 /// What to verify, and what the verifier knows from elsewhere.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct VerifyArgs {
     /// A draw, such as https://lottery.example/api/v1/draws/7; a file with the body of its `/proof`; or a file with the
     /// receipt of an order.
@@ -52,6 +52,13 @@ pub struct VerifyArgs {
     /// What rests on the operator's word fails, too: a draw by hand, for example.
     #[arg(long)]
     strict: bool,
+}
+
+impl VerifyArgs {
+    /// A draw of a service, as somebody verifies it who knows nothing but its address.
+    pub fn of_url(url: String) -> VerifyArgs {
+        VerifyArgs { subject: url, ..VerifyArgs::default() }
+    }
 }
 
 /// A draw with where its list is.
