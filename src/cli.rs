@@ -60,7 +60,7 @@ enum Command {
     Configured(ConfiguredCommand),
     /// Verifies a draw, or the receipt of an order, from what was published. Needs no database and no settings. The exit
     /// code is 0 only if everything holds that was asked for.
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Prints the script that completes this command line in a shell.
     Completions {
         /// The shell.
@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command.unwrap_or(Command::Configured(ConfiguredCommand::Serve)) {
         Command::Configured(command) => run_configured(command, Config::load(cli.config.as_deref())?).await,
-        Command::Verify(asked) => verify::run(asked).await,
+        Command::Verify(asked) => verify::run(*asked).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::man(),
     }

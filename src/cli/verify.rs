@@ -3,10 +3,13 @@
 
 mod count;
 mod files;
+mod monitor;
 mod online;
 mod source;
+mod watched;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use verifiable_draw::transcript::receipt::{ProvenOrder, compare_with_seal, verify_receipt};
@@ -15,6 +18,7 @@ use verifiable_draw::transcript::{DrawVerification, VerificationReport, Verifier
 use super::{CliError, print};
 use crate::clock::Clock;
 use files::VerifySubject;
+use monitor::Followed;
 use source::LogSource;
 
 /// What to verify, and what the verifier knows from elsewhere.
@@ -22,8 +26,8 @@ use source::LogSource;
 pub struct VerifyArgs {
     /// A draw, such as https://lottery.example/api/v1/draws/7; a file with the body of its `/proof`; or a file with the
     /// receipt of an order.
-    #[arg(value_name = "URL|FILE")]
-    subject: String,
+    #[arg(value_name = "URL|FILE", required_unless_present = "follow")]
+    subject: Option<String>,
     /// With a receipt: its draw, as the URL or the file of its proof. The order must be in its sealed list.
     #[arg(long, value_name = "URL|FILE")]
     draw: Option<String>,
@@ -52,12 +56,26 @@ pub struct VerifyArgs {
     /// What rests on the operator's word fails, too: a draw by hand, for example.
     #[arg(long)]
     strict: bool,
+    /// Follows a public log as a monitor, such as https://lottery.example/api/v1/log: tells each entry and each seal, and
+    /// complains when the log forks, shrinks, contradicts itself, or leaves a draw without an end.
+    #[arg(long, value_name = "URL", requires = "state", conflicts_with = "subject")]
+    follow: Option<String>,
+    /// Where the monitor keeps what it has seen.
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    state: Option<PathBuf>,
+    /// The monitor looks once and ends; exit code 1 if there is a complaint.
+    #[arg(long, requires = "follow")]
+    once: bool,
+    /// The pause between two looks of the monitor, in seconds.
+    #[arg(long, value_name = "SECONDS", requires = "follow", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval: u64,
 }
 
 impl VerifyArgs {
     /// A draw of a service, as somebody verifies it who knows nothing but its address.
     pub fn of_url(url: String) -> VerifyArgs {
-        VerifyArgs { subject: url, ..VerifyArgs::default() }
+        VerifyArgs { subject: Some(url), ..VerifyArgs::default() }
     }
 }
 
@@ -69,12 +87,18 @@ struct DrawAtHand {
 
 /// Verifies, prints each step, and in the end what is proved.
 pub async fn run(asked: VerifyArgs) -> Result<(), CliError> {
-    let subject = VerifySubject::read(&asked.subject)?;
+    if let (Some(url), Some(state)) = (&asked.follow, &asked.state) {
+        let key = asked.key.as_deref().map(files::key).transpose()?;
+        let interval = Duration::from_secs(asked.interval);
+        return monitor::follow(Followed { url, state, key, interval, once: asked.once }).await;
+    }
+    let name = asked.subject.as_deref().unwrap_or_default();
+    let subject = VerifySubject::read(name)?;
     let conclusion = match subject {
         VerifySubject::Url(_) | VerifySubject::Transcript(_) => {
             for (option, is_given) in [("--draw", asked.draw.is_some()), ("--user", asked.user.is_some())] {
                 if is_given {
-                    return Err(refused(format!("{option} is for receipts, and {} is a draw", asked.subject)));
+                    return Err(refused(format!("{option} is for receipts, and {name} is a draw")));
                 }
             }
             let mut draw = verify_draw_of(subject, &asked).await?;

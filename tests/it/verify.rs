@@ -340,3 +340,103 @@ async fn draws_that_have_not_ended_or_were_cancelled_say_so() {
     verify(&program, &[&closed]).await.holds(&["It would have drawn ", "knew these numbers before it cancelled"]);
     verify(&program, &[&closed, "--strict"]).await.fails(&["It would have drawn "]);
 }
+
+/// The address at which a log is followed.
+fn log_url(world: &World) -> String {
+    format!("http://{}/api/v1/log", world.app().address)
+}
+
+async fn look(program: &Program, url: &str) -> Verified {
+    verify(program, &["--follow", url, "--state", "seen.json", "--once"]).await
+}
+
+impl Verified {
+    /// Nothing to complain about; these sentences are told, and nothing else if there are none.
+    fn tells(self, sentences: &[&str]) -> Verified {
+        assert_eq!((self.code, self.error.as_str()), (Some(0), ""), "{}", self.out);
+        assert_eq!(self.out.is_empty(), sentences.is_empty(), "{}", self.out);
+        self.says(sentences)
+    }
+}
+
+#[actix_web::test]
+async fn a_monitor_tells_what_is_new_and_when_it_saw_each_seal() {
+    let (world, admin, draw) = World::on_sale(0).await;
+    let ann = world.rich_player("ann", 10_000_000).await;
+    let (program, url) = (Program::new(), log_url(&world));
+    look(&program, &url).await.tells(&["entry 0: draw 1 of 5of36 is announced"]);
+    look(&program, &url).await.tells(&[]);
+    for orders in 1..=3 {
+        ann.buy_quick(draw, 2).await;
+        world.advance(jiff::SignedDuration::from_secs(60));
+        until("the head is logged", async || {
+            let told = look(&program, &url).await;
+            assert_eq!(told.code, Some(0), "{}", told.error);
+            told.out.contains(&format!("draw 1: {orders} orders"))
+        })
+        .await;
+    }
+    let state: Value = serde_json::from_slice(&read(&program, "seen.json")).unwrap();
+    assert_eq!(state["draws"]["1"]["head"]["orders"], 3);
+    ann.buy_quick(draw, 1).await;
+    admin.conduct(draw).await;
+    world.until_draw_is(draw, "completed").await;
+    look(&program, &url).await.tells(&["draw 1 is sealed: 4 orders, 7 tickets, root", "draw 1 is completed"]);
+    let state: Value = serde_json::from_slice(&read(&program, "seen.json")).unwrap();
+    assert!(state["draws"]["1"]["sealed"]["seen_at"].is_string() && state["draws"]["1"]["ended"].is_number());
+
+    // The state is of one key, and of one form.
+    let other = other_key(&log_key(&world).await);
+    let with_key = ["--follow", &url, "--state", "seen.json", "--once", "--key", &other];
+    verify(&program, &with_key).await.fails(&["seen.json: it is of a log with another key"]);
+    write(&program, "seen.json", b"{}");
+    look(&program, &url).await.fails(&["seen.json: this is not the state of a monitor"]);
+    let nobody = ["--follow", "http://127.0.0.1:9/api/v1/log", "--state", "new.json", "--once"];
+    verify(&program, &nobody).await.fails(&["cannot read http://127.0.0.1:9/api/v1/keys"]);
+    for wrong in [&["--follow", &url][..], &["--follow", &url, "--state", "s", "x.json"], &["x", "--once"]] {
+        assert_eq!(program.run(&[&["verify"], wrong].concat()).await.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_monitor_complains_of_a_fork_a_shorter_log_and_an_overdue_draw() {
+    // Two services of one operator, with one key and one name: the log of each is a fork of the other's.
+    let named = |config: &mut lottery::config::Config| {
+        config.server.public_url = Some("https://lottery.example".to_owned());
+    };
+    let (one, two) = (
+        World::with(named).await,
+        World::at("2025-05-01T12:00:00Z".parse().unwrap(), crate::server::database().await, named).await,
+    );
+    let (admin, other_admin) = (one.admin().await, two.admin().await);
+    for _ in 0..2 {
+        admin.open_draw(&one, 0).await;
+    }
+    other_admin.open_draw(&two, 0).await;
+    let program = Program::new();
+    look(&program, &log_url(&one)).await.tells(&["entry 1: draw 2"]);
+    let seen = read(&program, "seen.json");
+    look(&program, &log_url(&two)).await.fails(&["THE LOG HAS SHRUNK from 2 entries to 1", "seen.json.fork"]);
+    for _ in 0..2 {
+        other_admin.open_draw(&two, 0).await;
+    }
+    // The draws' announcements contradict those that were seen, or, if they are left out, the heads do.
+    look(&program, &log_url(&two)).await.fails(&["FORK", "Both checkpoints are kept in seen.json.fork"]);
+    let evidence: Value = serde_json::from_slice(&read(&program, "seen.json.fork")).unwrap();
+    let sizes = ["seen_before", "shown_now"]
+        .map(|note| evidence[note].as_str().unwrap().lines().nth(1).map(str::to_owned));
+    assert_eq!(sizes, [Some("2".to_owned()), Some("3".to_owned())]);
+    assert_eq!(read(&program, "seen.json"), seen, "what was seen stays");
+    look(&program, &log_url(&one)).await.tells(&[]);
+
+    // The second service's draws were due in 2025.
+    let late = ["--follow", &log_url(&two), "--state", "late.json", "--once"];
+    verify(&program, &late).await.fails(&["draw 1 is OVERDUE", "3 draws are overdue"]);
+    let overdue = verify(&program, &[&url(&two, 1)]).await;
+    overdue.fails(&["the log has neither a result nor a cancellation"]);
+    for draw in 1..=3 {
+        other_admin.cancel(draw).await.expect(200);
+        two.until_draw_is(draw, "cancelled").await;
+    }
+    verify(&program, &late).await.tells(&["draw 3 is cancelled"]);
+}

@@ -1,0 +1,306 @@
+//! What a monitor has seen of a public log, and what each further entry may say. It reads no clock, no file and no network.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verifiable_draw::Hash;
+use verifiable_draw::event::{DrawHead, Event};
+use verifiable_draw::merkle::Head;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::transcript::OVERDUE_SECONDS;
+
+/// The state of a monitor, as its file has it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchedLog {
+    /// The vkey of the log.
+    pub key: String,
+    /// The newest checkpoint, verbatim.
+    pub checkpoint: Option<String>,
+    /// The edge of the log's tree, in base64: enough to tell whether a later head continues it.
+    edge: String,
+    pub draws: BTreeMap<u64, WatchedDraw>,
+}
+
+/// What was seen of a draw.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchedDraw {
+    /// In Unix seconds, from the newest entry.
+    pub draw_at: u64,
+    /// The newest head of its ticket log, until the seal.
+    pub head: Option<SeenHead>,
+    pub sealed: Option<SeenHead>,
+    /// The index of its last entry, once it has ended.
+    pub ended: Option<u64>,
+}
+
+/// A head of a ticket log, and when this monitor saw it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenHead {
+    pub orders: u64,
+    /// In base64.
+    pub root: String,
+    pub seen_at: Timestamp,
+}
+
+impl SeenHead {
+    fn new(head: Head, seen_at: Timestamp) -> SeenHead {
+        SeenHead { orders: head.size, root: STANDARD.encode(head.root), seen_at }
+    }
+
+    fn head(&self) -> Result<Head, String> {
+        let root = STANDARD.decode(&self.root).ok().and_then(|root| Hash::try_from(root).ok());
+        root.map(|root| Head { size: self.orders, root })
+            .ok_or_else(|| "a root in the state is not base64".to_owned())
+    }
+}
+
+/// Two heads of a draw's ticket log, of which the second must continue the first.
+pub struct ToCompare {
+    pub draw: u64,
+    pub old: Head,
+    pub new: Head,
+}
+
+impl WatchedLog {
+    pub fn new(key: String) -> WatchedLog {
+        let edge = STANDARD.encode(Edge::new().to_bytes());
+        WatchedLog { key, checkpoint: None, edge, draws: BTreeMap::new() }
+    }
+
+    pub fn edge(&self) -> Result<Edge, String> {
+        let bytes = STANDARD.decode(&self.edge).map_err(|error| error.to_string())?;
+        Edge::from_bytes(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// The log now ends with this edge, under this checkpoint.
+    pub fn set_head(&mut self, edge: &Edge, checkpoint: String) {
+        (self.edge, self.checkpoint) = (STANDARD.encode(edge.to_bytes()), Some(checkpoint));
+    }
+
+    /// Takes the next entry. Returns what to tell of it, or what it contradicts.
+    pub fn apply(&mut self, index: u64, event: &Event, seen_at: Timestamp) -> Result<String, String> {
+        let wrong = |draw: u64, what: &str| {
+            Err(format!("entry {index} contradicts the log before it: draw {draw} {what}"))
+        };
+        let told = match event {
+            Event::DrawAnnounced { draw, draw_at, lottery, .. } => {
+                let watched = WatchedDraw { draw_at: *draw_at, head: None, sealed: None, ended: None };
+                if self.draws.insert(*draw, watched).is_some() {
+                    return wrong(*draw, "is announced a second time");
+                }
+                format!("draw {draw} of {lottery} is announced")
+            }
+            Event::DrawRescheduled { draw, draw_at, .. } => match self.draws.get_mut(draw) {
+                Some(watched) if watched.sealed.is_none() && watched.ended.is_none() => {
+                    watched.draw_at = *draw_at;
+                    format!("the times of draw {draw} are changed")
+                }
+                _ => return wrong(*draw, "cannot be rescheduled"),
+            },
+            Event::DrawSealed { draw, orders, tickets, root, .. } => match self.draws.get_mut(draw) {
+                Some(watched) if watched.sealed.is_none() && watched.ended.is_none() => {
+                    let head = Head { size: *orders, root: *root };
+                    watched.see(head).map_err(|what| format!("entry {index}: draw {draw} {what}"))?;
+                    watched.sealed = Some(SeenHead::new(head, seen_at));
+                    format!(
+                        "draw {draw} is sealed: {orders} orders, {tickets} tickets, root {}",
+                        STANDARD.encode(root)
+                    )
+                }
+                _ => return wrong(*draw, "cannot be sealed"),
+            },
+            Event::DrawCompleted { draw, .. } => match self.draws.get_mut(draw) {
+                Some(watched) if watched.sealed.is_some() && watched.ended.is_none() => {
+                    (watched.ended, watched.head) = (Some(index), None);
+                    format!("draw {draw} is completed")
+                }
+                _ => return wrong(*draw, "has a result that does not follow a seal, or a second one"),
+            },
+            Event::DrawVoided { draw, reason, .. } => match self.draws.get_mut(draw) {
+                Some(watched) if watched.ended.is_none() => {
+                    (watched.ended, watched.head) = (Some(index), None);
+                    format!("draw {draw} is cancelled ({reason})")
+                }
+                _ => return wrong(*draw, "is cancelled after its end, or was not announced"),
+            },
+            Event::DrawHeads { heads, .. } => {
+                for DrawHead { draw, orders, root } in heads {
+                    let head = Head { size: *orders, root: *root };
+                    // A draw that was opened before there was a public log is not announced in it.
+                    let Some(watched) = self.draws.get_mut(draw) else { continue };
+                    watched.see(head).map_err(|what| format!("entry {index}: draw {draw} {what}"))?;
+                    if watched.ended.is_none() && watched.sealed.is_none() {
+                        watched.head = Some(SeenHead::new(head, seen_at));
+                    }
+                }
+                let heads = heads.iter().map(|head| format!("draw {}: {} orders", head.draw, head.orders));
+                format!("heads of lists: {}", heads.collect::<Vec<_>>().join(", "))
+            }
+            Event::KeyAdded { vkey, .. } => format!("the log adds a key, which is not followed: {vkey}"),
+            Event::KeyRetired { vkey, .. } => format!("the log retires a key: {vkey}"),
+        };
+        Ok(told)
+    }
+
+    /// The heads of each draw before and after some entries, where there are two.
+    pub fn heads_to_compare(&self, before: &WatchedLog) -> Result<Vec<ToCompare>, String> {
+        let mut pairs = Vec::new();
+        for (draw, watched) in &self.draws {
+            let newest = watched.sealed.as_ref().or(watched.head.as_ref());
+            let older = before.draws.get(draw).filter(|older| older.sealed.is_none() && older.ended.is_none());
+            let older = older.and_then(|older| older.head.as_ref());
+            if let (Some(older), Some(newest)) = (older, newest) {
+                let (old, new) = (older.head()?, newest.head()?);
+                if old != new {
+                    pairs.push(ToCompare { draw: *draw, old, new });
+                }
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// The draws whose numbers were due long ago and that have no end.
+    pub fn overdue(&self, now: Timestamp) -> Vec<u64> {
+        let now = u64::try_from(now.as_second()).unwrap_or(0);
+        let is_overdue = |watched: &WatchedDraw| {
+            watched.ended.is_none() && now > watched.draw_at.saturating_add(OVERDUE_SECONDS)
+        };
+        self.draws.iter().filter(|(_, watched)| is_overdue(watched)).map(|(draw, _)| *draw).collect()
+    }
+}
+
+impl WatchedDraw {
+    /// Whether a head can follow those that were seen. Whether it continues them, tiles tell.
+    fn see(&self, head: Head) -> Result<(), String> {
+        let Some(known) = self.sealed.as_ref().or(self.head.as_ref()) else { return Ok(()) };
+        let is_sealed = self.sealed.is_some();
+        match known.head()? {
+            known if known == head => Ok(()),
+            known if known.size == head.size => {
+                Err("has two lists of the same number of orders: a FORK".to_owned())
+            }
+            known if known.size > head.size => {
+                Err(format!("had {} orders and has {} now: orders were taken away", known.size, head.size))
+            }
+            _ if is_sealed => Err("has more orders than were sealed".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use verifiable_draw::event::{FairnessMode, PublishedRules, Stage};
+
+    fn announced(draw: u64) -> Event {
+        Event::DrawAnnounced {
+            draw,
+            at: 1,
+            lottery: "5of36".to_owned(),
+            number: 1,
+            rules: PublishedRules {
+                pick: 5,
+                of: 36,
+                price: 1,
+                currency: "RUB".to_owned(),
+                fund_share: 1,
+                tiers: Vec::new(),
+            },
+            sales_close_at: 100,
+            draw_at: 200,
+            fairness: FairnessMode::CommitReveal,
+            commitment: None,
+            beacon: None,
+            policy: None,
+            ticket_log: String::new(),
+        }
+    }
+
+    fn heads(draw: u64, orders: u64, root: u8) -> Event {
+        Event::DrawHeads { at: 1, heads: vec![DrawHead { draw, orders, root: [root; 32] }], audit: None }
+    }
+
+    fn sealed(draw: u64, orders: u64, root: u8) -> Event {
+        Event::DrawSealed { draw, at: 1, orders, tickets: orders, root: [root; 32], by_hand: false }
+    }
+
+    fn voided(draw: u64) -> Event {
+        let (stage, reason) = (Stage::Closed, "no".to_owned());
+        Event::DrawVoided { draw, at: 1, stage, reason, seed: None }
+    }
+
+    fn rescheduled(draw: u64) -> Event {
+        Event::DrawRescheduled { draw, at: 1, sales_close_at: 100, draw_at: 300, round: None }
+    }
+
+    /// The log after these entries, or what the last one contradicts.
+    fn watch(events: &[Event]) -> Result<WatchedLog, String> {
+        let mut log = WatchedLog::new(String::new());
+        for (index, event) in events.iter().enumerate() {
+            let applied = log.apply(index as u64, event, Timestamp::UNIX_EPOCH);
+            let is_last = index + 1 == events.len();
+            match applied {
+                Err(what) if is_last => return Err(what),
+                applied => drop(applied.unwrap()),
+            }
+        }
+        Ok(log)
+    }
+
+    #[test]
+    fn what_contradicts_the_entries_before_is_told() {
+        let life = [announced(7), rescheduled(7), heads(7, 2, 1), heads(7, 3, 2), sealed(7, 4, 3), voided(7)];
+        watch(&life).unwrap();
+        let after = |known: usize, event: Event| watch(&[&life[..known], &[event]].concat());
+        for (known, event, says) in [
+            (1, announced(7), "announced a second time"),
+            (0, rescheduled(7), "cannot be rescheduled"),
+            (5, rescheduled(7), "cannot be rescheduled"),
+            (0, sealed(7, 0, 0), "cannot be sealed"),
+            (5, sealed(7, 4, 3), "cannot be sealed"),
+            (4, heads(7, 3, 9), "FORK"),
+            (4, heads(7, 2, 1), "orders were taken away"),
+            (4, sealed(7, 2, 1), "orders were taken away"),
+            (4, sealed(7, 3, 9), "FORK"),
+            (5, heads(7, 5, 1), "more orders than were sealed"),
+            (6, voided(7), "cancelled after its end"),
+            (0, voided(7), "was not announced"),
+        ] {
+            let told = after(known, event).map(|_| ()).unwrap_err();
+            assert!(told.contains(says), "{told}");
+        }
+        after(5, heads(7, 4, 3)).unwrap();
+        after(0, heads(7, 1, 1)).unwrap();
+    }
+
+    #[test]
+    fn a_draw_without_an_end_is_overdue_a_day_after_its_numbers_were_due() {
+        let log = watch(&[announced(7), announced(8), rescheduled(8), announced(9), voided(9)]).unwrap();
+        let overdue =
+            |second: u64| log.overdue(Timestamp::from_second((second + OVERDUE_SECONDS) as i64).unwrap());
+        assert_eq!(
+            (overdue(200), overdue(201), overdue(300), overdue(301)),
+            (vec![], vec![7], vec![7], vec![7, 8])
+        );
+    }
+
+    #[test]
+    fn each_newer_head_is_compared_with_the_one_before() {
+        let before = watch(&[announced(7), heads(7, 2, 1), announced(8)]).unwrap();
+        let mut after = before.clone();
+        for event in [heads(7, 3, 2), sealed(7, 4, 3), heads(8, 1, 1)] {
+            after.apply(3, &event, Timestamp::UNIX_EPOCH).unwrap();
+        }
+        let pairs = after.heads_to_compare(&before).unwrap();
+        let pairs: Vec<_> = pairs.iter().map(|pair| (pair.draw, pair.old.size, pair.new.size)).collect();
+        assert_eq!(pairs, [(7, 2, 4)]);
+        assert!(after.heads_to_compare(&after).unwrap().is_empty());
+    }
+}
