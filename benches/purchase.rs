@@ -23,10 +23,11 @@ use lottery::actors::messages::{ReplyTo, WriteRequest, WriteResults};
 use lottery::actors::persistence::{Persistence, WriteLimits, WriterMetrics, nodes};
 use lottery::actors::public_log::PublicLog;
 use lottery::actors::snapshots::DrawSnapshots;
+use lottery::beacon::DrandClient;
 use lottery::clock::{Clock, Ids};
 use lottery::db::{Db, connect};
 use lottery::domain::batch_state::BatchState;
-use lottery::domain::draw::{LineRequest, WriteResult};
+use lottery::domain::draw::{FairnessTerms, LineRequest, WriteResult};
 use lottery::domain::id::{DrawId, SessionId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
 use lottery::domain::log_keys::{LogKeys, LogOrigin};
@@ -107,11 +108,19 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     )
     .with_records(InMemory(batch_state(HashMap::new())).start().recipient());
     let reservation = SignedDuration::from_mins(10);
-    let options = draws::DrawOptions { in_flight: 4_096, open_reservations: None, pool_limit: 1, reservation };
+    let options = draws::DrawOptions {
+        in_flight: 4_096,
+        open_reservations: None,
+        pool_limit: 1,
+        reservation,
+        terms: FairnessTerms::default(),
+    };
     let data_dir = tempfile::tempdir().unwrap();
     let public_log =
         PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path()).await.unwrap();
-    let draws = Draws::start((db, public_log), persistence, snapshots, clock.clone(), options).await.unwrap();
+    let rounds = Arc::new(DrandClient::new(&[], metrics::Counter::noop()).unwrap());
+    let draws =
+        Draws::start((db, public_log), persistence, snapshots, clock.clone(), options, rounds).await.unwrap();
     let draw = open_draw(&draws, &clock).await;
     (draws, draw)
 }

@@ -53,6 +53,7 @@ fn open_draw(now: Timestamp) -> Draw {
         times: Times { sales_open_at: None, sales_close_at: end, draw_at: end },
         status: DrawStatus::Open,
         fairness: None,
+        round: None,
         epoch: 1,
         sold: 0,
         pool: Pool::default(),

@@ -2,6 +2,7 @@
 //! the opposite order.
 
 mod database;
+mod fairness;
 mod log_keys;
 mod lotteries;
 mod sandbox;
@@ -34,6 +35,7 @@ use crate::actors::snapshots::DrawSnapshots;
 use crate::auth::SecretError;
 use crate::auth::master_secret::MasterSecretError;
 use crate::auth::secret::{self, SecretFile};
+use crate::beacon::RoundSource;
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{Config, ProviderKind};
@@ -193,6 +195,7 @@ impl App {
     pub async fn start(config: &Config, clock: Clock) -> Result<App, AppError> {
         let lotteries = lotteries(&config.lotteries)?;
         let plans = plans(&config.schedules, &lotteries)?;
+        fairness::terms(config)?;
         check_sandbox(config).await?;
         // Before a database is made or migrated.
         let ports = Ports::bind(config)?;
@@ -205,6 +208,7 @@ impl App {
         let logs = TicketLogs::new(Arc::new(log_keys(config, &db, &clock).await?));
         let tokens = tokens(config)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
+        let rounds = fairness::round_source(config, metrics.beacon_failures())?;
         let (lease, standby) = become_active(&mut node, &ports, database.is_exclusive()).await?;
         let (mut tasks, working) = (JoinSet::new(), Arc::new(OnceLock::new()));
         tasks.spawn(node.renew(lease.clone(), working.clone()));
@@ -220,7 +224,7 @@ impl App {
             (&db, logs, public_log),
             &lotteries,
             &clock,
-            metrics.writer(),
+            (metrics.writer(), rounds),
         )
         .await?;
         // From now on the lease is renewed only while they answer.
@@ -409,9 +413,9 @@ async fn start_actors(
     (db, logs, public_log): (&Db, TicketLogs, PublicLog),
     lotteries: &[Lottery],
     clock: &Clock,
-    meters: WriterMetrics,
+    (meters, rounds): (WriterMetrics, Arc<dyn RoundSource>),
 ) -> Result<Actors, AppError> {
-    let (limits, options) = (write_limits(config), draw_options(config));
+    let (limits, options) = (write_limits(config), draw_options(config)?);
     let keys_kept = signed(config.persistence.keys_kept);
     let (writer, lease, db, clock) = (database.clone(), lease.clone(), db.clone(), clock.clone());
     let currency = currency(config)?;
@@ -424,7 +428,8 @@ async fn start_actors(
         let start = async {
             persistence.ensure_lotteries(lottery_ids.iter()).await?;
             let read = (db, public_log.clone());
-            let draws = Draws::start(read, persistence.clone(), snapshots.clone(), clock.clone(), options).await?;
+            let draws =
+                Draws::start(read, persistence.clone(), snapshots.clone(), clock.clone(), options, rounds).await?;
             actix::spawn(housekeeping::run(persistence.clone(), clock, keys_kept));
             Ok::<_, DbError>(draws)
         };

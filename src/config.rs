@@ -6,6 +6,7 @@
 //! ranges.
 
 mod connection;
+mod fairness;
 mod number;
 mod proxies;
 mod source;
@@ -19,16 +20,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use tokio_postgres::config::SslMode;
 
 use crate::auth::master_secret;
 use crate::auth::secret::check_strength;
 use crate::telemetry::{LogFilter, LogFormat};
 pub use connection::connection;
-use number::{count, number, optional};
+pub use fairness::{ChainConfig, FairnessConfig, FairnessSetting};
+use number::{count, duration, number, optional};
 pub use proxies::{ForwardedHeader, Network};
 
 /// The whole configuration. `config.yaml` explains each key and its unit.
@@ -213,13 +215,6 @@ pub struct TelemetryConfig {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FairnessConfig {
-    /// `None`: the data directory has it.
-    pub master_secret: Option<SecretString>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PaymentsConfig {
     pub provider: ProviderKind,
     /// A service has it for Stripe, and the next one, too ([`Config::check_service_secrets`]).
@@ -340,17 +335,6 @@ pub struct ScheduleConfig {
     pub ahead: usize,
 }
 
-/// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day has 24 hours, because these are
-/// lengths of time and not dates; months and years are refused.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse::<Span>()
-        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
-        .ok()
-        .and_then(|signed| Duration::try_from(signed).ok())
-        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a duration such as 30s, 5m or 30d")))
-}
-
 /// Why the service cannot start with these settings. It never shows a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -385,6 +369,8 @@ fn lines(problems: &[ConfigProblem]) -> String {
 /// How to make a secret that is not weak.
 const MAKE_SECRET: &str = "make one with `openssl rand -base64 32`";
 
+/// They are asked one after the other, so many would never all be asked.
+const MAX_ENDPOINTS: usize = 16;
 /// The name of a log contains the address.
 const MAX_PUBLIC_URL: usize = 200;
 
@@ -451,6 +437,16 @@ impl Config {
         check.within("persistence.queue", self.persistence.queue, self.persistence.batch..=1_000_000);
         check.time("persistence.deadline", self.persistence.deadline, MILLI..=SECOND * 60);
         check.time("persistence.keys_kept", self.persistence.keys_kept, DAY..=DAY * 3650);
+        check.time("fairness.margin", self.fairness.margin, SECOND * 10..=DAY);
+        let endpoints = &self.fairness.beacon_endpoints;
+        check.within("the number of fairness.beacon_endpoints", endpoints.len(), 0..=MAX_ENDPOINTS);
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            check.that(
+                &format!("fairness.beacon_endpoints[{i}]"),
+                is_origin(endpoint),
+                "must be an address without a path, such as https://api.drand.sh",
+            );
+        }
         check.time("limits.login_failure_window", self.limits.login_failure_window, SECOND..=DAY);
     }
 
@@ -506,6 +502,9 @@ impl Config {
             check.that(&key("lottery"), known, "must be the id of one of the lotteries");
             check.time(&key("on_sale"), schedule.on_sale, SECOND..=DAY * 400);
             check.time(&key("cut_off"), schedule.cut_off, Duration::ZERO..=DAY * 30);
+            let is_wide =
+                self.fairness.mode == FairnessSetting::CommitReveal || schedule.cut_off >= self.fairness.margin;
+            check.that(&key("cut_off"), is_wide, "must be fairness.margin or more with fairness.mode: beacon");
             check.within(&key("pool"), schedule.pool, 0..=self.tickets.pool_limit);
         }
     }

@@ -8,6 +8,7 @@
 pub mod actors;
 pub mod app;
 pub mod auth;
+pub mod beacon;
 pub mod charges;
 pub mod cli;
 pub mod clock;

@@ -5,6 +5,7 @@
 mod count;
 mod payout;
 mod reads;
+mod rounds;
 mod steps;
 
 use std::sync::Arc;
@@ -14,14 +15,19 @@ use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument;
 
 use super::messages::{DrawActorEnded, DrawMessage, Reply, ReplyTo, StopActor, WriteResults};
 use super::persistence::Persistence;
 use super::public_log::PublicLog;
 use super::snapshots::DrawSnapshots;
+use crate::beacon::RoundSource;
 use crate::clock::{Clock, Ids};
 use crate::db::Db;
-use crate::domain::draw::{Draw, DrawAction, DrawMachine, DrawRequest, OpenReservations, PoolOrder, StepWrite};
+use crate::domain::beacon::AnnouncedRound;
+use crate::domain::draw::{
+    Draw, DrawAction, DrawMachine, DrawRequest, FairnessTerms, OpenReservations, PoolOrder, StepWrite,
+};
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
 use crate::domain::record::Record;
@@ -42,6 +48,10 @@ pub struct Deps {
     pub reservations: OpenReservations,
     pub db: Db,
     pub public_log: PublicLog,
+    pub terms: FairnessTerms,
+    pub rounds: Arc<dyn RoundSource>,
+    /// Changes with each step that is written.
+    steps: watch::Sender<()>,
     /// Limits the memory for payouts of all draws together.
     payouts: Arc<Semaphore>,
 }
@@ -54,9 +64,29 @@ impl Deps {
         in_flight: usize,
         reservations: OpenReservations,
         (db, public_log): (Db, PublicLog),
+        (terms, rounds): (FairnessTerms, Arc<dyn RoundSource>),
     ) -> Deps {
-        let payouts = payout::places();
-        Deps { persistence, snapshots, clock, in_flight, reservations, db, public_log, payouts }
+        let (payouts, steps) = (payout::places(), watch::Sender::new(()));
+        Deps {
+            persistence,
+            snapshots,
+            clock,
+            in_flight,
+            reservations,
+            db,
+            public_log,
+            terms,
+            rounds,
+            steps,
+            payouts,
+        }
+    }
+
+    /// Publishes what a step has logged, and wakes the draws that wait for another one.
+    async fn step_written(&self) {
+        // If it does not succeed now, it does later: the entry is committed.
+        self.public_log.publish().await;
+        self.steps.send_replace(());
     }
 }
 
@@ -85,6 +115,8 @@ pub struct DrawActor {
     ids: Ids,
     /// For quick picks only.
     rng: StdRng,
+    /// How often the round was asked for in vain.
+    missed_rounds: u32,
     timer: Option<SpawnHandle>,
     /// Held while pool tickets are made: one call at a time.
     pool_lock: Arc<tokio::sync::Mutex<()>>,
@@ -99,13 +131,18 @@ impl DrawActor {
         let ids = deps.clock.ids().clone();
         let span = tracing::info_span!("draw", id = %draw.id());
         let rules = draw.rules().clone();
+        let draw = draw.counted_in(&deps.reservations).on_terms(deps.terms.clone());
+        if let Some(error) = draw.opening_error() {
+            tracing::warn!(draw = %draw.id(), %error, "a draw cannot be opened: give it other times");
+        }
         DrawActor {
-            machine: DrawMachine::new(draw.counted_in(&deps.reservations), deps.in_flight),
+            machine: DrawMachine::new(draw, deps.in_flight),
             actions: Vec::new(),
             deps,
             rules,
             ids,
             rng: seeded(),
+            missed_rounds: 0,
             timer: None,
             pool_lock: Arc::default(),
             guard,
@@ -151,6 +188,8 @@ impl DrawActor {
                 DrawAction::Submit { record, waiter } => self.submit(record, waiter, ctx),
                 DrawAction::Write(step) => self.write(step, ctx),
                 DrawAction::MakePool(order, waiter) => self.make_pool(order, waiter, ctx),
+                DrawAction::FetchRound(round) => self.fetch_round(round, ctx),
+                DrawAction::AwaitTurn => self.await_turn(ctx),
                 DrawAction::Answer(waiter, answer) => waiter.send(answer),
                 DrawAction::SetTimer(at) => self.set_timer(at, ctx),
                 DrawAction::Publish => self.deps.snapshots.publish(self.machine.draw().view()),
@@ -187,6 +226,23 @@ impl DrawActor {
             });
         };
         ctx.spawn(work.into_actor(self).map(done));
+    }
+
+    /// Asks for the round once. If it is not there, pauses before the machine may ask again.
+    fn fetch_round(&mut self, round: AnnouncedRound, ctx: &mut Context<Self>) {
+        let work = rounds::fetch(self.deps.rounds.clone(), round, self.missed_rounds);
+        let done = |verified: Option<_>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            actor.missed_rounds = if verified.is_some() { 0 } else { actor.missed_rounds.saturating_add(1) };
+            actor.drive(ctx, |machine, now, actions| machine.round_fetched(verified, now, actions));
+        };
+        ctx.spawn(work.instrument(self.span.clone()).into_actor(self).map(done));
+    }
+
+    fn await_turn(&mut self, ctx: &mut Context<Self>) {
+        let (changes, db, draw) = (self.deps.steps.subscribe(), self.deps.db.clone(), self.guard.draw);
+        let work = async move { rounds::await_turn(changes, &db, draw).await };
+        let came = |(), actor: &mut DrawActor, ctx: &mut Context<Self>| actor.drive(ctx, DrawMachine::turn_came);
+        ctx.spawn(work.instrument(self.span.clone()).into_actor(self).map(came));
     }
 
     /// Makes pool tickets while the sale goes on, one call at a time.

@@ -19,11 +19,12 @@ use super::persistence::Persistence;
 use super::public_log::PublicLog;
 use super::registry::DrawRegistry;
 use super::snapshots::{DrawSnapshots, RECENT};
+use crate::beacon::RoundSource;
 use crate::clock::Clock;
 use crate::db::read::{Page, draws};
 use crate::db::{Db, DbError};
 use crate::domain::audit::AuditActor;
-use crate::domain::draw::{LineRequest, OpenReservations, OrderRequest, Step, Times};
+use crate::domain::draw::{FairnessTerms, LineRequest, OpenReservations, OrderRequest, Step, Times, TimesError};
 use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::Rules;
 use crate::domain::payment::Payment;
@@ -51,7 +52,7 @@ pub struct WrittenOrder {
 }
 
 /// The options of the draws from the configuration.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct DrawOptions {
     /// The limit of orders in flight for one draw. The limit for all draws together is [`BUSY_DRAWS`] times as
     /// high.
@@ -62,6 +63,8 @@ pub struct DrawOptions {
     pub pool_limit: usize,
     /// How long a reservation holds its tickets.
     pub reservation: SignedDuration,
+    /// How draws are announced that are opened from now on.
+    pub terms: FairnessTerms,
 }
 
 /// The handle to the draws.
@@ -84,6 +87,7 @@ impl Draws {
         snapshots: DrawSnapshots,
         clock: Clock,
         options: DrawOptions,
+        rounds: Arc<dyn RoundSource>,
     ) -> Result<Draws, DbError> {
         for (lottery, amount) in draws::jackpots(&db).await? {
             snapshots.set_jackpot(&lottery, amount);
@@ -93,9 +97,10 @@ impl Draws {
         let active = draws::active(&db).await?;
         let reservations = OpenReservations::new(options.open_reservations);
         let (in_flight, clone) = (options.in_flight, clock.clone());
-        let read = (db, public_log);
+        let (read, fairness) = ((db, public_log), (options.terms.clone(), rounds));
         let registry =
-            DrawRegistry::new(read, persistence.clone(), snapshots, clone, in_flight, reservations).start();
+            DrawRegistry::new(read, persistence.clone(), snapshots, clone, in_flight, reservations, fairness);
+        let registry = registry.start();
         for draw in active {
             // The registry lives as long as the service, so it always answers.
             let _ = registry.send(LoadDraw(draw)).await;
@@ -253,6 +258,13 @@ impl Draws {
             // The draw actor was lost together with the request, or the work takes longer.
             Ok(Err(_)) | Err(_) => Err(PoolError::OutcomeUnknown),
         }
+    }
+
+    /// The rules that the times of a new draw break.
+    pub fn times_errors(&self, times: &Times) -> Vec<TimesError> {
+        let mut errors = times.errors(self.clock.now());
+        errors.extend(self.options.terms.error(times));
+        errors
     }
 
     /// How many orders are in flight now: they have a permit and no answer yet.

@@ -69,6 +69,8 @@ pub struct PublishedHead {
 pub struct PublishedList {
     /// The bytes of the entry that announced it.
     pub announcement: Vec<u8>,
+    /// The bytes of the last entry before the seal, which has its times and its round.
+    pub last: Vec<u8>,
     /// The head of its sealed ticket log.
     pub log: Head,
     pub tickets: i64,
@@ -106,15 +108,17 @@ impl PublicLog {
         self.0.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the numbers of a draw and the count of its tickets follow from, if it is announced: both entries are proved to
+    /// What the numbers of a draw and the count of its tickets follow from, if it is announced: these entries are proved to
     /// be in the log that was published, so a database in which they were changed is not believed.
     pub async fn of_numbers(&self, draw: DrawId) -> Result<Option<PublishedList>, DbError> {
-        let Some([announced, sealed]) = public_log::of_numbers(&self.0.db, draw).await? else { return Ok(None) };
+        let Some([announced, last, sealed]) = public_log::of_numbers(&self.0.db, draw).await? else {
+            return Ok(None);
+        };
         if sealed.0 >= self.published().head.size {
             self.publish().await;
         }
         let head = self.published().head;
-        for (index, entry) in [&announced, &sealed] {
+        for (index, entry) in [&announced, &last, &sealed] {
             let corrupt = DbError::Corrupt("an entry of the public log that was not published like this");
             if *index >= head.size {
                 return Err(corrupt);
@@ -125,7 +129,7 @@ impl PublicLog {
         match Event::parse(&sealed.1) {
             Ok(Event::DrawSealed { draw: of, orders, tickets, root, .. }) if of == draw.0.cast_unsigned() => {
                 let (log, tickets) = (Head { size: orders, root }, tickets.cast_signed());
-                Ok(Some(PublishedList { announcement: announced.1, log, tickets }))
+                Ok(Some(PublishedList { announcement: announced.1, last: last.1, log, tickets }))
             }
             _ => Err(DbError::Corrupt("the seal of another draw")),
         }

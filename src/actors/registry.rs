@@ -2,6 +2,7 @@
 //! it again after its actor was lost. A draw whose rows are corrupt is left out. It knows no rule of a draw.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -13,10 +14,11 @@ use super::messages::{DrawAbsent, DrawActorEnded, DrawMessage, LoadDraw, Ping, S
 use super::persistence::Persistence;
 use super::public_log::PublicLog;
 use super::snapshots::DrawSnapshots;
+use crate::beacon::RoundSource;
 use crate::clock::Clock;
 use crate::db::read::{draws, ticket_log};
 use crate::db::{Db, DbError};
-use crate::domain::draw::{Draw, DrawLoad, DrawState, OpenReservations};
+use crate::domain::draw::{Draw, DrawLoad, DrawState, FairnessTerms, OpenReservations};
 use crate::domain::id::DrawId;
 
 /// The pause before a draw is loaded again after its load failed or its actor was lost.
@@ -47,9 +49,10 @@ impl DrawRegistry {
         clock: Clock,
         in_flight: usize,
         reservations: OpenReservations,
+        fairness: (FairnessTerms, Arc<dyn RoundSource>),
     ) -> DrawRegistry {
         let read = (db.clone(), public_log);
-        let deps = Deps::new(persistence, snapshots, clock, in_flight, reservations, read);
+        let deps = Deps::new(persistence, snapshots, clock, in_flight, reservations, read, fairness);
         DrawRegistry { db, deps, draws: HashMap::new() }
     }
 

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use jiff::Timestamp;
+
 use crate::domain::draw::DrawSnapshot;
 use crate::domain::id::{DrawId, LotteryId};
-use crate::domain::lottery::DrawStatus;
+use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::Money;
 
 /// How many draws that are over are kept, at about 400 bytes each.
@@ -113,6 +115,15 @@ impl DrawSnapshots {
     /// How many of the draws here have stopped, because their sold tickets are not those that were sealed.
     pub fn payouts_stopped(&self) -> usize {
         self.read(|maps| maps.draws.values().filter(|draw| draw.payout_stopped).count())
+    }
+
+    /// How many draws with a beacon are not drawn although their time has come.
+    pub fn beacon_draws_waiting(&self, now: Timestamp) -> usize {
+        let waits = |draw: &&Arc<DrawSnapshot>| {
+            let is_due = draw.status == DrawStatus::Closed && draw.times.draw_at <= now;
+            is_due && draw.fairness == Some(Fairness::Beacon)
+        };
+        self.read(|maps| maps.draws.values().filter(waits).count())
     }
 
     /// The jackpot that the last draw of a lottery left for the next draw.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::AppError;
+use super::{AppError, fairness};
 use crate::actors::draws::DrawOptions;
 use crate::actors::persistence::WriteLimits;
 use crate::auth::Tokens;
@@ -86,13 +86,14 @@ pub fn write_limits(config: &Config) -> WriteLimits {
     WriteLimits { batch: it.batch, queue: it.queue, deadline: it.deadline }
 }
 
-pub fn draw_options(config: &Config) -> DrawOptions {
-    DrawOptions {
+pub fn draw_options(config: &Config) -> Result<DrawOptions, AppError> {
+    Ok(DrawOptions {
         in_flight: config.limits.orders_in_flight,
         open_reservations: config.limits.enabled.then_some(config.limits.open_reservations),
         pool_limit: config.tickets.pool_limit as usize,
         reservation: signed(config.tickets.reservation),
-    }
+        terms: fairness::terms(config)?,
+    })
 }
 
 /// Converts; the configuration's limits keep all durations far below the maximum.

@@ -1,10 +1,12 @@
-//! Reads whole numbers. A number that is out of a setting's range is refused with the range.
+//! Reads whole numbers and durations. A number that is out of a setting's range is refused with the range.
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use serde::Deserializer;
+use jiff::{Span, SpanRelativeTo};
 use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Reads a number of this range, from a number or from its digits in a text, as an environment variable has them.
 pub fn number<'de, D, T, const MIN: i64, const MAX: i64>(deserializer: D) -> Result<T, D::Error>
@@ -76,4 +78,15 @@ impl Visitor<'_> for NumberRange {
             Err(_) => Err(self.refuse(format_args!("{text:?}"))),
         }
     }
+}
+
+/// Reads `5m`, `1h 30m` or `30d` (jiff's friendly format, or ISO 8601). A day has 24 hours, because these are
+/// lengths of time and not dates; months and years are refused.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .and_then(|signed| Duration::try_from(signed).ok())
+        .ok_or_else(|| Error::custom(format!("{text:?} is not a duration such as 30s, 5m or 30d")))
 }

@@ -41,9 +41,10 @@ const SECRETS: [&str; 8] = [
 ];
 
 /// The settings that are lists, each with an example.
-pub(super) const LISTS: [(&str, &str); 4] = [
+pub(super) const LISTS: [(&str, &str); 5] = [
     ("server.trusted_proxies", "[10.0.0.7, 10.0.0.0/8]"),
     ("server.cors_origins", "['https://shop.example']"),
+    ("fairness.beacon_endpoints", "['https://api.drand.sh']"),
     (
         "lotteries",
         "[{id: 2of10, name: 2 of 10, pick: 2, of: 10, price: 100, fund_share: 5000, \

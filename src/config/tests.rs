@@ -4,6 +4,8 @@ use super::source::{FileText, Variables};
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const CHAIN: &str =
+    r#"{"hash": "aa", "public_key": "bb", "genesis_time": 1, "period": 3, "group_hash": "cc", "beacon_id": "x"}"#;
 const MASTER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const STRIPE: [(&str, &str); 2] =
     [("LOTTERY__PAYMENTS__STRIPE_KEY", "sk_opensesame"), ("LOTTERY__PAYMENTS__WEBHOOK_SECRET", SECRET)];
@@ -144,7 +146,11 @@ fn every_key_has_an_environment_variable() {
         ("log.level", "debug", r#"level: "debug""#),
         ("log.format", "json", "format: Json"),
         ("telemetry.otlp_endpoint", "http://collector:4318", r#"otlp_endpoint: Some("http://collector:4318")"#),
+        ("fairness.mode", "beacon", "mode: Beacon"),
         ("fairness.master_secret", MASTER, "master_secret: Some("),
+        ("fairness.margin", "11m", "margin: 660s"),
+        ("fairness.beacon_endpoints", "[http://127.0.0.1:8421]", r#"beacon_endpoints: ["http://127.0.0.1:8421"]"#),
+        ("fairness.beacon_chain", CHAIN, r#"beacon_chain: Some(ChainConfig { hash: "aa", "#),
         ("payments.provider", "stripe", "provider: Stripe"),
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),
@@ -339,6 +345,21 @@ fn errors_name_the_key_of_an_invalid_value() {
             "server: {public_url: 'https://lottery.example/'}",
             "server.public_url: must be an address without a path",
         ),
+        ("fairness: {mode: random}", "fairness.mode: must be `commit_reveal` or `beacon`"),
+        ("fairness: {margin: 9s}", "fairness.margin: must be 10s to 24h, not 9s"),
+        (
+            "fairness: {beacon_endpoints: ['https://api.drand.sh/52db']}",
+            "fairness.beacon_endpoints[0]: must be an address without a path, such as https://api.drand.sh",
+        ),
+        (
+            "fairness: {beacon_endpoints: https://api.drand.sh}",
+            "fairness.beacon_endpoints: must be a list such as",
+        ),
+        (
+            "fairness: {beacon_chain: quicknet}",
+            "fairness.beacon_chain: must be {hash: …, public_key: …, genesis_time: …, period: …, group_hash: …",
+        ),
+        ("fairness: {beacon_chain: {hash: aa}}", "fairness.beacon_chain: must be {hash: …, "),
         (
             "fairness: {master_secret: hunter2}",
             "fairness.master_secret: must be 32 bytes, as 64 hexadecimal digits",
@@ -541,4 +562,26 @@ proptest::proptest! {
             proptest::prop_assert!(!error.contains(SECRET));
         }
     }
+}
+
+#[test]
+fn the_chain_of_a_beacon_is_a_table_or_its_text() {
+    let table = good(&format!("fairness: {{beacon_chain: {CHAIN}}}"), &[]).fairness.beacon_chain.unwrap();
+    let text = good("", &[("LOTTERY__FAIRNESS__BEACON_CHAIN", CHAIN)]).fairness.beacon_chain.unwrap();
+    assert_eq!((&table, table.genesis_time, table.period, table.beacon_id.as_str()), (&text, 1, 3, "x"));
+}
+
+#[test]
+fn the_sale_of_a_scheduled_draw_ends_the_margin_before_a_beacon() {
+    let schedules = |cut_off: &str| {
+        format!(
+            "schedules: [{{lottery: 5of36, at: every day at 20:00, time_zone: Europe/Moscow, on_sale: 2d, \
+             cut_off: {cut_off}, pool: 0, ahead: 1}}]"
+        )
+    };
+    let beacon = "fairness: {mode: beacon, margin: 15m}";
+    good(&format!("{beacon}\n{}", schedules("15m")), &[]);
+    good(&format!("fairness: {{margin: 15m}}\n{}", schedules("0s")), &[]);
+    let refused = refusal(&format!("{beacon}\n{}", schedules("14m")), &[]);
+    assert_eq!(refused, "schedules[0].cut_off: must be fairness.margin or more with fairness.mode: beacon");
 }

@@ -20,6 +20,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("active", "SELECT, UPDATE (node)"),
     ("audit_chain", "SELECT, UPDATE (position, hash)"),
     ("audit_log", "SELECT, INSERT"),
+    ("beacon_chains", "SELECT, INSERT"),
     (
         "charges",
         "SELECT, INSERT (payment_id, begun_at, user_id, amount, ended_at, outcome, failure_code, late, issue), UPDATE
@@ -31,13 +32,13 @@ pub const GRANTS: &[(&str, &str)] = &[
     ),
     (
         "draw_results",
-        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot, after_entry), UPDATE (prize_fund, rollover, cursor, window_end,
+        "SELECT, INSERT (draw_id, pick, drawn_at, jackpot, after_entry, signature), UPDATE (prize_fund, rollover, cursor, window_end,
          paid_user, paid_reference)",
     ),
     ("draw_sales", "SELECT, INSERT, UPDATE (epoch, sold, edge)"),
     ("draw_seals", "SELECT, INSERT"),
     ("draw_tiers", "SELECT, INSERT"),
-    ("draws", "SELECT, INSERT, UPDATE (status, sales_open_at, sales_close_at, draw_at, fairness)"),
+    ("draws", "SELECT, INSERT, UPDATE (status, sales_open_at, sales_close_at, draw_at, fairness, chain, round)"),
     ("idempotency_keys", "SELECT, INSERT, UPDATE (answer), DELETE"),
     ("housekeeping", "SELECT, INSERT, UPDATE (place)"),
     ("installation", "SELECT, INSERT"),

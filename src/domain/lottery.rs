@@ -94,6 +94,36 @@ impl Fairness {
     }
 }
 
+/// Why a draw is void whose sale has ended and that was announced with a beacon: there is no other reason. The public log
+/// and the draw show its name, so that everybody can refute it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VoidReason {
+    /// Too few witnesses cosigned the sealed list in time.
+    NoQuorum,
+    /// The signature of the round did not appear.
+    NoRound,
+    /// The sold tickets are not those of the sealed list.
+    ListMismatch,
+    /// The database lacks entries of the public log that were published.
+    LogRolledBack,
+}
+
+impl VoidReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VoidReason::NoQuorum => "no_quorum",
+            VoidReason::NoRound => "no_round",
+            VoidReason::ListMismatch => "list_mismatch",
+            VoidReason::LogRolledBack => "log_rolled_back",
+        }
+    }
+
+    /// Whether the draw is cancelled by itself. Otherwise it stops, and an admin looks at it first.
+    pub fn is_automatic(self) -> bool {
+        matches!(self, VoidReason::NoQuorum | VoidReason::NoRound)
+    }
+}
+
 /// A configured lottery; draws are created from it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lottery {

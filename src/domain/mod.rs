@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod batch_state;
+pub mod beacon;
 pub mod charge;
 pub mod charge_end;
 pub mod draw;

@@ -3,16 +3,17 @@
 
 use jiff::Timestamp;
 use verifiable_draw::event::{
-    DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
+    Beacon, DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
 };
 use verifiable_draw::merkle::Head;
 use verifiable_draw::numbers::{Entropy, draw_numbers};
 
+use super::beacon::{AnnouncedRound, VerifiedRound};
 use super::draw::Times;
 use super::game::Pick;
 use super::id::DrawId;
 use super::log_keys::LogKeys;
-use super::lottery::Rules;
+use super::lottery::{Fairness, Rules};
 use super::money::{Currency, Money};
 use super::prize::{Award, Settlement, Tier};
 
@@ -23,17 +24,20 @@ pub enum NumbersFault {
     Announcement,
     #[error("the draw was announced with another seed than the one of this service's master secret")]
     OtherSeed,
+    #[error("the public log announced another round than the one that the draw has")]
+    OtherRound,
     #[error("the numbers of the draw cannot be computed")]
     Numbers,
 }
 
-/// The sale opens.
+/// The sale opens. `round`: of a draw with a beacon.
 pub fn announced(
     keys: &LogKeys,
     draw: DrawId,
     number: i32,
     (rules, currency): (&Rules, Currency),
     times: &Times,
+    round: Option<&AnnouncedRound>,
     at: Timestamp,
 ) -> Event {
     let tier = |tier: &Tier| {
@@ -58,18 +62,23 @@ pub fn announced(
         },
         sales_close_at: seconds(times.sales_close_at),
         draw_at: seconds(times.draw_at),
-        fairness: FairnessMode::CommitReveal,
-        commitment: Some(keys.commitment(draw)),
-        beacon: None,
+        fairness: round.map_or(FairnessMode::CommitReveal, |_| FairnessMode::Beacon),
+        commitment: round.is_none().then(|| keys.commitment(draw)),
+        beacon: round.map(beacon),
         policy: None,
         ticket_log: keys.ticket_log(draw).verifier().to_string(),
     }
 }
 
-/// The times of an announced draw change.
-pub fn rescheduled(draw: DrawId, times: &Times, at: Timestamp) -> Event {
+fn beacon(round: &AnnouncedRound) -> Beacon {
+    let chain = &round.chain;
+    Beacon { chain: *chain.hash(), public_key: *chain.public_key(), round: round.round }
+}
+
+/// The times of an announced draw change, and with them the round of a draw with a beacon.
+pub fn rescheduled(draw: DrawId, times: &Times, round: Option<u64>, at: Timestamp) -> Event {
     let (sales_close_at, draw_at) = (seconds(times.sales_close_at), seconds(times.draw_at));
-    Event::DrawRescheduled { draw: id(draw), at: seconds(at), sales_close_at, draw_at, round: None }
+    Event::DrawRescheduled { draw: id(draw), at: seconds(at), sales_close_at, draw_at, round }
 }
 
 /// The sale ends. `close_at`: the published time.
@@ -99,10 +108,11 @@ impl DrawTimes {
     }
 }
 
-/// The prizes are fixed. `after`: the index of the entry whose rollover came into the draw as its jackpot.
+/// The prizes are fixed. `after`: the index of the entry whose rollover came into the draw as its jackpot. The numbers
+/// follow from the signature of the beacon's round, or from the seed if there is none.
 pub fn completed(
     keys: &LogKeys,
-    draw: DrawId,
+    (draw, signature): (DrawId, Option<[u8; 48]>),
     (pick, jackpot): (Pick, Money),
     settled: &Settlement,
     after: Option<u64>,
@@ -113,8 +123,8 @@ pub fn completed(
     Event::DrawCompleted {
         draw: id(draw),
         at: seconds(at),
-        seed: Some(keys.seed(draw).reveal()),
-        signature: None,
+        seed: signature.is_none().then(|| keys.seed(draw).reveal()),
+        signature,
         winning_numbers: pick.numbers().collect(),
         prize_fund: minor(settled.prize_fund),
         jackpot: minor(jackpot),
@@ -131,12 +141,18 @@ pub fn completed(
     }
 }
 
-/// An announced draw is cancelled. Once its list is sealed, the seed is shown: everybody sees what would have been drawn.
-pub fn voided(keys: &LogKeys, draw: DrawId, is_sealed: bool, reason: &str, at: Timestamp) -> Event {
-    let (stage, seed) = match is_sealed {
-        true => (Stage::Closed, Some(keys.seed(draw).reveal())),
-        false => (Stage::Open, None),
-    };
+/// An announced draw is cancelled. Once its list is sealed, the seed is shown if it has one: everybody sees what would have
+/// been drawn.
+pub fn voided(
+    keys: &LogKeys,
+    draw: DrawId,
+    fairness: Fairness,
+    is_sealed: bool,
+    reason: &str,
+    at: Timestamp,
+) -> Event {
+    let stage = if is_sealed { Stage::Closed } else { Stage::Open };
+    let seed = (is_sealed && fairness == Fairness::CommitReveal).then(|| keys.seed(draw).reveal());
     Event::DrawVoided { draw: id(draw), at: seconds(at), stage, reason: reason.to_owned(), seed }
 }
 
@@ -161,7 +177,32 @@ pub fn winning_numbers(
         return Err(NumbersFault::OtherSeed);
     }
     let seed = keys.seed(draw).reveal();
-    let entropy = Entropy::CommitReveal { seed: &seed, sealed };
+    numbers(Entropy::CommitReveal { seed: &seed, sealed }, announcement, rules)
+}
+
+/// The winning numbers of a draw with a beacon: a function of the round and of the bytes of the announcement. `last` is
+/// the last entry before the seal, which says which round it is.
+pub fn numbers_of_round(
+    rules: &Rules,
+    announcement: &[u8],
+    last: &[u8],
+    round: &VerifiedRound,
+) -> Result<Pick, NumbersFault> {
+    let read = |entry| Event::parse(entry).map_err(|_| NumbersFault::Announcement);
+    let Event::DrawAnnounced { beacon: Some(beacon), .. } = read(announcement)? else {
+        return Err(NumbersFault::Announcement);
+    };
+    let announced = match read(last)? {
+        Event::DrawRescheduled { round, .. } => round,
+        _ => Some(beacon.round),
+    };
+    if beacon.chain != *round.chain() || announced != Some(round.round()) {
+        return Err(NumbersFault::OtherRound);
+    }
+    numbers(Entropy::Beacon { round: round.round(), randomness: round.randomness() }, announcement, rules)
+}
+
+fn numbers(entropy: Entropy<'_>, announcement: &[u8], rules: &Rules) -> Result<Pick, NumbersFault> {
     let numbers = draw_numbers(entropy, announcement, rules.game.pick_size(), rules.game.of());
     let numbers: Vec<i64> = numbers.map_err(|_| NumbersFault::Numbers)?.into_iter().map(i64::from).collect();
     rules.game.pick(&numbers).map_err(|_| NumbersFault::Numbers)

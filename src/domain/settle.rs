@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::audit::AuditEntry;
+use super::beacon::VerifiedRound;
 use super::draw::WinningPick;
 use super::game::Pick;
 use super::id::DrawId;
@@ -25,6 +26,8 @@ pub struct Conduct {
     pub fence: Fence,
     pub rules: Arc<Rules>,
     pub pick: Pick,
+    /// What the numbers come from, if the draw has a beacon.
+    pub round: Option<VerifiedRound>,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
 }
@@ -186,7 +189,7 @@ mod tests {
     }
 
     fn conduct() -> Conduct {
-        Conduct { fence: FENCE, rules: rules(), pick: winning(0).pick, at: AT, audit: None }
+        Conduct { fence: FENCE, rules: rules(), pick: winning(0).pick, round: None, at: AT, audit: None }
     }
 
     fn fix_prizes(jackpot: i64, hits: &[(i64, i64)]) -> FixPrizes {

@@ -99,13 +99,14 @@ pub struct RescheduleBody {
 
 /// Changes times of a draw.
 ///
-/// Only while it is `scheduled` or `open`, and before its cut-off.
+/// Only while it is `scheduled` or `open`, and before its cut-off. With a beacon, another `draw_at` announces another round,
+/// and the sale must end `fairness.margin` before the round.
 #[utoipa::path(
     patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     request_body = RescheduleBody,
     security(("bearer" = [])),
-    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition draw_due")),
 )]
 pub async fn reschedule(
     state: web::Data<State>,
@@ -222,7 +223,7 @@ fn parse(state: &State, body: &CreateBody) -> Result<(Rules, Times), Problem> {
     });
     let rules = rules.transpose().map_err(|error| check(false, "price", error.to_string()));
     let times = times(body);
-    errors.extend(times.errors(state.clock.now()).into_iter().map(FieldError::from));
+    errors.extend(state.draws.times_errors(&times).into_iter().map(FieldError::from));
     match rules {
         Ok(Some(rules)) if errors.is_empty() => Ok((rules, times)),
         _ => Err(Problem::validation(errors)),
@@ -323,14 +324,15 @@ pub async fn close(
 
 /// Draws the numbers.
 ///
-/// Of a `closed` draw, also before its `draw_at`. The prizes are counted and paid after that: the draw is `settling`, then
+/// Of a `closed` draw, also before its `draw_at`; with a beacon, not before its round is known, and not before an earlier draw
+/// of the lottery has ended. The prizes are counted and paid after that: the draw is `settling`, then
 /// `completed`. Numbers are drawn once, however often this is called. A draw that has stopped with `list_mismatch` is
 /// counted again.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/conduct", tag = "admin", operation_id = "conduct_draw",
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     security(("bearer" = [])),
-    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition list_mismatch")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition list_mismatch beacon_not_ready draw_waits")),
 )]
 pub async fn conduct(
     state: web::Data<State>,
@@ -353,13 +355,13 @@ pub struct CancelBody {
 /// Cancels a draw.
 ///
 /// Every payer is refunded once, to the wallet, also what was paid by card. A draw whose numbers are drawn cannot be
-/// cancelled.
+/// cancelled, nor a draw with a beacon from its `sales_close_at` on.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/cancel", tag = "admin", operation_id = "cancel_draw",
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     request_body = CancelBody,
     security(("bearer" = [])),
-    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition draw_due")),
 )]
 pub async fn cancel(
     state: web::Data<State>,

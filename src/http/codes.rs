@@ -184,6 +184,23 @@ codes! {
         "Only a pending payment for tickets can be paid, and only while its draw is on sale."
         "it is paid or being paid, its time is up, or its draw is not on sale any more"
     }
+    BeaconNotReady "beacon_not_ready" CONFLICT Later {
+        "The beacon's round is not known"
+        "The numbers of the draw come from a round of a public beacon that was announced before the sale. Its time has not come, \
+         or no server of the beacon has answered with its signature yet."
+        "the numbers are drawn by themselves when it is known"
+    }
+    DrawWaits "draw_waits" CONFLICT Later {
+        "An earlier draw has not ended"
+        "Draws with a beacon take their lottery's jackpot in the order of their times. An earlier one has neither its prizes \
+         fixed nor is it cancelled."
+        "the numbers are drawn by themselves when it has ended"
+    }
+    DrawDue "draw_due" CONFLICT No {
+        "The draw takes place as it was announced"
+        "Once the sale of a draw with a beacon was to end, nobody can give it other times or cancel it: its numbers may be known."
+        "cancel a draw or give it other times before its sales_close_at"
+    }
     InvalidTransition "invalid_transition" CONFLICT No {
         "The state does not allow it"
         "The draw, the withdrawal or the charge is in a state from which this step does not lead."

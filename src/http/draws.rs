@@ -44,7 +44,8 @@ pub struct DrawBody {
     sales_open_at: Option<Timestamp>,
     /// The cut-off: later orders are refused.
     sales_close_at: Timestamp,
-    /// When the numbers are drawn by themselves. An admin may draw them earlier.
+    /// When the numbers are drawn by themselves: with a beacon, by the first round at this time or after it. Without one, an admin
+    /// may draw them earlier.
     draw_at: Timestamp,
     /// How many tickets are paid.
     tickets_sold: i64,
@@ -60,7 +61,8 @@ pub struct DrawBody {
     /// The drawn numbers in ascending order. Null until the status is `settling`.
     #[schema(required, value_type = Option<Vec<i32>>)]
     winning_numbers: Option<Pick>,
-    /// Why the draw was cancelled. Null if it was not.
+    /// Why the draw was cancelled. Null if it was not. A draw with a beacon whose sale had to end has one of these reasons:
+    /// `no_round` (the beacon's round did not appear for a day), `no_quorum`, `list_mismatch`, `log_rolled_back`.
     #[schema(required)]
     cancel_reason: Option<String>,
 }

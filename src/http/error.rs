@@ -274,6 +274,14 @@ impl From<StepRefusal> for Problem {
             StepRefusal::InvalidTimes(errors) => {
                 Problem::validation(errors.into_iter().map(FieldError::from).collect())
             }
+            StepRefusal::CloseToRound(_) => Problem::new(Code::InvalidTransition, refusal.to_string()),
+            StepRefusal::BeaconNotReady(_) => {
+                Problem::new(Code::BeaconNotReady, format!("{refusal}: {}", Code::BeaconNotReady.remedy()))
+            }
+            StepRefusal::DrawWaits(_) => {
+                Problem::new(Code::DrawWaits, format!("{refusal}: {}", Code::DrawWaits.remedy()))
+            }
+            StepRefusal::DrawDue => Problem::new(Code::DrawDue, refusal.to_string()),
             StepRefusal::Overloaded | StepRefusal::Unavailable => Problem::overloaded(),
             StepRefusal::Failed => Problem::internal("a step of a draw's life failed"),
             StepRefusal::ListMismatch => Code::ListMismatch.into(),

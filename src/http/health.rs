@@ -87,6 +87,7 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
         active: state.lease.is_held() && !state.lease.is_draining(),
         orders_in_flight: state.draws.orders_in_flight(),
         charges_waiting: state.charges.waiting(),
+        beacon_draws_waiting: state.snapshots.beacon_draws_waiting(clock.wall),
         draws: DrawStatus::ALL.map(|status| state.snapshots.count(status)),
         draws_stopped: state.snapshots.payouts_stopped(),
         balances: balances.ok().and_then(Result::ok).unwrap_or_default(),

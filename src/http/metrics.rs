@@ -32,6 +32,8 @@ const IN_FLIGHT: &str = "lottery_orders_in_flight";
 const DRAWS: &str = "lottery_draws";
 const DRAWS_STOPPED: &str = "lottery_draws_stopped";
 const BALANCE: &str = "lottery_account_balance";
+const BEACON_FAILURES: &str = "lottery_beacon_failures_total";
+const BEACON_WAITING: &str = "lottery_beacon_draws_waiting";
 const CONNECTIONS: &str = "lottery_pool_connections";
 const REFUSED: &str = "lottery_http_connections_refused_total";
 const SYNCHRONOUS: &str = "lottery_synchronous_replication";
@@ -41,10 +43,11 @@ const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
 const BUILD: &str = "lottery_build_info";
 
-const COUNTERS: [(&str, &str); 4] = [
+const COUNTERS: [(&str, &str); 5] = [
     (REQUESTS, "Requests answered, by route."),
     (SOLD, "Tickets paid for."),
     (LATE, "Charges of cards whose money came too late and went into a wallet."),
+    (BEACON_FAILURES, "Answers of the beacon's servers that gave no round."),
     (REFUSED, "Connections refused because their address had too many."),
 ];
 const HISTOGRAMS: [(&str, &str); 3] = [
@@ -52,10 +55,11 @@ const HISTOGRAMS: [(&str, &str); 3] = [
     (BATCH, "Records in one batch of the writer."),
     (COMMIT, "The time from the begin of a batch to its commit."),
 ];
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 11] = [
     (QUEUE, "Records and steps in the queue of the writer."),
     (WAITING, "Charges of cards that wait for an admin."),
     (IN_FLIGHT, "Orders and payments in flight."),
+    (BEACON_WAITING, "Draws with a beacon whose time has come and whose numbers are not drawn."),
     (DRAWS, "Draws by status: all active ones, and the newest thousand that are over."),
     (DRAWS_STOPPED, "Draws that pay nothing, because their sold tickets are not those that were sealed."),
     (
@@ -96,6 +100,8 @@ pub struct Gauges {
     /// For each status, in the order of [`DrawStatus::ALL`].
     pub draws: [usize; DrawStatus::ALL.len()],
     pub draws_stopped: usize,
+    /// Draws with a beacon whose time has come and whose numbers are not drawn.
+    pub beacon_draws_waiting: usize,
     /// Empty: the database does not answer.
     pub balances: Vec<(AccountKind, Money)>,
     /// Open, idle, waited for.
@@ -116,6 +122,7 @@ pub struct Metrics {
     active: Gauge,
     in_flight: Gauge,
     waiting: Gauge,
+    beacon_waiting: Gauge,
     draws: [Gauge; DrawStatus::ALL.len()],
     draws_stopped: Gauge,
     balances: [(AccountKind, Gauge); AccountKind::HOUSE.len()],
@@ -147,7 +154,8 @@ impl Metrics {
         let plain = |name| gauge(&recorder, &Key::from_static_name(name));
         // What has a recorder is no standby.
         plain(STANDBY_READY).set(0.0);
-        let [active, in_flight, waiting, draws_stopped] = [ACTIVE, IN_FLIGHT, WAITING, DRAWS_STOPPED].map(plain);
+        let [active, in_flight, waiting, beacon_waiting, draws_stopped] =
+            [ACTIVE, IN_FLIGHT, WAITING, BEACON_WAITING, DRAWS_STOPPED].map(plain);
         let draws = DrawStatus::ALL.map(|status| labelled(DRAWS, "status", status.as_str()));
         let balances = AccountKind::HOUSE.map(|kind| (kind, labelled(BALANCE, "account", kind.as_str())));
         let connections = ["open", "idle", "waited_for"].map(|state| labelled(CONNECTIONS, "state", state));
@@ -162,6 +170,7 @@ impl Metrics {
             active,
             in_flight,
             waiting,
+            beacon_waiting,
             draws,
             draws_stopped,
             balances,
@@ -193,6 +202,11 @@ impl Metrics {
         self.queue.value() as u64
     }
 
+    /// Counts answers of the beacon's servers that gave no round.
+    pub fn beacon_failures(&self) -> Counter {
+        self.recorder.register_counter(&Key::from_static_name(BEACON_FAILURES), &METADATA)
+    }
+
     /// Counts connections that are refused.
     pub fn refused_connections(&self) -> Counter {
         self.recorder.register_counter(&Key::from_static_name(REFUSED), &METADATA)
@@ -214,6 +228,7 @@ impl Metrics {
         self.active.set(f64::from(u8::from(gauges.active)));
         self.in_flight.set(gauges.orders_in_flight as f64);
         self.waiting.set(gauges.charges_waiting as f64);
+        self.beacon_waiting.set(gauges.beacon_draws_waiting as f64);
         for (gauge, draws) in self.draws.iter().zip(gauges.draws) {
             gauge.set(draws as f64);
         }

@@ -9,6 +9,7 @@ mod admin;
 mod attacks;
 mod audit;
 mod auth;
+mod beacon;
 mod clock_set;
 mod command;
 mod containers;

@@ -159,6 +159,9 @@ impl Actor {
                 DrawAction::MakePool(order, waiter) => {
                     around.pools.push(PoolJob { actor: self.me(), order, waiter });
                 }
+                DrawAction::FetchRound(_) | DrawAction::AwaitTurn => {
+                    panic!("draws without a beacon wait for nothing")
+                }
                 DrawAction::Answer(waiter, answer) => {
                     around.effects.push(Effect::Answer(waiter.who, Box::new(answer)));
                 }
@@ -185,8 +188,8 @@ impl Actor {
 
     fn begin(&mut self, StepWrite { kind, at, audit, .. }: StepWrite, around: &mut Around<'_>) {
         let step = match kind {
-            StepKind::Open => Step::Open,
-            StepKind::Reschedule(times) => Step::Reschedule(times),
+            StepKind::Open(_) => Step::Open,
+            StepKind::Reschedule(times, _) => Step::Reschedule(times),
             StepKind::Seal => Step::Seal,
             StepKind::BeginCancel { reason } => {
                 if audit.is_none() {
@@ -194,10 +197,10 @@ impl Actor {
                 }
                 Step::BeginCancel { reason }
             }
-            StepKind::Conduct => {
+            StepKind::Conduct(round) => {
                 let (fence, rules) = (self.draw().fence(), self.draw().rules().clone());
                 let pick = rules.game.random_pick(around.dice.rng());
-                Step::Conduct(Conduct { fence, rules, pick, at, audit })
+                Step::Conduct(Conduct { fence, rules, pick, round, at, audit })
             }
             StepKind::Settle { .. } => return self.settle(around),
             StepKind::Refund { .. } => {

@@ -11,13 +11,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lottery::domain::charge::{ChargeIssue, ChargeName, ChargeOutcome, ChargeRow};
-use lottery::domain::draw::{
-    DrawState, OPENED_AS, Reservation, ReservationState, ReservedTicket, Times, WinningPick,
-};
+use lottery::domain::draw::{DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick};
 use lottery::domain::game::Pick;
 use lottery::domain::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
 use lottery::domain::ledger::{AccountId, Ledger};
-use lottery::domain::lottery::{DrawStatus, Rules};
+use lottery::domain::lottery::{DrawStatus, Fairness, Rules};
 use lottery::domain::money::{Currency, Money};
 use lottery::domain::payment::{Method, PaymentStatus};
 use lottery::domain::payout::Progress;
@@ -334,7 +332,8 @@ impl Store {
             rules: Arc::new(row.rules.clone()),
             times: row.times,
             status: row.status,
-            fairness: row.edge.as_ref().map(|_| OPENED_AS),
+            fairness: row.edge.as_ref().map(|_| Fairness::CommitReveal),
+            round: None,
             epoch: row.epoch,
             sold: row.sold,
             pool: if selling { self.pool(id) } else { Pool::default() },

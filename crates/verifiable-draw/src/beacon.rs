@@ -34,6 +34,8 @@ pub struct BeaconChain {
     public_key: [u8; 96],
     genesis: u64,
     period: u32,
+    group_hash: Hash,
+    beacon_id: String,
     hash: Hash,
 }
 
@@ -56,12 +58,20 @@ impl BeaconChain {
         let id = if beacon_id == "default" { "" } else { beacon_id };
         let hash =
             sha256(&[&period.to_be_bytes(), &genesis.to_be_bytes(), &public_key, group_hash, id.as_bytes()]);
-        Ok(Self { public_key, genesis, period, hash })
+        let (group_hash, beacon_id) = (*group_hash, beacon_id.to_owned());
+        Ok(Self { public_key, genesis, period, group_hash, beacon_id, hash })
     }
 
     /// The League of Entropy's quicknet: a round each 3 seconds since August 2023.
     pub fn quicknet() -> Self {
-        Self { public_key: QUICKNET_KEY, genesis: 1_692_803_367, period: 3, hash: QUICKNET_HASH }
+        Self {
+            public_key: QUICKNET_KEY,
+            genesis: 1_692_803_367,
+            period: 3,
+            group_hash: QUICKNET_GROUP,
+            beacon_id: "quicknet".to_owned(),
+            hash: QUICKNET_HASH,
+        }
     }
 
     pub fn hash(&self) -> &Hash {
@@ -78,6 +88,14 @@ impl BeaconChain {
 
     pub fn period(&self) -> u32 {
         self.period
+    }
+
+    pub fn group_hash(&self) -> &Hash {
+        &self.group_hash
+    }
+
+    pub fn beacon_id(&self) -> &str {
+        &self.beacon_id
     }
 
     /// When a round appears, in seconds since 1970.
@@ -111,6 +129,11 @@ impl BeaconChain {
 const QUICKNET_HASH: [u8; 32] = [
     0x52, 0xdb, 0x9b, 0xa7, 0x0e, 0x0c, 0xc0, 0xf6, 0xea, 0xf7, 0x80, 0x3d, 0xd0, 0x74, 0x47, 0xa1, 0xf5, 0x47,
     0x77, 0x35, 0xfd, 0x3f, 0x66, 0x17, 0x92, 0xba, 0x94, 0x60, 0x0c, 0x84, 0xe9, 0x71,
+];
+
+const QUICKNET_GROUP: [u8; 32] = [
+    0xf4, 0x77, 0xd5, 0xc8, 0x9f, 0x21, 0xa1, 0x7c, 0x86, 0x3a, 0x7f, 0x93, 0x7c, 0x6a, 0x6d, 0x15, 0x85, 0x94,
+    0x14, 0xd2, 0xbe, 0x09, 0xcd, 0x44, 0x8d, 0x42, 0x79, 0xaf, 0x33, 0x1c, 0x5d, 0x3e,
 ];
 
 const QUICKNET_KEY: [u8; 96] = [

@@ -92,11 +92,16 @@ async fn sealed_list(
     rules: &Rules,
     winning: WinningPick,
 ) -> Result<SealedTickets, CountError> {
-    let Some(PublishedList { announcement, log, tickets }) = published_list(deps, draw).await? else {
+    let Some(PublishedList { announcement, last, log, tickets }) = published_list(deps, draw).await? else {
         return Ok(patiently(async || read::payout::seal(&deps.db, draw).await).await?);
     };
     let keys = deps.persistence.ticket_logs().log_keys();
-    if public_log::winning_numbers(keys, draw, rules, &announcement, &log) != Ok(winning.pick) {
+    let numbers = match patiently(async || read::beacon::drawn_round(&deps.db, draw).await).await? {
+        None => public_log::winning_numbers(keys, draw, rules, &announcement, &log),
+        Some(Ok(round)) => public_log::numbers_of_round(rules, &announcement, &last, &round),
+        Some(Err(_)) => return Err(ListFault::Numbers.into()),
+    };
+    if numbers != Ok(winning.pick) {
         return Err(ListFault::Numbers.into());
     }
     Ok(SealedTickets { tickets, log: Some(log) })

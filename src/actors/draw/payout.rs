@@ -65,7 +65,7 @@ pub async fn settle(
     if !prizes_fixed {
         let logs = deps.persistence.ticket_logs().clone();
         deps.persistence.step(FixAndLogPrizes { step, logs }).await?;
-        deps.public_log.publish().await;
+        deps.step_written().await;
     }
     match patiently(async || payout::settlement(db, draw).await).await? {
         StoredSettlement::Fixed { prizes: stored, progress } if stored == prizes => {

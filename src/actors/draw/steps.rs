@@ -9,11 +9,12 @@ use rand::rngs::SysRng;
 use super::count::published_list;
 use super::{Deps, payout};
 use crate::actors::messages::{PoolError, StepRefusal};
-use crate::actors::persistence::{BeginCancel, Open, PoolWrite, Reschedule, Seal};
+use crate::actors::persistence::{BeginCancel, ConductOutcome, Open, PoolWrite, Reschedule, Seal};
 use crate::actors::public_log::PublishedList;
 use crate::db::read::draws;
 use crate::db::{DbError, describe};
 use crate::domain;
+use crate::domain::beacon::VerifiedRound;
 use crate::domain::draw::{NewPool, PoolOrder, StepError, StepKind, StepOutcome, StepWrite};
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, PoolTicketId};
@@ -26,13 +27,13 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
     let StepWrite { fence, kind, at, audit } = step;
     let logs = persistence.ticket_logs().clone();
     let written = match kind {
-        StepKind::Open => {
+        StepKind::Open(round) => {
             let currency = persistence.currency();
-            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs }).await;
+            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs, round }).await;
             opened.map(|()| StepOutcome::Opened)
         }
-        StepKind::Reschedule(times) => {
-            let rescheduled = persistence.step(Reschedule { fence, times, at, audit }).await;
+        StepKind::Reschedule(times, round) => {
+            let rescheduled = persistence.step(Reschedule { fence, times, round, at, audit }).await;
             rescheduled.map(|()| StepOutcome::Rescheduled(times))
         }
         StepKind::Seal => {
@@ -42,9 +43,16 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             let cancelling = persistence.step(BeginCancel { fence, reason, at, audit, logs }).await;
             cancelling.map(|epoch| StepOutcome::Cancelling { epoch })
         }
-        StepKind::Conduct => {
-            let pick = winning_numbers(&deps, fence.draw, &rules).await?;
-            persistence.step(Conduct { fence, rules, pick, at, audit }).await.map(StepOutcome::Conducted)
+        StepKind::Conduct(round) => {
+            let pick = match &round {
+                Some(round) => numbers_of_round(&deps, fence.draw, &rules, round).await?,
+                None => winning_numbers(&deps, fence.draw, &rules).await?,
+            };
+            let conducted = persistence.step(Conduct { fence, rules, pick, round, at, audit }).await;
+            conducted.map(|outcome| match outcome {
+                ConductOutcome::Drawn(winning) => StepOutcome::Conducted(winning),
+                ConductOutcome::Waits(earlier) => StepOutcome::Waits(earlier),
+            })
         }
         StepKind::Settle { winning, sold } => {
             payout::settle(&deps, fence, rules, winning, sold).await.map(|()| StepOutcome::Settled)
@@ -53,8 +61,8 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             payout::refund(&deps, fence, rules.price, sold).await.map(|()| StepOutcome::Refunded)
         }
     };
-    // Before anybody hears of the step. If it does not succeed now, it does later: the entry is committed.
-    deps.public_log.publish().await;
+    // Before anybody hears of the step.
+    deps.step_written().await;
     written
 }
 
@@ -70,6 +78,24 @@ async fn winning_numbers(deps: &Deps, draw: DrawId, rules: &Rules) -> Result<Pic
         }
         None => Ok(random_numbers(rules)),
     }
+}
+
+/// The winning numbers of a draw with a beacon: what follows from its announcement and its round.
+async fn numbers_of_round(
+    deps: &Deps,
+    draw: DrawId,
+    rules: &Rules,
+    round: &VerifiedRound,
+) -> Result<Pick, StepError> {
+    let published = published_list(deps, draw).await.map_err(|error| error.stop(draw, false))?;
+    let Some(PublishedList { announcement, last, .. }) = published else {
+        tracing::error!(%draw, "a draw with a beacon is not in the public log");
+        return Err(StepError::Failed);
+    };
+    domain::public_log::numbers_of_round(rules, &announcement, &last, round).map_err(|fault| {
+        tracing::error!(%draw, %fault, "the winning numbers are not drawn");
+        StepError::Failed
+    })
 }
 
 /// The winning numbers of a draw that was opened before draws could be verified: from the CSPRNG of the operating

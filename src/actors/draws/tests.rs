@@ -11,6 +11,7 @@ use crate::actors::lease::Lease;
 use crate::actors::messages::PanicActor;
 use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user, nodes};
 use crate::actors::public_log::PublicLog;
+use crate::beacon::DrandClient;
 use crate::clock::Ids;
 use crate::db::{migrate, private_server_options};
 use crate::domain::draw::{OrderRefusal, TooManyReservations};
@@ -57,11 +58,14 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     assert_eq!(admin.id, ADMIN.user);
     persistence.ensure_lotteries([rules().lottery].iter()).await.unwrap();
     let reservation = SignedDuration::from_mins(5);
-    let options = DrawOptions { in_flight: 64, open_reservations: Some(2), pool_limit: 100, reservation };
+    let terms = FairnessTerms::default();
+    let options = DrawOptions { in_flight: 64, open_reservations: Some(2), pool_limit: 100, reservation, terms };
+    let rounds = Arc::new(DrandClient::new(&[], metrics::Counter::noop()).unwrap());
     let data_dir = tempfile::tempdir().unwrap();
     let public_log =
         PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path()).await.unwrap();
-    Draws::start((db, public_log), persistence, snapshots.clone(), Clock::manual(noon()), options).await.unwrap()
+    let clock = Clock::manual(noon());
+    Draws::start((db, public_log), persistence, snapshots.clone(), clock, options, rounds).await.unwrap()
 }
 
 fn noon() -> Timestamp {

@@ -43,7 +43,7 @@ pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::log::LogHeads;
 pub use write::nodes;
-pub use write::settle::FixAndLogPrizes;
+pub use write::settle::{ConductOutcome, FixAndLogPrizes};
 
 /// The limits of the persistence actor.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::rules::{game, rules};
-use super::{Page, PageRows};
+use super::{Page, PageRows, beacon};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{
     DrawSnapshot, DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick,
@@ -97,6 +97,10 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
         times: view.times,
         status: view.status,
         fairness: view.fairness,
+        round: match view.fairness {
+            Some(Fairness::Beacon) => beacon::announced_round(db, id).await?,
+            Some(Fairness::CommitReveal) | None => None,
+        },
         epoch: row.get("epoch"),
         sold: view.sold,
         pool,

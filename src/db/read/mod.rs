@@ -1,6 +1,7 @@
 //! All reads of the service, one file for each noun. They change nothing.
 
 pub mod audit;
+pub mod beacon;
 pub mod charges;
 pub mod check;
 pub mod draws;

@@ -85,21 +85,19 @@ pub async fn inclusion_proof(db: &Db, index: u64, size: u64) -> Result<Vec<Hash>
     log_tiles::inclusion_proof(index, size, async |level, tile, width| hashes(db, level, tile, width).await).await
 }
 
-/// The entry that announced a draw, and the one that sealed its list, with their indexes. `None`: the draw was opened
-/// before there was a public log.
-pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<[(u64, Vec<u8>); 2]>, DbError> {
+/// The entry that announced a draw, the last one before its list was sealed, which has its times, and the one that sealed
+/// it, with their indexes. `None`: the draw was opened before there was a public log.
+pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<[(u64, Vec<u8>); 3]>, DbError> {
     let sql = "-- public_log::of_numbers(draw)
         SELECT fairness IS NOT NULL FROM draws WHERE id = $1";
     if !db.query_opt(sql, &[&draw.0]).await?.is_some_and(|row| row.get(0)) {
         return Ok(None);
     }
     let is_sealed = |entry: &[u8]| matches!(Event::parse(entry), Ok(Event::DrawSealed { .. }));
-    let mut entries = of_draw(db, draw, i64::MAX.cast_unsigned()).await?.into_iter();
-    let announced = entries.next();
-    let sealed = entries.find(|(_, entry)| is_sealed(entry));
-    match announced.zip(sealed) {
-        Some((announced, sealed)) => Ok(Some([announced, sealed])),
-        None => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
+    let entries = of_draw(db, draw, i64::MAX.cast_unsigned()).await?;
+    match entries.iter().position(|(_, entry)| is_sealed(entry)) {
+        Some(seal @ 1..) => Ok(Some([0, seal - 1, seal].map(|entry| entries[entry].clone()))),
+        _ => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
     }
 }
 

@@ -17,22 +17,35 @@ use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::TILE_WIDTH;
 use verifiable_draw::merkle::{Head, hash_leaf};
 
+use super::beacon::{self, CHAIN};
 use super::rules::rules;
 use crate::db::DbError;
+use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::Times;
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::{LogKeys, LogOrigin};
+use crate::domain::lottery::Fairness;
 use crate::domain::money::{Currency, Money};
 use crate::domain::prize::{Settlement, TierResult};
 use crate::domain::public_log::{self, DrawTimes};
 use crate::domain::ticket_log::TicketLogs;
+
+/// When the sale ends, when the numbers are drawn, and by which round of a beacon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct LoggedTimes {
+    sales_close_at: u64,
+    draw_at: u64,
+    round: Option<u64>,
+}
 
 /// The entries of one draw.
 #[derive(Default)]
 struct Transcript {
     announced: Option<(Vec<u8>, Event)>,
     /// The last of the times that were logged.
-    times: Option<(u64, u64)>,
+    times: Option<LoggedTimes>,
+    /// The last entry before the seal.
+    last: Vec<u8>,
     sealed: Option<Event>,
     completed: Option<Event>,
     voided: Option<Event>,
@@ -55,12 +68,13 @@ pub async fn differences(
         Some(logs) => SecretKeys::Known(logs.log_keys().clone()),
         None => SecretKeys::unknown(),
     };
-    let sql = "-- public_log_check::differences()
+    let sql = format!(
+        "-- public_log_check::differences()
         SELECT d.id, d.lottery, d.number, d.status, d.fairness, d.pick, d.of, d.price, d.fund_share, t.matches, t.amounts,
                t.shares, t.minimums, t.winners, t.prizes, d.sales_open_at, d.sales_close_at, d.draw_at, e.tickets,
                e.sealed_at, e.orders, e.root, r.pick AS winning, r.drawn_at, r.jackpot, r.prize_fund, r.rollover,
-               r.after_entry, c.reason, c.cancelled_at, i.currency
-        FROM draws d LEFT JOIN draw_seals e ON e.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
+               r.after_entry, r.signature, c.reason, c.cancelled_at, i.currency, d.round, {CHAIN}
+        FROM draws d LEFT JOIN beacon_chains b ON b.hash = d.chain LEFT JOIN draw_seals e ON e.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
         LEFT JOIN draw_cancellations c ON c.draw_id = d.id LEFT JOIN installation i ON true
         CROSS JOIN LATERAL (
             SELECT array_agg(p.matches ORDER BY p.matches DESC) AS matches,
@@ -71,8 +85,9 @@ pub async fn differences(
                    array_agg(w.prize ORDER BY p.matches DESC) AS prizes
             FROM draw_tiers p LEFT JOIN result_tiers w ON (w.draw_id, w.matches) = (p.draw_id, p.matches)
             WHERE p.draw_id = d.id) t
-        ORDER BY d.id";
-    let mut rows = pin!(client.query_raw(sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
+        ORDER BY d.id"
+    );
+    let mut rows = pin!(client.query_raw(&sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
     while let Some(row) = rows.try_next().await? {
         let draw = DrawId(row.get("id"));
         let transcript = transcripts.remove(&draw).unwrap_or_default();
@@ -139,14 +154,19 @@ async fn tiles(client: &Client) -> Result<Vec<Hash>, DbError> {
 
 impl Transcript {
     fn add(&mut self, index: u64, entry: &[u8], event: Event) {
+        if matches!(event, Event::DrawAnnounced { .. } | Event::DrawRescheduled { .. }) {
+            self.last = entry.to_vec();
+        }
         let is_over = self.completed.is_some() || self.voided.is_some();
         let is_placed = match &event {
-            Event::DrawAnnounced { sales_close_at, draw_at, .. } => {
-                self.times = Some((*sales_close_at, *draw_at));
+            Event::DrawAnnounced { sales_close_at, draw_at, beacon, .. } => {
+                let round = beacon.as_ref().map(|beacon| beacon.round);
+                self.times = Some(LoggedTimes { sales_close_at: *sales_close_at, draw_at: *draw_at, round });
                 self.announced.replace((entry.to_vec(), event)).is_none()
             }
-            Event::DrawRescheduled { sales_close_at, draw_at, .. } => {
-                self.times = Some((*sales_close_at, *draw_at));
+            Event::DrawRescheduled { sales_close_at, draw_at, round, .. } => {
+                let (sales_close_at, draw_at, round) = (*sales_close_at, *draw_at, *round);
+                self.times = Some(LoggedTimes { sales_close_at, draw_at, round });
                 self.announced.is_some() && self.sealed.is_none() && !is_over
             }
             Event::DrawSealed { .. } => {
@@ -212,13 +232,14 @@ fn check_draw(
     if let Some(index) = log.misplaced {
         return Ok(Err(format!("its entry {index} in the public log does not follow from those before")));
     }
-    let is_verifiable = row.get::<_, Option<&str>>("fairness").is_some();
+    let fairness = row.get::<_, Option<&str>>("fairness").and_then(Fairness::parse);
     let Some((announcement, announced)) = &log.announced else {
-        return if is_verifiable { wrong("it is not announced in the public log") } else { Ok(Ok(())) };
+        return if fairness.is_some() { wrong("it is not announced in the public log") } else { Ok(Ok(())) };
     };
-    if !is_verifiable {
-        return wrong("it is announced in the public log, and not verifiable");
-    }
+    let Some(fairness) = fairness else { return wrong("it is announced in the public log, and not verifiable") };
+    let Ok(round) = beacon::round(row) else {
+        return wrong("the chain of its beacon is not what its hash names");
+    };
     let Ok(rules) = rules(row) else { return wrong("its rules cannot be read") };
     let times =
         Times { sales_open_at: None, sales_close_at: row.get("sales_close_at"), draw_at: row.get("draw_at") };
@@ -226,13 +247,30 @@ fn check_draw(
         .get::<_, Option<&str>>("currency")
         .and_then(|currency| currency.parse().ok())
         .ok_or(DbError::Corrupt("currency"))?;
-    let expected =
-        public_log::announced(keys.keys(), draw, row.get("number"), (&rules, currency), &times, at(announced));
+    let first = round.as_ref().map(|round| first_round(round, announced));
+    let rules_in = (&rules, currency);
+    let expected = public_log::announced(
+        keys.keys(),
+        draw,
+        row.get("number"),
+        rules_in,
+        &times,
+        first.as_ref(),
+        at(announced),
+    );
     if !keys.is_same(with_times(expected, announced), announced) {
         return wrong("its announcement in the public log is not that of its rules");
     }
-    let logged = (public_log::seconds(times.sales_close_at), public_log::seconds(times.draw_at));
-    if log.times != Some(logged) {
+    let newest = round.as_ref().map(|round| AnnouncedRound::of(&round.chain, times.draw_at));
+    if newest != round {
+        return wrong("its round is not the first one at draw_at");
+    }
+    let stored = LoggedTimes {
+        sales_close_at: public_log::seconds(times.sales_close_at),
+        draw_at: public_log::seconds(times.draw_at),
+        round: round.as_ref().map(|round| round.round),
+    };
+    if log.times != Some(stored) {
         return wrong("its times are not those of the public log");
     }
 
@@ -242,12 +280,23 @@ fn check_draw(
     if expected != log.sealed {
         return wrong("its seal is not that of the public log");
     }
-    if let Some(drawn) = row.get::<_, Option<i64>>("winning")
-        && let (SecretKeys::Known(keys), Some((_, head, _))) = (keys, sealed)
-    {
-        let numbers = public_log::winning_numbers(keys, draw, &rules, announcement, &head);
-        if numbers.map(|pick| pick.mask()) != Ok(drawn) {
-            return wrong("its numbers do not follow from its announcement and its sealed list");
+    let signature = row.get::<_, Option<&[u8]>>("signature").map(|bytes| bytes.try_into().unwrap_or([0; 48]));
+    if let Some(drawn) = row.get::<_, Option<i64>>("winning") {
+        let numbers = match (&round, signature, keys, sealed) {
+            (Some(round), Some(signature), ..) => {
+                let Ok(verified) = round.verify(signature) else {
+                    return wrong("the signature of its round is not that of the beacon");
+                };
+                Some(public_log::numbers_of_round(&rules, announcement, &log.last, &verified))
+            }
+            (None, None, SecretKeys::Known(keys), Some((_, head, _))) => {
+                Some(public_log::winning_numbers(keys, draw, &rules, announcement, &head))
+            }
+            (None, None, ..) => None,
+            _ => return wrong("its numbers come from another source than was announced"),
+        };
+        if numbers.is_some_and(|numbers| numbers.map(|pick| pick.mask()) != Ok(drawn)) {
+            return wrong("its numbers do not follow from what was announced");
         }
     }
     let pick = row.get::<_, Option<i64>>("winning").map(|mask| rules.game.pick_from_mask(mask)).transpose();
@@ -259,20 +308,28 @@ fn check_draw(
             let after = row.get::<_, Option<i64>>("after_entry").map(i64::cast_unsigned);
             let numbers = (pick, Money::new(row.get("jackpot")));
             let logged_at = log.completed.as_ref().map_or(Timestamp::UNIX_EPOCH, at);
-            Some(public_log::completed(keys.keys(), draw, numbers, &settled, after, &times, logged_at))
+            let signed = (draw, signature);
+            Some(public_log::completed(keys.keys(), signed, numbers, &settled, after, &times, logged_at))
         }
         _ => None,
     };
     if !are_same(keys, completed, log.completed.as_ref()) {
         return wrong("its result is not that of the public log");
     }
-    let voided = row
-        .get::<_, Option<&str>>("reason")
-        .map(|reason| public_log::voided(keys.keys(), draw, sealed.is_some(), reason, row.get("cancelled_at")));
+    let voided = row.get::<_, Option<&str>>("reason").map(|reason| {
+        let is_sealed = sealed.is_some();
+        public_log::voided(keys.keys(), draw, fairness, is_sealed, reason, row.get("cancelled_at"))
+    });
     if !are_same(keys, voided, log.voided.as_ref()) {
         return wrong("its cancellation is not that of the public log");
     }
     Ok(Ok(()))
+}
+
+/// The round of the times that were announced first.
+fn first_round(round: &AnnouncedRound, announced: &Event) -> AnnouncedRound {
+    let Event::DrawAnnounced { draw_at, .. } = announced else { return round.clone() };
+    AnnouncedRound { chain: round.chain.clone(), round: round.chain.round_at(*draw_at) }
 }
 
 fn are_same(keys: &SecretKeys, expected: Option<Event>, entry: Option<&Event>) -> bool {

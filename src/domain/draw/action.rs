@@ -5,8 +5,9 @@ use jiff::Timestamp;
 
 use super::{DrawAnswer, StepError, Times, WinningPick};
 use crate::domain::audit::AuditEntry;
+use crate::domain::beacon::{AnnouncedRound, VerifiedRound};
 use crate::domain::game::{Game, Pick};
-use crate::domain::id::PoolTicketId;
+use crate::domain::id::{DrawId, PoolTicketId};
 use crate::domain::record::{Fence, Key, Outcome, Record};
 use crate::domain::ticket_log::TicketLogFault;
 
@@ -20,6 +21,11 @@ pub enum DrawAction<W> {
     Write(StepWrite),
     /// Make pool tickets. The result returns through [`pool_written`](super::DrawMachine::pool_written).
     MakePool(PoolOrder, W),
+    /// Fetch the signature of this round; if it is not there, pause. The result returns through
+    /// [`round_fetched`](super::DrawMachine::round_fetched).
+    FetchRound(AnnouncedRound),
+    /// Wait until no earlier draw of the lottery is left, then call [`turn_came`](super::DrawMachine::turn_came).
+    AwaitTurn,
     /// Answer the waiter.
     Answer(W, DrawAnswer),
     /// Call [`wake`](super::DrawMachine::wake) at this time. It replaces the time that was set before. `None`: do
@@ -49,15 +55,18 @@ pub struct StepWrite {
 /// What a step writes.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StepKind {
-    Open,
-    Reschedule(Times),
+    /// Announce the draw, with a beacon if there is a round.
+    Open(Option<AnnouncedRound>),
+    /// New times, and the round of them if the draw is announced with a beacon.
+    Reschedule(Times, Option<u64>),
     /// Close the ticket list for good.
     Seal,
     BeginCancel {
         reason: String,
     },
-    /// Draw the winning numbers. The driver chooses them, from an unpredictable source.
-    Conduct,
+    /// Draw the winning numbers. They follow from what was announced and this round, if the draw has a beacon; the
+    /// outcome is [`StepOutcome::Waits`] then if an earlier draw of the lottery has not ended.
+    Conduct(Option<VerifiedRound>),
     /// Count every ticket and pay every winner: many transactions.
     Settle {
         winning: WinningPick,
@@ -83,6 +92,8 @@ pub enum StepOutcome {
         epoch: i64,
     },
     Conducted(WinningPick),
+    /// Nothing was written: this draw takes the jackpot first.
+    Waits(DrawId),
     Settled,
     Refunded,
 }

@@ -31,7 +31,8 @@ use super::{
     PoolOrder, SaleError, Step, StepRefusal, Stopping, WriteResult,
 };
 use crate::domain::audit::{self, AuditActor, AuditEntry, Subject};
-use crate::domain::lottery::DrawStatus;
+use crate::domain::beacon::VerifiedRound;
+use crate::domain::lottery::{DrawStatus, VoidReason};
 use crate::domain::record::{EndCharge, Expire, Key, Outcome, Record, Refusal};
 
 /// The most requested steps that wait for the current step of a draw. Further ones are refused.
@@ -213,6 +214,30 @@ impl<W> DrawMachine<W> {
         self.tick(now, actions);
     }
 
+    /// The result of [`DrawAction::FetchRound`]. `None`: the signature was not there.
+    pub fn round_fetched(
+        &mut self,
+        verified: Option<VerifiedRound>,
+        now: Timestamp,
+        actions: &mut Vec<DrawAction<W>>,
+    ) {
+        self.draw.round_fetched(verified, now);
+        self.tick(now, actions);
+    }
+
+    /// The end of [`DrawAction::AwaitTurn`].
+    pub fn turn_came(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
+        self.draw.turn_came();
+        self.tick(now, actions);
+    }
+
+    /// A draw that is closed cannot take place as it was announced. It is cancelled by itself, or waits for an admin who
+    /// cancels it, as the reason says.
+    pub fn stop_for(&mut self, reason: VoidReason, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
+        self.draw.stop_for(reason);
+        self.tick(now, actions);
+    }
+
     /// Does what is due now, and sets the timer for the next time.
     pub(super) fn tick(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         while let Some(due) = self.draw.due(now) {
@@ -226,8 +251,13 @@ impl<W> DrawMachine<W> {
                     self.request_by_clock(Step::Cancel, "its sale was not opened before the cut-off".to_owned());
                     break;
                 }
+                Due::Void(reason) => {
+                    self.request_by_clock(Step::Cancel, reason.as_str().to_owned());
+                    break;
+                }
             }
         }
+        actions.extend(self.draw.fetch_round(now).map(DrawAction::FetchRound));
         self.set_timer(now, actions);
         self.advance(now, actions);
     }

@@ -8,8 +8,10 @@ mod load;
 mod machine;
 mod open_reservations;
 mod request;
+mod round;
 mod sale;
 mod steps;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -19,9 +21,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::beacon::AnnouncedRound;
 use super::game::Pick;
 use super::id::{DrawId, PaymentId, PoolTicketId, TicketId, UserId};
-use super::lottery::{DrawStatus, Fairness, Rules};
+use super::lottery::{DrawStatus, Fairness, Rules, VoidReason};
 use super::money::Money;
 use super::pool::Pool;
 use super::prize::fund;
@@ -35,7 +38,10 @@ pub use request::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
 };
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
+pub use terms::FairnessTerms;
 pub use times::{Times, TimesChange, TimesError};
+
+use round::RoundState;
 
 /// A ticket that a reservation holds.
 #[derive(Clone, PartialEq, Debug)]
@@ -97,9 +103,6 @@ impl Reservation {
     }
 }
 
-/// How the numbers of a draw come about that is opened now.
-pub const OPENED_AS: Fairness = Fairness::CommitReveal;
-
 /// The public view of a draw.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DrawSnapshot {
@@ -159,6 +162,12 @@ pub enum Allowed {
     /// The step has begun: wait for its end.
     UnderWay,
     No,
+    /// Not yet: the beacon's round has not appeared, or its signature is not known.
+    BeaconNotReady,
+    /// Not any more: a draw with a beacon takes place once its sale was to end, as it was announced.
+    DrawDue,
+    /// The sale would end too late before the beacon's round.
+    CloseToRound(TimesError),
 }
 
 /// What a draw must do at this time.
@@ -167,6 +176,8 @@ pub enum Due {
     Step(Step),
     /// The sale was not opened before its cut-off.
     CancelUnopened,
+    /// The draw cannot take place as it was announced.
+    Void(VoidReason),
     /// These reservations have expired.
     Expire(Vec<Expire>),
 }
@@ -180,6 +191,8 @@ pub struct DrawState {
     pub times: Times,
     pub status: DrawStatus,
     pub fairness: Option<Fairness>,
+    /// The round that was announced, of a draw with a beacon.
+    pub round: Option<AnnouncedRound>,
     pub epoch: i64,
     pub sold: i64,
     pub pool: Pool,
@@ -207,6 +220,16 @@ pub struct Draw {
     payout_stop: Option<PayoutStop>,
     /// Whether the wall clock can be trusted. While it cannot, the draw does nothing by itself.
     clock_trusted: bool,
+    /// How the draw is announced if it is opened now.
+    terms: FairnessTerms,
+    /// What is known of the announced round.
+    signature: RoundState,
+    /// Since when this process asks for the round.
+    asks_since: Option<Timestamp>,
+    /// An earlier draw of the lottery must end first.
+    waits_for_turn: bool,
+    /// Why the draw cannot take place as it was announced.
+    void: Option<VoidReason>,
 }
 
 /// A draw that has stopped.
@@ -224,9 +247,27 @@ impl Draw {
         let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
         let alone = OpenReservations::default();
         let open = alone.share();
-        let (keys_out, payout_stop) = (HashMap::new(), None);
-        Draw { it: parts, due, open, out: 0, keys_out, stopped, payout_stop, clock_trusted: true }
-            .counted_in(&alone)
+        Draw {
+            it: parts,
+            due,
+            open,
+            out: 0,
+            keys_out: HashMap::new(),
+            stopped,
+            payout_stop: None,
+            clock_trusted: true,
+            terms: FairnessTerms::default(),
+            signature: RoundState::Unknown,
+            asks_since: None,
+            waits_for_turn: false,
+            void: None,
+        }
+        .counted_in(&alone)
+    }
+
+    /// If it is opened, it is announced on these terms.
+    pub fn on_terms(self, terms: FairnessTerms) -> Draw {
+        Draw { terms, ..self }
     }
 
     /// Counts its reservations together with those of other draws, from which their limit follows. Nothing may be in
@@ -307,17 +348,26 @@ impl Draw {
     pub fn allows(&self, step: Step, now: Timestamp) -> Allowed {
         use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
         match (step, self.it.status) {
-            (Step::Open, Scheduled) if self.may_open(now) => Allowed::Yes,
+            (Step::Open, Scheduled) if self.may_open(now) => match self.terms.error(&self.it.times) {
+                None => Allowed::Yes,
+                Some(error) => Allowed::CloseToRound(error),
+            },
             (Step::Open, Open) if !self.stopped => Allowed::Already,
             (Step::Reschedule(change), Scheduled | Open) if self.may_be_rescheduled(now) => {
                 if self.it.times.with(change) == self.it.times { Allowed::Already } else { Allowed::Yes }
             }
+            (Step::Reschedule(_), Open | Closed) if self.is_bound(now) => Allowed::DrawDue,
             (Step::Close, Open) if self.stopped => Allowed::UnderWay,
             (Step::Close, Open) => Allowed::Yes,
             (Step::Close, Closed) => Allowed::Already,
+            (Step::Conduct, Closed) if self.void.is_some() => Allowed::No,
+            (Step::Conduct, Closed) if !self.is_round_ready(now) => Allowed::BeaconNotReady,
             (Step::Conduct, Closed) => Allowed::Yes,
             (Step::Conduct, Settling) => Allowed::UnderWay,
             (Step::Conduct, Completed) => Allowed::Already,
+            (Step::Cancel, Scheduled | Open | Closed) if self.is_bound(now) && self.void_reason().is_none() => {
+                Allowed::DrawDue
+            }
             (Step::Cancel, Scheduled | Open | Closed) => Allowed::Yes,
             (Step::Cancel, Cancelling) => Allowed::UnderWay,
             (Step::Cancel, Cancelled) => Allowed::Already,
@@ -333,10 +383,12 @@ impl Draw {
     }
 
     /// A draw may open before its cut-off. After the cut-off it still opens if its opening time has passed,
-    /// because the service may have been down then. The close that follows finds nothing sold.
+    /// because the service may have been down then. The close that follows finds nothing sold. But a round is announced
+    /// only before the cut-off: later, it may be known.
     fn may_open(&self, now: Timestamp) -> bool {
         let times = self.it.times;
-        !self.stopped && (now < times.sales_close_at || times.sales_open_at.is_some_and(|at| at <= now))
+        let is_late = self.terms.mode == Fairness::CommitReveal && times.sales_open_at.is_some_and(|at| at <= now);
+        !self.stopped && (now < times.sales_close_at || is_late)
     }
 
     /// The times can be changed before the published cut-off, and not once the sale is being ended.
@@ -357,12 +409,15 @@ impl Draw {
         }
         let times = self.it.times;
         match self.it.status {
-            DrawStatus::Scheduled if times.sales_open_at.is_some_and(|at| at <= now) && !self.stopped => {
+            DrawStatus::Scheduled if self.opens_at().is_some_and(|at| at <= now && self.may_open(now)) => {
                 return Some(Due::Step(Step::Open));
             }
             DrawStatus::Scheduled if times.sales_close_at <= now => return Some(Due::CancelUnopened),
             DrawStatus::Open if times.sales_close_at <= now => return Some(Due::Step(Step::Close)),
-            DrawStatus::Closed if times.draw_at <= now && self.payout_stop.is_none() => {
+            DrawStatus::Closed if let Some(reason) = self.void => {
+                return reason.is_automatic().then_some(Due::Void(reason));
+            }
+            DrawStatus::Closed if self.conducts_at().is_some_and(|at| at <= now) => {
                 return Some(Due::Step(Step::Conduct));
             }
             _ => {}
@@ -372,13 +427,18 @@ impl Draw {
         if expired.is_empty() { None } else { Some(Due::Expire(expired)) }
     }
 
+    /// When the draw opens by itself. `None`: an admin opens it, or its times leave the beacon too little margin.
+    fn opens_at(&self) -> Option<Timestamp> {
+        self.it.times.sales_open_at.filter(|_| self.terms.error(&self.it.times).is_none())
+    }
+
     /// The next time at which the draw must do something.
     pub fn next_due(&self) -> Option<Timestamp> {
         let times = self.it.times;
         let step = match self.it.status {
-            DrawStatus::Scheduled => Some(times.sales_open_at.unwrap_or(times.sales_close_at)),
+            DrawStatus::Scheduled => Some(self.opens_at().unwrap_or(times.sales_close_at)),
             DrawStatus::Open => Some(times.sales_close_at),
-            DrawStatus::Closed if self.payout_stop.is_none() => Some(times.draw_at),
+            DrawStatus::Closed => self.fetches_at().or_else(|| self.conducts_at()),
             _ => None,
         };
         let expiry = self.due.first().map(|(until, _)| *until);
@@ -389,7 +449,8 @@ impl Draw {
     pub fn opened(&mut self) {
         assert_eq!(self.it.status, DrawStatus::Scheduled, "only a scheduled draw opens");
         self.it.status = DrawStatus::Open;
-        self.it.fairness = Some(OPENED_AS);
+        self.it.round = self.round_to_announce();
+        self.it.fairness = Some(self.terms.mode);
     }
 
     /// Ends the sale: every later order is refused, and unpaid reservations expire. Call it again after each
@@ -457,6 +518,7 @@ impl Draw {
 
     /// The draw has other times. The database has stored them already.
     pub fn rescheduled(&mut self, times: Times) {
+        self.it.round = self.round_of(&times);
         self.it.times = times;
     }
 

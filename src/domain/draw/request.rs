@@ -1,9 +1,11 @@
 //! The requests to a draw, and its answers. This file does not know who sends a request or how the answer reaches
 //! the client: that is the waiter, a type of the caller.
 
+use jiff::Timestamp;
+
 use super::{OrderRefusal, OrderRequest, Step, TimesError};
 use crate::domain::audit::AuditActor;
-use crate::domain::id::{PaymentId, TicketId, UserId};
+use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
 use crate::domain::lottery::DrawStatus;
 use crate::domain::record::{EndCharge, Key, Outcome, Record, Refusal};
 
@@ -73,6 +75,15 @@ pub enum StepRefusal {
     InvalidTransition(DrawStatus),
     #[error("the draw's new times are not possible")]
     InvalidTimes(Vec<TimesError>),
+    /// The draw cannot be opened with its times.
+    #[error("sales_close_at {0}: change the times first")]
+    CloseToRound(TimesError),
+    #[error("the signature of the beacon's round is not known; the round appears at {0}")]
+    BeaconNotReady(Timestamp),
+    #[error("draw {0} takes the jackpot first, and has not ended")]
+    DrawWaits(DrawId),
+    #[error("the sale was to end by now, so the draw takes place as it was announced")]
+    DrawDue,
     #[error("too many steps wait for this draw")]
     Overloaded,
     #[error("the database is unavailable")]

@@ -46,14 +46,21 @@ impl<W> DrawMachine<W> {
     pub(super) fn advance(&mut self, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         while matches!(self.phase, StepPhase::Idle) {
             let Some(request) = self.requested.pop_front() else { return };
-            match self.draw.allows(request.step, now) {
-                Allowed::No => {
-                    let refusal = StepRefusal::InvalidTransition(self.draw.status());
-                    request.answer(Err(refusal), actions);
+            let refusal = match self.draw.allows(request.step, now) {
+                Allowed::Yes | Allowed::UnderWay => {
+                    self.begin(request, now, actions);
+                    continue;
                 }
-                Allowed::Already => request.answer(Ok(()), actions),
-                Allowed::Yes | Allowed::UnderWay => self.begin(request, now, actions),
-            }
+                Allowed::Already => {
+                    request.answer(Ok(()), actions);
+                    continue;
+                }
+                Allowed::No => StepRefusal::InvalidTransition(self.draw.status()),
+                Allowed::CloseToRound(error) => StepRefusal::CloseToRound(error),
+                Allowed::BeaconNotReady => StepRefusal::BeaconNotReady(self.draw.round_at()),
+                Allowed::DrawDue => StepRefusal::DrawDue,
+            };
+            request.answer(Err(refusal), actions);
         }
     }
 
@@ -61,7 +68,8 @@ impl<W> DrawMachine<W> {
         match (request.step, self.draw.status()) {
             (Step::Open, _) => {
                 let audit = self.audit(request.by, Action::OpenDraw, json!({}), now);
-                self.write(request, StepKind::Open, audit, now, actions);
+                let round = self.draw.round_to_announce();
+                self.write(request, StepKind::Open(round), audit, now, actions);
             }
             (Step::Reschedule(change), _) => self.reschedule(change, request, now, actions),
             (Step::Conduct, _) => self.conduct(request, now, actions),
@@ -95,13 +103,17 @@ impl<W> DrawMachine<W> {
             }
         };
         let (kind, audit) = if request.step == Step::Cancel {
-            let reason = request.reason.clone();
-            let audit = self.audit(request.by, Action::CancelDraw, json!({"reason": reason}), now);
-            (StepKind::BeginCancel { reason }, audit)
+            let audit = self.audit(request.by, Action::CancelDraw, json!({"reason": request.reason}), now);
+            (StepKind::BeginCancel { reason: self.published_reason(&request) }, audit)
         } else {
             (StepKind::Seal, self.audit(request.by, Action::CloseDraw, json!({}), now))
         };
         self.write(request, kind, audit, now, actions);
+    }
+
+    /// Why the draw is cancelled, as everybody reads it. If it cannot take place as it was announced, only this counts.
+    fn published_reason(&self, request: &StepRequest<W>) -> String {
+        self.draw.void_reason().map_or_else(|| request.reason.clone(), |reason| reason.as_str().to_owned())
     }
 
     /// Draws the winning numbers and settles. If a crash came after the numbers were drawn, only settles.
@@ -110,7 +122,8 @@ impl<W> DrawMachine<W> {
             Some(winning) => self.settle(winning, request, now, actions),
             None => {
                 let audit = self.audit(request.by, Action::ConductDraw, json!({}), now);
-                self.write(request, StepKind::Conduct, audit, now, actions);
+                let round = self.draw.verified_round();
+                self.write(request, StepKind::Conduct(round), audit, now, actions);
             }
         }
     }
@@ -141,12 +154,14 @@ impl<W> DrawMachine<W> {
         actions: &mut Vec<DrawAction<W>>,
     ) {
         let times = self.draw.parts().times.with(change);
-        let errors = times.errors(now);
+        let mut errors = times.errors(now);
+        errors.extend(self.draw.margin_error(&times));
         if !errors.is_empty() {
             return request.answer(Err(StepRefusal::InvalidTimes(errors)), actions);
         }
         let audit = self.audit(request.by, Action::RescheduleDraw, json!(times), now);
-        self.write(request, StepKind::Reschedule(times), audit, now, actions);
+        let round = self.draw.round_of(&times).map(|announced| announced.round);
+        self.write(request, StepKind::Reschedule(times, round), audit, now, actions);
     }
 
     /// Whether this end of a charge must wait: its time is after the cut-off, and other times are being written. If
@@ -223,13 +238,20 @@ impl<W> DrawMachine<W> {
                 self.refuse_too_late(now, actions);
                 return self.settle(winning, request, now, actions);
             }
+            (Step::Conduct, DrawStatus::Closed, StepOutcome::Waits(earlier)) => {
+                if self.draw.wait_for_turn() {
+                    actions.push(DrawAction::AwaitTurn);
+                }
+                request.answer(Err(StepRefusal::DrawWaits(earlier)), actions);
+                return self.tick(now, actions);
+            }
             (Step::Conduct, DrawStatus::Settling, StepOutcome::Settled) => self.draw.completed(),
             (
                 Step::Cancel,
                 DrawStatus::Scheduled | DrawStatus::Open | DrawStatus::Closed,
                 StepOutcome::Cancelling { epoch },
             ) => {
-                self.draw.cancelling(request.reason.clone(), epoch);
+                self.draw.cancelling(self.published_reason(&request), epoch);
                 actions.push(DrawAction::Publish);
                 self.refuse_too_late(now, actions);
                 return self.refund(request, now, actions);

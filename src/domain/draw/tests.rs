@@ -65,6 +65,7 @@ pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
         times: Times { sales_open_at: None, sales_close_at: second(CLOSE), draw_at: second(2 * CLOSE) },
         status,
         fairness: None,
+        round: None,
         epoch: 1,
         sold: 0,
         pool,
@@ -621,7 +622,7 @@ impl Fixture {
                     self.go_on_stopping();
                     break;
                 }
-                Due::Step(_) | Due::CancelUnopened => break,
+                Due::Step(_) | Due::CancelUnopened | Due::Void(_) => break,
             }
         }
         let looks_again = self.draw.next_due().is_none_or(|next| next > self.now);

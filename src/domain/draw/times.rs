@@ -1,7 +1,7 @@
 //! The times of a draw: the rules that they must obey, and a change of some of them. This file does not know whether
 //! a draw's times may still be changed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 /// The times at which a draw takes its steps by itself. They are in ascending order; `draw_at` is not before the
@@ -35,13 +35,18 @@ pub enum TimesError {
     OpenTooOld,
     #[error("must not be before sales_close_at")]
     DrawBeforeClose,
+    /// Nobody may buy when somebody could already know the numbers.
+    #[error(
+        "must be at least {margin:#} before {round_at}, when the beacon's round of draw_at appears (fairness.margin)"
+    )]
+    CloseToRound { round_at: Timestamp, margin: SignedDuration },
 }
 
 impl TimesError {
     /// The field to which the message belongs.
     pub fn field(self) -> &'static str {
         match self {
-            TimesError::CloseInPast => "sales_close_at",
+            TimesError::CloseInPast | TimesError::CloseToRound { .. } => "sales_close_at",
             TimesError::OpenAfterClose | TimesError::OpenTooOld => "sales_open_at",
             TimesError::DrawBeforeClose => "draw_at",
         }

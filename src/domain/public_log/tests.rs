@@ -31,7 +31,7 @@ fn second(second: i64) -> Timestamp {
 
 fn announcement(keys: &LogKeys) -> Vec<u8> {
     let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
-    announced(keys, DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, second(50)).to_bytes().unwrap()
+    announced(keys, DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, None, second(50)).to_bytes().unwrap()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn another_seed_than_the_announced_one_draws_nothing() {
 
 #[test]
 fn a_seed_is_shown_only_after_the_seal() {
-    let seed_of = |is_sealed| match voided(&keys(1), DRAW, is_sealed, "rain", second(1)) {
+    let seed_of = |is_sealed| match voided(&keys(1), DRAW, Fairness::CommitReveal, is_sealed, "rain", second(1)) {
         Event::DrawVoided { seed, stage, .. } => (seed, stage),
         other => panic!("{other:?}"),
     };
@@ -88,4 +88,53 @@ fn what_comes_before_its_published_time_is_by_hand() {
     assert!(!on_time.by_hand());
     assert!(DrawTimes { sealed_at: second(9), ..on_time }.by_hand());
     assert!(DrawTimes { drawn_at: second(19), ..on_time }.by_hand());
+}
+
+const SIGNATURE: &str =
+    "b75c69d0b72a5d906e854e808ba7e2accb1542ac355ae486d591aa9d43765482e26cd02df835d3546d23c4b13e0dfc92";
+
+/// Round 123 of quicknet.
+fn round() -> AnnouncedRound {
+    AnnouncedRound { chain: std::sync::Arc::new(verifiable_draw::beacon::BeaconChain::quicknet()), round: 123 }
+}
+
+#[test]
+fn the_numbers_of_a_round_follow_from_announcement_and_round_alone() {
+    let signature = std::array::from_fn(|i| u8::from_str_radix(&SIGNATURE[2 * i..2 * i + 2], 16).unwrap());
+    let verified = round().verify(signature).unwrap();
+    let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
+    let announced = |round: &AnnouncedRound| {
+        announced(&keys(1), DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, Some(round), second(50))
+            .to_bytes()
+            .unwrap()
+    };
+    let announcement = announced(&round());
+    let text = String::from_utf8_lossy(&announcement);
+    assert!(text.contains("\"fairness\":\"beacon\"") && !text.contains("commitment"), "{text}");
+    let drawn = numbers_of_round(&rules(), &announcement, &announcement, &verified).unwrap();
+    let entropy = Entropy::Beacon { round: 123, randomness: verified.randomness() };
+    let mut expected = draw_numbers(entropy, &announcement, 5, 36).unwrap();
+    expected.sort_unstable();
+    assert_eq!(drawn.numbers().collect::<Vec<_>>(), expected);
+
+    // New times have another round, which counts then.
+    let moved = |round| rescheduled(DRAW, &times, round, second(60)).to_bytes().unwrap();
+    let other = announced(&AnnouncedRound { round: 122, ..round() });
+    let numbers = |announcement: &[u8], last: &[u8]| numbers_of_round(&rules(), announcement, last, &verified);
+    assert!(numbers(&other, &moved(Some(123))).is_ok());
+    assert_eq!(numbers(&announcement, &moved(Some(122))), Err(NumbersFault::OtherRound));
+    assert_eq!(numbers(&announcement, &moved(None)), Err(NumbersFault::OtherRound));
+    assert_eq!(numbers(&other, &other), Err(NumbersFault::OtherRound));
+    let of_seed = self::announcement(&keys(1));
+    assert_eq!(numbers(&of_seed, &of_seed), Err(NumbersFault::Announcement));
+    assert_eq!(numbers(&announcement, b"{}"), Err(NumbersFault::Announcement));
+}
+
+#[test]
+fn a_draw_with_a_beacon_has_no_seed_to_show() {
+    let Event::DrawVoided { seed, .. } = voided(&keys(1), DRAW, Fairness::Beacon, true, "no_round", second(1))
+    else {
+        panic!()
+    };
+    assert_eq!(seed, None);
 }

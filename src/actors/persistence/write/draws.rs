@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
+use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::merkle::edge::Edge;
 
@@ -14,10 +15,11 @@ use super::{audit, log};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::domain::audit::AuditEntry;
-use crate::domain::draw::{OPENED_AS, Times};
+use crate::domain::beacon::AnnouncedRound;
+use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
-use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::lottery::{DrawStatus, Fairness, Rules};
 use crate::domain::money::{Currency, Money};
 use crate::domain::prize::Award;
 use crate::domain::public_log;
@@ -179,6 +181,8 @@ pub struct Open {
     pub audit: Option<AuditEntry>,
     pub currency: Currency,
     pub logs: TicketLogs,
+    /// What the numbers will come from. `None`: they follow from a seed and the sealed list.
+    pub round: Option<AnnouncedRound>,
 }
 
 impl StepTransaction for Open {
@@ -190,16 +194,42 @@ impl StepTransaction for Open {
         let sql = "-- draws::open_log()
             UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
         db.execute(sql, &[&self.fence.draw.0, &Edge::new().to_bytes()]).await?;
+        let fairness = match &self.round {
+            Some(round) => {
+                record_chain(db, &round.chain).await?;
+                Fairness::Beacon
+            }
+            None => Fairness::CommitReveal,
+        };
+        let chain = self.round.as_ref().map(|round| round.chain.hash().as_slice());
+        let round = self.round.as_ref().map(|announced| announced.round.cast_signed());
         let sql = "-- draws::announce()
-            UPDATE draws SET status = 'open', fairness = $2 WHERE id = $1
+            UPDATE draws SET status = 'open', fairness = $2, chain = $3, round = $4 WHERE id = $1
             RETURNING number, sales_open_at, sales_close_at, draw_at";
-        let row = db.query_one(sql, &[&self.fence.draw.0, &OPENED_AS.as_str()]).await?;
-        let rules = (&*self.rules, self.currency);
+        let row = db.query_one(sql, &[&self.fence.draw.0, &fairness.as_str(), &chain, &round]).await?;
+        let (rules, round) = ((&*self.rules, self.currency), self.round.as_ref());
         let (keys, number) = (self.logs.log_keys(), row.get("number"));
-        let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), self.at);
+        let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), round, self.at);
         log::append(db, &event).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
+}
+
+/// Stores all that the hash of a chain covers, unless it is stored.
+async fn record_chain(db: &Client, chain: &BeaconChain) -> Result<(), Error> {
+    let sql = "-- draws::record_chain()
+        INSERT INTO beacon_chains (hash, public_key, genesis, period, group_hash, beacon_id)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let (genesis, period) = (chain.genesis().cast_signed(), chain.period().cast_signed());
+    let params: [&(dyn ToSql + Sync); 6] = [
+        &chain.hash().as_slice(),
+        &chain.public_key().as_slice(),
+        &genesis,
+        &period,
+        &chain.group_hash().as_slice(),
+        &chain.beacon_id(),
+    ];
+    db.execute(sql, &params).await.map(drop)
 }
 
 fn times(row: &Row) -> Times {
@@ -214,6 +244,8 @@ fn times(row: &Row) -> Times {
 pub struct Reschedule {
     pub fence: Fence,
     pub times: Times,
+    /// The round of these times, of a draw that is announced with a beacon.
+    pub round: Option<u64>,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
 }
@@ -225,11 +257,12 @@ impl StepTransaction for Reschedule {
         let db = &session.client;
         lock(db, self.fence).await?;
         let sql = "-- draws::reschedule()
-            UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4 WHERE id = $1";
+            UPDATE draws SET sales_open_at = $2, sales_close_at = $3, draw_at = $4, round = $5 WHERE id = $1";
         let Times { sales_open_at, sales_close_at, draw_at } = self.times;
-        db.execute(sql, &[&self.fence.draw.0, &sales_open_at, &sales_close_at, &draw_at]).await?;
-        if log::is_announced(db, self.fence.draw).await? {
-            log::append(db, &public_log::rescheduled(self.fence.draw, &self.times, self.at)).await?;
+        let (draw, round) = (self.fence.draw, self.round.map(u64::cast_signed));
+        db.execute(sql, &[&draw.0, &sales_open_at, &sales_close_at, &draw_at, &round]).await?;
+        if log::fairness(db, draw).await?.is_some() {
+            log::append(db, &public_log::rescheduled(draw, &self.times, self.round, self.at)).await?;
         }
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
@@ -258,7 +291,7 @@ impl StepTransaction for Seal {
         db.execute(sql, &[&self.fence.draw.0, &sold, &self.at, &orders, &root]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
         if let Some(log) = log
-            && log::is_announced(db, self.fence.draw).await?
+            && log::fairness(db, self.fence.draw).await?.is_some()
         {
             let sql = "-- draws::published_close()
                 SELECT sales_close_at FROM draws WHERE id = $1";
@@ -303,12 +336,12 @@ impl StepTransaction for BeginCancel {
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
-        if log::is_announced(db, self.fence.draw).await? {
+        if let Some(fairness) = log::fairness(db, self.fence.draw).await? {
             let sql = "-- draws::is_sealed()
                 SELECT EXISTS (SELECT FROM draw_seals WHERE draw_id = $1)";
             let is_sealed = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
-            let keys = self.logs.log_keys();
-            log::append(db, &public_log::voided(keys, self.fence.draw, is_sealed, &self.reason, self.at)).await?;
+            let (keys, draw) = (self.logs.log_keys(), self.fence.draw);
+            log::append(db, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, self.at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await

@@ -11,6 +11,7 @@ use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::LogIdentity;
+use crate::domain::lottery::Fairness;
 use crate::domain::public_log;
 
 /// The leaves of a tile are 2^8.
@@ -50,11 +51,15 @@ pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
     Ok(())
 }
 
-/// Whether the draw has entries in the log. Others were opened before there was one, or are not opened.
-pub async fn is_announced(db: &Client, draw: DrawId) -> Result<bool, Error> {
-    let sql = "-- log::is_announced()
-        SELECT fairness IS NOT NULL FROM draws WHERE id = $1";
-    Ok(db.query_one(sql, &[&draw.0]).await?.get(0))
+/// How the numbers of a draw come about that has entries in the log. `None`: it was opened before there was a log, or is
+/// not opened.
+pub async fn fairness(db: &Client, draw: DrawId) -> Result<Option<Fairness>, StepFailure> {
+    let sql = "-- log::fairness()
+        SELECT fairness FROM draws WHERE id = $1";
+    let row = db.query_one(sql, &[&draw.0]).await?;
+    let unknown = |text: &str| StepFailure::Rejected(format!("draw {draw} has an unknown fairness: {text}"));
+    let parse = |text: &str| Fairness::parse(text).ok_or_else(|| unknown(text));
+    row.get::<_, Option<&str>>(0).map(parse).transpose()
 }
 
 /// The newest entry that completed a draw of this lottery.

@@ -8,6 +8,7 @@ use super::{audit, ledger, log};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::actors::snapshots::DrawSnapshots;
+use crate::db::read::beacon::EARLIER_DRAW;
 use crate::domain::draw::WinningPick;
 use crate::domain::id::DrawId;
 use crate::domain::ledger::AccountId;
@@ -18,24 +19,37 @@ use crate::domain::public_log::{self, DrawTimes};
 use crate::domain::settle::{Conduct, FixPrizes, FixPrizesError};
 use crate::domain::ticket_log::TicketLogs;
 
+/// How the step ends that draws the numbers.
+pub enum ConductOutcome {
+    Drawn(WinningPick),
+    /// Nothing was written: this draw of the lottery takes the jackpot first.
+    Waits(DrawId),
+}
+
 impl StepTransaction for Conduct {
-    type Output = WinningPick;
+    type Output = ConductOutcome;
 
     /// If the draw has numbers already, they stay.
-    async fn run(&self, session: &WriterConnection) -> Result<WinningPick, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<ConductOutcome, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         lock(db, self.fence).await?;
+        if self.round.is_some()
+            && let Some(earlier) = db.query_opt(EARLIER_DRAW, &[&draw.0]).await?
+        {
+            return Ok(ConductOutcome::Waits(DrawId(earlier.get(0))));
+        }
         let jackpot = jackpot_account(db, &self.rules).await?;
         let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
         let winning = self.apply(jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
-            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry) VALUES ($1, $2, $3, $4, $5)
-            RETURNING pick, jackpot";
+            INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry, signature)
+            VALUES ($1, $2, $3, $4, $5, $6) RETURNING pick, jackpot, signature";
         let after = log::last_completed(db, draw).await?;
+        let signature = self.round.as_ref().map(|round| round.signature().as_slice());
         let (pick, amount) = (winning.pick.mask(), winning.jackpot.minor());
-        let written = db.query_one(sql, &[&draw.0, &pick, &self.at, &amount, &after]).await?;
-        if (written.get(0), written.get(1)) != (pick, amount) {
+        let written = db.query_one(sql, &[&draw.0, &pick, &self.at, &amount, &after, &signature]).await?;
+        if (written.get(0), written.get(1), written.get(2)) != (pick, amount, signature) {
             return Err(StepFailure::Rejected(
                 "a trigger of the database has changed the winning numbers".to_owned(),
             ));
@@ -45,11 +59,13 @@ impl StepTransaction for Conduct {
         db.execute(sql, &[&draw.0]).await?;
         set_status(db, draw, DrawStatus::Settling).await?;
         audit::record(db, self.audit.as_ref()).await?;
-        Ok(winning)
+        Ok(ConductOutcome::Drawn(winning))
     }
 
-    fn committed(&self, _: &WinningPick, snapshots: &DrawSnapshots) {
-        snapshots.set_jackpot(&self.rules.lottery, Money::ZERO);
+    fn committed(&self, outcome: &ConductOutcome, snapshots: &DrawSnapshots) {
+        if matches!(outcome, ConductOutcome::Drawn(_)) {
+            snapshots.set_jackpot(&self.rules.lottery, Money::ZERO);
+        }
     }
 }
 
@@ -75,7 +91,7 @@ impl StepTransaction for FixAndLogPrizes {
         let settled = step.apply(fixed, sold, jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
         write_result(db, draw, &settled).await?;
-        if log::is_announced(db, draw).await? {
+        if log::fairness(db, draw).await?.is_some() {
             self.log(db, &settled).await?;
         }
         Ok(ledger.balance(jackpot).unwrap_or(Money::ZERO))
@@ -90,7 +106,7 @@ impl FixAndLogPrizes {
     async fn log(&self, db: &Client, settled: &Settlement) -> Result<(), StepFailure> {
         let FixPrizes { fence, winning, at, .. } = &self.step;
         let sql = "-- settle::log()
-            SELECT r.after_entry, r.drawn_at, s.sealed_at, d.sales_close_at, d.draw_at FROM draws d
+            SELECT r.after_entry, r.drawn_at, r.signature, s.sealed_at, d.sales_close_at, d.draw_at FROM draws d
             JOIN draw_results r ON r.draw_id = d.id JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1";
         let row = db.query_one(sql, &[&fence.draw.0]).await?;
         let times = DrawTimes {
@@ -101,7 +117,9 @@ impl FixAndLogPrizes {
         };
         let after = row.get::<_, Option<i64>>("after_entry").map(i64::cast_unsigned);
         let (keys, numbers) = (self.logs.log_keys(), (winning.pick, winning.jackpot));
-        let event = public_log::completed(keys, fence.draw, numbers, settled, after, &times, *at);
+        let signature = row.get::<_, Option<&[u8]>>("signature").map(TryInto::try_into).transpose();
+        let signature = signature.map_err(|_| StepFailure::Rejected("the signature of the round".to_owned()))?;
+        let event = public_log::completed(keys, (fence.draw, signature), numbers, settled, after, &times, *at);
         log::append(db, &event).await
     }
 }

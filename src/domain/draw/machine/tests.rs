@@ -1,16 +1,22 @@
 //! The tests of the draw's machine: one test for each rule, from the requests that it refuses to the results
 //! after which it gives up.
 
+use std::sync::Arc;
+
+use jiff::SignedDuration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use verifiable_draw::beacon::BeaconChain;
 
 use super::*;
+use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::tests::{CLOSE, good, named, parts, pool, pool_id, second};
 use crate::domain::draw::{
-    DrawState, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome, StepWrite, Times,
-    TimesChange, TimesError, WinningPick,
+    Allowed, DrawState, FairnessTerms, LineRequest, OrderRefusal, OrderRequest, StepError, StepKind, StepOutcome,
+    StepWrite, Times, TimesChange, TimesError, WinningPick,
 };
-use crate::domain::id::{PaymentId, TicketId, UserId};
+use crate::domain::id::{DrawId, PaymentId, TicketId, UserId};
+use crate::domain::lottery::Fairness;
 use crate::domain::money::Money;
 use crate::domain::payment::{Payment, PaymentKind, PaymentStatus};
 use crate::domain::pool::Pool;
@@ -352,7 +358,7 @@ fn a_step_is_written_then_published_then_answered() {
     let mut it = Driver::new(DrawStatus::Scheduled);
     let actions = it.step(1, Step::Open);
     let [DrawAction::Write(step)] = &actions[..] else { panic!("only one action: {actions:?}") };
-    assert_eq!((&step.kind, step.fence, step.at), (&StepKind::Open, it.machine.draw.fence(), it.now));
+    assert_eq!((&step.kind, step.fence, step.at), (&StepKind::Open(None), it.machine.draw.fence(), it.now));
     let audit = step.audit.as_ref().expect("an admin requested it");
     assert_eq!((audit.actor, audit.action), (Some(ADMIN), audit::Action::OpenDraw));
     assert_eq!(it.machine.draw.status(), DrawStatus::Scheduled, "not before it is written");
@@ -407,7 +413,7 @@ fn the_end_of_a_sale_lets_go_of_reservations_and_waits_for_what_is_on_its_way() 
 #[test]
 fn a_draw_is_conducted_then_settled_and_is_over() {
     let mut it = Driver::new(DrawStatus::Closed);
-    assert_eq!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Conduct);
+    assert_eq!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Conduct(None));
     let actions = it.step_written(Ok(StepOutcome::Conducted(winning())));
     assert_eq!(actions[0], DrawAction::Publish, "the numbers are published before the prizes are paid");
     let settle = step_of(&actions);
@@ -466,7 +472,7 @@ fn other_times_are_written_and_the_timer_follows_them() {
     let change = TimesChange { sales_close_at: Some(second(50)), draw_at: Some(second(60)), sales_open_at: None };
     let times = Times { sales_open_at: None, sales_close_at: second(50), draw_at: second(60) };
     let actions = it.step(1, Step::Reschedule(change));
-    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times));
+    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times, None));
     let actions = it.step_written(Ok(StepOutcome::Rescheduled(times)));
     let timer = DrawAction::SetTimer(Some(second(50)));
     assert_eq!(actions, [DrawAction::Publish, told(1, Ok(())), timer]);
@@ -481,10 +487,10 @@ fn of_two_changes_at_once_each_keeps_its_field() {
     assert_eq!(it.step(2, closing_at(50)), []);
     assert_eq!(it.step(3, drawn_at(60)), []);
     let first = step_of(&it.step_written(Ok(StepOutcome::Opened))).kind.clone();
-    assert_eq!(first, StepKind::Reschedule(times(50, 2 * CLOSE)));
+    assert_eq!(first, StepKind::Reschedule(times(50, 2 * CLOSE), None));
     let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(50, 2 * CLOSE))));
     assert!(actions.contains(&told(2, Ok(()))));
-    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times(50, 60)));
+    assert_eq!(step_of(&actions).kind, StepKind::Reschedule(times(50, 60), None));
     let actions = it.step_written(Ok(StepOutcome::Rescheduled(times(50, 60))));
     assert!(actions.contains(&told(3, Ok(()))));
     assert_eq!(it.machine.draw.view().times, times(50, 60));
@@ -712,7 +718,7 @@ fn a_draw_that_nobody_opened_is_cancelled_at_its_cut_off() {
 fn by_a_clock_that_is_not_trusted_nothing_happens_by_itself() {
     for (status, kind) in [
         (DrawStatus::Open, StepKind::Seal),
-        (DrawStatus::Closed, StepKind::Conduct),
+        (DrawStatus::Closed, StepKind::Conduct(None)),
         (DrawStatus::Scheduled, StepKind::BeginCancel { reason: UNOPENED.to_owned() }),
     ] {
         let mut it = Driver::new(status);
@@ -733,7 +739,7 @@ fn by_hand_everything_works_while_the_clock_is_not_trusted() {
     assert_eq!(step_of(&it.step(1, Step::Close)).kind, StepKind::Seal);
     let actions = it.step_written(Ok(StepOutcome::Sealed { epoch: 2 }));
     assert!(actions.contains(&told(1, Ok(()))) && writes_nothing(&actions));
-    assert_eq!(step_of(&it.step(2, Step::Conduct)).kind, StepKind::Conduct);
+    assert_eq!(step_of(&it.step(2, Step::Conduct)).kind, StepKind::Conduct(None));
 }
 
 #[test]
@@ -764,4 +770,198 @@ fn a_second_end_of_a_charge_waits_for_the_first() {
     assert!(matches!(&end, Record::EndCharge(end) if end.held.is_some()), "{end:?}");
     // Without the tickets its money would go to the wallet, if the first end is not written after all.
     assert_eq!(it.request(4, end_charge_at(id, it.now)), [sale(4, SaleError::Refused(Refusal::Overloaded))]);
+}
+
+/// Round 123 of quicknet, at 1692803733.
+const ROUND_AT: i64 = 1_692_803_733;
+const SIGNATURE: &str =
+    "b75c69d0b72a5d906e854e808ba7e2accb1542ac355ae486d591aa9d43765482e26cd02df835d3546d23c4b13e0dfc92";
+
+fn verified() -> VerifiedRound {
+    let signature = std::array::from_fn(|i| u8::from_str_radix(&SIGNATURE[2 * i..2 * i + 2], 16).unwrap());
+    announced().verify(signature).unwrap()
+}
+
+fn announced() -> AnnouncedRound {
+    AnnouncedRound { chain: Arc::new(BeaconChain::quicknet()), round: 123 }
+}
+
+fn of_beacon(seconds: i64) -> Timestamp {
+    Timestamp::from_second(ROUND_AT + seconds).unwrap()
+}
+
+/// A draw whose sale ends ten minutes before its round.
+fn with_beacon(status: DrawStatus) -> Driver {
+    let mut state = parts(status, pool([]));
+    state.times = Times { sales_open_at: None, sales_close_at: of_beacon(-600), draw_at: of_beacon(-1) };
+    state.fairness = Some(Fairness::Beacon);
+    state.round = Some(announced());
+    let mut driver = Driver::over(state);
+    driver.now = of_beacon(-700);
+    driver
+}
+
+impl Driver {
+    fn fetched(&mut self, verified: Option<VerifiedRound>) -> Vec<Action> {
+        self.input(|machine, now, actions| machine.round_fetched(verified, now, actions))
+    }
+
+    /// The refusal of a step that an admin requests.
+    fn refusal(&mut self, step: Step) -> StepRefusal {
+        match &self.step(1, step)[..] {
+            [DrawAction::Answer(1, DrawAnswer::Step(Err(refusal)))] => refusal.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_draw_asks_for_its_round_when_it_appears_and_draws_when_it_is_known() {
+    let mut it = with_beacon(DrawStatus::Closed);
+    assert_eq!(it.input(DrawMachine::wake), [DrawAction::SetTimer(Some(of_beacon(0)))]);
+    assert_eq!(it.refusal(Step::Conduct), StepRefusal::BeaconNotReady(of_beacon(0)));
+    it.now = of_beacon(-1);
+    assert_eq!(
+        it.input(DrawMachine::wake),
+        [DrawAction::SetTimer(Some(of_beacon(0)))],
+        "draw_at is not the round"
+    );
+    it.now = of_beacon(0);
+    assert_eq!(it.input(DrawMachine::wake), [DrawAction::FetchRound(announced())]);
+    assert_eq!(it.input(DrawMachine::wake), [], "it is asked for once at a time");
+    assert_eq!(it.refusal(Step::Conduct), StepRefusal::BeaconNotReady(of_beacon(0)));
+    assert_eq!(it.fetched(None), [DrawAction::FetchRound(announced())]);
+    let actions = it.fetched(Some(verified()));
+    let step = step_of(&actions);
+    assert_eq!((&step.kind, &step.audit), (&StepKind::Conduct(Some(verified())), &None));
+    let actions = it.step_written(Ok(StepOutcome::Conducted(winning())));
+    assert_eq!(step_of(&actions).kind, StepKind::Settle { winning: winning(), sold: 0 });
+}
+
+#[test]
+fn another_round_than_the_announced_one_is_not_used() {
+    let mut it = with_beacon(DrawStatus::Closed);
+    let mut state = it.machine.draw.parts().clone();
+    state.round = Some(AnnouncedRound { round: 122, ..announced() });
+    it.machine = DrawMachine::new(Draw::new(state), IN_FLIGHT);
+    it.now = of_beacon(0);
+    it.input(DrawMachine::wake);
+    assert!(matches!(it.fetched(Some(verified()))[..], [DrawAction::FetchRound(_)]));
+}
+
+#[test]
+fn a_clock_that_is_not_trusted_asks_for_no_round() {
+    let mut it = with_beacon(DrawStatus::Closed);
+    it.now = of_beacon(0);
+    it.machine.trust_clock(false);
+    assert_eq!(it.input(DrawMachine::wake), []);
+    it.machine.trust_clock(true);
+    assert_eq!(it.input(DrawMachine::wake), [DrawAction::FetchRound(announced())]);
+}
+
+#[test]
+fn a_draw_waits_for_its_turn() {
+    let mut it = with_beacon(DrawStatus::Closed);
+    it.now = of_beacon(0);
+    it.input(DrawMachine::wake);
+    it.fetched(Some(verified()));
+    let waits = Ok(StepOutcome::Waits(DrawId(3)));
+    assert_eq!(it.step_written(waits), [DrawAction::AwaitTurn], "nobody else is told: the clock asked");
+    // An admin asks in between, and hears which draw is first.
+    assert_eq!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Conduct(Some(verified())));
+    let answer = DrawAnswer::Step(Err(StepRefusal::DrawWaits(DrawId(3))));
+    assert_eq!(it.step_written(waits), [DrawAction::Answer(1, answer)], "one wait is enough");
+    let actions = it.input(DrawMachine::turn_came);
+    assert_eq!(step_of(&actions).kind, StepKind::Conduct(Some(verified())));
+}
+
+#[test]
+fn from_its_cut_off_on_a_draw_with_a_beacon_takes_place() {
+    let later = TimesChange { draw_at: Some(of_beacon(600)), ..TimesChange::default() };
+    let mut it = with_beacon(DrawStatus::Open);
+    let times = Times { draw_at: of_beacon(600), ..it.machine.draw.parts().times };
+    assert_eq!(step_of(&it.step(1, Step::Reschedule(later))).kind, StepKind::Reschedule(times, Some(323)));
+    it.step_written(Ok(StepOutcome::Rescheduled(times)));
+    assert_eq!(it.machine.draw.parts().round, Some(AnnouncedRound { round: 323, ..announced() }));
+    let narrow = TimesChange { draw_at: Some(of_beacon(-4)), ..TimesChange::default() };
+    let error = TimesError::CloseToRound { round_at: of_beacon(-3), margin: SignedDuration::from_mins(10) };
+    assert_eq!(it.refusal(Step::Reschedule(narrow)), StepRefusal::InvalidTimes(vec![error]));
+
+    for status in [DrawStatus::Open, DrawStatus::Closed] {
+        let mut it = with_beacon(status);
+        it.now = of_beacon(-601);
+        assert!(it.machine.draw.allows(Step::Cancel, it.now) == Allowed::Yes, "{status:?}");
+        it.now = of_beacon(-600);
+        assert_eq!(it.machine.draw.allows(Step::Cancel, it.now), Allowed::DrawDue, "{status:?}");
+        assert_eq!(it.machine.draw.allows(Step::Reschedule(later), it.now), Allowed::DrawDue, "{status:?}");
+    }
+}
+
+#[test]
+fn a_round_that_does_not_appear_for_a_day_makes_the_draw_void() {
+    let mut it = with_beacon(DrawStatus::Closed);
+    it.now = of_beacon(24 * 3600);
+    it.input(DrawMachine::wake);
+    assert_eq!(it.fetched(None), [DrawAction::FetchRound(announced())], "it has asked once");
+    it.now = of_beacon(24 * 3600 + 599);
+    assert_eq!(it.fetched(None), [DrawAction::FetchRound(announced())]);
+    it.now = of_beacon(24 * 3600 + 600);
+    let actions = it.fetched(None);
+    assert_eq!(step_of(&actions).kind, StepKind::BeginCancel { reason: "no_round".to_owned() });
+    it.step_written(Ok(StepOutcome::Cancelling { epoch: 2 }));
+    assert_eq!(it.machine.draw.parts().cancel_reason.as_deref(), Some("no_round"));
+}
+
+#[test]
+fn a_draw_that_is_stopped_is_cancelled_by_itself_or_by_an_admin_as_the_reason_says() {
+    let stop = |it: &mut Driver, reason| it.input(|machine, now, actions| machine.stop_for(reason, now, actions));
+    let mut by_itself = with_beacon(DrawStatus::Closed);
+    by_itself.now = of_beacon(-500);
+    let actions = stop(&mut by_itself, VoidReason::NoQuorum);
+    assert_eq!(step_of(&actions).kind, StepKind::BeginCancel { reason: "no_quorum".to_owned() });
+
+    let mut it = with_beacon(DrawStatus::Closed);
+    it.now = of_beacon(0);
+    it.input(DrawMachine::wake);
+    assert_eq!(stop(&mut it, VoidReason::ListMismatch), []);
+    assert_eq!(it.fetched(Some(verified())), [], "nothing is drawn");
+    assert_eq!(it.refusal(Step::Conduct), StepRefusal::InvalidTransition(DrawStatus::Closed));
+    let actions = it.step(1, Step::Cancel);
+    let step = step_of(&actions);
+    assert_eq!(step.kind, StepKind::BeginCancel { reason: "list_mismatch".to_owned() });
+    let audit = serde_json::to_string(&step.audit.as_ref().unwrap().detail).unwrap();
+    assert_eq!(audit, r#"{"reason":"why"}"#, "the admin's words");
+}
+
+#[test]
+fn a_draw_is_announced_with_the_round_of_its_time() {
+    let mut state = parts(DrawStatus::Scheduled, pool([]));
+    let times = Times { sales_open_at: None, sales_close_at: of_beacon(-600), draw_at: of_beacon(-1) };
+    let terms = FairnessTerms { mode: Fairness::Beacon, ..FairnessTerms::default() };
+    let machine =
+        |state: &DrawState| DrawMachine::new(Draw::new(state.clone()).on_terms(terms.clone()), IN_FLIGHT);
+    state.times = times;
+    let mut it = Driver::over(state.clone());
+    (it.machine, it.now) = (machine(&state), of_beacon(-700));
+    assert_eq!(step_of(&it.step(1, Step::Open)).kind, StepKind::Open(Some(announced())));
+    it.step_written(Ok(StepOutcome::Opened));
+    assert_eq!(it.machine.draw.view().fairness, Some(Fairness::Beacon));
+    assert_eq!(it.machine.draw.parts().round, Some(announced()));
+
+    // Too little margin: neither an admin nor the clock opens it, and at the cut-off it is cancelled.
+    state.times = Times { sales_open_at: Some(of_beacon(-650)), sales_close_at: of_beacon(-599), ..times };
+    it.machine = machine(&state);
+    assert!(matches!(it.refusal(Step::Open), StepRefusal::CloseToRound(_)));
+    it.now = of_beacon(-640);
+    assert_eq!(it.input(DrawMachine::wake), [DrawAction::SetTimer(Some(of_beacon(-599)))]);
+    it.now = of_beacon(-599);
+    let actions = it.input(DrawMachine::wake);
+    assert_eq!(step_of(&actions).kind, StepKind::BeginCancel { reason: UNOPENED.to_owned() });
+
+    // Its round is known by then: it is not opened late.
+    state.times = Times { sales_open_at: Some(of_beacon(-650)), ..times };
+    it.machine = machine(&state);
+    it.now = of_beacon(10);
+    let actions = it.input(DrawMachine::wake);
+    assert_eq!(step_of(&actions).kind, StepKind::BeginCancel { reason: UNOPENED.to_owned() });
 }

@@ -1,0 +1,100 @@
+//! Draws with a beacon take their lottery's jackpot in the order of their times.
+
+use super::*;
+
+/// A draw of this lottery that closes at a minute and is drawn 20 minutes later.
+async fn draw_at(world: &World, admin: &User, lottery: &str, close: i64) -> i64 {
+    let times = json!({
+        "lottery": lottery, "sales_close_at": world.minutes(close), "draw_at": world.minutes(close + 20)
+    });
+    let draw = admin.create_draw(times).await;
+    admin.step(draw, "open").await.expect(200);
+    draw
+}
+
+/// What came into a completed draw from the entry at which index, its rollover, and the index of its own entry.
+async fn jackpot(world: &World, draw: i64) -> (u64, Option<u64>, u64, u64) {
+    let all = entries(world, draw).await;
+    let Event::DrawCompleted { jackpot, after, rollover, .. } = &all.last().unwrap().1 else { panic!("{all:?}") };
+    let index = world.count(&format!("SELECT max(index) FROM log_entries WHERE draw_id = {draw}")).await;
+    (*jackpot, *after, *rollover, index as u64)
+}
+
+#[actix_web::test]
+async fn a_draw_waits_until_all_earlier_ones_have_ended() {
+    let server = Drand::start(Manner::Good).await;
+    let world = World::with(with_beacon(&[&server])).await;
+    let admin = world.admin().await;
+    // The later one was made first.
+    let last = draw_at(&world, &admin, "5of36", 60).await;
+    let first = draw_at(&world, &admin, "5of36", 30).await;
+    let other = draw_at(&world, &admin, "6of45", 40).await;
+    let ann = world.rich_player("ann", 10_000_000).await;
+    for draw in [first, last, other] {
+        ann.buy_quick(draw, 4).await;
+    }
+    // The prizes of the first draw cannot be fixed yet.
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$;
+         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()",
+    )
+    .await
+    .unwrap();
+    world.advance(SignedDuration::from_mins(61));
+    world.until_draw_is(last, "closed").await;
+    world.until_draw_is(first, "settling").await;
+    world.advance(SignedDuration::from_mins(19));
+    let round = announced_round(&entries(&world, last).await[0].1);
+    until("the round of the last draw is there", async || server.asked().contains(&round)).await;
+    let waits = admin.step(last, "conduct").await;
+    let waits = if waits.is(409, "beacon_not_ready") {
+        // The answer of the beacon was on its way.
+        until("the last draw waits", async || admin.step(last, "conduct").await.is(409, "draw_waits")).await;
+        admin.step(last, "conduct").await
+    } else {
+        waits
+    };
+    let waits = waits.refused(409, "draw_waits");
+    let detail = waits["detail"].as_str().unwrap();
+    assert!(detail.starts_with(&format!("draw {first} takes the jackpot first, and has not ended")), "{detail}");
+    assert_eq!(shown(&world, last).await["status"], "closed");
+
+    sql.batch_execute("DROP TRIGGER hold ON draw_results; DROP FUNCTION hold").await.unwrap();
+    for draw in [first, other, last] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    let (_, after, rollover, index) = jackpot(&world, first).await;
+    assert_eq!(after, None);
+    let (received, after, ..) = jackpot(&world, last).await;
+    assert_eq!((received, after), (rollover, Some(index)));
+    assert_eq!(jackpot(&world, other).await.1, None);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_void_draw_lets_the_later_ones_go_on() {
+    let server = Drand::start(Manner::Good).await;
+    let world = World::with(with_beacon(&[&server])).await;
+    let admin = world.admin().await;
+    let first = draw_at(&world, &admin, "5of36", 30).await;
+    let second = draw_at(&world, &admin, "5of36", 60).await;
+    let third = draw_at(&world, &admin, "5of36", 90).await;
+    server.set(Manner::Without(announced_round(&entries(&world, first).await[0].1)));
+    world.advance(SignedDuration::from_mins(111));
+    for draw in [first, second, third] {
+        world.until_draw_is(draw, "closed").await;
+    }
+    for draw in [second, third] {
+        until("a draw waits", async || admin.step(draw, "conduct").await.is(409, "draw_waits")).await;
+    }
+    admin.step(first, "conduct").await.refused(409, "beacon_not_ready");
+    world.advance(SignedDuration::from_hours(23));
+    world.until_draw_is(first, "cancelled").await;
+    assert_eq!(shown(&world, first).await["cancel_reason"], "no_round");
+    for draw in [second, third] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    assert!(jackpot(&world, second).await.3 < jackpot(&world, third).await.3);
+    world.check_invariants().await;
+}
