@@ -2,6 +2,7 @@
 
 import { h, replace } from "./dom.js";
 import { t, loadTexts } from "./i18n.js";
+import { allLotteries } from "./draws.js";
 import { user, restore, logOut, onSessionEnd } from "./session.js";
 import { startRouter, refresh } from "./router.js";
 import { logo, icon } from "./components/icons.js";
@@ -103,6 +104,7 @@ const guarded = (page) => async (root, params, signal) => {
         h("a.button", { href: "/" }, t("nav.play")),
       ),
     );
+  await allLotteries();
   return page(root, params, signal);
 };
 

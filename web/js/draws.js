@@ -1,11 +1,15 @@
 // Lotteries and draws as the pages read them, kept for a moment so that a change of page shows them at once.
 
 import { get } from "./api.js";
+import { nameLotteries } from "./i18n.js";
 
 let lotteries;
 export const allLotteries = () =>
   (lotteries ??= get("/lotteries", { auth: false })
-    .then((list) => list.items)
+    .then(({ items }) => {
+      nameLotteries(items);
+      return items;
+    })
     .catch((problem) => {
       lotteries = undefined;
       throw problem;

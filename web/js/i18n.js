@@ -105,8 +105,12 @@ export const time = (text) =>
 export const share = (points) => number(points / 10_000, { style: "percent", maximumFractionDigits: 2 });
 export const odds = (n) => t("odds", { n: number(n, { maximumFractionDigits: n < 100 ? 1 : 0 }) });
 
-/** The name of a lottery in the language of the page. */
-export const lotteryName = (id) => {
-  const match = /^(\d+)of(\d+)$/.exec(id);
-  return match ? t("lottery.name", { pick: match[1], of: match[2] }) : id;
-};
+/** The operator's names of lotteries, by id. */
+const lotteryNames = new Map();
+export const nameLotteries = (lotteries) => lotteries.forEach(({ id, name }) => lotteryNames.set(id, name));
+
+/** The operator's name of a lottery. "5 of 36" is said in the language of the page. */
+export function lotteryName(id) {
+  const match = /^(\d+)(?: of |of)(\d+)$/.exec(lotteryNames.get(id) ?? id);
+  return match ? t("lottery.name", { pick: match[1], of: match[2] }) : (lotteryNames.get(id) ?? id);
+}

@@ -2,7 +2,8 @@
 
 import { h, replace, rich, announce } from "./dom.js";
 import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
-import { get, Problem } from "./api.js";
+import { Problem } from "./api.js";
+import { allLotteries, drawList, drawOf } from "./draws.js";
 import { logo, icon } from "./components/icons.js";
 import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
 import { balls, emptyBalls } from "./components/balls.js";
@@ -61,8 +62,8 @@ function show() {
 /** A draw by its number, from those that are over. */
 function chooser() {
   const list = h("ul.verify-draws", h("li.blank"));
-  get("/draws?status=completed&limit=6", { auth: false })
-    .then(({ items }) =>
+  Promise.all([drawList("status=completed&limit=6"), allLotteries()])
+    .then(([items]) =>
       replace(
         list,
         items.length
@@ -183,8 +184,8 @@ async function run(place) {
   const numbers = h("div.verify-numbers", emptyBalls(5, { size: "big" }));
   const limits = h("div.verify-limits");
   replace(place, h("section.card.verify-card-main", title, numbers, verdict, list, limits));
-  get(`/draws/${id}`, { auth: false })
-    .then((draw) => {
+  Promise.all([drawOf(id), allLotteries()])
+    .then(([draw]) => {
       if (own !== turn) return;
       replace(
         title,

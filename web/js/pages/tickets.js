@@ -3,7 +3,7 @@
 import { h, replace } from "../dom.js";
 import { t, dayTime, lotteryName, money } from "../i18n.js";
 import { call, get } from "../api.js";
-import { drawOf } from "../draws.js";
+import { allLotteries, drawOf } from "../draws.js";
 import { user, balance, loadBalance } from "../session.js";
 import { icon } from "../components/icons.js";
 import { chips } from "../components/tabs.js";
@@ -70,6 +70,7 @@ function list(place, signal) {
         { signal },
       );
       if (asked !== filter) return;
+      await allLotteries();
       const draws = new Map(
         await Promise.all(
           [...new Set(page.items.map((one) => one.draw_id))].map(async (id) => [id, await drawOf(id, signal)]),
