@@ -18,6 +18,8 @@ const RESTORE_PAUSE = 4000;
 let token = null;
 let expires = 0;
 let askToLogIn = null;
+let leaving = false;
+let ending = null;
 
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("lottery") : null;
 channel?.addEventListener("message", ({ data }) => {
@@ -76,23 +78,29 @@ export async function restore() {
 async function accessToken() {
   if (renewing) await renewing.catch(() => null);
   if (token && performance.now() > expires - MARGIN) {
-    if (!(await renewOnce().catch(() => true))) return (await logInAgain()) ? token : null;
+    if (!(await renewOnce().catch(() => true))) await endSession();
   }
   return token;
 }
 
 /** After a 401: renews, or asks to log in. Answers whether the call may be sent again. */
 async function renewToken() {
-  if (await renewOnce()) return true;
-  return logInAgain();
+  if (leaving) return false;
+  if (ending) return ending;
+  if (!token) return false;
+  return (await renewOnce()) || endSession();
 }
 
 useTokens({ current: accessToken, renew: renewToken });
 
-async function logInAgain() {
+/** The session is over: asks to log in, once for all calls that found out. Answers whether somebody did. */
+function endSession() {
   const name = user.value?.username;
-  forget();
-  return askToLogIn ? askToLogIn(name) : false;
+  const ask = async () => {
+    forget();
+    return askToLogIn ? askToLogIn(name) : false;
+  };
+  return (ending ??= ask().finally(() => (ending = null)));
 }
 
 export async function logIn(login, password) {
@@ -106,9 +114,15 @@ export async function register({ username, email, password }) {
 }
 
 export async function logOut() {
-  await call("DELETE", "/web/session", { auth: false });
-  channel?.postMessage("logged out");
-  forget();
+  // Calls that are on their way may be refused now. That is no reason to ask for a log-in.
+  leaving = true;
+  try {
+    await call("DELETE", "/web/session", { auth: false });
+    channel?.postMessage("logged out");
+    forget();
+  } finally {
+    leaving = false;
+  }
 }
 
 export async function loadBalance() {
