@@ -46,6 +46,18 @@ function fieldText({ field, message }) {
   return has(`field.${name}`) ? t(`field.${name}`, { message }) : `${field}: ${message}`;
 }
 
+/** A signal that ends with the first of two. Browsers of 2023 do not have `AbortSignal.any`. */
+function either(one, other) {
+  if (!one) return other;
+  if (AbortSignal.any) return AbortSignal.any([one, other]);
+  const both = new AbortController();
+  for (const signal of [one, other]) {
+    if (signal.aborted) both.abort(signal.reason);
+    signal.addEventListener("abort", () => both.abort(signal.reason));
+  }
+  return both.signal;
+}
+
 /** Sends one request. `key` is an Idempotency-Key, `auth: false` sends no token. */
 export async function call(method, path, { body, key, signal, auth = true, as = "json", retried = false } = {}) {
   const headers = {};
@@ -60,7 +72,7 @@ export async function call(method, path, { body, key, signal, auth = true, as = 
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: either(signal, timeout),
       cache: "no-cache",
     });
   } catch (error) {

@@ -12,8 +12,12 @@ import { plot } from "./plot.js";
 const PAUSE = 2000;
 /** Ten minutes of points. */
 const KEPT = 300;
+/** Two minutes of a draw's sales. */
+const SPARKS = 60;
 /** The latencies since the page was opened; the service keeps the sales itself. */
 const latencies = [];
+/** The sales a second of each draw since the page was opened, the newest last. */
+const drawSales = new Map();
 
 export async function dashboardPage(root, params, signal) {
   const tiles = h("div.tiles");
@@ -171,6 +175,7 @@ function showDraws(place, stats, signal) {
             h("span.status", { class: draw.status }, t(`status.${draw.status}`)),
             left,
             h("span.bar", h("span.bar-fill")),
+            sparkline(),
             h("span.dash-draw-sold.num"),
           ),
         );
@@ -184,10 +189,34 @@ function showDraws(place, stats, signal) {
   }
   [...place.querySelectorAll(".dash-draw")].forEach((row, index) => {
     const draw = stats.draws[index];
+    const history = drawSales.get(draw.draw_id) ?? [];
+    drawSales.set(draw.draw_id, [...history, draw.sales_per_second].slice(-SPARKS));
+    row.querySelector("polyline").setAttribute("points", sparkPoints(drawSales.get(draw.draw_id)));
     row.querySelector(".bar-fill").style.width = `${(100 * draw.tickets_sold) / most}%`;
     row.querySelector(".dash-draw-sold").textContent =
       `${t("dash.tickets", { n: draw.tickets_sold })} · ${number(draw.sales_per_second, { maximumFractionDigits: 1 })} ${t("dash.per_second")}`;
   });
+}
+
+const SPARK_HEIGHT = 24;
+
+/** A small plot of a draw's sales. The figures beside it say the same in words. */
+function sparkline() {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${SPARKS} ${SPARK_HEIGHT}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("class", "spark");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
+  return svg;
+}
+
+function sparkPoints(values) {
+  const most = Math.max(1, ...values);
+  const height = SPARK_HEIGHT - 2;
+  return values
+    .map((value, at) => `${SPARKS - values.length + at},${1 + height - (height * value) / most}`)
+    .join(" ");
 }
 
 function showAccounts(place, { accounts, currency }) {
