@@ -38,7 +38,8 @@ export function watchDraw(id, on, signal) {
     }
     source.onerror = () => {
       if (over || signal.aborted) return;
-      connection.set("lost");
+      // A refusal closes the stream; anything else is a break of the connection.
+      if (source.readyState === EventSource.CONNECTING) connection.set("lost");
       // The browser's own attempts have a fixed pause and end at a refusal: ours take over.
       close();
       retry = setTimeout(open, PAUSES[Math.min(attempts++, PAUSES.length - 1)]);

@@ -294,6 +294,9 @@ function showVerdict(node, limits, found) {
         t("verdict.partial.go"),
       ),
     );
+  if (found.unknownBeacon) {
+    return setVerdict(node, "wait", t("verdict.unknown_beacon"), [...facts, t("verdict.unknown_beacon.text")]);
+  }
   setVerdict(node, "ok", t("verdict.ok"), [...facts, t(`proves.${found.mode}`)]);
   replace(
     limits,

@@ -39,7 +39,7 @@ export function plot(title, { signal, unit, names = [title] }) {
                 new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(tick * 1000),
               ),
             space: 90,
-          size: 28,
+            size: 28,
           },
           { ...axis, size: 52, values: (u, ticks) => ticks.map((tick) => number(tick, { notation: "compact" })) },
         ],

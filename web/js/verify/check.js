@@ -153,6 +153,8 @@ export async function checkDraw(id, source, report) {
         events.filter((event) => event.type === "draw_rescheduled" && event.round).at(-1)?.round ??
         announced.beacon.round;
       const isQuicknet = hex(unbase64(chain, 32)) === QUICKNET.chain;
+      // Whoever runs an unknown beacon may know its rounds in advance.
+      found.unknownBeacon = !isQuicknet;
       if (isQuicknet) {
         require(equal(unbase64(key, 96), QUICKNET.publicKey), "beacon_key");
         require(announced.at < roundTime(round), "beacon_late");
