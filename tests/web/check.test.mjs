@@ -1,0 +1,343 @@
+// The verifier's steps on whole draws that this test plays itself, with keys of its own: an honest draw holds in each
+// mode, and each kind of tampering is found in its step. Runs in Node with nothing installed.
+
+import assert from "node:assert/strict";
+import { createPrivateKey, createPublicKey, randomBytes, sign } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+const root = new URL("../../", import.meta.url);
+const load = (name) => import(new URL(`web/js/verify/${name}.js`, root));
+const { base64, concat, fromHex, hex, sha256, unbase64, utf8 } = await load("bytes");
+const { leafHash, nodeHash, Tree } = await load("merkle");
+const { commitmentOf, drawNumbers, ownerOf, sealedMaterial } = await load("numbers");
+const { QUICKNET, roundTime } = await load("beacon");
+const { checkDraw } = await load("check");
+const { beacon: round123 } = JSON.parse(
+  readFileSync(new URL("crates/verifiable-draw/vectors.json", root), "utf8"),
+);
+
+const DRAW = 7;
+const USER = 42;
+const SALT = new Uint8Array(16).fill(9);
+const LOG = "lottery.example/api/v1/log";
+const TICKET_LOG = `lottery.example/api/v1/draws/${DRAW}/log`;
+const RULES = {
+  currency: "RUB",
+  fund_share: 5000,
+  of: 36,
+  pick: 5,
+  price: 10000,
+  tiers: [{ matches: 2, amount: 10000 }],
+};
+
+/** Canonical JSON of what the test writes. */
+function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  const fields = Object.keys(value).filter((key) => value[key] !== undefined);
+  return `{${fields
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`)
+    .join()}}`;
+}
+
+/** An Ed25519 key of a log. */
+class Key {
+  constructor(name) {
+    const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), randomBytes(32)]);
+    this.secret = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+    const raw = createPublicKey(this.secret).export({ format: "der", type: "spki" }).subarray(-32);
+    this.name = name;
+    this.key = concat(Uint8Array.of(1), new Uint8Array(raw));
+    this.id = sha256(utf8(name), Uint8Array.of(10), this.key).subarray(0, 4);
+    this.vkey = `${name}+${hex(this.id)}+${base64(this.key)}`;
+  }
+
+  checkpoint(size, treeRoot) {
+    const text = `${this.name}\n${size}\n${base64(treeRoot)}\n`;
+    const signature = new Uint8Array(sign(null, Buffer.from(text), this.secret));
+    return `${text}\n— ${this.name} ${base64(concat(this.id, signature))}\n`;
+  }
+}
+
+const split = (size) => 2 ** (Math.ceil(Math.log2(size)) - 1);
+const rootOf = (leaves) =>
+  leaves.length < 2
+    ? (leaves[0] ?? sha256(new Uint8Array()))
+    : nodeHash(rootOf(leaves.slice(0, split(leaves.length))), rootOf(leaves.slice(split(leaves.length))));
+
+function pathOf(leaves, index) {
+  if (leaves.length < 2) return [];
+  const k = split(leaves.length);
+  return index < k
+    ? [...pathOf(leaves.slice(0, k), index), rootOf(leaves.slice(k))]
+    : [...pathOf(leaves.slice(k), index - k), rootOf(leaves.slice(0, k))];
+}
+
+/** The tlog-proofs of all entries of a log, against its last checkpoint. */
+function proofs(key, entries) {
+  const leaves = entries.map((entry) => leafHash(utf8(entry)));
+  const note = key.checkpoint(leaves.length, rootOf(leaves));
+  return entries.map((entry, index) => {
+    const path = pathOf(leaves, index).map((hash) => `${base64(hash)}\n`);
+    return `c2sp.org/tlog-proof@v1\nextra ${base64(utf8(entry))}\nindex ${index}\n${path.join("")}\n${note}`;
+  });
+}
+
+/**
+ * Plays a draw and answers a source for the verifier. `alter` changes what is published: `orders` after they were sold, `list`
+ * after it was sealed, `announced`, `sealed`, `completed` before they are logged.
+ */
+function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "completed" } = {}) {
+  const [log, ticketLog, seed] = [new Key(LOG), new Key(TICKET_LOG), new Uint8Array(randomBytes(32))];
+  const beacon = {
+    chain: base64(quicknet ? fromHex(QUICKNET.chain) : new Uint8Array(32)),
+    public_key: base64(QUICKNET.publicKey),
+    round: round123.round,
+  };
+  const at = roundTime(round123.round) - 1000;
+  const announced = canonical({
+    type: "draw_announced",
+    draw: DRAW,
+    at,
+    lottery: "5of36",
+    number: 1,
+    rules: RULES,
+    sales_close_at: at + 500,
+    draw_at: at + 1000,
+    fairness: mode,
+    ticket_log: ticketLog.vkey,
+    ...(mode === "beacon" ? { beacon } : { commitment: base64(commitmentOf(seed, TICKET_LOG)) }),
+    ...alter.announced,
+  });
+  let first = 1;
+  let orders = Array.from({ length: 300 }, (_, index) => {
+    const picks = Array.from({ length: 1 + (index % 3) }, (_, line) =>
+      [1 + ((index + line) % 8), 10, 17, 25, 30 + (index % 7)].sort((a, b) => a - b),
+    );
+    const order = { first, owner: ownerOf(SALT, USER + index), picks };
+    first += picks.length;
+    return order;
+  });
+  // Receipts are given when an order is sold.
+  const sold = proofs(ticketLog, orders.map(canonical));
+  if (alter.orders) orders = alter.orders(orders);
+  const tickets = orders.reduce((sum, order) => sum + order.picks.length, 0);
+  let list = orders.map((order) => utf8(canonical(order)));
+  const leaves = list.map(leafHash);
+  const tree = new Tree();
+  leaves.forEach((leaf) => tree.add(leaf));
+  const sealed = canonical({
+    type: "draw_sealed",
+    draw: DRAW,
+    at: at + 500,
+    orders: orders.length,
+    tickets,
+    root: base64(tree.root),
+    ...alter.sealed,
+  });
+  const drawn =
+    mode === "beacon"
+      ? drawNumbers(new Uint8Array(32), fromHex(round123.randomness), utf8(announced), round123.round, 5, 36)
+      : drawNumbers(seed, sealedMaterial(tree.root, orders.length), utf8(announced), 0, 5, 36);
+  const winning = [...drawn].sort((a, b) => a - b);
+  const winners = orders
+    .flatMap((order) => order.picks)
+    .filter((pick) => pick.filter((number) => winning.includes(number)).length === 2);
+  const completed = canonical({
+    type: "draw_completed",
+    draw: DRAW,
+    at: at + 1001,
+    winning_numbers: winning,
+    prize_fund: 1,
+    jackpot: 0,
+    rollover: 0,
+    tiers: [{ matches: 2, winners: winners.length, prize: 10000 }],
+    ...(mode === "beacon" ? { signature: base64(fromHex(round123.signature)) } : { seed: base64(seed) }),
+    ...alter.completed,
+  });
+  const voided = canonical({
+    type: "draw_voided",
+    draw: DRAW,
+    at: at + 900,
+    stage: "closed",
+    reason: "a flood",
+    seed: base64(seed),
+  });
+  const chosen = {
+    announced: [announced],
+    sealed: [announced, sealed],
+    completed: [announced, sealed, completed],
+    voided: [announced, sealed, voided],
+  }[until];
+  // Other draws are in the log, too.
+  const entries = ['"another draw"', ...chosen];
+  const published = proofs(log, entries)
+    .slice(1)
+    .map((proof, index) => ({ entry: base64(utf8(chosen[index])), proof }));
+  if (alter.list) list = alter.list(list);
+  const bundle = (path) => {
+    const [, tile, width] = /^tile\/entries\/(\d{3})(?:\.p\/(\d+))?$/.exec(path);
+    const from = Number(tile) * 256;
+    return concat(
+      ...list
+        .slice(from, from + Number(width ?? 256))
+        .flatMap((entry) => [Uint8Array.of(entry.length >> 8, entry.length & 255), entry]),
+    );
+  };
+  return {
+    winning,
+    receiptOf: (index) => ({ proof: sold[index], salt: base64(SALT), user_id: USER + index }),
+    source: {
+      receipt: null,
+      keys: async () => ({ log: log.vkey }),
+      proof: async () => ({ draw_id: DRAW, entries: published }),
+      draw: async () => ({ winning_numbers: alter.shown ?? winning }),
+      bundle: async (path) => bundle(path),
+    },
+  };
+}
+
+/** Verifies, and answers the state of each step, the code of the refusal, and what was found. */
+async function verify(source, id = DRAW) {
+  const states = {};
+  let refused;
+  const found = await checkDraw(id, source, (step) => {
+    states[step.key] = step.state;
+    refused ??= step.refused?.code;
+  });
+  return { states, refused, found };
+}
+
+/** The step that fails, and why. */
+async function fails(game, source = {}) {
+  const { states, refused, found } = await verify({ ...game.source, ...source });
+  assert.ok(found.failed, "it is found");
+  return `${Object.entries(states).find(([, state]) => state === "bad")[0]}: ${refused}`;
+}
+
+test("an honest draw holds in each mode", async () => {
+  for (const mode of ["commit_reveal", "beacon"]) {
+    const { states, found } = await verify(play({ mode }).source);
+    assert.deepEqual(new Set(Object.values(states)), new Set(["ok"]), JSON.stringify(states));
+    assert.deepEqual(
+      [found.failed, found.waits, found.mode, Boolean(found.unknownBeacon)],
+      [false, false, mode, false],
+    );
+    assert.deepEqual(found.list, { orders: 300, tickets: 600 });
+  }
+});
+
+test("what is not published yet waits, and is not green", async () => {
+  const { states, found } = await verify(play({ until: "announced" }).source);
+  assert.deepEqual(
+    [states.log, states.entries, states.list, states.commitment, states.numbers],
+    ["ok", "ok", "wait", "wait", "wait"],
+  );
+  assert.ok(found.waits && !found.failed);
+  assert.equal((await verify(play({ until: "sealed" }).source)).states.list, "ok");
+});
+
+test("a cancelled draw shows what would have been drawn", async () => {
+  const game = play({ until: "voided" });
+  const { found } = await verify(game.source);
+  assert.equal(found.voided.reason, "a flood");
+  assert.deepEqual(
+    [...found.drawn].sort((a, b) => a - b),
+    game.winning,
+  );
+});
+
+test("a beacon that the page does not know is told", async () => {
+  const { found } = await verify(play({ mode: "beacon", quicknet: false }).source);
+  assert.ok(found.unknownBeacon && !found.failed);
+});
+
+test("each kind of tampering is found in its step", async () => {
+  const other = (numbers) => numbers.map((number, at) => (at ? number : number - 1));
+  const changePick = (list) => list.with(3, utf8(new TextDecoder().decode(list[3]).replace("17", "18")));
+  assert.equal(await fails(play(), { keys: async () => ({ log: new Key(LOG).vkey }) }), "log: unsigned");
+  assert.equal(await fails(play({ alter: { list: changePick } })), "list: list_root");
+  assert.equal(await fails(play({ alter: { list: (list) => list.toSpliced(5, 1) } })), "list: gap");
+  assert.equal(await fails(play({ alter: { list: (list) => list.slice(0, -1) } })), "list: orders");
+  assert.equal(await fails(play({ alter: { sealed: { tickets: 601 } } })), "list: tickets");
+  assert.equal(await fails(play({ alter: { sealed: { root: base64(sha256(utf8("x"))) } } })), "list: list_root");
+  assert.equal(
+    await fails(play({ alter: { completed: { seed: base64(new Uint8Array(32)) } } })),
+    "commitment: commitment",
+  );
+  const honest = play();
+  assert.equal(
+    await fails(play({ alter: { completed: { winning_numbers: other(honest.winning) } } })),
+    "numbers: numbers",
+  );
+  assert.equal(await fails(play({ alter: { shown: [1, 2, 3, 4, 5] } })), "shown: shown");
+  assert.equal(
+    await fails(play({ alter: { completed: { tiers: [{ matches: 2, winners: 999, prize: 10000 }] } } })),
+    "winners: winners",
+  );
+  assert.equal(
+    await fails(
+      play({ mode: "beacon", alter: { completed: { signature: base64(QUICKNET.publicKey.subarray(0, 48)) } } }),
+    ),
+    "beacon: beacon_point",
+  );
+  assert.equal(
+    await fails(
+      play({
+        mode: "beacon",
+        alter: { announced: { at: roundTime(round123.round) + 1 }, sealed: { at: 2e9 }, completed: { at: 2e9 } },
+      }),
+    ),
+    "beacon: beacon_late",
+  );
+  assert.equal(await fails(play({ alter: { announced: { draw: 8 } } })), "entries: other_draw");
+  assert.equal(
+    await fails(
+      play({ alter: { announced: { ticket_log: new Key("lottery.example/api/v1/draws/8/log").vkey } } }),
+    ),
+    "entries: origin",
+  );
+  assert.equal(await fails(play({ alter: { sealed: { at: 1 } } })), "entries: times");
+});
+
+test("records that are left out or changed are found", async () => {
+  const game = play();
+  const transcript = await game.source.proof();
+  const without = (at) => ({
+    proof: async () => ({ ...transcript, entries: transcript.entries.toSpliced(at, 1) }),
+  });
+  assert.equal(await fails(game, without(0)), "entries: announced");
+  assert.equal(await fails(game, without(1)), "entries: no_seal");
+  const turned = { proof: async () => ({ ...transcript, entries: transcript.entries.toReversed() }) };
+  assert.equal(await fails(game, turned), "log: order_of_entries");
+  const [announcement] = transcript.entries;
+  const changed = base64(
+    utf8(new TextDecoder().decode(unbase64(announcement.entry)).replace('"number":1', '"number":2')),
+  );
+  const swapped = { entry: changed, proof: announcement.proof.replace(announcement.entry, changed) };
+  assert.equal(
+    await fails(game, { proof: async () => ({ ...transcript, entries: transcript.entries.with(0, swapped) }) }),
+    "log: root",
+  );
+  const entryOnly = { ...announcement, entry: changed };
+  assert.equal(
+    await fails(game, { proof: async () => ({ ...transcript, entries: transcript.entries.with(0, entryOnly) }) }),
+    "log: other_entry",
+  );
+});
+
+test("a receipt holds, and tells when its order is not in the list", async () => {
+  const game = play();
+  const { states } = await verify({ ...game.source, receipt: game.receiptOf(3) });
+  assert.deepEqual([states.receipt, states.receipt_owner, states.receipt_list], ["ok", "ok", "ok"]);
+  assert.equal(await fails(game, { receipt: { ...game.receiptOf(3), user_id: 1 } }), "receipt_owner: owner");
+  // The operator sells an order, gives a receipt, and seals a list without it.
+  const cheated = play({ alter: { orders: (orders) => orders.slice(0, -1) } });
+  assert.deepEqual((await verify(cheated.source)).found.failed, false, "the rest of the draw holds");
+  assert.equal(await fails(cheated, { receipt: cheated.receiptOf(299) }), "receipt_list: not_in_list");
+  assert.equal(await fails(play(), { receipt: cheated.receiptOf(3) }), "receipt: unsigned");
+  const bare = await verify({ ...game.source, receipt: { proof: game.receiptOf(3).proof } });
+  assert.equal(bare.states.receipt_owner, "skip");
+});
