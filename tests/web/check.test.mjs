@@ -13,12 +13,14 @@ const { leafHash, nodeHash, Tree } = await load("merkle");
 const { commitmentOf, drawNumbers, ownerOf, sealedMaterial } = await load("numbers");
 const { QUICKNET, roundTime } = await load("beacon");
 const { checkDraw } = await load("check");
+const { prizesOf } = await load("transcript");
 const { beacon: round123 } = JSON.parse(
   readFileSync(new URL("crates/verifiable-draw/vectors.json", root), "utf8"),
 );
 
 const DRAW = 7;
 const USER = 42;
+const LATE = roundTime(round123.round);
 const SALT = new Uint8Array(16).fill(9);
 const LOG = "lottery.example/api/v1/log";
 const TICKET_LOG = `lottery.example/api/v1/draws/${DRAW}/log`;
@@ -145,14 +147,15 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
   const winners = orders
     .flatMap((order) => order.picks)
     .filter((pick) => pick.filter((number) => winning.includes(number)).length === 2);
+  const prizes = prizesOf(RULES, tickets, 0, [winners.length]);
   const completed = canonical({
     type: "draw_completed",
     draw: DRAW,
     at: at + 1001,
     winning_numbers: winning,
-    prize_fund: 1,
+    prize_fund: Number(prizes.fund),
     jackpot: 0,
-    rollover: 0,
+    rollover: Number(prizes.rollover),
     tiers: [{ matches: 2, winners: winners.length, prize: 10000 }],
     ...(mode === "beacon" ? { signature: base64(fromHex(round123.signature)) } : { seed: base64(seed) }),
     ...alter.completed,
@@ -192,7 +195,7 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     source: {
       receipt: null,
       keys: async () => ({ log: log.vkey }),
-      proof: async () => ({ draw_id: DRAW, entries: published }),
+      proof: async () => ({ draw_id: DRAW, policy: null, entries: published }),
       draw: async () => ({ winning_numbers: alter.shown ?? winning }),
       bundle: async (path) => bundle(path),
     },
@@ -274,7 +277,7 @@ test("each kind of tampering is found in its step", async () => {
   );
   assert.equal(await fails(play({ alter: { shown: [1, 2, 3, 4, 5] } })), "shown: shown");
   assert.equal(
-    await fails(play({ alter: { completed: { tiers: [{ matches: 2, winners: 999, prize: 10000 }] } } })),
+    await fails(play({ alter: { completed: { tiers: [{ matches: 2, winners: 600, prize: 10000 }] } } })),
     "winners: winners",
   );
   assert.equal(
@@ -287,10 +290,14 @@ test("each kind of tampering is found in its step", async () => {
     await fails(
       play({
         mode: "beacon",
-        alter: { announced: { at: roundTime(round123.round) + 1 }, sealed: { at: 2e9 }, completed: { at: 2e9 } },
+        alter: {
+          announced: { at: LATE, sales_close_at: LATE, draw_at: LATE },
+          sealed: { at: 2e9 },
+          completed: { at: 2e9 },
+        },
       }),
     ),
-    "beacon: beacon_late",
+    "entries: beacon_late",
   );
   assert.equal(await fails(play({ alter: { announced: { draw: 8 } } })), "entries: other_draw");
   assert.equal(

@@ -1,0 +1,67 @@
+// A whole game by clicks, as a newcomer plays it: from the open page to the prize and its verification.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { MINI, PHONE, World } from "./world.mjs";
+
+let world;
+before(async () => (world = await World.start(MINI)));
+after(() => world?.stop());
+
+test("a newcomer with a phone plays, wins and verifies the draw", async () => {
+  const draw = await world.openDraw({ lottery: "mini" });
+  const tab = await world.visit("/", { viewport: PHONE });
+
+  // Two lines of which one wins, whatever is drawn.
+  for (const numbers of [["1", "2"], ["3", "4"]]) {
+    for (const number of numbers) await tab.click("button", number);
+    await tab.click("button", "Add this line");
+  }
+  await tab.see("₽200");
+  await tab.click("button", "Buy");
+  await tab.register( "ann");
+  await tab.see("Add ₽200 to pay");
+  await tab.clickBeginning("button", "Test card that is declined");
+  await tab.see("The bank declined this card");
+  await tab.clickBeginning("button", "Test card that pays");
+  await tab.click("button", "Pay ₽200");
+  await tab.see("Your 2 tickets are bought");
+  const receipt = await tab.download(() => tab.click("button", "Save the receipt"));
+  await tab.click("link", "To the draw");
+
+  // The draw is shown live.
+  await tab.see("Sale closes in");
+  await world.conduct(draw.id);
+  await tab.see("You won");
+  const { winning_numbers: drawn } = await world.api("GET", `/draws/${draw.id}`);
+  await tab.page.waitForSelector(`::-p-aria([name="Numbers ${drawn.join(", ")}"])`);
+  assert.ok((await world.balanceOf("ann")) > 0, "the prize is in the wallet");
+  await tab.click("link", "My tickets");
+  await tab.see("won with");
+
+  // Everything is computed again, in this browser.
+  await tab.open(`/verify/${draw.id}`);
+  await tab.see("Everything was computed here, and it holds");
+  assert.deepEqual(await tab.wrongSteps(), []);
+  await tab.choose("#receipt-file", "receipt.json", receipt);
+  await tab.see("Everything was computed here, and it holds");
+  assert.deepEqual(await tab.wrongSteps(), []);
+  await tab.close();
+});
+
+test("a visitor with a desktop buys in Russian, from quick picks and ready-made tickets", async () => {
+  const draw = await world.openDraw({ lottery: "mini" });
+  const tab = await world.visit(`/#/play/${draw.id}`, { language: "ru" });
+  await tab.see("Выберите числа");
+  await tab.click("button", "EN English");
+  await tab.click("tab", "Quick pick");
+  await tab.clickBeginning("button", "3 lines");
+  await tab.click("tab", "Ready-made");
+  await tab.clickBeginning("button", "Choose ");
+  await tab.click("button", "Buy for ₽400");
+  await tab.register( "bob");
+  await tab.clickBeginning("button", "Test card that pays");
+  await tab.click("button", "Pay ₽400");
+  await tab.see("Your 4 tickets are bought");
+  await tab.close();
+});
