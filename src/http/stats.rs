@@ -36,7 +36,7 @@ const DATABASE_WAIT: Duration = Duration::from_millis(500);
     }],
     "sales": {"interval_seconds": 2, "tickets": [20, 25, 30]},
     "commit_latency": {"p50": 2.1, "p99": 8.4, "batches": 512}, "queue": 3, "orders_in_flight": 5,
-    "charges_waiting": 0,
+    "charges_waiting": 0, "draws_stopped": 0,
     "accounts": {
         "players": 970000, "escrow": 30000, "jackpot": 0, "reserve": 0, "revenue": 0, "clearing": -1000000
     }
@@ -64,6 +64,8 @@ pub struct StatsBody {
     orders_in_flight: usize,
     /// Charges of cards that wait for an admin.
     charges_waiting: i64,
+    /// Draws that pay nothing, because their tickets are not those that were sealed.
+    draws_stopped: usize,
     /// The money. Null: the database did not answer at once.
     #[schema(required)]
     accounts: Option<AccountSums>,
@@ -186,6 +188,7 @@ pub async fn stats(state: web::Data<State>) -> Result<web::Json<StatsBody>, Prob
         queue: state.metrics.queue(),
         orders_in_flight: state.draws.orders_in_flight(),
         charges_waiting: state.charges.waiting(),
+        draws_stopped: state.snapshots.payouts_stopped(),
         accounts,
     }))
 }

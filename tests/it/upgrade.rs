@@ -146,6 +146,12 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     // The session that had ended is gone; the others go on, used when they were last refreshed.
     let sessions = format!("SELECT count(*) FROM sessions WHERE created_at < '{now}'");
     assert_eq!(world.count(&sessions).await, 5);
+    assert_eq!(world.count(&format!("{sessions} AND address IS NULL")).await, 5);
+    let seen = ann.all("/me/sessions").await;
+    assert!(
+        seen.iter().all(|session| session["address"].is_null() != session["current"].as_bool().unwrap()),
+        "{seen:?}"
+    );
     if earlier.schema < 7 {
         assert_eq!(world.count(&format!("{sessions} AND used_at > created_at")).await, 1);
     }

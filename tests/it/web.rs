@@ -427,6 +427,24 @@ async fn users_see_their_log_ins_and_end_them() {
 }
 
 #[actix_web::test]
+async fn a_node_that_hands_over_still_shows_its_pages_and_refuses_what_they_call() {
+    let world = World::new().await;
+    world.player("ann").await;
+    let mut browser = Browser::of(&world);
+    browser.log_in("ann", PASSWORD).await;
+    let asset = an_asset(&world).await;
+    world.app().state.lease.drain().await;
+    for path in PAGES.into_iter().chain(["/web/config", asset.as_str()]) {
+        assert_eq!(get(&world, path, &[]).await.status(), 200, "{path}");
+    }
+    let refused = browser.refresh().await;
+    assert_eq!(header(&refused, "retry-after"), "1");
+    assert_eq!(header(&refused, "set-cookie"), "", "the session is not over");
+    assert_eq!(problem_code(refused).await, (503, "standby".to_owned()));
+    assert_eq!(problem_code(browser.log_out().await).await, (503, "standby".to_owned()));
+}
+
+#[actix_web::test]
 async fn the_dashboard_shows_what_is_sold_and_where_the_money_is() {
     let (world, admin, draw) = World::on_sale(10).await;
     let deposit = 100_000_000;
@@ -440,6 +458,7 @@ async fn the_dashboard_shows_what_is_sold_and_where_the_money_is() {
     let health =
         json!({"ready": true, "database": true, "writer": true, "clock_paused": false, "draining": false});
     assert_eq!(stats["health"], health);
+    assert_eq!((&stats["charges_waiting"], &stats["draws_stopped"]), (&json!(0), &json!(0)));
     let money = json!({
         "players": deposit - 3 * PRICE, "escrow": 3 * PRICE, "jackpot": 0, "reserve": 0, "revenue": 0,
         "clearing": -deposit,

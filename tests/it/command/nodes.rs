@@ -60,7 +60,9 @@ async fn a_second_service_stands_by_and_takes_the_place_of_a_killed_one() {
     let mut second = standby.stand_by().await;
     let outside = second.anonymous().without_base_path();
     outside.get("/health/live").await.expect(200);
-    outside.get("/health/ready").await.refused(503, "standby");
+    for path in ["/health/ready", "/", "/admin", "/verify", "/web/config"] {
+        outside.get(path).await.refused(503, "standby");
+    }
     let page = http_client().get(format!("{}/api/problems", outside.base())).send().await.unwrap();
     assert_eq!(page.status(), 200, "the error's type leads there");
     let refused = at(&ann, &second).post_keyed(&path, "once", wallet_order()).await;
