@@ -10,7 +10,7 @@ import { balls, emptyBalls } from "./components/balls.js";
 import { drawOfReceipt } from "./verify/notes.js";
 import { Refused } from "./verify/bytes.js";
 
-const STEPS = ["log", "entries", "list", "fairness", "numbers", "shown", "winners"];
+const STEPS = ["log", "entries", "list", "fairness", "numbers", "shown", "winners", "prizes", "jackpot"];
 const RECEIPT_STEPS = ["receipt", "receipt_owner", "receipt_list"];
 const ICONS = { ok: "check", bad: "cross", wait: "clock", skip: "minus", run: "more" };
 const MOST_FILE_BYTES = 2_000_000;
@@ -297,7 +297,14 @@ function showVerdict(node, limits, found) {
   if (found.unknownBeacon) {
     return setVerdict(node, "wait", t("verdict.unknown_beacon"), [...facts, t("verdict.unknown_beacon.text")]);
   }
-  setVerdict(node, "ok", t("verdict.ok"), [...facts, t(`proves.${found.mode}`)]);
+  if (found.jackpotUnknown) {
+    return setVerdict(node, "wait", t("verdict.jackpot"), [...facts, t("verdict.jackpot.text")]);
+  }
+  setVerdict(node, "ok", t("verdict.ok"), [
+    ...facts,
+    t(`proves.${found.mode}`),
+    found.witnessed ? t("verdict.witnessed") : null,
+  ]);
   replace(
     limits,
     h("h3", t("verdict.limits")),

@@ -18,6 +18,10 @@ export const QUICKNET = {
 /** When a round appears, in Unix seconds. */
 export const roundTime = (round, chain = QUICKNET) => chain.genesis + chain.period * (round - 1);
 
+/** The first round at or after a time. */
+export const firstRound = (time, chain = QUICKNET) =>
+  Math.floor(Math.max(time - chain.genesis + chain.period - 1, 0) / chain.period) + 1;
+
 /** The randomness of a round, if the signature is the round's under the key. */
 export async function roundRandomness(publicKey, round, signature) {
   const { bls12_381: curve } = await import("../../vendor/noble-curves/bls12-381.js");

@@ -7,23 +7,80 @@ import { leafHash, Tree } from "./merkle.js";
 import { canVerify, openProof, parseVkey } from "./notes.js";
 import { commitmentOf, drawNumbers, ownerOf, sealedMaterial } from "./numbers.js";
 import { QUICKNET, roundRandomness, roundTime } from "./beacon.js";
+import { hasQuorum, parsePolicy } from "./policy.js";
+import { checkPolicyHash, prizesOf, readStory } from "./transcript.js";
 
 /** Longer lists are verified only when asked for. */
 export const LARGE_LIST = 200_000;
 const PAUSE_AFTER = 2000;
+/** The witnesses must have cosigned the seal so many seconds before the round. */
+const MARGIN = 5;
 
-/** The address at which a draw's ticket log is, from the name of the public log. */
+/** The name of a draw's ticket log, from the name of the public log. */
 const ticketLogName = (publicLog, draw) => publicLog.replace(/\/log$/, `/draws/${draw}/log`);
+const moment = (seconds) => new Date(seconds * 1000).toISOString().replace(".000", "");
+
+/** A step that has nothing to check yet, since it is not published. */
+const WAITS = Symbol("waits");
+/** A step that a draw does not have, or that was not asked for. */
+const skipped = (facts) => ({ skipped: true, facts });
 
 /**
  * Verifies a draw. `report(step)` is called at the begin and at the end of each step: `{key, state, facts, refused}` with the
  * state 'run', 'ok', 'bad', 'wait' (not published yet) or 'skip'. Answers what was found.
  *
- * `source`: `{keys(), proof(), draw(), bundle(path), receipt}`; `receipt` is `{proof, salt?, user_id?}` or null.
+ * `source`: `{keys(), proof(), previous(index, size), draw(), bundle(path), receipt, large}`; `receipt` is
+ * `{proof, salt?, user_id?}` or null; `previous` answers the transcript of the draw whose end has this index, or null.
  */
 export async function checkDraw(id, source, report) {
-  const found = { id, failed: false, waits: false, mode: null, voided: null, byHand: false, list: null };
-  const step = async (key, run) => {
+  const check = new DrawCheck(id, source, report);
+  await check.run();
+  return check.found;
+}
+
+class DrawCheck {
+  /** The entries `{bytes, index, event, note}`. */
+  entries = [];
+  /** The signed root of each size of the public log: two roots of one size are a fork. */
+  heads = new Map();
+  story = null;
+  list = null;
+  material = null;
+
+  constructor(id, source, report) {
+    Object.assign(this, { id, source, report });
+    this.found = {
+      id,
+      failed: false,
+      waits: false,
+      mode: null,
+      voided: null,
+      byHand: false,
+      list: null,
+      witnessed: false,
+    };
+  }
+
+  async run() {
+    await this.step("log", () => this.checkLog());
+    await this.step("entries", () => this.checkEntries());
+    await this.step("list", (progress) => this.checkList(progress));
+    if (this.found.mode === "beacon") await this.step("beacon", () => this.checkBeacon());
+    else await this.step("commitment", () => this.checkCommitment());
+    await this.step("numbers", () => this.checkNumbers());
+    await this.step("shown", () => this.checkShown());
+    await this.step("winners", () => this.checkWinners());
+    await this.step("prizes", () => this.checkPrizes());
+    await this.step("jackpot", () => this.checkJackpot());
+    if (!this.source.receipt) return;
+    await this.step("receipt", () => this.checkReceipt());
+    await this.step("receipt_owner", () => this.checkOwner());
+    await this.step("receipt_list", () => this.checkReceiptInList());
+  }
+
+  /** Runs one step, unless one before it has failed. */
+  async step(key, run) {
+    const { found, report } = this;
     if (found.failed) return report({ key, state: "skip" });
     report({ key, state: "run" });
     try {
@@ -31,90 +88,86 @@ export async function checkDraw(id, source, report) {
       if (facts === WAITS) {
         found.waits = true;
         report({ key, state: "wait" });
-      } else report({ key, state: facts?.skipped ? "skip" : "ok", facts: facts?.facts ?? facts });
+      } else report({ key, state: facts?.skipped ? "skip" : "ok", facts: facts?.skipped ? facts.facts : facts });
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       found.failed = true;
       report({ key, state: "bad", refused: error });
     }
-  };
+  }
 
-  let entries = [];
-  let events = [];
-  let log;
-  let announced;
-  let sealed;
-  let ended;
-  let ticketLog;
-  let list = null;
-  let material = null;
-
-  await step("log", async () => {
-    require(await canVerify(), "browser");
-    log = parseVkey((await source.keys()).log);
-    const transcript = await source.proof();
-    require(transcript && Array.isArray(transcript.entries) && transcript.entries.length > 0, "transcript");
-    require(transcript.draw_id === id, "other_draw");
-    let head;
-    for (const { entry, proof } of transcript.entries) {
-      const opened = await openProof(proof, log);
-      require(equal(opened.entry, unbase64(entry)), "other_entry");
+  /** The entries of a transcript, each proved to be in the public log. */
+  async prove(transcript) {
+    const shape = (value, keys) =>
+      require(Object.keys(value ?? {})
+        .sort()
+        .join() === keys, "transcript");
+    shape(transcript, "draw_id,entries,policy");
+    require(Array.isArray(transcript.entries) && transcript.entries.length > 0, "transcript");
+    const entries = [];
+    for (const one of transcript.entries) {
+      shape(one, "entry,proof");
+      require(typeof one.entry === "string" && typeof one.proof === "string", "transcript");
+      const opened = await openProof(one.proof, this.log);
+      require(equal(opened.entry, unbase64(one.entry)), "other_entry");
       require(entries.length === 0 || opened.index > entries.at(-1).index, "order_of_entries");
-      entries.push({ bytes: opened.entry, index: opened.index });
-      head = opened.checkpoint;
+      const { size, root } = opened.checkpoint;
+      require((this.heads.get(size) ?? base64(root)) === base64(root), "fork");
+      this.heads.set(size, base64(root));
+      entries.push({ bytes: opened.entry, index: opened.index, note: opened.note, size });
     }
+    return entries;
+  }
+
+  async checkLog() {
+    require(await canVerify(), "browser");
+    this.log = parseVkey((await this.source.keys()).log);
+    this.transcript = await this.source.proof();
+    require(this.transcript?.draw_id === this.id, "other_draw");
+    this.entries = await this.prove(this.transcript);
+    const [size, root] = [...this.heads].at(-1);
     return [
-      ["vkey", log.text],
-      ["head", `${head.size} · ${base64(head.root)}`],
-      ["indexes", entries.map((entry) => entry.index).join(", ")],
+      ["vkey", this.log.text],
+      ["head", `${size} · ${root}`],
+      ["indexes", this.entries.map(({ index }) => index).join(", ")],
     ];
-  });
+  }
 
-  await step("entries", () => {
-    events = entries.map(({ bytes }) => readEntry(bytes));
-    for (const event of events) require(event.draw === id, "other_draw");
-    [announced] = events;
-    require(announced.type === "draw_announced", "announced");
-    sealed = events.find((event) => event.type === "draw_sealed");
-    ended = events.find((event) => event.type === "draw_completed" || event.type === "draw_voided");
-    const stages = events.map(
-      (event) =>
-        ({ draw_announced: 0, draw_rescheduled: 1, draw_sealed: 2, draw_completed: 3, draw_voided: 3 })[
-          event.type
-        ] ?? -1,
-    );
-    require(stages.every(
-      (stage, at) => stage >= 0 && (at === 0 || stage > stages[at - 1] || (stage === 1 && stages[at - 1] === 1)),
-    ), "order_of_entries");
-    require(events.every((event, at) => at === 0 || event.at >= events[at - 1].at), "times");
-    require(ended?.type !== "draw_completed" || sealed, "no_seal");
-    ticketLog = parseVkey(announced.ticket_log);
-    require(ticketLog.name === ticketLogName(log.name, id), "origin");
-    found.mode = announced.fairness;
-    found.voided = ended?.type === "draw_voided" ? ended : null;
-    found.byHand = Boolean(sealed?.by_hand || ended?.by_hand);
-    require(found.mode === "commit_reveal"
-      ? announced.commitment
-      : found.mode === "beacon" && announced.beacon, "mode");
-    return events.map((event) => [
-      `event.${event.type}`,
-      new Date(event.at * 1000).toISOString().replace(".000", ""),
-    ]);
-  });
+  async checkEntries() {
+    const { entries, found, transcript } = this;
+    const events = entries.map(({ bytes }) => readEntry(bytes));
+    for (const event of events) require(event?.draw === this.id, "other_draw");
+    const story = (this.story = readStory(events));
+    this.ticketLog = parseVkey(story.announced.ticket_log);
+    require(this.ticketLog.name === ticketLogName(this.log.name, this.id), "origin");
+    require(transcript.policy === null || typeof transcript.policy === "string", "policy");
+    checkPolicyHash(story.announced, transcript.policy);
+    found.mode = story.announced.fairness;
+    found.voided = story.voided;
+    found.byHand = Boolean(story.sealed?.by_hand || story.ended?.by_hand);
+    if (story.sealed && transcript.policy !== null) {
+      const { note } = entries[events.indexOf(story.sealed)];
+      const before = story.isQuicknet ? roundTime(story.round) - MARGIN : Infinity;
+      require(await hasQuorum(note, parsePolicy(transcript.policy), before), "no_quorum");
+      found.witnessed = true;
+    }
+    return events.map((event) => [`event.${event.type}`, moment(event.at)]);
+  }
 
-  await step("list", async (progress) => {
+  async checkList(progress) {
+    const { announced, sealed, ended } = this.story;
     if (!sealed) return WAITS;
     const { orders, tickets, root } = sealed;
-    if (orders > LARGE_LIST && !source.large) return { skipped: true, facts: [["large", String(orders)]] };
+    if (orders > LARGE_LIST && !this.source.large) return skipped([["large", String(orders)]]);
     const tree = new Tree();
-    let next = 1;
-    const leaves = source.receipt ? [] : null;
+    const leaves = this.source.receipt ? [] : null;
     const counts = new Map();
     const winning = new Set(ended?.winning_numbers ?? []);
     const { pick: size, of } = announced.rules;
-    let since = 0;
+    let next = 1;
+    let paused = 0;
     for (const path of bundlePaths(orders)) {
-      for (const entry of entriesOf(await source.bundle(path))) {
+      for (const entry of entriesOf(await this.source.bundle(path))) {
         const order = readOrder(entry);
         require(order.first === next, "gap");
         next += order.picks.length;
@@ -127,136 +180,168 @@ export async function checkDraw(id, source, report) {
           counts.set(matches, (counts.get(matches) ?? 0) + 1);
         }
       }
-      if (tree.size - since >= PAUSE_AFTER) {
-        since = tree.size;
+      if (tree.size - paused >= PAUSE_AFTER) {
+        paused = tree.size;
         progress(tree.size / orders);
-        await new Promise((resolve) => setTimeout(resolve));
       }
     }
     require(tree.size === orders, "orders");
     require(next - 1 === tickets, "tickets");
     require(equal(tree.root, unbase64(root, 32)), "list_root");
-    list = { counts, leaves };
-    found.list = { orders, tickets };
+    this.list = { counts, leaves };
+    this.found.list = { orders, tickets };
     return [
       ["orders", String(orders)],
       ["tickets", String(tickets)],
       ["root", base64(tree.root)],
     ];
-  });
+  }
 
-  await step(found.mode === "beacon" ? "beacon" : "commitment", async () => {
-    if (found.mode === "beacon") {
-      if (!ended?.signature) return found.voided ? { skipped: true } : WAITS;
-      const { chain, public_key: key } = announced.beacon;
-      const round =
-        events.filter((event) => event.type === "draw_rescheduled" && event.round).at(-1)?.round ??
-        announced.beacon.round;
-      const isQuicknet = hex(unbase64(chain, 32)) === QUICKNET.chain;
-      // Whoever runs an unknown beacon may know its rounds in advance.
-      found.unknownBeacon = !isQuicknet;
-      if (isQuicknet) {
-        require(equal(unbase64(key, 96), QUICKNET.publicKey), "beacon_key");
-        require(announced.at < roundTime(round), "beacon_late");
-      }
-      const randomness = await roundRandomness(unbase64(key, 96), round, unbase64(ended.signature, 48));
-      material = { salt: new Uint8Array(32), input: randomness, round };
-      return [
-        ["chain", `${isQuicknet ? "drand quicknet " : ""}${hex(unbase64(chain))}`],
-        ["round", String(round)],
-        ...(isQuicknet
-          ? [["round_time", new Date(roundTime(round) * 1000).toISOString().replace(".000", "")]]
-          : []),
-        ["randomness", hex(randomness)],
-      ];
-    }
-    if (!ended?.seed) return found.voided ? { skipped: true } : WAITS;
+  /** What a step says whose input is not there: it comes later, or never. */
+  get absent() {
+    return this.found.voided ? skipped() : WAITS;
+  }
+
+  async checkBeacon() {
+    const { announced, ended, round, isQuicknet } = this.story;
+    if (!ended?.signature) return this.absent;
+    const key = unbase64(announced.beacon.public_key, 96);
+    if (isQuicknet) require(equal(key, QUICKNET.publicKey), "beacon_key");
+    // Whoever runs an unknown beacon may know its rounds in advance.
+    this.found.unknownBeacon = !isQuicknet;
+    const randomness = await roundRandomness(key, round, unbase64(ended.signature, 48));
+    this.material = { salt: new Uint8Array(32), input: randomness, round };
+    return [
+      ["chain", `${isQuicknet ? "drand quicknet " : ""}${hex(unbase64(announced.beacon.chain))}`],
+      ["round", String(round)],
+      ...(isQuicknet ? [["round_time", moment(roundTime(round))]] : []),
+      ["randomness", hex(randomness)],
+    ];
+  }
+
+  checkCommitment() {
+    const { announced, ended, sealed } = this.story;
+    if (!ended?.seed) return this.absent;
     const seed = unbase64(ended.seed, 32);
-    const commitment = commitmentOf(seed, ticketLog.name);
+    const commitment = commitmentOf(seed, this.ticketLog.name);
     require(equal(commitment, unbase64(announced.commitment, 32)), "commitment");
-    if (sealed)
-      material = { salt: seed, input: sealedMaterial(unbase64(sealed.root, 32), sealed.orders), round: 0 };
+    this.material = { salt: seed, input: sealedMaterial(unbase64(sealed.root, 32), sealed.orders), round: 0 };
     return [
       ["seed", hex(seed)],
       ["commitment", hex(commitment)],
     ];
-  });
+  }
 
-  await step("numbers", () => {
-    if (!material) return found.voided ? { skipped: true } : WAITS;
-    const { pick, of } = announced.rules;
-    const drawn = drawNumbers(material.salt, material.input, entries[0].bytes, material.round, pick, of);
-    found.drawn = drawn;
-    const sorted = [...drawn].sort((a, b) => a - b);
-    if (!found.voided)
-      require(sorted.join() ===
-        ended.winning_numbers.join(), "numbers", `${sorted.join(" ")} ≠ ${ended.winning_numbers.join(" ")}`);
-    return [["drawn", drawn.join(", ")]];
-  });
-
-  await step("shown", async () => {
-    if (!found.drawn || found.voided) return found.voided ? { skipped: true } : WAITS;
-    const draw = await source.draw();
-    if (!draw) return { skipped: true };
-    const shown = draw.winning_numbers ?? [];
-    require(shown.join() === ended.winning_numbers.join(), "shown", shown.join(" "));
-    return [["shown", shown.join(", ")]];
-  });
-
-  await step("winners", () => {
-    if (!ended || found.voided) return found.voided ? { skipped: true } : WAITS;
-    if (!list) return { skipped: true };
-    const rules = announced.rules.tiers;
-    require(rules.map((tier) => tier.matches).join() === ended.tiers.map((tier) => tier.matches).join(), "tiers");
-    for (const [at, tier] of ended.tiers.entries()) {
-      require((list.counts.get(tier.matches) ?? 0) === tier.winners, "winners", `${tier.matches}`);
-      const rule = rules[at];
-      require(rule.amount === undefined || rule.amount === tier.prize, "prize", `${tier.matches}`);
-      require(!rule.minimum || !tier.winners || tier.prize >= rule.minimum, "prize", `${tier.matches}`);
+  checkNumbers() {
+    const { material, story, found } = this;
+    if (!material) return this.absent;
+    const { pick, of } = story.announced.rules;
+    found.drawn = drawNumbers(material.salt, material.input, this.entries[0].bytes, material.round, pick, of);
+    const sorted = [...found.drawn].sort((a, b) => a - b);
+    if (!story.voided) {
+      const published = story.ended.winning_numbers;
+      require(sorted.join() === published.join(), "numbers", `${sorted.join(" ")} ≠ ${published.join(" ")}`);
     }
-    return ended.tiers.map((tier) => [`tier`, `${tier.matches}: ${tier.winners}`]);
-  });
+    return [["drawn", found.drawn.join(", ")]];
+  }
 
-  if (source.receipt)
-    await checkReceipt(source.receipt, {
-      step,
-      ticketLog: () => ticketLog,
-      sealed: () => sealed,
-      list: () => list,
-      found,
-    });
-  return found;
-}
+  async checkShown() {
+    if (!this.found.drawn || this.found.voided) return this.absent;
+    const draw = await this.source.draw();
+    if (!draw) return skipped();
+    const shown = draw.winning_numbers ?? [];
+    require(shown.join() === this.story.ended.winning_numbers.join(), "shown", shown.join(" "));
+    return [["shown", shown.join(", ")]];
+  }
 
-const WAITS = Symbol("waits");
+  checkWinners() {
+    const { ended } = this.story;
+    if (!ended || this.found.voided) return this.absent;
+    if (!this.list) return skipped();
+    for (const tier of ended.tiers) {
+      require((this.list.counts.get(tier.matches) ?? 0) === tier.winners, "winners", `${tier.matches}`);
+    }
+    return ended.tiers.map((tier) => ["tier", `${tier.matches}: ${tier.winners}`]);
+  }
 
-async function checkReceipt(receipt, { step, ticketLog, sealed, list, found }) {
-  let opened;
-  await step("receipt", async () => {
-    opened = await openProof(receipt.proof, ticketLog());
-    const order = readOrder(opened.entry);
-    found.receipt = { index: opened.index, order };
+  checkPrizes() {
+    const { announced, sealed, ended } = this.story;
+    if (!ended || this.found.voided) return this.absent;
+    const winners = ended.tiers.map((tier) => tier.winners);
+    const { fund, prizes, rollover } = prizesOf(announced.rules, sealed.tickets, ended.jackpot, winners);
+    require(fund === BigInt(ended.prize_fund), "fund", String(fund));
+    ended.tiers.forEach((tier, at) => require(prizes[at] === BigInt(tier.prize), "prize", `${tier.matches}`));
+    require(rollover === BigInt(ended.rollover), "rollover", String(rollover));
     return [
-      ["index", String(opened.index)],
+      ["fund", String(fund)],
+      ["prizes", prizes.join(", ")],
+      ["rollover", String(rollover)],
+    ];
+  }
+
+  /** The jackpot that came in is what the draw before rolled over. */
+  async checkJackpot() {
+    const { announced, ended } = this.story;
+    if (!ended || this.found.voided) return this.absent;
+    if (ended.after === undefined && ended.jackpot === 0) return [["jackpot", "0"]];
+    const end = this.entries.at(-1);
+    const transcript = await this.source.previous?.(ended.after, end.size);
+    if (!transcript) {
+      this.found.jackpotUnknown = true;
+      return skipped();
+    }
+    const entries = await this.prove(transcript);
+    const events = entries.map(({ bytes }) => readEntry(bytes));
+    for (const event of events) require(event?.draw === transcript.draw_id, "other_draw");
+    const before = readStory(events);
+    require(before.ended &&
+      !before.voided &&
+      entries.at(-1).index === ended.after &&
+      ended.after < end.index, "after");
+    require(before.announced.lottery === announced.lottery, "after");
+    require(before.ended.rollover === ended.jackpot, "jackpot");
+    return [
+      ["jackpot", String(ended.jackpot)],
+      ["index", String(ended.after)],
+    ];
+  }
+
+  async checkReceipt() {
+    this.opened = await openProof(this.source.receipt.proof, this.ticketLog);
+    const { entry, index, checkpoint } = this.opened;
+    const order = readOrder(entry);
+    this.found.receipt = { index, order };
+    return [
+      ["index", String(index)],
       ["first", String(order.first)],
       ["picks", order.picks.map((pick) => pick.join(" ")).join("; ")],
-      ["head", `${opened.checkpoint.size} · ${base64(opened.checkpoint.root)}`],
+      ["head", `${checkpoint.size} · ${base64(checkpoint.root)}`],
     ];
-  });
-  await step("receipt_owner", () => {
-    if (!receipt.salt || !receipt.user_id) return { skipped: true };
-    const owner = ownerOf(unbase64(receipt.salt, 16), receipt.user_id);
-    require(owner === found.receipt.order.owner, "owner");
+  }
+
+  checkOwner() {
+    const { salt, user_id: user } = this.source.receipt;
+    if (!salt || !user) return skipped();
+    const owner = ownerOf(unbase64(salt, 16), user);
+    require(owner === this.found.receipt.order.owner, "owner");
     return [["owner", owner]];
-  });
-  await step("receipt_list", () => {
-    if (!sealed()) return WAITS;
-    if (!list()) return { skipped: true };
-    require(opened.index < list().leaves.length &&
-      equal(list().leaves[opened.index], leafHash(opened.entry)), "not_in_list");
+  }
+
+  checkReceiptInList() {
+    if (!this.story.sealed) return WAITS;
+    if (!this.list) return skipped();
+    const { leaves } = this.list;
+    const { entry, index, checkpoint } = this.opened;
+    const leaf = leafHash(entry);
+    require(index < leaves.length && equal(leaves[index], leaf), "not_in_list");
+    // The list that was signed with the receipt must be the beginning of the sealed one.
+    require(checkpoint.size <= leaves.length, "not_in_list");
+    const tree = new Tree();
+    for (const one of leaves.slice(0, checkpoint.size)) tree.add(one);
+    require(equal(tree.root, checkpoint.root), "forked_list");
     return [
-      ["index", String(opened.index)],
-      ["leaf", hex(leafHash(opened.entry))],
+      ["index", String(index)],
+      ["leaf", hex(leaf)],
     ];
-  });
+  }
 }

@@ -66,11 +66,18 @@ export function* entriesOf(bundle) {
 const TILE = 256;
 /** The addresses of the bundles of a log with so many entries. */
 export function* bundlePaths(size) {
-  for (let index = 0; index * TILE < size; index++) {
-    const width = Math.min(TILE, size - index * TILE);
-    yield `tile/entries/${tilePath(index)}${width < TILE ? `.p/${width}` : ""}`;
-  }
+  for (let first = 0; first < size; first += TILE) yield bundlePath(first, size);
 }
+
+/** The address of the bundle that has the entry with this index, in a log with so many entries. */
+export function bundlePath(index, size) {
+  const tile = Math.floor(index / TILE);
+  const width = Math.min(TILE, size - tile * TILE);
+  return `tile/entries/${tilePath(tile)}${width < TILE ? `.p/${width}` : ""}`;
+}
+
+/** The entry with this index, from its bundle. */
+export const entryOf = (bundle, index) => [...entriesOf(bundle)][index % TILE];
 
 /** A number of a tile in groups of three digits: 1234067 is x001/x234/067. */
 function tilePath(index) {

@@ -4,6 +4,8 @@ import { decimal, equal, fromHex, hex, Refused, require, sha256, unbase64, utf8 
 import { leafHash, rootOfPath } from "./merkle.js";
 
 const ED25519 = 1;
+/** The type of a witness' key. */
+export const COSIGNATURE = 4;
 const MOST_BYTES = 262_144;
 const MOST_SIGNATURES = 64;
 const MOST_EXTENSIONS = 16;
@@ -48,12 +50,12 @@ function isGoodPoint(bytes) {
 const keyId = (name, key) => sha256(utf8(name), Uint8Array.of(10), key).subarray(0, 4);
 
 /** A verifier key: `name+id+base64(type ‖ key)`. */
-export function parseVkey(text) {
+export function parseVkey(text, type = ED25519) {
   const match = /^([^+\s]+)\+([0-9a-f]{8})\+(.+)$/.exec(text);
   require(match && match[1].length <= 255, "vkey");
   const [, name, id, encoded] = match;
   const key = unbase64(encoded);
-  require(key.length === 33 && key[0] === ED25519, "vkey");
+  require(key.length === 33 && key[0] === type, "vkey");
   require(hex(keyId(name, key)) === id, "vkey_id");
   require(isGoodPoint(key.subarray(1)), "vkey_point");
   return { name, id, key, text };
@@ -69,8 +71,8 @@ async function verify(vkey, signature, message) {
   require(await crypto.subtle.verify("Ed25519", key, signature, message), "signature");
 }
 
-/** The text of a note that the key has signed. Each of its signature lines must hold; lines of others are ignored. */
-export async function openNote(note, vkey) {
+/** The text of a note and its signature lines. */
+function parseNote(note) {
   require(utf8(note).length <= MOST_BYTES, "note");
   const end = note.lastIndexOf("\n\n");
   require(end >= 0, "note");
@@ -78,18 +80,40 @@ export async function openNote(note, vkey) {
   require(rest.endsWith("\n"), "note");
   const lines = rest.slice(0, -1).split("\n");
   require(lines.length <= MOST_SIGNATURES, "note");
-  let own = 0;
-  for (const line of lines) {
+  const signatures = lines.map((line) => {
     const match = /^— (\S+) (\S+)$/.exec(line);
     require(match, "note");
     const data = unbase64(match[2]);
     require(data.length > 4, "note");
-    if (match[1] !== vkey.name || !equal(data.subarray(0, 4), keyId(vkey.name, vkey.key))) continue;
-    await verify(vkey, data.subarray(4), utf8(text));
-    own++;
+    return { name: match[1], id: data.subarray(0, 4), signature: data.subarray(4) };
+  });
+  return { text, signatures };
+}
+
+const ownLines = ({ signatures }, { name, key }) =>
+  signatures.filter((line) => line.name === name && equal(line.id, keyId(name, key)));
+
+/** The text of a note that the key has signed. Each of its signature lines must hold; lines of others are ignored. */
+export async function openNote(note, vkey) {
+  const parsed = parseNote(note);
+  const lines = ownLines(parsed, vkey);
+  require(lines.length > 0, "unsigned");
+  for (const { signature } of lines) await verify(vkey, signature, utf8(parsed.text));
+  return parsed.text;
+}
+
+/** The times at which a witness has cosigned a note; none if it has not. */
+export async function openCosignatures(note, vkey) {
+  const parsed = parseNote(note);
+  const times = [];
+  for (const { signature } of ownLines(parsed, vkey)) {
+    require(signature.length === 72, "signature");
+    const time = new DataView(signature.buffer, signature.byteOffset, 8).getBigUint64(0);
+    require(time < 2n ** 63n, "signature");
+    await verify(vkey, signature.subarray(8), utf8(`cosignature/v1\ntime ${time}\n${parsed.text}`));
+    times.push(Number(time));
   }
-  require(own > 0, "unsigned");
-  return text;
+  return times;
 }
 
 /** The size and the root that a log has signed. The signing key must have the log's name. */

@@ -3,6 +3,7 @@
 
 import { get } from "../api.js";
 import { checkDraw } from "./check.js";
+import { bundlePath, entryOf, readEntry } from "./entries.js";
 
 /** What was published, as the service gives it. An answer that the service refuses is no proof of anything. */
 function published({ id, receipt = null, transcript = null, large = false }) {
@@ -12,6 +13,12 @@ function published({ id, receipt = null, transcript = null, large = false }) {
     large,
     keys: () => read("/keys"),
     proof: async () => transcript ?? read(`/draws/${id}/proof`),
+    // The entry only says which draw it was; what that draw published is verified.
+    previous: async (index, size) => {
+      if (index === undefined) return null;
+      const entry = entryOf(await read(`/log/${bundlePath(index, size)}`, "bytes"), index);
+      return read(`/draws/${readEntry(entry).draw}/proof`);
+    },
     draw: () => read(`/draws/${id}`),
     bundle: (path) => read(`/draws/${id}/log/${path}`, "bytes"),
   };

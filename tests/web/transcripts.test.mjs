@@ -1,0 +1,113 @@
+// The verifier of the web pages on the published transcripts of crates/verifiable-draw. With ALTERED_TRANSCRIPTS=DIR it
+// also judges the altered ones that the crate's tests write there, and must say what the crate says of each.
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+
+const root = new URL("../../", import.meta.url);
+const vectors = new URL("crates/verifiable-draw/vectors/", root);
+const { checkDraw } = await import(new URL("web/js/verify/check.js", root));
+
+const read = (path) => readFileSync(new URL(path, vectors), "utf8");
+const load = (path) => JSON.parse(read(path));
+const key = read("key").trim();
+
+/** A bundle of a list. Of a last one that is asked for with another width, what a service has. */
+function bundle(directory) {
+  const files = readdirSync(new URL(`${directory}/tile/entries/`, vectors), { recursive: true });
+  const plain = (path) => path.replace(/\.p\/\d+$/, "");
+  const known = new Map(
+    files
+      .filter((name) => !name.endsWith(".p"))
+      .map((name) => [`tile/entries/${plain(name)}`, `${directory}/tile/entries/${name}`]),
+  );
+  return async (path) => {
+    const file = known.get(plain(path));
+    return file ? new Uint8Array(readFileSync(new URL(file, vectors))) : new Uint8Array();
+  };
+}
+
+async function verify(transcript, { previous = null, list, receipt = null }) {
+  const steps = new Map();
+  const source = {
+    receipt,
+    keys: async () => ({ log: key }),
+    proof: async () => transcript,
+    previous: async () => previous,
+    draw: async () => null,
+    bundle: list ? bundle(list) : async () => new Uint8Array(),
+  };
+  const found = await checkDraw(transcript.draw_id, source, (step) => steps.set(step.key, step));
+  const states = Object.fromEntries(
+    [...steps].map(([name, { state, refused }]) => [name, refused ? refused.message : state]),
+  );
+  return { found, states };
+}
+
+const DRAW = ["log", "entries", "list", "numbers", "winners", "prizes", "jackpot"];
+const allOk = (states, names) =>
+  assert.deepEqual(
+    names.map((name) => states[name]),
+    names.map(() => "ok"),
+    JSON.stringify(states),
+  );
+
+test("a draw with a seed, its jackpot, and receipts of it", async () => {
+  const transcript = load("commit_reveal/proof.json");
+  const options = { previous: load("commit_reveal/previous.json"), list: "commit_reveal" };
+  const { found, states } = await verify(transcript, options);
+  allOk(states, [...DRAW, "commitment"]);
+  assert.deepEqual([found.list.orders, found.witnessed], [270, false]);
+  for (const name of ["receipt", "sealed_receipt"]) {
+    const receipt = { ...load(`commit_reveal/${name}.json`), user_id: 42 };
+    allOk((await verify(transcript, { ...options, receipt })).states, [
+      "receipt",
+      "receipt_owner",
+      "receipt_list",
+    ]);
+    const other = await verify(transcript, { ...options, receipt: { ...receipt, user_id: 43 } });
+    assert.equal(other.states.receipt_owner, "owner");
+  }
+  const withoutPrevious = await verify(transcript, { list: "commit_reveal" });
+  assert.deepEqual([withoutPrevious.states.jackpot, withoutPrevious.found.jackpotUnknown], ["skip", true]);
+  const wrongPrevious = await verify(transcript, { list: "commit_reveal", previous: transcript });
+  assert.equal(wrongPrevious.states.jackpot, "after");
+});
+
+test("the draw before it", async () => {
+  allOk((await verify(load("commit_reveal/previous.json"), { list: "previous" })).states, DRAW);
+});
+
+test("a draw with a round and witnesses", async () => {
+  const transcript = load("beacon/proof.json");
+  const { found, states } = await verify(transcript, { list: "beacon" });
+  allOk(states, [...DRAW, "beacon"]);
+  assert.deepEqual([found.witnessed, found.unknownBeacon], [true, false]);
+  const policy = transcript.policy.replace("quorum most", "quorum none");
+  assert.equal((await verify({ ...transcript, policy }, { list: "beacon" })).states.entries, "policy");
+  const uncosigned = structuredClone(transcript);
+  for (const entry of uncosigned.entries) entry.proof = entry.proof.replace(/^— witness.*\n/gm, "");
+  assert.equal((await verify(uncosigned, { list: "beacon" })).states.entries, "no_quorum");
+});
+
+test("a cancelled draw", async () => {
+  const { found, states } = await verify(load("voided/proof.json"), { list: null });
+  assert.deepEqual([states.log, states.entries], ["ok", "ok"]);
+  assert.ok(found.voided.reason);
+});
+
+const altered = process.env.ALTERED_TRANSCRIPTS;
+test(
+  "altered transcripts are judged as the crate judges them",
+  { skip: !altered && "ALTERED_TRANSCRIPTS names no directory" },
+  async () => {
+    const files = readdirSync(altered);
+    assert.ok(files.length > 100, "altered transcripts");
+    for (const file of files) {
+      const { name, transcript, previous, accepted } = JSON.parse(readFileSync(`${altered}/${file}`, "utf8"));
+      const { found, states } = await verify(transcript, { previous, list: "commit_reveal" });
+      assert.equal(!found.failed, accepted, `${name}: ${JSON.stringify(states)}`);
+    }
+  },
+);
