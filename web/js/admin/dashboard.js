@@ -118,6 +118,16 @@ function showNotices(place, stats, again) {
         h("button.button.small", { type: "button", onclick: () => confirmClock(again) }, t("dash.clock.look")),
       ),
     );
+  if (stats.draws_stopped) {
+    notices.push(
+      h(
+        "p.notice.warn",
+        icon("cross", 20),
+        h("span", t("dash.stopped", { n: stats.draws_stopped })),
+        h("a.button.small", { href: "#/draws" }, t("dash.look")),
+      ),
+    );
+  }
   if (stats.charges_waiting)
     notices.push(
       h(

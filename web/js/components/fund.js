@@ -31,6 +31,7 @@ export function fundForm({ currency, missing = 0, done }) {
     if (text) message.scrollIntoView({ block: "nearest" });
   };
 
+  /** Answers whether it is not known if the card was charged: then the same token must be sent again. */
   const pay = async (token) => {
     say("");
     if (!amount || (missing && amount < missing))
@@ -43,7 +44,8 @@ export function fundForm({ currency, missing = 0, done }) {
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (!problem.isUncertain) wish = null;
-      return say(problem.isUncertain ? t("fund.uncertain") : problem.text);
+      say(problem.isUncertain ? t("fund.uncertain") : problem.text);
+      return problem.isUncertain;
     }
     wish = null;
     await loadBalance();
@@ -86,8 +88,8 @@ export function fundForm({ currency, missing = 0, done }) {
   replace(node, h("p.muted", t("fund.amount")), amounts, other, message, cards);
   serviceConfig()
     .then((config) => {
-      if (config.provider === "stripe") stripeForm(cards, config.stripe_publishable_key, pay);
-      else sandboxCards(cards, pay);
+      if (config.provider === "stripe") return stripeForm(cards, config.stripe_publishable_key, pay);
+      sandboxCards(cards, pay);
     })
     .catch((problem) => say(problem.text ?? String(problem)));
   return node;
@@ -128,10 +130,15 @@ async function stripeForm(place, key, pay) {
   const stripe = globalThis.Stripe(key);
   const card = stripe.elements().create("card");
   const mount = h("div.stripe-card");
+  // The card's token is kept while it is not known whether it was charged: a new one would be charged again.
+  let method = null;
   const node = form([mount], t("fund.pay"), async () => {
-    const { paymentMethod, error } = await stripe.createPaymentMethod({ type: "card", card });
-    if (error) return node.fail(error.message);
-    await pay(paymentMethod.id);
+    if (!method) {
+      const { paymentMethod, error } = await stripe.createPaymentMethod({ type: "card", card });
+      if (error) return node.fail(error.message);
+      method = paymentMethod.id;
+    }
+    if (!(await pay(method))) method = null;
   });
   replace(place, node);
   card.mount(mount);

@@ -49,7 +49,10 @@ export async function playPage(root, [wanted], signal) {
     if (!same) {
       replace(
         choice,
-        draws.map((draw) => drawButton(draw, signal, () => select(draw))),
+        draws.map((draw) => {
+          const game = lotteries.find((one) => one.id === draw.lottery);
+          return drawButton(draw, game, signal, () => select(draw));
+        }),
       );
       choice.hidden = draws.length < 2;
     }
@@ -127,14 +130,16 @@ function nothingOnSale(root) {
   );
 }
 
-function drawButton(draw, signal, choose) {
+function drawButton(draw, game, signal, choose) {
+  // With another price the guaranteed prizes are others, which the list of draws does not tell.
+  const prize = draw.price === game?.price ? headlinePrize(game.prizes, draw.prize_fund).amount : draw.prize_fund;
   const left = h("span.draw-button-left");
   everySecond((now) => (left.textContent = countdownText(draw.sales_close_at, now)), signal);
   return h(
     "button.draw-button",
     { type: "button", dataset: { draw: draw.id }, onclick: choose },
     h("span.draw-button-name", lotteryName(draw.lottery), h("span.muted", ` ${t("no", { n: draw.number })}`)),
-    h("span.draw-button-time", icon("clock", 16), left),
+    h("span.draw-button-time", h("strong", money(prize, draw.currency)), icon("clock", 16), left),
   );
 }
 
