@@ -18,6 +18,9 @@ export const connection = new Store(navigator.onLine ? "ok" : "lost");
 addEventListener("offline", () => connection.set("lost"));
 addEventListener("online", () => connection.set("ok"));
 
+/** Codes after which a call may have had its effect. Others say that nothing was taken. */
+const UNCERTAIN = ["network", "timeout", "outcome_unknown", "idempotency_in_progress", "internal_error"];
+
 /** What went wrong, in words for the person at the page. */
 export class Problem extends Error {
   constructor(code, { status = 0, detail = "", errors = [], retryAfter = null } = {}) {
@@ -31,10 +34,7 @@ export class Problem extends Error {
   }
   /** Whether it is not known if the call had its effect. The same key makes a repeat safe. */
   get isUncertain() {
-    return (
-      ["network", "timeout", "outcome_unknown", "idempotency_in_progress"].includes(this.code) ||
-      this.status >= 500
-    );
+    return UNCERTAIN.includes(this.code);
   }
 }
 
@@ -93,7 +93,7 @@ export async function call(method, path, { body, key, signal, auth = true, as = 
   if (answer.status === 401 && auth && token && !retried && (await tokens.renew())) {
     return call(method, path, { body, key, signal, auth, as, retried: true });
   }
-  throw new Problem(problem.code ?? (answer.status >= 500 ? "overloaded" : "internal_error"), {
+  throw new Problem(problem.code ?? (answer.status >= 500 ? "network" : "internal_error"), {
     status: answer.status,
     detail: problem.detail ?? problem.title,
     errors: problem.errors,
