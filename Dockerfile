@@ -12,6 +12,7 @@ RUN mkdir src crates/private-postgres/src crates/verifiable-draw/src \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile dist --locked --bin lottery
 COPY build.rs config.yaml ./
+COPY build build
 COPY migrations migrations
 COPY web web
 COPY crates crates

@@ -1,5 +1,5 @@
-//! The files of `web/`: the HTML of the pages for people, and what it loads. All of them are in the program (`build.rs` puts
-//! them there), so the pages work without internet and without a build step of their own. Knows how browsers may cache
+//! The files of `web/`: the HTML of the pages for people, and what it loads. All of them are in the program (`build/web.rs`
+//! puts them there), so the pages work without internet and without a build step of their own. Knows how browsers may cache
 //! them and what a page may load, and nothing of what they show.
 
 use std::io::Write;
@@ -24,7 +24,7 @@ pub struct Asset {
     name: &'static str,
     content_type: &'static str,
     plain: &'static [u8],
-    /// The same compressed; `None`: it does not get smaller.
+    /// The same compressed. `None`: it is no text.
     gzip: Option<&'static [u8]>,
 }
 
