@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { MINI, PHONE, World } from "./world.mjs";
+import { MINI, PASSWORD, PHONE, World } from "./world.mjs";
 
 let world;
 before(async () => (world = await World.start(MINI)));
@@ -63,5 +63,22 @@ test("a visitor with a desktop buys in Russian, from quick picks and ready-made 
   await tab.clickBeginning("button", "Test card that pays");
   await tab.click("button", "Pay ₽400");
   await tab.see("Your 4 tickets are bought");
+  await tab.close();
+});
+
+test("somebody buys a ticket with the keyboard alone", async () => {
+  await world.openDraw({ lottery: "mini" });
+  const tab = await world.visit("/");
+  await tab.press("Add a quick pick");
+  await tab.press("Buy for ₽100");
+  for (const [name, text] of [["Email", "eve@example.com"], ["Username", "eve"], ["Password", PASSWORD]]) {
+    await tab.goTo(name);
+    await tab.page.keyboard.type(text);
+  }
+  await tab.press("Create account");
+  await tab.see("Add ₽100 to pay");
+  await tab.press("Test card that pays");
+  await tab.press("Pay ₽100");
+  await tab.see("Your ticket is bought");
   await tab.close();
 });

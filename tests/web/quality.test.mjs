@@ -48,6 +48,11 @@ for (const [language, dark, viewport, what] of [
     const options = { viewport, language, dark };
     const visitor = await world.visit("/", options);
     await look(visitor, "/ without a log-in");
+    if (language === "en") {
+      await visitor.click("button", "Add a quick pick");
+      await visitor.click("button", viewport === PHONE ? "Buy" : "Buy for ₽100");
+      await look(visitor, "the dialog that buys");
+    }
     await visitor.close();
     for (const [address, routes, name] of [["/", PLAYER, "ann"], ["/admin", ADMIN, "boss"]]) {
       const tab = await world.visit(address, options);

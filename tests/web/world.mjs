@@ -14,6 +14,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 // How long anything may take, also while the machine is busy.
 export const PATIENCE = 60_000;
 
+// The most steps from the beginning of a page to anything on it, by the keyboard.
+const MOST_TABS = 200;
+
 export const PHONE = { width: 390, height: 844, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 export const DESKTOP = { width: 1280, height: 900 };
 export const PASSWORD = "battery staple of ann";
@@ -353,6 +356,29 @@ export class Tab {
   async settled() {
     await this.page.waitForNetworkIdle({ idleTime: 500, concurrency: 2 });
     await this.page.waitForFunction(() => !document.querySelector(".blank") && document.getAnimations().every((one) => one.playState !== "running"));
+  }
+
+  /** Moves the focus by the keyboard to what has a name that begins so, and can be seen to have the focus. */
+  async goTo(beginning) {
+    const focus = () => {
+      const it = document.activeElement;
+      const name = (it.ariaLabel ?? it.labels?.[0]?.innerText ?? it.innerText ?? "").replace(/\s+/g, " ").trim();
+      const style = getComputedStyle(it);
+      return { name, isSeen: style.outlineStyle !== "none" || style.boxShadow !== "none" };
+    };
+    await this.page.waitForFunction((text) => document.body.innerText.includes(text), {}, beginning);
+    for (let pressed = 0; pressed < MOST_TABS; pressed++) {
+      const { name, isSeen } = await this.page.evaluate(focus);
+      if (name.startsWith(beginning)) return assert.ok(isSeen, `the focus is seen at ${beginning}`);
+      await this.page.keyboard.press("Tab");
+    }
+    throw new Error(`the keyboard does not lead to ${beginning}`);
+  }
+
+  /** Goes to a button or a link by the keyboard, and presses it. */
+  async press(beginning) {
+    await this.goTo(beginning);
+    await this.page.keyboard.press("Enter");
   }
 
   /** Creates an account in the dialog that asks for one. */
