@@ -26,7 +26,7 @@ use crate::clock::{Clock, Ids};
 use crate::db::Db;
 use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::{
-    Draw, DrawAction, DrawMachine, DrawRequest, FairnessTerms, OpenReservations, PoolOrder, StepWrite,
+    Draw, DrawAction, DrawMachine, DrawRequest, FairnessTerms, OpenReservations, PoolOrder, StepOutcome, StepWrite,
 };
 use crate::domain::id::DrawId;
 use crate::domain::lottery::Rules;
@@ -219,6 +219,8 @@ impl DrawActor {
         let done = |result, actor: &mut DrawActor, ctx: &mut Context<Self>| {
             actor.drive(ctx, |machine, now, actions| {
                 match &result {
+                    // What it waits for is logged by the wait.
+                    Ok(StepOutcome::Waits(_)) => {}
                     Ok(outcome) => tracing::info!(?outcome, "a step is written"),
                     Err(error) => tracing::error!(%error, "a step failed"),
                 }

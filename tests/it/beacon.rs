@@ -1,8 +1,10 @@
 //! Draws whose numbers come from a public beacon: a server of drand with a key of its own is asked over real HTTP.
 
+mod check;
 mod drand;
 mod interrupted;
 mod order;
+mod verified;
 
 use jiff::SignedDuration;
 use lottery::config::{Config, FairnessSetting};
