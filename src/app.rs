@@ -57,7 +57,7 @@ use settings::{check_sandbox, draw_options, installation, signed, tokens, write_
 use state::{StartedParts, state};
 
 pub use database::{Database, DatabaseUse};
-pub use log_keys::ticket_logs_to_check;
+pub use log_keys::{existing_log_keys, ticket_logs_to_check};
 pub use sandbox::StoredCharges;
 pub use settings::currency;
 
@@ -89,6 +89,8 @@ pub enum AppError {
     NoMasterSecret,
     #[error("the master secret of {0} is not the one that this database is recorded with: {SAME_SECRET}")]
     OtherMasterSecret(SecretOrigin),
+    #[error("the service was never started on this database, so it has no logs")]
+    NoLogs,
     #[error(transparent)]
     PublicLog(#[from] PublicLogError),
     #[error("cannot take over the sandbox's charges in the file {}: {cause}", path.display())]

@@ -7,6 +7,7 @@ mod demo;
 mod export;
 mod health;
 mod links;
+mod log_keys;
 mod manual;
 mod money;
 mod nodes;
@@ -27,6 +28,7 @@ use crate::app::{App, AppError, Database, DatabaseUse};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::db::{self, DbError};
+use crate::domain::log_keys::KeyChange;
 use crate::telemetry::{self, TelemetryError};
 use crate::version;
 
@@ -86,6 +88,11 @@ enum ConfiguredCommand {
     },
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
+    /// Manages the keys of the public log.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Lists the nodes on the database: which one is active, and when each was last seen.
     Nodes(NodesArgs),
     /// Writes a whole table to a file.
@@ -98,6 +105,14 @@ enum ConfiguredCommand {
 enum AdminCommand {
     /// Creates an admin; works while the service runs.
     Create(CreateAdmin),
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Adds a key: from the next start of the service on it signs the public log, beside the one before.
+    RotateKey,
+    /// Retires the older of two keys: from the next start of the service on only the newer one signs.
+    RetireKey,
 }
 
 /// A new admin.
@@ -191,6 +206,12 @@ async fn run_configured(command: ConfiguredCommand, config: Config) -> Result<()
         ConfiguredCommand::Health => health::run(&config).await,
         ConfiguredCommand::Admin { command: AdminCommand::Create(new) } => admin::create(&config, new).await,
         ConfiguredCommand::Check => check::run(&config).await,
+        ConfiguredCommand::Log { command: LogCommand::RotateKey } => {
+            log_keys::change(&config, KeyChange::Rotate).await
+        }
+        ConfiguredCommand::Log { command: LogCommand::RetireKey } => {
+            log_keys::change(&config, KeyChange::Retire).await
+        }
         ConfiguredCommand::Nodes(asked) => nodes::run(&config, &asked).await,
         ConfiguredCommand::Export(asked) => export::run(&config, asked).await,
         ConfiguredCommand::Demo(demo) => demo::run(config, demo).await,

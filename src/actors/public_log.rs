@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::sync::Mutex;
-use verifiable_draw::checkpoint::sign_head;
 use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::verify::verify_inclusion;
 use verifiable_draw::merkle::{Head, hash_leaf};
-use verifiable_draw::vkey::{NoteSigner, VerifierKey};
+use verifiable_draw::vkey::VerifierKey;
 
 use super::log_copy::LogCopy;
 use super::persistence::{LogHeads, Persistence};
@@ -22,7 +21,7 @@ use crate::clock::Clock;
 use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
 use crate::domain::id::DrawId;
-use crate::domain::log_keys::LogKeys;
+use crate::domain::log_keys::{LogKeys, PublicLogSigner};
 
 /// Entries that are copied at a time.
 const ENTRIES_AT_ONCE: u64 = 256;
@@ -82,7 +81,7 @@ pub struct PublicLog(Arc<SharedPublicLog>);
 
 struct SharedPublicLog {
     db: Db,
-    signer: NoteSigner,
+    signer: PublicLogSigner,
     copy: Mutex<LogCopy>,
     published: RwLock<Arc<PublishedHead>>,
 }
@@ -94,12 +93,12 @@ impl PublicLog {
         let opened = tokio::task::spawn_blocking(move || LogCopy::open(&data_dir)).await;
         let mut copy = opened.map_err(io::Error::other)??;
         let edge = complete(&db, &mut copy).await?;
-        let signer = keys.public_log();
+        let signer = keys.public_log(public_log::key_generations(&db).await?);
         let published = RwLock::new(Arc::new(signed(&edge, &signer)));
         Ok(PublicLog(Arc::new(SharedPublicLog { db, signer, copy: Mutex::new(copy), published })))
     }
 
-    /// The key that verifies its checkpoints.
+    /// The key that verifies its checkpoints: while the key is rotated, the newer one.
     pub fn key(&self) -> &VerifierKey {
         self.0.signer.verifier()
     }
@@ -206,7 +205,7 @@ async fn page(db: &Db, known: &Edge, all: &Edge) -> Result<Vec<Vec<u8>>, DbError
     public_log::entries(db, known.size(), ENTRIES_AT_ONCE.min(all.size() - known.size())).await
 }
 
-fn signed(edge: &Edge, signer: &NoteSigner) -> PublishedHead {
+fn signed(edge: &Edge, signer: &PublicLogSigner) -> PublishedHead {
     let head = edge.head();
-    PublishedHead { head, checkpoint: sign_head(&head, signer) }
+    PublishedHead { head, checkpoint: signer.sign(&head) }
 }

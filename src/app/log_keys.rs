@@ -57,6 +57,16 @@ pub async fn log_keys(config: &Config, db: &Db, clock: &Clock) -> Result<LogKeys
     Ok(LogKeys::new(MasterSecret::new(*secret), recorded.origin))
 }
 
+/// The keys of the logs of a database on which the service was started before.
+pub async fn existing_log_keys(config: &Config, db: &Client) -> Result<LogKeys, AppError> {
+    let recorded = public_log::identity(db).await?.ok_or(AppError::NoLogs)?;
+    let (secret, origin) = find_secret(config, true)?;
+    if recorded.fingerprint != fingerprint(&secret) {
+        return Err(AppError::OtherMasterSecret(origin));
+    }
+    Ok(LogKeys::new(MasterSecret::new(*secret), recorded.origin))
+}
+
 /// The ticket logs of this database, to compare them with its tickets. `None`: the service was never started on it, or its
 /// master secret is not here.
 pub async fn ticket_logs_to_check(config: &Config, db: &Client) -> Result<Option<TicketLogs>, AppError> {

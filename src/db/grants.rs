@@ -45,6 +45,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("log_identity", "SELECT, INSERT"),
     ("log_edge", "SELECT, UPDATE (edge)"),
     ("log_entries", "SELECT, INSERT"),
+    ("log_key_generations", "SELECT, UPDATE (oldest, newest)"),
     ("log_tiles", "SELECT, INSERT"),
     ("lotteries", "SELECT, INSERT, UPDATE (last_draw)"),
     ("nodes", "SELECT, INSERT (id, host, url, version), UPDATE (beat, seen_at, dead), DELETE"),

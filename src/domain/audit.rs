@@ -82,6 +82,10 @@ pub enum Action {
     EndCharge,
     Export,
     ConfirmClock,
+    /// Another key signs the public log.
+    RotateLogKey,
+    /// The older of two keys does not sign the public log any more.
+    RetireLogKey,
     /// An admin logged in.
     LogIn,
     /// A log-in to an admin's account failed: a wrong password.
@@ -99,7 +103,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 22] = [
+    pub const ALL: [Action; 24] = [
         Action::CreateDraw,
         Action::RescheduleDraw,
         Action::AddToPool,
@@ -115,6 +119,8 @@ impl Action {
         Action::EndCharge,
         Action::Export,
         Action::ConfirmClock,
+        Action::RotateLogKey,
+        Action::RetireLogKey,
         Action::LogIn,
         Action::FailLogIn,
         Action::BlockLogIn,
@@ -142,6 +148,8 @@ impl Action {
             Action::EndCharge => "charge.end",
             Action::Export => "export",
             Action::ConfirmClock => "clock.confirm",
+            Action::RotateLogKey => "log.rotate_key",
+            Action::RetireLogKey => "log.retire_key",
             Action::LogIn => "login",
             Action::FailLogIn => "login.failed",
             Action::BlockLogIn => "login.blocked",
@@ -170,6 +178,7 @@ pub enum Subject {
     Table(&'static str),
     /// The machine's clock.
     Clock,
+    PublicLog,
 }
 
 impl fmt::Display for Subject {
@@ -181,6 +190,7 @@ impl fmt::Display for Subject {
             Subject::Payment(id) => write!(f, "payment:{id}"),
             Subject::Table(name) => write!(f, "table:{name}"),
             Subject::Clock => f.write_str("clock"),
+            Subject::PublicLog => f.write_str("log"),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use verifiable_draw::Hash;
+use verifiable_draw::checkpoint::{add_signature, sign_head};
 use verifiable_draw::keys::{DrawSeed, MasterSecret, SaltKey};
-use verifiable_draw::vkey::NoteSigner;
+use verifiable_draw::merkle::Head;
+use verifiable_draw::vkey::{NoteSigner, VerifierKey};
 
 use super::id::DrawId;
 
@@ -16,8 +18,6 @@ const FINGERPRINT_LABEL: &[u8] = b"lottery/master-secret/v1\0";
 /// Where the logs are below the public address of a service.
 const BASE_PATH: &str = "/api/v1/";
 const PUBLIC_LOG: &str = "log";
-/// The first key of the public log.
-const FIRST_GENERATION: u64 = 0;
 /// Room for the number of a draw, as the origin of a ticket log is the name of a key, of 255 bytes at most.
 const MAX_ORIGIN_BYTES: usize = 220;
 
@@ -70,6 +70,73 @@ pub struct LogIdentity {
     pub fingerprint: Hash,
 }
 
+/// The generations of the public log's keys that sign now: one, or two while a key is rotated.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct KeyGenerations {
+    pub oldest: u64,
+    pub newest: u64,
+}
+
+/// Why the key of the public log is not rotated, or not retired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyRefusal {
+    #[error("two keys sign the public log already: retire the older one first, with `lottery log retire-key`")]
+    BeingRotated,
+    #[error("only one key signs the public log: add another one first, with `lottery log rotate-key`")]
+    OnlyOne,
+}
+
+/// A step of a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyChange {
+    /// Another key signs too.
+    Rotate,
+    /// The older of two keys does not sign any more.
+    Retire,
+}
+
+impl KeyGenerations {
+    /// The generations after a change, and the generation that it adds or retires.
+    pub fn changed(self, change: KeyChange) -> Result<(KeyGenerations, u64), KeyRefusal> {
+        let KeyGenerations { oldest, newest } = self;
+        match (change, oldest == newest) {
+            (KeyChange::Rotate, true) => Ok((KeyGenerations { oldest, newest: newest + 1 }, newest + 1)),
+            (KeyChange::Retire, false) => Ok((KeyGenerations { oldest: newest, newest }, oldest)),
+            (KeyChange::Rotate, false) => Err(KeyRefusal::BeingRotated),
+            (KeyChange::Retire, true) => Err(KeyRefusal::OnlyOne),
+        }
+    }
+}
+
+/// Signs the heads of the public log with every key that signs now.
+#[derive(Debug)]
+pub struct PublicLogSigner {
+    newest: NoteSigner,
+    /// While the key is rotated.
+    older: Option<NoteSigner>,
+}
+
+impl PublicLogSigner {
+    /// The key that verifies its checkpoints: while the key is rotated, the newer one.
+    pub fn verifier(&self) -> &VerifierKey {
+        self.newest.verifier()
+    }
+
+    /// All keys that verify its checkpoints.
+    pub fn verifiers(&self) -> impl Iterator<Item = &VerifierKey> {
+        [&self.newest].into_iter().chain(&self.older).map(NoteSigner::verifier)
+    }
+
+    /// A checkpoint. Only for a head that is known to be committed.
+    pub fn sign(&self, head: &Head) -> String {
+        let mut checkpoint = sign_head(head, &self.newest);
+        if let Some(older) = &self.older {
+            add_signature(&mut checkpoint, older);
+        }
+        checkpoint
+    }
+}
+
 /// Makes the keys of the logs and the seeds of the draws. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct LogKeys {
@@ -86,9 +153,17 @@ impl LogKeys {
         &self.origin
     }
 
-    pub fn public_log(&self) -> NoteSigner {
-        let signer = self.master_secret.public_log_signer(FIRST_GENERATION, &self.origin.0);
+    /// A key of the public log.
+    pub fn public_log_key(&self, generation: u64) -> NoteSigner {
+        let signer = self.master_secret.public_log_signer(generation, &self.origin.0);
         signer.expect("an origin is the name of a key")
+    }
+
+    /// The keys of the public log that sign now.
+    pub fn public_log(&self, generations: KeyGenerations) -> PublicLogSigner {
+        let KeyGenerations { oldest, newest } = generations;
+        let older = (oldest != newest).then(|| self.public_log_key(oldest));
+        PublicLogSigner { newest: self.public_log_key(newest), older }
     }
 
     pub fn ticket_log(&self, draw: DrawId) -> NoteSigner {
@@ -118,6 +193,9 @@ fn number(draw: DrawId) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use verifiable_draw::checkpoint::Checkpoint;
+    use verifiable_draw::note::SignedNote;
+
     use super::*;
 
     const SECRET: [u8; 32] = [7; 32];
@@ -152,16 +230,41 @@ mod tests {
     fn the_longest_origins_name_keys() {
         let host = "x".repeat(MAX_ORIGIN_BYTES - BASE_PATH.len() - PUBLIC_LOG.len());
         let keys = keys(&format!("https://{host}"));
-        assert_eq!(keys.public_log().verifier().name().len(), MAX_ORIGIN_BYTES);
+        assert_eq!(keys.public_log_key(0).verifier().name().len(), MAX_ORIGIN_BYTES);
         let longest = DrawId(i64::MAX);
         assert_eq!(keys.ticket_log(longest).verifier().name(), keys.origin().of_draw(longest));
+    }
+
+    #[test]
+    fn a_key_is_rotated_one_step_after_the_other() {
+        let first = KeyGenerations::default();
+        let (both, added) = first.changed(KeyChange::Rotate).unwrap();
+        let (second, retired) = both.changed(KeyChange::Retire).unwrap();
+        assert_eq!((added, retired, second), (1, 0, KeyGenerations { oldest: 1, newest: 1 }));
+        assert_eq!(both.changed(KeyChange::Rotate), Err(KeyRefusal::BeingRotated));
+        assert_eq!(first.changed(KeyChange::Retire), Err(KeyRefusal::OnlyOne));
+    }
+
+    #[test]
+    fn while_a_key_is_rotated_either_key_verifies() {
+        let keys = keys("https://lottery.example");
+        let head = Head { size: 1, root: [5; 32] };
+        let [old, new] = [0, 1].map(|generation| keys.public_log_key(generation).verifier().clone());
+        let opens = |oldest, newest, key: &VerifierKey| {
+            let checkpoint = keys.public_log(KeyGenerations { oldest, newest }).sign(&head);
+            let note = SignedNote::parse(checkpoint.as_bytes()).unwrap();
+            Checkpoint::open(&note, [key]).is_ok_and(|checkpoint| checkpoint.head == head)
+        };
+        assert_eq!([opens(0, 0, &old), opens(0, 0, &new)], [true, false]);
+        assert_eq!([opens(0, 1, &old), opens(0, 1, &new)], [true, true]);
+        assert_eq!([opens(1, 1, &old), opens(1, 1, &new)], [false, true]);
     }
 
     #[test]
     fn each_log_has_a_key_of_its_own_and_the_fingerprint_is_none() {
         let keys = keys("https://lottery.example");
         let public = |signer: NoteSigner| *signer.verifier().public_key();
-        let mut all = vec![public(keys.public_log()), fingerprint(&SECRET), keys.commitment(DrawId(1))];
+        let mut all = vec![public(keys.public_log_key(0)), fingerprint(&SECRET), keys.commitment(DrawId(1))];
         all.extend([1, 2].map(|draw| public(keys.ticket_log(DrawId(draw)))));
         all.sort_unstable();
         all.dedup();

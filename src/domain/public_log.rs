@@ -3,16 +3,17 @@
 
 use jiff::Timestamp;
 use verifiable_draw::event::{
-    Beacon, DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
+    AuditHead, Beacon, DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
 };
 use verifiable_draw::merkle::Head;
 use verifiable_draw::numbers::{Entropy, draw_numbers};
+use verifiable_draw::vkey::VerifierKey;
 
 use super::beacon::{AnnouncedRound, VerifiedRound};
 use super::draw::Times;
 use super::game::Pick;
 use super::id::DrawId;
-use super::log_keys::LogKeys;
+use super::log_keys::{KeyChange, LogKeys};
 use super::lottery::{Fairness, Rules};
 use super::money::{Currency, Money};
 use super::prize::{Award, Settlement, Tier};
@@ -156,10 +157,19 @@ pub fn voided(
     Event::DrawVoided { draw: id(draw), at: seconds(at), stage, reason: reason.to_owned(), seed }
 }
 
-/// The heads of ticket logs.
-pub fn heads(logs: &[(DrawId, Head)], at: Timestamp) -> Event {
+/// The heads of ticket logs and of the audit log.
+pub fn heads(logs: &[(DrawId, Head)], audit: Option<AuditHead>, at: Timestamp) -> Event {
     let head = |(draw, head): &(DrawId, Head)| DrawHead { draw: id(*draw), orders: head.size, root: head.root };
-    Event::DrawHeads { at: seconds(at), heads: logs.iter().map(head).collect(), audit: None }
+    Event::DrawHeads { at: seconds(at), heads: logs.iter().map(head).collect(), audit }
+}
+
+/// A key signs the log, or does not any more.
+pub fn key_changed(change: KeyChange, key: &VerifierKey, at: Timestamp) -> Event {
+    let (at, vkey) = (seconds(at), key.to_string());
+    match change {
+        KeyChange::Rotate => Event::KeyAdded { at, vkey },
+        KeyChange::Retire => Event::KeyRetired { at, vkey },
+    }
 }
 
 /// The winning numbers of a draw: a function of its seed, its sealed list and the bytes of its announcement. Whoever asks

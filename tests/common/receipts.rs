@@ -59,6 +59,14 @@ impl DrawLog {
         self.entries.len()
     }
 
+    /// As the database stores it.
+    #[allow(dead_code, reason = "one of the test binaries needs it")]
+    pub fn edge(&self) -> Vec<u8> {
+        let mut edge = Edge::new();
+        self.entries.iter().for_each(|entry| edge.append(hash_leaf(entry)).unwrap());
+        edge.to_bytes()
+    }
+
     pub fn head(&self) -> Head {
         Head { size: self.orders() as u64, root: self.roots[self.orders()] }
     }

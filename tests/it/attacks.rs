@@ -2,6 +2,8 @@
 //! refused, or it stops the draw, or it is found: docs/verifiable-draw.md lists them.
 
 mod list;
+mod numbers;
+mod restored;
 
 use crate::world::*;
 

@@ -37,14 +37,14 @@ async fn raw(world: &World, path: &str) -> Raw {
     Raw { status, headers, bytes: response.bytes().await.unwrap().to_vec() }
 }
 
-async fn log_key(world: &World) -> VerifierKey {
+pub async fn log_key(world: &World) -> VerifierKey {
     let keys = world.anonymous().get("/keys").await.expect(200);
     assert_eq!(keys["policy"], Value::Null);
     VerifierKey::parse(keys["log"].as_str().unwrap()).unwrap()
 }
 
 /// The head of the log at this address, signed by this key.
-async fn head(world: &World, log: &str, key: &VerifierKey) -> Head {
+pub async fn head(world: &World, log: &str, key: &VerifierKey) -> Head {
     let answer = raw(world, &format!("{log}/checkpoint")).await;
     assert_eq!((answer.status, &answer.headers["cache-control"]), (200, &"no-cache".parse().unwrap()));
     assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
@@ -60,7 +60,7 @@ async fn tile(world: &World, log: &str, tile: Tile) -> Vec<u8> {
 }
 
 /// All entries of a log of this head, whose root they must have.
-async fn entries(world: &World, log: &str, head: Head) -> Vec<Vec<u8>> {
+pub async fn entries(world: &World, log: &str, head: Head) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for index in 0.. {
         let Some(bundle) = Tile::of_tree(TileKind::Entries, index, head.size) else { break };
@@ -76,7 +76,7 @@ async fn entries(world: &World, log: &str, head: Head) -> Vec<Vec<u8>> {
 }
 
 /// The entries of a draw, each proved to be in the public log.
-async fn transcript(world: &World, draw: i64) -> Vec<(u64, Vec<u8>, Event)> {
+pub async fn transcript(world: &World, draw: i64) -> Vec<(u64, Vec<u8>, Event)> {
     let key = log_key(world).await;
     let proof = world.anonymous().get(&format!("/draws/{draw}/proof")).await.expect(200);
     assert_eq!((&proof["draw_id"], &proof["policy"]), (&json!(draw), &Value::Null));

@@ -88,6 +88,14 @@ pub fn sign_head(head: &Head, signer: &NoteSigner) -> String {
     text + "\n" + &signature
 }
 
+/// Signs a checkpoint of `sign_head` with another key of the log, too: while a key is rotated both sign.
+pub fn add_signature(checkpoint: &mut String, signer: &NoteSigner) {
+    // The text of a checkpoint has no empty line, and ends before the first one.
+    let text = checkpoint.split_once("\n\n").map_or("", |(text, _)| text);
+    let line = signer.signature_line(&format!("{text}\n"));
+    checkpoint.push_str(&line);
+}
+
 impl std::fmt::Display for Checkpoint {
     /// The text of the note, with its last newline.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
+use verifiable_draw::vkey::VerifierKey;
 
 use super::Persistence;
 use super::step::StepFailure;
@@ -27,7 +28,7 @@ use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::installation::Installation;
-use crate::domain::log_keys::LogIdentity;
+use crate::domain::log_keys::{KeyChange, KeyRefusal, LogIdentity, LogKeys};
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::record::{Fence, Key};
@@ -138,6 +139,21 @@ pub async fn record_log_identity(db: &Db, new: &LogIdentity, at: Timestamp) -> R
         public_log::identity(db).await?.ok_or(DbError::Corrupt("no identity of the logs"))
     })
     .await
+}
+
+/// Adds or retires a key of the public log. The service signs with the keys that are stored when it starts.
+pub async fn change_log_key(
+    db: &Db,
+    keys: &LogKeys,
+    change: KeyChange,
+    at: Timestamp,
+) -> Result<Result<VerifierKey, KeyRefusal>, DbError> {
+    let changed = transaction(db, async |db| match log::change_key(db, keys, change, at).await {
+        Ok(changed) => Ok(changed),
+        Err(StepFailure::Postgres(error)) => Err(error.into()),
+        Err(_) => Err(DbError::Corrupt("the public log")),
+    });
+    changed.await
 }
 
 /// Writes audit entries of what changes nothing in the database, such as an export at the command line.

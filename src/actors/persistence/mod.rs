@@ -36,8 +36,8 @@ use health::WriterHealth;
 use writer::Writer;
 
 pub use direct::{
-    DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, insert_user, record, record_installation,
-    record_log_identity,
+    DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, change_log_key, insert_user, record,
+    record_installation, record_log_identity,
 };
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};

@@ -10,7 +10,7 @@ use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
 use super::log_tiles;
 use crate::db::{Db, DbError};
 use crate::domain::id::DrawId;
-use crate::domain::log_keys::{LogIdentity, LogOrigin};
+use crate::domain::log_keys::{KeyGenerations, LogIdentity, LogOrigin};
 
 /// The most entries of a draw that are read. Only new times, set by an admin, make more than four.
 const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
@@ -24,6 +24,20 @@ pub async fn identity(db: &Client) -> Result<Option<LogIdentity>, DbError> {
     let fingerprint = row.get::<_, &[u8]>("fingerprint").try_into();
     let fingerprint = fingerprint.map_err(|_| DbError::Corrupt("fingerprint of the master secret"))?;
     Ok(Some(LogIdentity { origin, fingerprint }))
+}
+
+/// The keys that sign now.
+pub async fn key_generations(db: &Db) -> Result<KeyGenerations, DbError> {
+    let sql = "-- public_log::key_generations()
+        SELECT oldest, newest FROM log_key_generations";
+    let row = db.query_opt(sql, &[]).await?.ok_or(DbError::Corrupt("generations of the public log's keys"))?;
+    Ok(generations(&row))
+}
+
+/// From a row with both columns.
+pub fn generations(row: &Row) -> KeyGenerations {
+    let generation = |column| row.get::<_, i64>(column).cast_unsigned();
+    KeyGenerations { oldest: generation("oldest"), newest: generation("newest") }
 }
 
 /// The edge of the tree over all entries.

@@ -11,19 +11,20 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 use verifiable_draw::Hash;
-use verifiable_draw::event::Event;
+use verifiable_draw::event::{AuditHead, Event};
 use verifiable_draw::keys::MasterSecret;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::TILE_WIDTH;
 use verifiable_draw::merkle::{Head, hash_leaf};
 
 use super::beacon::{self, CHAIN};
+use super::public_log::generations;
 use super::rules::rules;
 use crate::db::DbError;
 use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::Times;
 use crate::domain::id::DrawId;
-use crate::domain::log_keys::{LogKeys, LogOrigin};
+use crate::domain::log_keys::{KeyChange, KeyGenerations, LogKeys, LogOrigin};
 use crate::domain::lottery::Fairness;
 use crate::domain::money::{Currency, Money};
 use crate::domain::prize::{Settlement, TierResult};
@@ -60,14 +61,17 @@ pub async fn differences(
     logs: Option<&TicketLogs>,
     limit: usize,
 ) -> Result<Vec<String>, DbError> {
-    let (mut transcripts, mut found) = match read(client).await? {
-        Ok(transcripts) => (transcripts, Vec::new()),
+    let ReadLog { mut transcripts, audit_heads, key_changes } = match read(client).await? {
+        Ok(log) => log,
         Err(what) => return Ok(vec![what]),
     };
+    let mut found = Vec::new();
     let keys = match logs {
         Some(logs) => SecretKeys::Known(logs.log_keys().clone()),
         None => SecretKeys::unknown(),
     };
+    found.extend(check_audit_heads(client, &audit_heads).await?.err());
+    found.extend(check_keys(client, &key_changes, &keys).await?.err());
     let sql = format!(
         "-- public_log_check::differences()
         SELECT d.id, d.lottery, d.number, d.status, d.fairness, d.pick, d.of, d.price, d.fund_share, t.matches, t.amounts,
@@ -100,12 +104,79 @@ pub async fn differences(
     Ok(found)
 }
 
-/// The entries by draws, if the log is the tree that is stored.
-async fn read(client: &Client) -> Result<Result<BTreeMap<DrawId, Transcript>, String>, DbError> {
+/// The entries of the log.
+#[derive(Default)]
+struct ReadLog {
+    transcripts: BTreeMap<DrawId, Transcript>,
+    /// The published heads of the audit log, with the index of their entry: one of each position.
+    audit_heads: Vec<(u64, AuditHead)>,
+    key_changes: Vec<(KeyChange, String)>,
+}
+
+impl ReadLog {
+    fn add(&mut self, index: u64, entry: &[u8], event: Event) {
+        match (event.draw(), event) {
+            (Some(draw), event) => {
+                self.transcripts.entry(DrawId(draw.cast_signed())).or_default().add(index, entry, event);
+            }
+            (None, Event::DrawHeads { audit: Some(head), .. }) => {
+                if self.audit_heads.last().is_none_or(|(_, last)| *last != head) {
+                    self.audit_heads.push((index, head));
+                }
+            }
+            (None, Event::KeyAdded { vkey, .. }) => self.key_changes.push((KeyChange::Rotate, vkey)),
+            (None, Event::KeyRetired { vkey, .. }) => self.key_changes.push((KeyChange::Retire, vkey)),
+            (None, _) => {}
+        }
+    }
+}
+
+/// Compares the published heads of the audit log with the audit log: a chain that was made anew has other ones.
+async fn check_audit_heads(client: &Client, heads: &[(u64, AuditHead)]) -> Result<Result<(), String>, DbError> {
+    let indexes: Vec<i64> = heads.iter().map(|(index, _)| index.cast_signed()).collect();
+    let positions: Vec<i64> = heads.iter().map(|(_, head)| head.position.cast_signed()).collect();
+    let hashes: Vec<&[u8]> = heads.iter().map(|(_, head)| head.hash.as_slice()).collect();
+    let sql = "-- public_log_check::check_audit_heads()
+        SELECT h.index FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS h (index, position, hash)
+        LEFT JOIN audit_log a ON a.position = h.position WHERE a.hash IS DISTINCT FROM h.hash ORDER BY 1 LIMIT 1";
+    let other = client.query_opt(sql, &[&indexes, &positions, &hashes]).await?;
+    Ok(match other {
+        Some(row) => Err(format!("entry {} has a head that the audit log never had", row.get::<_, i64>(0))),
+        None => Ok(()),
+    })
+}
+
+/// Compares the changes of keys with the keys that sign.
+async fn check_keys(
+    client: &Client,
+    changes: &[(KeyChange, String)],
+    keys: &SecretKeys,
+) -> Result<Result<(), String>, DbError> {
+    let sql = "-- public_log_check::check_keys()
+        SELECT oldest, newest FROM log_key_generations";
+    let stored = client.query_opt(sql, &[]).await?.map(|row| generations(&row));
+    let mut now = KeyGenerations::default();
+    for (change, vkey) in changes {
+        let Ok((after, changed)) = now.changed(*change) else {
+            return Ok(Err(format!("{vkey} was added or retired out of its turn")));
+        };
+        if let SecretKeys::Known(keys) = keys
+            && keys.public_log_key(changed).verifier().to_string() != *vkey
+        {
+            return Ok(Err(format!("{vkey} is no key of this log")));
+        }
+        now = after;
+    }
+    let is_same = stored == Some(now);
+    Ok(if is_same { Ok(()) } else { Err("the keys that sign it are not those that its entries name".to_owned()) })
+}
+
+/// The entries, if the log is the tree that is stored.
+async fn read(client: &Client) -> Result<Result<ReadLog, String>, DbError> {
     let tiles = tiles(client).await?;
     let sql = "-- public_log_check::read()
         SELECT index, draw_id, entry FROM log_entries ORDER BY index";
-    let (mut edge, mut transcripts) = (Edge::new(), BTreeMap::<DrawId, Transcript>::new());
+    let (mut edge, mut log) = (Edge::new(), ReadLog::default());
     let mut rows = pin!(client.query_raw(sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
     while let Some(row) = rows.try_next().await? {
         let (index, entry) = (row.get::<_, i64>(0).cast_unsigned(), row.get::<_, &[u8]>(2));
@@ -129,9 +200,7 @@ async fn read(client: &Client) -> Result<Result<BTreeMap<DrawId, Transcript>, St
             }
         }
         edge = appended.into_edge();
-        if let Some(draw) = draw {
-            transcripts.entry(DrawId(draw)).or_default().add(index, entry, event);
-        }
+        log.add(index, entry, event);
     }
     if tiles.len() as u64 != edge.size() / u64::from(TILE_WIDTH) {
         return Ok(Err(format!("it has {} tiles of {} entries", tiles.len(), edge.size())));
@@ -140,7 +209,7 @@ async fn read(client: &Client) -> Result<Result<BTreeMap<DrawId, Transcript>, St
         SELECT edge FROM log_edge";
     let stored = client.query_opt(sql, &[]).await?;
     let is_same = stored.is_some_and(|row| Edge::from_bytes(row.get(0)).as_ref() == Ok(&edge));
-    Ok(if is_same { Ok(transcripts) } else { Err("its edge is not that of its entries".to_owned()) })
+    Ok(if is_same { Ok(log) } else { Err("its edge is not that of its entries".to_owned()) })
 }
 
 /// The roots of the tiles, in their order.

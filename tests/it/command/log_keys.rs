@@ -1,6 +1,11 @@
 //! The first start records the name of the logs and the fingerprint of the master secret. A later start with another
 //! secret is refused, and the name stays.
 
+use verifiable_draw::checkpoint::Checkpoint;
+use verifiable_draw::event::Event;
+use verifiable_draw::note::SignedNote;
+use verifiable_draw::vkey::VerifierKey;
+
 use super::*;
 
 const OTHER: &str = "3a9d1c5be2f04786a1b2c3d4e5f60718293a4b5c6d7e8f9001122334455667aa";
@@ -96,4 +101,81 @@ async fn what_the_logs_are_stays() {
         let refused = sql.batch_execute(change).await.unwrap_err();
         assert!(refused.as_db_error().unwrap().message().contains("is not allowed"), "{change}: {refused}");
     }
+}
+
+/// The head of the public log, opened with each of these keys alone.
+async fn opens<const N: usize>(service: &Service, keys: [&VerifierKey; N]) -> [bool; N] {
+    let url = format!("http://{}/api/v1/log/checkpoint", service.address);
+    let note = http_client().get(url).send().await.unwrap().bytes().await.unwrap();
+    keys.map(|key| Checkpoint::open(&SignedNote::parse(&note).unwrap(), [key]).is_ok())
+}
+
+async fn shown_key(service: &Service) -> VerifierKey {
+    let keys = service.anonymous().get("/keys").await.expect(200);
+    VerifierKey::parse(keys["log"].as_str().unwrap()).unwrap()
+}
+
+#[actix_web::test]
+async fn the_key_of_the_public_log_is_rotated_while_both_keys_sign() {
+    let program = program_with_database().await;
+    for command in [["log", "rotate-key"], ["log", "retire-key"]] {
+        let said = refusal(&program, &command).await;
+        assert!(said.contains("never started") || said.contains("has no schema"), "{said}");
+    }
+    let service = program.start().await;
+    let old = shown_key(&service).await;
+    let said = refusal(&program, &["log", "retire-key"]).await;
+    assert!(said.contains("only one key signs the public log: add another one first"), "{said}");
+    let wrong = program_on(&database(&program)).with(MASTER_VARIABLE, OTHER);
+    let said = refusal(&wrong, &["log", "rotate-key"]).await;
+    assert!(said.contains("the master secret of fairness.master_secret is not the one"), "{said}");
+
+    // While the service runs: it signs with the new key from its next start on.
+    let printed = program.run(&["log", "rotate-key"]).await;
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let new = VerifierKey::parse(printed.lines().next().unwrap()).unwrap();
+    assert!(new.name() == old.name() && new != old);
+    let said = refusal(&program, &["log", "rotate-key"]).await;
+    assert!(said.contains("retire the older one first"), "{said}");
+    assert_eq!(opens(&service, [&old, &new]).await, [true, false]);
+    service.stop().await;
+    let service = program.start().await;
+    assert_eq!(opens(&service, [&old, &new]).await, [true, true]);
+    assert_eq!(shown_key(&service).await, new);
+    // A node that stands by is recorded with the same keys.
+    let standby = program_on(&database(&program)).stand_by().await;
+    service.stop().await;
+    until("the other one serves", async || opens_at(&standby, &[&old, &new]).await == Some(true)).await;
+    standby.stop().await;
+
+    assert_eq!(program.run(&["log", "retire-key"]).await.status.code(), Some(0));
+    let service = program.start().await;
+    assert_eq!(opens(&service, [&old, &new]).await, [false, true]);
+    service.stop().await;
+    let entries = db::connect(&database(&program)).await.unwrap();
+    let entries = entries.query("SELECT entry FROM log_entries ORDER BY index", &[]).await.unwrap();
+    let events: Vec<Event> = entries.iter().map(|row| Event::parse(row.get(0)).unwrap()).collect();
+    let keys = events.iter().map(|event| match event {
+        Event::KeyAdded { vkey, .. } => ("added", vkey.clone()),
+        Event::KeyRetired { vkey, .. } => ("retired", vkey.clone()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(keys.collect::<Vec<_>>(), [("added", new.to_string()), ("retired", old.to_string())]);
+    let audited = db::connect(&database(&program)).await.unwrap();
+    let audited =
+        audited.query("SELECT action FROM audit_log WHERE subject = 'log' ORDER BY id", &[]).await.unwrap();
+    let audited: Vec<&str> = audited.iter().map(|row| row.get(0)).collect();
+    assert_eq!(audited, ["log.rotate_key", "log.retire_key"]);
+    assert_eq!(program.run(&["check"]).await.status.code(), Some(0));
+}
+
+/// Whether all of these keys open the head; `None`: the service does not serve.
+async fn opens_at(service: &Service, keys: &[&VerifierKey]) -> Option<bool> {
+    let url = format!("http://{}/api/v1/log/checkpoint", service.address);
+    let answer = http_client().get(url).send().await.unwrap();
+    if answer.status() != 200 {
+        return None;
+    }
+    let note = answer.bytes().await.unwrap();
+    Some(keys.iter().all(|key| Checkpoint::open(&SignedNote::parse(&note).unwrap(), [*key]).is_ok()))
 }

@@ -34,6 +34,8 @@ const PLANTED: &[(&str, &str)] = &[
     (LAW, "UPDATE result_tiers SET winners = winners + 1 WHERE matches = 2"),
     (LAW, "UPDATE draw_cancellations SET reason = 'rain'"),
     (LAW, "DELETE FROM draw_cancellations"),
+    (LAW, "UPDATE log_key_generations SET newest = 1"),
+    (LAW, "UPDATE log_key_generations SET oldest = 1, newest = 1"),
 ];
 
 #[actix_web::test]
@@ -66,4 +68,40 @@ async fn check_finds_each_planted_corruption_of_the_public_log() {
     .unwrap();
     let broken = check(&sql, None, |_| {}).await.unwrap().violations;
     assert!(broken.iter().any(|violation| violation.invariant == LAW), "{broken:#?}");
+}
+
+/// A head of the audit log is published: then even a chain that is made anew as a whole is found.
+#[actix_web::test]
+async fn check_finds_an_audit_log_that_is_not_the_published_one() {
+    let (world, _, draw) = World::on_sale(0).await;
+    world.rich_player("ann", 10_000_000).await.buy_quick(draw, 1).await;
+    let key = log_key(&world).await;
+    world.advance(SignedDuration::from_secs(60));
+    until("the heads are logged", async || head(&world, "/log", &key).await.size == 2).await;
+    let entry = entries(&world, "/log", head(&world, "/log", &key).await).await.pop().unwrap();
+    let Event::DrawHeads { audit: Some(audit), .. } = Event::parse(&entry).unwrap() else { panic!() };
+    let sql = world.sql().await;
+    let newest = sql.query_one("SELECT position, hash FROM audit_chain", &[]).await.unwrap();
+    assert_eq!(audit.position, newest.get::<_, i64>(0) as u64);
+    assert_eq!(audit.hash.as_slice(), newest.get::<_, &[u8]>(1));
+    world.check_invariants().await;
+
+    let anew = "UPDATE audit_log SET detail = '{\"price\": 1}' WHERE position = 1;
+         UPDATE audit_chain SET position = 0, hash = decode(repeat('00', 32), 'hex');
+         DO $$ DECLARE it audit_log; chain audit_chain; BEGIN
+             FOR it IN SELECT * FROM audit_log ORDER BY position LOOP
+                 SELECT * INTO chain FROM audit_chain;
+                 UPDATE audit_log SET hash = audit_hash(chain.hash, it) WHERE id = it.id;
+                 UPDATE audit_chain SET position = it.position, hash = audit_hash(chain.hash, it);
+             END LOOP;
+         END $$";
+    assert_finds(&sql, &[(LAW, anew), (LAW, "DELETE FROM audit_log; UPDATE audit_chain SET position = 0")]).await;
+    // Without the public log nothing would tell.
+    let spoil = format!("BEGIN; SET LOCAL session_replication_role = replica; {anew}");
+    sql.batch_execute(&spoil).await.unwrap();
+    let logs = ticket_logs(&sql).await;
+    let found =
+        lottery::db::read::check::check_in_transaction(&sql, Some(&logs), |_| {}).await.unwrap().violations;
+    assert_eq!(found.iter().map(|broken| broken.invariant).collect::<Vec<_>>(), [LAW]);
+    sql.batch_execute("ROLLBACK").await.unwrap();
 }

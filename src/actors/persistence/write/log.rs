@@ -2,15 +2,20 @@
 //! not in the log. There is one writer, so indexes have no gap and no order but that of the commits.
 
 use jiff::Timestamp;
+use serde_json::json;
 use tokio_postgres::{Client, Error};
-use verifiable_draw::event::Event;
+use verifiable_draw::event::{AuditHead, Event};
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::{Head, hash_leaf};
+use verifiable_draw::vkey::VerifierKey;
 
+use super::audit;
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
+use crate::db::read::public_log::generations;
+use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
-use crate::domain::log_keys::LogIdentity;
+use crate::domain::log_keys::{KeyChange, KeyRefusal, LogIdentity, LogKeys};
 use crate::domain::lottery::Fairness;
 use crate::domain::public_log;
 
@@ -49,6 +54,34 @@ pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
         UPDATE log_edge SET edge = $1";
     db.execute(sql, &[&appended.edge().to_bytes()]).await?;
     Ok(())
+}
+
+/// Adds or retires a key of the log, and says so in it.
+pub async fn change_key(
+    db: &Client,
+    keys: &LogKeys,
+    change: KeyChange,
+    at: Timestamp,
+) -> Result<Result<VerifierKey, KeyRefusal>, StepFailure> {
+    let sql = "-- log::change_key(lock)
+        SELECT oldest, newest FROM log_key_generations FOR UPDATE";
+    let (after, changed) = match generations(&db.query_one(sql, &[]).await?).changed(change) {
+        Ok(changed) => changed,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let sql = "-- log::change_key()
+        UPDATE log_key_generations SET oldest = $1, newest = $2";
+    db.execute(sql, &[&after.oldest.cast_signed(), &after.newest.cast_signed()]).await?;
+    let key = keys.public_log_key(changed).verifier().clone();
+    append(db, &public_log::key_changed(change, &key, at)).await?;
+    let action = match change {
+        KeyChange::Rotate => Action::RotateLogKey,
+        KeyChange::Retire => Action::RetireLogKey,
+    };
+    // Only the command line does this, so the entry has no actor.
+    let entry = AuditEntry::once(None, action, Subject::PublicLog, json!({"key": key.to_string()}), at);
+    audit::record(db, Some(&entry)).await?;
+    Ok(Ok(key))
 }
 
 /// How the numbers of a draw come about that has entries in the log. `None`: it was opened before there was a log, or is
@@ -90,8 +123,14 @@ impl StepTransaction for LogHeads {
             let edge = Edge::from_bytes(row.get(1)).map_err(|error| StepFailure::Rejected(error.to_string()))?;
             heads.push((DrawId(row.get(0)), edge.head()));
         }
+        let sql = "-- log::audit_head()
+            SELECT position, hash FROM audit_chain WHERE position > 0";
+        let chain = db.query_opt(sql, &[]).await?.and_then(|row| {
+            let hash = row.get::<_, &[u8]>(1).try_into().ok()?;
+            Some(AuditHead { position: row.get::<_, i64>(0).cast_unsigned(), hash })
+        });
         for heads in heads.chunks(HEADS_OF_ENTRY) {
-            append(db, &public_log::heads(heads, self.at)).await?;
+            append(db, &public_log::heads(heads, chain.clone(), self.at)).await?;
         }
         Ok(())
     }
