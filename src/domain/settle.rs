@@ -144,6 +144,20 @@ impl FixPrizes {
     }
 }
 
+/// Moves the jackpot of a draw that is cancelled after its numbers were drawn back to its lottery.
+///
+/// # Errors
+/// [`LedgerError`]; the caller must write nothing then.
+pub fn return_jackpot(
+    draw: DrawId,
+    amount: Money,
+    jackpot: AccountId,
+    at: Timestamp,
+    ledger: &mut Ledger,
+) -> Result<(), LedgerError> {
+    transfer(ledger, AccountId::escrow(draw), jackpot, amount, TransferKind::Rollover, at)
+}
+
 /// Makes a transfer between two accounts of the operator, if there is something to move.
 fn transfer(
     ledger: &mut Ledger,

@@ -355,7 +355,8 @@ pub struct CancelBody {
 /// Cancels a draw.
 ///
 /// Every payer is refunded once, to the wallet, also what was paid by card. A draw whose numbers are drawn cannot be
-/// cancelled, nor a draw with a beacon from its `sales_close_at` on.
+/// cancelled, unless it has stopped with `list_mismatch` before its prizes were fixed, nor a draw with a beacon from its
+/// `sales_close_at` on.
 #[utoipa::path(
     post, path = "/api/v1/admin/draws/{id}/cancel", tag = "admin", operation_id = "cancel_draw",
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),

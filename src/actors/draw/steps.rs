@@ -40,8 +40,8 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             persistence.step(Seal { fence, at, audit, logs }).await.map(|epoch| StepOutcome::Sealed { epoch })
         }
         StepKind::BeginCancel { reason } => {
-            let cancelling = persistence.step(BeginCancel { fence, reason, at, audit, logs }).await;
-            cancelling.map(|epoch| StepOutcome::Cancelling { epoch })
+            let cancelling = persistence.step(BeginCancel { fence, rules, reason, at, audit, logs }).await;
+            cancelling.map(|begun| StepOutcome::Cancelling { epoch: begun.epoch })
         }
         StepKind::Conduct(round) => {
             let pick = match &round {

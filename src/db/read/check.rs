@@ -221,7 +221,10 @@ fn check_draw(row: &Row) -> Result<(), String> {
     equal("of sales in the escrow", moved.sales, due.minor())?;
     equal("of jackpot moved in", moved.jackpot, row.get::<_, Option<i64>>("jackpot").unwrap_or(0))?;
     let Some(fund) = row.get::<_, Option<i64>>("prize_fund") else {
-        // The winners are not counted yet, or the draw was cancelled.
+        // The winners are not counted yet, or the draw was cancelled: then its jackpot has gone back.
+        let is_cancelled = matches!(row.get("status"), "cancelling" | "cancelled");
+        equal("of jackpot given back", moved.rollover, if is_cancelled { moved.jackpot } else { 0 })?;
+        let moved = EscrowMoves { rollover: 0, ..moved };
         return equal("moved out as prizes", moved.prizes + moved.rollover + moved.revenue + moved.reserve, 0);
     };
     let settled = settle(&rules, row, due)?;

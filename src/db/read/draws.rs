@@ -243,12 +243,14 @@ pub async fn jackpots(db: &Db) -> Result<HashMap<LotteryId, Money>, DbError> {
 
 fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
     let rules = rules(row)?;
+    let is_cancelled = row.get::<_, Option<&str>>("reason").is_some();
     let winning = match row.get::<_, Option<i64>>("winning") {
-        Some(mask) => {
+        // The numbers of a draw that was cancelled after them are none.
+        Some(mask) if !is_cancelled => {
             let jackpot = row.get::<_, Option<i64>>("jackpot").ok_or(DbError::Corrupt("jackpot"))?;
             Some(WinningPick { pick: pick(rules.game, mask)?, jackpot: Money::new(jackpot) })
         }
-        None => None,
+        _ => None,
     };
     Ok(DrawSnapshot {
         id: DrawId(row.get("id")),

@@ -228,7 +228,8 @@ pub const INVARIANTS: &[&str] = &[
          WHERE s.draw_id IS NULL
          OR CASE WHEN d.status IN ('closed', 'settling', 'completed') THEN e.draw_id IS NULL
                  WHEN d.status IN ('scheduled', 'open') THEN e.draw_id IS NOT NULL ELSE false END
-         OR (r.draw_id IS NOT NULL) <> (d.status IN ('settling', 'completed'))
+         OR CASE WHEN d.status IN ('cancelling', 'cancelled') THEN r.prize_fund IS NOT NULL
+                 ELSE (r.draw_id IS NOT NULL) <> (d.status IN ('settling', 'completed')) END
          OR (c.draw_id IS NOT NULL) <> (d.status IN ('cancelling', 'cancelled'))
          OR (d.status = 'completed' AND (r.prize_fund IS NULL OR r.cursor <> s.sold))
          OR (d.status = 'cancelled' AND c.cursor <> s.sold)",

@@ -369,6 +369,7 @@ impl Draw {
                 Allowed::DrawDue
             }
             (Step::Cancel, Scheduled | Open | Closed) => Allowed::Yes,
+            (Step::Cancel, Settling) if self.payout_stop.is_some_and(|stop| !stop.prizes_fixed) => Allowed::Yes,
             (Step::Cancel, Cancelling) => Allowed::UnderWay,
             (Step::Cancel, Cancelled) => Allowed::Already,
             _ => Allowed::No,
@@ -507,6 +508,7 @@ impl Draw {
         self.it.status = DrawStatus::Cancelling;
         self.it.epoch = epoch;
         self.it.cancel_reason = Some(reason);
+        self.it.winning = None;
         self.it.pool = Pool::default();
     }
 

@@ -248,7 +248,7 @@ impl<W> DrawMachine<W> {
             (Step::Conduct, DrawStatus::Settling, StepOutcome::Settled) => self.draw.completed(),
             (
                 Step::Cancel,
-                DrawStatus::Scheduled | DrawStatus::Open | DrawStatus::Closed,
+                DrawStatus::Scheduled | DrawStatus::Open | DrawStatus::Closed | DrawStatus::Settling,
                 StepOutcome::Cancelling { epoch },
             ) => {
                 self.draw.cancelling(self.published_reason(&request), epoch);

@@ -1,10 +1,12 @@
 //! The list of tickets is changed after its seal.
 
-use verifiable_draw::event::Event;
+use serde_json::{Value, json};
+use verifiable_draw::event::{Event, Stage};
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::hash_leaf;
 
 use super::*;
+use crate::logs::transcript;
 
 const PRIZES: &str = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
 const STOPPED: &str = "lottery_draws_stopped 1";
@@ -187,4 +189,60 @@ async fn a_seal_that_is_not_the_published_one_is_not_drawn() {
     assert!(world.metrics().await.contains(STOPPED));
     admin.cancel(draw).await.expect(200);
     world.until_draw_is(draw, "cancelled").await;
+}
+
+#[actix_web::test]
+async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
+    let (world, admin, first) = World::on_sale(0).await;
+    let ann = world.rich_player("ann", 100_000_000).await;
+    ann.buy_quick(first, 5).await;
+    admin.conduct(first).await;
+    world.until_draw_is(first, "completed").await;
+    let jackpot = "SELECT balance FROM accounts WHERE kind = 'jackpot' AND balance > 0";
+    let rolled_over = world.count(jackpot).await;
+    let draw = admin.open_draw(&world, 0).await;
+    let before = ann.balance().await;
+    ann.buy_quick(draw, 3).await;
+    admin.step(draw, "close").await.expect(200);
+    let body = "UPDATE tickets SET pick = NEW.pick WHERE draw_id = NEW.draw_id AND number = 2; RETURN NULL;";
+    plant(&world, "AFTER INSERT ON draw_results FOR EACH ROW", body).await;
+    let keep = "CREATE TABLE kept AS SELECT id, pick FROM tickets WHERE draw_id = 2";
+    world.sql().await.batch_execute(keep).await.unwrap();
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_eq!(world.count("SELECT count(*) FROM accounts WHERE kind = 'jackpot' AND balance > 0").await, 0);
+
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+    assert_eq!((ann.balance().await, world.count(jackpot).await), (before, rolled_over));
+    let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
+    assert_eq!((&shown["winning_numbers"], &shown["cancel_reason"]), (&Value::Null, &json!("the drum is broken")));
+    assert!(world.metrics().await.contains("lottery_draws_stopped 0"));
+    let transcript = transcript(&world, draw).await;
+    let Some((_, _, Event::DrawVoided { stage: Stage::Closed, seed: Some(_), .. })) = transcript.last() else {
+        panic!("{transcript:?}")
+    };
+    // The next draw has the jackpot.
+    let next = admin.open_draw(&world, 0).await;
+    ann.buy_quick(next, 1).await;
+    admin.conduct(next).await;
+    world.until_draw_is(next, "completed").await;
+    assert_eq!(world.count("SELECT jackpot FROM draw_results WHERE draw_id = 3").await, rolled_over);
+    tamper(&world, "UPDATE tickets t SET pick = k.pick FROM kept k WHERE t.id = k.id").await;
+    uproot(&world, "draw_results").await;
+    world.sql().await.batch_execute("DROP TABLE kept").await.unwrap();
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_draw_whose_prizes_are_fixed_cannot_be_cancelled() {
+    let (world, admin, draw) = closed().await;
+    let body = "UPDATE result_tiers SET prize = prize + 1 WHERE matches = 2; RETURN NULL;";
+    plant(&world, "AFTER UPDATE OF prize_fund ON draw_results FOR EACH ROW", body).await;
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    admin.cancel(draw).await.refused(409, "invalid_transition");
+    uproot(&world, "draw_results").await;
+    tamper(&world, "UPDATE result_tiers SET prize = prize - 1 WHERE matches = 2").await;
+    admin.step(draw, "conduct").await.expect(200);
+    world.until_draw_is(draw, "completed").await;
+    world.check_invariants().await;
 }

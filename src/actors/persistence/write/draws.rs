@@ -1,6 +1,7 @@
 //! The statements of a draw's steps except the settlement: create, open, reschedule, seal, cancel. Also its pool
 //! tickets, and the epoch for a newly loaded actor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,19 +12,22 @@ use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::merkle::edge::Edge;
 
-use super::{audit, log};
+use super::{audit, ledger, log};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
+use crate::actors::snapshots::DrawSnapshots;
 use crate::domain::audit::AuditEntry;
 use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId};
+use crate::domain::ledger::AccountId;
 use crate::domain::lottery::{DrawStatus, Fairness, Rules};
 use crate::domain::money::{Currency, Money};
 use crate::domain::prize::Award;
 use crate::domain::public_log;
 use crate::domain::record::{Fence, Key};
+use crate::domain::settle::return_jackpot;
 use crate::domain::ticket_log::TicketLogs;
 
 /// The number of pool tickets in one statement.
@@ -318,20 +322,28 @@ impl Seal {
 /// The step that cancels the draw: refunds begin.
 pub struct BeginCancel {
     pub fence: Fence,
+    pub rules: Arc<Rules>,
     pub reason: String,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
     pub logs: TicketLogs,
 }
 
-impl StepTransaction for BeginCancel {
-    /// The new epoch.
-    type Output = i64;
+/// What beginning to cancel a draw has changed.
+pub struct CancelBegun {
+    pub epoch: i64,
+    /// The lottery's jackpot, if the draw has given it back.
+    jackpot: Option<Money>,
+}
 
-    async fn run(&self, session: &WriterConnection) -> Result<i64, StepFailure> {
+impl StepTransaction for BeginCancel {
+    type Output = CancelBegun;
+
+    async fn run(&self, session: &WriterConnection) -> Result<CancelBegun, StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
+        let jackpot = self.return_jackpot(db).await?;
         let sql = "-- draws::begin_cancel()
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
@@ -344,7 +356,29 @@ impl StepTransaction for BeginCancel {
             log::append(db, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, self.at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
-        next_epoch(db, self.fence.draw).await
+        Ok(CancelBegun { epoch: next_epoch(db, self.fence.draw).await?, jackpot })
+    }
+
+    fn committed(&self, begun: &CancelBegun, snapshots: &DrawSnapshots) {
+        if let Some(jackpot) = begun.jackpot {
+            snapshots.set_jackpot(&self.rules.lottery, jackpot);
+        }
+    }
+}
+
+impl BeginCancel {
+    /// If the numbers are drawn, the jackpot goes back to where it came from. Once the prizes are fixed, a trigger refuses
+    /// to cancel. Returns the lottery's jackpot then.
+    async fn return_jackpot(&self, db: &Client) -> Result<Option<Money>, StepFailure> {
+        let sql = "-- draws::return_jackpot()
+            SELECT jackpot FROM draw_results WHERE draw_id = $1";
+        let draw = self.fence.draw;
+        let Some(row) = db.query_opt(sql, &[&draw.0]).await? else { return Ok(None) };
+        let jackpot = ledger::jackpot_account(db, &self.rules).await?;
+        let mut ledger = ledger::open(db, &BTreeSet::from([AccountId::escrow(draw), jackpot])).await?;
+        return_jackpot(draw, Money::new(row.get(0)), jackpot, self.at, &mut ledger)?;
+        ledger::write(db, &ledger).await?;
+        Ok(ledger.balance(jackpot))
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::params::Params;
 use crate::actors::persistence::step::StepFailure;
 use crate::domain::ledger::{AccountId, Ledger, LedgerError, Transfer};
+use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 
 impl From<LedgerError> for StepFailure {
@@ -28,6 +29,13 @@ pub const INSERT_TRANSFERS: &str =
     INSERT INTO transfers (user_id, debit, credit, amount, kind, reference, balance_after, created_at)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::uuid[],
                          $7::bigint[], $8::timestamptz[])";
+
+/// The account of the lottery's jackpot.
+pub async fn jackpot_account(db: &Client, rules: &Rules) -> Result<AccountId, StepFailure> {
+    let sql = "-- ledger::jackpot_account()
+        SELECT seq FROM lotteries WHERE id = $1";
+    Ok(AccountId::jackpot(db.query_one(sql, &[&rules.lottery.0]).await?.get(0)))
+}
 
 /// Locks these accounts and reads their balances.
 pub async fn open(db: &Client, accounts: &BTreeSet<AccountId>) -> Result<Ledger, Error> {

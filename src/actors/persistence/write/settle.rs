@@ -11,8 +11,7 @@ use crate::actors::snapshots::DrawSnapshots;
 use crate::db::read::beacon::EARLIER_DRAW;
 use crate::domain::draw::WinningPick;
 use crate::domain::id::DrawId;
-use crate::domain::ledger::AccountId;
-use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 use crate::domain::prize::Settlement;
 use crate::domain::public_log::{self, DrawTimes};
@@ -38,7 +37,7 @@ impl StepTransaction for Conduct {
         {
             return Ok(ConductOutcome::Waits(DrawId(earlier.get(0))));
         }
-        let jackpot = jackpot_account(db, &self.rules).await?;
+        let jackpot = ledger::jackpot_account(db, &self.rules).await?;
         let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
         let winning = self.apply(jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
@@ -86,7 +85,7 @@ impl StepTransaction for FixAndLogPrizes {
         let sql = "-- settle::fix(fixed)
             SELECT prize_fund IS NOT NULL FROM draw_results WHERE draw_id = $1 FOR UPDATE";
         let fixed = db.query_one(sql, &[&draw.0]).await?.get(0);
-        let jackpot = jackpot_account(db, &step.rules).await?;
+        let jackpot = ledger::jackpot_account(db, &step.rules).await?;
         let mut ledger = ledger::open(db, &step.accounts(jackpot)).await?;
         let settled = step.apply(fixed, sold, jackpot, &mut ledger)?;
         ledger::write(db, &ledger).await?;
@@ -141,10 +140,4 @@ impl From<FixPrizesError> for StepFailure {
     fn from(error: FixPrizesError) -> StepFailure {
         StepFailure::Rejected(error.to_string())
     }
-}
-
-async fn jackpot_account(db: &Client, rules: &Rules) -> Result<AccountId, StepFailure> {
-    let sql = "-- settle::jackpot_account()
-        SELECT seq FROM lotteries WHERE id = $1";
-    Ok(AccountId::jackpot(db.query_one(sql, &[&rules.lottery.0]).await?.get(0)))
 }
