@@ -143,7 +143,8 @@ async fn the_key_of_the_public_log_is_rotated_while_both_keys_sign() {
     assert_eq!(opens(&service, [&old, &new]).await, [true, true]);
     assert_eq!(shown_key(&service).await, new);
     // A node that stands by is recorded with the same keys.
-    let standby = program_on(&database(&program)).stand_by().await;
+    let other = program_on(&database(&program));
+    let standby = other.stand_by().await;
     service.stop().await;
     until("the other one serves", async || opens_at(&standby, &[&old, &new]).await == Some(true)).await;
     standby.stop().await;
