@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use verifiable_draw::Hash;
 use verifiable_draw::beacon::BeaconChain;
+use verifiable_draw::bundle::write_entry;
 use verifiable_draw::checkpoint::sign_head;
+use verifiable_draw::event::PublishedRules;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::hash_leaf;
 use verifiable_draw::order::{OrderEntry, write_order};
 use verifiable_draw::proof::receipt_text;
+use verifiable_draw::transcript::list::read_bundle;
 use verifiable_draw::vkey::NoteSigner;
 
 const ENTRY: &[u8] =
@@ -52,6 +55,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = || receipt_text(Some(black_box(ENTRY)), TREE + 15, &proof, &note);
     measure("text of a receipt", 100_000, text);
     println!("a receipt has {} hashes and {} bytes", proof.len(), text().len());
+    let mut bundle = Vec::new();
+    for order in 0..256 {
+        write_entry(&mut bundle, &write_order(order + 1, &[7; 32], [[1, 7, 13, 22, 36]])?)?;
+    }
+    let rules = PublishedRules {
+        pick: 5,
+        of: 36,
+        price: 100,
+        currency: "RUB".to_owned(),
+        fund_share: 5_000,
+        tiers: Vec::new(),
+    };
+    measure("reading a bundle of 256 orders for the count", 1_000, || {
+        read_bundle(&bundle, &rules, &[1, 2, 3, 4, 5])
+    });
     let chain = BeaconChain::quicknet();
     measure("refusing a signature of a round", 100, || chain.verify(1, &[0x80; 48]));
     Ok(())

@@ -143,3 +143,36 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
     if bytes.len() > limit { Err(cannot(&format!("it has more than {limit} bytes"))) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: &str = r#"{"public_key":"83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3e760183c8c4b450b6a0a6c3ac6a5776a2d1064510d1fec758c921cc22b0e17e63aaf4bcb5ed66304de9cf809bd274ca73bab4af5a6e9c76a4bc09e76eae8991ef5ece45a",
+        "period":3,"genesis_time":1692803367,"hash":"52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971",
+        "groupHash":"f477d5c89f21a17c863a7f937c6a6d15859414d2be09cd448d4279af331c5d3e","schemeID":"bls-unchained-g1-rfc9380",
+        "metadata":{"beaconID":"quicknet"}}"#;
+
+    #[test]
+    fn a_beacon_is_what_drand_says_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("info");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            beacon(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(INFO), Ok(BeaconChain::quicknet()));
+        for (from, to, says) in [
+            ("\"period\":3", "\"period\":4", "its hash is not that of its other fields"),
+            ("bls-unchained-g1-rfc9380", "pedersen-bls-chained", "only beacons of the scheme"),
+            ("f477", "f47", "groupHash is not 32 bytes in hexadecimal"),
+            ("83cf", "83cg", "public_key is not 96 bytes in hexadecimal"),
+            ("period", "cycle", "this is not what drand's /info answers"),
+        ] {
+            let error = read(&INFO.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        assert_eq!(signature("00"), Err("a round's signature is 48 bytes in hexadecimal".to_owned()));
+        assert_eq!(signature(&"é".repeat(48)).ok(), None);
+    }
+}

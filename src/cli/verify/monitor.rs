@@ -13,9 +13,10 @@ use tempfile::NamedTempFile;
 use verifiable_draw::bundle::read_entries;
 use verifiable_draw::checkpoint::Checkpoint;
 use verifiable_draw::event::Event;
-use verifiable_draw::merkle::hash_leaf;
+use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileKind};
 use verifiable_draw::merkle::verify::verify_consistency;
+use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::note::{MAX_NOTE_BYTES, SignedNote};
 use verifiable_draw::vkey::VerifierKey;
 
@@ -107,15 +108,8 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     let before = state.clone();
     let corrupt = |what: String| CliError::Refused(format!("{}: {what}", followed.state.display()));
     let key = VerifierKey::parse(&state.key).map_err(|error| corrupt(error.to_string()))?;
-    let mut edge = state.edge().map_err(corrupt)?;
-    let log = LogSource::Host(api.below("log"));
-    let note = api.read("log/checkpoint", MAX_NOTE_BYTES).await?;
-    let checkpoint = SignedNote::parse(&note)
-        .map_err(|error| error.to_string())
-        .and_then(|note| Checkpoint::open(&note, [&key]).map_err(|error| error.to_string()))
-        .map_err(|error| CliError::Refused(format!("the checkpoint of the log does not hold: {error}")))?;
-    let head = checkpoint.head;
-    let note = String::from_utf8_lossy(&note).into_owned();
+    let edge = state.edge().map_err(corrupt)?;
+    let (note, head) = newest_head(api, &key).await?;
     let fork = |what: String| -> Failed {
         let kept = keep_evidence(followed.state, before.checkpoint.as_deref(), &note);
         contradiction(format!("{what} {kept}"))
@@ -123,33 +117,9 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     if head.size < edge.size() {
         return Err(fork(format!("THE LOG HAS SHRUNK from {} entries to {}.", edge.size(), head.size)));
     }
-    if head.size - edge.size() > MAX_NEW_ENTRIES {
-        return Err(contradiction(format!("the log has more than {MAX_NEW_ENTRIES} new entries")));
-    }
     let (first, seen_at) = (edge.size(), now());
-    let bar = progress::count("Reading entries", head.size - first);
-    // Whether the entries are those of the signed head is known at the end. What they say counts only then.
-    let (mut lines, mut contradicted) = (String::new(), None);
-    for index in first / u64::from(TILE_WIDTH).. {
-        let Some(tile) = Tile::of_tree(TileKind::Entries, index, head.size) else { break };
-        let bundle = log.read(tile).await?;
-        let entries =
-            read_entries(&bundle).map_err(|error| CliError::Refused(format!("{}: {error}", tile.path())))?;
-        let known = edge.size().saturating_sub(index * u64::from(TILE_WIDTH)) as usize;
-        for entry in entries.into_iter().skip(known) {
-            let at = edge.size();
-            edge.append(hash_leaf(entry)).map_err(|error| contradiction(error.to_string()))?;
-            if contradicted.is_none() {
-                let event = Event::parse(entry).map_err(|error| format!("entry {at} cannot be read: {error}"));
-                match event.and_then(|event| state.apply(at, &event, seen_at)) {
-                    Ok(told) => lines.push_str(&format!("{seen_at}: entry {at}: {told}\n")),
-                    Err(what) => contradicted = Some(what),
-                }
-            }
-        }
-        bar.set_position(edge.size() - first);
-    }
-    bar.finish_and_clear();
+    let NewEntries { edge, lines, contradicted } = read_new(api, edge, head.size, &mut state, seen_at).await?;
+    // What the entries say counts only if they are those of the signed head.
     if edge.head() != head {
         return Err(fork(format!(
             "FORK: the log of {} entries that is signed now does not continue the one of {first} that was seen before, or \
@@ -160,12 +130,70 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     if let Some(what) = contradicted {
         return Err(fork(format!("{what}.")));
     }
-    let pairs = state.heads_to_compare(&before).map_err(corrupt)?;
-    compare_lists(api, pairs).await?;
+    compare_lists(api, state.heads_to_compare(&before).map_err(corrupt)?).await?;
     state.set_head(&edge, note);
     write_state(followed.state, &state)?;
     print(&lines)?;
     Ok(state.overdue(seen_at))
+}
+
+/// The newest checkpoint, verbatim, and the head that it signs.
+async fn newest_head(api: &Host, key: &VerifierKey) -> Result<(String, Head), CliError> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        CliError::Refused(format!("the checkpoint of the log does not hold: {error}"))
+    };
+    let note = api.read("log/checkpoint", MAX_NOTE_BYTES).await?;
+    let parsed = SignedNote::parse(&note).map_err(|error| wrong(&error))?;
+    let checkpoint = Checkpoint::open(&parsed, [key]).map_err(|error| wrong(&error))?;
+    Ok((String::from_utf8_lossy(&note).into_owned(), checkpoint.head))
+}
+
+/// Entries that were read, and not yet compared with a signed head.
+struct NewEntries {
+    edge: Edge,
+    /// What to tell of them.
+    lines: String,
+    /// What the first of them contradicts.
+    contradicted: Option<String>,
+}
+
+/// Reads the entries from the edge on, up to a size.
+async fn read_new(
+    api: &Host,
+    mut edge: Edge,
+    size: u64,
+    state: &mut WatchedLog,
+    seen_at: Timestamp,
+) -> Result<NewEntries, Failed> {
+    let (first, width) = (edge.size(), u64::from(TILE_WIDTH));
+    if size - first > MAX_NEW_ENTRIES {
+        return Err(contradiction(format!("the log has more than {MAX_NEW_ENTRIES} new entries")));
+    }
+    let log = LogSource::Host(api.below("log"));
+    let bar = progress::count("Reading entries", size - first);
+    let (mut lines, mut contradicted) = (String::new(), None);
+    for index in first / width.. {
+        let Some(tile) = Tile::of_tree(TileKind::Entries, index, size) else { break };
+        let bundle = log.read(tile).await?;
+        let entries =
+            read_entries(&bundle).map_err(|error| CliError::Refused(format!("{}: {error}", tile.path())))?;
+        let known = edge.size().saturating_sub(index * width) as usize;
+        for entry in entries.into_iter().skip(known) {
+            let at = edge.size();
+            edge.append(hash_leaf(entry)).map_err(|error| contradiction(error.to_string()))?;
+            if contradicted.is_some() {
+                continue;
+            }
+            let event = Event::parse(entry).map_err(|error| format!("entry {at} cannot be read: {error}"));
+            match event.and_then(|event| state.apply(at, &event, seen_at)) {
+                Ok(told) => lines.push_str(&format!("{seen_at}: entry {at}: {told}\n")),
+                Err(what) => contradicted = Some(what),
+            }
+        }
+        bar.set_position(edge.size() - first);
+    }
+    bar.finish_and_clear();
+    Ok(NewEntries { edge, lines, contradicted })
 }
 
 /// Proves with the tiles of ticket logs that each newer head continues the older one.
