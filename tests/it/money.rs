@@ -4,7 +4,7 @@ mod cards;
 mod charges;
 mod declined_cards;
 pub mod finance;
-mod prizes;
+pub mod prizes;
 mod stripe;
 mod webhooks;
 mod withdrawals;

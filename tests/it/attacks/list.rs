@@ -7,6 +7,7 @@ use verifiable_draw::merkle::hash_leaf;
 
 use super::*;
 use crate::logs::transcript;
+use crate::money::prizes::{share, with_lottery};
 
 const PRIZES: &str = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
 const STOPPED: &str = "lottery_draws_stopped 1";
@@ -193,14 +194,17 @@ async fn a_seal_that_is_not_the_published_one_is_not_drawn() {
 
 #[actix_web::test]
 async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
-    let (world, admin, first) = World::on_sale(0).await;
+    // Ten numbers of 63: nobody will see it won, so all of the fund rolls over.
+    let world = World::with(|config| with_lottery(config, (10, 63), 100, 5_000, &[(10, share(10_000))])).await;
+    let admin = world.admin().await;
+    let first = admin.open_draw_of(&world, "tiny").await;
     let ann = world.rich_player("ann", 100_000_000).await;
-    ann.buy_quick(first, 5).await;
+    ann.buy_quick(first, 4).await;
     admin.conduct(first).await;
     world.until_draw_is(first, "completed").await;
-    let jackpot = "SELECT balance FROM accounts WHERE kind = 'jackpot' AND balance > 0";
-    let rolled_over = world.count(jackpot).await;
-    let draw = admin.open_draw(&world, 0).await;
+    let jackpot = "SELECT sum(balance)::bigint FROM accounts WHERE kind = 'jackpot'";
+    assert_eq!(world.count(jackpot).await, 200);
+    let draw = admin.open_draw_of(&world, "tiny").await;
     let before = ann.balance().await;
     ann.buy_quick(draw, 3).await;
     admin.step(draw, "close").await.expect(200);
@@ -209,11 +213,11 @@ async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
     let keep = "CREATE TABLE kept AS SELECT id, pick FROM tickets WHERE draw_id = 2";
     world.sql().await.batch_execute(keep).await.unwrap();
     admin.step(draw, "conduct").await.refused(409, "list_mismatch");
-    assert_eq!(world.count("SELECT count(*) FROM accounts WHERE kind = 'jackpot' AND balance > 0").await, 0);
+    assert_eq!(world.count(jackpot).await, 0);
 
     admin.cancel(draw).await.expect(200);
     world.until_draw_is(draw, "cancelled").await;
-    assert_eq!((ann.balance().await, world.count(jackpot).await), (before, rolled_over));
+    assert_eq!((ann.balance().await, world.count(jackpot).await), (before, 200));
     let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
     assert_eq!((&shown["winning_numbers"], &shown["cancel_reason"]), (&Value::Null, &json!("the drum is broken")));
     assert!(world.metrics().await.contains("lottery_draws_stopped 0"));
@@ -222,11 +226,11 @@ async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
         panic!("{transcript:?}")
     };
     // The next draw has the jackpot.
-    let next = admin.open_draw(&world, 0).await;
+    let next = admin.open_draw_of(&world, "tiny").await;
     ann.buy_quick(next, 1).await;
     admin.conduct(next).await;
     world.until_draw_is(next, "completed").await;
-    assert_eq!(world.count("SELECT jackpot FROM draw_results WHERE draw_id = 3").await, rolled_over);
+    assert_eq!(world.count("SELECT jackpot FROM draw_results WHERE draw_id = 3").await, 200);
     tamper(&world, "UPDATE tickets t SET pick = k.pick FROM kept k WHERE t.id = k.id").await;
     uproot(&world, "draw_results").await;
     world.sql().await.batch_execute("DROP TABLE kept").await.unwrap();
