@@ -40,6 +40,7 @@ async fn filled(directory: &std::path::Path) -> PostgresServer {
     let db = connect(server.connection()).await.unwrap();
     assert_eq!(fill::fill(&db, TICKETS, USERS, usize::MAX).await, TICKETS);
     fill::finish(&db).await;
+    fill::log(&db).await;
     server
 }
 
@@ -65,6 +66,7 @@ fn settling(criterion: &mut Criterion) {
     let nothing = tempfile::NamedTempFile::new().unwrap();
     let mut config = Config::load(Some(nothing.path())).unwrap();
     config.auth.jwt_secret = Some("a secret of the benches, long enough to sign with".into());
+    config.fairness.master_secret = Some(fill::MASTER_SECRET.into());
     config.server.port = 0;
     let system = System::new();
     let server = system.block_on(filled(directory.path()));

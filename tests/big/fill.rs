@@ -1,8 +1,22 @@
 //! Fills a database by SQL with a draw of very many tickets, as if they had been sold one after the other: payments,
-//! tickets, transfers, balances and the pool are consistent. It can be filled in parts. Knows the schema, and nothing
-//! of the service.
+//! tickets, transfers, balances and the pool are consistent. It can be filled in parts. In the end the draw gets its ticket
+//! log, as the sale would have made it. Knows the schema, and of the service only how a ticket log is made.
 
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use lottery::domain::game::Game;
+use lottery::domain::id::{DrawId, PaymentId, UserId};
+use lottery::domain::log_keys::{LogKeys, LogOrigin};
+use lottery::domain::ticket_log::{TicketLog, TicketLogs, TileRow};
 use tokio_postgres::Client;
+use verifiable_draw::keys::MasterSecret;
+
+/// The master secret of the service that works on the database: 00, 01, … 1f.
+pub const MASTER_SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// Orders that are hashed together.
+const ORDERS_AT_ONCE: i64 = 4_096;
 
 /// The price of a ticket, and what every player deposited.
 pub const PRICE: i64 = 10_000;
@@ -55,6 +69,39 @@ pub async fn finish(db: &Client) {
     for table in ["accounts", "payments", "tickets", "transfers", "pool_tickets"] {
         db.batch_execute(&format!("VACUUM ANALYZE {table}")).await.unwrap();
     }
+}
+
+/// Makes the ticket log of the draw, unless it has one: each ticket is an order of its own.
+pub async fn log(db: &Client) {
+    let has_log = format!("SELECT edge IS NOT NULL FROM draw_sales WHERE draw_id = {DRAW}");
+    if db.query_one(&has_log, &[]).await.unwrap().get(0) {
+        return;
+    }
+    let origin = LogOrigin::of_url("https://big.example").unwrap();
+    let keys = LogKeys::new(MasterSecret::new(std::array::from_fn(|i| i as u8)), origin);
+    let (mut log, game) =
+        (TicketLog::empty(TicketLogs::new(Arc::new(keys)).keys(DrawId(DRAW))), Game::new(6, 45).unwrap());
+    let sql =
+        format!("SELECT number, user_id, payment_id, pick FROM tickets WHERE draw_id = {DRAW} ORDER BY number");
+    let mut rows = pin!(db.query_raw(&sql, std::iter::empty::<i64>()).await.unwrap());
+    let mut tiles: Vec<TileRow> = Vec::new();
+    while let Some(row) = rows.try_next().await.unwrap() {
+        let (number, pick) = (row.get(0), game.pick_from_mask(row.get(3)).unwrap());
+        log.append(number, PaymentId(row.get(2)), UserId(row.get(1)), [pick].into_iter()).unwrap();
+        if number % ORDERS_AT_ONCE == 0 {
+            tiles.extend(log.finish().tiles);
+        }
+    }
+    tiles.extend(log.finish().tiles);
+    let sql = "INSERT INTO ticket_log_tiles (draw_id, level, tile, last_number, root)
+        SELECT $1, * FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[])";
+    let levels: Vec<i16> = tiles.iter().map(|tile| tile.level).collect();
+    let indexes: Vec<i64> = tiles.iter().map(|tile| tile.tile).collect();
+    let last: Vec<i64> = tiles.iter().map(|tile| tile.last_number).collect();
+    let roots: Vec<&[u8]> = tiles.iter().map(|tile| tile.root.as_slice()).collect();
+    db.execute(sql, &[&DRAW, &levels, &indexes, &last, &roots]).await.unwrap();
+    let sql = "UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
+    db.execute(sql, &[&DRAW, &log.edge().to_bytes()]).await.unwrap();
 }
 
 fn players_and_draw(users: i64) -> String {

@@ -67,8 +67,8 @@ async fn filled() -> i64 {
     let root = connect(server().await).await.unwrap();
     if root.query("SELECT FROM pg_database WHERE datname = $1", &[&TEMPLATE]).await.unwrap().is_empty() {
         root.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-        migrate(named(TEMPLATE).await).await.unwrap();
     }
+    migrate(named(TEMPLATE).await).await.unwrap();
     let db = connect(named(TEMPLATE).await).await.unwrap();
     let before = fill::sold(&db).await;
     if before < tickets {
@@ -81,6 +81,7 @@ async fn filled() -> i64 {
         // Otherwise the first test would be slowed down by the checkpoint.
         db.batch_execute("CHECKPOINT").await.unwrap();
     }
+    fill::log(&db).await;
     tickets
 }
 

@@ -9,6 +9,7 @@ use crate::common::PASSWORD;
 use crate::common::client::User;
 use crate::common::process::{Program, Service};
 use crate::common::wait::until_within;
+use crate::fill::MASTER_SECRET;
 
 /// The limit of every wait: ten million tickets take their time.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -19,6 +20,7 @@ pub async fn program(database: &str) -> Program {
     let program = Program::new()
         .with("DATABASE_URL", database)
         .with("LOTTERY__AUTH__JWT_SECRET", "what these tests sign their tokens with")
+        .with("LOTTERY__FAIRNESS__MASTER_SECRET", MASTER_SECRET)
         .with("LOTTERY__LIMITS__ENABLED", "false")
         .with("LOTTERY__LOG__FORMAT", "json")
         .with_timeout(TIMEOUT);

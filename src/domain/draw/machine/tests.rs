@@ -965,3 +965,36 @@ fn a_draw_is_announced_with_the_round_of_its_time() {
     let actions = it.input(DrawMachine::wake);
     assert_eq!(step_of(&actions).kind, StepKind::BeginCancel { reason: UNOPENED.to_owned() });
 }
+
+#[test]
+fn a_draw_whose_tickets_are_not_those_that_were_sealed_stops_until_an_admin_acts() {
+    let mismatch = |prizes_fixed| Err(StepError::ListMismatch { prizes_fixed });
+    let stopped = |prizes_fixed| {
+        let settling = DrawState { winning: Some(winning()), ..parts(DrawStatus::Settling, Pool::default()) };
+        let mut it = Driver::over(settling);
+        assert!(matches!(step_of(&it.input(DrawMachine::start)).kind, StepKind::Settle { .. }));
+        let actions = it.step_written(mismatch(prizes_fixed));
+        assert!(
+            writes_nothing(&actions) && gives_up(&actions).is_none() && it.machine.draw().view().payout_stopped
+        );
+        it.now = second(9 * CLOSE);
+        assert!(writes_nothing(&it.wake()), "it does nothing by itself");
+        it
+    };
+    // It is counted again when an admin conducts it, and the admin hears the result.
+    let mut it = stopped(false);
+    assert!(matches!(step_of(&it.step(1, Step::Conduct)).kind, StepKind::Settle { .. }));
+    assert!(it.step_written(mismatch(false)).contains(&told(1, Err(StepRefusal::ListMismatch))));
+    assert!(matches!(step_of(&it.step(2, Step::Conduct)).kind, StepKind::Settle { .. }));
+    assert!(it.step_written(Ok(StepOutcome::Settled)).contains(&told(2, Ok(()))));
+    assert!(!it.machine.draw().view().payout_stopped);
+
+    // It can be cancelled until its prizes are fixed, and has no numbers then.
+    let mut it = stopped(false);
+    assert!(matches!(step_of(&it.step(1, Step::Cancel)).kind, StepKind::BeginCancel { .. }));
+    it.step_written(Ok(StepOutcome::Cancelling { epoch: 2 }));
+    let view = it.machine.draw().view();
+    assert_eq!((view.status, view.winning, view.payout_stopped), (DrawStatus::Cancelling, None, false));
+    let refused = Err(StepRefusal::InvalidTransition(DrawStatus::Settling));
+    assert_eq!(stopped(true).step(1, Step::Cancel), [told(1, refused)]);
+}
