@@ -132,7 +132,7 @@ async fn play(app: &App, demo: &Demo, lottery: &LotteryConfig, currency: Currenc
     report::winners(winners.map_err(failed)?, currency)?;
     check_books(app).await?;
     report::say(
-        "\nEach paid order was answered with a receipt, and anybody can verify the draw. This is what a stranger sees:\n",
+        "\nEach paid order was answered with a receipt, and anybody can verify the draw.\nThis is what a stranger sees:\n",
     )?;
     verify::run(VerifyArgs::of_url(format!("{base}/draws/{draw}"))).await
 }
