@@ -24,7 +24,7 @@ use source::LogSource;
 /// What to verify, and what the verifier knows from elsewhere.
 #[derive(Args, Default)]
 pub struct VerifyArgs {
-    /// A draw, such as https://lottery.example/api/v1/draws/7; a file with the body of its `/proof`; or a file with the
+    /// A draw, such as `https://lottery.example/api/v1/draws/7`; a file with the body of its `/proof`; or a file with the
     /// receipt of an order.
     #[arg(value_name = "URL|FILE", required_unless_present = "follow")]
     subject: Option<String>,
@@ -56,7 +56,7 @@ pub struct VerifyArgs {
     /// What rests on the operator's word fails, too: a draw by hand, for example.
     #[arg(long)]
     strict: bool,
-    /// Follows a public log as a monitor, such as https://lottery.example/api/v1/log: tells each entry and each seal, and
+    /// Follows a public log as a monitor, such as `https://lottery.example/api/v1/log`: tells each entry and each seal, and
     /// complains when the log forks, shrinks, contradicts itself, or leaves a draw without an end.
     #[arg(long, value_name = "URL", requires = "state", conflicts_with = "subject")]
     follow: Option<String>,
