@@ -1,8 +1,7 @@
 -- The audit log as a hash chain: each entry's hash covers the entry and the hash before it, so that nobody can change or
--- drop an old entry and leave the newest hash as it was. Who owns the tables can make all later hashes anew: the entry
--- `draw_heads` of the public log is for publishing the newest one, so that others keep it (docs/verifiable-draw.md). `id` is
--- given when an entry is written and `position` when its transaction has its turn in the chain, so the two orders may differ
--- a little.
+-- drop an old entry and leave the newest hash as it was. That one stands in the public log again and again
+-- (docs/verifiable-draw.md), where the operator cannot change it either. `id` is given when an entry is written and
+-- `position` when its transaction has its turn in the chain, so the two orders may differ a little.
 CREATE TABLE audit_chain (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     position bigint  NOT NULL DEFAULT 0,                         -- of the newest entry; 0: there is none
