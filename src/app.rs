@@ -9,6 +9,7 @@ mod sandbox;
 mod servers;
 mod settings;
 mod state;
+mod witnesses;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use crate::actors::persistence::{self, Persistence, WriterMetrics};
 use crate::actors::public_log::{PublicLog, PublicLogError};
 use crate::actors::schedule;
 use crate::actors::snapshots::DrawSnapshots;
+use crate::actors::witnesses::largest_seen;
 use crate::auth::SecretError;
 use crate::auth::master_secret::MasterSecretError;
 use crate::auth::secret::{self, SecretFile};
@@ -39,7 +41,7 @@ use crate::beacon::RoundSource;
 use crate::charges::Charges;
 use crate::clock::Clock;
 use crate::config::{Config, ProviderKind};
-use crate::db::read::health;
+use crate::db::read::{health, public_log};
 use crate::db::{self, Db, DbError, Target, TlsError};
 use crate::domain::id::LotteryId;
 use crate::domain::installation::OtherInstallation;
@@ -208,6 +210,9 @@ impl App {
         let db = Db::new(&target, config.database.pool_size)?;
         let currency = record_installation(config, &db, &clock).await?;
         let logs = TicketLogs::new(Arc::new(log_keys(config, &db, &clock).await?));
+        let signer = logs.log_keys().public_log(public_log::key_generations(&db).await?);
+        let policy = witnesses::configured(config, &signer)?;
+        let witnesses = witnesses::clients(policy.as_deref(), signer.verifier())?;
         let tokens = tokens(config)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
         let rounds = fairness::round_source(config, metrics.beacon_failures())?;
@@ -218,7 +223,8 @@ impl App {
         let thread = ActorThread(Arbiter::new());
         let arbiter = &thread.0;
         arbiter.spawn(clock.clone().watch());
-        let public_log = PublicLog::open(db.clone(), logs.log_keys(), &config.data_dir).await?;
+        let seen = largest_seen(&witnesses, &signer).await;
+        let public_log = PublicLog::open(db.clone(), logs.log_keys(), &config.data_dir, policy, seen).await?;
         let actors = start_actors(
             arbiter,
             config,
@@ -234,6 +240,8 @@ impl App {
         let charges = charges(config, &actors, &lease, &db, &clock, currency).await?;
         arbiter.spawn(charges.clone().reconcile());
         arbiter.spawn(actors.public_log.clone().run(actors.persistence.clone(), clock.clone()));
+        let of_log = (&db, &actors.public_log, &actors.persistence);
+        tasks.spawn_local(witnesses::log_witnesses(witnesses, &metrics, of_log).await?.run());
         let audit = AuditCounts::default();
         arbiter.spawn(audit.clone().run(actors.persistence.clone(), clock.clone()));
         arbiter.spawn(schedule::run(plans, actors.draws.clone(), db.clone(), clock.clone()));

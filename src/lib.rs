@@ -21,3 +21,4 @@ pub mod payment;
 pub mod telemetry;
 pub mod tls;
 pub mod version;
+pub mod witness;

@@ -50,8 +50,9 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "auth" => Some(&["auth", "domain"]),
         "beacon" => Some(&["beacon", "domain", "tls"]),
         "payment" => Some(&["payment", "domain", "tls"]),
+        "witness" => Some(&["domain", "tls"]),
         "export" => Some(&["export", "db", "domain"]),
-        "actors" => Some(&["actors", "domain", "db", "beacon", "clock"]),
+        "actors" => Some(&["actors", "domain", "db", "beacon", "witness", "clock"]),
         "charges" => Some(&["charges", "domain", "db", "payment", "actors", "clock"]),
         "http" => {
             Some(&["http", "domain", "db", "auth", "payment", "export", "actors", "charges", "clock", "version"])

@@ -16,3 +16,4 @@ mod registry;
 pub mod sales_history;
 pub mod schedule;
 pub mod snapshots;
+pub mod witnesses;

@@ -4,11 +4,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::verify::verify_inclusion;
@@ -22,6 +23,7 @@ use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::{LogKeys, PublicLogSigner};
+use crate::domain::witness_policy::WitnessPolicy;
 
 /// Entries that are copied at a time.
 const ENTRIES_AT_ONCE: u64 = 256;
@@ -43,6 +45,22 @@ pub enum PublicLogError {
         path.display(), Found(*stored, *copied)
     )]
     Forked { path: PathBuf, copied: u64, stored: u64 },
+    #[error(
+        "the witness {} has cosigned {} entries of the public log, and the database has only {stored}: it was restored from \
+         a backup, or is another one. This service must not sign another history. Restore a newer backup, or bring the \
+         entries back from a copy of data_dir/log/entries. If the witness is wrong, take it out of the file of \
+         fairness.policy and say why",
+        .seen.witness, .seen.size
+    )]
+    WitnessAhead { seen: WitnessedSize, stored: u64 },
+}
+
+/// The size of the log that a witness has cosigned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WitnessedSize {
+    /// The name of its key.
+    pub witness: String,
+    pub size: u64,
 }
 
 /// How many entries the database has, in the words of an error.
@@ -57,7 +75,7 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// The head that everybody may know, and its checkpoint.
+/// The head that everybody may know, and its checkpoint with the cosignatures that it has got.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublishedHead {
     pub head: Head,
@@ -82,20 +100,36 @@ pub struct PublicLog(Arc<SharedPublicLog>);
 struct SharedPublicLog {
     db: Db,
     signer: PublicLogSigner,
+    policy: Option<Arc<WitnessPolicy>>,
     copy: Mutex<LogCopy>,
-    published: RwLock<Arc<PublishedHead>>,
+    published: watch::Sender<Arc<PublishedHead>>,
+    /// The witness that has cosigned more than the database has. Nothing is signed any more.
+    ahead: OnceLock<WitnessedSize>,
+    /// Whether a witness has cosigned more than this log, or something else.
+    contradicted: AtomicBool,
 }
 
 impl PublicLog {
-    /// Compares the copy in the data directory with the database, completes it, and signs the head.
-    pub async fn open(db: Db, keys: &LogKeys, data_dir: &Path) -> Result<PublicLog, PublicLogError> {
+    /// Compares the database with the copy in the data directory, which it completes, and with the largest size that the
+    /// witnesses have `seen`. Then it signs the head.
+    pub async fn open(
+        db: Db,
+        keys: &LogKeys,
+        data_dir: &Path,
+        policy: Option<Arc<WitnessPolicy>>,
+        seen: Option<WitnessedSize>,
+    ) -> Result<PublicLog, PublicLogError> {
         let data_dir = data_dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || LogCopy::open(&data_dir)).await;
         let mut copy = opened.map_err(io::Error::other)??;
         let edge = complete(&db, &mut copy).await?;
+        if let Some(seen) = seen.filter(|seen| seen.size > edge.size()) {
+            return Err(PublicLogError::WitnessAhead { seen, stored: edge.size() });
+        }
         let signer = keys.public_log(public_log::key_generations(&db).await?);
-        let published = RwLock::new(Arc::new(signed(&edge, &signer)));
-        Ok(PublicLog(Arc::new(SharedPublicLog { db, signer, copy: Mutex::new(copy), published })))
+        let published = watch::Sender::new(Arc::new(signed(&edge, &signer)));
+        let (copy, ahead, contradicted) = (Mutex::new(copy), OnceLock::new(), AtomicBool::new(false));
+        Ok(PublicLog(Arc::new(SharedPublicLog { db, signer, policy, copy, published, ahead, contradicted })))
     }
 
     /// The key that verifies its checkpoints: while the key is rotated, the newer one.
@@ -103,8 +137,57 @@ impl PublicLog {
         self.0.signer.verifier()
     }
 
+    /// The policy of its witnesses, with which draws are announced.
+    pub fn policy(&self) -> Option<&Arc<WitnessPolicy>> {
+        self.0.policy.as_ref()
+    }
+
     pub fn published(&self) -> Arc<PublishedHead> {
-        self.0.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.published.borrow().clone()
+    }
+
+    /// Tells of each new head.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<PublishedHead>> {
+        self.0.published.subscribe()
+    }
+
+    /// The checkpoint of a head of this log, without cosignatures.
+    pub fn sign(&self, head: &Head) -> String {
+        self.0.signer.sign(head)
+    }
+
+    /// Shows a verified cosignature beside the checkpoint, if the head is still the newest. Nobody is told.
+    pub fn add_cosignature(&self, head: &Head, line: &str) {
+        self.0.published.send_if_modified(|published| {
+            if published.head == *head {
+                let checkpoint = format!("{}{line}", published.checkpoint);
+                *published = Arc::new(PublishedHead { checkpoint, ..**published });
+            }
+            false
+        });
+    }
+
+    /// Signs nothing any more: a witness has cosigned more than this log has.
+    pub fn stop_signing(&self, seen: WitnessedSize) {
+        self.contradicted();
+        let stored = self.published().head.size;
+        if self.0.ahead.set(seen.clone()).is_ok() {
+            tracing::error!(error = %PublicLogError::WitnessAhead { seen, stored }, "the public log is not signed any more");
+        }
+    }
+
+    /// Whether a witness has cosigned more than this log has.
+    pub fn is_behind_witness(&self) -> bool {
+        self.0.ahead.get().is_some()
+    }
+
+    /// A witness has cosigned more than this log has, or another history.
+    pub fn contradicted(&self) {
+        self.0.contradicted.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_contradicted(&self) -> bool {
+        self.0.contradicted.load(Ordering::Relaxed)
     }
 
     /// What the numbers of a draw and the count of its tickets follow from, if it is announced: these entries are proved to
@@ -148,10 +231,19 @@ impl PublicLog {
 
     async fn try_to_publish(&self) -> Result<(), PublicLogError> {
         let mut copy = self.0.copy.lock().await;
+        if let Some(seen) = self.0.ahead.get() {
+            let stored = self.published().head.size;
+            return Err(PublicLogError::WitnessAhead { seen: seen.clone(), stored });
+        }
         let edge = complete(&self.0.db, &mut copy).await?;
-        // Held until here, so that no older head follows.
-        *self.0.published.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(signed(&edge, &self.0.signer));
+        // The copy is locked until here, so that no older head follows. The newest keeps its cosignatures.
+        self.0.published.send_if_modified(|published| {
+            let is_new = published.head != edge.head();
+            if is_new {
+                *published = Arc::new(signed(&edge, &self.0.signer));
+            }
+            is_new
+        });
         Ok(())
     }
 

@@ -151,6 +151,7 @@ fn every_key_has_an_environment_variable() {
         ("fairness.margin", "11m", "margin: 660s"),
         ("fairness.beacon_endpoints", "[http://127.0.0.1:8421]", r#"beacon_endpoints: ["http://127.0.0.1:8421"]"#),
         ("fairness.beacon_chain", CHAIN, r#"beacon_chain: Some(ChainConfig { hash: "aa", "#),
+        ("fairness.policy", "/etc/lottery/policy", r#"policy: Some("/etc/lottery/policy")"#),
         ("payments.provider", "stripe", "provider: Stripe"),
         ("payments.webhook_secret", SECRET, "webhook_secret: Some("),
         ("payments.stripe_key", "sk_test_1", "stripe_key: Some("),

@@ -43,6 +43,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("housekeeping", "SELECT, INSERT, UPDATE (place)"),
     ("installation", "SELECT, INSERT"),
     ("log_identity", "SELECT, INSERT"),
+    ("log_cosignatures", "SELECT, INSERT"),
     ("log_edge", "SELECT, UPDATE (edge)"),
     ("log_entries", "SELECT, INSERT"),
     ("log_key_generations", "SELECT, UPDATE (oldest, newest)"),
@@ -65,6 +66,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("tickets", "SELECT, INSERT, UPDATE (status, number), DELETE"),
     ("transfers", "SELECT, INSERT"),
     ("users", "SELECT, INSERT, UPDATE (password_hash, role, status)"),
+    ("witness_policies", "SELECT, INSERT"),
     ("writers", "SELECT, INSERT (id, node), UPDATE (mark, closed), DELETE"),
 ];
 

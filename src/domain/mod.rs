@@ -30,5 +30,7 @@ pub mod settle;
 pub mod ticket;
 pub mod ticket_log;
 pub mod user;
+pub mod witness_policy;
+pub mod witness_progress;
 pub mod writer;
 pub mod writer_cache;

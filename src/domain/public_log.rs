@@ -2,6 +2,7 @@
 //! published. `verifiable_draw::event` has the form of the events, and docs/verifiable-draw.md says what they prove.
 
 use jiff::Timestamp;
+use verifiable_draw::Hash;
 use verifiable_draw::event::{
     AuditHead, Beacon, DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
 };
@@ -31,14 +32,14 @@ pub enum NumbersFault {
     Numbers,
 }
 
-/// The sale opens. `round`: of a draw with a beacon.
+/// The sale opens. `round`: of a draw with a beacon. `policy`: the SHA-256 of the policy of the log's witnesses.
 pub fn announced(
     keys: &LogKeys,
     draw: DrawId,
     number: i32,
     (rules, currency): (&Rules, Currency),
     times: &Times,
-    round: Option<&AnnouncedRound>,
+    (round, policy): (Option<&AnnouncedRound>, Option<Hash>),
     at: Timestamp,
 ) -> Event {
     let tier = |tier: &Tier| {
@@ -66,7 +67,7 @@ pub fn announced(
         fairness: round.map_or(FairnessMode::CommitReveal, |_| FairnessMode::Beacon),
         commitment: round.is_none().then(|| keys.commitment(draw)),
         beacon: round.map(beacon),
-        policy: None,
+        policy,
         ticket_log: keys.ticket_log(draw).verifier().to_string(),
     }
 }

@@ -95,6 +95,8 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
         synchronous_replication,
         clock_paused: !clock.trusted,
         clock_offset: clock.departure.as_secs_f64(),
+        public_log_size: state.public_log.published().head.size,
+        contradicted: state.public_log.is_contradicted(),
     };
     let text = HeaderValue::from_static(TEXT);
     HttpResponse::Ok().insert_header((CONTENT_TYPE, text)).body(state.metrics.render(&gauges))

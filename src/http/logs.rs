@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use verifiable_draw::Hash;
 use verifiable_draw::bundle::write_entry;
+use verifiable_draw::event::Event;
 use verifiable_draw::merkle::tiles::{Tile, TileKind};
 use verifiable_draw::proof::receipt_text;
 
@@ -18,9 +19,11 @@ use super::error::{Code, Problem};
 use super::query::path_id;
 use super::state::State;
 use crate::actors::public_log::PublishedHead;
+use crate::db::DbError;
 use crate::db::read::ticket_log::{self, StoredTicketLog};
-use crate::db::read::{draws, public_log};
+use crate::db::read::{draws, public_log, witnesses};
 use crate::domain::id::DrawId;
+use crate::domain::witness_policy::{WitnessPolicy, best_of_seal};
 
 /// Tiles do not change: a partial one is the beginning of those that follow.
 const FOR_GOOD: (actix_web::http::header::HeaderName, &str) =
@@ -134,7 +137,25 @@ pub struct KeysBody {
     responses((status = 200, body = KeysBody)),
 )]
 pub async fn keys(state: web::Data<State>) -> web::Json<KeysBody> {
-    web::Json(KeysBody { log: state.public_log.key().to_string(), policy: None })
+    let policy = state.public_log.policy().map(|policy| policy.text().to_owned());
+    web::Json(KeysBody { log: state.public_log.key().to_string(), policy })
+}
+
+/// The witnesses of the public log.
+///
+/// A policy of C2SP tlog-policy, byte for byte: the SHA-256 of these bytes is in the entry of each draw that is announced now.
+/// Not found: the log has no witnesses.
+#[utoipa::path(
+    get, path = "/api/v1/log/policy", tag = "logs", operation_id = "get_log_policy",
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = "default", description = "not_found"),
+    ),
+)]
+pub async fn policy(state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let policy = state.public_log.policy().ok_or_else(|| Problem::not_found("policy"))?;
+    let text = policy.text().to_owned();
+    Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).insert_header(NOT_KEPT).body(text))
 }
 
 /// What the public log says of a draw until now.
@@ -148,7 +169,7 @@ pub async fn keys(state: web::Data<State>) -> web::Json<KeysBody> {
 pub struct DrawProofBody {
     /// The draw.
     draw_id: DrawId,
-    /// As in `GET /keys`.
+    /// The policy of the witnesses that the draw was announced with: its SHA-256 is in the announcement. Null: there was none.
     #[schema(required)]
     policy: Option<String>,
     /// The draw's entries of the public log, in their order: its announcement, new times, its seal, its completion or
@@ -161,7 +182,8 @@ pub struct DrawProofBody {
 struct ProvedEntry {
     /// The bytes of the entry, canonical JSON, in base64.
     entry: String,
-    /// Proves that the log has the entry, in the text format of C2SP tlog-proof.
+    /// Proves that the log has the entry, in the text format of C2SP tlog-proof. The checkpoint of the seal's proof is the
+    /// first that the witnesses cosigned, with their first cosignatures; that of the others is the newest.
     proof: String,
 }
 
@@ -180,16 +202,52 @@ pub async fn draw_proof(
     let draw = DrawId(path_id(&request, "draw")?);
     let (published, mut entries) = (state.public_log.published(), Vec::new());
     let size = published.head.size;
+    let mut policy = None;
     for (index, entry) in public_log::of_draw(&state.db, draw, size).await? {
-        let hashes = public_log::inclusion_proof(&state.db, index, size).await?;
-        let proof = receipt_text(Some(&entry), index, &hashes, &published.checkpoint);
+        let mut cosigned = None;
+        match Event::parse(&entry) {
+            Ok(Event::DrawAnnounced { policy: Some(hash), .. }) => policy = Some(announced_policy(&state, &hash).await?),
+            Ok(Event::DrawSealed { .. }) => {
+                cosigned = cosigned_seal(&state, index, &published, policy.as_ref()).await?;
+            }
+            _ => {}
+        }
+        let shown = cosigned.as_ref().unwrap_or(&published);
+        let hashes = public_log::inclusion_proof(&state.db, index, shown.head.size).await?;
+        let proof = receipt_text(Some(&entry), index, &hashes, &shown.checkpoint);
         entries.push(ProvedEntry { entry: STANDARD.encode(&entry), proof });
     }
     if entries.is_empty() {
         let shown = draws::one(&state.db, draw).await?;
         return Err(shown.map_or_else(|| Problem::not_found("draw"), |_| Code::DrawNotVerifiable.into()));
     }
-    Ok(web::Json(DrawProofBody { draw_id: draw, policy: None, entries }))
+    let policy = policy.map(|policy| policy.text().to_owned());
+    Ok(web::Json(DrawProofBody { draw_id: draw, policy, entries }))
+}
+
+/// The policy with this SHA-256, which a draw was announced with.
+async fn announced_policy(state: &State, hash: &Hash) -> Result<WitnessPolicy, Problem> {
+    let kept = witnesses::policy(&state.db, hash).await?;
+    let policy = kept.and_then(|bytes| WitnessPolicy::read(&bytes).ok());
+    Ok(policy.ok_or(DbError::Corrupt("the policy that a draw was announced with"))?)
+}
+
+/// The checkpoint with which the seal at this index is proved, if the witnesses have cosigned one.
+async fn cosigned_seal(
+    state: &State,
+    index: u64,
+    published: &Arc<PublishedHead>,
+    policy: Option<&WitnessPolicy>,
+) -> Result<Option<Arc<PublishedHead>>, Problem> {
+    let log = &state.public_log;
+    let heads = witnesses::cosigned_heads(&state.db, log.key().name(), index, published.head.size).await?;
+    let Some(cosigned) = best_of_seal(policy, &heads, None) else { return Ok(None) };
+    let head = public_log::older_head(&state.db, cosigned.head.size, &published.head).await?;
+    if head != cosigned.head {
+        return Err(DbError::Corrupt("a cosigned head is not one of the public log").into());
+    }
+    let checkpoint = log.sign(&head) + &cosigned.lines;
+    Ok(Some(Arc::new(PublishedHead { head, checkpoint })))
 }
 
 /// The signed head of the public log.

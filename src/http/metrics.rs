@@ -15,6 +15,7 @@ use metrics_process::Collector;
 
 use super::live_metrics::{CommitLatency, ReadableGauge, RecentCommits};
 use crate::actors::persistence::WriterMetrics;
+use crate::actors::witnesses::WitnessMetrics;
 use crate::db::read::finance::AccountKind;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
@@ -41,21 +42,26 @@ const ACTIVE: &str = "lottery_active";
 const STANDBY_READY: &str = "lottery_standby_ready";
 const CLOCK_PAUSED: &str = "lottery_clock_paused";
 const CLOCK_OFFSET: &str = "lottery_clock_offset_seconds";
+const PUBLIC_LOG_SIZE: &str = "lottery_public_log_size";
+const CONTRADICTED: &str = "lottery_public_log_contradicted";
+const WITNESS_COSIGNED: &str = "lottery_witness_cosigned_size";
+const WITNESS_FAILURES: &str = "lottery_witness_failures_total";
 const BUILD: &str = "lottery_build_info";
 
-const COUNTERS: [(&str, &str); 5] = [
+const COUNTERS: [(&str, &str); 6] = [
     (REQUESTS, "Requests answered, by route."),
     (SOLD, "Tickets paid for."),
     (LATE, "Charges of cards whose money came too late and went into a wallet."),
     (BEACON_FAILURES, "Answers of the beacon's servers that gave no round."),
     (REFUSED, "Connections refused because their address had too many."),
+    (WITNESS_FAILURES, "Requests to a witness of the public log that gave no cosignature."),
 ];
 const HISTOGRAMS: [(&str, &str); 3] = [
     (REQUEST_SECONDS, "The time from a request to its response."),
     (BATCH, "Records in one batch of the writer."),
     (COMMIT, "The time from the begin of a batch to its commit."),
 ];
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: [(&str, &str); 14] = [
     (QUEUE, "Records and steps in the queue of the writer."),
     (WAITING, "Charges of cards that wait for an admin."),
     (IN_FLIGHT, "Orders and payments in flight."),
@@ -70,6 +76,9 @@ const GAUGES: [(&str, &str); 11] = [
     (SYNCHRONOUS, "1 while commits wait for a standby, 0 while they do not or the database does not answer."),
     (CLOCK_PAUSED, "1 while the machine's clock is not trusted and draws do nothing by it."),
     (CLOCK_OFFSET, "How far the machine's clock is ahead of the expected time."),
+    (PUBLIC_LOG_SIZE, "Entries of the public log that are published."),
+    (CONTRADICTED, "1 after a witness has said that it cosigned more of the public log than there is, or other entries."),
+    (WITNESS_COSIGNED, "Entries of the public log that a witness has cosigned, since the start."),
 ];
 /// The gauges that a node has also while it stands by.
 const NODE_GAUGES: [(&str, &str); 3] = [
@@ -111,6 +120,10 @@ pub struct Gauges {
     pub clock_paused: bool,
     /// In seconds.
     pub clock_offset: f64,
+    /// The published entries of the public log.
+    pub public_log_size: u64,
+    /// Whether a witness contradicts the public log.
+    pub contradicted: bool,
 }
 
 /// The metrics of one service.
@@ -130,6 +143,8 @@ pub struct Metrics {
     connections: [Gauge; 3],
     clock_paused: Gauge,
     clock_offset: Gauge,
+    public_log_size: Gauge,
+    contradicted: Gauge,
 }
 
 impl Metrics {
@@ -162,6 +177,7 @@ impl Metrics {
         let [clock_paused, clock_offset] = [CLOCK_PAUSED, CLOCK_OFFSET].map(plain);
         let all_commits = recorder.register_histogram(&Key::from_static_name(COMMIT), &METADATA);
         let (commits, queue) = (RecentCommits::new(all_commits), ReadableGauge::new(plain(QUEUE)));
+        let [public_log_size, contradicted] = [PUBLIC_LOG_SIZE, CONTRADICTED].map(plain);
         Ok(Metrics {
             recorder,
             process,
@@ -177,6 +193,8 @@ impl Metrics {
             connections,
             clock_paused,
             clock_offset,
+            public_log_size,
+            contradicted,
         })
     }
 
@@ -205,6 +223,16 @@ impl Metrics {
     /// Counts answers of the beacon's servers that gave no round.
     pub fn beacon_failures(&self) -> Counter {
         self.recorder.register_counter(&Key::from_static_name(BEACON_FAILURES), &METADATA)
+    }
+
+    /// The handles for a witness of the public log.
+    pub fn witness(&self, name: &str) -> WitnessMetrics {
+        let labels = [("witness", name.to_owned())];
+        let failures = Key::from_parts(WITNESS_FAILURES, &labels);
+        WitnessMetrics {
+            cosigned: gauge(&self.recorder, &Key::from_parts(WITNESS_COSIGNED, &labels)),
+            failures: self.recorder.register_counter(&failures, &METADATA),
+        }
     }
 
     /// Counts connections that are refused.
@@ -245,6 +273,8 @@ impl Metrics {
         }
         self.clock_paused.set(f64::from(u8::from(gauges.clock_paused)));
         self.clock_offset.set(gauges.clock_offset);
+        self.public_log_size.set(gauges.public_log_size as f64);
+        self.contradicted.set(f64::from(u8::from(gauges.contradicted)));
         with_local_recorder(&self.recorder, || self.process.collect());
         self.recorder.handle().render()
     }

@@ -117,6 +117,7 @@ fn add_routes(config: &mut ServiceConfig, public: PublicPages) {
         .service(resource("/draws/{id}/log/tile/{tile:.*}", "GET").route(web::get().to(logs::ticket_tile)))
         .service(resource("/log/checkpoint", "GET").route(web::get().to(logs::public_checkpoint)))
         .service(resource("/log/tile/{tile:.*}", "GET").route(web::get().to(logs::public_tile)))
+        .service(resource("/log/policy", "GET").route(web::get().to(logs::policy)))
         .service(resource("/keys", "GET").route(web::get().to(logs::keys)))
         .service(resource("/tickets", "GET").route(web::get().to(tickets::list)))
         .service(

@@ -70,6 +70,7 @@ use crate::export::ExportFormat;
         logs::ticket_tile,
         logs::public_checkpoint,
         logs::public_tile,
+        logs::policy,
         logs::keys,
         events::events,
         tickets::order,

@@ -3,6 +3,7 @@
 
 mod check;
 mod copy;
+mod witnesses;
 
 use jiff::SignedDuration;
 use reqwest::Method;

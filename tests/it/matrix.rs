@@ -60,6 +60,7 @@ const ROWS: &[(For, &str, &str)] = &[
     (Anybody, "GET", "/api/v1/draws/{id}/log/tile/{tile}"),
     (Anybody, "GET", "/api/v1/log/checkpoint"),
     (Anybody, "GET", "/api/v1/log/tile/{tile}"),
+    (Anybody, "GET", "/api/v1/log/policy"),
     (Anybody, "GET", "/api/v1/keys"),
     (Provider, "POST", "/api/v1/webhooks/payments/{provider}"),
     (Anybody, "POST", "/api/v1/auth/register"),

@@ -29,7 +29,8 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
     let written = match kind {
         StepKind::Open(round) => {
             let currency = persistence.currency();
-            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs, round }).await;
+            let policy = deps.public_log.policy().cloned();
+            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs, round, policy }).await;
             opened.map(|()| StepOutcome::Opened)
         }
         StepKind::Reschedule(times, round) => {

@@ -1,6 +1,6 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
-//! sessions and passwords, new draws and their pools, what the installation and its logs are, audit entries of admins
-//! that change nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping.
+//! sessions and passwords, new draws and their pools, what the installation and its logs are, cosignatures of witnesses,
+//! audit entries of admins that change nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping.
 //! Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none
 //! has to be in the order of the batches.
 
@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
+use verifiable_draw::merkle::Head;
 use verifiable_draw::vkey::VerifierKey;
 
 use super::Persistence;
 use super::step::StepFailure;
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewSession, NewToken, NewUser};
-use super::write::{audit, charges, draws, installation, keys, log, nodes, sandbox};
+use super::write::{audit, charges, draws, installation, keys, log, nodes, sandbox, witnesses};
 use crate::db::read::installation::recorded;
 use crate::db::read::public_log;
 use crate::db::read::users::{User, user};
@@ -170,6 +171,11 @@ impl Persistence {
         at: Timestamp,
     ) -> Result<Result<User, DuplicateName>, DbError> {
         insert_user(&self.db, names, password_hash, Role::Player, at).await
+    }
+
+    /// Keeps a witness' cosignature of a head, unless an earlier one is kept.
+    pub async fn keep_cosignature(&self, head: &Head, key: &[u8; 32], line: &str) -> Result<(), DbError> {
+        transaction(&self.db, async |db| Ok(witnesses::keep_cosignature(db, head, key, line).await?)).await
     }
 
     /// Records what the provider reports of a charge's dispute. False if there is no such charge.

@@ -24,6 +24,7 @@ pub mod ticket_log;
 pub mod tickets;
 pub mod users;
 pub mod wallet;
+pub mod witnesses;
 
 /// A page of a list: at most `limit` rows after the row `after`, in the list's order.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -4,8 +4,9 @@ use tokio_postgres::{Client, Row};
 use verifiable_draw::Hash;
 use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
-use verifiable_draw::merkle::hash_leaf;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
+use verifiable_draw::merkle::verify::verify_consistency;
+use verifiable_draw::merkle::{Head, hash_leaf};
 
 use super::log_tiles;
 use crate::db::{Db, DbError};
@@ -97,6 +98,23 @@ pub async fn of_draw(db: &Db, draw: DrawId, size: u64) -> Result<Vec<(u64, Vec<u
 /// The proof that the log of this size has the entry at this index.
 pub async fn inclusion_proof(db: &Db, index: u64, size: u64) -> Result<Vec<Hash>, DbError> {
     log_tiles::inclusion_proof(index, size, async |level, tile, width| hashes(db, level, tile, width).await).await
+}
+
+/// The proof that the log of the first `old` entries is the beginning of the log of this size.
+pub async fn consistency_proof(db: &Db, old: u64, size: u64) -> Result<Vec<Hash>, DbError> {
+    log_tiles::consistency_proof(old, size, async |level, tile, width| hashes(db, level, tile, width).await).await
+}
+
+/// The head that the log had at this size. It is compared with the newest one: what the database says must be what was
+/// published, before it is signed again.
+pub async fn older_head(db: &Db, size: u64, newest: &Head) -> Result<Head, DbError> {
+    if size == newest.size {
+        return Ok(*newest);
+    }
+    let older = log_tiles::head(size, async |level, tile, width| hashes(db, level, tile, width).await).await?;
+    let proof = consistency_proof(db, size, newest.size).await?;
+    verify_consistency(&older, newest, &proof).map_err(|_| DbError::Corrupt("an older head of the public log"))?;
+    Ok(older)
 }
 
 /// The entry that announced a draw, the last one before its list was sealed, which has its times, and the one that sealed

@@ -1,7 +1,7 @@
 //! The invariant about the public log: its tree and its tiles are those of its entries, and the entries of each draw say
 //! what its rows say. With the master secret, the seeds are compared and the numbers are drawn once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -72,6 +72,7 @@ pub async fn differences(
     };
     found.extend(check_audit_heads(client, &audit_heads).await?.err());
     found.extend(check_keys(client, &key_changes, &keys).await?.err());
+    let policies = kept_policies(client).await?;
     let sql = format!(
         "-- public_log_check::differences()
         SELECT d.id, d.lottery, d.number, d.status, d.fairness, d.pick, d.of, d.price, d.fund_share, t.matches, t.amounts,
@@ -95,8 +96,12 @@ pub async fn differences(
     while let Some(row) = rows.try_next().await? {
         let draw = DrawId(row.get("id"));
         let transcript = transcripts.remove(&draw).unwrap_or_default();
+        let mut checked = check_draw(draw, &row, &transcript, &keys)?;
+        if checked.is_ok() && announced_policy(&transcript).is_some_and(|policy| !policies.contains(&policy)) {
+            checked = Err("the witness policy of its announcement is not kept".to_owned());
+        }
         if found.len() < limit
-            && let Err(what) = check_draw(draw, &row, &transcript, &keys)?
+            && let Err(what) = checked
         {
             found.push(format!("draw {draw}: {what}"));
         }
@@ -212,6 +217,19 @@ async fn read(client: &Client) -> Result<Result<ReadLog, String>, DbError> {
     Ok(if is_same { Ok(log) } else { Err("its edge is not that of its entries".to_owned()) })
 }
 
+/// The SHA-256 of the witness policies that are kept.
+async fn kept_policies(client: &Client) -> Result<BTreeSet<Vec<u8>>, DbError> {
+    let sql = "-- public_log_check::kept_policies()
+        SELECT hash FROM witness_policies";
+    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// The SHA-256 of the witness policy that the draw was announced with.
+fn announced_policy(log: &Transcript) -> Option<Vec<u8>> {
+    let Some((_, Event::DrawAnnounced { policy, .. })) = &log.announced else { return None };
+    policy.map(|hash| hash.to_vec())
+}
+
 /// The roots of the tiles, in their order.
 async fn tiles(client: &Client) -> Result<Vec<Hash>, DbError> {
     let sql = "-- public_log_check::tiles()
@@ -317,17 +335,10 @@ fn check_draw(
         .and_then(|currency| currency.parse().ok())
         .ok_or(DbError::Corrupt("currency"))?;
     let first = round.as_ref().map(|round| first_round(round, announced));
-    let rules_in = (&rules, currency);
-    let expected = public_log::announced(
-        keys.keys(),
-        draw,
-        row.get("number"),
-        rules_in,
-        &times,
-        first.as_ref(),
-        at(announced),
-    );
-    if !keys.is_same(with_times(expected, announced), announced) {
+    let (number, of_draw, announced_at) = (row.get("number"), (&rules, currency), at(announced));
+    let published = (first.as_ref(), None);
+    let expected = public_log::announced(keys.keys(), draw, number, of_draw, &times, published, announced_at);
+    if !keys.is_same(as_announced(expected, announced), announced) {
         return wrong("its announcement in the public log is not that of its rules");
     }
     let newest = round.as_ref().map(|round| AnnouncedRound::of(&round.chain, times.draw_at));
@@ -408,14 +419,14 @@ fn are_same(keys: &SecretKeys, expected: Option<Event>, entry: Option<&Event>) -
     }
 }
 
-/// The announcement with the times that were announced first.
-fn with_times(mut expected: Event, announced: &Event) -> Event {
+/// The announcement with the times that were announced first, and with its policy.
+fn as_announced(mut expected: Event, announced: &Event) -> Event {
     if let (
-        Event::DrawAnnounced { sales_close_at, draw_at, .. },
-        Event::DrawAnnounced { sales_close_at: close, draw_at: drawn, .. },
+        Event::DrawAnnounced { sales_close_at, draw_at, policy, .. },
+        Event::DrawAnnounced { sales_close_at: close, draw_at: drawn, policy: of, .. },
     ) = (&mut expected, announced)
     {
-        (*sales_close_at, *draw_at) = (*close, *drawn);
+        (*sales_close_at, *draw_at, *policy) = (*close, *drawn, *of);
     }
     expected
 }

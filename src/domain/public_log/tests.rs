@@ -31,7 +31,8 @@ fn second(second: i64) -> Timestamp {
 
 fn announcement(keys: &LogKeys) -> Vec<u8> {
     let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
-    announced(keys, DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, None, second(50)).to_bytes().unwrap()
+    let published = (None, Some([8; 32]));
+    announced(keys, DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, published, second(50)).to_bytes().unwrap()
 }
 
 #[test]
@@ -41,6 +42,7 @@ fn an_announcement_has_the_whole_rules_and_commits_to_the_seed() {
     let rules = "\"rules\":{\"currency\":\"RUB\",\"fund_share\":5000,\"of\":36,\"pick\":5,\"price\":100,\"tiers\":[\
                  {\"matches\":5,\"minimum\":700,\"share\":10000},{\"amount\":40,\"matches\":3}]}";
     assert!(text.contains(rules), "{text}");
+    assert!(text.contains("\"policy\":\"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=\""), "{text}");
     assert!(text.contains("\"sales_close_at\":100,") && text.contains("\"draw_at\":200,"), "{text}");
     let Event::DrawAnnounced { commitment, ticket_log, .. } = Event::parse(text.as_bytes()).unwrap() else {
         panic!()

@@ -192,7 +192,7 @@ const FOLDERS: &[(&str, &[Step])] = &[
 const NEW_DRAW: &str = r#"{"lottery": "{{ _.lottery_id }}", "sales_close_at": "2099-01-01T20:00:00Z", "draw_at": "2099-01-01T20:05:00Z"}"#;
 
 /// Calls that no person can make: only the payment provider can sign a notice.
-const LEFT_OUT: [&str; 1] = ["/api/v1/webhooks/payments/{provider}"];
+const LEFT_OUT: [&str; 2] = ["/api/v1/webhooks/payments/{provider}", "/api/v1/log/policy"];
 
 /// The variables whose values come from answers: the step, and where in its answer.
 const FROM_ANSWERS: &[(&str, &str, &str)] = &[

@@ -5,7 +5,7 @@ use lottery::db::read::check::check;
 use super::*;
 use crate::command::check::assert_finds;
 
-const LAW: &str = "the public log is one tree of entries, and they say of each draw what its rows say";
+pub const LAW: &str = "the public log is one tree of entries, and they say of each draw what its rows say";
 
 /// Draw 1 is completed after new times, draw 2 is on sale, draw 3 was cancelled after its seal, draw 4 is not opened.
 const PLANTED: &[(&str, &str)] = &[

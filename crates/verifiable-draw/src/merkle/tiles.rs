@@ -181,6 +181,11 @@ pub fn consistency_tiles(old: u64, size: u64) -> Result<Vec<Tile>, MerkleError> 
     Ok(tiles_of_path(consistency_path(old, size), size))
 }
 
+/// The tiles that the root is made from.
+pub fn root_tiles(size: u64) -> Vec<Tile> {
+    tiles_of_path(vec![Subtree { start: 0, end: size }], size)
+}
+
 fn tiles_of_path(path: Vec<Subtree>, size: u64) -> Vec<Tile> {
     let places = path.into_iter().flat_map(Subtree::complete).map(|(height, index)| Place::of_node(height, index));
     let tiles =

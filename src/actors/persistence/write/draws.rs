@@ -12,7 +12,7 @@ use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::merkle::edge::Edge;
 
-use super::{audit, ledger, log};
+use super::{audit, ledger, log, witnesses};
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
 use crate::actors::snapshots::DrawSnapshots;
@@ -29,6 +29,7 @@ use crate::domain::public_log;
 use crate::domain::record::{Fence, Key};
 use crate::domain::settle::return_jackpot;
 use crate::domain::ticket_log::TicketLogs;
+use crate::domain::witness_policy::WitnessPolicy;
 
 /// The number of pool tickets in one statement.
 const POOL_CHUNK: usize = 5_000;
@@ -187,6 +188,8 @@ pub struct Open {
     pub logs: TicketLogs,
     /// What the numbers will come from. `None`: they follow from a seed and the sealed list.
     pub round: Option<AnnouncedRound>,
+    /// Of the witnesses of the public log.
+    pub policy: Option<Arc<WitnessPolicy>>,
 }
 
 impl StepTransaction for Open {
@@ -213,7 +216,11 @@ impl StepTransaction for Open {
         let row = db.query_one(sql, &[&self.fence.draw.0, &fairness.as_str(), &chain, &round]).await?;
         let (rules, round) = ((&*self.rules, self.currency), self.round.as_ref());
         let (keys, number) = (self.logs.log_keys(), row.get("number"));
-        let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), round, self.at);
+        if let Some(policy) = &self.policy {
+            witnesses::keep_policy(db, policy).await?;
+        }
+        let published = (round, self.policy.as_deref().map(WitnessPolicy::hash));
+        let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), published, self.at);
         log::append(db, &event).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }

@@ -16,6 +16,7 @@ pub mod sandbox;
 pub mod settle;
 pub mod unpaid;
 pub mod users;
+pub mod witnesses;
 pub mod writers;
 
 /// The settings of the writer's session: every plan is generic and uses an index. A plan is made once for a
