@@ -117,7 +117,9 @@ async fn actors(world: &World) -> (Draws, DrawId) {
     };
     let data_dir = tempfile::tempdir().unwrap();
     let public_log =
-        PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path(), None, None).await.unwrap();
+        PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path(), None, None)
+            .await
+            .unwrap();
     let rounds = Arc::new(DrandClient::new(&[], metrics::Counter::noop()).unwrap());
     let draws =
         Draws::start((db, public_log), persistence, snapshots, clock.clone(), options, rounds).await.unwrap();

@@ -87,7 +87,8 @@ impl WitnessClient {
         let body = request_body(old, proof, checkpoint);
         let answer = self.http.post(&self.url).body(body).send().await.map_err(unreachable)?;
         let status = answer.status();
-        let is_size = answer.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(SIZE_TYPE.as_bytes()));
+        let is_size =
+            answer.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(SIZE_TYPE.as_bytes()));
         match status {
             StatusCode::OK => cosignature(&read(answer).await?, checkpoint, &self.key),
             StatusCode::CONFLICT if is_size => Err(WitnessRefusal::OtherSize(size(&read(answer).await?)?)),
@@ -125,7 +126,8 @@ async fn read(mut answer: Response) -> Result<String, WitnessRefusal> {
 
 /// A decimal number without leading zeros, and a newline.
 fn size(body: &str) -> Result<u64, WitnessRefusal> {
-    let number = body.strip_suffix('\n').and_then(|text| text.parse().ok().filter(|n: &u64| n.to_string() == text));
+    let number =
+        body.strip_suffix('\n').and_then(|text| text.parse().ok().filter(|n: &u64| n.to_string() == text));
     number.ok_or(WitnessRefusal::Answer("the size of the head that it knows is not a number and a newline"))
 }
 
@@ -190,7 +192,8 @@ mod tests {
     #[test]
     fn a_request_is_an_old_size_a_proof_and_a_checkpoint() {
         let body = request_body(5, &[[0; 32], [1; 32]], "a\n1\n");
-        let hashes = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
+        let hashes =
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
         assert_eq!(body, format!("old 5\n{hashes}\na\n1\n"));
         assert_eq!(request_body(0, &[], "a\n"), "old 0\n\na\n");
     }

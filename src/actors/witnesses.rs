@@ -89,7 +89,11 @@ pub async fn largest_seen(witnesses: &[WitnessClient], log: &PublicLogSigner) ->
             Ok(Err(refusal)) => refusal.to_string(),
             Err(_) => format!("no answer within {START_WAIT:?}"),
         };
-        tracing::warn!(witness = name, refusal, "a witness does not say how much of the public log it has cosigned");
+        tracing::warn!(
+            witness = name,
+            refusal,
+            "a witness does not say how much of the public log it has cosigned"
+        );
         None
     });
     join_all(ask).await.into_iter().flatten().max_by_key(|seen| seen.size)
@@ -167,7 +171,12 @@ impl LogWitnesses {
                     let failure = describe(&failure);
                     if failure != said {
                         let witness = it.client.key().name();
-                        tracing::warn!(witness, size, failure, "a witness does not cosign the public log; it is asked again");
+                        tracing::warn!(
+                            witness,
+                            size,
+                            failure,
+                            "a witness does not cosign the public log; it is asked again"
+                        );
                         said = failure;
                     }
                     sleep(pause).await;
@@ -178,11 +187,7 @@ impl LogWitnesses {
     }
 
     /// What is known of a witness from before. Waits for the first head. `None`: the service stops.
-    async fn progress(
-        &self,
-        it: &LogWitness,
-        changes: &mut watch::Receiver<DueHeads>,
-    ) -> Option<WitnessProgress> {
+    async fn progress(&self, it: &LogWitness, changes: &mut watch::Receiver<DueHeads>) -> Option<WitnessProgress> {
         loop {
             let first = changes.wait_for(|due| due.newest() > 0).await.ok()?.first();
             match witnesses::cosigned_sizes(&self.db, it.client.key().public_key(), first.unwrap_or(0)).await {

@@ -1,5 +1,6 @@
 //! The settings of how the numbers of draws come about. What the fields of a chain mean is not checked here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -13,6 +14,8 @@ pub struct FairnessConfig {
     pub mode: FairnessSetting,
     /// `None`: the data directory has it.
     pub master_secret: Option<SecretString>,
+    /// A file of the format C2SP tlog-policy. `None`: the public log has no witnesses.
+    pub policy: Option<PathBuf>,
     /// How long before the beacon's round the sale of a draw ends, at least.
     #[serde(deserialize_with = "duration")]
     pub margin: Duration,

@@ -25,7 +25,9 @@ pub enum PolicyFault {
     TooManyWitnesses,
     #[error("the policy must be UTF-8, because it is shown as text")]
     Encoding,
-    #[error("the policy has no line of this log, so nobody could verify it with the policy. Add the line\n\n    log {log}\n")]
+    #[error(
+        "the policy has no line of this log, so nobody could verify it with the policy. Add the line\n\n    log {log}\n"
+    )]
     OtherLog { log: String },
     #[error(
         "the witness {witness} has no URL that begins with http:// or https://, so it cannot be asked: write \
@@ -110,7 +112,8 @@ impl WitnessPolicy {
         before: Option<u64>,
     ) -> Option<&'h CosignedHead> {
         heads.iter().find(|head| {
-            SignedNote::parse(head.note().as_bytes()).is_ok_and(|note| self.policy.quorum_times(&note, before).is_ok())
+            SignedNote::parse(head.note().as_bytes())
+                .is_ok_and(|note| self.policy.quorum_times(&note, before).is_ok())
         })
     }
 }
@@ -127,8 +130,7 @@ pub struct CosignedHead {
 impl CosignedHead {
     /// The head with the cosignatures, without the log's own signature.
     fn note(&self) -> String {
-        let checkpoint =
-            Checkpoint { origin: self.origin.clone(), head: self.head, extensions: Vec::new() };
+        let checkpoint = Checkpoint { origin: self.origin.clone(), head: self.head, extensions: Vec::new() };
         format!("{checkpoint}\n{}", self.lines)
     }
 }
@@ -187,8 +189,11 @@ mod tests {
 
     /// The head of this size, cosigned by these witnesses at these times.
     fn cosigned(size: u64, by: &[(u8, u64)]) -> CosignedHead {
-        let mut it =
-            CosignedHead { origin: LOG.to_owned(), head: Head { size, root: hash_leaf(b"x") }, lines: String::new() };
+        let mut it = CosignedHead {
+            origin: LOG.to_owned(),
+            head: Head { size, root: hash_leaf(b"x") },
+            lines: String::new(),
+        };
         let text = it.note().strip_suffix('\n').unwrap().to_owned();
         it.lines = by.iter().map(|(n, at)| witness(*n).signature_line(&text, *at)).collect();
         it
@@ -200,10 +205,10 @@ mod tests {
         assert_eq!(it.text(), two_of_three());
         assert_eq!(it.hash(), <[u8; 32]>::from(Sha256::digest(two_of_three())));
         assert!(it.requires_witnesses());
-        assert_eq!(it.witnesses()[0], WitnessAddress {
-            key: witness(2).verifier().clone(),
-            url: "https://w2.example".to_owned()
-        });
+        assert_eq!(
+            it.witnesses()[0],
+            WitnessAddress { key: witness(2).verifier().clone(), url: "https://w2.example".to_owned() }
+        );
         assert!(!parsed(&format!("log {}\nquorum none\n", log())).requires_witnesses());
 
         let refused = |text: &str| WitnessPolicy::parse(text.as_bytes(), [&log()]).unwrap_err().to_string();
@@ -215,7 +220,8 @@ mod tests {
         assert!(refused(&nowhere).contains("has no URL"), "{nowhere}");
         let gopher = format!("log {}\nwitness w {} gopher://w\nquorum w\n", log(), witness(2).verifier());
         assert!(refused(&gopher).contains("has no URL"), "{gopher}");
-        let crowd = (2..=32).map(|n| format!("witness w{n} {} https://w\n", witness(n).verifier())).collect::<String>();
+        let crowd =
+            (2..=32).map(|n| format!("witness w{n} {} https://w\n", witness(n).verifier())).collect::<String>();
         assert!(refused(&format!("log {}\n{crowd}quorum none\n", log())).contains("30 witnesses at most"));
         assert!(refused("quorum\n").contains("line 1 of the policy"));
         let latin = [format!("log {}\n# ", log()).as_bytes(), b"\xe9\nquorum none\n"].concat();

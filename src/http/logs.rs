@@ -206,7 +206,9 @@ pub async fn draw_proof(
     for (index, entry) in public_log::of_draw(&state.db, draw, size).await? {
         let mut cosigned = None;
         match Event::parse(&entry) {
-            Ok(Event::DrawAnnounced { policy: Some(hash), .. }) => policy = Some(announced_policy(&state, &hash).await?),
+            Ok(Event::DrawAnnounced { policy: Some(hash), .. }) => {
+                policy = Some(announced_policy(&state, &hash).await?)
+            }
             Ok(Event::DrawSealed { .. }) => {
                 cosigned = cosigned_seal(&state, index, &published, policy.as_ref()).await?;
             }

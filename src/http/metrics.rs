@@ -77,7 +77,10 @@ const GAUGES: [(&str, &str); 14] = [
     (CLOCK_PAUSED, "1 while the machine's clock is not trusted and draws do nothing by it."),
     (CLOCK_OFFSET, "How far the machine's clock is ahead of the expected time."),
     (PUBLIC_LOG_SIZE, "Entries of the public log that are published."),
-    (CONTRADICTED, "1 after a witness has said that it cosigned more of the public log than there is, or other entries."),
+    (
+        CONTRADICTED,
+        "1 after a witness has said that it cosigned more of the public log than there is, or other entries.",
+    ),
     (WITNESS_COSIGNED, "Entries of the public log that a witness has cosigned, since the start."),
 ];
 /// The gauges that a node has also while it stands by.

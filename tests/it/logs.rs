@@ -3,7 +3,7 @@
 
 mod check;
 mod copy;
-mod witnesses;
+pub mod witnesses;
 
 use jiff::SignedDuration;
 use reqwest::Method;

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::common::{PASSWORD, openapi};
+use crate::logs::witnesses::{PolicyFile, policy_of};
 use crate::web::an_asset;
 use crate::world::*;
 
@@ -159,7 +160,9 @@ async fn every_route_admits_only_those_it_is_meant_for() {
     let (new, gone): (Vec<_>, Vec<_>) = (table.difference(&rows).collect(), rows.difference(&table).collect());
     assert!(new.is_empty() && gone.is_empty(), "without a row: {new:?}; rows without a route: {gone:?}");
 
-    let world = World::new().await;
+    // With a policy, for the call that shows it.
+    let policy = PolicyFile::new(&policy_of(0, &[]));
+    let world = policy.world().await;
     let (admin, nobody) = (world.admin().await, world.anonymous());
     let (player, other) = (world.rich_player("ann", 100_000).await, world.rich_player("bob", 100_000).await);
     let blocked = world.rich_player("eve", 100_000).await;

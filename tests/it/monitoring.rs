@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::logs::witnesses::stand_in::{Conduct, TestWitness};
+use crate::logs::witnesses::{PolicyFile, policy_of};
 use crate::world::*;
 
 const RULES: &str = include_str!("../../deploy/prometheus-rules.yml");
@@ -28,7 +30,11 @@ fn alerts<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
 
 #[actix_web::test]
 async fn the_alerts_and_the_dashboard_name_metrics_that_are_exported() {
-    let (world, _, draw) = World::on_sale(0).await;
+    // With a witness, which has metrics of its own.
+    let witness = TestWitness::start(1, Conduct::Honest).await;
+    let policy = PolicyFile::new(&policy_of(1, &[&witness]));
+    let world = policy.world().await;
+    let draw = world.admin().await.open_draw(&world, 0).await;
     world.rich_player("ann", PRICE).await.buy_quick(draw, 1).await;
     let text = world.metrics().await;
     let samples = text.lines().filter(|line| !line.starts_with('#'));

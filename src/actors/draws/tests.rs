@@ -63,7 +63,9 @@ async fn draws(server: &PostgresServer, snapshots: &DrawSnapshots) -> Draws {
     let rounds = Arc::new(DrandClient::new(&[], metrics::Counter::noop()).unwrap());
     let data_dir = tempfile::tempdir().unwrap();
     let public_log =
-        PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path(), None, None).await.unwrap();
+        PublicLog::open(db.clone(), persistence.ticket_logs().log_keys(), data_dir.path(), None, None)
+            .await
+            .unwrap();
     let clock = Clock::manual(noon());
     Draws::start((db, public_log), persistence, snapshots.clone(), clock, options, rounds).await.unwrap()
 }

@@ -106,7 +106,7 @@ fn the_numbers_of_a_round_follow_from_announcement_and_round_alone() {
     let verified = round().verify(signature).unwrap();
     let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
     let announced = |round: &AnnouncedRound| {
-        announced(&keys(1), DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, Some(round), second(50))
+        announced(&keys(1), DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, (Some(round), None), second(50))
             .to_bytes()
             .unwrap()
     };

@@ -1,6 +1,7 @@
 //! Witnesses of the public log: what they cosign, what is kept and shown of it, and that none of them delays anything.
 
-mod stand_in;
+mod aics;
+pub mod stand_in;
 
 use std::io::Write;
 
@@ -20,7 +21,7 @@ const PUBLIC_URL: &str = "https://lottery.example";
 /// The key of the public log of these tests.
 fn log_key_of_tests() -> VerifierKey {
     let secret = MasterSecret::new(std::array::from_fn(|i| i as u8));
-    LogKeys::new(secret, LogOrigin::of_url(PUBLIC_URL).unwrap()).public_log().verifier().clone()
+    LogKeys::new(secret, LogOrigin::of_url(PUBLIC_URL).unwrap()).public_log_key(0).verifier().clone()
 }
 
 fn unbase64(text: &str) -> Vec<u8> {
@@ -29,21 +30,25 @@ fn unbase64(text: &str) -> Vec<u8> {
 }
 
 /// A policy of so many of these witnesses.
-fn policy_of(threshold: usize, witnesses: &[&TestWitness]) -> String {
+pub fn policy_of(threshold: usize, witnesses: &[&TestWitness]) -> String {
     let mut text = format!("# Of the tests\nlog {}\n", log_key_of_tests());
     let mut names = String::new();
     for (n, witness) in witnesses.iter().enumerate() {
         text += &format!("witness w{n} {} {}\n", witness.key(), witness.url);
         names += &format!(" w{n}");
     }
-    if witnesses.is_empty() { text + "quorum none\n" } else { text + &format!("group g {threshold}{names}\nquorum g\n") }
+    if witnesses.is_empty() {
+        text + "quorum none\n"
+    } else {
+        text + &format!("group g {threshold}{names}\nquorum g\n")
+    }
 }
 
 /// The file of a policy.
-struct PolicyFile(NamedTempFile);
+pub struct PolicyFile(NamedTempFile);
 
 impl PolicyFile {
-    fn new(text: &str) -> PolicyFile {
+    pub fn new(text: &str) -> PolicyFile {
         let file = PolicyFile(NamedTempFile::new().unwrap());
         file.write(text);
         file
@@ -55,7 +60,7 @@ impl PolicyFile {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    async fn world(&self) -> World {
+    pub async fn world(&self) -> World {
         let path = self.0.path().to_owned();
         World::with(|config| {
             config.server.public_url = Some(PUBLIC_URL.to_owned());
@@ -185,7 +190,10 @@ async fn a_policy_that_cannot_be_used_ends_the_start_with_what_to_write() {
     let refusal = async || App::start(&world.config, world.clock.clone()).await.err().unwrap().to_string();
     file.write("quorum none\n");
     let said = refusal().await;
-    assert!(said.starts_with("fairness.policy: ") && said.contains(&format!("\n    log {}\n", log_key_of_tests())), "{said}");
+    assert!(
+        said.starts_with("fairness.policy: ") && said.contains(&format!("\n    log {}\n", log_key_of_tests())),
+        "{said}"
+    );
     file.write("quorum");
     assert!(refusal().await.contains("the last line of the policy has no newline"));
     file.write(&format!("log {}\nwitness w witness.example+1\nquorum w\n", log_key_of_tests()));
@@ -342,7 +350,8 @@ async fn a_log_that_a_witness_is_ahead_of_is_not_signed() {
     // At a start: nothing is signed.
     world.stop().await;
     let said = App::start(&world.config, world.clock.clone()).await.err().unwrap().to_string();
-    let expected = "the witness witness.example/w1 has cosigned 40 entries of the public log, and the database has only 3";
+    let expected =
+        "the witness witness.example/w1 has cosigned 40 entries of the public log, and the database has only 3";
     assert!(said.contains(expected) && said.contains("take it out of the file"), "{said}");
     // The operator does not believe it any more. Draws that were announced with it are still sold.
     file.write(&policy_of(0, &[]));
