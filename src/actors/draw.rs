@@ -29,7 +29,7 @@ use crate::domain::draw::{
     Draw, DrawAction, DrawMachine, DrawRequest, FairnessTerms, OpenReservations, PoolOrder, StepOutcome, StepWrite,
 };
 use crate::domain::id::DrawId;
-use crate::domain::lottery::Rules;
+use crate::domain::lottery::{Rules, VoidReason};
 use crate::domain::record::Record;
 
 /// The actor keeps the memory for this many actions between two inputs. A request causes one or two actions, the
@@ -230,13 +230,27 @@ impl DrawActor {
         ctx.spawn(work.into_actor(self).map(done));
     }
 
-    /// Asks for the round once. If it is not there, pauses before the machine may ask again.
+    /// Asks for the round once. If it is not there, pauses before the machine may ask again. A round that is there is used
+    /// only if witnesses have seen the list before it.
     fn fetch_round(&mut self, round: AnnouncedRound, ctx: &mut Context<Self>) {
-        let work = rounds::fetch(self.deps.rounds.clone(), round, self.missed_rounds);
-        let done = |verified: Option<_>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
-            actor.missed_rounds = if verified.is_some() { 0 } else { actor.missed_rounds.saturating_add(1) };
-            actor.drive(ctx, |machine, now, actions| machine.round_fetched(verified, now, actions));
+        let (deps, draw, missed) = (self.deps.clone(), self.guard.draw, self.missed_rounds);
+        let work = async move {
+            let verified = rounds::fetch(deps.rounds, round.clone(), missed).await;
+            let is_witnessed = verified.is_none()
+                || rounds::await_quorum(&deps.db, &deps.public_log, &deps.clock, draw, &round).await;
+            (verified, is_witnessed)
         };
+        let done =
+            |(verified, is_witnessed): (Option<_>, bool), actor: &mut DrawActor, ctx: &mut Context<Self>| {
+                actor.missed_rounds = if verified.is_some() { 0 } else { actor.missed_rounds.saturating_add(1) };
+                actor.drive(ctx, |machine, now, actions| {
+                    if is_witnessed {
+                        machine.round_fetched(verified, now, actions);
+                    } else {
+                        machine.stop_for(VoidReason::NoQuorum, now, actions);
+                    }
+                });
+            };
         ctx.spawn(work.instrument(self.span.clone()).into_actor(self).map(done));
     }
 

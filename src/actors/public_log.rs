@@ -88,6 +88,8 @@ pub struct PublishedList {
     pub announcement: Vec<u8>,
     /// The bytes of the last entry before the seal, which has its times and its round.
     pub last: Vec<u8>,
+    /// The index of the entry that sealed it.
+    pub seal: u64,
     /// The head of its sealed ticket log.
     pub log: Head,
     pub tickets: i64,
@@ -211,7 +213,8 @@ impl PublicLog {
         match Event::parse(&sealed.1) {
             Ok(Event::DrawSealed { draw: of, orders, tickets, root, .. }) if of == draw.0.cast_unsigned() => {
                 let (log, tickets) = (Head { size: orders, root }, tickets.cast_signed());
-                Ok(Some(PublishedList { announcement: announced.1, last: last.1, log, tickets }))
+                let (announcement, last, seal) = (announced.1, last.1, sealed.0);
+                Ok(Some(PublishedList { announcement, last, seal, log, tickets }))
             }
             _ => Err(DbError::Corrupt("the seal of another draw")),
         }

@@ -20,6 +20,7 @@ use super::public_log::{PublicLog, WitnessedSize};
 use crate::db::read::{public_log, witnesses};
 use crate::db::{Db, DbError, describe};
 use crate::domain::log_keys::PublicLogSigner;
+use crate::domain::witness_policy::is_timed;
 use crate::domain::witness_progress::{DueHeads, WitnessProgress};
 use crate::witness::{Cosignature, WitnessClient, WitnessRefusal};
 
@@ -32,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CONFLICTS: usize = 3;
 /// How often a cosignature is written: the next one that the witness makes has a later time.
 const WRITES: usize = 5;
-/// A start looks for seals in so many of the newest entries of the log.
+/// A start looks for entries whose time counts in so many of the newest ones of the log.
 const RECENT_ENTRIES: u64 = 1_000;
 /// Entries that are read at a time.
 const ENTRIES_AT_ONCE: u64 = 256;
@@ -118,10 +119,10 @@ impl LogWitnesses {
         let mut read = published.borrow().head.size.saturating_sub(RECENT_ENTRIES);
         loop {
             let size = published.borrow_and_update().head.size;
-            match self.seals(read, size).await {
-                Ok(seals) => {
+            match self.timed_heads(read, size).await {
+                Ok(heads) => {
                     read = size;
-                    due.send_modify(|due| due.publish(size, seals));
+                    due.send_modify(|due| due.publish(size, heads));
                     if published.changed().await.is_err() {
                         return;
                     }
@@ -135,18 +136,18 @@ impl LogWitnesses {
         }
     }
 
-    /// The sizes of the first heads that have the seals among these entries.
-    async fn seals(&self, from: u64, end: u64) -> Result<Vec<u64>, DbError> {
-        let (mut next, mut seals) = (from, Vec::new());
+    /// The sizes of the first heads that have the entries among these whose time counts.
+    async fn timed_heads(&self, from: u64, end: u64) -> Result<Vec<u64>, DbError> {
+        let (mut next, mut heads) = (from, Vec::new());
         while next < end {
             for entry in public_log::entries(&self.db, next, ENTRIES_AT_ONCE.min(end - next)).await? {
                 next += 1;
-                if matches!(Event::parse(&entry), Ok(Event::DrawSealed { .. })) {
-                    seals.push(next);
+                if Event::parse(&entry).is_ok_and(|event| is_timed(&event)) {
+                    heads.push(next);
                 }
             }
         }
-        Ok(seals)
+        Ok(heads)
     }
 
     async fn ask_always(&self, it: &LogWitness, due: &watch::Sender<DueHeads>) {

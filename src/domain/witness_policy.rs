@@ -1,17 +1,16 @@
-//! The policy that says which witnesses cosign the public log, and which of their cosignatures of a draw's seal are shown.
-//! `verifiable_draw::policy` has the format and the quorum. Nobody is asked here.
+//! The policy that says which witnesses cosign the public log, of which entries their cosignatures are kept, and which of
+//! these are shown. `verifiable_draw::policy` has the format and the quorum. Nobody is asked here.
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use verifiable_draw::Hash;
 use verifiable_draw::checkpoint::Checkpoint;
+use verifiable_draw::event::Event;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::note::SignedNote;
 use verifiable_draw::policy::{Policy, PolicyError};
+use verifiable_draw::transcript::QUORUM_MARGIN_SECONDS;
 use verifiable_draw::vkey::VerifierKey;
-
-/// A cosignature of the seal counts if it is so many seconds earlier than the round of the beacon: nobody knows the numbers
-/// then.
-pub const SECONDS_BEFORE_ROUND: u64 = 5;
 
 /// The witnesses of a policy. A note has room for twice as many signatures, of those of the policies before, too.
 pub const MAX_WITNESSES: usize = 30;
@@ -135,9 +134,15 @@ impl CosignedHead {
     }
 }
 
-/// Which of the cosigned heads that cover a seal, the smallest first, proves most: the first that the quorum cosigned in
+/// Whether an entry proves more if it is known when it was written: the end of the list, and what changes or prevents a
+/// draw. The first cosignatures of a head that covers it are kept.
+pub fn is_timed(event: &Event) -> bool {
+    matches!(event, Event::DrawSealed { .. } | Event::DrawRescheduled { .. } | Event::DrawVoided { .. })
+}
+
+/// Which of the cosigned heads that cover an entry, the smallest first, proves most: the first that the quorum cosigned in
 /// time; else the first that it cosigned; else the first. Without a policy the first, too.
-pub fn best_of_seal<'h>(
+pub fn best_head<'h>(
     policy: Option<&WitnessPolicy>,
     heads: &'h [CosignedHead],
     before: Option<u64>,
@@ -148,14 +153,15 @@ pub fn best_of_seal<'h>(
     policy.and_then(with_quorum).or_else(|| heads.first())
 }
 
-/// Until when cosignatures of a seal count, if the numbers come from a round of the beacon at this time (Unix seconds).
-pub fn cosigned_before(round_at: u64) -> u64 {
-    round_at.saturating_sub(SECONDS_BEFORE_ROUND)
+/// Until when cosignatures of a seal count, if the numbers come from a round of the beacon at this time: nobody knows
+/// the numbers then. In Unix seconds.
+pub fn cosigned_before(round_at: Timestamp) -> u64 {
+    u64::try_from(round_at.as_second()).unwrap_or(0).saturating_sub(QUORUM_MARGIN_SECONDS)
 }
 
 /// Whether a draw whose numbers come from the beacon is void for want of a quorum: no head that covers its seal was cosigned
 /// by the quorum before the limit.
-pub fn lacks_quorum(policy: &WitnessPolicy, heads: &[CosignedHead], round_at: u64) -> bool {
+pub fn lacks_quorum(policy: &WitnessPolicy, heads: &[CosignedHead], round_at: Timestamp) -> bool {
     policy.requires_witnesses() && policy.first_with_quorum(heads, Some(cosigned_before(round_at))).is_none()
 }
 
@@ -169,6 +175,10 @@ mod tests {
 
     const LOG: &str = "lottery.example/api/v1/log";
     const ROUND: u64 = 1_900_000_000;
+
+    fn round() -> Timestamp {
+        Timestamp::from_second(ROUND as i64).unwrap()
+    }
 
     fn log() -> VerifierKey {
         NoteSigner::new(LOG, &[1; 32]).unwrap().verifier().clone()
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn of_the_heads_that_cover_a_seal_the_first_with_a_quorum_in_time_is_shown() {
         let it = parsed(&two_of_three());
-        let limit = cosigned_before(ROUND);
+        let limit = cosigned_before(round());
         let in_time = limit - 1;
         // The second witness was late, or had gone past the first head, so that only the later one has a quorum in time.
         let heads = [
@@ -240,7 +250,7 @@ mod tests {
             cosigned(12, &[(2, in_time), (3, in_time)]),
             cosigned(13, &[(2, in_time), (3, in_time), (4, in_time)]),
         ];
-        let best = |heads: &[CosignedHead]| best_of_seal(Some(&it), heads, Some(limit)).map(|it| it.head.size);
+        let best = |heads: &[CosignedHead]| best_head(Some(&it), heads, Some(limit)).map(|it| it.head.size);
         assert_eq!(best(&heads), Some(12));
         assert_eq!(best(&heads[..2]), Some(11), "a quorum, but late");
         assert_eq!(best(&heads[..1]), Some(10), "no quorum");
@@ -250,17 +260,17 @@ mod tests {
     #[test]
     fn cosignatures_count_until_five_seconds_before_the_round() {
         let it = parsed(&two_of_three());
-        assert_eq!(cosigned_before(ROUND), ROUND - 5);
-        let lacks = |by: &[(u8, u64)]| lacks_quorum(&it, &[cosigned(10, by)], ROUND);
+        assert_eq!((cosigned_before(round()), cosigned_before(Timestamp::MIN)), (ROUND - 5, 0));
+        let lacks = |by: &[(u8, u64)]| lacks_quorum(&it, &[cosigned(10, by)], round());
         assert!(!lacks(&[(2, ROUND - 6), (4, ROUND - 6)]));
         assert!(lacks(&[(2, ROUND - 6), (4, ROUND - 5)]));
         assert!(lacks(&[(2, ROUND - 60), (2, ROUND - 50)]), "one witness counts once");
         assert!(lacks(&[(2, ROUND - 60), (7, ROUND - 60)]), "of another policy");
-        assert!(lacks_quorum(&it, &[], ROUND));
+        assert!(lacks_quorum(&it, &[], round()));
         // What was kept of another text proves nothing.
         let mut other = cosigned(10, &[(2, 1), (3, 1)]);
         other.head.size = 11;
-        assert!(lacks_quorum(&it, &[other], ROUND));
-        assert!(!lacks_quorum(&parsed(&format!("log {}\nquorum none\n", log())), &[], ROUND));
+        assert!(lacks_quorum(&it, &[other], round()));
+        assert!(!lacks_quorum(&parsed(&format!("log {}\nquorum none\n", log())), &[], round()));
     }
 }

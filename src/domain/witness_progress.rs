@@ -1,6 +1,6 @@
 //! Which head of the public log a witness is asked to cosign next.
 //!
-//! A quorum must cosign one and the same head, so the heads that cover a seal first are *due*: each witness cosigns them in
+//! A quorum must cosign one and the same head, so the heads that first cover an entry whose time counts are *due*: each witness cosigns them in
 //! order before it cosigns a newer one. A witness cosigns no head that is older than its newest: if somebody else has shown
 //! it a newer one, a head that it can still cosign becomes due for all.
 
@@ -17,10 +17,10 @@ pub struct DueHeads {
 }
 
 impl DueHeads {
-    /// Adds what was published: its size, and the sizes of the heads that cover a seal first.
-    pub fn publish(&mut self, newest: u64, seals: impl IntoIterator<Item = u64>) {
+    /// Adds what was published: its size, and the sizes of the heads that first cover an entry whose time counts.
+    pub fn publish(&mut self, newest: u64, heads: impl IntoIterator<Item = u64>) {
         self.newest = newest;
-        self.due.extend(seals);
+        self.due.extend(heads);
         self.limit();
     }
 

@@ -21,9 +21,9 @@ use super::state::State;
 use crate::actors::public_log::PublishedHead;
 use crate::db::DbError;
 use crate::db::read::ticket_log::{self, StoredTicketLog};
-use crate::db::read::{draws, public_log, witnesses};
+use crate::db::read::{beacon, draws, public_log, witnesses};
 use crate::domain::id::DrawId;
-use crate::domain::witness_policy::{WitnessPolicy, best_of_seal};
+use crate::domain::witness_policy::{WitnessPolicy, best_head, cosigned_before, is_timed};
 
 /// Tiles do not change: a partial one is the beginning of those that follow.
 const FOR_GOOD: (actix_web::http::header::HeaderName, &str) =
@@ -182,8 +182,8 @@ pub struct DrawProofBody {
 struct ProvedEntry {
     /// The bytes of the entry, canonical JSON, in base64.
     entry: String,
-    /// Proves that the log has the entry, in the text format of C2SP tlog-proof. The checkpoint of the seal's proof is the
-    /// first that the witnesses cosigned, with their first cosignatures; that of the others is the newest.
+    /// Proves that the log has the entry, in the text format of C2SP tlog-proof. For a seal, new times and a cancellation its
+    /// checkpoint is the first that the witnesses cosigned, with their first cosignatures; for the others it is the newest.
     proof: String,
 }
 
@@ -202,17 +202,26 @@ pub async fn draw_proof(
     let draw = DrawId(path_id(&request, "draw")?);
     let (published, mut entries) = (state.public_log.published(), Vec::new());
     let size = published.head.size;
-    let mut policy = None;
+    let (mut policy, mut cut_off) = (None, None);
     for (index, entry) in public_log::of_draw(&state.db, draw, size).await? {
         let mut cosigned = None;
-        match Event::parse(&entry) {
-            Ok(Event::DrawAnnounced { policy: Some(hash), .. }) => {
-                policy = Some(announced_policy(&state, &hash).await?)
+        if let Ok(event) = Event::parse(&entry) {
+            if let Event::DrawAnnounced { policy: Some(hash), .. } = &event {
+                policy = Some(witnesses::announced_policy(&state.db, hash).await?);
             }
-            Ok(Event::DrawSealed { .. }) => {
-                cosigned = cosigned_seal(&state, index, &published, policy.as_ref()).await?;
+            if is_timed(&event) {
+                // New times and a cancellation count from before the end of the sale, a seal from before the round.
+                let before = match event {
+                    Event::DrawSealed { .. } => cosigned_before_round(&state, draw).await?,
+                    _ => cut_off,
+                };
+                cosigned = cosigned_head(&state, index, &published, policy.as_ref(), before).await?;
             }
-            _ => {}
+            if let Event::DrawAnnounced { sales_close_at, .. } | Event::DrawRescheduled { sales_close_at, .. } =
+                event
+            {
+                cut_off = Some(sales_close_at);
+            }
         }
         let shown = cosigned.as_ref().unwrap_or(&published);
         let hashes = public_log::inclusion_proof(&state.db, index, shown.head.size).await?;
@@ -227,23 +236,24 @@ pub async fn draw_proof(
     Ok(web::Json(DrawProofBody { draw_id: draw, policy, entries }))
 }
 
-/// The policy with this SHA-256, which a draw was announced with.
-async fn announced_policy(state: &State, hash: &Hash) -> Result<WitnessPolicy, Problem> {
-    let kept = witnesses::policy(&state.db, hash).await?;
-    let policy = kept.and_then(|bytes| WitnessPolicy::read(&bytes).ok());
-    Ok(policy.ok_or(DbError::Corrupt("the policy that a draw was announced with"))?)
+/// Until when cosignatures of the seal count. `None`: the draw has no beacon.
+async fn cosigned_before_round(state: &State, draw: DrawId) -> Result<Option<u64>, Problem> {
+    let round = beacon::announced_round(&state.db, draw).await?;
+    Ok(round.map(|round| cosigned_before(round.at())))
 }
 
-/// The checkpoint with which the seal at this index is proved, if the witnesses have cosigned one.
-async fn cosigned_seal(
+/// The checkpoint with which the entry at this index is proved, if the witnesses have cosigned one: `before` this time if
+/// possible.
+async fn cosigned_head(
     state: &State,
     index: u64,
     published: &Arc<PublishedHead>,
     policy: Option<&WitnessPolicy>,
+    before: Option<u64>,
 ) -> Result<Option<Arc<PublishedHead>>, Problem> {
     let log = &state.public_log;
     let heads = witnesses::cosigned_heads(&state.db, log.key().name(), index, published.head.size).await?;
-    let Some(cosigned) = best_of_seal(policy, &heads, None) else { return Ok(None) };
+    let Some(cosigned) = best_head(policy, &heads, before) else { return Ok(None) };
     let head = public_log::older_head(&state.db, cosigned.head.size, &published.head).await?;
     if head != cosigned.head {
         return Err(DbError::Corrupt("a cosigned head is not one of the public log").into());

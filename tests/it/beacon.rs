@@ -5,6 +5,7 @@ mod drand;
 mod interrupted;
 mod order;
 mod verified;
+mod witnessed;
 
 use jiff::SignedDuration;
 use lottery::config::{Config, FairnessSetting};

@@ -92,7 +92,7 @@ async fn sealed_list(
     rules: &Rules,
     winning: WinningPick,
 ) -> Result<SealedTickets, CountError> {
-    let Some(PublishedList { announcement, last, log, tickets }) = published_list(deps, draw).await? else {
+    let Some(PublishedList { announcement, last, log, tickets, .. }) = published_list(deps, draw).await? else {
         return Ok(patiently(async || read::payout::seal(&deps.db, draw).await).await?);
     };
     let keys = deps.persistence.ticket_logs().log_keys();

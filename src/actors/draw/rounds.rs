@@ -1,22 +1,31 @@
-//! What a draw with a beacon waits for: the signature of its round, and its turn among the draws of its lottery. This file
-//! decides nothing: the draw's machine says when it asks, and for how long.
+//! What a draw with a beacon waits for: the signature of its round, the cosignatures of its sealed list, and its turn among
+//! the draws of its lottery. This file decides nothing: the draw's machine says when it asks, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
+use verifiable_draw::event::Event;
 
+use crate::actors::public_log::PublicLog;
 use crate::beacon::RoundSource;
-use crate::db::read::beacon;
-use crate::db::{Db, describe};
+use crate::clock::Clock;
+use crate::db::read::{beacon, witnesses};
+use crate::db::{Db, DbError, describe};
 use crate::domain::beacon::{AnnouncedRound, VerifiedRound};
 use crate::domain::id::DrawId;
+use crate::domain::witness_policy::lacks_quorum;
 
 /// The pause after the first time that a round was not there, and the longest one: it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After so many times in vain, a round that is not there is more than a few seconds late.
 const EXPECTED_MISSES: u32 = 5;
+
+/// How long after the time of its round cosignatures of a draw's seal may still be on their way into the database: longer
+/// than a witness may take to answer, and than the answer is written again.
+const COSIGNATURES_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Asks once for a round. If it is not there, returns `None` after a pause. `missed`: how often it was not there before.
 pub async fn fetch(source: Arc<dyn RoundSource>, announced: AnnouncedRound, missed: u32) -> Option<VerifiedRound> {
@@ -37,6 +46,36 @@ pub async fn fetch(source: Arc<dyn RoundSource>, announced: AnnouncedRound, miss
             None
         }
     }
+}
+
+/// Waits until it is certain whether the witnesses that the draw was announced with have cosigned its sealed list in time.
+/// A draw without witnesses has all that it needs.
+pub async fn await_quorum(db: &Db, log: &PublicLog, clock: &Clock, draw: DrawId, round: &AnnouncedRound) -> bool {
+    loop {
+        match is_unwitnessed(db, log, draw, round).await {
+            Ok(false) => return true,
+            Ok(true) if clock.now().duration_since(round.at()) >= COSIGNATURES_WAIT => {
+                tracing::error!("too few witnesses have cosigned the sealed list in time: the draw is void");
+                return false;
+            }
+            Ok(true) => clock.sleep_until(round.at() + COSIGNATURES_WAIT).await,
+            Err(error) => {
+                tracing::warn!(error = describe(&error), "the cosignatures are read again");
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether the cosignatures that are kept are too few or too late.
+async fn is_unwitnessed(db: &Db, log: &PublicLog, draw: DrawId, round: &AnnouncedRound) -> Result<bool, DbError> {
+    let Some(list) = log.of_numbers(draw).await? else { return Ok(false) };
+    let Ok(Event::DrawAnnounced { policy: Some(policy), .. }) = Event::parse(&list.announcement) else {
+        return Ok(false);
+    };
+    let policy = witnesses::announced_policy(db, &policy).await?;
+    let heads = witnesses::cosigned_heads(db, log.key().name(), list.seal, log.published().head.size).await?;
+    Ok(lacks_quorum(&policy, &heads, round.at()))
 }
 
 /// Waits until no earlier draw of the lottery is left. `steps` changes with each step of any draw.

@@ -1,21 +1,23 @@
 //! Reads what is kept of the witnesses: the policies that draws were announced with, and the first cosignatures of the heads
-//! that cover a draw's seal.
+//! that cover a seal, new times or a cancellation.
 
 use verifiable_draw::Hash;
 use verifiable_draw::merkle::Head;
 
 use crate::db::{Db, DbError};
-use crate::domain::witness_policy::CosignedHead;
+use crate::domain::witness_policy::{CosignedHead, WitnessPolicy};
 
-/// The heads that are looked at for a seal. All witnesses are asked for the first one; others are there only if it was not
+/// The heads that are looked at for an entry. All witnesses are asked for the first one; others are there only if it was not
 /// cosigned by all.
-const HEADS_OF_SEAL: i64 = 32;
+const HEADS_OF_ENTRY: i64 = 32;
 
-/// The bytes of a policy that a draw was announced with.
-pub async fn policy(db: &Db, hash: &Hash) -> Result<Option<Vec<u8>>, DbError> {
-    let sql = "-- witnesses::policy()
+/// The policy with this SHA-256, which a draw was announced with.
+pub async fn announced_policy(db: &Db, hash: &Hash) -> Result<WitnessPolicy, DbError> {
+    let sql = "-- witnesses::announced_policy()
         SELECT policy FROM witness_policies WHERE hash = $1";
-    Ok(db.query_opt(sql, &[&hash.as_slice()]).await?.map(|row| row.get(0)))
+    let row = db.query_opt(sql, &[&hash.as_slice()]).await?;
+    let policy = row.and_then(|row| WitnessPolicy::read(row.get(0)).ok());
+    policy.ok_or(DbError::Corrupt("the policy that a draw was announced with"))
 }
 
 /// The policies of the draws that are on sale or closed: their witnesses are asked, too, when the service has another policy.
@@ -41,7 +43,7 @@ pub async fn cosigned_heads(db: &Db, origin: &str, index: u64, newest: u64) -> R
     let sql = "-- witnesses::cosigned_heads()
         SELECT size, root, string_agg(line, '' ORDER BY key) AS lines FROM log_cosignatures
         WHERE size > $1 AND size <= $2 GROUP BY size, root ORDER BY size LIMIT $3";
-    let rows = db.query(sql, &[&index.cast_signed(), &newest.cast_signed(), &HEADS_OF_SEAL]).await?;
+    let rows = db.query(sql, &[&index.cast_signed(), &newest.cast_signed(), &HEADS_OF_ENTRY]).await?;
     let mut heads = Vec::with_capacity(rows.len());
     for row in rows {
         let root = row.get::<_, &[u8]>("root").try_into();

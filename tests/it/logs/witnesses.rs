@@ -6,6 +6,7 @@ pub mod stand_in;
 use std::io::Write;
 
 use lottery::app::App;
+use lottery::config::Config;
 use lottery::domain::log_keys::{LogKeys, LogOrigin};
 use tempfile::NamedTempFile;
 use verifiable_draw::keys::MasterSecret;
@@ -61,12 +62,13 @@ impl PolicyFile {
     }
 
     pub async fn world(&self) -> World {
-        let path = self.0.path().to_owned();
-        World::with(|config| {
-            config.server.public_url = Some(PUBLIC_URL.to_owned());
-            config.fairness.policy = Some(path);
-        })
-        .await
+        World::with(|config| self.configure(config)).await
+    }
+
+    /// Makes it the policy of the service.
+    pub fn configure(&self, config: &mut Config) {
+        config.server.public_url = Some(PUBLIC_URL.to_owned());
+        config.fairness.policy = Some(self.0.path().to_owned());
     }
 }
 
@@ -93,20 +95,25 @@ async fn until_cosigned(world: &World, witnesses: &[&TestWitness]) -> SignedNote
 
 /// The checkpoint with which a draw's seal is proved, and the index of the seal.
 async fn seal(world: &World, draw: i64) -> (SignedNote, u64) {
+    proved(world, draw, |event| matches!(event, Event::DrawSealed { .. })).await
+}
+
+/// The checkpoint with which the first of a draw's entries like this is proved, and its index.
+pub async fn proved(world: &World, draw: i64, is_it: impl Fn(&Event) -> bool) -> (SignedNote, u64) {
     let proof = world.anonymous().get(&format!("/draws/{draw}/proof")).await.expect(200);
     for proved in proof["entries"].as_array().unwrap() {
         let text = proved["proof"].as_str().unwrap();
         let receipt = InclusionReceipt::parse(text.as_bytes()).unwrap();
         let (entry, _) = receipt.verify_extra([&log_key_of_tests()]).unwrap();
-        if matches!(Event::parse(entry).unwrap(), Event::DrawSealed { .. }) {
+        if is_it(&Event::parse(entry).unwrap()) {
             let (_, note) = text.split_once("\n\n").unwrap();
             return (SignedNote::parse(note.as_bytes()).unwrap(), receipt.index);
         }
     }
-    panic!("draw {draw} is not sealed")
+    panic!("draw {draw} has no such entry")
 }
 
-fn quorum(policy: &str, note: &SignedNote) -> Option<Vec<WitnessTime>> {
+pub fn quorum(policy: &str, note: &SignedNote) -> Option<Vec<WitnessTime>> {
     Policy::parse(policy.as_bytes()).unwrap().open(note, None).ok().map(|(_, times)| times)
 }
 

@@ -92,6 +92,11 @@ impl TestWitness {
         self.memory(|memory| memory.requests)
     }
 
+    /// The time of its next cosignature, in Unix seconds.
+    pub fn is_at(&self, time: u64) {
+        self.memory(|memory| memory.time = time);
+    }
+
     /// Somebody else has shown it this checkpoint, which it has cosigned.
     pub fn is_shown(&self, head: Head) {
         self.memory(|memory| memory.latest = head);

@@ -1,0 +1,113 @@
+//! Draws with a beacon and witnesses: the list must have been cosigned before the round, by the clocks of the witnesses.
+
+use super::*;
+use crate::logs::witnesses::stand_in::{Conduct, TestWitness};
+use crate::logs::witnesses::{PolicyFile, policy_of, proved, quorum};
+
+/// A world with a beacon and these witnesses, all of which must cosign; an admin, and a draw with four tickets that closes
+/// in an hour and is drawn an hour later. Returns the time of its round, too, in Unix seconds.
+async fn on_sale(server: &Drand, policy: &PolicyFile) -> (World, User, i64, u64) {
+    let world = World::with(|config| {
+        with_beacon(&[server])(config);
+        policy.configure(config);
+    })
+    .await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 0).await;
+    world.rich_player("ann", 10_000_000).await.buy_quick(draw, 4).await;
+    let round = announced_round(&entries(&world, draw).await[0].1);
+    (world, admin, draw, chain().time_of(round).unwrap())
+}
+
+fn is_seal(event: &Event) -> bool {
+    matches!(event, Event::DrawSealed { .. })
+}
+
+/// Closes the draw at its time, and waits until the witness has answered for its seal.
+async fn close(world: &World, draw: i64, witness: &TestWitness) {
+    let before = witness.requests();
+    world.advance(SignedDuration::from_mins(60));
+    world.until_draw_is(draw, "closed").await;
+    until("the witness is asked", async || witness.requests() > before).await;
+}
+
+#[actix_web::test]
+async fn a_list_that_was_cosigned_six_seconds_before_the_round_is_drawn() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let text = policy_of(1, &[&witness]);
+    let policy = PolicyFile::new(&text);
+    let (world, _, draw, round) = on_sale(&server, &policy).await;
+    until("the announcement is cosigned", async || witness.sizes() == [1]).await;
+    witness.is_at(round - 6);
+    close(&world, draw, &witness).await;
+    world.advance(SignedDuration::from_mins(60));
+    world.until_draw_is(draw, "completed").await;
+    let (note, _) = proved(&world, draw, is_seal).await;
+    assert_eq!(quorum(&text, &note).unwrap()[0].timestamp, round - 6);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn a_list_that_was_cosigned_too_late_is_void_and_refunded() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let text = policy_of(1, &[&witness]);
+    let policy = PolicyFile::new(&text);
+    let (world, admin, draw, round) = on_sale(&server, &policy).await;
+    until("the announcement is cosigned", async || witness.sizes() == [1]).await;
+    witness.is_at(round - 5);
+    close(&world, draw, &witness).await;
+    until("the seal is cosigned", async || quorum(&text, &proved(&world, draw, is_seal).await.0).is_some()).await;
+    world.advance(SignedDuration::from_mins(60));
+    until("the round is there", async || !server.asked().is_empty()).await;
+    admin.step(draw, "conduct").await.refused(409, "beacon_not_ready");
+    world.advance(SignedDuration::from_secs(30));
+    world.until_draw_is(draw, "cancelled").await;
+    assert_eq!(shown(&world, draw).await["cancel_reason"], "no_quorum");
+    let all = entries(&world, draw).await;
+    let Event::DrawVoided { stage, reason, .. } = &all.last().unwrap().1 else { panic!("{all:?}") };
+    assert_eq!((*stage, reason.as_str()), (Stage::Closed, "no_quorum"));
+    assert_eq!(world.count("SELECT count(*) FROM transfers WHERE kind = 'refund'").await, 1);
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn an_answer_of_a_witness_that_comes_late_counts_by_its_own_time() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let text = policy_of(1, &[&witness]);
+    let policy = PolicyFile::new(&text);
+    let (world, admin, draw, round) = on_sale(&server, &policy).await;
+    until("the announcement is cosigned", async || witness.sizes() == [1]).await;
+    witness.is_at(round - 100);
+    witness.is_now(Conduct::Silent);
+    close(&world, draw, &witness).await;
+    world.advance(SignedDuration::from_mins(60));
+    until("the round is there", async || !server.asked().is_empty()).await;
+    admin.step(draw, "conduct").await.refused(409, "beacon_not_ready");
+    witness.is_now(Conduct::Honest);
+    until("the seal is cosigned", async || quorum(&text, &proved(&world, draw, is_seal).await.0).is_some()).await;
+    world.advance(SignedDuration::from_secs(30));
+    world.until_draw_is(draw, "completed").await;
+    world.check_invariants().await;
+}
+
+#[actix_web::test]
+async fn new_times_and_a_cancellation_are_proved_with_cosignatures_from_before_the_old_cut_off() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let text = policy_of(1, &[&witness]);
+    let policy = PolicyFile::new(&text);
+    let (world, admin, draw, _) = on_sale(&server, &policy).await;
+    reschedule(&admin, draw, &json!({"draw_at": world.minutes(150)})).await.expect(200);
+    admin.cancel(draw).await.expect(200);
+    let kinds: [fn(&Event) -> bool; 2] = [
+        |event| matches!(event, Event::DrawRescheduled { .. }),
+        |event| matches!(event, Event::DrawVoided { .. }),
+    ];
+    for is_it in kinds {
+        until("it is cosigned", async || {
+            let (note, _) = proved(&world, draw, is_it).await;
+            quorum(&text, &note).is_some_and(|times| times[0].timestamp < world.minutes(60).as_second() as u64)
+        })
+        .await;
+    }
+    world.check_invariants().await;
+}
