@@ -23,6 +23,7 @@ pub mod policy;
 pub mod prizes;
 pub mod proof;
 pub mod transcript;
+pub mod trusted_keys;
 pub mod vkey;
 
 /// A SHA-256 hash: of a leaf, of a node, or the root of a tree.

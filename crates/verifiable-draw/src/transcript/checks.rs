@@ -12,7 +12,9 @@ use crate::beacon::BeaconChain;
 use crate::encoding::sha256;
 use crate::event::{Beacon, Event, FairnessMode, PublishedRules};
 use crate::merkle::Head;
+use crate::note::SignedNote;
 use crate::policy::{Policy, QuorumError};
+use crate::trusted_keys::{FollowedChange, KeyChangeKind, TrustedKeys};
 use crate::vkey::{SignatureType, VerifierKey};
 
 /// What a public log's origin ends with, and what the origin of a ticket log has instead.
@@ -22,7 +24,8 @@ pub(super) struct Checks<'a> {
     pub transcript: &'a DrawTranscript,
     pub options: &'a VerifierOptions,
     pub report: VerificationReport,
-    pub keys: Vec<VerifierKey>,
+    pub keys: TrustedKeys,
+    followed_key: Option<VerifierKey>,
     pub key_source: KeySource,
     pub heads: SignedHeads,
     /// Whether the round was changed and only the operator says when.
@@ -58,7 +61,8 @@ pub(super) fn verify(transcript: &DrawTranscript, options: &VerifierOptions) -> 
         transcript,
         options,
         report: VerificationReport::new(options.strict),
-        keys: Vec::new(),
+        keys: TrustedKeys::default(),
+        followed_key: None,
         key_source: KeySource::Operator,
         heads: SignedHeads::default(),
         moved: false,
@@ -67,14 +71,15 @@ pub(super) fn verify(transcript: &DrawTranscript, options: &VerifierOptions) -> 
     };
     // What stopped it is in the report.
     let _ = checks.run();
-    let Checks { report, claim, key_source, heads, draw, .. } = checks;
-    DrawVerification { report, claim, key_source, log_heads: heads.all(), draw }
+    let Checks { report, claim, key_source, followed_key, heads, draw, .. } = checks;
+    DrawVerification { report, claim, key_source, followed_key, log_heads: heads.all(), draw }
 }
 
 impl<'a> Checks<'a> {
     fn run(&mut self) -> Result<(), Stopped> {
         let announced_policy = self.announced_policy()?;
         self.choose_keys(announced_policy.as_ref())?;
+        self.follow_keys()?;
         let transcript = self.transcript;
         let entries =
             read_entries(transcript, &self.keys).map_err(|what| self.report.add_failure(upper(&what)))?;
@@ -92,7 +97,7 @@ impl<'a> Checks<'a> {
         self.check_policy(&announcement, announced_policy.as_ref())?;
         self.draw = Some(VerifiedDraw {
             id: transcript.draw_id,
-            log_key: self.key_of(timeline.announcement),
+            log_key: timeline.announcement.signed_by.clone(),
             rules: announcement.rules.clone(),
             ticket_log: announcement.ticket_log.clone(),
             sealed: None,
@@ -150,12 +155,13 @@ impl<'a> Checks<'a> {
             policy.into_iter().flat_map(Policy::logs).map(|log| log.key.clone()).collect::<Vec<_>>()
         };
         let own = logs(self.options.policy.as_ref());
-        (self.keys, self.key_source) = match &self.options.log_keys[..] {
+        let (keys, key_source) = match &self.options.log_keys[..] {
             [_, ..] if !self.options.keys_of_operator => (self.options.log_keys.clone(), KeySource::Verifier),
             _ if !own.is_empty() => (own, KeySource::Verifier),
             [_, ..] => (self.options.log_keys.clone(), KeySource::Operator),
             [] => (logs(announced), KeySource::Operator),
         };
+        (self.keys, self.key_source) = (TrustedKeys::new(keys), key_source);
         if self.keys.is_empty() {
             return Err(self.report.add_failure(
                 "The key of the public log is not known, so nothing can be verified: give it with --key (it is `log` of \
@@ -165,13 +171,34 @@ impl<'a> Checks<'a> {
         Ok(())
     }
 
-    fn key_of(&self, entry: &ProvenEntry) -> VerifierKey {
-        let key = self.keys.iter().find(|key| key.name() == entry.checkpoint.origin);
-        key.expect("a checkpoint is only opened with a key of its origin").clone()
+    /// Trusts the keys that the known ones vouch for, if that is wanted.
+    fn follow_keys(&mut self) -> Result<(), Stopped> {
+        for proof in &self.options.key_changes {
+            let followed =
+                self.keys.follow(proof).map_err(|error| self.report.add_failure(upper(&error.to_string())))?;
+            let Some(FollowedChange { index, change, signed_by, checkpoint, note }) = followed else { continue };
+            self.add_head(&checkpoint.head, &note)?;
+            self.report.add_holding(match change {
+                KeyChangeKind::Added(key) => {
+                    let told = format!(
+                        "The key {signed_by} vouches for the key {key}: it has signed a head of the log with entry {index}, \
+                         which adds this key."
+                    );
+                    self.followed_key = Some(key);
+                    told
+                }
+                KeyChangeKind::Retired(key) => format!("Entry {index} of the log retires the key {key}."),
+            });
+        }
+        Ok(())
     }
 
     pub fn add_heads(&mut self, entries: &[ProvenEntry]) -> Result<(), Stopped> {
-        self.heads.add(entries).map_err(|size| {
+        entries.iter().try_for_each(|entry| self.add_head(&entry.checkpoint.head, &entry.note))
+    }
+
+    fn add_head(&mut self, head: &Head, note: &SignedNote) -> Result<(), Stopped> {
+        self.heads.add(head, note).map_err(|size| {
             self.report.add_failure(format!(
                 "FORK: two heads of the public log with {size} entries were signed, and they differ."
             ))

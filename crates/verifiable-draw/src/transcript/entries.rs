@@ -6,7 +6,8 @@ use crate::checkpoint::Checkpoint;
 use crate::encoding::decode_base64;
 use crate::event::{Event, Stage};
 use crate::note::SignedNote;
-use crate::proof::InclusionReceipt;
+use crate::proof::{InclusionReceipt, ProofError};
+use crate::trusted_keys::TrustedKeys;
 use crate::vkey::VerifierKey;
 
 /// An entry that is proved to be in the log.
@@ -18,6 +19,8 @@ pub struct ProvenEntry {
     /// The signed head, with the cosignatures of witnesses.
     pub note: SignedNote,
     pub checkpoint: Checkpoint,
+    /// The key of the log that is trusted for it.
+    pub signed_by: VerifierKey,
 }
 
 /// The entries of one draw by their kind. `at` does not go back from one to the next.
@@ -30,7 +33,7 @@ pub struct Timeline<'e> {
 }
 
 /// Reads all entries, or says what is wrong with the first that is not proved.
-pub fn read_entries(transcript: &DrawTranscript, keys: &[VerifierKey]) -> Result<Vec<ProvenEntry>, String> {
+pub fn read_entries(transcript: &DrawTranscript, keys: &TrustedKeys) -> Result<Vec<ProvenEntry>, String> {
     let mut entries: Vec<ProvenEntry> = Vec::with_capacity(transcript.entries.len());
     for (place, entry) in transcript.entries.iter().enumerate() {
         let wrong = |what: &dyn std::fmt::Display| format!("entry {} of the proof: {what}", place + 1);
@@ -46,15 +49,17 @@ pub fn read_entries(transcript: &DrawTranscript, keys: &[VerifierKey]) -> Result
     Ok(entries)
 }
 
-fn read_entry(entry: &TranscriptEntry, keys: &[VerifierKey]) -> Result<ProvenEntry, String> {
+fn read_entry(entry: &TranscriptEntry, keys: &TrustedKeys) -> Result<ProvenEntry, String> {
     let bytes = decode_base64(&entry.entry).ok_or("`entry` is not base64")?;
     let receipt = InclusionReceipt::parse(entry.proof.as_bytes()).map_err(|error| error.to_string())?;
-    let (proven, checkpoint) = receipt.verify_extra(keys).map_err(|error| error.to_string())?;
-    if proven != bytes {
+    if receipt.extra.as_ref().is_some_and(|proven| *proven != bytes) {
         return Err("its proof is of other bytes than `entry`".to_owned());
     }
+    let proven = receipt.extra.as_deref().ok_or_else(|| ProofError::NoEntry.to_string())?;
+    let (checkpoint, signed_by) = keys.open_receipt(&receipt, proven).map_err(|error| error.to_string())?;
+    let signed_by = signed_by.clone();
     let event = Event::parse(&bytes).map_err(|error| error.to_string())?;
-    Ok(ProvenEntry { index: receipt.index, bytes, event, note: receipt.note, checkpoint })
+    Ok(ProvenEntry { index: receipt.index, bytes, event, note: receipt.note, checkpoint, signed_by })
 }
 
 /// When an event of a draw was logged.

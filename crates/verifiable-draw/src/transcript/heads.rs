@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use super::ConsistencyProof;
-use super::entries::ProvenEntry;
 use crate::Hash;
 use crate::merkle::Head;
 use crate::merkle::verify::{MerkleError, verify_consistency};
@@ -16,15 +15,12 @@ pub(super) struct SignedHeads(BTreeMap<u64, (Hash, Vec<SignedNote>)>);
 
 impl SignedHeads {
     /// Refuses a fork, and returns the size at which it is.
-    pub fn add(&mut self, entries: &[ProvenEntry]) -> Result<(), u64> {
-        for entry in entries {
-            let Head { size, root } = entry.checkpoint.head;
-            let (known, notes) = self.0.entry(size).or_insert((root, Vec::new()));
-            if *known != root {
-                return Err(size);
-            }
-            notes.push(entry.note.clone());
+    pub fn add(&mut self, head: &Head, note: &SignedNote) -> Result<(), u64> {
+        let (known, notes) = self.0.entry(head.size).or_insert((head.root, Vec::new()));
+        if *known != head.root {
+            return Err(head.size);
         }
+        notes.push(note.clone());
         Ok(())
     }
 

@@ -85,6 +85,9 @@ pub struct VerifierOptions {
     pub log_keys: Vec<VerifierKey>,
     /// Whether `log_keys` came from where the draw came from.
     pub keys_of_operator: bool,
+    /// Changes of the log's keys, the oldest first: proofs of its entries `key_added` and `key_retired`. The keys that known
+    /// ones vouch for are trusted, too. Without them, only the known ones are.
+    pub key_changes: Vec<String>,
     pub policy: Option<Policy>,
     /// Beacons that are trusted beside quicknet.
     pub chains: Vec<BeaconChain>,
@@ -112,6 +115,8 @@ pub struct DrawVerification {
     pub report: VerificationReport,
     pub claim: DrawClaim,
     pub key_source: KeySource,
+    /// The newest key that the known ones vouch for, if one was followed.
+    pub followed_key: Option<VerifierKey>,
     /// The heads of the public log that the entries are proved under, the smallest first.
     pub log_heads: Vec<Head>,
     /// The draw, as far as it could be read.
@@ -163,7 +168,13 @@ impl DrawVerification {
                          the key with what others got, and give it with --key."
                     }
                 };
-                format!("VERIFIED: {}{source}", self.claim)
+                let followed = self.followed_key.as_ref().map_or_else(String::new, |key| {
+                    format!(
+                        " The log has other keys than the one that you know, which vouches for them: from now on, give \
+                         --key {key}."
+                    )
+                });
+                format!("VERIFIED: {}{source}{followed}", self.claim)
             }
             1 => "NOT VERIFIED: one step does not hold.".to_owned(),
             failures => format!("NOT VERIFIED: {failures} steps do not hold."),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod alterations;
+mod key_changes;
 mod merkle;
 mod numbers;
 mod orders;

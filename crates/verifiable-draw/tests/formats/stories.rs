@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use verifiable_draw::Hash;
 use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::bundle::write_entry;
-use verifiable_draw::checkpoint::sign_head;
+use verifiable_draw::checkpoint::{add_signature, sign_head};
 use verifiable_draw::cosignature::Cosigner;
 use verifiable_draw::event::{Event, PublishedRules};
 use verifiable_draw::keys::{MasterSecret, owner};
@@ -36,7 +36,12 @@ pub fn master() -> MasterSecret {
 }
 
 pub fn public_log() -> NoteSigner {
-    master().public_log_signer(0, PUBLIC_LOG).unwrap()
+    log_key(0)
+}
+
+/// A key of the public log.
+pub fn log_key(generation: u64) -> NoteSigner {
+    master().public_log_signer(generation, PUBLIC_LOG).unwrap()
 }
 
 pub fn origin(draw: u64) -> String {
@@ -138,6 +143,8 @@ pub struct Published {
     /// How many entries a head has that witnesses cosigned, and when each of them did. The proofs of the last entry of such
     /// a head are under it.
     pub cosigned: Vec<(usize, Vec<(u8, u64)>)>,
+    /// The generations of the log's keys that sign the heads; none stands for the first.
+    pub signed_by: Vec<u64>,
 }
 
 impl Published {
@@ -154,7 +161,10 @@ impl Published {
     fn head(&self, size: usize) -> (AppendedBatch, SignedNote) {
         let leaves: Vec<Hash> = (0..size).map(|index| hash_leaf(&self.entry(index))).collect();
         let batch = Edge::new().append_batch(leaves).unwrap();
-        let mut note = SignedNote::parse(sign_head(&batch.edge().head(), &public_log()).as_bytes()).unwrap();
+        let first = self.signed_by.first().copied().unwrap_or_default();
+        let mut note = sign_head(&batch.edge().head(), &log_key(first));
+        self.signed_by.iter().skip(1).for_each(|generation| add_signature(&mut note, &log_key(*generation)));
+        let mut note = SignedNote::parse(note.as_bytes()).unwrap();
         for (cosigned, witnesses) in &self.cosigned {
             for (number, time) in witnesses.iter().filter(|_| *cosigned == size) {
                 note.add_signatures(&witness(*number).signature_line(note.text(), *time)).unwrap();
@@ -172,12 +182,16 @@ impl Published {
                 continue;
             }
             let own = self.cosigned.iter().find(|(size, _)| *size == index + 1);
-            let (batch, note) = self.head(own.map_or(newest, |(size, _)| *size));
-            let (entry, proof) = (self.entry(index), batch.inclusion_proof(index as u64).unwrap());
-            let proof = receipt_text(Some(&entry), index as u64, &proof, &note.to_string());
-            entries.push(json!({ "entry": base64(&entry), "proof": proof }));
+            let proof = self.proof(index, own.map_or(newest, |(size, _)| *size));
+            entries.push(json!({ "entry": base64(&self.entry(index)), "proof": proof }));
         }
         json!({ "draw_id": draw, "policy": policy, "entries": entries })
+    }
+
+    /// Proves that the log of this size has the entry.
+    pub fn proof(&self, index: usize, size: usize) -> String {
+        let ((batch, note), entry) = (self.head(size), self.entry(index));
+        receipt_text(Some(&entry), index as u64, &batch.inclusion_proof(index as u64).unwrap(), &note.to_string())
     }
 }
 
