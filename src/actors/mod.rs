@@ -6,6 +6,7 @@ pub mod audit;
 pub mod draw;
 pub mod draws;
 pub mod housekeeping;
+pub mod key_changes;
 pub mod lease;
 mod log_copy;
 pub mod messages;

@@ -16,6 +16,7 @@ use verifiable_draw::merkle::verify::verify_inclusion;
 use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::vkey::VerifierKey;
 
+use super::key_changes;
 use super::log_copy::LogCopy;
 use super::persistence::{LogHeads, Persistence};
 use crate::clock::Clock;
@@ -102,6 +103,7 @@ pub struct PublicLog(Arc<SharedPublicLog>);
 struct SharedPublicLog {
     db: Db,
     signer: PublicLogSigner,
+    key_changes: Vec<String>,
     policy: Option<Arc<WitnessPolicy>>,
     copy: Mutex<LogCopy>,
     published: watch::Sender<Arc<PublishedHead>>,
@@ -128,15 +130,31 @@ impl PublicLog {
         if let Some(seen) = seen.filter(|seen| seen.size > edge.size()) {
             return Err(PublicLogError::WitnessAhead { seen, stored: edge.size() });
         }
-        let signer = keys.public_log(public_log::key_generations(&db).await?);
+        let generations = public_log::key_generations(&db).await?;
+        let signer = keys.public_log(generations);
+        let key_changes = key_changes::proofs(&db, keys, generations, &edge.head()).await?;
         let published = watch::Sender::new(Arc::new(signed(&edge, &signer)));
         let (copy, ahead, contradicted) = (Mutex::new(copy), OnceLock::new(), AtomicBool::new(false));
-        Ok(PublicLog(Arc::new(SharedPublicLog { db, signer, policy, copy, published, ahead, contradicted })))
+        Ok(PublicLog(Arc::new(SharedPublicLog {
+            db,
+            signer,
+            key_changes,
+            policy,
+            copy,
+            published,
+            ahead,
+            contradicted,
+        })))
     }
 
     /// The key that verifies its checkpoints: while the key is rotated, the newer one.
     pub fn key(&self) -> &VerifierKey {
         self.0.signer.verifier()
+    }
+
+    /// The proofs of the changes of its keys up to the start of the service, the oldest first.
+    pub fn key_changes(&self) -> &[String] {
+        &self.0.key_changes
     }
 
     /// The policy of its witnesses, with which draws are announced.

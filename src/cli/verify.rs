@@ -38,6 +38,10 @@ pub struct VerifyArgs {
     /// The key of the public log as you know it (`log` of GET /api/v1/keys); with a receipt alone, the key of its list.
     #[arg(long, value_name = "VKEY")]
     key: Option<String>,
+    /// Trusts also the keys of the log that the known key vouches for: the log has announced them, under a head that the known
+    /// key has signed. Without this, only the known key counts. For files, FILE has the body of GET /api/v1/keys.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    follow_keys: Option<Option<PathBuf>>,
     /// Your own witness policy (C2SP tlog-policy): its quorum must have cosigned the seal.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -90,7 +94,15 @@ pub async fn run(asked: VerifyArgs) -> Result<(), CliError> {
     if let (Some(url), Some(state)) = (&asked.follow, &asked.state) {
         let key = asked.key.as_deref().map(files::key).transpose()?;
         let interval = Duration::from_secs(asked.interval);
-        return monitor::follow(Followed { url, state, key, interval, once: asked.once }).await;
+        let follow_keys = match &asked.follow_keys {
+            Some(Some(_)) => {
+                return Err(refused(
+                    "a monitor reads the changes of the log's keys itself: give --follow-keys alone".to_owned(),
+                ));
+            }
+            follow_keys => follow_keys.is_some(),
+        };
+        return monitor::follow(Followed { url, state, key, follow_keys, interval, once: asked.once }).await;
     }
     let name = asked.subject.as_deref().unwrap_or_default();
     let subject = VerifySubject::read(name)?;
@@ -121,12 +133,22 @@ async fn verify_draw_of(subject: VerifySubject, asked: &VerifyArgs) -> Result<Dr
     let mut options = options(asked)?;
     match subject {
         VerifySubject::Url(url) => {
+            if let Some(None) = asked.follow_keys {
+                options.key_changes = online::key_changes(&url.api).await?;
+            }
             let verification = online::verify(&url, options).await?;
             let list =
                 asked.tickets.clone().map_or_else(|| LogSource::Host(url.ticket_log()), LogSource::Directory);
             Ok(DrawAtHand { verification, list: Some(list) })
         }
         VerifySubject::Transcript(transcript) => {
+            if let Some(None) = asked.follow_keys {
+                return Err(refused(
+                    "the keys of a log cannot be followed from this file: give also the body of GET /api/v1/keys, with \
+                     --follow-keys=FILE"
+                        .to_owned(),
+                ));
+            }
             options.previous = asked.previous.as_deref().map(files::transcript).transpose()?;
             let verification = verify_draw(&transcript, &options);
             Ok(DrawAtHand { verification, list: asked.tickets.clone().map(LogSource::Directory) })
@@ -141,6 +163,10 @@ fn options(asked: &VerifyArgs) -> Result<VerifierOptions, CliError> {
         policy: asked.policy.as_deref().map(files::policy).transpose()?,
         chains: asked.beacon.as_deref().map(files::beacon).transpose()?.into_iter().collect(),
         strict: asked.strict,
+        key_changes: match &asked.follow_keys {
+            Some(Some(path)) => online::kept_key_changes(path)?,
+            _ => Vec::new(),
+        },
         now: u64::try_from(Clock::system().now().as_second()).ok(),
         round_signature: asked.signature,
         ..VerifierOptions::default()

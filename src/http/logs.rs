@@ -118,7 +118,7 @@ async fn ticket_log_of(state: &State, draw: DrawId) -> Result<StoredTicketLog, P
 /// The keys with which everybody verifies.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Keys, example = json!({
-    "log": "lottery.example/api/v1/log+8eca5d19+AcnAQ5jpQ1xCrbnDTpkTX05FznQW7lYyBOGbkMqmNrGo", "policy": null
+    "log": "lottery.example/api/v1/log+8eca5d19+AcnAQ5jpQ1xCrbnDTpkTX05FznQW7lYyBOGbkMqmNrGo", "policy": null, "changes": []
 }))]
 pub struct KeysBody {
     /// The key that signs the checkpoints of the public log, as a vkey of C2SP signed-note. Its name is the log's origin. The
@@ -127,6 +127,9 @@ pub struct KeysBody {
     /// The witnesses that cosign the public log, as a policy of C2SP tlog-policy. Null: there are none.
     #[schema(required)]
     policy: Option<String>,
+    /// How the log's keys followed one another, the oldest change first: proofs (C2SP tlog-proof) of the entries `key_added`, each
+    /// under a head that the key before has signed, and `key_retired`, each under a head that the key after has signed.
+    changes: Vec<String>,
 }
 
 /// The keys with which everybody verifies draws.
@@ -138,7 +141,8 @@ pub struct KeysBody {
 )]
 pub async fn keys(state: web::Data<State>) -> web::Json<KeysBody> {
     let policy = state.public_log.policy().map(|policy| policy.text().to_owned());
-    web::Json(KeysBody { log: state.public_log.key().to_string(), policy })
+    let changes = state.public_log.key_changes().to_vec();
+    web::Json(KeysBody { log: state.public_log.key().to_string(), policy, changes })
 }
 
 /// The witnesses of the public log.

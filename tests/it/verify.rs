@@ -1,6 +1,8 @@
 //! `lottery verify` as a player runs it: the program reads what a service has published over HTTP, or files that were kept,
 //! and has neither the database nor the master secret.
 
+mod keys;
+
 use serde_json::{Value, json};
 use verifiable_draw::merkle::tiles::{Tile, TileKind};
 

@@ -11,17 +11,18 @@ use reqwest::Url;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use verifiable_draw::bundle::read_entries;
-use verifiable_draw::checkpoint::Checkpoint;
+use verifiable_draw::checkpoint::CheckpointError;
 use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileKind};
 use verifiable_draw::merkle::verify::verify_consistency;
 use verifiable_draw::merkle::{Head, hash_leaf};
-use verifiable_draw::note::{MAX_NOTE_BYTES, SignedNote};
+use verifiable_draw::note::{MAX_NOTE_BYTES, NoteError, SignedNote};
+use verifiable_draw::trusted_keys::{FollowedChange, TrustError, TrustedKeys};
 use verifiable_draw::vkey::VerifierKey;
 
 use super::source::{Host, LogSource};
-use super::watched::{ToCompare, WatchedLog};
+use super::watched::{AddedKey, ToCompare, WatchedLog};
 use super::{files, online};
 use crate::cli::{CliError, print, progress};
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Followed<'a> {
     pub url: &'a str,
     pub state: &'a Path,
     pub key: Option<VerifierKey>,
+    /// Trusts the keys that the known one vouches for.
+    pub follow_keys: bool,
     pub interval: Duration,
     /// Looks once and ends.
     pub once: bool,
@@ -107,18 +110,22 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     let mut state = read_state(api, followed).await?;
     let before = state.clone();
     let corrupt = |what: String| CliError::Refused(format!("{}: {what}", followed.state.display()));
-    let key = VerifierKey::parse(&state.key).map_err(|error| corrupt(error.to_string()))?;
     let edge = state.edge().map_err(corrupt)?;
-    let (note, head) = newest_head(api, &key).await?;
+    let trusted = state.trusted_keys(followed.follow_keys).map_err(corrupt)?;
+    let note = api.read("log/checkpoint", MAX_NOTE_BYTES).await?;
+    let opened = open_head(api, &note, trusted, &state, followed.follow_keys).await?;
+    let note = String::from_utf8_lossy(&note).into_owned();
     let fork = |what: String| -> Failed {
         let kept = keep_evidence(followed.state, before.checkpoint.as_deref(), &note);
         contradiction(format!("{what} {kept}"))
     };
+    let OpenedHead { head, changes } = opened.map_err(|retired| fork(format!("{retired}.")))?;
     if head.size < edge.size() {
         return Err(fork(format!("THE LOG HAS SHRUNK from {} entries to {}.", edge.size(), head.size)));
     }
     let (first, seen_at) = (edge.size(), now());
-    let NewEntries { edge, lines, contradicted } = read_new(api, edge, head.size, &mut state, seen_at).await?;
+    let new = read_new(api, edge, head.size, &mut state, &changes, seen_at).await?;
+    let NewEntries { edge, mut lines, unmet, contradicted } = new;
     // What the entries say counts only if they are those of the signed head.
     if edge.head() != head {
         return Err(fork(format!(
@@ -127,9 +134,18 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
             head.size
         )));
     }
+    if let Some(change) = unmet {
+        return Err(fork(format!(
+            "FORK: the key that entry {} of the log adds or retires is vouched for in another log, which has forked from this \
+             one.",
+            change.index
+        )));
+    }
     if let Some(what) = contradicted {
         return Err(fork(format!("{what}.")));
     }
+    check_signer(&note, &state, followed.follow_keys).map_err(|what| fork(format!("{what}.")))?;
+    lines.push_str(&tell_keys(&before, &state, &changes, followed.follow_keys));
     compare_lists(api, state.heads_to_compare(&before).map_err(corrupt)?).await?;
     state.set_head(&edge, note);
     write_state(followed.state, &state)?;
@@ -137,15 +153,80 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     Ok(state.overdue(seen_at))
 }
 
-/// The newest checkpoint, verbatim, and the head that it signs.
-async fn newest_head(api: &Host, key: &VerifierKey) -> Result<(String, Head), CliError> {
+/// The newest head, and the changes of the log's keys that had to be followed to read it.
+struct OpenedHead {
+    head: Head,
+    changes: Vec<FollowedChange>,
+}
+
+/// The head that a checkpoint signs, or an error if a retired key has signed it. If no trusted key has signed it, a monitor that follows keys asks the service how they
+/// changed: the log may have replaced its key between two looks.
+async fn open_head(
+    api: &Host,
+    note: &[u8],
+    mut trusted: TrustedKeys,
+    state: &WatchedLog,
+    follow_keys: bool,
+) -> Result<Result<OpenedHead, TrustError>, CliError> {
     let wrong = |error: &dyn std::fmt::Display| {
         CliError::Refused(format!("the checkpoint of the log does not hold: {error}"))
     };
-    let note = api.read("log/checkpoint", MAX_NOTE_BYTES).await?;
-    let parsed = SignedNote::parse(&note).map_err(|error| wrong(&error))?;
-    let checkpoint = Checkpoint::open(&parsed, [key]).map_err(|error| wrong(&error))?;
-    Ok((String::from_utf8_lossy(&note).into_owned(), checkpoint.head))
+    let note = SignedNote::parse(note).map_err(|error| wrong(&error))?;
+    let error = match trusted.open(&note) {
+        Ok((checkpoint, _)) => return Ok(Ok(OpenedHead { head: checkpoint.head, changes: Vec::new() })),
+        Err(error @ TrustError::Retired { .. }) => return Ok(Err(error)),
+        Err(error @ TrustError::Checkpoint(CheckpointError::Note(NoteError::NoKnownKey))) => error,
+        Err(error) => return Err(wrong(&error)),
+    };
+    if !follow_keys {
+        let added = match state.added_keys.last() {
+            Some(added) => format!("the log has announced another key, {}", added.vkey),
+            None => "the log may have announced another key".to_owned(),
+        };
+        return Err(wrong(&format!(
+            "{error}; {added}: with --follow-keys, keys are trusted that the known key vouches for"
+        )));
+    }
+    let mut changes = Vec::new();
+    for proof in online::key_changes(api).await? {
+        changes.extend(trusted.follow(&proof).map_err(|error| wrong(&error))?);
+    }
+    match trusted.open(&note) {
+        Ok((checkpoint, _)) => Ok(Ok(OpenedHead { head: checkpoint.head, changes })),
+        Err(error @ TrustError::Retired { .. }) => Ok(Err(error)),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+/// Whether a key has signed the head that the log itself, as it was read now, has not retired.
+fn check_signer(note: &str, state: &WatchedLog, follow_keys: bool) -> Result<(), String> {
+    // A monitor that knows one key only cannot tell whether another one has signed, too.
+    if !follow_keys {
+        return Ok(());
+    }
+    let trusted = state.trusted_keys(true)?;
+    let note = SignedNote::parse(note.as_bytes()).map_err(|error| error.to_string())?;
+    trusted.open(&note).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// What to tell of keys that were added since.
+fn tell_keys(before: &WatchedLog, state: &WatchedLog, changes: &[FollowedChange], follow_keys: bool) -> String {
+    let mut lines = String::new();
+    for AddedKey { vkey, index, seen_at } in state.added_keys.iter().filter(|key| !before.added_keys.contains(key))
+    {
+        let vouching =
+            changes.iter().find(|change| change.index == *index).map(|change| change.signed_by.to_string());
+        let older = || before.added_keys.last().map_or(&before.key, |added| &added.vkey).clone();
+        let told = match follow_keys {
+            true => format!(
+                "is followed: {} vouches for it, which has signed the log with entry {index}",
+                vouching.unwrap_or_else(older)
+            ),
+            false => "is not followed: heads that it alone signs are refused (--follow-keys)".to_owned(),
+        };
+        lines.push_str(&format!("{seen_at}: the key {vkey} {told}\n"));
+    }
+    lines
 }
 
 /// Entries that were read, and not yet compared with a signed head.
@@ -153,6 +234,8 @@ struct NewEntries {
     edge: Edge,
     /// What to tell of them.
     lines: String,
+    /// A change of keys whose head is none of this log.
+    unmet: Option<FollowedChange>,
     /// What the first of them contradicts.
     contradicted: Option<String>,
 }
@@ -163,6 +246,7 @@ async fn read_new(
     mut edge: Edge,
     size: u64,
     state: &mut WatchedLog,
+    changes: &[FollowedChange],
     seen_at: Timestamp,
 ) -> Result<NewEntries, Failed> {
     let (first, width) = (edge.size(), u64::from(TILE_WIDTH));
@@ -172,6 +256,7 @@ async fn read_new(
     let log = LogSource::Host(api.below("log"));
     let bar = progress::count("Reading entries", size - first);
     let (mut lines, mut contradicted) = (String::new(), None);
+    let mut unmet = changes.iter().find(|change| !(first + 1..=size).contains(&change.checkpoint.head.size));
     for index in first / width.. {
         let Some(tile) = Tile::of_tree(TileKind::Entries, index, size) else { break };
         let bundle = log.read(tile).await?;
@@ -181,6 +266,8 @@ async fn read_new(
         for entry in entries.into_iter().skip(known) {
             let at = edge.size();
             edge.append(hash_leaf(entry)).map_err(|error| contradiction(error.to_string()))?;
+            let of_change = changes.iter().find(|change| change.checkpoint.head.size == edge.size());
+            unmet = unmet.or(of_change.filter(|change| change.checkpoint.head != edge.head()));
             if contradicted.is_some() {
                 continue;
             }
@@ -193,7 +280,7 @@ async fn read_new(
         bar.set_position(edge.size() - first);
     }
     bar.finish_and_clear();
-    Ok(NewEntries { edge, lines, contradicted })
+    Ok(NewEntries { edge, lines, unmet: unmet.cloned(), contradicted })
 }
 
 /// Proves with the tiles of ticket logs that each newer head continues the older one.
@@ -222,11 +309,17 @@ async fn read_state(api: &Host, followed: &Followed<'_>) -> Result<WatchedLog, C
         return Ok(WatchedLog::new(key));
     }
     let wrong = |what: &dyn std::fmt::Display| CliError::Refused(format!("{}: {what}", followed.state.display()));
-    let state: WatchedLog = serde_json::from_slice(&files::read(followed.state, MAX_STATE_BYTES)?)
+    let mut state: WatchedLog = serde_json::from_slice(&files::read(followed.state, MAX_STATE_BYTES)?)
         .map_err(|error| wrong(&format!("this is not the state of a monitor: {error}")))?;
     match named {
-        Some(key) if key != state.key => Err(wrong(&format!("it is of a log with another key, {}", state.key))),
-        _ => Ok(state),
+        Some(key) if key != state.key && state.added_keys.iter().all(|added| added.vkey != key) => {
+            Err(wrong(&format!("it is of a log with another key, {}", state.key)))
+        }
+        named => {
+            // A later key that the log has announced, and that the user knows now.
+            state.key = named.unwrap_or(state.key);
+            Ok(state)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! all signed heads are of one log.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use verifiable_draw::Hash;
@@ -15,6 +16,7 @@ use verifiable_draw::transcript::{
 };
 use verifiable_draw::vkey::VerifierKey;
 
+use super::files;
 use super::source::{DrawUrl, Host, LogSource};
 use crate::cli::CliError;
 
@@ -25,6 +27,9 @@ const MAX_KEYS_BYTES: usize = 1024 * 1024;
 #[derive(Deserialize)]
 struct ServedKeys {
     log: String,
+    /// A service of an older version does not show them.
+    #[serde(default)]
+    changes: Vec<String>,
 }
 
 /// Fetches and verifies. Keys that the verifier does not have are those of the service.
@@ -52,9 +57,25 @@ pub async fn verify(url: &DrawUrl, mut options: VerifierOptions) -> Result<DrawV
 
 /// The key that the service says is that of its public log.
 pub async fn key(api: &Host) -> Result<VerifierKey, CliError> {
-    let keys: ServedKeys =
-        serde_json::from_slice(&api.read("keys", MAX_KEYS_BYTES).await?).map_err(|error| wrong("keys", &error))?;
-    VerifierKey::parse(&keys.log).map_err(|error| wrong("keys", &error))
+    VerifierKey::parse(&keys(api).await?.log).map_err(|error| wrong("keys", &error))
+}
+
+/// The proofs of the changes of the log's keys, as the service shows them.
+pub async fn key_changes(api: &Host) -> Result<Vec<String>, CliError> {
+    Ok(keys(api).await?.changes)
+}
+
+async fn keys(api: &Host) -> Result<ServedKeys, CliError> {
+    serde_json::from_slice(&api.read("keys", MAX_KEYS_BYTES).await?).map_err(|error| wrong("keys", &error))
+}
+
+/// The proofs of the changes of a log's keys, from a file with what `GET /keys` answered.
+pub fn kept_key_changes(path: &Path) -> Result<Vec<String>, CliError> {
+    let keys: Result<ServedKeys, _> = serde_json::from_slice(&files::read(path, MAX_KEYS_BYTES)?);
+    let keys = keys.map_err(|error| {
+        CliError::Refused(format!("{}: this is not what GET /keys answers: {error}", path.display()))
+    })?;
+    Ok(keys.changes)
 }
 
 async fn transcript(api: &Host, draw: u64) -> Result<DrawTranscript, CliError> {

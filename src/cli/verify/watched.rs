@@ -11,18 +11,37 @@ use verifiable_draw::event::{DrawHead, Event};
 use verifiable_draw::merkle::Head;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::transcript::OVERDUE_SECONDS;
+use verifiable_draw::trusted_keys::TrustedKeys;
+use verifiable_draw::vkey::VerifierKey;
 
 /// The state of a monitor, as its file has it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WatchedLog {
-    /// The vkey of the log.
+    /// The vkey of the log, as it was known at first.
     pub key: String,
+    /// The keys that the log has added since, in their order. They are trusted only if that is wanted.
+    #[serde(default)]
+    pub added_keys: Vec<AddedKey>,
+    /// The keys that the log has retired, with the index of the entry.
+    #[serde(default)]
+    pub retired_keys: BTreeMap<String, u64>,
     /// The newest checkpoint, verbatim.
     pub checkpoint: Option<String>,
     /// The edge of the log's tree, in base64: enough to tell whether a later head continues it.
     edge: String,
     pub draws: BTreeMap<u64, WatchedDraw>,
+}
+
+/// A key that the log has announced.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedKey {
+    pub vkey: String,
+    /// The index of the entry.
+    pub index: u64,
+    /// When this monitor saw it.
+    pub seen_at: Timestamp,
 }
 
 /// What was seen of a draw.
@@ -70,7 +89,24 @@ pub struct ToCompare {
 impl WatchedLog {
     pub fn new(key: String) -> WatchedLog {
         let edge = STANDARD.encode(Edge::new().to_bytes());
-        WatchedLog { key, checkpoint: None, edge, draws: BTreeMap::new() }
+        let (added_keys, retired_keys) = (Vec::new(), BTreeMap::new());
+        WatchedLog { key, added_keys, retired_keys, checkpoint: None, edge, draws: BTreeMap::new() }
+    }
+
+    /// The keys that heads of the log may be signed with. With `follow`, also those that the known one vouches for: it has
+    /// signed the heads that have their entries, or it vouches for the key that has.
+    pub fn trusted_keys(&self, follow: bool) -> Result<TrustedKeys, String> {
+        let key = VerifierKey::parse(&self.key).map_err(|error| error.to_string())?;
+        let mut trusted = TrustedKeys::new([key]);
+        if follow {
+            for added in self.added_keys.iter().filter(|added| added.vkey != self.key) {
+                trusted.add(&added.vkey).map_err(|error| error.to_string())?;
+            }
+            for (vkey, index) in &self.retired_keys {
+                trusted.retire(vkey, *index);
+            }
+        }
+        Ok(trusted)
     }
 
     pub fn edge(&self) -> Result<Edge, String> {
@@ -142,8 +178,20 @@ impl WatchedLog {
                 let heads = heads.iter().map(|head| format!("draw {}: {} orders", head.draw, head.orders));
                 format!("heads of lists: {}", heads.collect::<Vec<_>>().join(", "))
             }
-            Event::KeyAdded { vkey, .. } => format!("the log adds a key, which is not followed: {vkey}"),
-            Event::KeyRetired { vkey, .. } => format!("the log retires a key: {vkey}"),
+            Event::KeyAdded { vkey, .. } => {
+                // A monitor that began with a later key reads how that one was added.
+                if *vkey != self.key {
+                    self.trusted_keys(true)
+                        .and_then(|mut keys| keys.add(vkey).map_err(|error| error.to_string()))
+                        .map_err(|what| format!("entry {index}: {what}"))?;
+                    self.added_keys.push(AddedKey { vkey: vkey.clone(), index, seen_at });
+                }
+                format!("the log adds the key {vkey}")
+            }
+            Event::KeyRetired { vkey, .. } => match self.retired_keys.insert(vkey.clone(), index) {
+                None => format!("the log retires the key {vkey}"),
+                Some(_) => return Err(format!("entry {index} retires the key {vkey} a second time")),
+            },
         };
         Ok(told)
     }

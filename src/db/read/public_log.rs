@@ -15,6 +15,8 @@ use crate::domain::log_keys::{KeyGenerations, LogIdentity, LogOrigin};
 
 /// The most entries of a draw that are read. Only new times, set by an admin, make more than four.
 const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
+/// The most changes of the log's keys that are proved: a rotation has two.
+const MAX_KEY_CHANGES: i64 = 200;
 
 /// What the first start of the service recorded. `None`: the service has not been started on this schema.
 pub async fn identity(db: &Client) -> Result<Option<LogIdentity>, DbError> {
@@ -93,6 +95,17 @@ pub async fn of_draw(db: &Db, draw: DrawId, size: u64) -> Result<Vec<(u64, Vec<u
         SELECT index, entry FROM log_entries WHERE draw_id = $1 AND index < $2 ORDER BY index LIMIT $3";
     let rows = db.query(sql, &[&draw.0, &size.cast_signed(), &MAX_ENTRIES_OF_DRAW]).await?;
     Ok(rows.iter().map(|row| (row.get::<_, i64>(0).cast_unsigned(), row.get(1))).collect())
+}
+
+/// The newest changes of the log's keys with their indexes, the oldest of them first, among the first `size` entries. The
+/// entries of no draw are read one by one, so this is for the start of the service.
+pub async fn key_changes(db: &Db, size: u64) -> Result<Vec<(u64, Vec<u8>)>, DbError> {
+    let sql = r#"-- public_log::key_changes()
+        SELECT index, entry FROM log_entries
+        WHERE draw_id IS NULL AND index < $1 AND position('"type":"key_'::bytea IN entry) > 0
+        ORDER BY index DESC LIMIT $2"#;
+    let rows = db.query(sql, &[&size.cast_signed(), &MAX_KEY_CHANGES]).await?;
+    Ok(rows.iter().rev().map(|row| (row.get::<_, i64>(0).cast_unsigned(), row.get(1))).collect())
 }
 
 /// The proof that the log of this size has the entry at this index.
