@@ -28,7 +28,7 @@ struct Earlier {
 }
 
 /// The migrations of the released schemas.
-const MIGRATIONS: [(u32, &str, &str); 10] = [
+const MIGRATIONS: [(u32, &str, &str); 13] = [
     (1, "V1__schema", include_str!("../../migrations/V1__schema.sql")),
     (2, "V2__charges", include_str!("../../migrations/V2__charges.sql")),
     (3, "V3__installation", include_str!("../../migrations/V3__installation.sql")),
@@ -39,6 +39,9 @@ const MIGRATIONS: [(u32, &str, &str); 10] = [
     (9, "V9__nodes", include_str!("../../migrations/V9__nodes.sql")),
     (11, "V11__schema_compatibility", include_str!("../../migrations/V11__schema_compatibility.sql")),
     (12, "V12__sandbox_charges", include_str!("../../migrations/V12__sandbox_charges.sql")),
+    (13, "V13__logs", include_str!("../../migrations/V13__logs.sql")),
+    (14, "V14__audit_chain", include_str!("../../migrations/V14__audit_chain.sql")),
+    (15, "V15__public_log", include_str!("../../migrations/V15__public_log.sql")),
 ];
 
 /// A new database with the schema and the rows of an earlier version.
@@ -116,6 +119,23 @@ async fn a_database_of_schema_v12_is_upgraded_and_played_on() {
         now: "2026-11-27T00:44:50Z",
         ann: 4_019_000,
         bob: 2_896_990,
+        prizes: [
+            json!([[null, 100_000_000], [1_000_000, null], [100_000, null], [10_000, null]]),
+            json!([[null, 10_000], [100, null], [10, null], [1, null]]),
+        ],
+    })
+    .await;
+}
+
+/// Its draws can be verified: those that were on sale are sealed and conducted by this version.
+#[actix_web::test]
+async fn a_database_of_schema_v15_is_upgraded_and_played_on() {
+    upgrade_and_play_on(Earlier {
+        schema: 15,
+        rows: include_str!("upgrade/V15.sql"),
+        now: "2026-11-27T12:46:10Z",
+        ann: 4_249_000,
+        bob: 2_886_990,
         prizes: [
             json!([[null, 100_000_000], [1_000_000, null], [100_000, null], [10_000, null]]),
             json!([[null, 10_000], [100, null], [10, null], [1, null]]),
@@ -207,10 +227,14 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     // Draws of before are sold, conducted and cancelled; a new one is played from its beginning to its end.
     boss.step(4, "open").await.expect(200);
     ann.order(4, json!(vec![from_pool(); 10]), "wallet").await.expect(201);
-    let unlogged = ann.buy_quick(6, 10).await;
-    assert_eq!(unlogged.get("receipt"), Some(&Value::Null));
-    let proof = format!("/tickets/{}/proof", id(&unlogged["tickets"][0]));
-    ann.get(&proof).await.refused(409, "draw_not_verifiable");
+    let was_logged = earlier.schema >= 15;
+    let bought = ann.buy_quick(6, 10).await;
+    assert_eq!(bought["receipt"].is_object(), was_logged);
+    let proof = ann.get(&format!("/tickets/{}/proof", id(&bought["tickets"][0]))).await;
+    match was_logged {
+        true => drop(proof.expect(200)),
+        false => drop(proof.refused(409, "draw_not_verifiable")),
+    }
     boss.conduct(3).await;
     boss.step(5, "conduct").await.expect(200);
     boss.conduct(6).await;
@@ -218,17 +242,18 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     world.until_draw_is(4, "cancelled").await;
     let new = boss.open_draw(&world, 10).await;
     ann.buy_quick(new, 5).await;
-    // The draws that were on sale went on without a ticket log; those that were opened now have one.
+    // Draws that were on sale without a ticket log went on without one; those that were opened now have one.
     let logged = "SELECT sum(draw_id) FILTER (WHERE edge IS NOT NULL)::bigint FROM draw_sales";
-    assert_eq!(world.count(logged).await, 4 + new);
+    let before = if was_logged { 1 + 2 + 3 + 5 + 6 } else { 0 };
+    assert_eq!(world.count(logged).await, before + 4 + new);
     boss.conduct(new).await;
     for draw in [3, 5, 6, new] {
         world.until_draw_is(draw, "completed").await;
     }
     // Draws that were on sale before the upgrade draw their numbers as they did; those that are opened since are logged.
-    for (draw, expected) in
-        [(3, None), (5, None), (6, None), (4, Some("commit_reveal")), (new, Some("commit_reveal"))]
-    {
+    let before = was_logged.then_some("commit_reveal");
+    let since = Some("commit_reveal");
+    for (draw, expected) in [(1, before), (3, before), (5, before), (6, before), (4, since), (new, since)] {
         let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
         assert_eq!(shown["fairness"], json!(expected), "{draw}");
         let proof = ann.get(&format!("/draws/{draw}/proof")).await;
