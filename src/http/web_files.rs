@@ -60,9 +60,10 @@ pub struct WebPage {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 /// The same with Stripe's element, into which cards are typed (docs.stripe.com/security/guide).
-const POLICY_WITH_STRIPE: &str = "default-src 'none'; script-src 'self' https://js.stripe.com; style-src 'self'; \
-    img-src 'self' data:; connect-src 'self' https://api.stripe.com; \
-    frame-src https://js.stripe.com https://hooks.stripe.com; form-action 'none'; base-uri 'none'; \
+const POLICY_WITH_STRIPE: &str = "default-src 'none'; \
+    script-src 'self' https://js.stripe.com https://*.js.stripe.com; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self' https://api.stripe.com; \
+    frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com; form-action 'none'; base-uri 'none'; \
     frame-ancestors 'none'";
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
 const PERMISSIONS_WITH_STRIPE: &str = "camera=(), geolocation=(), microphone=(), usb=(), \

@@ -30,7 +30,7 @@ export class Problem extends Error {
   get text() {
     const own = has(`error.${this.code}`) ? t(`error.${this.code}`) : this.detail || t("error.internal_error");
     if (!this.errors.length) return own;
-    return this.errors.map((one) => fieldText(one)).join(" ");
+    return this.errors.map(fieldText).join(" ");
   }
   /** Whether it is not known if the call had its effect. The same key makes a repeat safe. */
   get isUncertain() {
@@ -38,12 +38,13 @@ export class Problem extends Error {
   }
 }
 
-function fieldText({ field, message }) {
-  const name = field
-    .split(".")
-    .at(-1)
-    .replace(/\[\d+\]/g, "");
-  return has(`field.${name}`) ? t(`field.${name}`, { message }) : `${field}: ${message}`;
+/** The name of the field of an error: `numbers` of `tickets[0].numbers`. */
+export const fieldName = ({ field }) => field.split(".").at(-1).replace(/\[\d+\]/g, "");
+
+/** What a field must be. The catalogue says it in the language of the page, the service in English. */
+export function fieldText(error) {
+  const key = `field.${fieldName(error)}`;
+  return has(key) ? t(key) : `${error.field}: ${error.message}`;
 }
 
 /** A signal that ends with the first of two. Browsers of 2023 do not have `AbortSignal.any`. */

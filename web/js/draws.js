@@ -1,7 +1,7 @@
 // Lotteries and draws as the pages read them, kept for a moment so that a change of page shows them at once.
 
 import { get } from "./api.js";
-import { nameLotteries } from "./i18n.js";
+import { t, dayTime, nameLotteries } from "./i18n.js";
 
 let lotteries;
 export const allLotteries = () =>
@@ -30,6 +30,15 @@ export function drawList(query, signal) {
 
 export const forgetDraws = () => kept.clear();
 export const drawOf = (id, signal) => get(`/draws/${encodeURIComponent(id)}`, { auth: false, signal });
+
+/**
+ * When a draw is. Its time is the planned one: an operator may draw earlier by hand, so only a time that has passed is
+ * said without this word.
+ */
+export function drawTime({ draw_at: planned, winning_numbers: drawn }) {
+  const isAhead = new Date(planned) > Date.now();
+  return isAhead ? t(drawn ? "draw.early" : "draw.planned", { at: dayTime(planned) }) : dayTime(planned);
+}
 
 /** The draws to buy for, the soonest first. */
 export async function drawsOnSale(signal) {

@@ -1,13 +1,13 @@
 // Receipts: files with which the owner of a ticket proves later that it is in the sealed list.
 
-import { get } from "./api.js";
 import { download } from "./dom.js";
+import { handReceipt } from "./handover.js";
 import { user } from "./session.js";
 
-/** `receipt` is the API's `{proof, salt}`. */
-export function saveReceipt(receipt, tickets) {
+/** What the file of a receipt has. `receipt` is the API's `{proof, salt}`. */
+function fileOf(receipt, tickets) {
   const [first] = tickets;
-  const file = {
+  return {
     what: "lottery receipt",
     service: location.origin,
     draw_id: first.draw_id,
@@ -16,9 +16,13 @@ export function saveReceipt(receipt, tickets) {
     tickets: tickets.map(({ id, number, numbers }) => ({ id, number, numbers })),
     ...receipt,
   };
-  download(`receipt-draw-${first.draw_id}-ticket-${first.number}.json`, `${JSON.stringify(file, null, 2)}\n`);
 }
 
-export async function fetchReceipt(ticket) {
-  saveReceipt(await get(`/tickets/${ticket.id}/proof`), [ticket]);
+export function saveReceipt(receipt, tickets) {
+  const [{ draw_id: draw, number }] = tickets;
+  const text = `${JSON.stringify(fileOf(receipt, tickets), null, 2)}\n`;
+  download(`receipt-draw-${draw}-ticket-${number}.json`, text);
 }
+
+/** The page that verifies is opened next, and verifies this receipt. */
+export const handToVerifier = (receipt, tickets) => handReceipt(fileOf(receipt, tickets));

@@ -3,10 +3,11 @@
 import { h, replace, rich, announce } from "./dom.js";
 import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
 import { Problem } from "./api.js";
-import { allLotteries, drawList, drawOf } from "./draws.js";
+import { allLotteries, drawList, drawOf, drawTime } from "./draws.js";
 import { logo, icon } from "./components/icons.js";
 import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
 import { balls, emptyBalls } from "./components/balls.js";
+import { takeReceipt } from "./handover.js";
 import { drawOfReceipt } from "./verify/notes.js";
 import { Refused } from "./verify/bytes.js";
 
@@ -147,6 +148,16 @@ function readFile(text) {
   return { id: drawOfReceipt(receipt.proof), receipt };
 }
 
+/** The receipt of this draw that another page of this tab has handed over. It is taken once. */
+function handedReceipt(draw) {
+  try {
+    const { id, receipt } = readFile(takeReceipt() ?? "");
+    return id === draw ? receipt : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Verifies in a worker. `report` is called for each step; the answer is what was found. */
 let worker = null;
 function check(what, report) {
@@ -166,7 +177,9 @@ function check(what, report) {
 async function run(place) {
   const own = ++turn;
   const { id, receipt } = wanted;
-  const title = h("h2", t("verify.draw", { id: String(id) }), h("span.muted.small.block", " "));
+  const name = h("span", t("verify.draw", { id: String(id) }));
+  const when = h("span.muted.small.block", " ");
+  const title = h("h2", name, when);
   const verdict = h(
     "section.verdict",
     { role: "status", class: "run" },
@@ -185,19 +198,13 @@ async function run(place) {
   const limits = h("div.verify-limits");
   replace(place, h("section.card.verify-card-main", title, numbers, verdict, list, limits));
   Promise.all([drawOf(id), allLotteries()])
-    .then(([draw]) => {
+    .then(([draw, lotteries]) => {
       if (own !== turn) return;
-      replace(
-        title,
-        `${lotteryName(draw.lottery)}, ${t("draw.number", { n: draw.number })}`,
-        h("span.muted.small.block", dayTime(draw.draw_at)),
-      );
-      replace(
-        numbers,
-        draw.winning_numbers
-          ? balls(draw.winning_numbers, { size: "big", drawn: true })
-          : emptyBalls(5, { size: "big" }),
-      );
+      name.textContent = `${lotteryName(draw.lottery)}, ${t("draw.number", { n: draw.number })}`;
+      if (when.textContent === " ") when.textContent = drawTime(draw);
+      const { pick = 5 } = lotteries.find((one) => one.id === draw.lottery) ?? {};
+      if (draw.winning_numbers) replace(numbers, balls(draw.winning_numbers, { size: "big", drawn: true }));
+      else if (numbers.querySelector(".empty")) replace(numbers, emptyBalls(pick, { size: "big" }));
     })
     .catch(() => null);
   const report = (step) => {
@@ -206,7 +213,16 @@ async function run(place) {
   };
   try {
     const found = await check(wanted, report);
-    if (own === turn) showVerdict(verdict, limits, found);
+    if (own !== turn) return;
+    showVerdict(verdict, limits, found);
+    if (found.failed) return;
+    if (found.endedAt) {
+      const at = dayTime(found.endedAt * 1000);
+      when.textContent = t(found.voided ? "verify.voided_at" : "result.drawn", { at });
+    }
+    if (found.voided && found.drawn)
+      replace(numbers, balls([...found.drawn].sort((a, b) => a - b), { size: "big" }));
+    numbers.hidden = Boolean(found.voided) && !found.drawn;
   } catch (error) {
     if (own !== turn) return;
     if (!(error instanceof Problem)) console.warn(error);
@@ -262,19 +278,21 @@ function showStep(row, { key, state, facts, refused, progress, idle }) {
 
 /** The sentence of what was proved: green only if every step that the draw has was computed here and holds. */
 function showVerdict(node, limits, found) {
-  const facts = [];
   if (found.failed) return setVerdict(node, "bad", t("verdict.bad"), [t("verdict.bad.text")]);
+  replace(limits, h("p", witnessText(found)));
+  const facts = [];
+  if (found.receipt)
+    facts.push(
+      t(found.list ? "verdict.receipt.listed" : "verdict.receipt", { n: found.receipt.order.picks.length }),
+    );
   if (found.voided)
     return setVerdict(node, "wait", t("verdict.voided"), [
       t("verdict.voided.text", { reason: found.voided.reason }),
       found.drawn
         ? t("verdict.voided.numbers", { list: [...found.drawn].sort((a, b) => a - b).join(", ") })
-        : null,
+        : t("verdict.voided.none"),
+      ...facts,
     ]);
-  if (found.receipt)
-    facts.push(
-      t(found.list ? "verdict.receipt.listed" : "verdict.receipt", { n: found.receipt.order.picks.length }),
-    );
   if (found.waits) return setVerdict(node, "wait", t("verdict.waits"), [...facts, t("verdict.waits.text")]);
   if (!found.list)
     return setVerdict(
@@ -300,18 +318,27 @@ function showVerdict(node, limits, found) {
   if (found.jackpotUnknown) {
     return setVerdict(node, "wait", t("verdict.jackpot"), [...facts, t("verdict.jackpot.text")]);
   }
-  setVerdict(node, "ok", t("verdict.ok"), [
-    ...facts,
-    t(`proves.${found.mode}`),
-    found.witnessed ? t("verdict.witnessed") : null,
-  ]);
+  setVerdict(node, "ok", t("verdict.ok"), [...facts, t(`proves.${found.mode}`)]);
+  const isWordOfOperator = found.mode === "commit_reveal" || !found.witnessed;
   replace(
     limits,
     h("h3", t("verdict.limits")),
-    [t(`proves_not.${found.mode}`), found.byHand ? t("verdict.by_hand") : null, t("verdict.same_host")]
+    [
+      isWordOfOperator ? t(`proves_not.${found.mode}`) : null,
+      found.byHand ? t("verdict.by_hand") : null,
+      found.moved ? t("verdict.moved") : null,
+      witnessText(found),
+      t("verdict.same_host"),
+    ]
       .filter(Boolean)
       .map((text) => h("p", text)),
   );
+}
+
+/** Who else has seen the sealed list in this log. */
+function witnessText({ witnesses, witnessed }) {
+  if (!witnesses) return t("verdict.witnesses.none");
+  return t(witnessed ? "verdict.witnesses.saw" : "verdict.witnesses.silent", { n: witnesses });
 }
 
 function setVerdict(node, state, title, texts, more = null) {
@@ -333,7 +360,7 @@ async function start() {
   await loadTexts();
   addConnectionBar();
   const match = /^\/verify\/([1-9][0-9]*)$/.exec(location.pathname);
-  if (match) wanted = { id: Number(match[1]) };
+  if (match) wanted = { id: Number(match[1]), receipt: handedReceipt(Number(match[1])) };
   drawShell();
   show();
 }

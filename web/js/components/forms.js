@@ -2,6 +2,7 @@
 
 import { h, replace, uid } from "../dom.js";
 import { t } from "../i18n.js";
+import { fieldName, fieldText } from "../api.js";
 import { icon } from "./icons.js";
 
 /** A labelled input. `node.input` is the input, `node.error(text)` shows or removes an error. */
@@ -63,8 +64,8 @@ export function form(children, submitText, submit, { fields = {} } = {}) {
             if (error.name === "AbortError") return;
             if (!error.text) console.warn(error);
             const left = (error.errors ?? []).filter((one) => {
-              const at = fields[one.field.split(".").at(-1)];
-              at?.error(error.text && fieldError(error, one));
+              const at = fields[fieldName(one)];
+              at?.error(fieldText(one));
               return !at;
             });
             const named = fields[{ username_taken: "username", email_taken: "email" }[error.code]];
@@ -82,12 +83,6 @@ export function form(children, submitText, submit, { fields = {} } = {}) {
   node.button = button;
   node.fail = (text) => show(problem, text);
   return node;
-}
-
-function fieldError(error, one) {
-  const key = one.field.split(".").at(-1);
-  const text = t(`field.${key}`, { message: one.message });
-  return text === `field.${key}` ? one.message : text;
 }
 
 function show(problem, text) {

@@ -1,7 +1,7 @@
 // Money into the wallet by card: the sandbox's cards as buttons, or Stripe's own element.
 
 import { h, replace, announce } from "../dom.js";
-import { t, money, parseMoney, minorDigits } from "../i18n.js";
+import { t, language, money, parseMoney, minorDigits } from "../i18n.js";
 import { call, serviceConfig, Problem } from "../api.js";
 import { balance, loadBalance } from "../session.js";
 import { field, form, whileBusy } from "./forms.js";
@@ -127,7 +127,7 @@ async function stripeForm(place, key, pay) {
       ),
     );
   }
-  const stripe = globalThis.Stripe(key);
+  const stripe = globalThis.Stripe(key, { locale: language });
   const card = stripe.elements().create("card");
   const mount = h("div.stripe-card");
   // The card's token is kept while it is not known whether it was charged: a new one would be charged again.

@@ -2,15 +2,16 @@
 
 import { h, replace, announce, calmMotion } from "../dom.js";
 import { t, money } from "../i18n.js";
-import { get } from "../api.js";
 import { basket, linesOf } from "../basket.js";
 import { balls } from "./balls.js";
 import { addAndSay } from "./basket-panel.js";
 import { icon } from "./icons.js";
 import { randomNumbers } from "./number-grid.js";
+import { pager } from "./pager.js";
 import { tabs } from "./tabs.js";
 
 const QUICK_PICKS = [1, 3, 5, 10];
+const POOL_PAGE = 12;
 
 export function showPicker(picker, draw, game, signal) {
   const items = [
@@ -98,18 +99,15 @@ function quickPick(draw, game) {
 /** The tickets that were made in advance. */
 function pool(draw, game, signal) {
   const list = h("ul.pool");
-  const foot = h("div.pool-foot");
-  const node = h("div", h("p", t("pool.text")), list, foot);
-  let cursor = "";
   const rows = new Map();
-  const load = async () => {
-    replace(foot, h("p.muted", t("loading")));
-    try {
-      const page = await get(
-        `/draws/${draw.id}/pool?limit=12${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`,
-        { auth: false, signal },
-      );
-      for (const ticket of page.items) {
+  const { foot, load } = pager({
+    path: () => `/draws/${draw.id}/pool`,
+    limit: POOL_PAGE,
+    auth: false,
+    signal,
+    show: (tickets, isFirst) => {
+      if (isFirst && !tickets.length) replace(list, h("li.muted", t("pool.none")));
+      for (const ticket of tickets) {
         const button = h(
           "button.button.small",
           {
@@ -123,24 +121,8 @@ function pool(draw, game, signal) {
         list.append(h("li", balls(ticket.numbers, { size: "small" }), button));
       }
       mark();
-      cursor = page.next_cursor;
-      replace(
-        foot,
-        cursor
-          ? h("button.button", { type: "button", onclick: load }, t("more"))
-          : rows.size
-            ? null
-            : h("p.muted", t("pool.none")),
-      );
-    } catch (problem) {
-      if (!signal.aborted)
-        replace(
-          foot,
-          h("p.problem", problem.text),
-          h("button.button", { type: "button", onclick: load }, t("retry")),
-        );
-    }
-  };
+    },
+  });
   const mark = () => {
     const chosen = new Set(linesOf(draw.id).map((line) => line.pool_ticket_id));
     for (const [id, button] of rows) {
@@ -150,5 +132,5 @@ function pool(draw, game, signal) {
   };
   basket.watch(mark, signal, false);
   load();
-  return node;
+  return h("div", h("p", t("pool.text")), list, foot);
 }

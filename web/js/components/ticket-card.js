@@ -3,10 +3,10 @@
 import { h } from "../dom.js";
 import { t, money, dateTime, lotteryName } from "../i18n.js";
 import { everySecond, countdownText } from "../clock.js";
-import { fetchReceipt } from "../receipts.js";
 import { toast, whileBusy } from "./forms.js";
 import { balls } from "./balls.js";
 import { icon } from "./icons.js";
+import { showReceipt } from "./receipt.js";
 
 /** `winning`: the numbers that are drawn so far. `actions`: more buttons. */
 export function ticketCard(ticket, { currency, winning = null, draw = null, actions = null, signal = null } = {}) {
@@ -20,10 +20,10 @@ export function ticketCard(ticket, { currency, winning = null, draw = null, acti
             type: "button",
             onclick: (event) =>
               whileBusy(event.currentTarget, () =>
-                fetchReceipt(ticket).catch((problem) => toast(problem.text ?? t("error.internal_error"), "bad")),
+                showReceipt(ticket).catch((problem) => toast(problem.text ?? t("error.internal_error"), "bad")),
               ),
           },
-          icon("download", 18),
+          icon("file", 18),
           h("span", t("receipt"), h("span.sr", ` ${t("receipt.of", { n: ticket.number })}`)),
         )
       : null;

@@ -3,7 +3,7 @@
 import { h, replace, announce, sleep, calmMotion } from "../dom.js";
 import { t, money, dayTime, lotteryName, number } from "../i18n.js";
 import { get } from "../api.js";
-import { drawOf, forgetDraws, lottery } from "../draws.js";
+import { drawOf, drawTime, forgetDraws, lottery } from "../draws.js";
 import { everySecond, countdownText } from "../clock.js";
 import { watchDraw } from "../events.js";
 import { user, loadBalance } from "../session.js";
@@ -67,6 +67,8 @@ export async function drawPage(root, [id], signal) {
 
   const shown = [];
   let tickets = [];
+  /** When the numbers were drawn; null while that is not known. */
+  let drawn = null;
   // What was drawn before the page was opened appears at once.
   const live = !["settling", "completed"].includes(draw.status);
   const wait = [];
@@ -111,16 +113,19 @@ export async function drawPage(root, [id], signal) {
         }),
       ),
       h("span", t("draw.sold", { n: draw.tickets_sold })),
-      h("span", icon("clock", 18), dayTime(draw.draw_at)),
+      h("span", icon("clock", 18), drawn ? drawnText(draw, drawn) : drawTime(draw)),
     );
   const showStatus = () => {
-    state.textContent = t(`status.${draw.status}`);
-    state.dataset.status = draw.status;
-    root.querySelector(".path")?.replaceWith(path(draw));
-    if (draw.status === "cancelled" || draw.status === "cancelling") {
+    // Who looks on sees the end of the draw only after the last number.
+    const isDrawing = ["settling", "completed"].includes(draw.status) && shown.length < game.pick;
+    const status = isDrawing ? "settling" : draw.status;
+    state.textContent = t(`status.${status}`);
+    state.dataset.status = status;
+    root.querySelector(".path")?.replaceWith(path({ status }));
+    if (status === "cancelled" || status === "cancelling") {
       said.textContent = t("draw.cancelled", { reason: draw.cancel_reason ?? "" });
-    } else if (draw.status === "completed") said.textContent = "";
-    else if (draw.status === "settling") said.textContent = t("draw.settling");
+    } else if (status === "completed") said.textContent = "";
+    else if (status === "settling") said.textContent = t(isDrawing ? "draw.drawing" : "draw.settling");
   };
   const loadTickets = async () => {
     if (!user.value) return;
@@ -131,11 +136,13 @@ export async function drawPage(root, [id], signal) {
   };
   const loadResult = async () => {
     const answer = await get(`/draws/${draw.id}/results`, { auth: false, signal });
+    drawn = answer.drawn_at;
+    showFacts();
     result.hidden = false;
     replace(
       result,
       h("h2", { id: "result-title" }, t("result.title")),
-      h("p.muted", t("result.drawn", { at: dayTime(answer.drawn_at) })),
+      h("p.muted", drawnText(draw, drawn)),
       tierTable(answer, draw.currency),
     );
     loadBalance();
@@ -158,6 +165,7 @@ export async function drawPage(root, [id], signal) {
       if (index <= shown.length) continue;
       shown.push(next);
       showStage();
+      showStatus();
       showOwn();
       if (live) {
         announce(t("draw.number_drawn", { n: next, index }));
@@ -220,6 +228,12 @@ export async function drawPage(root, [id], signal) {
     signal,
   );
 }
+
+/** When a draw was drawn: by hand if it was before the planned time. */
+const drawnText = (draw, drawn) =>
+  new Date(drawn) < new Date(draw.draw_at)
+    ? t("result.drawn_early", { at: dayTime(drawn), planned: dayTime(draw.draw_at) })
+    : t("result.drawn", { at: dayTime(drawn) });
 
 function tierTable(result, currency) {
   return h(

@@ -1,70 +1,37 @@
 // The results of all draws, and the draws that come.
 
 import { h, replace } from "../dom.js";
-import { t, dayTime, lotteryName, money } from "../i18n.js";
-import { get } from "../api.js";
-import { allLotteries } from "../draws.js";
+import { t, lotteryName, money } from "../i18n.js";
+import { allLotteries, drawTime } from "../draws.js";
 import { balls, emptyBalls } from "../components/balls.js";
 import { icon } from "../components/icons.js";
 import { chips } from "../components/tabs.js";
-import { whileBusy } from "../components/forms.js";
+import { pager } from "../components/pager.js";
 import { everySecond, countdownText } from "../clock.js";
 
 const BLANKS = 5;
 
 export async function resultsPage(root, params, signal) {
   const list = h("ul.results");
-  const foot = h("div.center");
   const filter = h("div.filter-place");
-  replace(root, h("h1", t("nav.results")), filter, list, foot);
   let lottery = "";
-  let cursor = "";
-  const load = async (anew) => {
-    if (anew) {
-      cursor = "";
+  const { foot, load } = pager({
+    path: () => `/draws${lottery && `?lottery=${lottery}`}`,
+    limit: 30,
+    auth: false,
+    signal,
+    begin: () =>
       replace(
         list,
         Array.from({ length: BLANKS }, () => h("li.result.blank")),
-      );
-    }
-    replace(foot);
-    const asked = lottery;
-    try {
-      const page = await get(
-        `/draws?limit=30${lottery && `&lottery=${lottery}`}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`,
-        { auth: false, signal },
-      );
-      if (asked !== lottery) return;
-      if (anew) replace(list);
-      if (anew && !page.items.length) replace(list, h("li.empty-state", h("p", t("results.none"))));
-      list.append(
-        ...page.items.map((draw) =>
-          row(
-            draw,
-            lotteries.find((one) => one.id === draw.lottery),
-            signal,
-          ),
-        ),
-      );
-      cursor = page.next_cursor;
-      if (cursor)
-        replace(
-          foot,
-          h(
-            "button.button",
-            { type: "button", onclick: (event) => whileBusy(event.currentTarget, () => load(false)) },
-            t("more"),
-          ),
-        );
-    } catch (problem) {
-      if (!signal.aborted)
-        replace(
-          foot,
-          h("p.problem", problem.text),
-          h("button.button", { type: "button", onclick: () => load(anew) }, t("retry")),
-        );
-    }
-  };
+      ),
+    show: (items, isFirst) => {
+      if (isFirst) replace(list, items.length ? null : h("li.empty-state", h("p", t("results.none"))));
+      const game = (draw) => lotteries.find((one) => one.id === draw.lottery);
+      list.append(...items.map((draw) => row(draw, game(draw), signal)));
+    },
+  });
+  replace(root, h("h1", t("nav.results")), filter, list, foot);
   const lotteries = await allLotteries();
   replace(
     filter,
@@ -73,12 +40,12 @@ export async function resultsPage(root, params, signal) {
       [["", t("results.all")], ...lotteries.map((one) => [one.id, lotteryName(one.id)])],
       (key) => {
         lottery = key;
-        load(true);
+        load();
       },
       "",
     ),
   );
-  await load(true);
+  await load();
 }
 
 function row(draw, game, signal) {
@@ -101,7 +68,7 @@ function row(draw, game, signal) {
       h(
         "div.result-name",
         h("strong", lotteryName(draw.lottery)),
-        h("span.muted", `${t("no", { n: draw.number })} · ${dayTime(draw.draw_at)}`),
+        h("span.muted", `${t("no", { n: draw.number })} · ${drawTime(draw)}`),
       ),
       draw.winning_numbers
         ? balls(draw.winning_numbers, { drawn: true })

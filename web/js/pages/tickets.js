@@ -1,22 +1,23 @@
 // The player's tickets, newest first, by draw.
 
 import { h, replace } from "../dom.js";
-import { t, dayTime, lotteryName, money } from "../i18n.js";
+import { t, lotteryName, money } from "../i18n.js";
 import { call, get } from "../api.js";
-import { allLotteries, drawOf } from "../draws.js";
+import { allLotteries, drawOf, drawTime } from "../draws.js";
 import { user, balance, loadBalance } from "../session.js";
 import { icon } from "../components/icons.js";
 import { chips } from "../components/tabs.js";
 import { openDialog, toast, whileBusy } from "../components/forms.js";
+import { pager } from "../components/pager.js";
 import { ticketCard, ticketSkeleton } from "../components/ticket-card.js";
 import { accountForm } from "../components/account-form.js";
 import { fundForm } from "../components/fund.js";
 
 const FILTERS = {
   all: "",
-  waiting: "&status=paid&status=reserved",
-  won: "&status=won",
-  over: "&status=lost&status=refunded",
+  waiting: "?status=paid&status=reserved",
+  won: "?status=won",
+  over: "?status=lost&status=refunded",
 };
 
 export async function ticketsPage(root, params, signal) {
@@ -39,9 +40,29 @@ export async function ticketsPage(root, params, signal) {
 
 function list(place, signal) {
   let filter = "all";
-  let cursor = "";
+  let draws = new Map();
+  const hint = h("p.notice", { hidden: true }, icon("file", 20), h("span", t("receipt.hint")));
   const groups = h("div.groups");
-  const foot = h("div.center");
+  const { foot, load } = pager({
+    path: () => `/tickets${FILTERS[filter]}`,
+    limit: 50,
+    signal,
+    begin: () => {
+      draws = new Map();
+      replace(groups, ticketSkeleton());
+    },
+    show: async (tickets, isFirst) => {
+      await allLotteries();
+      const missing = [...new Set(tickets.map((one) => one.draw_id))].filter((id) => !draws.has(id));
+      for (const draw of await Promise.all(missing.map((id) => drawOf(id, signal)))) draws.set(draw.id, draw);
+      if (isFirst) {
+        replace(groups, tickets.length ? null : nothing(filter));
+        hint.hidden = !tickets.some((one) => one.status === "paid");
+      }
+      for (const ticket of tickets)
+        if (ticket.status !== "expired") addTicket(ticket, draws.get(ticket.draw_id));
+    },
+  });
   replace(
     place,
     chips(
@@ -49,65 +70,14 @@ function list(place, signal) {
       Object.keys(FILTERS).map((key) => [key, t(`tickets.${key}`)]),
       (key) => {
         filter = key;
-        load(true);
+        load();
       },
       filter,
     ),
+    hint,
     groups,
     foot,
   );
-
-  const load = async (anew) => {
-    if (anew) {
-      cursor = "";
-      replace(groups, ticketSkeleton());
-    }
-    replace(foot);
-    const asked = filter;
-    try {
-      const page = await get(
-        `/tickets?limit=50${FILTERS[filter]}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`,
-        { signal },
-      );
-      if (asked !== filter) return;
-      await allLotteries();
-      const draws = new Map(
-        await Promise.all(
-          [...new Set(page.items.map((one) => one.draw_id))].map(async (id) => [id, await drawOf(id, signal)]),
-        ),
-      );
-      if (anew) replace(groups);
-      if (anew && !page.items.length)
-        replace(
-          groups,
-          h(
-            "div.empty-state",
-            icon("tickets", 40),
-            h("p", t(`tickets.none.${filter === "all" ? "all" : "some"}`)),
-            h("a.button.primary", { href: "#/" }, t("nav.play")),
-          ),
-        );
-      for (const ticket of page.items)
-        if (ticket.status !== "expired") addTicket(ticket, draws.get(ticket.draw_id));
-      cursor = page.next_cursor;
-      if (cursor)
-        replace(
-          foot,
-          h(
-            "button.button",
-            { type: "button", onclick: (event) => whileBusy(event.currentTarget, () => load(false)) },
-            t("more"),
-          ),
-        );
-    } catch (problem) {
-      if (!signal.aborted)
-        replace(
-          foot,
-          h("p.problem", problem.text),
-          h("button.button", { type: "button", onclick: () => load(anew) }, t("retry")),
-        );
-    }
-  };
 
   const addTicket = (ticket, draw) => {
     let group = groups.querySelector(`[data-draw="${draw.id}"] .ticket-list`);
@@ -122,7 +92,7 @@ function list(place, signal) {
             h(
               "div",
               h("h2", `${lotteryName(draw.lottery)}, ${t("draw.number", { n: draw.number })}`),
-              h("p.muted", t(`status.${draw.status}`), " · ", dayTime(draw.draw_at)),
+              h("p.muted", t(`status.${draw.status}`), " · ", drawTime(draw)),
             ),
             h(
               "a.button.small",
@@ -142,7 +112,7 @@ function list(place, signal) {
               {
                 type: "button",
                 onclick: (event) =>
-                  whileBusy(event.currentTarget, () => payReserved(ticket, draw, () => load(true))),
+                  whileBusy(event.currentTarget, () => payReserved(ticket, draw, () => load())),
               },
               t("ticket.pay"),
             ),
@@ -154,7 +124,7 @@ function list(place, signal) {
                   whileBusy(event.currentTarget, async () => {
                     try {
                       await call("DELETE", `/tickets/${ticket.id}`);
-                      load(true);
+                      load();
                     } catch (problem) {
                       toast(problem.text, "bad");
                     }
@@ -168,8 +138,16 @@ function list(place, signal) {
       ticketCard(ticket, { currency: draw.currency, winning: draw.winning_numbers, actions: pay, signal }),
     );
   };
-  load(true);
+  load();
 }
+
+const nothing = (filter) =>
+  h(
+    "div.empty-state",
+    icon("tickets", 40),
+    h("p", t(`tickets.none.${filter === "all" ? "all" : "some"}`)),
+    h("a.button.primary", { href: "#/" }, t("nav.play")),
+  );
 
 /** Pays the payment that a reserved ticket belongs to, with all its tickets. */
 async function payReserved(ticket, draw, done) {

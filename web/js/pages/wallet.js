@@ -4,7 +4,8 @@ import { h, replace } from "../dom.js";
 import { t, dateTime, money, parseMoney } from "../i18n.js";
 import { call, get, serviceConfig, Problem } from "../api.js";
 import { user, balance, loadBalance } from "../session.js";
-import { field, form, openDialog, toast, whileBusy } from "../components/forms.js";
+import { field, form, openDialog, toast } from "../components/forms.js";
+import { pager } from "../components/pager.js";
 import { accountForm } from "../components/account-form.js";
 import { fundForm } from "../components/fund.js";
 import { icon } from "../components/icons.js";
@@ -37,7 +38,15 @@ function wallet(place, currency, signal) {
   const amount = h("p.wallet-amount");
   balance.watch((now) => (amount.textContent = now === null ? "…" : money(now, currency)), signal);
   const list = h("ul.transfers");
-  const foot = h("div.center");
+  const history = pager({
+    path: () => "/wallet/transfers",
+    limit: 30,
+    signal,
+    show: (items, isFirst) => {
+      if (isFirst) replace(list, items.length ? null : h("li.muted", t("wallet.empty")));
+      list.append(...items.map((one) => transfer(one, currency)));
+    },
+  });
   const pending = h("div.pending");
   replace(
     place,
@@ -59,75 +68,45 @@ function wallet(place, currency, signal) {
         ),
         pending,
       ),
-      h("section.card", h("h2", t("wallet.history")), list, foot),
+      h("section.card", h("h2", t("wallet.history")), list, history.foot),
     ),
   );
-  let cursor = "";
-  const load = async (anew = true) => {
-    if (anew) {
-      cursor = "";
-      loadBalance();
-      get("/payments?limit=50", { signal })
-        .then(({ items }) => {
-          const open = items.filter((one) => one.status === "processing" && one.kind !== "purchase");
-          replace(
-            pending,
-            open.map((one) =>
-              h(
-                "p.notice",
-                icon("clock", 20),
-                h("span", t(`wallet.pending.${one.kind}`, { amount: money(one.amount, currency) })),
-              ),
-            ),
-          );
-        })
-        .catch(() => null);
-    }
-    try {
-      const page = await get(
-        `/wallet/transfers?limit=30${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`,
-        { signal },
-      );
-      if (anew) replace(list, page.items.length ? null : h("li.muted", t("wallet.empty")));
-      list.append(
-        ...page.items.map((one) =>
-          h(
-            "li.transfer",
-            h("div", h("strong", t(`transfer.${one.kind}`)), h("span.muted.small", dateTime(one.created_at))),
+  const load = () => {
+    loadBalance();
+    get("/payments?limit=50", { signal })
+      .then(({ items }) => {
+        const open = items.filter((one) => one.status === "processing" && one.kind !== "purchase");
+        replace(
+          pending,
+          open.map((one) =>
             h(
-              "div.num",
-              h(
-                "strong",
-                { class: one.amount > 0 ? "plus" : "" },
-                money(one.amount, currency, { signDisplay: "exceptZero" }),
-              ),
-              h("span.muted.small", money(one.balance_after, currency)),
+              "p.notice",
+              icon("clock", 20),
+              h("span", t(`wallet.pending.${one.kind}`, { amount: money(one.amount, currency) })),
             ),
           ),
-        ),
-      );
-      cursor = page.next_cursor;
-      replace(
-        foot,
-        cursor
-          ? h(
-              "button.button",
-              { type: "button", onclick: (event) => whileBusy(event.currentTarget, () => load(false)) },
-              t("more"),
-            )
-          : null,
-      );
-    } catch (problem) {
-      if (!signal.aborted)
-        replace(
-          foot,
-          h("p.problem", problem.text),
-          h("button.button", { type: "button", onclick: () => load(anew) }, t("retry")),
         );
-    }
+      })
+      .catch(() => null);
+    history.load();
   };
   load();
 }
+
+const transfer = (one, currency) =>
+  h(
+    "li.transfer",
+    h("div", h("strong", t(`transfer.${one.kind}`)), h("span.muted.small", dateTime(one.created_at))),
+    h(
+      "div.num",
+      h(
+        "strong",
+        { class: one.amount > 0 ? "plus" : "" },
+        money(one.amount, currency, { signDisplay: "exceptZero" }),
+      ),
+      h("span.muted.small", money(one.balance_after, currency)),
+    ),
+  );
 
 function addMoney(currency, done) {
   openDialog(t("wallet.add"), (body, close) =>

@@ -7,7 +7,7 @@ import { leafHash, Tree } from "./merkle.js";
 import { canVerify, openProof, parseVkey } from "./notes.js";
 import { commitmentOf, drawNumbers, ownerOf, sealedMaterial } from "./numbers.js";
 import { QUICKNET, roundRandomness, roundTime } from "./beacon.js";
-import { hasQuorum, parsePolicy } from "./policy.js";
+import { hasQuorum, parsePolicy, witnessCount } from "./policy.js";
 import { checkPolicyHash, prizesOf, readStory } from "./transcript.js";
 
 /** Longer lists are verified only when asked for. */
@@ -57,7 +57,12 @@ class DrawCheck {
       voided: null,
       byHand: false,
       list: null,
+      // How many witnesses the operator has announced, and whether their quorum cosigned the seal in time.
+      witnesses: 0,
       witnessed: false,
+      // Only the operator says that the round was changed in time.
+      moved: false,
+      endedAt: null,
     };
   }
 
@@ -145,18 +150,23 @@ class DrawCheck {
     found.mode = story.announced.fairness;
     found.voided = story.voided;
     found.byHand = Boolean(story.sealed?.by_hand || story.ended?.by_hand);
-    if (story.sealed && transcript.policy !== null) {
-      const { note } = entries[events.indexOf(story.sealed)];
-      const before = story.isQuicknet ? roundTime(story.round) - MARGIN : Infinity;
-      require(await hasQuorum(note, parsePolicy(transcript.policy), before), "no_quorum");
-      found.witnessed = true;
-    }
-    return events.map((event) => [`event.${event.type}`, moment(event.at)]);
+    found.endedAt = story.ended?.at ?? null;
+    const policy = transcript.policy === null ? null : parsePolicy(transcript.policy);
+    found.witnesses = policy ? witnessCount(policy) : 0;
+    const saw = (event, before) =>
+      found.witnesses > 0 && hasQuorum(entries[events.indexOf(event)].note, policy, before);
+    if (story.sealed)
+      found.witnessed = await saw(story.sealed, story.isQuicknet ? roundTime(story.round) - MARGIN : Infinity);
+    for (const { event, close } of story.moves) found.moved ||= !(await saw(event, close));
+    return [
+      ...events.map((event) => [`event.${event.type}`, moment(event.at)]),
+      ["witnesses", String(found.witnesses)],
+    ];
   }
 
   async checkList(progress) {
     const { announced, sealed, ended } = this.story;
-    if (!sealed) return WAITS;
+    if (!sealed) return this.absent;
     const { orders, tickets, root } = sealed;
     if (orders > LARGE_LIST && !this.source.large) return skipped([["large", String(orders)]]);
     const tree = new Tree();
@@ -328,7 +338,7 @@ class DrawCheck {
   }
 
   checkReceiptInList() {
-    if (!this.story.sealed) return WAITS;
+    if (!this.story.sealed) return this.absent;
     if (!this.list) return skipped();
     const { leaves } = this.list;
     const { entry, index, checkpoint } = this.opened;

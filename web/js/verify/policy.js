@@ -32,6 +32,10 @@ export function parsePolicy(text) {
   return { members, quorum };
 }
 
+/** How many witnesses a quorum is chosen from. A policy without a quorum asks for none. */
+export const witnessCount = ({ members, quorum }) =>
+  quorum === "none" ? 0 : [...members.values()].filter(({ key }) => key).length;
+
 /** Whether enough witnesses have cosigned a note before a time. A wrong cosignature is refused. */
 export async function hasQuorum(note, { members, quorum }, before) {
   const signed = new Set();

@@ -67,7 +67,7 @@ function checkRules(rules) {
 }
 
 /**
- * The story of a draw from its events: `{announced, sealed, ended, voided, close, drawAt, round}`. Refuses what no honest
+ * The story of a draw from its events: `{announced, sealed, ended, voided, close, drawAt, round, moves}`. Refuses what no honest
  * service would publish.
  */
 export function readStory(events) {
@@ -101,6 +101,8 @@ export function readStory(events) {
     drawAt: null,
     round: 0,
     isQuicknet,
+    // Changes of the round, each with the end of the sale before it.
+    moves: [],
   };
   for (const event of events) {
     if (event.type === "draw_announced" || event.type === "draw_rescheduled") takeTimes(story, event);
@@ -112,7 +114,10 @@ export function readStory(events) {
 
 function takeTimes(story, event) {
   const { beacon } = story.announced;
-  require(!beacon || story.close === null || event.at <= story.close, "times");
+  if (beacon && story.close !== null) {
+    require(event.at <= story.close, "times");
+    story.moves.push({ event, close: story.close });
+  }
   Object.assign(story, { close: event.sales_close_at, drawAt: event.draw_at });
   require(story.close <= story.drawAt, "times");
   const round = event === story.announced ? beacon?.round : event.round;
