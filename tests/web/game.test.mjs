@@ -66,6 +66,44 @@ test("a visitor with a desktop buys in Russian, from quick picks and ready-made 
   await tab.close();
 });
 
+test("a player finds the receipt of a ticket later, and verifies it; errors are in the page's language", async () => {
+  const draw = await world.openDraw({ lottery: "mini" });
+  const tab = await world.visit("/", { language: "ru" });
+  tab.expected.push("422");
+  await tab.click("button", "Войти");
+  await tab.click("button", "Создать профиль");
+  await tab.type("Электронная почта", "kim@example.com");
+  // The service alone knows which passwords many people use.
+  await tab.type("Пароль", "password1");
+  await tab.click("button", "Создать профиль", '[type="submit"]');
+  await tab.see("Пароль: 8–128 символов");
+  assert.doesNotMatch(await tab.page.$eval("dialog form", (form) => form.innerText), /must|people/);
+  await tab.type("Пароль", PASSWORD);
+  await tab.click("button", "Создать профиль", '[type="submit"]');
+  await tab.seeNoMore("Создать профиль");
+
+  const token = await world.tokenOf("kim");
+  await world.api("POST", "/wallet/deposits", { amount: 30_000, token: "tok_visa" }, token);
+  const lines = [{ quick_pick: true }, { quick_pick: true }];
+  await world.api("POST", `/draws/${draw.id}/tickets`, { tickets: lines, payment: "wallet" }, token);
+  await tab.page.evaluate(() => (location.hash = "#/tickets"));
+  await tab.see("У каждого билета есть подписанная квитанция");
+  await tab.see("по плану");
+  await world.conduct(draw.id);
+  await tab.page.reload({ waitUntil: "load" });
+  await tab.see("разыгран раньше вручную");
+  await tab.clickBeginning("button", "Квитанция");
+  const saved = JSON.parse(await tab.download(() => tab.click("button", "Сохранить квитанцию")));
+  assert.equal(saved.draw_id, draw.id);
+  assert.match(saved.proof, /^c2sp.org\/tlog-proof@v1\n/);
+  await tab.click("link", "Проверить здесь");
+  await tab.see("Ваш заказ на 2 билета есть в запечатанном списке");
+  await tab.see("Всё пересчитано здесь, и всё сходится");
+  await tab.see("Свидетели не объявлены");
+  assert.deepEqual(await tab.wrongSteps(), []);
+  await tab.close();
+});
+
 test("somebody buys a ticket with the keyboard alone", async () => {
   await world.openDraw({ lottery: "mini" });
   const tab = await world.visit("/");

@@ -90,9 +90,31 @@ test("what the service reports has its words", () => {
     ["payment.status.", "src/domain/payment.rs", "PaymentStatus"],
     ["account.kind.", "src/db/read/finance.rs", "AccountKind"],
     ["charges.", "src/db/read/charges.rs", "ChargeFilter"],
+    ["void.", "src/domain/lottery.rs", "VoidReason"],
   ]) {
     const names = list(path, type);
     assert.ok(names.length > 1, `${type} is found in ${path}`);
     for (const name of names) assert.ok(prefix + name in english, `web/texts: ${prefix}${name} for ${type}`);
   }
+});
+
+test("what a field must be is said in each language", () => {
+  const files = ["auth", "admin", "wallet", "payments", "charges", "export", "orders"].map((name) => read(`src/http/${name}.rs`));
+  const fields = [...files, read("src/domain/draw/times.rs")].flatMap((source) =>
+    [
+      /Problem::field\("(\w+)"/g,
+      /check\(&mut errors, "(\w+)"/g,
+      /check\([^;]*?, "(\w+)", /g,
+      /TimesError::\w+(?: \{ \.\. \})? => "(\w+)"/g,
+    ].flatMap((pattern) => [...source.matchAll(pattern)].map(([, field]) => field)),
+  );
+  assert.ok(new Set(fields).size > 12, `the fields are found: ${fields}`);
+  for (const field of fields) assert.ok(`field.${field}` in english, `web/texts: field.${field}`);
+});
+
+test("every reason for which a payment fails has its sentence", () => {
+  const [, list] = /FAILURE_CODES[^=]*= \[([^\]]*)\]/.exec(read("src/domain/payment.rs"));
+  const codes = [...list.matchAll(/"(\w+)"/g)].map(([, code]) => code);
+  assert.ok(codes.length > 20, "the list of codes is found");
+  for (const code of codes) assert.ok(`failure.${code}` in english, `web/texts: failure.${code}`);
 });

@@ -83,12 +83,25 @@ test("a draw with a round and witnesses", async () => {
   const transcript = load("beacon/proof.json");
   const { found, states } = await verify(transcript, { list: "beacon" });
   allOk(states, [...DRAW, "beacon"]);
-  assert.deepEqual([found.witnessed, found.unknownBeacon], [true, false]);
+  assert.deepEqual([found.witnessed, found.witnesses > 1, found.unknownBeacon], [true, true, false]);
   const policy = transcript.policy.replace("quorum most", "quorum none");
   assert.equal((await verify({ ...transcript, policy }, { list: "beacon" })).states.entries, "policy");
   const uncosigned = structuredClone(transcript);
   for (const entry of uncosigned.entries) entry.proof = entry.proof.replace(/^— witness.*\n/gm, "");
-  assert.equal((await verify(uncosigned, { list: "beacon" })).states.entries, "no_quorum");
+  const silent = await verify(uncosigned, { list: "beacon" });
+  allOk(silent.states, [...DRAW, "beacon"]);
+  assert.deepEqual([silent.found.witnessed, silent.found.witnesses], [false, found.witnesses], "only the operator says when");
+  const wrong = structuredClone(transcript);
+  for (const entry of wrong.entries)
+    entry.proof = entry.proof.replace(/^(— witness\S* \S{40})(.)/gm, (_, before, c) => before + (c === "A" ? "B" : "A"));
+  assert.equal((await verify(wrong, { list: "beacon" })).states.entries, "signature", "a wrong cosignature is refused");
+  // Signatures of others say nothing, whoever they are of.
+  const others = structuredClone(transcript);
+  const line = `— stranger.example/w ${Buffer.alloc(76, 7).toString("base64")}\n`;
+  for (const entry of others.entries) entry.proof += line.repeat(5);
+  const same = await verify(others, { list: "beacon" });
+  allOk(same.states, [...DRAW, "beacon"]);
+  assert.equal(same.found.witnessed, true);
 });
 
 test("a cancelled draw", async () => {

@@ -68,6 +68,19 @@ for (const [what, change] of [
   });
 }
 
+test("a cancelled draw shows why, and what it would have drawn", async () => {
+  const other = await world.openDraw({ lottery: "mini" });
+  await world.api("POST", `/admin/draws/${other.id}/close`);
+  await world.api("POST", `/admin/draws/${other.id}/cancel`, { reason: "a flood in the hall" });
+  const tab = await world.visit(`/verify/${other.id}`);
+  await tab.see("This draw was cancelled");
+  await tab.see("a flood in the hall");
+  await tab.see("It would have drawn");
+  assert.equal(await tab.page.$$eval(".verify-numbers .ball", (balls) => balls.length), 2);
+  assert.deepEqual(await tab.wrongSteps(), []);
+  await tab.close();
+});
+
 test("a receipt holds; one with another salt or of another order does not", async () => {
   const receipt = JSON.stringify({ receipt: order.receipt, tickets: order.tickets });
   const tab = await world.visit("/verify");

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -115,6 +115,8 @@ export class World {
   static async start(settings = {}) {
     const world = new World();
     world.data = mkdtempSync(path.join(tmpdir(), "lottery-web-"));
+    // The user of the private Postgres must get in, or its data stay outside and are not removed with this folder.
+    chmodSync(world.data, 0o711);
     const port = await freePort();
     world.env = {
       ...process.env,

@@ -1,7 +1,7 @@
 // Lotteries and draws as the pages read them, kept for a moment so that a change of page shows them at once.
 
 import { get } from "./api.js";
-import { t, dayTime, nameLotteries } from "./i18n.js";
+import { t, has, dayTime, nameLotteries } from "./i18n.js";
 
 let lotteries;
 export const allLotteries = () =>
@@ -39,6 +39,9 @@ export function drawTime({ draw_at: planned, winning_numbers: drawn }) {
   const isAhead = new Date(planned) > Date.now();
   return isAhead ? t(drawn ? "draw.early" : "draw.planned", { at: dayTime(planned) }) : dayTime(planned);
 }
+
+/** Why a draw was cancelled: an admin's words, or a reason that the service has itself. */
+export const reasonText = (reason) => (has(`void.${reason}`) ? t(`void.${reason}`) : (reason ?? ""));
 
 /** The draws to buy for, the soonest first. */
 export async function drawsOnSale(signal) {

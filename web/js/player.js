@@ -36,8 +36,9 @@ function drawShell() {
     ["play", "#/", "play", t("nav.play")],
     ["tickets", "#/tickets", "tickets", t("nav.tickets")],
     ["results", "#/results", "results", t("nav.results")],
+    ["verify", "/verify", "verify", t("nav.verify")],
   ];
-  const top = navigation(t("nav.label"), [...items, ["verify", "/verify", "verify", t("nav.verify")]], "top-nav");
+  const top = navigation(t("nav.label"), items, "top-nav");
   const bottom = navigation(
     t("nav.label.short"),
     [...items, ["account", "#/account", "user", t("nav.account")]],

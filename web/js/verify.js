@@ -3,7 +3,7 @@
 import { h, replace, rich, announce } from "./dom.js";
 import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
 import { Problem } from "./api.js";
-import { allLotteries, drawList, drawOf, drawTime } from "./draws.js";
+import { allLotteries, drawList, drawOf, drawTime, reasonText } from "./draws.js";
 import { logo, icon } from "./components/icons.js";
 import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
 import { balls, emptyBalls } from "./components/balls.js";
@@ -30,7 +30,11 @@ function drawShell() {
     ["verify", "/verify", "verify", t("nav.verify")],
   ];
   const top = navigation(t("nav.label"), items, "top-nav");
-  const bottom = navigation(t("nav.label.short"), items, "bottom-nav");
+  const bottom = navigation(
+    t("nav.label.short"),
+    [...items, ["account", "/#/account", "user", t("nav.account")]],
+    "bottom-nav",
+  );
   for (const nav of [top, bottom]) nav.mark("verify");
   replace(
     document.getElementById("header"),
@@ -287,10 +291,11 @@ function showVerdict(node, limits, found) {
     );
   if (found.voided)
     return setVerdict(node, "wait", t("verdict.voided"), [
-      t("verdict.voided.text", { reason: found.voided.reason }),
+      t("verdict.voided.text", { reason: reasonText(found.voided.reason) }),
       found.drawn
         ? t("verdict.voided.numbers", { list: [...found.drawn].sort((a, b) => a - b).join(", ") })
         : t("verdict.voided.none"),
+      found.drawn && found.mode === "commit_reveal" ? t("verdict.voided.knew") : null,
       ...facts,
     ]);
   if (found.waits) return setVerdict(node, "wait", t("verdict.waits"), [...facts, t("verdict.waits.text")]);

@@ -3,7 +3,7 @@
 import { h, replace, announce } from "../dom.js";
 import { t, dayTime, lotteryName, money, number, dateTime } from "../i18n.js";
 import { call, get } from "../api.js";
-import { drawOf, forgetDraws } from "../draws.js";
+import { drawOf, forgetDraws, reasonText } from "../draws.js";
 import { watchDraw } from "../events.js";
 import { confirmStep, field, form, openDialog, toast, whileBusy } from "../components/forms.js";
 import { balls } from "../components/balls.js";
@@ -21,6 +21,7 @@ const CANCELLABLE = ["scheduled", "open", "closed"];
 const POOL_STEP = 5000;
 
 export async function drawPage(root, [id], signal) {
+  replace(root, h("div.card.blank.tall"));
   let draw = await drawOf(id, signal);
   const head = h("div");
   const steps = h("section.card.lifecycle");
@@ -71,7 +72,7 @@ export async function drawPage(root, [id], signal) {
     replace(
       steps,
       path(draw),
-      draw.cancel_reason ? h("p.problem.info", t("draw.cancelled", { reason: draw.cancel_reason })) : null,
+      draw.cancel_reason ? h("p.problem.info", t("draw.cancelled", { reason: reasonText(draw.cancel_reason) })) : null,
       h(
         "div.actions",
         (STEPS[draw.status] ?? []).map((name) => step(name, "primary")),

@@ -13,6 +13,7 @@ const FORMATS = ["csv", "ndjson", "xlsx"];
 const SUMS = ["sales", "rollover_in", "reserve", "prizes", "refunds", "rollover_out", "revenue"];
 
 export async function financePage(root, params, signal) {
+  replace(root, h("h1", t("admin.finance")), h("div.card.blank.tall"));
   const finance = await get("/admin/finance", { signal });
   const sum = finance.accounts.reduce((total, one) => total + one.balance, 0);
   const { currency } = finance;

@@ -29,6 +29,7 @@ export function plot(title, { signal, unit, names = [title] }) {
         width: place.clientWidth || 300,
         height: HEIGHT,
         legend: { show: false },
+        padding: [8, 12, 0, 0],
         cursor: { y: false },
         scales: { y: { range: (u, min, max) => [0, Math.max(1, max * 1.15)] } },
         axes: [
@@ -41,7 +42,7 @@ export function plot(title, { signal, unit, names = [title] }) {
             space: 90,
             size: 28,
           },
-          { ...axis, size: 52, values: (u, ticks) => ticks.map((tick) => number(tick, { notation: "compact" })) },
+          { ...axis, size: 44, values: (u, ticks) => ticks.map((tick) => number(tick, { notation: "compact" })) },
         ],
         series: [
           {},

@@ -22,12 +22,12 @@ export async function usersPage(root, params, signal) {
     caption: t("admin.users"),
     signal,
     columns: [
-      ["#", (one) => String(one.id)],
       [t("account.username"), (one) => h("a", { href: `#/user/${one.id}` }, one.username)],
       [t("account.email"), (one) => one.email],
       [t("col.role"), (one) => t(`role.${one.role}`)],
       [t("col.status"), (one) => status(one.status, t(`user.${one.status}`))],
       [t("col.since"), (one) => dateTime(one.created_at)],
+      [t("col.id"), (one) => String(one.id), "num"],
     ],
   });
   const search = h("input.search", {
@@ -65,6 +65,7 @@ export async function usersPage(root, params, signal) {
 }
 
 export async function userPage(root, [id], signal) {
+  replace(root, h("div.card.blank.tall"));
   const { currency } = await serviceConfig();
   let one = await get(`/admin/users/${encodeURIComponent(id)}`, { signal });
   const card = h("section.card");

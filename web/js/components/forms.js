@@ -95,7 +95,7 @@ export function openDialog(title, fill, { wide = false, className = "" } = {}) {
   return new Promise((resolve) => {
     const id = uid("dialog");
     let result;
-    const heading = h("h2", { id }, title);
+    const heading = h("h2", { id, tabindex: -1 }, title);
     const body = h("div.dialog-body");
     const close = (value) => {
       result = value;
@@ -126,8 +126,9 @@ export function openDialog(title, fill, { wide = false, className = "" } = {}) {
     document.body.append(dialog);
     fill(body, close, dialog);
     dialog.showModal();
-    // Somebody who is asked to log in begins to type at once.
-    [...body.querySelectorAll(".account-form input")].find((input) => !input.value)?.focus();
+    // The heading is read first. Somebody who is asked to log in begins to type at once.
+    const input = [...body.querySelectorAll(".account-form input")].find((one) => !one.value);
+    (input ?? heading).focus();
   });
 }
 

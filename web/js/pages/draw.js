@@ -3,7 +3,7 @@
 import { h, replace, announce, sleep, calmMotion } from "../dom.js";
 import { t, money, dayTime, lotteryName, number } from "../i18n.js";
 import { get } from "../api.js";
-import { drawOf, drawTime, forgetDraws, lottery } from "../draws.js";
+import { drawOf, forgetDraws, lottery, reasonText } from "../draws.js";
 import { everySecond, countdownText } from "../clock.js";
 import { watchDraw } from "../events.js";
 import { user, loadBalance } from "../session.js";
@@ -113,7 +113,7 @@ export async function drawPage(root, [id], signal) {
         }),
       ),
       h("span", t("draw.sold", { n: draw.tickets_sold })),
-      h("span", icon("clock", 18), drawn ? drawnText(draw, drawn) : drawTime(draw)),
+      h("span", icon("clock", 18), drawnText(draw, drawn)),
     );
   const showStatus = () => {
     // Who looks on sees the end of the draw only after the last number.
@@ -123,7 +123,7 @@ export async function drawPage(root, [id], signal) {
     state.dataset.status = status;
     root.querySelector(".path")?.replaceWith(path({ status }));
     if (status === "cancelled" || status === "cancelling") {
-      said.textContent = t("draw.cancelled", { reason: draw.cancel_reason ?? "" });
+      said.textContent = t("draw.cancelled", { reason: reasonText(draw.cancel_reason) });
     } else if (status === "completed") said.textContent = "";
     else if (status === "settling") said.textContent = t(isDrawing ? "draw.drawing" : "draw.settling");
   };
@@ -229,11 +229,14 @@ export async function drawPage(root, [id], signal) {
   );
 }
 
-/** When a draw was drawn: by hand if it was before the planned time. */
-const drawnText = (draw, drawn) =>
-  new Date(drawn) < new Date(draw.draw_at)
-    ? t("result.drawn_early", { at: dayTime(drawn), planned: dayTime(draw.draw_at) })
+/** When a draw was drawn: by hand if it was before the planned time. `drawn` is null while that is not known. */
+function drawnText(draw, drawn) {
+  const planned = dayTime(draw.draw_at);
+  if (!drawn) return t("checkout.drawn", { at: planned });
+  return new Date(drawn) < new Date(draw.draw_at)
+    ? t("result.drawn_early", { at: dayTime(drawn), planned })
     : t("result.drawn", { at: dayTime(drawn) });
+}
 
 function tierTable(result, currency) {
   return h(

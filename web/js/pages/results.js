@@ -2,7 +2,7 @@
 
 import { h, replace } from "../dom.js";
 import { t, lotteryName, money } from "../i18n.js";
-import { allLotteries, drawTime } from "../draws.js";
+import { allLotteries, drawList, drawTime } from "../draws.js";
 import { balls, emptyBalls } from "../components/balls.js";
 import { icon } from "../components/icons.js";
 import { chips } from "../components/tabs.js";
@@ -10,13 +10,16 @@ import { pager } from "../components/pager.js";
 import { everySecond, countdownText } from "../clock.js";
 
 const BLANKS = 5;
+const MOST_NEXT = 2;
+const AHEAD = "status=scheduled&status=open&status=closed&status=settling&status=cancelling";
+const OVER = "status=completed&status=cancelled";
 
 export async function resultsPage(root, params, signal) {
   const list = h("ul.results");
   const filter = h("div.filter-place");
   let lottery = "";
   const { foot, load } = pager({
-    path: () => `/draws${lottery && `?lottery=${lottery}`}`,
+    path: () => `/draws?${OVER}${lottery && `&lottery=${lottery}`}`,
     limit: 30,
     auth: false,
     signal,
@@ -27,11 +30,31 @@ export async function resultsPage(root, params, signal) {
       ),
     show: (items, isFirst) => {
       if (isFirst) replace(list, items.length ? null : h("li.empty-state", h("p", t("results.none"))));
-      const game = (draw) => lotteries.find((one) => one.id === draw.lottery);
       list.append(...items.map((draw) => row(draw, game(draw), signal)));
     },
   });
-  replace(root, h("h1", t("nav.results")), filter, list, foot);
+  const next = h("ul.results");
+  const nextTitle = h("h2", t("results.next"));
+  const overTitle = h("h2", t("results.over"));
+  replace(root, h("h1", t("nav.results")), filter, nextTitle, next, overTitle, list, foot);
+  const game = (draw) => lotteries.find((one) => one.id === draw.lottery);
+  /** The draws whose numbers come next. Their places are kept while they are read. */
+  const showNext = async () => {
+    const asked = lottery;
+    if (!next.children.length)
+      replace(
+        next,
+        Array.from({ length: MOST_NEXT }, () => h("li.result.blank")),
+      );
+    const draws = await drawList(`${AHEAD}&limit=50${lottery && `&lottery=${lottery}`}`, signal).catch(() => []);
+    if (asked !== lottery || signal.aborted) return;
+    const soonest = [...draws].sort((a, b) => a.draw_at.localeCompare(b.draw_at)).slice(0, MOST_NEXT);
+    nextTitle.hidden = overTitle.hidden = !soonest.length;
+    replace(
+      next,
+      soonest.map((draw) => row(draw, game(draw), signal)),
+    );
+  };
   const lotteries = await allLotteries();
   replace(
     filter,
@@ -41,10 +64,12 @@ export async function resultsPage(root, params, signal) {
       (key) => {
         lottery = key;
         load();
+        showNext();
       },
       "",
     ),
   );
+  showNext();
   await load();
 }
 

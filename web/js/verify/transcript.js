@@ -144,7 +144,7 @@ function takeEnd(story, event) {
   const { beacon } = story.announced;
   if (event.type === "draw_voided") {
     require((event.seed !== undefined) === Boolean(sealed && !beacon), "shown_end");
-    require(!beacon || (!sealed && event.at <= story.close), "voided_late");
+    require(!beacon || (!sealed && event.at <= story.close), "voided_late", event.reason);
     story.voided = event;
   } else {
     require((event.seed !== undefined) === !beacon &&
