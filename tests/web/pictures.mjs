@@ -1,7 +1,8 @@
 // Takes the pictures of docs/pictures: every page, in both languages, on a phone and on a desktop, some in the dark. Plays
 // everything that they show against a service of its own. `.ci/web pictures` runs it.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { DESKTOP, World, until } from "./world.mjs";
 
@@ -162,7 +163,7 @@ class Series {
     const { world } = this;
     const draw = await sale(world, "5of36", seconds(LIVE_SECONDS));
     for (const other of NAMES.slice(0, 5)) await buy(world, other, draw, quick(4));
-    await buy(world, name, draw, quick(8));
+    await buy(world, name, draw, quick(20));
     const motion = (value) =>
       tab.page.emulateMediaFeatures([
         { name: "prefers-color-scheme", value: this.dark ? "dark" : "light" },
@@ -241,6 +242,15 @@ async function overview(world, language) {
 }
 
 mkdirSync(FOLDER, { recursive: true });
+// The pictures look the same on every machine that has Debian's fonts-inter.
+const fonts = path.join(mkdtempSync(path.join(tmpdir(), "fonts-")), "fonts.conf");
+writeFileSync(
+  fonts,
+  `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><include>/etc/fonts/fonts.conf</include>
+  <match><test name="family"><string>system-ui</string></test>
+  <edit name="family" mode="assign" binding="strong"><string>Inter</string></edit></match></fontconfig>`,
+);
+process.env.FONTCONFIG_FILE = fonts;
 const world = await World.start();
 let stop;
 try {

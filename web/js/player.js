@@ -6,7 +6,7 @@ import { serviceConfig } from "./api.js";
 import { user, restore, onSessionEnd } from "./session.js";
 import { startRouter, refresh } from "./router.js";
 import { logo, icon } from "./components/icons.js";
-import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
+import { addConnectionBar, fillFooter, languageSwitch, navigation, phoneItems, skipLink } from "./components/shell.js";
 import { balancePill } from "./components/fund.js";
 import { logInAgain, logInDialog } from "./components/account-form.js";
 import { playPage } from "./pages/play.js";
@@ -41,7 +41,7 @@ function drawShell() {
   const top = navigation(t("nav.label"), items, "top-nav");
   const bottom = navigation(
     t("nav.label.short"),
-    [...items, ["account", "#/account", "user", t("nav.account")]],
+    phoneItems([...items, ["account", "#/account", "user", t("nav.account")]]),
     "bottom-nav",
   );
   const who = h("div.who");

@@ -5,7 +5,7 @@ import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
 import { Problem } from "./api.js";
 import { allLotteries, drawList, drawOf, drawTime, reasonText } from "./draws.js";
 import { logo, icon } from "./components/icons.js";
-import { addConnectionBar, fillFooter, languageSwitch, navigation, skipLink } from "./components/shell.js";
+import { addConnectionBar, fillFooter, languageSwitch, navigation, phoneItems, skipLink } from "./components/shell.js";
 import { balls, emptyBalls } from "./components/balls.js";
 import { takeReceipt } from "./handover.js";
 import { drawOfReceipt } from "./verify/notes.js";
@@ -32,7 +32,7 @@ function drawShell() {
   const top = navigation(t("nav.label"), items, "top-nav");
   const bottom = navigation(
     t("nav.label.short"),
-    [...items, ["account", "/#/account", "user", t("nav.account")]],
+    phoneItems([...items, ["account", "/#/account", "user", t("nav.account")]]),
     "bottom-nav",
   );
   for (const nav of [top, bottom]) nav.mark("verify");

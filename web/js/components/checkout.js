@@ -61,11 +61,12 @@ export function checkout(draw) {
           const missing = total - (balance.value ?? 0);
           replace(
             place,
-            h("h3", t("checkout.fund", { amount: money(missing, draw.currency) })),
+            h("h3", { tabindex: -1 }, t("checkout.fund", { amount: money(missing, draw.currency) })),
             fundForm({ currency: draw.currency, missing, done: show }),
           );
         } else replace(place, payForm());
-        if (step !== "account") place.querySelector("button")?.focus();
+        const next = { fund: "h3", pay: "button" }[step];
+        if (next) place.querySelector(next).focus();
       };
 
       const payForm = () => {

@@ -46,6 +46,10 @@ export function navigation(label, items, className) {
   return node;
 }
 
+/** The items of the navigation at the foot of a phone, where five names must fit. */
+export const phoneItems = (items) =>
+  items.map(([name, href, picture, text]) => [name, href, picture, name === "tickets" ? t("nav.tickets.short") : text]);
+
 /** Puts the bar of a lost connection in once. */
 export const addConnectionBar = () => document.body.prepend(connectionBar());
 
