@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use verifiable_draw::transcript::receipt::{ProvenOrder, compare_with_seal, verify_receipt};
-use verifiable_draw::transcript::{DrawVerification, VerificationReport, VerifierOptions, verify_draw};
+use verifiable_draw::transcript::{DrawVerification, VerificationReport, VerifierOptions, VoidCause, verify_draw};
 
 use super::{CliError, print};
 use crate::clock::Clock;
@@ -54,7 +54,12 @@ pub struct VerifyArgs {
     /// The proof of the lottery's previous draw, whose rollover came in. For a URL it is fetched.
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
-    /// The signature of the round of a cancelled draw, in hexadecimal: shows what it would have drawn.
+    /// A checkpoint of the public log that you or others have kept, also with cosignatures: the draw must be in the same log.
+    /// It may refute that a draw was cancelled for want of cosignatures. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// The signature of the round of a cancelled draw, in hexadecimal: shows what it would have drawn, and refutes that the
+    /// round did not appear.
     #[arg(long, value_name = "HEX", value_parser = files::signature)]
     signature: Option<[u8; 48]>,
     /// What rests on the operator's word fails, too: a draw by hand, for example.
@@ -168,6 +173,7 @@ fn options(asked: &VerifyArgs) -> Result<VerifierOptions, CliError> {
             _ => Vec::new(),
         },
         now: u64::try_from(Clock::system().now().as_second()).ok(),
+        checkpoints: asked.checkpoint.iter().map(|path| files::checkpoint(path)).collect::<Result<_, _>>()?,
         round_signature: asked.signature,
         ..VerifierOptions::default()
     })
@@ -178,7 +184,11 @@ async fn count_list(draw: &mut DrawAtHand, receipt: Option<&ProvenOrder>) -> Res
     let report = &mut draw.verification.report;
     let printed = report.steps().len();
     match (&draw.verification.draw, &draw.list) {
-        (Some(verified), Some(list)) if verified.sealed.is_some() && report.holds() => {
+        // That a draw was cancelled as `list_mismatch` is refuted by its list.
+        (Some(verified), Some(list))
+            if verified.sealed.is_some()
+                && (report.holds() || verified.voided == Some(VoidCause::ListMismatch)) =>
+        {
             count::count(list, verified, receipt, report).await?;
         }
         (Some(verified), None) if verified.sealed.is_some() => report.add_unchecked(

@@ -27,6 +27,11 @@ pub(crate) fn decode_hash(text: &str) -> Option<Hash> {
     decode_base64(text)?.try_into().ok()
 }
 
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Digits without a sign and without leading zeros: `u64::from_str` alone takes `+7` and `007`.
 pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
     let canonical = text == "0" || text.starts_with(|first: char| ('1'..='9').contains(&first));

@@ -418,7 +418,7 @@ def verify_draw(body, key, previous=None, bundles=None):
         require(announced["fairness"] == "commit_reveal" and "commitment" in announced, "mode commit_reveal")
     require(announced["at"] <= announced["sales_close_at"], "announced before the end of the sale")
     close = draw_at = number = sealed = None
-    for _, _, event, _, note in entries:
+    for index, _, event, _, note in entries:
         if event["type"] in ("draw_announced", "draw_rescheduled"):
             require(not beacon or close is None or event["at"] <= close, "times changed before the end of the sale")
             close, draw_at = event["sales_close_at"], event["draw_at"]
@@ -427,7 +427,7 @@ def verify_draw(body, key, previous=None, bundles=None):
             expected = max(draw_at - GENESIS + PERIOD - 1, 0) // PERIOD + 1 if beacon else None
             require(number == expected, "the first round at or after the time of the draw")
         elif event["type"] == "draw_sealed":
-            sealed = event
+            sealed, seal_index = event, index
             require(event["tickets"] >= event["orders"], "orders have tickets")
             require(event["orders"] or (event["tickets"], hash_of(event["root"])) == (0, sha256()), "an empty list")
             require(event["at"] <= close if "by_hand" in event else event["at"] >= close, "the time of the seal")
@@ -441,9 +441,12 @@ def verify_draw(body, key, previous=None, bundles=None):
     shown = {name for name in ("seed", "signature") if name in end}
     if end["type"] == "draw_voided":
         require(shown == ({"seed"} if sealed and not beacon else set()), "what a cancelled draw shows")
-        require(not beacon or not sealed and end["at"] <= close, "cancelled before the numbers were final")
-        if not shown:
+        if not sealed:
+            require(not beacon or end["at"] <= close, "cancelled before the numbers were final")
             return None
+        if beacon:
+            notes = [note for *_, (size, _), note in entries if size > seal_index]
+            raise Refused(void_of_round(end, round_time, notes, policy))
     game = announcement, number or 0, rules["pick"], rules["of"]
     if beacon:
         require(shown == {"signature"} and end["at"] >= round_time, "a result shows the round")
@@ -455,7 +458,7 @@ def verify_draw(body, key, previous=None, bundles=None):
         require(commitment(seed, name) == hash_of(announced["commitment"]), "the committed seed")
         numbers = sorted(draw_numbers(seed, hash_of(sealed["root"]) + u64(sealed["orders"]), *game))
     if end["type"] == "draw_voided":
-        return numbers
+        raise Refused(f"cancelled after its seal ({end['reason']}): it would have drawn {numbers}")
     require(numbers == end["winning_numbers"], "the numbers follow")
     if not beacon and "by_hand" not in end:
         require("by_hand" not in sealed and end["at"] >= draw_at, "a draw by hand says so")
@@ -476,6 +479,24 @@ def verify_draw(body, key, previous=None, bundles=None):
         for *_, (size, tree_root), _ in before:
             require(heads.setdefault(size, tree_root) == tree_root, "a fork of the log")
     return numbers
+
+
+def void_of_round(end, round_time, notes, policy):
+    """What is wrong with a draw of the mode beacon that was cancelled after its seal: nothing makes it right."""
+    at, reason = end["at"], end["reason"]
+    if reason == "no_quorum":
+        limit = round_time - 5
+        if policy is None or policy[1] == "none":
+            reason += ", refuted: no witnesses were announced"
+        elif at < limit:
+            reason += ", refuted: cosignatures still counted"
+        elif any(has_quorum(note, policy, limit) for note in notes):
+            reason += ", refuted: the quorum has cosigned the seal in time"
+    elif reason == "no_round" and at < round_time + 24 * 60 * 60:
+        reason += ", refuted: the round was still awaited"
+    elif reason not in ("no_round", "list_mismatch", "log_rolled_back"):
+        reason += ", which nobody can check"
+    return f"cancelled after its seal ({reason})"
 
 
 def load(path):
@@ -505,7 +526,21 @@ def check_transcripts(directory):
     note = rounds["entries"][1]["proof"].split("\n\n", 1)[1]
     before = GENESIS + PERIOD * 122 - 5
     require(has_quorum(note, policy, before) and not has_quorum(note, policy, before - 594), "cosigned in time")
-    require(verify_draw(load(directory / "voided/proof.json"), key), "what would have been drawn")
+    refused = why_refused(lambda: verify_draw(load(directory / "voided/proof.json"), key))
+    require("it would have drawn [" in refused, "what would have been drawn")
+    for name, why in (("no_quorum", "refuted: the quorum has"), ("no_round", "refuted: the round was still awaited"),
+                      ("operator", "nobody can check")):
+        refused = why_refused(lambda: verify_draw(load(directory / f"voided/{name}.json"), key))
+        require(why in refused, f"voided/{name}: {refused}")
+    require(verify_draw(load(directory / "voided/before_seal.json"), key) is None, "cancelled before its seal")
+
+
+def why_refused(verify):
+    try:
+        verify()
+    except Refused as refused:
+        return str(refused)
+    raise Refused("accepted, although it must be refused")
 
 
 def judge_altered(directory, published):

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 use verifiable_draw::beacon::BeaconChain;
+use verifiable_draw::note::{MAX_NOTE_BYTES, SignedNote};
 use verifiable_draw::policy::{MAX_POLICY_BYTES, Policy};
 use verifiable_draw::transcript::receipt::OwnReceipt;
 use verifiable_draw::transcript::{DrawTranscript, MAX_TRANSCRIPT_BYTES};
@@ -73,6 +74,12 @@ pub fn key(text: &str) -> Result<VerifierKey, CliError> {
 pub fn policy(path: &Path) -> Result<Policy, CliError> {
     let bytes = read(path, MAX_POLICY_BYTES)?;
     Policy::parse(&bytes).map_err(|error| CliError::Refused(format!("{}: {error}", path.display())))
+}
+
+/// A checkpoint. Whose it is, is verified later.
+pub fn checkpoint(path: &Path) -> Result<SignedNote, CliError> {
+    SignedNote::parse(&read(path, MAX_NOTE_BYTES)?)
+        .map_err(|error| CliError::Refused(format!("{}: {error}", path.display())))
 }
 
 /// What drand's `/info` answers, as far as it is needed.

@@ -93,6 +93,7 @@ impl<'a> Checks<'a> {
             entries.iter().map(|entry| kind(&entry.event)).collect::<Vec<_>>().join(", ")
         ));
         self.add_heads(&entries)?;
+        self.add_kept_checkpoints()?;
         let announcement = self.announcement(&timeline)?;
         self.check_policy(&announcement, announced_policy.as_ref())?;
         self.draw = Some(VerifiedDraw {
@@ -103,6 +104,7 @@ impl<'a> Checks<'a> {
             sealed: None,
             after: None,
             result: None,
+            voided: None,
         });
         let announcement = self.reschedules(announcement, &timeline, announced_policy.as_ref())?;
         let witnessed = match timeline.seal {
@@ -110,7 +112,9 @@ impl<'a> Checks<'a> {
             None => WitnessedBy::Nobody,
         };
         match timeline.end {
-            Some(end) => outcome::check(self, end, &announcement, timeline.seal)?,
+            Some(end) => {
+                outcome::check(self, end, &announcement, timeline.seal, announced_policy.as_ref())?;
+            }
             None => self.unfinished(&announcement)?,
         }
         let is_one_log = self.check_consistency(announced_policy.as_ref())?;
@@ -195,6 +199,18 @@ impl<'a> Checks<'a> {
 
     pub fn add_heads(&mut self, entries: &[ProvenEntry]) -> Result<(), Stopped> {
         entries.iter().try_for_each(|entry| self.add_head(&entry.checkpoint.head, &entry.note))
+    }
+
+    /// Checkpoints that were kept elsewhere are heads of the same log, or there are two logs.
+    fn add_kept_checkpoints(&mut self) -> Result<(), Stopped> {
+        for note in &self.options.checkpoints {
+            let opened = self.keys.open(note).map(|(checkpoint, _)| checkpoint.head);
+            let head = opened.map_err(|error| {
+                self.report.add_failure(format!("A checkpoint that was given is not one of this log: {error}."))
+            })?;
+            self.add_head(&head, note)?;
+        }
+        Ok(())
     }
 
     fn add_head(&mut self, head: &Head, note: &SignedNote) -> Result<(), Stopped> {
@@ -352,7 +368,9 @@ impl<'a> Checks<'a> {
                         utc(*at)
                     )));
                 }
-                self.check_old_cutoff(entry, old_close, announced_policy)?;
+                let is_seen =
+                    self.check_old_cutoff(entry, old_close, announced_policy, "the round was changed")?;
+                self.moved |= !is_seen;
             }
             announcement.times = times;
         }
@@ -367,28 +385,32 @@ impl<'a> Checks<'a> {
         Ok(announcement)
     }
 
-    /// In the mode `beacon`, what changes the round counts only if witnesses saw it before the old end of the sale.
-    fn check_old_cutoff(
+    /// In the mode `beacon`, a change of the round and a cancellation count only before the old end of the sale. Returns whether
+    /// witnesses saw it before then.
+    pub fn check_old_cutoff(
         &mut self,
         entry: &ProvenEntry,
         old_close: u64,
         announced_policy: Option<&Policy>,
-    ) -> Result<(), Stopped> {
+        what: &str,
+    ) -> Result<bool, Stopped> {
         let policy =
             self.options.policy.as_ref().or(announced_policy).filter(|policy| policy.requires_witnesses());
         match policy.map_or(Err(QuorumError::NoQuorum), |policy| policy.quorum_times(&entry.note, Some(old_close)))
         {
-            Ok(_) => self.report.add_holding("Witnesses saw the change before the old end of the sale."),
+            Ok(_) => {
+                self.report.add_holding(format!("Witnesses saw before {} that {what}.", utc(old_close)));
+                Ok(true)
+            }
             Err(QuorumError::NoQuorum) => {
-                self.moved = true;
                 self.report.add_word_of_operator(format!(
-                    "That the round was changed before {} is the operator's word: the proof has no cosignatures from then.",
+                    "That {what} before {} is the operator's word: the proof has no cosignatures from then.",
                     utc(old_close)
                 ));
+                Ok(false)
             }
-            Err(error) => return Err(self.report.add_failure(format!("A cosignature is wrong: {error}."))),
+            Err(error) => Err(self.report.add_failure(format!("A cosignature is wrong: {error}."))),
         }
-        Ok(())
     }
 
     fn seal(
@@ -459,10 +481,11 @@ impl<'a> Checks<'a> {
                         times.collect::<Vec<_>>().join(", ")
                     ));
                 }
+                // The steps after it show what was drawn, or would have been.
                 Err(QuorumError::NoQuorum) if by == WitnessedBy::OwnChoice => {
-                    return Err(self.report.add_failure(format!(
+                    self.report.add_failure(format!(
                         "The quorum of your policy has not cosigned the head with the seal{limit}."
-                    )));
+                    ));
                 }
                 Err(QuorumError::NoQuorum) => self.report.add_word_of_operator(format!(
                     "The quorum of {whose} has not cosigned the head with the seal{limit}: without it, the seal is the \

@@ -24,6 +24,12 @@ impl SignedHeads {
         Ok(())
     }
 
+    /// The notes of the heads that have the entry at this index.
+    pub fn notes_above(&self, index: u64) -> Vec<SignedNote> {
+        let with_entry = self.0.iter().filter(|(size, _)| **size > index);
+        with_entry.flat_map(|(_, (_, notes))| notes.clone()).collect()
+    }
+
     /// The smallest first.
     pub fn all(&self) -> Vec<Head> {
         self.0.iter().map(|(size, (root, _))| Head { size: *size, root: *root }).collect()

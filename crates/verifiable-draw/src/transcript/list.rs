@@ -3,7 +3,7 @@
 //!
 //! Bundles can be read on several threads (`read_bundle`); they are added in their order (`ListCount`).
 
-use super::{DrawResult, SealedList, VerificationReport, VerifiedDraw};
+use super::{DrawResult, SealedList, VerificationReport, VerifiedDraw, VoidCause};
 use crate::Hash;
 use crate::bundle::{BundleError, read_entries};
 use crate::event::PublishedRules;
@@ -130,7 +130,7 @@ impl ListCount {
     pub fn finish(self, draw: &VerifiedDraw, report: &mut VerificationReport) {
         let Some(SealedList { head, tickets }) = draw.sealed else { return };
         let found = self.next - 1;
-        report.require(
+        let is_sealed = report.require(
             self.edge.head() == head && found == tickets,
             format!(
                 "All {} orders were read: they have the sealed root, and their {found} tickets have no gap and legal \
@@ -144,6 +144,9 @@ impl ListCount {
                 self.edge.size()
             ),
         );
+        if draw.voided == Some(VoidCause::ListMismatch) && is_sealed {
+            report.add_failure("REFUTED: list_mismatch. The orders that are shown are the sealed list.");
+        }
         if let Some((receipt, index, _)) = &self.receipt {
             report.require(
                 self.receipt_holds == (true, true),

@@ -11,16 +11,19 @@ pub mod list;
 mod outcome;
 pub mod receipt;
 mod report;
+mod voided;
 
 use serde::{Deserialize, Deserializer};
 
 pub use entries::{ProvenEntry, Timeline, read_entries};
 pub use report::{DrawClaim, KeySource, StepResult, Stopped, VerificationReport, VerificationStep, WitnessedBy};
+pub use voided::VoidCause;
 
 use crate::Hash;
 use crate::beacon::BeaconChain;
 use crate::event::{Event, PublishedRules};
 use crate::merkle::Head;
+use crate::note::SignedNote;
 use crate::policy::Policy;
 use crate::vkey::VerifierKey;
 
@@ -99,6 +102,8 @@ pub struct VerifierOptions {
     pub previous: Option<DrawTranscript>,
     /// Proofs that later heads of the public log continue earlier ones.
     pub consistency: Vec<ConsistencyProof>,
+    /// Checkpoints of the public log that somebody has kept: they must be of the same log, and their cosignatures count.
+    pub checkpoints: Vec<SignedNote>,
     /// The signature of the round of a cancelled draw, to compute what it would have drawn.
     pub round_signature: Option<[u8; 48]>,
 }
@@ -134,6 +139,8 @@ pub struct VerifiedDraw {
     /// The entry that ended the lottery's previous draw.
     pub after: Option<u64>,
     pub result: Option<DrawResult>,
+    /// Why it was cancelled after its seal, if it was.
+    pub voided: Option<VoidCause>,
 }
 
 /// The list of orders that was sealed.

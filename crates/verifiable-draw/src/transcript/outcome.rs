@@ -1,30 +1,32 @@
-//! The steps about what ended the draw: the numbers, the prizes and the jackpot of a completed draw, or why a draw was
-//! cancelled and what it would have drawn.
+//! The steps about what ended the draw: the numbers, the prizes and the jackpot of a completed draw. `voided` has those of a
+//! cancelled one.
 
 use super::checks::{Announcement, Checks};
 use super::entries::{ProvenEntry, Timeline, read_entries, time};
 use super::report::{Numbers, utc};
-use super::{DrawClaim, DrawResult, Stopped, WitnessedBy, completed_draw};
+use super::{DrawClaim, DrawResult, Stopped, WitnessedBy, completed_draw, voided};
 use crate::Hash;
-use crate::event::{Event, FairnessMode, PublishedTierResult, Stage};
+use crate::event::{Event, FairnessMode, PublishedTierResult};
 use crate::keys::DrawSeed;
 use crate::merkle::Head;
 use crate::numbers::{Entropy, draw_numbers};
+use crate::policy::Policy;
 
 pub(super) fn check(
     checks: &mut Checks<'_>,
     end: &ProvenEntry,
     announcement: &Announcement<'_>,
     seal: Option<&ProvenEntry>,
+    announced_policy: Option<&Policy>,
 ) -> Result<(), Stopped> {
     match (&end.event, seal) {
         (Event::DrawCompleted { .. }, Some(seal)) => completed(checks, end, announcement, seal),
-        _ => voided(checks, end, announcement, seal),
+        _ => voided::check(checks, end, announcement, seal, announced_policy),
     }
 }
 
 /// Orders, tickets and whether an admin ended the sale.
-fn sealed(seal: &ProvenEntry) -> Option<(Head, u64, bool)> {
+pub(super) fn sealed(seal: &ProvenEntry) -> Option<(Head, u64, bool)> {
     match &seal.event {
         Event::DrawSealed { orders, tickets, root, by_hand, .. } => {
             Some((Head { size: *orders, root: *root }, *tickets, *by_hand))
@@ -124,7 +126,7 @@ fn check_moment(
     }
 }
 
-fn numbers_of_seed(
+pub(super) fn numbers_of_seed(
     checks: &mut Checks<'_>,
     announcement: &Announcement<'_>,
     seed: &Hash,
@@ -139,7 +141,7 @@ fn numbers_of_seed(
 }
 
 /// The numbers of a round. `at`: when the result was logged.
-fn numbers_of_round(
+pub(super) fn numbers_of_round(
     checks: &mut Checks<'_>,
     announcement: &Announcement<'_>,
     signature: &[u8; 48],
@@ -254,62 +256,4 @@ fn check_jackpot(
         previous.draw_id
     ));
     Ok(())
-}
-
-fn voided(
-    checks: &mut Checks<'_>,
-    end: &ProvenEntry,
-    announcement: &Announcement<'_>,
-    seal: Option<&ProvenEntry>,
-) -> Result<(), Stopped> {
-    let Event::DrawVoided { at, stage, reason, seed, .. } = &end.event else {
-        return Err(checks.report.add_failure("The draw did not end as its entries say."));
-    };
-    let numbers = match (announcement.fairness, stage, seed, seal.and_then(sealed)) {
-        (FairnessMode::CommitReveal, Stage::Closed, Some(seed), Some((list, ..))) => {
-            Some(numbers_of_seed(checks, announcement, seed, &list)?)
-        }
-        (FairnessMode::CommitReveal, Stage::Open, None, _) => None,
-        (FairnessMode::Beacon, _, None, _) => match &checks.options.round_signature {
-            Some(signature) => Some(numbers_of_round(checks, announcement, signature, None)?),
-            None => None,
-        },
-        _ => {
-            return Err(checks.report.add_failure(
-                "A cancelled draw shows its seed exactly if it is of the mode commit_reveal and its list was sealed.",
-            ));
-        }
-    };
-    let would = match &numbers {
-        Some(numbers) => format!(" It would have drawn {}.", Numbers(numbers)),
-        None => String::new(),
-    };
-    let told = format!("The draw was cancelled {} ({reason}).{would}", utc(*at));
-    checks.claim = DrawClaim::Voided { numbers };
-    let is_due = *stage == Stage::Closed || *at > announcement.times.close;
-    match announcement.fairness {
-        FairnessMode::Beacon if is_due => {
-            let computable = match (&checks.claim, announcement.times.round) {
-                (DrawClaim::Voided { numbers: None }, Some(round)) => {
-                    format!(
-                        " Give the signature of round {round} with --signature to see what it would have drawn."
-                    )
-                }
-                _ => String::new(),
-            };
-            Err(checks
-                .report
-                .add_failure(format!("{told} After the end of the sale, its numbers were final.{computable}")))
-        }
-        FairnessMode::CommitReveal if *stage == Stage::Closed => {
-            checks.report.add_word_of_operator(format!(
-                "{told} The operator, who knows the seed, knew these numbers before it cancelled."
-            ));
-            Ok(())
-        }
-        _ => {
-            checks.report.add_holding(format!("{told} Its list was not sealed, so no numbers were fixed."));
-            Ok(())
-        }
-    }
 }

@@ -11,3 +11,4 @@ mod stories;
 mod texts;
 mod transcripts;
 mod vectors;
+mod voids;

@@ -293,6 +293,25 @@ pub fn voided() -> (Published, List) {
     (log, list)
 }
 
+/// Draw 8, which was cancelled so many seconds after the time of its round, and whose seal was cosigned in time.
+pub fn void_with_round(reason: &str, seconds: u64) -> Published {
+    let (mut log, _) = beacon();
+    let at = BeaconChain::quicknet().time_of(ROUND).unwrap() + seconds;
+    log.cosigned.truncate(1);
+    log.events[2] = json!({ "type": "draw_voided", "draw": 8, "at": at, "stage": "closed", "reason": reason });
+    log
+}
+
+/// Draw 8 or, without a round, draw 9, which was cancelled at the end of its sale, before its seal.
+pub fn void_before_seal(has_round: bool) -> (Published, u64) {
+    let (mut log, draw) = if has_round { (beacon().0, 8) } else { (voided().0, 9) };
+    log.cosigned.clear();
+    log.events.truncate(1);
+    let close = log.events[0]["sales_close_at"].clone();
+    log.add(json!({ "type": "draw_voided", "draw": draw, "at": close, "stage": "open", "reason": "Snow." }));
+    (log, draw)
+}
+
 /// Draw 8, whose numbers come from a round, and whose seal two of three witnesses cosigned before it.
 pub fn beacon() -> (Published, List) {
     let list = List::new(8, 5);
