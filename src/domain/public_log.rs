@@ -42,26 +42,12 @@ pub fn announced(
     (round, policy): (Option<&AnnouncedRound>, Option<Hash>),
     at: Timestamp,
 ) -> Event {
-    let tier = |tier: &Tier| {
-        let (amount, share, minimum) = match tier.award {
-            Award::Fixed(amount) => (Some(amount), None, None),
-            Award::Shared { share, minimum } => (None, Some(share.basis_points()), minimum),
-        };
-        PublishedTier { matches: tier.matches, amount: amount.map(minor), share, minimum: minimum.map(minor) }
-    };
     Event::DrawAnnounced {
         draw: id(draw),
         at: seconds(at),
         lottery: rules.lottery.0.clone(),
         number: number.unsigned_abs().into(),
-        rules: PublishedRules {
-            pick: rules.game.pick_size(),
-            of: rules.game.of(),
-            price: minor(rules.price),
-            currency: currency.as_str().to_owned(),
-            fund_share: rules.fund_share.basis_points(),
-            tiers: rules.prizes.tiers().iter().map(tier).collect(),
-        },
+        rules: published_rules(rules, currency),
         sales_close_at: seconds(times.sales_close_at),
         draw_at: seconds(times.draw_at),
         fairness: round.map_or(FairnessMode::CommitReveal, |_| FairnessMode::Beacon),
@@ -69,6 +55,34 @@ pub fn announced(
         beacon: round.map(beacon),
         policy,
         ticket_log: keys.ticket_log(draw).verifier().to_string(),
+    }
+}
+
+fn published_rules(rules: &Rules, currency: Currency) -> PublishedRules {
+    let tier = |tier: &Tier| {
+        let (amount, share, minimum) = match tier.award {
+            Award::Fixed(amount) => (Some(amount), None, None),
+            Award::Shared { share, minimum } => (None, Some(share.basis_points()), minimum),
+        };
+        PublishedTier { matches: tier.matches, amount: amount.map(minor), share, minimum: minimum.map(minor) }
+    };
+    PublishedRules {
+        pick: rules.game.pick_size(),
+        of: rules.game.of(),
+        price: minor(rules.price),
+        currency: currency.as_str().to_owned(),
+        fund_share: rules.fund_share.basis_points(),
+        tiers: rules.prizes.tiers().iter().map(tier).collect(),
+    }
+}
+
+/// Whether a draw was announced with these rules.
+pub fn has_announced(rules: &Rules, currency: Currency, announcement: &[u8]) -> bool {
+    match Event::parse(announcement) {
+        Ok(Event::DrawAnnounced { lottery, rules: announced, .. }) => {
+            lottery == rules.lottery.0 && announced == published_rules(rules, currency)
+        }
+        _ => false,
     }
 }
 

@@ -40,6 +40,8 @@ pub enum ListFault {
     Root,
     #[error("the seal is not the one that was published")]
     Seal,
+    #[error("the rules of the draw, with its prizes, are not those that it was announced with")]
+    Rules,
     #[error("the winning numbers do not follow from what was published")]
     Numbers,
     #[error("the winning tickets among {} to {} are not those that were counted", .0.0 + 1, .0.1)]

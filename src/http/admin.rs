@@ -10,7 +10,7 @@ use super::audit;
 use super::auth_user::AdminUser;
 use super::body::Body;
 use super::draws::{DrawWithPrizes, current};
-use super::error::{FieldError, Problem};
+use super::error::{Code, FieldError, Problem};
 use super::idempotency::KeyHeader;
 use super::query::{List, PageParams, Query, path_id};
 use super::replay::first_answer;
@@ -18,6 +18,7 @@ use super::state::State;
 use crate::actors::messages::{PoolCreated, PoolError, SaleError};
 use crate::db::read::audit::AuditRow;
 use crate::db::read::payments::OwnedPayment;
+use crate::db::read::public_log::{self, MAX_ENTRIES_BEFORE_RESCHEDULE};
 use crate::db::read::tickets::OwnedTicket;
 use crate::db::read::{self, draws};
 use crate::domain::audit::{Action, AuditActor};
@@ -99,7 +100,7 @@ pub struct RescheduleBody {
 
 /// Changes times of a draw.
 ///
-/// Only while it is `scheduled` or `open`, and before its cut-off. With a beacon, another `draw_at` announces another round,
+/// Only while it is `scheduled` or `open`, and before its cut-off, and some 900 times at most after its announcement. With a beacon, another `draw_at` announces another round,
 /// and the sale must end `fairness.margin` before the round.
 #[utoipa::path(
     patch, path = "/api/v1/admin/draws/{id}", tag = "admin", operation_id = "reschedule_draw",
@@ -120,6 +121,12 @@ pub async fn reschedule(
         sales_close_at: body.sales_close_at.map(whole),
         draw_at: body.draw_at.map(whole),
     };
+    if public_log::count_of_draw(&state.db, id).await? >= MAX_ENTRIES_BEFORE_RESCHEDULE {
+        return Err(Problem::new(
+            Code::InvalidTransition,
+            "the times of the draw were changed so often that its proof has no room for more: let it take place, or cancel it",
+        ));
+    }
     if !state.draws.step(id, Step::Reschedule(change), String::new(), actor).await? {
         return Err(SaleError::OutcomeUnknown.into());
     }

@@ -175,9 +175,9 @@ codes! {
     }
     ListMismatch "list_mismatch" CONFLICT Later {
         "The sold tickets are not those that were sealed"
-        "Somebody has changed the tickets of the draw in the database after its list was sealed. The draw has stopped: nothing \
-         is paid. The service's log says what differs."
-        "put the tickets back as they were and conduct the draw again; docs/operations.md says how"
+        "Somebody has changed the tickets of the draw in the database after its list was sealed, or its rules after they were \
+         announced. The draw has stopped: nothing is paid. The service's log says what differs."
+        "put the tickets and the rules back as they were and conduct the draw again; docs/operations.md says how"
     }
     PaymentNotPayable "payment_not_payable" CONFLICT No {
         "The payment cannot be paid"

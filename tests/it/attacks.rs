@@ -4,6 +4,13 @@
 mod list;
 mod numbers;
 mod restored;
+mod rules;
+mod verified;
+
+use verifiable_draw::Hash;
+use verifiable_draw::event::Event;
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::hash_leaf;
 
 use crate::world::*;
 
@@ -25,4 +32,26 @@ async fn plant(world: &World, trigger: &str, body: &str) {
 async fn uproot(world: &World, table: &str) {
     let sql = format!("DROP TRIGGER planted ON {table}; DROP FUNCTION planted()");
     world.sql().await.batch_execute(&sql).await.unwrap();
+}
+
+/// Writes another root wherever the database has the sealed one. The seal is the last entry of the public log.
+async fn reseal(world: &World, root: Hash) {
+    let sql = world.sql().await;
+    let rows = sql.query("SELECT entry FROM log_entries ORDER BY index", &[]).await.unwrap();
+    let mut entries: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
+    let sealed = entries.last_mut().unwrap();
+    let Event::DrawSealed { draw: of, at, orders, tickets, by_hand, .. } = Event::parse(sealed).unwrap() else {
+        panic!("the seal is the last entry");
+    };
+    *sealed = Event::DrawSealed { draw: of, at, orders, tickets, root, by_hand }.to_bytes().unwrap();
+    let leaves = entries.iter().map(|entry| hash_leaf(entry)).collect();
+    let edge = Edge::new().append_batch(leaves).unwrap().into_edge().to_bytes();
+    sql.batch_execute("BEGIN; SET LOCAL session_replication_role = replica").await.unwrap();
+    let last = entries.len() as i64 - 1;
+    sql.execute("UPDATE log_entries SET entry = $1 WHERE index = $2", &[&entries[last as usize], &last])
+        .await
+        .unwrap();
+    sql.execute("UPDATE log_edge SET edge = $1", &[&edge]).await.unwrap();
+    sql.execute("UPDATE draw_seals SET root = $1", &[&root.as_slice()]).await.unwrap();
+    sql.batch_execute("COMMIT").await.unwrap();
 }

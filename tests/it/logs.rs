@@ -395,6 +395,30 @@ async fn a_log_of_several_tiles_is_one_tree_that_only_grows() {
     world.check_invariants().await;
 }
 
+/// What is read of a draw has a limit, so new times have one: its seal and its end must still fit.
+#[actix_web::test]
+async fn a_draw_whose_times_were_changed_too_often_gets_no_new_ones_and_is_verified() {
+    let (world, admin, draw) = World::on_sale(0).await;
+    let new_times = |minute: i64| json!({"draw_at": world.minutes(200 + minute)});
+    for minute in 1..900 {
+        reschedule(&admin, draw, &new_times(minute)).await.expect(200);
+    }
+    let refused = reschedule(&admin, draw, &new_times(900)).await.refused(409, "invalid_transition");
+    assert!(refused["detail"].as_str().unwrap().contains("its proof has no room for more"), "{refused}");
+    let shown = admin.get(&format!("/draws/{draw}")).await.expect(200);
+    assert_eq!(shown["draw_at"], new_times(899)["draw_at"]);
+    world.rich_player("ann", 1_000_000).await.buy_quick(draw, 2).await;
+    admin.conduct(draw).await;
+    world.until_draw_is(draw, "completed").await;
+    assert_eq!(transcript(&world, draw).await.len(), 902);
+    verify(&world, draw).await;
+    let url = format!("http://{}/api/v1/draws/{draw}", world.app().address);
+    let verified = crate::common::process::Program::new().run(&["verify", &url]).await;
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success() && said.contains("Its times were changed 899 times"), "{said}");
+    world.check_invariants().await;
+}
+
 #[actix_web::test]
 async fn heads_of_ticket_logs_are_logged_while_something_sells() {
     let (world, admin, draw) = World::on_sale(0).await;

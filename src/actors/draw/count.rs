@@ -92,7 +92,8 @@ async fn sealed_list(
     rules: &Rules,
     winning: WinningPick,
 ) -> Result<SealedTickets, CountError> {
-    let Some(PublishedList { announcement, last, log, tickets, .. }) = published_list(deps, draw).await? else {
+    let Some(PublishedList { announcement, last, log, tickets, .. }) = published_list(deps, draw, rules).await?
+    else {
         return Ok(patiently(async || read::payout::seal(&deps.db, draw).await).await?);
     };
     let keys = deps.persistence.ticket_logs().log_keys();
@@ -107,16 +108,28 @@ async fn sealed_list(
     Ok(SealedTickets { tickets, log: Some(log) })
 }
 
-/// What was published of the draw. `None`: it was opened before draws were announced.
-pub async fn published_list(deps: &Deps, draw: DrawId) -> Result<Option<PublishedList>, CountError> {
+/// What was published of the draw, which must have been announced with these rules. `None`: it was opened before draws were
+/// announced.
+pub async fn published_list(
+    deps: &Deps,
+    draw: DrawId,
+    rules: &Rules,
+) -> Result<Option<PublishedList>, CountError> {
     let read = async || match deps.public_log.of_numbers(draw).await {
         Err(DbError::Corrupt(what)) => Ok(Err(what)),
         read => read.map(Ok),
     };
-    Ok(patiently(read).await?.map_err(|what| {
+    let published = patiently(read).await?.map_err(|what| {
         tracing::error!(what, "the database does not have what was published of a draw");
         ListFault::Seal
-    })?)
+    })?;
+    let currency = deps.persistence.currency();
+    match published {
+        Some(list) if !public_log::has_announced(rules, currency, &list.announcement) => {
+            Err(ListFault::Rules.into())
+        }
+        published => Ok(published),
+    }
 }
 
 /// Says where to look.

@@ -69,7 +69,7 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
 
 /// The winning numbers: what follows from the announcement and the sealed list, the same however often this is asked.
 async fn winning_numbers(deps: &Deps, draw: DrawId, rules: &Rules) -> Result<Pick, StepError> {
-    match published_list(deps, draw).await.map_err(|error| error.stop(draw, false))? {
+    match published_list(deps, draw, rules).await.map_err(|error| error.stop(draw, false))? {
         Some(PublishedList { announcement, log, .. }) => {
             let keys = deps.persistence.ticket_logs().log_keys();
             domain::public_log::winning_numbers(keys, draw, rules, &announcement, &log).map_err(|fault| {
@@ -88,7 +88,7 @@ async fn numbers_of_round(
     rules: &Rules,
     round: &VerifiedRound,
 ) -> Result<Pick, StepError> {
-    let published = published_list(deps, draw).await.map_err(|error| error.stop(draw, false))?;
+    let published = published_list(deps, draw, rules).await.map_err(|error| error.stop(draw, false))?;
     let Some(PublishedList { announcement, last, .. }) = published else {
         tracing::error!(%draw, "a draw with a beacon is not in the public log");
         return Err(StepError::Failed);

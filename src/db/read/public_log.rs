@@ -13,8 +13,10 @@ use crate::db::{Db, DbError};
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::{KeyGenerations, LogIdentity, LogOrigin};
 
-/// The most entries of a draw that are read. Only new times, set by an admin, make more than four.
+/// The most entries of a draw that are read: an answer, and what is verified, has no more.
 const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
+/// A draw with so many entries gets no new times: its seal and its end, and new times that are under way, must still fit.
+pub const MAX_ENTRIES_BEFORE_RESCHEDULE: i64 = MAX_ENTRIES_OF_DRAW - 100;
 /// The most changes of the log's keys that are proved: a rotation has two.
 const MAX_KEY_CHANGES: i64 = 200;
 
@@ -95,6 +97,13 @@ pub async fn of_draw(db: &Db, draw: DrawId, size: u64) -> Result<Vec<(u64, Vec<u
         SELECT index, entry FROM log_entries WHERE draw_id = $1 AND index < $2 ORDER BY index LIMIT $3";
     let rows = db.query(sql, &[&draw.0, &size.cast_signed(), &MAX_ENTRIES_OF_DRAW]).await?;
     Ok(rows.iter().map(|row| (row.get::<_, i64>(0).cast_unsigned(), row.get(1))).collect())
+}
+
+/// How many entries a draw has.
+pub async fn count_of_draw(db: &Db, draw: DrawId) -> Result<i64, DbError> {
+    let sql = "-- public_log::count_of_draw()
+        SELECT count(*) FROM log_entries WHERE draw_id = $1";
+    Ok(db.query_opt(sql, &[&draw.0]).await?.map_or(0, |row| row.get(0)))
 }
 
 /// The newest changes of the log's keys with their indexes, the oldest of them first, among the first `size` entries. The

@@ -1,19 +1,17 @@
 //! The list of tickets is changed after its seal.
 
 use serde_json::{Value, json};
-use verifiable_draw::event::{Event, Stage};
-use verifiable_draw::merkle::edge::Edge;
-use verifiable_draw::merkle::hash_leaf;
+use verifiable_draw::event::Stage;
 
 use super::*;
 use crate::logs::transcript;
 use crate::money::prizes::{share, with_lottery};
 
-const PRIZES: &str = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
+pub(super) const PRIZES: &str = "SELECT count(*) FROM transfers WHERE kind = 'prize'";
 const STOPPED: &str = "lottery_draws_stopped 1";
 
 /// A closed draw in which ann has bought 30 orders of ten tickets, and one of one.
-async fn closed() -> (World, User, i64) {
+pub(super) async fn closed() -> (World, User, i64) {
     let (world, admin, draw) = World::on_sale(0).await;
     let ann = world.rich_player("ann", 100_000_000).await;
     for _ in 0..30 {
@@ -26,7 +24,7 @@ async fn closed() -> (World, User, i64) {
 }
 
 /// The draw has stopped and says so in the metrics, it has paid nothing, and everything else goes on.
-async fn assert_stopped(world: &World, admin: &User, draw: i64, status: &str) {
+pub(super) async fn assert_stopped(world: &World, admin: &User, draw: i64, status: &str) {
     assert_eq!(world.count(PRIZES).await, 0);
     assert_eq!(admin.get(&format!("/draws/{draw}")).await.expect(200)["status"], status);
     assert!(world.metrics().await.contains(STOPPED));
@@ -163,25 +161,7 @@ async fn numbers_that_were_rewritten_pay_nothing() {
 #[actix_web::test]
 async fn a_seal_that_is_not_the_published_one_is_not_drawn() {
     let (world, admin, draw) = closed().await;
-    let sql = world.sql().await;
-    let rows = sql.query("SELECT entry FROM log_entries ORDER BY index", &[]).await.unwrap();
-    let mut entries: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
-    let sealed = entries.last_mut().unwrap();
-    let Event::DrawSealed { draw: of, at, orders, tickets, by_hand, .. } = Event::parse(sealed).unwrap() else {
-        panic!("the seal is the last entry");
-    };
-    let root = [9; 32];
-    *sealed = Event::DrawSealed { draw: of, at, orders, tickets, root, by_hand }.to_bytes().unwrap();
-    let leaves = entries.iter().map(|entry| hash_leaf(entry)).collect();
-    let edge = Edge::new().append_batch(leaves).unwrap().into_edge().to_bytes();
-    sql.batch_execute("BEGIN; SET LOCAL session_replication_role = replica").await.unwrap();
-    let last = entries.len() as i64 - 1;
-    sql.execute("UPDATE log_entries SET entry = $1 WHERE index = $2", &[&entries[last as usize], &last])
-        .await
-        .unwrap();
-    sql.execute("UPDATE log_edge SET edge = $1", &[&edge]).await.unwrap();
-    sql.execute("UPDATE draw_seals SET root = $1", &[&root.as_slice()]).await.unwrap();
-    sql.batch_execute("COMMIT").await.unwrap();
+    reseal(&world, [9; 32]).await;
 
     admin.step(draw, "conduct").await.refused(409, "list_mismatch");
     world.advance(jiff::SignedDuration::from_mins(180));
