@@ -3,6 +3,7 @@
 mod check;
 mod drand;
 mod interrupted;
+mod killed;
 mod order;
 mod verified;
 mod witnessed;

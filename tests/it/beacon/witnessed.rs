@@ -1,5 +1,8 @@
 //! Draws with a beacon and witnesses: the list must have been cosigned before the round, by the clocks of the witnesses.
 
+use verifiable_draw::cosignature::Cosigner;
+
+use super::verified::{program, verify};
 use super::*;
 use crate::logs::witnesses::stand_in::{Conduct, TestWitness};
 use crate::logs::witnesses::{PolicyFile, policy_of, proved, quorum};
@@ -67,6 +70,19 @@ async fn a_list_that_was_cosigned_too_late_is_void_and_refunded() {
     let Event::DrawVoided { stage, reason, .. } = &all.last().unwrap().1 else { panic!("{all:?}") };
     assert_eq!((*stage, reason.as_str()), (Stage::Closed, "no_quorum"));
     assert_eq!(world.count("SELECT count(*) FROM transfers WHERE kind = 'refund'").await, 1);
+
+    // Everybody can check it, and who has a cosignature from before refutes it.
+    let program = program();
+    let (code, said) = verify(&program, &world, draw, &[]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no_quorum is not refuted by what was given") && !said.contains("REFUTED"), "{said}");
+    let mut kept = proved(&world, draw, is_seal).await.0;
+    let in_time = Cosigner::new(witness.key().name(), &[1; 32]).unwrap().signature_line(kept.text(), round - 6);
+    kept.add_signatures(&in_time).unwrap();
+    std::fs::write(program.directory().join("kept"), kept.to_string()).unwrap();
+    let (code, said) = verify(&program, &world, draw, &["--checkpoint", "kept"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("✗ REFUTED: no_quorum. The quorum has cosigned a head with the seal"), "{said}");
     world.check_invariants().await;
 }
 
