@@ -60,6 +60,7 @@ fn open_draw(now: Timestamp) -> Draw {
         reservations: HashMap::new(),
         winning: None,
         cancel_reason: None,
+        rolled_back: None,
     })
 }
 

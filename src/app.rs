@@ -59,9 +59,11 @@ use settings::{check_sandbox, draw_options, installation, signed, tokens, write_
 use state::{StartedParts, state};
 
 pub use database::{Database, DatabaseUse};
+pub use fairness::known_chains;
 pub use log_keys::{existing_log_keys, ticket_logs_to_check};
 pub use sandbox::StoredCharges;
 pub use settings::currency;
+pub use witnesses::configured as configured_policy;
 
 /// How often the service checks whether its actors are alive.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(1);

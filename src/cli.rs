@@ -7,6 +7,7 @@ mod demo;
 mod export;
 mod health;
 mod links;
+mod log_import;
 mod log_keys;
 mod manual;
 mod money;
@@ -88,7 +89,7 @@ enum ConfiguredCommand {
     },
     /// Checks the whole database: the ledger, every draw, every ticket. Changes nothing.
     Check,
-    /// Manages the keys of the public log.
+    /// Manages the keys of the public log, and brings its entries back after a restore.
     Log {
         #[command(subcommand)]
         command: LogCommand,
@@ -113,6 +114,12 @@ enum LogCommand {
     RotateKey,
     /// Retires the older of two keys: from the next start of the service on only the newer one signs.
     RetireKey,
+    /// Brings entries back that a restored database lacks, and stops the draws that have lost tickets; run it before the
+    /// service is started.
+    Import {
+        /// The directory with the copy of the log, a file `entries`; otherwise `log` in data_dir.
+        directory: Option<PathBuf>,
+    },
 }
 
 /// A new admin.
@@ -211,6 +218,9 @@ async fn run_configured(command: ConfiguredCommand, config: Config) -> Result<()
         }
         ConfiguredCommand::Log { command: LogCommand::RetireKey } => {
             log_keys::change(&config, KeyChange::Retire).await
+        }
+        ConfiguredCommand::Log { command: LogCommand::Import { directory } } => {
+            log_import::run(&config, directory).await
         }
         ConfiguredCommand::Nodes(asked) => nodes::run(&config, &asked).await,
         ConfiguredCommand::Export(asked) => export::run(&config, asked).await,

@@ -234,9 +234,12 @@ impl DrawActor {
     /// only if witnesses have seen the list before it.
     fn fetch_round(&mut self, round: AnnouncedRound, ctx: &mut Context<Self>) {
         let (deps, draw, missed) = (self.deps.clone(), self.guard.draw, self.missed_rounds);
+        // A draw whose result was published had its quorum. A restored backup may lack the cosignatures.
+        let was_completed = self.machine.draw().is_drawn_again();
         let work = async move {
             let verified = rounds::fetch(deps.rounds, round.clone(), missed).await;
             let is_witnessed = verified.is_none()
+                || was_completed
                 || rounds::await_quorum(&deps.db, &deps.public_log, &deps.clock, draw, &round).await;
             (verified, is_witnessed)
         };

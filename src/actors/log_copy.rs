@@ -27,13 +27,13 @@ pub struct LogCopy {
 impl LogCopy {
     /// Opens the copy in the data directory and reads it; makes an empty one if there is none. It blocks.
     pub fn open(data_dir: &Path) -> io::Result<LogCopy> {
-        let directory = data_dir.join(DIRECTORY);
+        let directory = directory(data_dir);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let path = directory.join(FILE);
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         File::open(&directory)?.sync_all()?;
         File::open(data_dir)?.sync_all()?;
-        let (edge, length) = read(&file)?;
+        let (edge, length) = read(&file, |_, _| {})?;
         Ok(LogCopy { path, file: tokio::fs::File::from_std(file), edge, length })
     }
 
@@ -60,8 +60,50 @@ impl LogCopy {
     }
 }
 
-/// The tree over the whole entries of a file, and where the last of them ends.
-fn read(file: &File) -> io::Result<(Edge, u64)> {
+/// What a copy has beside the log of a database.
+pub struct ComparedCopy {
+    pub path: PathBuf,
+    /// The tree over its entries.
+    pub edge: Edge,
+    /// The edges of its beginnings of the sizes that were asked for, if it is long enough.
+    pub beginnings: Vec<Option<Edge>>,
+    /// The entries after the first of these sizes.
+    pub newer: Vec<Vec<u8>>,
+}
+
+/// Reads a copy in a directory of its own, to bring entries back from it. It blocks. `None`: there is no such file.
+pub fn compare(directory: &Path, sizes: &[u64]) -> io::Result<Option<ComparedCopy>> {
+    let path = directory.join(FILE);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let (mut beginnings, mut newer) = (vec![None; sizes.len()], Vec::new());
+    let mut note = |edge: &Edge| {
+        for (size, beginning) in sizes.iter().zip(&mut beginnings) {
+            if *size == edge.size() {
+                *beginning = Some(edge.clone());
+            }
+        }
+    };
+    note(&Edge::new());
+    let (edge, _) = read(&file, |edge, entry| {
+        note(edge);
+        if sizes.first().is_some_and(|known| edge.size() > *known) {
+            newer.push(entry.to_vec());
+        }
+    })?;
+    Ok(Some(ComparedCopy { path, edge, beginnings, newer }))
+}
+
+/// The directory of the copy in a data directory.
+pub fn directory(data_dir: &Path) -> PathBuf {
+    data_dir.join(DIRECTORY)
+}
+
+/// The tree over the whole entries of a file, and where the last of them ends. `each` gets every entry, and the tree that
+/// ends with it.
+fn read(file: &File, mut each: impl FnMut(&Edge, &[u8])) -> io::Result<(Edge, u64)> {
     let (mut edge, mut whole) = (Edge::new(), 0);
     let mut file = BufReader::new(file);
     let mut entry = Vec::with_capacity(MAX_ENTRY_BYTES);
@@ -76,6 +118,7 @@ fn read(file: &File) -> io::Result<(Edge, u64)> {
         }
         edge.append(hash_leaf(&entry)).map_err(io::Error::other)?;
         whole += (length.len() + entry.len()) as u64;
+        each(&edge, &entry);
     }
 }
 

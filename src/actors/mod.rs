@@ -8,7 +8,7 @@ pub mod draws;
 pub mod housekeeping;
 pub mod key_changes;
 pub mod lease;
-mod log_copy;
+pub mod log_copy;
 pub mod messages;
 pub mod node;
 pub mod persistence;

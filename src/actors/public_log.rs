@@ -40,17 +40,26 @@ pub enum PublicLogError {
     #[error(transparent)]
     Database(#[from] DbError),
     #[error(
-        "{} has {copied} entries of the public log that were published, and the database {}: it was restored from a backup, or \
-         is another one. This service must not sign another history. Restore a newer backup. If these entries are lost for \
-         good, move the file away: then everybody who has a newer checkpoint sees that the log was forked, so say why",
-        path.display(), Found(*stored, *copied)
+        "{} has {copied} entries of the public log that were published, and the database has only {stored}: it was restored from \
+         a backup. This service must not sign another history. Restore a newer backup if you have one. If what was sold since \
+         this one is lost for good, `lottery log import` brings the missing entries of the log back, and stops the draws that \
+         have lost tickets (docs/operations.md, \"The public log after a restore\")",
+        path.display()
     )]
-    Forked { path: PathBuf, copied: u64, stored: u64 },
+    DatabaseBehind { path: PathBuf, copied: u64, stored: u64 },
+    #[error(
+        "{} has {copied} entries of the public log that were published, and the database has others: it is another database, \
+         or one that was restored from a backup and served without this file. This service must not sign another history. \
+         Restore a backup of the database that the file belongs to. If nobody can, move the file away: then everybody who \
+         has a checkpoint of it sees that the log was forked, so say why",
+        path.display()
+    )]
+    Forked { path: PathBuf, copied: u64 },
     #[error(
         "the witness {} has cosigned {} entries of the public log, and the database has only {stored}: it was restored from \
          a backup, or is another one. This service must not sign another history. Restore a newer backup, or bring the \
-         entries back from a copy of data_dir/log/entries. If the witness is wrong, take it out of the file of \
-         fairness.policy and say why",
+         entries back from a copy of data_dir/log, with `lottery log import DIRECTORY`. If the witness is wrong, take it out \
+         of the file of fairness.policy and say why",
         .seen.witness, .seen.size
     )]
     WitnessAhead { seen: WitnessedSize, stored: u64 },
@@ -62,18 +71,6 @@ pub struct WitnessedSize {
     /// The name of its key.
     pub witness: String,
     pub size: u64,
-}
-
-/// How many entries the database has, in the words of an error.
-struct Found(u64, u64);
-
-impl std::fmt::Display for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Found(stored, copied) if stored < copied => write!(f, "has only {stored}"),
-            _ => f.write_str("has others"),
-        }
-    }
 }
 
 /// The head that everybody may know, and its checkpoint with the cosignatures that it has got.
@@ -291,10 +288,13 @@ impl PublicLog {
 /// Copies what the database has and the copy has not. Returns the edge that both have then.
 async fn complete(db: &Db, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
     let edge = public_log::edge(db).await?;
-    let forked = |copy: &LogCopy| PublicLogError::Forked {
-        path: copy.path.clone(),
-        copied: copy.edge().size(),
-        stored: edge.size(),
+    let refused = |copy: &LogCopy| {
+        let (path, copied, stored) = (copy.path.clone(), copy.edge().size(), edge.size());
+        if stored < copied {
+            PublicLogError::DatabaseBehind { path, copied, stored }
+        } else {
+            PublicLogError::Forked { path, copied }
+        }
     };
     // First all of it is compared: the copy must stay a witness of what was published.
     let mut continued = copy.edge().clone();
@@ -304,7 +304,7 @@ async fn complete(db: &Db, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
         }
     }
     if continued != edge {
-        return Err(forked(copy));
+        return Err(refused(copy));
     }
     while copy.edge().size() < edge.size() {
         let entries = page(db, copy.edge(), &edge).await?;

@@ -23,6 +23,11 @@ pub fn terms(config: &Config) -> Result<FairnessTerms, AppError> {
     Ok(FairnessTerms { mode, chain: Arc::new(chain), margin: signed(it.margin) })
 }
 
+/// The beacons that an announcement may name.
+pub fn known_chains(config: &Config) -> Result<Vec<Arc<BeaconChain>>, AppError> {
+    Ok(vec![terms(config)?.chain, Arc::new(BeaconChain::quicknet())])
+}
+
 fn chain(it: &ChainConfig) -> Result<BeaconChain, String> {
     fn bytes<const N: usize>(name: &str, text: &str) -> Result<[u8; N], String> {
         beacon::from_hex(text).ok_or_else(|| format!("{name} must be {N} bytes in hexadecimal digits"))

@@ -12,7 +12,7 @@ use super::error::DbError;
 use super::schema::lock;
 use super::tls::Target;
 
-/// Each table and view with the role's privileges. What is decided once (a seal, the drawn numbers, a transfer, a
+/// Each table, view and sequence with the role's privileges. What is decided once (a seal, the drawn numbers, a transfer, a
 /// ticket's numbers, a draw's price) has no UPDATE, and nothing that money depends on has a DELETE: of payments and
 /// tickets, triggers let only orders go that ended unpaid.
 pub const GRANTS: &[(&str, &str)] = &[
@@ -38,6 +38,8 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("draw_sales", "SELECT, INSERT, UPDATE (epoch, sold, edge)"),
     ("draw_seals", "SELECT, INSERT"),
     ("draw_tiers", "SELECT, INSERT"),
+    // The ids of draws that the public log names are passed over.
+    ("draws_id_seq", "UPDATE"),
     ("draws", "SELECT, INSERT, UPDATE (status, sales_open_at, sales_close_at, draw_at, fairness, chain, round)"),
     ("idempotency_keys", "SELECT, INSERT, UPDATE (answer), DELETE"),
     ("housekeeping", "SELECT, INSERT, UPDATE (place)"),
@@ -47,6 +49,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("log_edge", "SELECT, UPDATE (edge)"),
     ("log_entries", "SELECT, INSERT"),
     ("log_key_generations", "SELECT, UPDATE (oldest, newest)"),
+    ("log_imports", "SELECT, INSERT"),
     ("log_tiles", "SELECT, INSERT"),
     ("lotteries", "SELECT, INSERT, UPDATE (last_draw)"),
     ("nodes", "SELECT, INSERT (id, host, url, version), UPDATE (beat, seen_at, dead), DELETE"),
@@ -58,6 +61,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("refinery_schema_history", "SELECT"),
     ("refresh_tokens", "SELECT, INSERT, UPDATE (spent_at), DELETE"),
     ("result_tiers", "SELECT, INSERT, UPDATE (winners, prize)"),
+    ("rolled_back_draws", "SELECT, INSERT, UPDATE (goes_on, entry)"),
     ("sandbox_charges", "SELECT, INSERT, DELETE"),
     ("schema_compatibility", "SELECT"),
     ("sessions", "SELECT, INSERT, UPDATE (used_at, address, family), DELETE"),

@@ -86,6 +86,8 @@ pub enum Action {
     RotateLogKey,
     /// The older of two keys does not sign the public log any more.
     RetireLogKey,
+    /// Entries of the public log were brought back into a restored database.
+    ImportLog,
     /// An admin logged in.
     LogIn,
     /// A log-in to an admin's account failed: a wrong password.
@@ -103,7 +105,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 24] = [
+    pub const ALL: [Action; 25] = [
         Action::CreateDraw,
         Action::RescheduleDraw,
         Action::AddToPool,
@@ -121,6 +123,7 @@ impl Action {
         Action::ConfirmClock,
         Action::RotateLogKey,
         Action::RetireLogKey,
+        Action::ImportLog,
         Action::LogIn,
         Action::FailLogIn,
         Action::BlockLogIn,
@@ -150,6 +153,7 @@ impl Action {
             Action::ConfirmClock => "clock.confirm",
             Action::RotateLogKey => "log.rotate_key",
             Action::RetireLogKey => "log.retire_key",
+            Action::ImportLog => "log.import",
             Action::LogIn => "login",
             Action::FailLogIn => "login.failed",
             Action::BlockLogIn => "login.blocked",

@@ -1,7 +1,7 @@
 //! The events of the public log, from what the steps of a draw know; and the winning numbers, which follow from what was
 //! published. `verifiable_draw::event` has the form of the events, and docs/verifiable-draw.md says what they prove.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use verifiable_draw::Hash;
 use verifiable_draw::event::{
     AuditHead, Beacon, DrawHead, Event, FairnessMode, PublishedRules, PublishedTier, PublishedTierResult, Stage,
@@ -172,6 +172,49 @@ pub fn voided(
     Event::DrawVoided { draw: id(draw), at: seconds(at), stage, reason: reason.to_owned(), seed }
 }
 
+/// Whether the log says that the list was sealed.
+pub fn is_sealed(entries: &[Event]) -> bool {
+    entries.iter().any(|event| matches!(event, Event::DrawSealed { .. }))
+}
+
+/// When the list was sealed, as the log says: a restored backup may have the draw on sale.
+pub fn sealed_at(entries: &[Event], close_at: Timestamp) -> Option<Timestamp> {
+    entries.iter().find_map(|event| match event {
+        Event::DrawSealed { at, by_hand, .. } => Some(beside(timestamp(*at), *by_hand, close_at)),
+        _ => None,
+    })
+}
+
+/// When the numbers were drawn of a draw that the log has completed, as far as anything follows from it.
+pub fn drawn_at(entries: &[Event], was_closed_by_hand: bool, draw_at: Timestamp) -> Option<Timestamp> {
+    entries.iter().find_map(|event| match event {
+        Event::DrawCompleted { at, by_hand: true, .. } if was_closed_by_hand => Some(timestamp(*at)),
+        Event::DrawCompleted { at, by_hand, .. } => Some(beside(timestamp(*at), *by_hand, draw_at)),
+        _ => None,
+    })
+}
+
+/// When the draw was completed, as the log says.
+pub fn completed_at(entries: &[Event]) -> Option<Timestamp> {
+    entries.iter().find_map(|event| match event {
+        Event::DrawCompleted { at, .. } => Some(timestamp(*at)),
+        _ => None,
+    })
+}
+
+/// When the draw was cancelled, as the log says.
+pub fn voided_at(entries: &[Event]) -> Option<Timestamp> {
+    entries.iter().find_map(|event| match event {
+        Event::DrawVoided { at, .. } => Some(timestamp(*at)),
+        _ => None,
+    })
+}
+
+/// The log has whole seconds. A time of such a second, on the side of the limit on which it was.
+fn beside(at: Timestamp, is_before: bool, limit: Timestamp) -> Timestamp {
+    if is_before { at.min(limit - SignedDuration::from_micros(1)) } else { at.max(limit) }
+}
+
 /// The heads of ticket logs and of the audit log.
 pub fn heads(logs: &[(DrawId, Head)], audit: Option<AuditHead>, at: Timestamp) -> Event {
     let head = |(draw, head): &(DrawId, Head)| DrawHead { draw: id(*draw), orders: head.size, root: head.root };
@@ -236,6 +279,12 @@ fn numbers(entropy: Entropy<'_>, announcement: &[u8], rules: &Rules) -> Result<P
 /// Unix seconds. No event is older than 1970.
 pub fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_second()).unwrap_or(0)
+}
+
+/// The time that an event has in Unix seconds.
+pub fn timestamp(seconds: u64) -> Timestamp {
+    let at = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Amounts of a draw are not negative.

@@ -48,6 +48,8 @@ pub enum ListFault {
     Winners(TicketRange),
     #[error("the stored prizes are not those that follow from the counted tickets")]
     Prizes,
+    #[error("the result is not the one that was published before a backup was restored")]
+    Published,
 }
 
 /// The row of a sold ticket.

@@ -25,6 +25,7 @@ mod matrix;
 mod money;
 mod monitoring;
 mod operations;
+mod restored;
 mod roles;
 mod schedule;
 mod server;

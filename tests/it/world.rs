@@ -237,7 +237,7 @@ impl User {
         self.schedule_of(world, "5of36").await
     }
 
-    async fn schedule_of(&self, world: &World, lottery: &str) -> i64 {
+    pub async fn schedule_of(&self, world: &World, lottery: &str) -> i64 {
         let (close, draw) = (world.minutes(60), world.minutes(120));
         self.create_draw(json!({"lottery": lottery, "sales_close_at": close, "draw_at": draw})).await
     }

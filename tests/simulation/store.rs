@@ -340,6 +340,7 @@ impl Store {
             reservations: if selling { self.reservations(id) } else { HashMap::new() },
             winning: row.result.as_ref().map(|result| result.winning),
             cancel_reason: row.cancellation.as_ref().map(|it| it.reason.clone()),
+            rolled_back: None,
         }
     }
 

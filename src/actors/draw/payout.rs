@@ -64,7 +64,9 @@ pub async fn settle(
     let prizes: Vec<(i64, Money)> = prizes.map(|tier| (tier.matches.into(), tier.prize)).collect();
     if !prizes_fixed {
         let logs = deps.persistence.ticket_logs().clone();
-        deps.persistence.step(FixAndLogPrizes { step, logs }).await?;
+        if deps.persistence.step(FixAndLogPrizes { step, logs }).await?.is_none() {
+            return Err(CountError::List(ListFault::Published).stop(draw, false));
+        }
         deps.step_written().await;
     }
     match patiently(async || payout::settlement(db, draw).await).await? {

@@ -1,21 +1,25 @@
 //! Direct writes: the writes that do not go through the persistence actor. These are registration and users,
 //! sessions and passwords, new draws and their pools, what the installation and its logs are, cosignatures of witnesses,
-//! audit entries of admins that change nothing else, what the provider reports of disputes and refunds, the sandbox's charges, and housekeeping.
+//! entries of the public log after a restore, audit entries of admins that change nothing else, what the provider reports
+//! of disputes and refunds, the sandbox's charges, and housekeeping.
 //! Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none
 //! has to be in the order of the batches.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
+use verifiable_draw::beacon::BeaconChain;
 use verifiable_draw::merkle::Head;
 use verifiable_draw::vkey::VerifierKey;
 
 use super::Persistence;
 use super::step::StepFailure;
+use super::write::log_import::{ImportFailure, ImportedLog, LogImport, NewerEntries};
 use super::write::unpaid::{self, WalkStep};
 use super::write::users::{self, NewSession, NewToken, NewUser};
 use super::write::{audit, charges, draws, installation, keys, log, nodes, sandbox, witnesses};
@@ -29,11 +33,13 @@ use crate::domain::draw::Times;
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, LotteryId, PoolTicketId, SessionId, UserId};
 use crate::domain::installation::Installation;
+use crate::domain::log_import::ImportRefusal;
 use crate::domain::log_keys::{KeyChange, KeyRefusal, LogIdentity, LogKeys};
 use crate::domain::lottery::Rules;
 use crate::domain::money::Money;
 use crate::domain::record::{Fence, Key};
 use crate::domain::user::{Email, Name, RefreshTokenHashes, Role, SessionLifetimes, UserStatus, Username};
+use crate::domain::witness_policy::WitnessPolicy;
 
 /// The name that another user has already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +82,8 @@ pub enum UserChangeRefusal {
 /// The time limit for one of these transactions; after it the outcome is unknown. Adding pool tickets has a longer
 /// limit of its own (`POOL_WAIT`).
 const DIRECT_WAIT: Duration = Duration::from_secs(10);
+/// The same for an import of the public log: of a day it has thousands of entries.
+const IMPORT_WAIT: Duration = Duration::from_secs(600);
 
 /// Commits. An error says whether the transaction was refused or its outcome is unknown.
 async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
@@ -84,6 +92,14 @@ async fn commit(tx: deadpool_postgres::Transaction<'_>) -> Result<(), DbError> {
 
 /// Runs a transaction within the time limit.
 async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, DbError>) -> Result<T, DbError> {
+    transaction_within(DIRECT_WAIT, db, work).await
+}
+
+async fn transaction_within<T>(
+    limit: Duration,
+    db: &Db,
+    work: impl AsyncFnOnce(&Client) -> Result<T, DbError>,
+) -> Result<T, DbError> {
     let all = async {
         let mut client = db.client().await?;
         let tx = client.transaction().await?;
@@ -91,7 +107,7 @@ async fn transaction<T>(db: &Db, work: impl AsyncFnOnce(&Client) -> Result<T, Db
         commit(tx).await?;
         Ok(done)
     };
-    tokio::time::timeout(DIRECT_WAIT, all).await.unwrap_or(Err(DbError::WriteTimeout(DIRECT_WAIT)))
+    tokio::time::timeout(limit, all).await.unwrap_or(Err(DbError::WriteTimeout(limit)))
 }
 
 /// Writes a user with a wallet.
@@ -155,6 +171,37 @@ pub async fn change_log_key(
         Err(_) => Err(DbError::Corrupt("the public log")),
     });
     changed.await
+}
+
+/// Brings entries of the public log back into a database that was restored from a backup.
+pub async fn import_log(
+    db: &Db,
+    keys: &LogKeys,
+    (chains, policy): (&[Arc<BeaconChain>], Option<&WitnessPolicy>),
+    newer: &NewerEntries,
+    at: Timestamp,
+) -> Result<Result<ImportedLog, ImportRefusal>, DbError> {
+    // What a refusal has written until then is rolled back with its error.
+    let mut refused = None;
+    let imported = transaction_within(IMPORT_WAIT, db, async |db| {
+        LogImport { db, keys, chains, policy, at }.run(newer).await.map_err(|failure| match failure {
+            ImportFailure::Refused(refusal) => {
+                refused = Some(refusal);
+                DbError::Corrupt("the public log")
+            }
+            ImportFailure::Database(error) => error,
+            ImportFailure::Step(StepFailure::Postgres(error)) => error.into(),
+            ImportFailure::Step(failure) => {
+                tracing::error!(%failure, "the entries of the public log are not imported");
+                DbError::Corrupt("the public log")
+            }
+        })
+    });
+    let imported = imported.await;
+    match refused {
+        Some(refusal) => Ok(Err(refusal)),
+        None => imported.map(Ok),
+    }
 }
 
 /// Writes audit entries of what changes nothing in the database, such as an export at the command line.

@@ -36,12 +36,13 @@ use health::WriterHealth;
 use writer::Writer;
 
 pub use direct::{
-    DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, change_log_key, insert_user, record,
+    DuplicateName, PoolWrite, TokenRotation, UserChangeRefusal, change_log_key, import_log, insert_user, record,
     record_installation, record_log_identity,
 };
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::log::LogHeads;
+pub use write::log_import::{ImportedLog, NewerEntries};
 pub use write::nodes;
 pub use write::settle::{ConductOutcome, FixAndLogPrizes};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 use verifiable_draw::beacon::{BeaconChain, BeaconError};
 
 use crate::db::{Db, DbError};
@@ -12,14 +12,18 @@ use crate::domain::id::DrawId;
 /// The columns of a chain, in a statement that joins `beacon_chains b`.
 pub(super) const CHAIN: &str = "b.hash, b.public_key, b.genesis, b.period, b.group_hash, b.beacon_id";
 
-/// The first draw of a draw's lottery that takes the jackpot before it: one with a beacon and an earlier time that has no
-/// end in the public log. Its rollover is a part of the jackpot, so it must be known.
+/// The first draw of a draw's lottery that takes the jackpot before it. With a beacon it is one with an earlier time that has
+/// no end in the public log: its rollover is a part of the jackpot, so it must be known. After a backup was restored, a draw
+/// that the public log has completed before is completed again first.
 pub const EARLIER_DRAW: &str = "-- beacon::earlier_draw(id)
-    SELECT d.id FROM draws this JOIN draws d ON d.lottery = this.lottery AND (d.draw_at, d.id) < (this.draw_at, this.id)
+    SELECT d.id FROM draws this JOIN draws d ON d.lottery = this.lottery AND d.id <> this.id
     LEFT JOIN draw_results r ON r.draw_id = d.id
-    WHERE this.id = $1 AND d.fairness = 'beacon' AND d.status IN ('open', 'closed', 'settling')
-        AND r.prize_fund IS NULL
-    ORDER BY d.draw_at, d.id LIMIT 1";
+    LEFT JOIN rolled_back_draws again ON again.draw_id = d.id AND again.goes_on = 'completed'
+    LEFT JOIN rolled_back_draws own ON own.draw_id = this.id AND own.goes_on = 'completed'
+    WHERE this.id = $1 AND d.status IN ('open', 'closed', 'settling') AND r.prize_fund IS NULL
+        AND (again.entry < coalesce(own.entry, 9223372036854775807)
+             OR this.fairness = 'beacon' AND d.fairness = 'beacon' AND (d.draw_at, d.id) < (this.draw_at, this.id))
+    ORDER BY again.entry, d.draw_at, d.id LIMIT 1";
 
 /// The draw that this one waits for. `None`: it is this draw's turn.
 pub async fn earlier_draw(db: &Db, draw: DrawId) -> Result<Option<DrawId>, DbError> {
@@ -51,6 +55,15 @@ fn chain(row: &Row) -> Result<Option<BeaconChain>, DbError> {
     let (genesis, period) = (genesis.cast_unsigned(), period.cast_unsigned());
     let chain = BeaconChain::new(key, genesis, period, &group, row.get("beacon_id")).map_err(|_| corrupt())?;
     if chain.hash() == hash { Ok(Some(chain)) } else { Err(corrupt()) }
+}
+
+/// The chain with this hash, if a draw was announced with it.
+pub async fn stored_chain(db: &Client, hash: &[u8]) -> Result<Option<BeaconChain>, DbError> {
+    let sql = format!(
+        "-- beacon::stored_chain()
+        SELECT {CHAIN} FROM beacon_chains b WHERE b.hash = $1"
+    );
+    Ok(db.query_opt(&sql, &[&hash]).await?.as_ref().map(chain).transpose()?.flatten())
 }
 
 /// The round whose signature is stored with the numbers of a draw, if it is the announced one's. `None`: the draw has no

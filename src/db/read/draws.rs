@@ -5,18 +5,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
+use verifiable_draw::event::Event;
 
 use super::rules::{game, rules};
 use super::{Page, PageRows, beacon};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{
-    DrawSnapshot, DrawState, Reservation, ReservationState, ReservedTicket, Times, WinningPick,
+    DrawSnapshot, DrawState, Reservation, ReservationState, ReservedTicket, RolledBack, Times, WinningPick,
 };
 use crate::domain::game::{Game, Pick};
 use crate::domain::id::{DrawId, LotteryId, PaymentId, PoolTicketId, TicketId, UserId};
-use crate::domain::lottery::{DrawStatus, Fairness};
+use crate::domain::lottery::{DrawStatus, Fairness, Rules};
 use crate::domain::money::Money;
 use crate::domain::pool::Pool;
 
@@ -31,6 +32,13 @@ const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.
 pub async fn one(db: &Db, id: DrawId) -> Result<Option<DrawSnapshot>, DbError> {
     let sql = format!("-- draws::one()\n{VIEW} WHERE d.id = $1");
     db.query_opt(&sql, &[&id.0]).await?.as_ref().map(view).transpose()
+}
+
+/// The rules of a draw, and its number among those of its lottery. The draw must exist.
+pub async fn rules_and_number(db: &Client, id: DrawId) -> Result<(Rules, i32), DbError> {
+    let sql = format!("-- draws::rules_and_number()\n{VIEW} WHERE d.id = $1");
+    let row = db.query_one(&sql, &[&id.0]).await?;
+    Ok((rules(&row)?, row.get("number")))
 }
 
 /// Draws, newest first, with optional filters: an empty list of lotteries or statuses means all. A corrupt draw is
@@ -107,6 +115,22 @@ pub async fn load(db: &Db, id: DrawId) -> Result<Option<DrawState>, DbError> {
         reservations,
         winning: view.winning,
         cancel_reason: view.cancel_reason,
+        rolled_back: rolled_back(db, id).await?,
+    }))
+}
+
+/// What the public log has of a draw that was brought back by a backup.
+async fn rolled_back(db: &Db, id: DrawId) -> Result<Option<RolledBack>, DbError> {
+    let sql = "-- draws::rolled_back()
+        SELECT b.goes_on, e.entry FROM rolled_back_draws b LEFT JOIN log_entries e ON e.index = b.entry WHERE b.draw_id = $1";
+    let Some(row) = db.query_opt(sql, &[&id.0]).await? else { return Ok(None) };
+    let corrupt = DbError::Corrupt("the state to which a draw goes on");
+    Ok(Some(match (row.get::<_, Option<&str>>(0), row.get::<_, Option<&[u8]>>(1).map(Event::parse)) {
+        (None, _) => RolledBack::Lost,
+        (Some("sealed"), _) => RolledBack::Sealed,
+        (Some("completed"), _) => RolledBack::Completed,
+        (Some("voided"), Some(Ok(Event::DrawVoided { reason, .. }))) => RolledBack::Voided(reason),
+        _ => return Err(corrupt),
     }))
 }
 

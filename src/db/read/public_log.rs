@@ -155,11 +155,12 @@ pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<[(u64, Vec<u8>);
     }
 }
 
-/// The draws on sale that have a ticket log, and its size.
+/// The draws on sale that have a ticket log, and its size. One that a restored backup has brought back is not on sale.
 pub async fn open_draws(db: &Db) -> Result<Vec<(DrawId, u64)>, DbError> {
     let sql = "-- public_log::open_draws()
         SELECT s.draw_id, s.edge FROM draw_sales s JOIN draws d ON d.id = s.draw_id
-        WHERE d.status = 'open' AND s.edge IS NOT NULL ORDER BY s.draw_id";
+        WHERE d.status = 'open' AND s.edge IS NOT NULL
+            AND NOT EXISTS (SELECT FROM rolled_back_draws b WHERE b.draw_id = d.id) ORDER BY s.draw_id";
     let size = |row: &Row| {
         let edge = Edge::from_bytes(row.get(1)).map_err(|_| DbError::Corrupt("edge of a ticket log"))?;
         Ok((DrawId(row.get(0)), edge.size()))

@@ -25,7 +25,7 @@ use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::Times;
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::{KeyChange, KeyGenerations, LogKeys, LogOrigin};
-use crate::domain::lottery::Fairness;
+use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::{Currency, Money};
 use crate::domain::prize::{Settlement, TierResult};
 use crate::domain::public_log::{self, DrawTimes};
@@ -50,6 +50,8 @@ struct Transcript {
     sealed: Option<Event>,
     completed: Option<Event>,
     voided: Option<Event>,
+    /// It was cancelled after it was completed: only a restored backup explains that.
+    is_undone: bool,
     /// What stands there twice, or in another order.
     misplaced: Option<u64>,
 }
@@ -78,9 +80,11 @@ pub async fn differences(
         SELECT d.id, d.lottery, d.number, d.status, d.fairness, d.pick, d.of, d.price, d.fund_share, t.matches, t.amounts,
                t.shares, t.minimums, t.winners, t.prizes, d.sales_open_at, d.sales_close_at, d.draw_at, e.tickets,
                e.sealed_at, e.orders, e.root, r.pick AS winning, r.drawn_at, r.jackpot, r.prize_fund, r.rollover,
-               r.after_entry, r.signature, c.reason, c.cancelled_at, i.currency, d.round, {CHAIN}
+               r.after_entry, r.signature, c.reason, c.cancelled_at, i.currency, d.round, {CHAIN},
+               k.draw_id IS NOT NULL AS rolled_back, k.goes_on
         FROM draws d LEFT JOIN beacon_chains b ON b.hash = d.chain LEFT JOIN draw_seals e ON e.draw_id = d.id LEFT JOIN draw_results r ON r.draw_id = d.id
         LEFT JOIN draw_cancellations c ON c.draw_id = d.id LEFT JOIN installation i ON true
+        LEFT JOIN rolled_back_draws k ON k.draw_id = d.id
         CROSS JOIN LATERAL (
             SELECT array_agg(p.matches ORDER BY p.matches DESC) AS matches,
                    array_agg(p.amount ORDER BY p.matches DESC) AS amounts,
@@ -143,7 +147,11 @@ async fn check_audit_heads(client: &Client, heads: &[(u64, AuditHead)]) -> Resul
     let hashes: Vec<&[u8]> = heads.iter().map(|(_, head)| head.hash.as_slice()).collect();
     let sql = "-- public_log_check::check_audit_heads()
         SELECT h.index FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS h (index, position, hash)
-        LEFT JOIN audit_log a ON a.position = h.position WHERE a.hash IS DISTINCT FROM h.hash ORDER BY 1 LIMIT 1";
+        LEFT JOIN audit_log a ON a.position = h.position WHERE a.hash IS DISTINCT FROM h.hash
+            -- A restored backup has lost what came after it.
+            AND NOT EXISTS (SELECT FROM log_imports i
+                            WHERE h.index >= i.first AND h.index < i.next AND h.position > i.audit_position)
+        ORDER BY 1 LIMIT 1";
     let other = client.query_opt(sql, &[&indexes, &positions, &hashes]).await?;
     Ok(match other {
         Some(row) => Err(format!("entry {} has a head that the audit log never had", row.get::<_, i64>(0))),
@@ -263,7 +271,8 @@ impl Transcript {
                 self.sealed.is_some() && !is_over && self.completed.replace(event).is_none()
             }
             Event::DrawVoided { .. } => {
-                self.announced.is_some() && !is_over && self.voided.replace(event).is_none()
+                self.is_undone = self.completed.is_some();
+                self.announced.is_some() && self.voided.replace(event).is_none()
             }
             Event::DrawHeads { .. } | Event::KeyAdded { .. } | Event::KeyRetired { .. } => true,
         };
@@ -319,6 +328,13 @@ fn check_draw(
     if let Some(index) = log.misplaced {
         return Ok(Err(format!("its entry {index} in the public log does not follow from those before")));
     }
+    let is_rolled_back = row.get("rolled_back");
+    if let Some(what) = unfinished(row, is_rolled_back) {
+        return wrong(what);
+    }
+    if log.is_undone && !is_rolled_back {
+        return wrong("it was cancelled after it was completed");
+    }
     let fairness = row.get::<_, Option<&str>>("fairness").and_then(Fairness::parse);
     let Some((announcement, announced)) = &log.announced else {
         return if fairness.is_some() { wrong("it is not announced in the public log") } else { Ok(Ok(())) };
@@ -357,7 +373,9 @@ fn check_draw(
     let sealed = seal(row)?;
     let expected =
         sealed.map(|(tickets, head, at)| public_log::sealed(draw, &head, tickets, times.sales_close_at, at));
-    if expected != log.sealed {
+    // What was sold after a backup is lost with the seal of it.
+    let lacks_seal = is_rolled_back && expected.is_none();
+    if expected != log.sealed && !lacks_seal {
         return wrong("its seal is not that of the public log");
     }
     let signature = row.get::<_, Option<&[u8]>>("signature").map(|bytes| bytes.try_into().unwrap_or([0; 48]));
@@ -393,17 +411,34 @@ fn check_draw(
         }
         _ => None,
     };
-    if !are_same(keys, completed, log.completed.as_ref()) {
+    if !are_same(keys, completed, log.completed.as_ref()) && !log.is_undone {
         return wrong("its result is not that of the public log");
     }
     let voided = row.get::<_, Option<&str>>("reason").map(|reason| {
-        let is_sealed = sealed.is_some();
+        let is_sealed = log.sealed.is_some();
         public_log::voided(keys.keys(), draw, fairness, is_sealed, reason, row.get("cancelled_at"))
     });
     if !are_same(keys, voided, log.voided.as_ref()) {
         return wrong("its cancellation is not that of the public log");
     }
     Ok(Ok(()))
+}
+
+/// What is still to be done with a draw of a restored backup that is behind the log.
+fn unfinished(row: &Row, is_rolled_back: bool) -> Option<&'static str> {
+    let status = DrawStatus::parse(row.get("status"))?;
+    match (row.get::<_, Option<&str>>("goes_on"), status) {
+        _ if !is_rolled_back => None,
+        (None, DrawStatus::Open | DrawStatus::Closed | DrawStatus::Settling) => {
+            Some("what was sold after the backup that was restored is lost: cancel it")
+        }
+        (Some("sealed"), DrawStatus::Open)
+        | (Some("completed"), DrawStatus::Open | DrawStatus::Closed)
+        | (Some("voided"), DrawStatus::Open | DrawStatus::Closed | DrawStatus::Settling) => Some(
+            "the backup that was restored has it in an earlier state than the public log: start the service, which does the rest",
+        ),
+        _ => None,
+    }
 }
 
 /// The round of the times that were announced first.

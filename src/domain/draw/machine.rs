@@ -255,6 +255,10 @@ impl<W> DrawMachine<W> {
                     self.request_by_clock(Step::Cancel, reason.as_str().to_owned());
                     break;
                 }
+                Due::CancelAgain(reason) => {
+                    self.request_by_clock(Step::Cancel, reason);
+                    break;
+                }
             }
         }
         actions.extend(self.draw.fetch_round(now).map(DrawAction::FetchRound));

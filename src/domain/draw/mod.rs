@@ -8,6 +8,7 @@ mod load;
 mod machine;
 mod open_reservations;
 mod request;
+mod rolled_back;
 mod round;
 mod sale;
 mod steps;
@@ -37,6 +38,7 @@ pub use open_reservations::{OpenReservations, ReservationShare, TooManyReservati
 pub use request::{
     DrawAbsent, DrawAnswer, DrawRequest, PoolCreated, PoolError, SaleError, StepError, StepRefusal, WriteResult,
 };
+pub use rolled_back::RolledBack;
 pub use sale::{LineRequest, OrderRefusal, OrderRequest};
 pub use terms::FairnessTerms;
 pub use times::{Times, TimesChange, TimesError};
@@ -119,7 +121,7 @@ pub struct DrawSnapshot {
     pub available: i64,
     pub winning: Option<WinningPick>,
     pub cancel_reason: Option<String>,
-    /// Its sold tickets are not those that were sealed: nothing is paid.
+    /// Its sold tickets are not those that were sealed or published: nothing is paid until an admin acts.
     pub payout_stopped: bool,
 }
 
@@ -178,6 +180,8 @@ pub enum Due {
     CancelUnopened,
     /// The draw cannot take place as it was announced.
     Void(VoidReason),
+    /// The draw was cancelled for this reason before a backup was restored.
+    CancelAgain(String),
     /// These reservations have expired.
     Expire(Vec<Expire>),
 }
@@ -199,6 +203,8 @@ pub struct DrawState {
     pub reservations: HashMap<PaymentId, Reservation>,
     pub winning: Option<WinningPick>,
     pub cancel_reason: Option<String>,
+    /// The draw is of a restored backup, and the public log has more of it.
+    pub rolled_back: Option<RolledBack>,
 }
 
 /// One draw.
@@ -244,7 +250,8 @@ impl Draw {
         let waits = |held: &Reservation| !held.state.is_charging();
         let due = parts.reservations.iter().filter(|(_, held)| waits(held));
         let due = due.map(|(id, held)| (held.until, *id)).collect();
-        let stopped = !matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
+        let is_on_sale = matches!(parts.status, DrawStatus::Scheduled | DrawStatus::Open);
+        let stopped = !is_on_sale || parts.rolled_back.is_some();
         let alone = OpenReservations::default();
         let open = alone.share();
         Draw {
@@ -340,13 +347,16 @@ impl Draw {
             available: self.available(),
             winning: it.winning,
             cancel_reason: it.cancel_reason.clone(),
-            payout_stopped: self.payout_stop.is_some(),
+            payout_stopped: self.payout_stop.is_some() || self.is_stopped_by_rollback(),
         }
     }
 
     /// Whether this step may be taken now.
     pub fn allows(&self, step: Step, now: Timestamp) -> Allowed {
         use DrawStatus::{Cancelled, Cancelling, Closed, Completed, Open, Scheduled, Settling};
+        if let Some(allowed) = self.rolled_back_allows(step) {
+            return allowed;
+        }
         match (step, self.it.status) {
             (Step::Open, Scheduled) if self.may_open(now) => match self.terms.error(&self.it.times) {
                 None => Allowed::Yes,
@@ -407,6 +417,9 @@ impl Draw {
     pub fn due(&mut self, now: Timestamp) -> Option<Due> {
         if !self.clock_trusted {
             return None;
+        }
+        if let Some(due) = self.rolled_back_due(now) {
+            return due;
         }
         let times = self.it.times;
         match self.it.status {

@@ -104,13 +104,13 @@ impl Draw {
 
     /// The draw cannot take place as it was announced. The first reason stays.
     pub fn stop_for(&mut self, reason: VoidReason) {
-        self.void.get_or_insert(reason);
+        self.void.get_or_insert(self.reason_after_rollback(reason));
     }
 
     /// Why the draw cannot take place as it was announced.
     pub fn void_reason(&self) -> Option<VoidReason> {
         let is_another_list = self.it.round.is_some() && self.payout_stop.is_some();
-        self.void.or(is_another_list.then_some(VoidReason::ListMismatch))
+        self.void.or(self.rolled_back_void()).or(is_another_list.then_some(VoidReason::ListMismatch))
     }
 
     /// An earlier draw of the lottery must end first. False if that was known.
@@ -125,7 +125,7 @@ impl Draw {
 
     /// When the numbers are drawn by themselves. `None`: when what the draw waits for has come.
     pub(super) fn conducts_at(&self) -> Option<Timestamp> {
-        let draw_at = self.it.times.draw_at;
+        let draw_at = if self.is_drawn_again() { Timestamp::MIN } else { self.it.times.draw_at };
         match &self.it.round {
             _ if self.waits_for_turn || self.payout_stop.is_some() => None,
             Some(round) => self.verified_round().map(|_| draw_at.max(round.at())),

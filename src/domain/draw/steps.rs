@@ -113,7 +113,7 @@ impl<W> DrawMachine<W> {
 
     /// Why the draw is cancelled, as everybody reads it. If it cannot take place as it was announced, only this counts.
     fn published_reason(&self, request: &StepRequest<W>) -> String {
-        self.draw.void_reason().map_or_else(|| request.reason.clone(), |reason| reason.as_str().to_owned())
+        self.draw.published_reason(&request.reason)
     }
 
     /// Draws the winning numbers and settles. If a crash came after the numbers were drawn, only settles.

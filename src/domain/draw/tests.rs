@@ -72,6 +72,7 @@ pub(super) fn parts(status: DrawStatus, pool: Pool) -> DrawState {
         reservations: HashMap::new(),
         winning: None,
         cancel_reason: None,
+        rolled_back: None,
     }
 }
 
@@ -622,7 +623,7 @@ impl Fixture {
                     self.go_on_stopping();
                     break;
                 }
-                Due::Step(_) | Due::CancelUnopened | Due::Void(_) => break,
+                Due::Step(_) | Due::CancelUnopened | Due::Void(_) | Due::CancelAgain(_) => break,
             }
         }
         let looks_again = self.draw.next_due().is_none_or(|next| next > self.now);

@@ -39,14 +39,30 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
     let sql = "-- draws::create(number)
         UPDATE lotteries SET last_draw = last_draw + 1 WHERE id = $1 RETURNING last_draw";
     let number: i32 = db.query_one(sql, &[&rules.lottery.0]).await?.get(0);
-    let sql = "-- draws::create(draw)
+    let sql = "-- draws::create(id)
+        SELECT nextval(pg_get_serial_sequence('draws', 'id'))";
+    let id = DrawId(db.query_one(sql, &[]).await?.get(0));
+    insert(db, id, number, rules, times, at).await?;
+    Ok(id)
+}
+
+/// Writes a draw that has this id and this number of its lottery.
+pub async fn insert(
+    db: &Client,
+    id: DrawId,
+    number: i32,
+    rules: &Rules,
+    times: &Times,
+    at: Timestamp,
+) -> Result<(), Error> {
+    let sql = "-- draws::insert(draw)
         INSERT INTO draws (lottery, number, pick, of, price, fund_share, sales_open_at, sales_close_at, draw_at,
-                           created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+                           created_at, id)
+        OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let (pick, of) = (i16::from(rules.game.pick_size()), i16::from(rules.game.of()));
     // A share is at most 10,000 basis points.
     let fund_share = rules.fund_share.basis_points() as i16;
-    let params: [&(dyn ToSql + Sync); 10] = [
+    let params: [&(dyn ToSql + Sync); 11] = [
         &rules.lottery.0,
         &number,
         &pick,
@@ -57,8 +73,9 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
         &times.sales_close_at,
         &times.draw_at,
         &at,
+        &id.0,
     ];
-    let id: i64 = db.query_one(sql, &params).await?.get(0);
+    db.execute(sql, &params).await?;
     for tier in rules.prizes.tiers() {
         let (amount, share, minimum) = match tier.award {
             Award::Fixed(amount) => (Some(amount.minor()), None, None),
@@ -66,17 +83,17 @@ pub async fn create(db: &Client, rules: &Rules, times: &Times, at: Timestamp) ->
                 (None, Some(share.basis_points() as i16), minimum.map(Money::minor))
             }
         };
-        let sql = "-- draws::create(tier)
+        let sql = "-- draws::insert(tier)
             INSERT INTO draw_tiers (draw_id, matches, amount, share, minimum) VALUES ($1, $2, $3, $4, $5)";
-        db.execute(sql, &[&id, &i16::from(tier.matches), &amount, &share, &minimum]).await?;
+        db.execute(sql, &[&id.0, &i16::from(tier.matches), &amount, &share, &minimum]).await?;
     }
-    let sql = "-- draws::create(sales)
+    let sql = "-- draws::insert(sales)
         INSERT INTO draw_sales (draw_id) VALUES ($1)";
-    db.execute(sql, &[&id]).await?;
-    let sql = "-- draws::create(escrow)
+    db.execute(sql, &[&id.0]).await?;
+    let sql = "-- draws::insert(escrow)
         INSERT INTO accounts (id, kind, draw_id) VALUES ($1::bigint * 8 + 3, 'escrow', $1)";
-    db.execute(sql, &[&id]).await?;
-    Ok(DrawId(id))
+    db.execute(sql, &[&id.0]).await?;
+    Ok(())
 }
 
 /// Whether a draw is planned for this time. Locks the plans of this lottery until the transaction ends.
@@ -198,22 +215,7 @@ impl StepTransaction for Open {
     async fn run(&self, session: &WriterConnection) -> Result<(), StepFailure> {
         let db = &session.client;
         lock(db, self.fence).await?;
-        let sql = "-- draws::open_log()
-            UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
-        db.execute(sql, &[&self.fence.draw.0, &Edge::new().to_bytes()]).await?;
-        let fairness = match &self.round {
-            Some(round) => {
-                record_chain(db, &round.chain).await?;
-                Fairness::Beacon
-            }
-            None => Fairness::CommitReveal,
-        };
-        let chain = self.round.as_ref().map(|round| round.chain.hash().as_slice());
-        let round = self.round.as_ref().map(|announced| announced.round.cast_signed());
-        let sql = "-- draws::announce()
-            UPDATE draws SET status = 'open', fairness = $2, chain = $3, round = $4 WHERE id = $1
-            RETURNING number, sales_open_at, sales_close_at, draw_at";
-        let row = db.query_one(sql, &[&self.fence.draw.0, &fairness.as_str(), &chain, &round]).await?;
+        let row = announce(db, self.fence.draw, self.round.as_ref()).await?;
         let (rules, round) = ((&*self.rules, self.currency), self.round.as_ref());
         let (keys, number) = (self.logs.log_keys(), row.get("number"));
         if let Some(policy) = &self.policy {
@@ -224,6 +226,26 @@ impl StepTransaction for Open {
         log::append(db, &event).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
+}
+
+/// Opens the sale of a draw whose numbers come from this round, or from a seed. Returns its number and its times.
+pub async fn announce(db: &Client, draw: DrawId, round: Option<&AnnouncedRound>) -> Result<Row, Error> {
+    let sql = "-- draws::open_log()
+        UPDATE draw_sales SET edge = $2 WHERE draw_id = $1";
+    db.execute(sql, &[&draw.0, &Edge::new().to_bytes()]).await?;
+    let fairness = match round {
+        Some(round) => {
+            record_chain(db, &round.chain).await?;
+            Fairness::Beacon
+        }
+        None => Fairness::CommitReveal,
+    };
+    let chain = round.map(|round| round.chain.hash().as_slice());
+    let round = round.map(|announced| announced.round.cast_signed());
+    let sql = "-- draws::announce()
+        UPDATE draws SET status = 'open', fairness = $2, chain = $3, round = $4 WHERE id = $1
+        RETURNING number, sales_open_at, sales_close_at, draw_at";
+    db.query_one(sql, &[&draw.0, &fairness.as_str(), &chain, &round]).await
 }
 
 /// Stores all that the hash of a chain covers, unless it is stored.
@@ -296,18 +318,20 @@ impl StepTransaction for Seal {
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let log = self.log(db).await?;
+        let sql = "-- draws::published_close()
+            SELECT sales_close_at FROM draws WHERE id = $1";
+        let close_at = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+        let published = log::entries_of(db, self.fence.draw).await?;
+        let at = public_log::sealed_at(&published, close_at).unwrap_or(self.at);
         let (orders, root) = log.as_ref().map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
         let sql = "-- draws::seal()
             INSERT INTO draw_seals (draw_id, tickets, sealed_at, orders, root) VALUES ($1, $2, $3, $4, $5)";
-        db.execute(sql, &[&self.fence.draw.0, &sold, &self.at, &orders, &root]).await?;
+        db.execute(sql, &[&self.fence.draw.0, &sold, &at, &orders, &root]).await?;
         set_status(db, self.fence.draw, DrawStatus::Closed).await?;
         if let Some(log) = log
             && log::fairness(db, self.fence.draw).await?.is_some()
         {
-            let sql = "-- draws::published_close()
-                SELECT sales_close_at FROM draws WHERE id = $1";
-            let close_at = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
-            log::append(db, &public_log::sealed(self.fence.draw, &log, sold, close_at, self.at)).await?;
+            log::append(db, &public_log::sealed(self.fence.draw, &log, sold, close_at, at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
@@ -351,16 +375,17 @@ impl StepTransaction for BeginCancel {
         lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let jackpot = self.return_jackpot(db).await?;
+        let published = log::entries_of(db, self.fence.draw).await?;
+        let at = public_log::voided_at(&published).unwrap_or(self.at);
         let sql = "-- draws::begin_cancel()
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
-        db.execute(sql, &[&self.fence.draw.0, &self.reason, &self.at]).await?;
+        db.execute(sql, &[&self.fence.draw.0, &self.reason, &at]).await?;
         set_status(db, self.fence.draw, DrawStatus::Cancelling).await?;
         if let Some(fairness) = log::fairness(db, self.fence.draw).await? {
-            let sql = "-- draws::is_sealed()
-                SELECT EXISTS (SELECT FROM draw_seals WHERE draw_id = $1)";
-            let is_sealed = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+            // The rows of a draw that was rolled back may lack the seal that was published.
+            let is_sealed = public_log::is_sealed(&published);
             let (keys, draw) = (self.logs.log_keys(), self.fence.draw);
-            log::append(db, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, self.at)).await?;
+            log::append(db, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
         Ok(CancelBegun { epoch: next_epoch(db, self.fence.draw).await?, jackpot })

@@ -32,19 +32,40 @@ pub async fn record_identity(db: &Client, it: &LogIdentity, at: Timestamp) -> Re
     db.execute(sql, &[&it.origin.to_string(), &it.fingerprint.as_slice(), &at]).await.map(drop)
 }
 
-/// Appends an entry.
+/// Appends an entry. What happens once to a draw has one entry: if the log has it already, which a restored backup forgot,
+/// it must be the same.
 pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
-    let rejected = |what: String| StepFailure::Rejected(format!("the public log: {what}"));
+    let edge = lock(db).await?;
+    if let Some(published) = published(db, event).await? {
+        let other = || rejected(format!("it has another entry than {event:?} already"));
+        return if published == *event { Ok(()) } else { Err(other()) };
+    }
     let entry = event.to_bytes().map_err(|error| rejected(error.to_string()))?;
+    append_all(db, &edge, &[(event.draw().map(u64::cast_signed), entry)]).await
+}
+
+fn rejected(what: String) -> StepFailure {
+    StepFailure::Rejected(format!("the public log: {what}"))
+}
+
+/// Locks the log for its next entries.
+pub async fn lock(db: &Client) -> Result<Edge, StepFailure> {
     let sql = "-- log::lock()
         SELECT edge FROM log_edge FOR UPDATE";
-    let edge =
-        Edge::from_bytes(db.query_one(sql, &[]).await?.get(0)).map_err(|error| rejected(error.to_string()))?;
-    let appended = edge.append_batch(vec![hash_leaf(&entry)]).map_err(|error| rejected(error.to_string()))?;
-    let (index, draw) = (appended.start().cast_signed(), event.draw().map(u64::cast_signed));
-    let sql = "-- log::append(entry)
-        INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
-    db.execute(sql, &[&index, &draw, &entry]).await?;
+    Edge::from_bytes(db.query_one(sql, &[]).await?.get(0)).map_err(|error| rejected(error.to_string()))
+}
+
+/// Appends these entries with the draws that they are of. The log is locked and ends with this edge.
+pub async fn append_all(db: &Client, edge: &Edge, entries: &[(Option<i64>, Vec<u8>)]) -> Result<(), StepFailure> {
+    let leaves = entries.iter().map(|(_, entry)| hash_leaf(entry)).collect();
+    let appended = edge.append_batch(leaves).map_err(|error| rejected(error.to_string()))?;
+    let (draws, bytes): (Vec<Option<i64>>, Vec<&[u8]>) =
+        entries.iter().map(|(draw, entry)| (*draw, entry.as_slice())).unzip();
+    let sql = "-- log::append(entries)
+        INSERT INTO log_entries (index, draw_id, entry)
+        SELECT $1 + place - 1, draw, entry
+        FROM unnest($2::bigint[], $3::bytea[]) WITH ORDINALITY AS new (draw, entry, place)";
+    db.execute(sql, &[&appended.start().cast_signed(), &draws, &bytes]).await?;
     for (tile, root) in appended.completed(TILE_HEIGHT) {
         let sql = "-- log::append(tile)
             INSERT INTO log_tiles (tile, root) VALUES ($1, $2)";
@@ -56,6 +77,25 @@ pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
     Ok(())
 }
 
+/// The entry of the same kind that the log has of a draw to which this happens once.
+pub async fn published(db: &Client, event: &Event) -> Result<Option<Event>, StepFailure> {
+    use Event::{DrawAnnounced, DrawCompleted, DrawSealed, DrawVoided};
+    let once =
+        matches!(event, DrawAnnounced { .. } | DrawSealed { .. } | DrawCompleted { .. } | DrawVoided { .. });
+    let Some(draw) = event.draw().filter(|_| once) else { return Ok(None) };
+    let kind = std::mem::discriminant(event);
+    let entries = entries_of(db, DrawId(draw.cast_signed())).await?;
+    Ok(entries.into_iter().find(|published| std::mem::discriminant(published) == kind))
+}
+
+/// What the log says of a draw, in its order.
+pub async fn entries_of(db: &Client, draw: DrawId) -> Result<Vec<Event>, StepFailure> {
+    let sql = "-- log::entries_of()
+        SELECT entry FROM log_entries WHERE draw_id = $1 ORDER BY index";
+    let parse = |entry: &[u8]| Event::parse(entry).map_err(|error| rejected(error.to_string()));
+    db.query(sql, &[&draw.0]).await?.iter().map(|row| parse(row.get(0))).collect()
+}
+
 /// Adds or retires a key of the log, and says so in it.
 pub async fn change_key(
     db: &Client,
@@ -63,15 +103,10 @@ pub async fn change_key(
     change: KeyChange,
     at: Timestamp,
 ) -> Result<Result<VerifierKey, KeyRefusal>, StepFailure> {
-    let sql = "-- log::change_key(lock)
-        SELECT oldest, newest FROM log_key_generations FOR UPDATE";
-    let (after, changed) = match generations(&db.query_one(sql, &[]).await?).changed(change) {
+    let changed = match change_generations(db, change).await? {
         Ok(changed) => changed,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let sql = "-- log::change_key()
-        UPDATE log_key_generations SET oldest = $1, newest = $2";
-    db.execute(sql, &[&after.oldest.cast_signed(), &after.newest.cast_signed()]).await?;
     let key = keys.public_log_key(changed).verifier().clone();
     append(db, &public_log::key_changed(change, &key, at)).await?;
     let action = match change {
@@ -82,6 +117,20 @@ pub async fn change_key(
     let entry = AuditEntry::once(None, action, Subject::PublicLog, json!({"key": key.to_string()}), at);
     audit::record(db, Some(&entry)).await?;
     Ok(Ok(key))
+}
+
+/// Stores the keys that sign after a change. Returns the generation of the key that it adds or retires.
+pub async fn change_generations(db: &Client, change: KeyChange) -> Result<Result<u64, KeyRefusal>, Error> {
+    let sql = "-- log::change_generations(lock)
+        SELECT oldest, newest FROM log_key_generations FOR UPDATE";
+    let (after, changed) = match generations(&db.query_one(sql, &[]).await?).changed(change) {
+        Ok(changed) => changed,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let sql = "-- log::change_generations()
+        UPDATE log_key_generations SET oldest = $1, newest = $2";
+    db.execute(sql, &[&after.oldest.cast_signed(), &after.newest.cast_signed()]).await?;
+    Ok(Ok(changed))
 }
 
 /// How the numbers of a draw come about that has entries in the log. `None`: it was opened before there was a log, or is
@@ -117,7 +166,10 @@ impl StepTransaction for LogHeads {
         let db = &session.client;
         let sql = "-- log::heads()
             SELECT s.draw_id, s.edge FROM draw_sales s JOIN draws d ON d.id = s.draw_id
-            WHERE d.status = 'open' AND s.edge IS NOT NULL ORDER BY s.draw_id";
+            WHERE d.status = 'open' AND s.edge IS NOT NULL
+                -- A restored backup lacks orders of heads that were published.
+                AND NOT EXISTS (SELECT FROM rolled_back_draws b WHERE b.draw_id = d.id)
+            ORDER BY s.draw_id";
         let mut heads: Vec<(DrawId, Head)> = Vec::new();
         for row in db.query(sql, &[]).await? {
             let edge = Edge::from_bytes(row.get(1)).map_err(|error| StepFailure::Rejected(error.to_string()))?;

@@ -8,6 +8,7 @@ pub mod installation;
 pub mod keys;
 pub mod ledger;
 pub mod log;
+pub mod log_import;
 pub mod nodes;
 mod params;
 pub mod payout;

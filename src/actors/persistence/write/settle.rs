@@ -1,7 +1,9 @@
 //! Settlement: stores the winning numbers and, once every ticket is counted, the prizes. It does not pay them:
 //! `payout` does. `domain::settle` decides which money moves.
 
+use jiff::Timestamp;
 use tokio_postgres::Client;
+use verifiable_draw::event::Event;
 
 use super::draws::{lock, set_status};
 use super::{audit, ledger, log};
@@ -32,9 +34,7 @@ impl StepTransaction for Conduct {
     async fn run(&self, session: &WriterConnection) -> Result<ConductOutcome, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         lock(db, self.fence).await?;
-        if self.round.is_some()
-            && let Some(earlier) = db.query_opt(EARLIER_DRAW, &[&draw.0]).await?
-        {
+        if let Some(earlier) = db.query_opt(EARLIER_DRAW, &[&draw.0]).await? {
             return Ok(ConductOutcome::Waits(DrawId(earlier.get(0))));
         }
         let jackpot = ledger::jackpot_account(db, &self.rules).await?;
@@ -46,8 +46,8 @@ impl StepTransaction for Conduct {
             VALUES ($1, $2, $3, $4, $5, $6) RETURNING pick, jackpot, signature";
         let after = log::last_completed(db, draw).await?;
         let signature = self.round.as_ref().map(|round| round.signature().as_slice());
-        let (pick, amount) = (winning.pick.mask(), winning.jackpot.minor());
-        let written = db.query_one(sql, &[&draw.0, &pick, &self.at, &amount, &after, &signature]).await?;
+        let (pick, amount, at) = (winning.pick.mask(), winning.jackpot.minor(), drawn_at(db, self).await?);
+        let written = db.query_one(sql, &[&draw.0, &pick, &at, &amount, &after, &signature]).await?;
         if (written.get(0), written.get(1), written.get(2)) != (pick, amount, signature) {
             return Err(StepFailure::Rejected(
                 "a trigger of the database has changed the winning numbers".to_owned(),
@@ -68,6 +68,17 @@ impl StepTransaction for Conduct {
     }
 }
 
+/// When the numbers are drawn: as the public log says, if the draw was completed before a backup was restored.
+async fn drawn_at(db: &Client, step: &Conduct) -> Result<Timestamp, StepFailure> {
+    let draw = step.fence.draw;
+    let published = log::entries_of(db, draw).await?;
+    let sql = "-- settle::drawn_at()
+        SELECT s.sealed_at, d.sales_close_at, d.draw_at FROM draws d JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1";
+    let row = db.query_one(sql, &[&draw.0]).await?;
+    let was_closed_by_hand = row.get::<_, Timestamp>("sealed_at") < row.get("sales_close_at");
+    Ok(public_log::drawn_at(&published, was_closed_by_hand, row.get("draw_at")).unwrap_or(step.at))
+}
+
 /// The step that stores the prizes, and says so in the public log.
 pub struct FixAndLogPrizes {
     pub step: FixPrizes,
@@ -75,10 +86,10 @@ pub struct FixAndLogPrizes {
 }
 
 impl StepTransaction for FixAndLogPrizes {
-    /// The lottery's jackpot after the step.
-    type Output = Money;
+    /// The lottery's jackpot after the step. `None`: nothing was written, because another result was published.
+    type Output = Option<Money>;
 
-    async fn run(&self, session: &WriterConnection) -> Result<Money, StepFailure> {
+    async fn run(&self, session: &WriterConnection) -> Result<Option<Money>, StepFailure> {
         let (db, step) = (&session.client, &self.step);
         let draw = step.fence.draw;
         let sold = lock(db, step.fence).await?;
@@ -88,21 +99,33 @@ impl StepTransaction for FixAndLogPrizes {
         let jackpot = ledger::jackpot_account(db, &step.rules).await?;
         let mut ledger = ledger::open(db, &step.accounts(jackpot)).await?;
         let settled = step.apply(fixed, sold, jackpot, &mut ledger)?;
+        let event = match log::fairness(db, draw).await? {
+            Some(_) => Some(self.event(db, &settled).await?),
+            None => None,
+        };
+        if let Some(event) = &event
+            && log::published(db, event).await?.is_some_and(|published| published != *event)
+        {
+            return Ok(None);
+        }
         ledger::write(db, &ledger).await?;
         write_result(db, draw, &settled).await?;
-        if log::fairness(db, draw).await?.is_some() {
-            self.log(db, &settled).await?;
+        if let Some(event) = event {
+            log::append(db, &event).await?;
         }
-        Ok(ledger.balance(jackpot).unwrap_or(Money::ZERO))
+        Ok(Some(ledger.balance(jackpot).unwrap_or(Money::ZERO)))
     }
 
-    fn committed(&self, jackpot: &Money, snapshots: &DrawSnapshots) {
-        snapshots.set_jackpot(&self.step.rules.lottery, *jackpot);
+    fn committed(&self, jackpot: &Option<Money>, snapshots: &DrawSnapshots) {
+        if let Some(jackpot) = jackpot {
+            snapshots.set_jackpot(&self.step.rules.lottery, *jackpot);
+        }
     }
 }
 
 impl FixAndLogPrizes {
-    async fn log(&self, db: &Client, settled: &Settlement) -> Result<(), StepFailure> {
+    /// What the public log says of the result.
+    async fn event(&self, db: &Client, settled: &Settlement) -> Result<Event, StepFailure> {
         let FixPrizes { fence, winning, at, .. } = &self.step;
         let sql = "-- settle::log()
             SELECT r.after_entry, r.drawn_at, r.signature, s.sealed_at, d.sales_close_at, d.draw_at FROM draws d
@@ -118,8 +141,9 @@ impl FixAndLogPrizes {
         let (keys, numbers) = (self.logs.log_keys(), (winning.pick, winning.jackpot));
         let signature = row.get::<_, Option<&[u8]>>("signature").map(TryInto::try_into).transpose();
         let signature = signature.map_err(|_| StepFailure::Rejected("the signature of the round".to_owned()))?;
-        let event = public_log::completed(keys, (fence.draw, signature), numbers, settled, after, &times, *at);
-        log::append(db, &event).await
+        let published = log::entries_of(db, fence.draw).await?;
+        let at = public_log::completed_at(&published).unwrap_or(*at);
+        Ok(public_log::completed(keys, (fence.draw, signature), numbers, settled, after, &times, at))
     }
 }
 
