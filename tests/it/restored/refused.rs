@@ -170,8 +170,9 @@ async fn a_draw_that_would_have_another_result_stops() {
     // What the first draw left for the second is another amount.
     let sql = world.sql().await;
     sql.batch_execute(
-        "UPDATE accounts SET balance = balance - 7 WHERE kind = 'jackpot' AND balance > 0;
-         UPDATE accounts SET balance = balance + 7 WHERE kind = 'revenue'",
+        "UPDATE accounts SET balance = balance + 7
+         WHERE kind = 'jackpot' AND lottery = (SELECT seq FROM lotteries WHERE id = '5of36');
+         UPDATE accounts SET balance = balance - 7 WHERE kind = 'revenue'",
     )
     .await
     .unwrap();
@@ -181,7 +182,7 @@ async fn a_draw_that_would_have_another_result_stops() {
     let admin = world.reconnect(&admin);
     until("it stops", async || admin.step(second, "conduct").await.is(409, "list_mismatch")).await;
     assert!(world.metrics().await.contains("lottery_draws_stopped 1"), "{}", world.metrics().await);
-    assert_eq!(world.count("SELECT count(*) FROM transfers WHERE kind = 'prize'").await, world.count("SELECT count(*) FROM transfers t JOIN tickets k ON k.id = t.reference WHERE t.kind = 'prize' AND k.draw_id = 1").await);
+    assert_eq!(shown(&world, second).await["status"], "settling");
     cancel(&world, &admin, second, "whatever").await;
     assert_eq!(shown(&world, second).await["cancel_reason"], "log_rolled_back");
 }
