@@ -40,6 +40,10 @@ const TURN_WAIT: Duration = Duration::from_secs(10);
 /// actor was lost or could not be loaded.
 const CHARGE_TRIES: usize = 60;
 const CHARGE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a charge that was begun waits for a lease that is renewed late, and how often it looks. Otherwise it would wait
+/// for the next round of the reconciliation, although the client and the card are there.
+const LEASE_WAIT: Duration = Duration::from_secs(10);
+const LEASE_LOOK: Duration = Duration::from_millis(20);
 
 /// The failure code of a charge that an admin ended without money.
 const ENDED_BY_ADMIN: &str = "ended_by_admin";
@@ -162,20 +166,34 @@ impl Charges {
         currency: Currency,
         card: CardToken,
     ) -> Result<Charge, SaleError> {
-        if !(self.may_act)() {
-            tracing::warn!(charge = %name, "a card is not charged, because this service may not act any more");
-            return Err(SaleError::OutcomeUnknown);
-        }
         let order = ChargeOrder { name, amount, currency, card, may_act: self.may_act.clone() };
         let mut handed_over = self.handed_over.subscribe();
+        let charge = async {
+            if self.may_act_soon().await {
+                return Ok(verified(name, amount, currency, self.provider.charge(order).await));
+            }
+            tracing::warn!(charge = %name, "a card is not charged, because this service may not act any more");
+            Err(SaleError::OutcomeUnknown)
+        };
         tokio::select! {
-            report = self.provider.charge(order) => Ok(verified(name, amount, currency, report)),
+            charge = charge => charge,
             // This cannot fail: the charges hold the sender.
             _ = handed_over.wait_for(|it| *it) => {
                 tracing::warn!(charge = %name, "the service stops before the payment provider's answer: the next one asks for it");
                 Err(SaleError::OutcomeUnknown)
             }
         }
+    }
+
+    /// Waits until the service may act, if it may not at the moment. That the lease is held again shows that no other node
+    /// was active meanwhile, so nobody else has ended the charge.
+    async fn may_act_soon(&self) -> bool {
+        let held = async {
+            while !(self.may_act)() {
+                tokio::time::sleep(LEASE_LOOK).await;
+            }
+        };
+        tokio::time::timeout(LEASE_WAIT, held).await.is_ok()
     }
 
     /// Writes the end of a charge. `draw`: the draw that may hold tickets for it; then the write is repeated when the

@@ -18,14 +18,21 @@ pub async fn run(config: &Config, directory: Option<PathBuf>) -> Result<(), CliE
     let database = Database::open(config, DatabaseUse::Read).await?;
     let imported = import(config, &database, directory).await;
     database.close().await?;
-    print(&report(&imported?))
+    print(&match imported? {
+        Imported::New(imported) => report(&imported),
+        Imported::NothingMissing(entries) => {
+            format!("nothing is missing: the database has all {entries} entries of this copy of the public log\n")
+        }
+    })
 }
 
-async fn import(
-    config: &Config,
-    database: &Database,
-    directory: Option<PathBuf>,
-) -> Result<ImportedLog, CliError> {
+enum Imported {
+    New(ImportedLog),
+    /// The database has all of so many entries.
+    NothingMissing(u64),
+}
+
+async fn import(config: &Config, database: &Database, directory: Option<PathBuf>) -> Result<Imported, CliError> {
     db::check_up_to_date(&database.target).await?;
     let keys = app::existing_log_keys(config, &db::connect(&database.target).await?).await?;
     let chains = app::known_chains(config)?;
@@ -45,7 +52,11 @@ async fn import(
     })?;
     let refused = |refusal: ImportRefusal| CliError::Refused(refusal.to_string());
     let newer = newer(copy, stored, kept).map_err(refused)?;
-    import_log(&db, &keys, (&chains, policy.as_deref()), &newer, Clock::system().now()).await?.map_err(refused)
+    if newer.entries.is_empty() {
+        return Ok(Imported::NothingMissing(newer.after.size()));
+    }
+    let imported = import_log(&db, &keys, (&chains, policy.as_deref()), &newer, Clock::system().now()).await?;
+    Ok(Imported::New(imported.map_err(refused)?))
 }
 
 fn read(directory: &Path, sizes: &[u64]) -> Result<Option<ComparedCopy>, CliError> {
@@ -73,7 +84,6 @@ fn newer(
     match known {
         None => Err(ImportRefusal::CopyBehind { copied: edge.size(), stored: stored.size() }),
         Some(known) if *known != stored => Err(ImportRefusal::Forked(stored.size())),
-        Some(_) if newer.is_empty() => Err(ImportRefusal::Complete(stored.size())),
         Some(_) => Ok(NewerEntries { after: stored, entries: newer }),
     }
 }

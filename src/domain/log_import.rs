@@ -15,8 +15,6 @@ use super::public_log::timestamp;
 /// Why the entries of a copy are not brought back. Nothing is written then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ImportRefusal {
-    #[error("nothing is missing: the database has all {0} entries of this copy")]
-    Complete(u64),
     #[error(
         "this copy has only {copied} entries of the public log, and the database has {stored}: take a newer copy"
     )]

@@ -48,6 +48,8 @@ pub enum ListFault {
     Winners(TicketRange),
     #[error("the stored prizes are not those that follow from the counted tickets")]
     Prizes,
+    #[error("a ticket of payment {0} has another owner than the payer, so it is not known whom to refund")]
+    Payer(PaymentId),
     #[error("the result is not the one that was published before a backup was restored")]
     Published,
 }

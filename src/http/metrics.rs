@@ -67,7 +67,10 @@ const GAUGES: [(&str, &str); 14] = [
     (IN_FLIGHT, "Orders and payments in flight."),
     (BEACON_WAITING, "Draws with a beacon whose time has come and whose numbers are not drawn."),
     (DRAWS, "Draws by status: all active ones, and the newest thousand that are over."),
-    (DRAWS_STOPPED, "Draws that pay nothing, because their sold tickets are not those that were sealed."),
+    (
+        DRAWS_STOPPED,
+        "Draws that pay nothing, because their sold tickets are not those that were sealed or published.",
+    ),
     (
         BALANCE,
         "The balances of the accounts that are no player's, in minor units; NaN if the database does not answer.",

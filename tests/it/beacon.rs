@@ -1,7 +1,7 @@
 //! Draws whose numbers come from a public beacon: a server of drand with a key of its own is asked over real HTTP.
 
 mod check;
-mod drand;
+pub mod drand;
 mod interrupted;
 mod killed;
 mod order;
@@ -20,7 +20,7 @@ use crate::common::PASSWORD;
 use crate::world::*;
 use drand::{Drand, Manner, chain, chain_config, sign};
 
-fn with_beacon(servers: &[&Drand]) -> impl FnOnce(&mut Config) {
+pub fn with_beacon(servers: &[&Drand]) -> impl FnOnce(&mut Config) {
     let endpoints = servers.iter().map(|server| server.url.clone()).collect();
     |config| {
         config.fairness.mode = FairnessSetting::Beacon;

@@ -193,7 +193,9 @@ impl CreditReader<'_> {
                 credits.map_err(|fault| CountError::List(fault).stop(draw, true))
             }
             CreditsDue::Refunds { price } => {
-                patiently(async || payout::refunds(db, draw, *price, tickets).await).await
+                let refunds = patiently(async || payout::refunds(db, draw, *price, tickets).await).await?;
+                // The money goes to who has paid it.
+                refunds.map_err(|payment| CountError::List(ListFault::Payer(payment)).stop(draw, false))
             }
         }
     }

@@ -23,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After so many times in vain, a round that is not there is more than a few seconds late.
 const EXPECTED_MISSES: u32 = 5;
 
+/// The pause before the database is read again that did not answer. A read costs little, and the draw is due.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long after the time of its round cosignatures of a draw's seal may still be on their way into the database: longer
 /// than a witness may take to answer, and than the answer is written again.
 const COSIGNATURES_WAIT: SignedDuration = SignedDuration::from_secs(30);
@@ -51,6 +54,7 @@ pub async fn fetch(source: Arc<dyn RoundSource>, announced: AnnouncedRound, miss
 /// Waits until it is certain whether the witnesses that the draw was announced with have cosigned its sealed list in time.
 /// A draw without witnesses has all that it needs.
 pub async fn await_quorum(db: &Db, log: &PublicLog, clock: &Clock, draw: DrawId, round: &AnnouncedRound) -> bool {
+    let mut failing = false;
     loop {
         match is_unwitnessed(db, log, draw, round).await {
             Ok(false) => return true,
@@ -60,8 +64,12 @@ pub async fn await_quorum(db: &Db, log: &PublicLog, clock: &Clock, draw: DrawId,
             }
             Ok(true) => clock.sleep_until(round.at() + COSIGNATURES_WAIT).await,
             Err(error) => {
-                tracing::warn!(error = describe(&error), "the cosignatures are read again");
-                tokio::time::sleep(LONGEST_PAUSE).await;
+                read_again(
+                    &error,
+                    &mut failing,
+                    "the cosignatures are not known; they are read again until they are",
+                )
+                .await;
             }
         }
     }
@@ -78,8 +86,17 @@ async fn is_unwitnessed(db: &Db, log: &PublicLog, draw: DrawId, round: &Announce
     Ok(lacks_quorum(&policy, &heads, round.at()))
 }
 
+/// Pauses after a failed read, and says so the first time.
+async fn read_again(error: &DbError, failing: &mut bool, what: &'static str) {
+    if !std::mem::replace(failing, true) {
+        tracing::warn!(error = describe(error), what);
+    }
+    tokio::time::sleep(READ_PAUSE).await;
+}
+
 /// Waits until no earlier draw of the lottery is left. `steps` changes with each step of any draw.
 pub async fn await_turn(mut steps: watch::Receiver<()>, db: &Db, draw: DrawId) {
+    let mut failing = false;
     loop {
         steps.mark_unchanged();
         match beacon::earlier_draw(db, draw).await {
@@ -92,8 +109,8 @@ pub async fn await_turn(mut steps: watch::Receiver<()>, db: &Db, draw: DrawId) {
                 }
             }
             Err(error) => {
-                tracing::warn!(error = describe(&error), "it is not known whose turn it is; this is read again");
-                tokio::time::sleep(LONGEST_PAUSE).await;
+                read_again(&error, &mut failing, "it is not known whose turn it is; this is read until it is")
+                    .await;
             }
         }
     }

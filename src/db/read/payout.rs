@@ -3,6 +3,7 @@
 //! writer.
 
 use tokio_postgres::Row;
+use uuid::Uuid;
 use verifiable_draw::Hash;
 use verifiable_draw::merkle::Head;
 
@@ -113,17 +114,23 @@ pub async fn tile_roots(db: &Db, draw: DrawId) -> Result<Vec<Hash>, DbError> {
     Ok(roots)
 }
 
-/// The refunds of these tickets, one for each.
+/// The refunds of these tickets, one for each. An error: a payment whose ticket has another owner than the payer.
 pub async fn refunds(
     db: &Db,
     draw: DrawId,
     price: Money,
     (after, to): TicketRange,
-) -> Result<Vec<Credit>, DbError> {
+) -> Result<Result<Vec<Credit>, PaymentId>, DbError> {
     let sql = "-- payout::refunds()
-        SELECT user_id, payment_id FROM tickets WHERE draw_id = $1 AND number > $2 AND number <= $3";
+        SELECT t.user_id, t.payment_id, p.user_id AS payer FROM tickets t LEFT JOIN payments p ON p.id = t.payment_id
+        WHERE t.draw_id = $1 AND t.number > $2 AND t.number <= $3";
     let rows = db.query(sql, &[&draw.0, &after, &to]).await?;
-    let credit = |row: &Row| Credit { user: UserId(row.get(0)), reference: row.get(1), amount: price };
+    let credit = |row: &Row| {
+        let (user, payment): (i64, Uuid) = (row.get(0), row.get(1));
+        let is_payer = row.get::<_, Option<i64>>(2) == Some(user);
+        let credit = Credit { user: UserId(user), reference: payment, amount: price };
+        if is_payer { Ok(credit) } else { Err(PaymentId(payment)) }
+    };
     Ok(rows.iter().map(credit).collect())
 }
 

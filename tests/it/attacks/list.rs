@@ -230,3 +230,30 @@ async fn a_draw_whose_prizes_are_fixed_cannot_be_cancelled() {
     world.until_draw_is(draw, "completed").await;
     world.check_invariants().await;
 }
+
+/// Refunds go to who has paid: a cancelled draw whose owners were changed stops, until they are what they were.
+#[actix_web::test]
+async fn a_refund_goes_to_the_payer_or_nowhere() {
+    let (world, admin, draw) = closed().await;
+    let sql = world.sql().await;
+    let eve: i64 = sql.query_one("SELECT id FROM users WHERE username = 'eve'", &[]).await.unwrap().get(0);
+    let ann: i64 = sql.query_one("SELECT id FROM users WHERE username = 'ann'", &[]).await.unwrap().get(0);
+    tamper(&world, &format!("UPDATE tickets SET user_id = {eve} WHERE number BETWEEN 101 AND 110")).await;
+    admin.cancel(draw).await.refused(409, "list_mismatch");
+    let refunds = "SELECT count(*) FROM transfers WHERE kind = 'refund'";
+    assert_eq!(world.count(refunds).await, 0);
+    assert_eq!(shown_status(&admin, draw).await, "cancelling");
+    assert!(world.metrics().await.contains(STOPPED));
+
+    tamper(&world, &format!("UPDATE tickets SET user_id = {ann} WHERE number BETWEEN 101 AND 110")).await;
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+    assert_eq!(world.count(refunds).await, 31);
+    assert_eq!(world.count(&format!("SELECT balance FROM accounts WHERE id = {eve} * 8 + 1")).await, 0);
+    assert_eq!(world.count(&format!("SELECT balance FROM accounts WHERE id = {ann} * 8 + 1")).await, 100_000_000);
+    world.check_invariants().await;
+}
+
+async fn shown_status(admin: &User, draw: i64) -> Value {
+    admin.get(&format!("/draws/{draw}")).await.expect(200)["status"].clone()
+}

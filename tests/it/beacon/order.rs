@@ -98,3 +98,42 @@ async fn a_void_draw_lets_the_later_ones_go_on() {
     assert!(jackpot(&world, second).await.3 < jackpot(&world, third).await.3);
     world.check_invariants().await;
 }
+
+/// The database fails when the draw looks whose turn it is.
+#[actix_web::test]
+async fn a_draw_that_waits_looks_again_soon_after_the_database_failed() {
+    let server = Drand::start(Manner::Good).await;
+    let world = World::with(with_beacon(&[&server])).await;
+    let admin = world.admin().await;
+    let first = draw_at(&world, &admin, "5of36", 30).await;
+    let last = draw_at(&world, &admin, "5of36", 60).await;
+    let other = draw_at(&world, &admin, "6of45", 200).await;
+    // The prizes of the first draw cannot be fixed, and the last one waits for it.
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$;
+         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()",
+    )
+    .await
+    .unwrap();
+    world.advance(SignedDuration::from_mins(61));
+    world.until_draw_is(last, "closed").await;
+    world.until_draw_is(first, "settling").await;
+    world.advance(SignedDuration::from_mins(19));
+    until("the last draw waits", async || admin.step(last, "conduct").await.is(409, "draw_waits")).await;
+    // A step of any draw makes it look again, and then it cannot read.
+    let failed = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let before = world.count(failed).await;
+    sql.batch_execute("REVOKE SELECT ON rolled_back_draws FROM lottery_service").await.unwrap();
+    admin.step(other, "close").await.expect(200);
+    until("the reads fail", async || world.count(failed).await > before).await;
+
+    sql.batch_execute(
+        "DROP TRIGGER hold ON draw_results; DROP FUNCTION hold; GRANT SELECT ON rolled_back_draws TO lottery_service",
+    )
+    .await
+    .unwrap();
+    world.until_draw_is(first, "completed").await;
+    let drawn = tokio::time::timeout(std::time::Duration::from_secs(20), world.until_draw_is(last, "completed"));
+    assert!(drawn.await.is_ok(), "it does not wait for half a minute");
+}

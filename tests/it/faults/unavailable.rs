@@ -142,3 +142,34 @@ async fn a_charge_is_completed_after_its_client_stopped_waiting() {
     assert_eq!((ann.balance().await, bob.balance().await), (1_000_000, 700));
     world.check_invariants().await;
 }
+
+/// A machine that stood still for some seconds renews its lease late. The client and the card are still there, so the card is
+/// charged then, and not a minute later by the reconciliation.
+#[actix_web::test]
+async fn a_charge_waits_for_a_lease_that_is_renewed_late() {
+    let world = World::with(short_deadline).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 1_000_000).await;
+    let draw = admin.open_draw(&world, 1).await;
+    let reserved = ann.reserve(draw).await;
+    let payment = reserved["payment"]["id"].as_str().unwrap().to_owned();
+
+    // The beginning of the charge is on its way into the database when the lease runs out.
+    let lock = world.lock_draw(draw).await;
+    let paying = actix_web::rt::spawn({
+        let ann = ann.clone();
+        async move { ann.pay(&payment, card(GOOD_CARD)).await }
+    });
+    world.until_writer_waits().await;
+    let renewals = world.sql().await;
+    renewals.batch_execute("BEGIN; SELECT FROM nodes FOR NO KEY UPDATE").await.unwrap();
+    until("the lease has run out", async || !world.app().state.lease.is_held()).await;
+    lock.release().await;
+    let begun = "SELECT count(*) FROM payments WHERE status = 'processing'";
+    until("the charge has begun", async || world.count(begun).await == 1).await;
+    assert!(!world.app().state.lease.is_held());
+    renewals.batch_execute("ROLLBACK").await.unwrap();
+    until("it is paid", async || paid(&world, draw).await == 1).await;
+    drop(paying.await);
+    world.check_invariants().await;
+}

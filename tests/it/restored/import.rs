@@ -1,6 +1,8 @@
 //! Draws in each state at the time of the backup, and what becomes of them.
 
 use super::*;
+use crate::beacon::drand::{Drand, Manner};
+use crate::beacon::with_beacon;
 
 /// A draw that is stopped: it sells nothing, is not drawn, and is cancelled with the published reason.
 async fn is_stopped(world: &World, admin: &User, player: &User, draw: i64) {
@@ -107,7 +109,7 @@ async fn what_was_published_after_a_backup_stays_true() {
         assert!(!said.contains(&format!("draw {draw}:")), "{said}");
     }
     assert!(entries(&world).await == published);
-    let said = import(&world, &[]).await.unwrap_err();
+    let said = import(&world, &[]).await.unwrap();
     assert!(said.contains("nothing is missing"), "{said}");
     let found = findings(&world).await.join("\n");
     for draw in [sells_on, then_sealed, moved, scheduled, absent] {
@@ -162,4 +164,40 @@ async fn what_was_published_after_a_backup_stays_true() {
         let list = DrawLog::read(&sql, draw).await;
         assert!(list.check(&receipt).is_err(), "the order is lost");
     }
+}
+
+/// Its round is fetched again. A draw that was announced after the backup is made from its announcement, and if nothing was
+/// sold in it, nothing of it is lost.
+#[actix_web::test]
+async fn a_draw_with_a_beacon_is_drawn_again_from_its_round() {
+    let server = Drand::start(Manner::Good).await;
+    let mut world = World::with(with_beacon(&[&server])).await;
+    let admin = world.admin().await;
+    let ann = world.rich_player("ann", 10_000_000).await;
+    let draw = admin.open_draw(&world, 0).await;
+    ann.buy_quick(draw, 9).await;
+    close(&admin, draw).await;
+    world.stop().await;
+    let backup = server::copy(&world.database).await;
+    world.start().await;
+    let admin = world.reconnect(&admin);
+    let empty = admin.open_draw(&world, 0).await;
+    world.advance(SignedDuration::from_mins(121));
+    for draw in [draw, empty] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    world.stop().await;
+    let published = entries(&world).await;
+
+    server::restore(&world.database, &backup).await;
+    let said = import(&world, &[]).await.unwrap();
+    for draw in [draw, empty] {
+        assert!(said.contains(&format!("draw {draw}: is drawn again")), "{said}");
+    }
+    world.start().await;
+    for draw in [draw, empty] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    assert!(entries(&world).await == published);
+    world.check_invariants().await;
 }
