@@ -369,7 +369,7 @@ pub struct CancelBody {
     params(("id" = i64, Path, description = "The draw's `id`, not its `number`.")),
     request_body = CancelBody,
     security(("bearer" = [])),
-    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition draw_due")),
+    responses((status = 200, body = DrawWithPrizes), (status = "default", description = "invalid_transition draw_due list_mismatch")),
 )]
 pub async fn cancel(
     state: web::Data<State>,
