@@ -12,14 +12,17 @@ use verifiable_draw::bundle::{MAX_ENTRY_BYTES, write_entry};
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::hash_leaf;
 
+use crate::domain::log_index::LogIndex;
+
 const DIRECTORY: &str = "log";
 const FILE: &str = "entries";
 
-/// The file, and the Merkle tree over its entries.
+/// The file, the Merkle tree over its entries, and where those of each draw are.
 pub struct LogCopy {
     pub path: PathBuf,
     file: tokio::fs::File,
     edge: Edge,
+    index: LogIndex,
     /// The bytes of its whole entries. What follows is a write that was interrupted.
     length: u64,
 }
@@ -33,13 +36,19 @@ impl LogCopy {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         File::open(&directory)?.sync_all()?;
         File::open(data_dir)?.sync_all()?;
-        let (edge, length) = read(&file, |_, _| {})?;
-        Ok(LogCopy { path, file: tokio::fs::File::from_std(file), edge, length })
+        let mut index = LogIndex::default();
+        let (edge, length) = read(&file, |edge, entry| index.add(edge.size() - 1, entry))?;
+        Ok(LogCopy { path, file: tokio::fs::File::from_std(file), edge, index, length })
     }
 
     /// The edge of the tree over its entries.
     pub fn edge(&self) -> &Edge {
         &self.edge
+    }
+
+    /// Where it has the entries of each draw.
+    pub fn index(&self) -> &LogIndex {
+        &self.index
     }
 
     /// Appends entries, so that they survive a crash. After an error the copy is as it was before.
@@ -54,6 +63,9 @@ impl LogCopy {
         self.file.write_all(&bytes).await?;
         self.file.flush().await?;
         self.file.sync_all().await?;
+        for (index, entry) in (self.edge.size()..).zip(entries) {
+            self.index.add(index, entry);
+        }
         self.edge = edge;
         self.length += bytes.len() as u64;
         Ok(())

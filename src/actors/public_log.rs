@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::sync::{Mutex, watch};
-use verifiable_draw::event::Event;
+use verifiable_draw::event::{Event, FairnessMode};
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::verify::verify_inclusion;
 use verifiable_draw::merkle::{Head, hash_leaf};
@@ -23,7 +23,9 @@ use crate::clock::Clock;
 use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
 use crate::domain::id::DrawId;
+use crate::domain::log_index::DrawEntries;
 use crate::domain::log_keys::{LogKeys, PublicLogSigner};
+use crate::domain::lottery::Fairness;
 use crate::domain::witness_policy::WitnessPolicy;
 
 /// Entries that are copied at a time.
@@ -65,6 +67,17 @@ pub enum PublicLogError {
     WitnessAhead { seen: WitnessedSize, stored: u64 },
 }
 
+impl PublicLogError {
+    /// Whether the same may succeed later, once the disk or the database works again.
+    fn is_transient(&self) -> bool {
+        match self {
+            PublicLogError::Copy(_) => true,
+            PublicLogError::Database(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
 /// The size of the log that a witness has cosigned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WitnessedSize {
@@ -88,6 +101,8 @@ pub struct PublishedList {
     pub last: Vec<u8>,
     /// The index of the entry that sealed it.
     pub seal: u64,
+    /// When it was sealed, in Unix seconds.
+    pub sealed_at: u64,
     /// The head of its sealed ticket log.
     pub log: Head,
     pub tickets: i64,
@@ -207,43 +222,83 @@ impl PublicLog {
         self.0.contradicted.load(Ordering::Relaxed)
     }
 
-    /// What the numbers of a draw and the count of its tickets follow from, if it is announced: these entries are proved to
-    /// be in the log that was published, so a database in which they were changed is not believed.
+    /// What the numbers of a draw and the count of its tickets follow from, if it was announced. The published log says which
+    /// entries these are, and they are proved to be in it, so a database in which they were changed is not believed.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] if the database contradicts what was published.
     pub async fn of_numbers(&self, draw: DrawId) -> Result<Option<PublishedList>, DbError> {
-        let Some([announced, last, sealed]) = public_log::of_numbers(&self.0.db, draw).await? else {
-            return Ok(None);
+        let fairness = public_log::fairness(&self.0.db, draw).await?;
+        let (found, fairness) = match (self.sealed_entries(draw).await?, fairness) {
+            (None, None) => return Ok(None),
+            (Some(found), Some(fairness)) => (found, fairness),
+            _ => return Err(DbError::Corrupt("whether a draw is announced")),
         };
-        if sealed.0 >= self.published().head.size {
-            self.publish().await;
+        if found.is_contradicted {
+            return Err(DbError::Corrupt("two announcements or two seals of a draw"));
         }
-        let head = self.published().head;
-        for (index, entry) in [&announced, &last, &sealed] {
-            let corrupt = DbError::Corrupt("an entry of the public log that was not published like this");
-            if *index >= head.size {
-                return Err(corrupt);
-            }
-            let proof = public_log::inclusion_proof(&self.0.db, *index, head.size).await?;
-            verify_inclusion(&hash_leaf(entry), *index, &proof, &head).map_err(|_| corrupt)?;
-        }
-        match Event::parse(&sealed.1) {
-            Ok(Event::DrawSealed { draw: of, orders, tickets, root, .. }) if of == draw.0.cast_unsigned() => {
+        let seal = found.seal.ok_or(DbError::Corrupt("a verifiable draw without its seal"))?;
+        let announcement = self.entry(found.announced).await?;
+        let (last, sealed) = (self.entry(found.last).await?, self.entry(seal).await?);
+        let mode = match fairness {
+            Fairness::CommitReveal => FairnessMode::CommitReveal,
+            Fairness::Beacon => FairnessMode::Beacon,
+        };
+        match (Event::parse(&announcement), Event::parse(&sealed)) {
+            (
+                Ok(Event::DrawAnnounced { fairness, .. }),
+                Ok(Event::DrawSealed { at: sealed_at, orders, tickets, root, .. }),
+            ) if fairness == mode => {
                 let (log, tickets) = (Head { size: orders, root }, tickets.cast_signed());
-                let (announcement, last, seal) = (announced.1, last.1, sealed.0);
-                Ok(Some(PublishedList { announcement, last, seal, log, tickets }))
+                Ok(Some(PublishedList { announcement, last, seal, sealed_at, log, tickets }))
             }
-            _ => Err(DbError::Corrupt("the seal of another draw")),
+            _ => Err(DbError::Corrupt("how the numbers of a draw come about")),
         }
+    }
+
+    /// Where the entries of a draw are whose list is sealed. What is not published yet is published.
+    async fn sealed_entries(&self, draw: DrawId) -> Result<Option<DrawEntries>, DbError> {
+        let find = async || self.0.copy.lock().await.index().of_draw(draw);
+        match find().await {
+            Some(found) if found.seal.is_some() => Ok(Some(found)),
+            _ => {
+                self.publish_now().await?;
+                Ok(find().await)
+            }
+        }
+    }
+
+    /// The entry at this index of the published log.
+    async fn entry(&self, index: u64) -> Result<Vec<u8>, DbError> {
+        let corrupt = || DbError::Corrupt("an entry of the public log that was not published like this");
+        let head = self.published().head;
+        let entry = public_log::entries(&self.0.db, index, 1).await?.pop().ok_or_else(corrupt)?;
+        let proof = public_log::inclusion_proof(&self.0.db, index, head.size).await?;
+        verify_inclusion(&hash_leaf(&entry), index, &proof, &head).map_err(|_| corrupt())?;
+        Ok(entry)
     }
 
     /// Publishes what is committed. A failure is logged, and the next call tries again.
     pub async fn publish(&self) {
-        let published = tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await;
-        match published {
-            Ok(Ok(())) => {}
+        let _ = self.publish_now().await;
+    }
+
+    /// Publishes what is committed. A failure is logged.
+    ///
+    /// # Errors
+    /// [`DbError::NotPublished`] if the same may succeed later.
+    async fn publish_now(&self) -> Result<(), DbError> {
+        match tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::error!(error = describe(&error), "entries of the public log are not published yet");
+                let is_transient = error.is_transient();
+                Err(if is_transient { DbError::NotPublished } else { DbError::Corrupt("the public log") })
             }
-            Err(_) => tracing::warn!("the public log is published late: the database or the disk does not answer"),
+            Err(_) => {
+                tracing::warn!("the public log is published late: the database or the disk does not answer");
+                Err(DbError::NotPublished)
+            }
         }
     }
 

@@ -73,6 +73,8 @@ pub enum DbError {
     /// No answer to a write: it may be committed or not.
     #[error("no answer to a write within {0:?}")]
     WriteTimeout(Duration),
+    #[error("what the database has of a draw is not published yet")]
+    NotPublished,
     /// A row that this version of the service did not write.
     #[error("the database contains invalid data: {0}")]
     Corrupt(&'static str),
@@ -92,7 +94,11 @@ impl DbError {
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            DbError::Unreachable { .. } | DbError::NoPrimary(_) | DbError::DeadNode | DbError::Timeout(_) => true,
+            DbError::Unreachable { .. }
+            | DbError::NoPrimary(_)
+            | DbError::DeadNode
+            | DbError::Timeout(_)
+            | DbError::NotPublished => true,
             DbError::NoConnection(error) => error.is_transient(),
             DbError::Postgres(error) | DbError::Tls(error) => is_transient(error),
             _ => false,

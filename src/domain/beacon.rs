@@ -39,7 +39,7 @@ impl AnnouncedRound {
     /// The round, if the signature is its signature.
     pub fn verify(&self, signature: [u8; 48]) -> Result<VerifiedRound, BeaconError> {
         let randomness = self.chain.verify(self.round, &signature)?;
-        Ok(VerifiedRound { chain: *self.chain.hash(), round: self.round, signature, randomness })
+        Ok(VerifiedRound { chain: *self.chain.hash(), round: self.round, at: self.at(), signature, randomness })
     }
 }
 
@@ -48,6 +48,7 @@ impl AnnouncedRound {
 pub struct VerifiedRound {
     chain: Hash,
     round: u64,
+    at: Timestamp,
     signature: [u8; 48],
     randomness: Hash,
 }
@@ -60,6 +61,11 @@ impl VerifiedRound {
 
     pub fn round(&self) -> u64 {
         self.round
+    }
+
+    /// When it appeared.
+    pub fn at(&self) -> Timestamp {
+        self.at
     }
 
     pub fn signature(&self) -> &[u8; 48] {

@@ -12,6 +12,7 @@ pub mod id;
 pub mod installation;
 pub mod ledger;
 pub mod log_import;
+pub mod log_index;
 pub mod log_keys;
 pub mod lottery;
 pub mod money;

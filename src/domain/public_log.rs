@@ -28,6 +28,8 @@ pub enum NumbersFault {
     OtherSeed,
     #[error("the public log announced another round than the one that the draw has")]
     OtherRound,
+    #[error("the list was sealed when the round was known already")]
+    KnownRound,
     #[error("the numbers of the draw cannot be computed")]
     Numbers,
 }
@@ -249,11 +251,11 @@ pub fn winning_numbers(
 }
 
 /// The winning numbers of a draw with a beacon: a function of the round and of the bytes of the announcement. `last` is
-/// the last entry before the seal, which says which round it is.
+/// the last entry before the seal, which says which round it is: one that appeared after the seal.
 pub fn numbers_of_round(
     rules: &Rules,
     announcement: &[u8],
-    last: &[u8],
+    (last, sealed_at): (&[u8], u64),
     round: &VerifiedRound,
 ) -> Result<Pick, NumbersFault> {
     let read = |entry| Event::parse(entry).map_err(|_| NumbersFault::Announcement);
@@ -262,10 +264,14 @@ pub fn numbers_of_round(
     };
     let announced = match read(last)? {
         Event::DrawRescheduled { round, .. } => round,
-        _ => Some(beacon.round),
+        Event::DrawAnnounced { .. } => Some(beacon.round),
+        _ => None,
     };
     if beacon.chain != *round.chain() || announced != Some(round.round()) {
         return Err(NumbersFault::OtherRound);
+    }
+    if seconds(round.at()) <= sealed_at {
+        return Err(NumbersFault::KnownRound);
     }
     numbers(Entropy::Beacon { round: round.round(), randomness: round.randomness() }, announcement, rules)
 }

@@ -1,6 +1,7 @@
 //! Draws whose numbers come from a public beacon: a server of drand with a key of its own is asked over real HTTP.
 
 mod check;
+mod chosen;
 pub mod drand;
 mod interrupted;
 mod killed;

@@ -92,14 +92,14 @@ async fn sealed_list(
     rules: &Rules,
     winning: WinningPick,
 ) -> Result<SealedTickets, CountError> {
-    let Some(PublishedList { announcement, last, log, tickets, .. }) = published_list(deps, draw, rules).await?
-    else {
+    let list = published_list(deps, draw, rules).await?;
+    let Some(PublishedList { announcement, last, sealed_at, log, tickets, .. }) = list else {
         return Ok(patiently(async || read::payout::seal(&deps.db, draw).await).await?);
     };
     let keys = deps.persistence.ticket_logs().log_keys();
     let numbers = match patiently(async || read::beacon::drawn_round(&deps.db, draw).await).await? {
         None => public_log::winning_numbers(keys, draw, rules, &announcement, &log),
-        Some(Ok(round)) => public_log::numbers_of_round(rules, &announcement, &last, &round),
+        Some(Ok(round)) => public_log::numbers_of_round(rules, &announcement, (&last, sealed_at), &round),
         Some(Err(_)) => return Err(ListFault::Numbers.into()),
     };
     if numbers != Ok(winning.pick) {

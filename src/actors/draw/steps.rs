@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
-use super::count::published_list;
+use super::count::{CountError, published_list};
 use super::{Deps, payout};
 use crate::actors::messages::{PoolError, StepRefusal};
 use crate::actors::persistence::{BeginCancel, ConductOutcome, Open, PoolWrite, Reschedule, Seal};
@@ -19,6 +19,7 @@ use crate::domain::draw::{NewPool, PoolOrder, StepError, StepKind, StepOutcome, 
 use crate::domain::game::Pick;
 use crate::domain::id::{DrawId, PoolTicketId};
 use crate::domain::lottery::{DrawStatus, Rules};
+use crate::domain::recount::ListFault;
 use crate::domain::settle::Conduct;
 
 /// Writes a step and returns its outcome.
@@ -89,13 +90,13 @@ async fn numbers_of_round(
     round: &VerifiedRound,
 ) -> Result<Pick, StepError> {
     let published = published_list(deps, draw, rules).await.map_err(|error| error.stop(draw, false))?;
-    let Some(PublishedList { announcement, last, .. }) = published else {
+    let Some(PublishedList { announcement, last, sealed_at, .. }) = published else {
         tracing::error!(%draw, "a draw with a beacon is not in the public log");
-        return Err(StepError::Failed);
+        return Err(CountError::List(ListFault::Seal).stop(draw, false));
     };
-    domain::public_log::numbers_of_round(rules, &announcement, &last, round).map_err(|fault| {
+    domain::public_log::numbers_of_round(rules, &announcement, (&last, sealed_at), round).map_err(|fault| {
         tracing::error!(%draw, %fault, "the winning numbers are not drawn");
-        StepError::Failed
+        CountError::List(ListFault::Numbers).stop(draw, false)
     })
 }
 

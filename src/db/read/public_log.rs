@@ -2,7 +2,6 @@
 
 use tokio_postgres::{Client, Row};
 use verifiable_draw::Hash;
-use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
 use verifiable_draw::merkle::verify::verify_consistency;
@@ -12,6 +11,7 @@ use super::log_tiles;
 use crate::db::{Db, DbError};
 use crate::domain::id::DrawId;
 use crate::domain::log_keys::{KeyGenerations, LogIdentity, LogOrigin};
+use crate::domain::lottery::Fairness;
 
 /// The most entries of a draw that are read: an answer, and what is verified, has no more.
 const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
@@ -139,20 +139,14 @@ pub async fn older_head(db: &Db, size: u64, newest: &Head) -> Result<Head, DbErr
     Ok(older)
 }
 
-/// The entry that announced a draw, the last one before its list was sealed, which has its times, and the one that sealed
-/// it, with their indexes. `None`: the draw was opened before there was a public log.
-pub async fn of_numbers(db: &Db, draw: DrawId) -> Result<Option<[(u64, Vec<u8>); 3]>, DbError> {
-    let sql = "-- public_log::of_numbers(draw)
-        SELECT fairness IS NOT NULL FROM draws WHERE id = $1";
-    if !db.query_opt(sql, &[&draw.0]).await?.is_some_and(|row| row.get(0)) {
-        return Ok(None);
-    }
-    let is_sealed = |entry: &[u8]| matches!(Event::parse(entry), Ok(Event::DrawSealed { .. }));
-    let entries = of_draw(db, draw, i64::MAX.cast_unsigned()).await?;
-    match entries.iter().position(|(_, entry)| is_sealed(entry)) {
-        Some(seal @ 1..) => Ok(Some([0, seal - 1, seal].map(|entry| entries[entry].clone()))),
-        _ => Err(DbError::Corrupt("a verifiable draw without its announcement or its seal")),
-    }
+/// How the numbers of a draw come about, as its row says. `None`: it is not announced, or was opened before there was a
+/// public log.
+pub async fn fairness(db: &Db, draw: DrawId) -> Result<Option<Fairness>, DbError> {
+    let sql = "-- public_log::fairness()
+        SELECT fairness FROM draws WHERE id = $1";
+    let row = db.query_opt(sql, &[&draw.0]).await?;
+    let parse = |text: &str| Fairness::parse(text).ok_or(DbError::Corrupt("fairness of a draw"));
+    row.and_then(|row| row.get::<_, Option<&str>>(0).map(parse)).transpose()
 }
 
 /// The draws on sale that have a ticket log, and its size. One that a restored backup has brought back is not on sale.

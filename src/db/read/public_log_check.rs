@@ -381,11 +381,16 @@ fn check_draw(
     let signature = row.get::<_, Option<&[u8]>>("signature").map(|bytes| bytes.try_into().unwrap_or([0; 48]));
     if let Some(drawn) = row.get::<_, Option<i64>>("winning") {
         let numbers = match (&round, signature, keys, sealed) {
-            (Some(round), Some(signature), ..) => {
+            (Some(round), Some(signature), _, Some((_, _, sealed_at))) => {
                 let Ok(verified) = round.verify(signature) else {
                     return wrong("the signature of its round is not that of the beacon");
                 };
-                Some(public_log::numbers_of_round(&rules, announcement, &log.last, &verified))
+                Some(public_log::numbers_of_round(
+                    &rules,
+                    announcement,
+                    (&log.last, public_log::seconds(sealed_at)),
+                    &verified,
+                ))
             }
             (None, None, SecretKeys::Known(keys), Some((_, head, _))) => {
                 Some(public_log::winning_numbers(keys, draw, &rules, announcement, &head))

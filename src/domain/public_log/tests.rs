@@ -104,6 +104,7 @@ fn round() -> AnnouncedRound {
 fn the_numbers_of_a_round_follow_from_announcement_and_round_alone() {
     let signature = std::array::from_fn(|i| u8::from_str_radix(&SIGNATURE[2 * i..2 * i + 2], 16).unwrap());
     let verified = round().verify(signature).unwrap();
+    let sealed_at = seconds(verified.at()) - 1;
     let times = Times { sales_open_at: None, sales_close_at: second(100), draw_at: second(200) };
     let announced = |round: &AnnouncedRound| {
         announced(&keys(1), DRAW, 3, (&rules(), "RUB".parse().unwrap()), &times, (Some(round), None), second(50))
@@ -113,7 +114,7 @@ fn the_numbers_of_a_round_follow_from_announcement_and_round_alone() {
     let announcement = announced(&round());
     let text = String::from_utf8_lossy(&announcement);
     assert!(text.contains("\"fairness\":\"beacon\"") && !text.contains("commitment"), "{text}");
-    let drawn = numbers_of_round(&rules(), &announcement, &announcement, &verified).unwrap();
+    let drawn = numbers_of_round(&rules(), &announcement, (&announcement, sealed_at), &verified).unwrap();
     let entropy = Entropy::Beacon { round: 123, randomness: verified.randomness() };
     let mut expected = draw_numbers(entropy, &announcement, 5, 36).unwrap();
     expected.sort_unstable();
@@ -122,11 +123,14 @@ fn the_numbers_of_a_round_follow_from_announcement_and_round_alone() {
     // New times have another round, which counts then.
     let moved = |round| rescheduled(DRAW, &times, round, second(60)).to_bytes().unwrap();
     let other = announced(&AnnouncedRound { round: 122, ..round() });
-    let numbers = |announcement: &[u8], last: &[u8]| numbers_of_round(&rules(), announcement, last, &verified);
+    let numbers =
+        |announcement: &[u8], last: &[u8]| numbers_of_round(&rules(), announcement, (last, sealed_at), &verified);
     assert!(numbers(&other, &moved(Some(123))).is_ok());
     assert_eq!(numbers(&announcement, &moved(Some(122))), Err(NumbersFault::OtherRound));
     assert_eq!(numbers(&announcement, &moved(None)), Err(NumbersFault::OtherRound));
     assert_eq!(numbers(&other, &other), Err(NumbersFault::OtherRound));
+    let late = numbers_of_round(&rules(), &announcement, (&announcement, sealed_at + 1), &verified);
+    assert_eq!(late, Err(NumbersFault::KnownRound));
     let of_seed = self::announcement(&keys(1));
     assert_eq!(numbers(&of_seed, &of_seed), Err(NumbersFault::Announcement));
     assert_eq!(numbers(&announcement, b"{}"), Err(NumbersFault::Announcement));

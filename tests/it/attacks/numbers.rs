@@ -102,3 +102,21 @@ async fn neither_the_moment_nor_a_cancellation_nor_another_log_changes_or_hides_
         assert_eq!(verify_consistency(&heads[one], &heads[other], &[]), Err(MerkleError::RootMismatch));
     }
 }
+
+/// A draw that was announced is never drawn as one that was not: with numbers that nobody can compute, so that they are tried
+/// until some suit.
+#[actix_web::test]
+async fn an_announced_draw_whose_row_denies_it_draws_nothing() {
+    let (mut world, admin, draw) = World::on_sale(0).await;
+    world.rich_player("ann", 10_000_000).await.buy_quick(draw, 5).await;
+    admin.step(draw, "close").await.expect(200);
+    tamper(&world, "UPDATE draws SET fairness = NULL").await;
+    admin.step(draw, "conduct").await.refused(409, "list_mismatch");
+    world.restart().await;
+    world.reconnect(&admin).step(draw, "conduct").await.refused(409, "list_mismatch");
+    assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
+    tamper(&world, "UPDATE draws SET fairness = 'commit_reveal'").await;
+    world.reconnect(&admin).step(draw, "conduct").await.expect(200);
+    world.until_draw_is(draw, "completed").await;
+    world.check_invariants().await;
+}

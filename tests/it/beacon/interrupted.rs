@@ -99,7 +99,7 @@ async fn a_draw_whose_entry_says_another_round_draws_nothing() {
     world.advance(SignedDuration::from_mins(60));
     world.start().await;
     world.advance(SignedDuration::from_secs(3));
-    until("the draw was loaded anew", async || server.asked().len() > 2).await;
+    until("the draw stops", async || world.metrics().await.contains("lottery_draws_stopped 1")).await;
     assert_eq!(shown(&world, draw).await["status"], "closed");
     world.stop().await;
     sql.batch_execute(&move_round(-1)).await.unwrap();

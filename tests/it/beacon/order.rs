@@ -12,6 +12,14 @@ async fn draw_at(world: &World, admin: &User, lottery: &str, close: i64) -> i64 
     draw
 }
 
+/// Closes these draws, the sale of each of which ends 30 minutes after that of the one before, and before its round.
+async fn close_in_turn(world: &World, draws: &[i64]) {
+    for (n, draw) in draws.iter().enumerate() {
+        world.advance(SignedDuration::from_mins(if n == 0 { 31 } else { 30 }));
+        world.until_draw_is(*draw, "closed").await;
+    }
+}
+
 /// What came into a completed draw from the entry at which index, its rollover, and the index of its own entry.
 async fn jackpot(world: &World, draw: i64) -> (u64, Option<u64>, u64, u64) {
     let all = entries(world, draw).await;
@@ -28,7 +36,7 @@ async fn a_draw_waits_until_all_earlier_ones_have_ended() {
     // The later one was made first.
     let last = draw_at(&world, &admin, "5of36", 60).await;
     let first = draw_at(&world, &admin, "5of36", 30).await;
-    let other = draw_at(&world, &admin, "6of45", 40).await;
+    let other = draw_at(&world, &admin, "6of45", 31).await;
     let ann = world.rich_player("ann", 10_000_000).await;
     for draw in [first, last, other] {
         ann.buy_quick(draw, 4).await;
@@ -41,8 +49,7 @@ async fn a_draw_waits_until_all_earlier_ones_have_ended() {
     )
     .await
     .unwrap();
-    world.advance(SignedDuration::from_mins(61));
-    world.until_draw_is(last, "closed").await;
+    close_in_turn(&world, &[first, last]).await;
     world.until_draw_is(first, "settling").await;
     world.advance(SignedDuration::from_mins(19));
     let round = announced_round(&entries(&world, last).await[0].1);
@@ -81,10 +88,8 @@ async fn a_void_draw_lets_the_later_ones_go_on() {
     let second = draw_at(&world, &admin, "5of36", 60).await;
     let third = draw_at(&world, &admin, "5of36", 90).await;
     server.set(Manner::Without(announced_round(&entries(&world, first).await[0].1)));
-    world.advance(SignedDuration::from_mins(111));
-    for draw in [first, second, third] {
-        world.until_draw_is(draw, "closed").await;
-    }
+    close_in_turn(&world, &[first, second, third]).await;
+    world.advance(SignedDuration::from_mins(20));
     for draw in [second, third] {
         until("a draw waits", async || admin.step(draw, "conduct").await.is(409, "draw_waits")).await;
     }
@@ -116,8 +121,7 @@ async fn a_draw_that_waits_looks_again_soon_after_the_database_failed() {
     )
     .await
     .unwrap();
-    world.advance(SignedDuration::from_mins(61));
-    world.until_draw_is(last, "closed").await;
+    close_in_turn(&world, &[first, last]).await;
     world.until_draw_is(first, "settling").await;
     world.advance(SignedDuration::from_mins(19));
     until("the last draw waits", async || admin.step(last, "conduct").await.is(409, "draw_waits")).await;

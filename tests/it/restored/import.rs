@@ -182,7 +182,9 @@ async fn a_draw_with_a_beacon_is_drawn_again_from_its_round() {
     world.start().await;
     let admin = world.reconnect(&admin);
     let empty = admin.open_draw(&world, 0).await;
-    world.advance(SignedDuration::from_mins(121));
+    world.advance(SignedDuration::from_mins(61));
+    world.until_draw_is(empty, "closed").await;
+    world.advance(SignedDuration::from_mins(60));
     for draw in [draw, empty] {
         world.until_draw_is(draw, "completed").await;
     }

@@ -1,0 +1,74 @@
+//! A login of the database is to choose the numbers: with a round that is known already.
+
+use verifiable_draw::merkle::edge::Edge;
+use verifiable_draw::merkle::hash_leaf;
+
+use super::*;
+
+/// Appends an entry to the public log as the service does. The service publishes it.
+async fn append(world: &World, event: &Event) {
+    let (sql, entry) = (world.sql().await, event.to_bytes().unwrap());
+    let edge: Vec<u8> = sql.query_one("SELECT edge FROM log_edge", &[]).await.unwrap().get(0);
+    let appended = Edge::from_bytes(&edge).unwrap().append_batch(vec![hash_leaf(&entry)]).unwrap();
+    let (index, draw) = (appended.start() as i64, event.draw().map(|draw| draw as i64));
+    let insert = "INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
+    sql.execute(insert, &[&index, &draw, &entry]).await.unwrap();
+    sql.execute("UPDATE log_edge SET edge = $1", &[&appended.edge().to_bytes()]).await.unwrap();
+}
+
+/// As the superuser with all triggers off.
+async fn tamper(world: &World, sql: &str) {
+    let sql = format!("BEGIN; SET LOCAL session_replication_role = replica; {sql}; COMMIT");
+    world.sql().await.batch_execute(&sql).await.unwrap();
+}
+
+/// The draw comes to its time and stops: no numbers, nothing is paid, and an admin can cancel it.
+async fn assert_stops(world: &mut World, admin: &User, draw: i64) {
+    world.advance(SignedDuration::from_mins(60));
+    world.until_draw_is(draw, "closed").await;
+    // What the service reads then is what the attacker has written.
+    world.restart().await;
+    world.advance(SignedDuration::from_mins(60));
+    let admin = world.reconnect(admin);
+    until("the draw stops", async || admin.step(draw, "conduct").await.is(409, "list_mismatch")).await;
+    assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
+    assert!(world.metrics().await.contains("lottery_draws_stopped 1"));
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+    assert_eq!(shown(world, draw).await["cancel_reason"], "list_mismatch");
+}
+
+#[actix_web::test]
+async fn a_round_that_was_known_before_the_seal_draws_nothing() {
+    let server = Drand::start(Manner::Good).await;
+    let (mut world, admin, draw) = on_sale(&server).await;
+    let all = entries(&world, draw).await;
+    let Event::DrawAnnounced { at, sales_close_at, draw_at, .. } = all[0].1 else { panic!("{all:?}") };
+    // Everybody knows this round, and so eve its numbers.
+    let known = chain().round_at(at) - 1;
+    let eve = world.rich_player("eve", 10_000_000).await;
+    eve.buy(draw, &numbers(&all[0].0, known)).await;
+    let forged = Event::DrawRescheduled { draw: draw as u64, at, sales_close_at, draw_at, round: Some(known) };
+    append(&world, &forged).await;
+    // Its triggers allow that, as for new times.
+    world.sql().await.execute("UPDATE draws SET round = $1", &[&(known as i64)]).await.unwrap();
+    assert_stops(&mut world, &admin, draw).await;
+}
+
+#[actix_web::test]
+async fn the_announcement_of_another_draw_draws_nothing() {
+    let server = Drand::start(Manner::Good).await;
+    let (mut world, admin, older) = on_sale(&server).await;
+    admin.cancel(older).await.expect(200);
+    world.until_draw_is(older, "cancelled").await;
+    world.advance(SignedDuration::from_mins(130));
+    let draw = admin.open_draw(&world, 0).await;
+    let sql = format!(
+        "UPDATE log_entries SET draw_id = NULL WHERE draw_id = {draw};
+         UPDATE log_entries SET draw_id = {draw} WHERE index = 0;
+         UPDATE draws SET round = (SELECT round FROM draws WHERE id = {older}) WHERE id = {draw}"
+    );
+    tamper(&world, &sql).await;
+    let admin = admin.log_in("the.admin", PASSWORD).await;
+    assert_stops(&mut world, &admin, draw).await;
+}
