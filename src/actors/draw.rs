@@ -238,22 +238,19 @@ impl DrawActor {
         let was_completed = self.machine.draw().is_drawn_again();
         let work = async move {
             let verified = rounds::fetch(deps.rounds, round.clone(), missed).await;
-            let is_witnessed = verified.is_none()
-                || was_completed
-                || rounds::await_quorum(&deps.db, &deps.public_log, &deps.clock, draw, &round).await;
-            (verified, is_witnessed)
+            if verified.is_some() && !was_completed {
+                rounds::await_quorum(&deps.db, &deps.public_log, &deps.clock, draw, &round).await?;
+            }
+            Ok(verified)
         };
-        let done =
-            |(verified, is_witnessed): (Option<_>, bool), actor: &mut DrawActor, ctx: &mut Context<Self>| {
-                actor.missed_rounds = if verified.is_some() { 0 } else { actor.missed_rounds.saturating_add(1) };
-                actor.drive(ctx, |machine, now, actions| {
-                    if is_witnessed {
-                        machine.round_fetched(verified, now, actions);
-                    } else {
-                        machine.stop_for(VoidReason::NoQuorum, now, actions);
-                    }
-                });
-            };
+        let done = |fetched: Result<Option<_>, VoidReason>, actor: &mut DrawActor, ctx: &mut Context<Self>| {
+            let missed = fetched == Ok(None);
+            actor.missed_rounds = if missed { actor.missed_rounds.saturating_add(1) } else { 0 };
+            actor.drive(ctx, |machine, now, actions| match fetched {
+                Ok(verified) => machine.round_fetched(verified, now, actions),
+                Err(reason) => machine.stop_for(reason, now, actions),
+            });
+        };
         ctx.spawn(work.instrument(self.span.clone()).into_actor(self).map(done));
     }
 

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
 use crate::domain::id::DrawId;
-use crate::domain::log_index::DrawEntries;
+use crate::domain::log_index::{DrawEntries, ForeignEntry, check_foreign};
 use crate::domain::log_keys::{LogKeys, PublicLogSigner};
 use crate::domain::lottery::Fairness;
 use crate::domain::witness_policy::WitnessPolicy;
@@ -32,6 +32,8 @@ use crate::domain::witness_policy::WitnessPolicy;
 const ENTRIES_AT_ONCE: u64 = 256;
 /// How long a step of a draw waits until its entry is published. It is published later if this does not suffice.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+/// The pause before it is published again by a step that must not go on without.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 /// How often the heads of the ticket logs are logged while something sells, and unpublished entries looked for.
 const HEADS_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
@@ -65,6 +67,12 @@ pub enum PublicLogError {
         .seen.witness, .seen.size
     )]
     WitnessAhead { seen: WitnessedSize, stored: u64 },
+    #[error(
+        "the entry {index} of the public log in the database {fault}: this service has not written it. Nothing is signed, \
+         because whoever trusts this log would believe the entry. Find out who can write to log_entries, and restore a \
+         backup of the database from before the entry"
+    )]
+    Foreign { index: u64, fault: ForeignEntry },
 }
 
 impl PublicLogError {
@@ -114,6 +122,7 @@ pub struct PublicLog(Arc<SharedPublicLog>);
 
 struct SharedPublicLog {
     db: Db,
+    keys: Arc<LogKeys>,
     signer: PublicLogSigner,
     key_changes: Vec<String>,
     policy: Option<Arc<WitnessPolicy>>,
@@ -130,7 +139,7 @@ impl PublicLog {
     /// witnesses have `seen`. Then it signs the head.
     pub async fn open(
         db: Db,
-        keys: &LogKeys,
+        keys: &Arc<LogKeys>,
         data_dir: &Path,
         policy: Option<Arc<WitnessPolicy>>,
         seen: Option<WitnessedSize>,
@@ -138,7 +147,7 @@ impl PublicLog {
         let data_dir = data_dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || LogCopy::open(&data_dir)).await;
         let mut copy = opened.map_err(io::Error::other)??;
-        let edge = complete(&db, &mut copy).await?;
+        let edge = complete(&db, keys, &mut copy).await?;
         if let Some(seen) = seen.filter(|seen| seen.size > edge.size()) {
             return Err(PublicLogError::WitnessAhead { seen, stored: edge.size() });
         }
@@ -149,6 +158,7 @@ impl PublicLog {
         let (copy, ahead, contradicted) = (Mutex::new(copy), OnceLock::new(), AtomicBool::new(false));
         Ok(PublicLog(Arc::new(SharedPublicLog {
             db,
+            keys: keys.clone(),
             signer,
             key_changes,
             policy,
@@ -283,6 +293,14 @@ impl PublicLog {
         let _ = self.publish_now().await;
     }
 
+    /// Publishes what is committed, and waits until that has succeeded. A log that is not signed any more, because a witness
+    /// has seen more of it, is not waited for.
+    pub async fn await_published(&self) {
+        while self.publish_now().await.is_err() && !self.is_behind_witness() {
+            tokio::time::sleep(PUBLISH_PAUSE).await;
+        }
+    }
+
     /// Publishes what is committed. A failure is logged.
     ///
     /// # Errors
@@ -308,7 +326,7 @@ impl PublicLog {
             let stored = self.published().head.size;
             return Err(PublicLogError::WitnessAhead { seen: seen.clone(), stored });
         }
-        let edge = complete(&self.0.db, &mut copy).await?;
+        let edge = complete(&self.0.db, &self.0.keys, &mut copy).await?;
         // The copy is locked until here, so that no older head follows. The newest keeps its cosignatures.
         self.0.published.send_if_modified(|published| {
             let is_new = published.head != edge.head();
@@ -340,8 +358,9 @@ impl PublicLog {
     }
 }
 
-/// Copies what the database has and the copy has not. Returns the edge that both have then.
-async fn complete(db: &Db, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
+/// Copies what the database has and the copy has not, if this service may have written it. Returns the edge that both have
+/// then. A copy that is lost is made anew as it is: whoever has an older head sees whether the log continues it.
+async fn complete(db: &Db, keys: &LogKeys, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
     let edge = public_log::edge(db).await?;
     let refused = |copy: &LogCopy| {
         let (path, copied, stored) = (copy.path.clone(), copy.edge().size(), edge.size());
@@ -352,9 +371,16 @@ async fn complete(db: &Db, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
         }
     };
     // First all of it is compared: the copy must stay a witness of what was published.
-    let mut continued = copy.edge().clone();
+    let (mut continued, mut generations) = (copy.edge().clone(), copy.index().generations());
+    let is_new = continued.size() == 0;
     while continued.size() < edge.size() {
         for entry in page(db, &continued, &edge).await? {
+            match check_foreign(&entry, keys, &mut generations) {
+                Err(fault) if !is_new => {
+                    return Err(PublicLogError::Foreign { index: continued.size(), fault });
+                }
+                _ => {}
+            }
             continued.append(hash_leaf(&entry)).map_err(|_| DbError::Corrupt("the public log"))?;
         }
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use verifiable_draw::event::Event;
 
 use super::id::DrawId;
+use super::log_keys::{KeyChange, KeyGenerations, LogKeys};
 
 /// What a canonical entry of heads ends with. There is one each minute, and none says anything of a draw's numbers: they are
 /// not parsed, so that the start of the service stays short.
@@ -22,10 +23,20 @@ pub struct DrawEntries {
     pub is_contradicted: bool,
 }
 
-/// The entries of all draws.
+/// Why the service does not publish an entry of its database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ForeignEntry {
+    #[error("is no event")]
+    NoEvent,
+    #[error("adds or retires a key of the log that this service has not")]
+    Key,
+}
+
+/// The entries of all draws, and how often the log's key was changed.
 #[derive(Default, Debug)]
 pub struct LogIndex {
     draws: HashMap<u64, DrawEntries>,
+    generations: KeyGenerations,
 }
 
 impl LogIndex {
@@ -56,18 +67,34 @@ impl LogIndex {
                     known.seal.get_or_insert(index);
                 }
             }
-            Event::DrawCompleted { .. }
-            | Event::DrawVoided { .. }
-            | Event::DrawHeads { .. }
-            | Event::KeyAdded { .. }
-            | Event::KeyRetired { .. } => {}
+            Event::KeyAdded { .. } => self.generations.newest += 1,
+            Event::KeyRetired { .. } => self.generations.oldest = self.generations.newest,
+            Event::DrawCompleted { .. } | Event::DrawVoided { .. } | Event::DrawHeads { .. } => {}
         }
+    }
+
+    /// The keys that sign as the log says. Other entries follow: see [`check_foreign`].
+    pub fn generations(&self) -> KeyGenerations {
+        self.generations
     }
 
     /// `None`: the draw was not announced.
     pub fn of_draw(&self, draw: DrawId) -> Option<DrawEntries> {
         self.draws.get(&draw.0.unsigned_abs()).copied()
     }
+}
+
+/// Whether this service may sign an entry that follows those with these generations of keys: whoever can write to the database
+/// could name a key of their own, which verifiers would trust.
+pub fn check_foreign(entry: &[u8], keys: &LogKeys, generations: &mut KeyGenerations) -> Result<(), ForeignEntry> {
+    let (change, vkey) = match Event::parse(entry).map_err(|_| ForeignEntry::NoEvent)? {
+        Event::KeyAdded { vkey, .. } => (KeyChange::Rotate, vkey),
+        Event::KeyRetired { vkey, .. } => (KeyChange::Retire, vkey),
+        _ => return Ok(()),
+    };
+    let (after, changed) = generations.changed(change).map_err(|_| ForeignEntry::Key)?;
+    *generations = after;
+    if keys.public_log_key(changed).verifier().to_string() == vkey { Ok(()) } else { Err(ForeignEntry::Key) }
 }
 
 #[cfg(test)]

@@ -52,6 +52,18 @@ pub async fn head(world: &World, log: &str, key: &VerifierKey) -> Head {
     Checkpoint::open(&SignedNote::parse(&answer.bytes).unwrap(), [key]).unwrap().head
 }
 
+/// Appends an entry to the public log as the service does, but with a login of the database.
+pub async fn append(world: &World, event: &Event) {
+    let (sql, entry) = (world.sql().await, event.to_bytes().unwrap());
+    let edge: Vec<u8> = sql.query_one("SELECT edge FROM log_edge", &[]).await.unwrap().get(0);
+    let edge = verifiable_draw::merkle::edge::Edge::from_bytes(&edge).unwrap();
+    let appended = edge.append_batch(vec![hash_leaf(&entry)]).unwrap();
+    let (index, draw) = (appended.start() as i64, event.draw().map(|draw| draw as i64));
+    let insert = "INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
+    sql.execute(insert, &[&index, &draw, &entry]).await.unwrap();
+    sql.execute("UPDATE log_edge SET edge = $1", &[&appended.edge().to_bytes()]).await.unwrap();
+}
+
 async fn tile(world: &World, log: &str, tile: Tile) -> Vec<u8> {
     let answer = raw(world, &format!("{log}/{}", tile.path())).await;
     assert_eq!(answer.status, 200, "{}", tile.path());

@@ -15,6 +15,7 @@ use crate::db::read::{beacon, witnesses};
 use crate::db::{Db, DbError, describe};
 use crate::domain::beacon::{AnnouncedRound, VerifiedRound};
 use crate::domain::id::DrawId;
+use crate::domain::lottery::VoidReason;
 use crate::domain::witness_policy::lacks_quorum;
 
 /// The pause after the first time that a round was not there, and the longest one: it doubles each time.
@@ -52,17 +53,28 @@ pub async fn fetch(source: Arc<dyn RoundSource>, announced: AnnouncedRound, miss
 }
 
 /// Waits until it is certain whether the witnesses that the draw was announced with have cosigned its sealed list in time.
-/// A draw without witnesses has all that it needs.
-pub async fn await_quorum(db: &Db, log: &PublicLog, clock: &Clock, draw: DrawId, round: &AnnouncedRound) -> bool {
+/// A draw without witnesses has all that it needs. Returns what prevents the draw.
+pub async fn await_quorum(
+    db: &Db,
+    log: &PublicLog,
+    clock: &Clock,
+    draw: DrawId,
+    round: &AnnouncedRound,
+) -> Result<(), VoidReason> {
     let mut failing = false;
     loop {
         match is_unwitnessed(db, log, draw, round).await {
-            Ok(false) => return true,
+            Ok(false) => return Ok(()),
             Ok(true) if clock.now().duration_since(round.at()) >= COSIGNATURES_WAIT => {
                 tracing::error!("too few witnesses have cosigned the sealed list in time: the draw is void");
-                return false;
+                return Err(VoidReason::NoQuorum);
             }
             Ok(true) => clock.sleep_until(round.at() + COSIGNATURES_WAIT).await,
+            // Another try would find the same.
+            Err(DbError::Corrupt(what)) => {
+                tracing::error!(what, "a draw stops: the database does not have what was published of it");
+                return Err(VoidReason::ListMismatch);
+            }
             Err(error) => {
                 read_again(
                     &error,

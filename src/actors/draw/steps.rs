@@ -63,6 +63,10 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             payout::refund(&deps, fence, rules.price, sold).await.map(|()| StepOutcome::Refunded)
         }
     };
+    if matches!(written, Ok(StepOutcome::Opened)) {
+        // Nothing is sold before the draw is announced.
+        deps.public_log.await_published().await;
+    }
     // Before anybody hears of the step.
     deps.step_written().await;
     written

@@ -235,6 +235,9 @@ impl<W> DrawMachine<W> {
     /// cancels it, as the reason says.
     pub fn stop_for(&mut self, reason: VoidReason, now: Timestamp, actions: &mut Vec<DrawAction<W>>) {
         self.draw.stop_for(reason);
+        if self.draw.waits_for_admin() {
+            actions.push(DrawAction::Publish);
+        }
         self.tick(now, actions);
     }
 

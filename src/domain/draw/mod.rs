@@ -347,7 +347,7 @@ impl Draw {
             available: self.available(),
             winning: it.winning,
             cancel_reason: it.cancel_reason.clone(),
-            payout_stopped: self.payout_stop.is_some() || self.is_stopped_by_rollback(),
+            payout_stopped: self.payout_stop.is_some() || self.waits_for_admin() || self.is_stopped_by_rollback(),
         }
     }
 

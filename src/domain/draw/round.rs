@@ -113,6 +113,11 @@ impl Draw {
         self.void.or(self.rolled_back_void()).or(is_another_list.then_some(VoidReason::ListMismatch))
     }
 
+    /// Whether the draw cannot take place as it was announced, and an admin looks at it first.
+    pub(super) fn waits_for_admin(&self) -> bool {
+        self.it.status == DrawStatus::Closed && self.void.is_some_and(|reason| !reason.is_automatic())
+    }
+
     /// An earlier draw of the lottery must end first. False if that was known.
     pub fn wait_for_turn(&mut self) -> bool {
         !mem::replace(&mut self.waits_for_turn, true)

@@ -1,20 +1,7 @@
 //! A login of the database is to choose the numbers: with a round that is known already.
 
-use verifiable_draw::merkle::edge::Edge;
-use verifiable_draw::merkle::hash_leaf;
-
 use super::*;
-
-/// Appends an entry to the public log as the service does. The service publishes it.
-async fn append(world: &World, event: &Event) {
-    let (sql, entry) = (world.sql().await, event.to_bytes().unwrap());
-    let edge: Vec<u8> = sql.query_one("SELECT edge FROM log_edge", &[]).await.unwrap().get(0);
-    let appended = Edge::from_bytes(&edge).unwrap().append_batch(vec![hash_leaf(&entry)]).unwrap();
-    let (index, draw) = (appended.start() as i64, event.draw().map(|draw| draw as i64));
-    let insert = "INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
-    sql.execute(insert, &[&index, &draw, &entry]).await.unwrap();
-    sql.execute("UPDATE log_edge SET edge = $1", &[&appended.edge().to_bytes()]).await.unwrap();
-}
+use crate::logs::append;
 
 /// As the superuser with all triggers off.
 async fn tamper(world: &World, sql: &str) {

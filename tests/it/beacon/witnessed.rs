@@ -127,3 +127,27 @@ async fn new_times_and_a_cancellation_are_proved_with_cosignatures_from_before_t
     }
     world.check_invariants().await;
 }
+
+/// Nobody can say whether the list was cosigned: the draw stops, and is not asked for again and again.
+#[actix_web::test]
+async fn a_draw_whose_policy_is_lost_stops_and_can_be_cancelled() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let policy = PolicyFile::new(&policy_of(1, &[&witness]));
+    let (world, admin, draw, round) = on_sale(&server, &policy).await;
+    witness.is_at(round - 60);
+    close(&world, draw, &witness).await;
+    world
+        .sql()
+        .await
+        .batch_execute("BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM witness_policies; COMMIT")
+        .await
+        .unwrap();
+    world.advance(SignedDuration::from_mins(60));
+    until("the draw stops", async || world.metrics().await.contains("lottery_draws_stopped 1")).await;
+    admin.step(draw, "conduct").await.refused(409, "invalid_transition");
+    assert_eq!(shown(&world, draw).await["status"], "closed");
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+    assert_eq!(shown(&world, draw).await["cancel_reason"], "list_mismatch");
+    assert!(world.metrics().await.contains("lottery_draws_stopped 0"));
+}

@@ -136,3 +136,38 @@ async fn nothing_is_signed_of_a_database_that_forgot() {
     }
     assert_eq!(head(&world, "/log", &key).await, signed);
 }
+
+/// Somebody who can write to the database names a key of their own, and the service would vouch for it.
+#[actix_web::test]
+async fn a_key_that_is_not_of_this_service_is_not_signed_and_nothing_is_sold_unpublished() {
+    let (mut world, admin, draw) = World::on_sale(0).await;
+    let next = admin.schedule(&world).await;
+    let key = log_key(&world).await;
+    let signed = head(&world, "/log", &key).await;
+    let sql = world.sql().await;
+    sql.batch_execute("CREATE TABLE before AS SELECT * FROM log_edge").await.unwrap();
+    let theirs = verifiable_draw::vkey::NoteSigner::new(key.name(), &[66; 32]).unwrap().verifier().to_string();
+    append(&world, &Event::KeyAdded { at: 1, vkey: theirs }).await;
+    admin.step(draw, "close").await.expect(200);
+    assert_eq!(head(&world, "/log", &key).await, signed);
+
+    // A draw is on sale once everybody can know its announcement.
+    let opening = tokio::time::timeout(std::time::Duration::from_secs(2), admin.step(next, "open")).await;
+    assert!(opening.is_err(), "it waits");
+    assert_eq!(admin.get(&format!("/draws/{next}")).await.expect(200)["status"], "scheduled");
+    world.stop().await;
+    let said = refusal(&world).await;
+    let expected =
+        "the entry 1 of the public log in the database adds or retires a key of the log that this service has not";
+    assert!(said.contains(expected) && said.contains("Nothing is signed"), "{said}");
+
+    // A backup of before.
+    sql.batch_execute(
+        "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM log_entries WHERE index > 0;
+         UPDATE log_edge SET edge = (SELECT edge FROM before); DROP TABLE before; COMMIT",
+    )
+    .await
+    .unwrap();
+    world.start().await;
+    assert_eq!(head(&world, "/log", &key).await, signed);
+}

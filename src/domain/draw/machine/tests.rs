@@ -923,7 +923,7 @@ fn a_draw_that_is_stopped_is_cancelled_by_itself_or_by_an_admin_as_the_reason_sa
     let mut it = with_beacon(DrawStatus::Closed);
     it.now = of_beacon(0);
     it.input(DrawMachine::wake);
-    assert_eq!(stop(&mut it, VoidReason::ListMismatch), []);
+    assert_eq!(stop(&mut it, VoidReason::ListMismatch), [DrawAction::Publish]);
     assert_eq!(it.fetched(Some(verified())), [], "nothing is drawn");
     assert_eq!(it.refusal(Step::Conduct), StepRefusal::InvalidTransition(DrawStatus::Closed));
     let actions = it.step(1, Step::Cancel);
