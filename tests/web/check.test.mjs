@@ -57,7 +57,7 @@ class Key {
   }
 
   checkpoint(size, treeRoot) {
-    const text = `${this.name}\n${size}\n${base64(treeRoot)}\n`;
+    const text = `${this.origin ?? this.name}\n${size}\n${base64(treeRoot)}\n`;
     const signature = new Uint8Array(sign(null, Buffer.from(text), this.secret));
     return `${text}\n— ${this.name} ${base64(concat(this.id, signature))}\n`;
   }
@@ -156,7 +156,7 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     prize_fund: Number(prizes.fund),
     jackpot: 0,
     rollover: Number(prizes.rollover),
-    tiers: [{ matches: 2, winners: alter.winners?.(winners.length) ?? winners.length, prize: 10000 }],
+    tiers: [{ matches: 2, winners: alter.winners?.(winners.length) ?? winners.length, prize: alter.prize ?? 10000 }],
     ...(mode === "beacon" ? { signature: base64(fromHex(round123.signature)) } : { seed: base64(seed) }),
     ...alter.completed,
   });
@@ -176,9 +176,12 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
   }[until];
   // Other draws are in the log, too.
   const entries = ['"another draw"', ...chosen];
+  log.origin = alter.origin;
   const published = proofs(log, entries)
     .slice(1)
     .map((proof, index) => ({ entry: base64(utf8(chosen[index])), proof }));
+  // The operator shows another log of the same size.
+  if (alter.fork) published[0].proof = proofs(log, ['"a log for others"', ...chosen])[1];
   if (alter.list) list = alter.list(list);
   const bundle = (path) => {
     const [, tile, width] = /^tile\/entries\/(\d{3})(?:\.p\/(\d+))?$/.exec(path);
@@ -308,6 +311,27 @@ test("each kind of tampering is found in its step", async () => {
     "entries: origin",
   );
   assert.equal(await fails(play({ alter: { sealed: { at: 1 } } })), "entries: times");
+  assert.equal(await fails(play({ alter: { origin: "lottery.example/api/v1/other" } })), "log: origin");
+  assert.equal(await fails(play({ alter: { fork: true } })), "log: fork");
+  assert.equal(await fails(play({ alter: { completed: { prize_fund: 1 } } })), "prizes: fund");
+  assert.equal(await fails(play({ alter: { completed: { rollover: 1 } } })), "prizes: rollover");
+  assert.equal(await fails(play({ alter: { prize: 10001 } })), "prizes: prize");
+});
+
+test("keys that prove nothing are refused, and so is the transcript of another draw", async () => {
+  const vkey = (point, change = (id) => id) => {
+    const key = concat(Uint8Array.of(1), point);
+    return `${LOG}+${change(hex(sha256(utf8(LOG), Uint8Array.of(10), key).subarray(0, 4)))}+${base64(key)}`;
+  };
+  const withKey = (log) => fails(play(), { keys: async () => ({ log }) });
+  // The neutral point signs everything.
+  assert.equal(await withKey(vkey(Uint8Array.of(1, ...new Uint8Array(31)))), "log: vkey_point");
+  const point = unbase64(new Key(LOG).vkey.split("+").slice(2).join("+")).subarray(1);
+  assert.equal(await withKey(vkey(point, (id) => (id === "00000000" ? "00000001" : "00000000"))), "log: vkey_id");
+  assert.equal(await withKey(vkey(point)), "log: unsigned");
+  const game = play();
+  const transcript = await game.source.proof();
+  assert.equal(await fails(game, { proof: async () => ({ ...transcript, draw_id: DRAW + 1 }) }), "log: other_draw");
 });
 
 test("records that are left out or changed are found", async () => {

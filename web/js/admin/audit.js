@@ -50,6 +50,7 @@ export async function auditPage(root, params, signal) {
           has(`action.${entry.action}`) ? t(`action.${entry.action}`) : entry.action,
           entry.count > 1 ? h("span.muted", ` × ${number(entry.count)}`) : null,
         ],
+        "whole",
       ],
       [t("audit.subject"), (entry) => subject(entry.subject)],
       [

@@ -29,15 +29,18 @@ export function plot(title, { signal, unit, names = [title] }) {
         width: place.clientWidth || 300,
         height: HEIGHT,
         legend: { show: false },
-        padding: [8, 12, 0, 0],
+        padding: [8, 24, 0, 0],
         cursor: { y: false },
         scales: { y: { range: (u, min, max) => [0, Math.max(1, max * 1.15)] } },
         axes: [
           {
             ...axis,
             values: (u, ticks) =>
+              // Between two minutes there is nothing to say that the label before has not said.
               ticks.map((tick) =>
-                new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(tick * 1000),
+                tick % 60
+                  ? ""
+                  : new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(tick * 1000),
               ),
             space: 90,
             size: 28,
