@@ -249,7 +249,7 @@ test("a cancelled draw shows what would have been drawn", async () => {
   const game = play({ until: "voided" });
   const { found } = await verify(game.source);
   assert.equal(found.voided.reason, "a flood");
-  assert.deepEqual([found.failed, found.witnesses, found.witnessed], [false, 0, false]);
+  assert.deepEqual([found.failed, found.voidedLate, found.witnesses, found.witnessed], [false, true, 0, false]);
   assert.deepEqual(
     [...found.drawn].sort((a, b) => a - b),
     game.winning,

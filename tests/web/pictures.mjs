@@ -185,7 +185,7 @@ class Series {
 
   async voided({ voided }) {
     const tab = await this.world.visit(`/verify/${voided}`, this.options);
-    await tab.page.waitForSelector(".verdict.wait");
+    await tab.page.waitForSelector(".verdict.bad");
     await this.take(tab, "verify-cancelled");
     await tab.close();
   }

@@ -73,7 +73,7 @@ test("a cancelled draw shows why, and what it would have drawn", async () => {
   await world.api("POST", `/admin/draws/${other.id}/close`);
   await world.api("POST", `/admin/draws/${other.id}/cancel`, { reason: "a flood in the hall" });
   const tab = await world.visit(`/verify/${other.id}`);
-  await tab.see("This draw was cancelled");
+  await tab.see("This draw was cancelled after its list was sealed");
   await tab.see("a flood in the hall");
   await tab.see("It would have drawn");
   assert.equal(await tab.page.$$eval(".verify-numbers .ball", (balls) => balls.length), 2);

@@ -290,11 +290,13 @@ function showVerdict(node, limits, found) {
       t(found.list ? "verdict.receipt.listed" : "verdict.receipt", { n: found.receipt.order.picks.length }),
     );
   if (found.voided)
-    return setVerdict(node, "wait", t("verdict.voided"), [
+    return setVerdict(node, found.voidedLate ? "bad" : "wait", t(found.voidedLate ? "verdict.voided.late" : "verdict.voided"), [
       t("verdict.voided.text", { reason: reasonText(found.voided.reason) }),
       found.drawn
         ? t("verdict.voided.numbers", { list: [...found.drawn].sort((a, b) => a - b).join(", ") })
-        : t("verdict.voided.none"),
+        : found.voidedLate
+          ? t("verdict.voided.round", { round: String(found.round) })
+          : t("verdict.voided.none"),
       found.drawn && found.mode === "commit_reveal" ? t("verdict.voided.knew") : null,
       ...facts,
     ]);

@@ -92,6 +92,7 @@ export function readStory(events) {
   }
   require(announced.at <= announced.sales_close_at, "times");
   const isQuicknet = Boolean(beacon) && hex(unbase64(beacon.chain)) === QUICKNET.chain;
+  if (isQuicknet) require(equal(unbase64(beacon.public_key, 96), QUICKNET.publicKey), "beacon_key");
   const story = {
     announced,
     sealed: null,
@@ -144,7 +145,7 @@ function takeEnd(story, event) {
   const { beacon } = story.announced;
   if (event.type === "draw_voided") {
     require((event.seed !== undefined) === Boolean(sealed && !beacon), "shown_end");
-    require(!beacon || (!sealed && event.at <= story.close), "voided_late", event.reason);
+    require(!beacon || sealed || event.at <= story.close, "voided_late", event.reason);
     story.voided = event;
   } else {
     require((event.seed !== undefined) === !beacon &&
