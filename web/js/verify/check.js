@@ -6,7 +6,7 @@ import { bundlePaths, entriesOf, readEntry, readOrder } from "./entries.js";
 import { leafHash, Tree } from "./merkle.js";
 import { canVerify, openProof, parseVkey } from "./notes.js";
 import { commitmentOf, drawNumbers, ownerOf, sealedMaterial } from "./numbers.js";
-import { QUICKNET, roundRandomness, roundTime } from "./beacon.js";
+import { roundRandomness, roundTime } from "./beacon.js";
 import { hasQuorum, parsePolicy, witnessCount } from "./policy.js";
 import { checkPolicyHash, prizesOf, readStory } from "./transcript.js";
 
