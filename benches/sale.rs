@@ -20,7 +20,7 @@ use lottery::domain::pool::Pool;
 use lottery::domain::prize::{Award, PrizeTable, Tier};
 use lottery::domain::record::Record;
 use lottery::domain::rows::{Changes, DrawSales};
-use lottery::domain::ticket_log::{TicketLog, TicketLogs};
+use lottery::domain::ticket_log::{Receipt, TicketLog, TicketLogs};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use uuid::Uuid;
@@ -132,7 +132,13 @@ fn sale(criterion: &mut Criterion) {
                 log.finish();
                 receipts
             },
-            |receipts| receipts.iter().map(|it| it.json_proof().map_or(0, |it| it.len())).sum::<usize>(),
+            |receipts| {
+                let written = |it: &Receipt| {
+                    let mut json = Vec::with_capacity(2 * 1024);
+                    it.write_json_proof(&mut json).map_or(0, |()| json.len())
+                };
+                receipts.iter().map(written).sum::<usize>()
+            },
             BatchSize::SmallInput,
         );
     });

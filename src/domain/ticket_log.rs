@@ -328,17 +328,16 @@ impl Receipt {
         &self.salt
     }
 
-    /// The proof, in the format of tlog-proof and with the order's entry, as the content of a JSON string: a sale renders one
-    /// for each order. `None` before the batch is finished.
-    pub fn json_proof(&self) -> Option<String> {
+    /// Appends the proof, in the format of tlog-proof and with the order's entry, as the content of a JSON string: a sale
+    /// renders one for each order. `None` before the batch is finished.
+    pub fn write_json_proof(&self, json: &mut Vec<u8>) -> Option<()> {
         let BatchContent { appended, entries } = self.batch.content.get()?;
         let index = appended.start() + self.order as u64;
         let checkpoint = || json_lines(&self.batch.keys.sign(&appended.edge().head()));
         let note = self.batch.checkpoint.get_or_init(checkpoint);
         let (entry, path) = (entries.get(self.order)?, appended.inclusion_proof(index)?);
-        let mut proof = String::new();
-        write_receipt(&mut proof, Some(entry), index, &path, note, JSON_LINE_END);
-        Some(proof)
+        write_receipt(json, Some(entry), index, &path, note, JSON_LINE_END);
+        Some(())
     }
 }
 
@@ -349,6 +348,14 @@ const JSON_LINE_END: &str = "\\n";
 /// a URL, which has no quotes, backslashes and control characters.
 fn json_lines(text: &str) -> String {
     text.replace('\n', JSON_LINE_END)
+}
+
+/// The text of a proof, or nothing before its batch is finished.
+#[cfg(test)]
+pub fn proof_text(receipt: &Receipt) -> Option<String> {
+    let mut json = Vec::new();
+    receipt.write_json_proof(&mut json)?;
+    Some(String::from_utf8(json).unwrap().replace(JSON_LINE_END, "\n"))
 }
 
 /// The ticket logs of tests.

@@ -4,9 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::ser::Error;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use verifiable_draw::keys::Salt;
@@ -106,7 +104,7 @@ impl OrderBody {
 }
 
 /// The payment and the tickets of an order, as they were when it was placed.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[schema(as = PlacedOrder)]
 pub struct OrderResponse {
     /// The payment for all tickets: paid, or pending until `reserved_until`.
@@ -115,9 +113,15 @@ pub struct OrderResponse {
     tickets: Vec<Ticket>,
     /// Proves that the draw's ticket log has the order. `null` for a reservation, and for a draw without a log. A replay of
     /// the answer has none, nor has an answer with `Preference-Applied: return=minimal`: `GET /tickets/{id}/proof` has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReceiptBody>, required = false)]
-    receipt: Option<Option<OrderReceipt>>,
+    receipt: Option<Option<Receipt>>,
+}
+
+/// The part of the response that is serialized.
+#[derive(Serialize)]
+struct OrderWithoutReceipt<'a> {
+    payment: &'a Payment,
+    tickets: &'a [Ticket],
 }
 
 /// A proof that the ticket log of a draw has a paid order.
@@ -134,16 +138,15 @@ pub struct ReceiptBody {
     pub salt: String,
 }
 
-/// The same, whose texts are made while the answer is written.
-pub struct OrderReceipt(Receipt);
-
-impl Serialize for OrderReceipt {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let proof =
-            self.0.json_proof().ok_or_else(|| S::Error::custom("a receipt of a batch that did not end"))?;
-        let json = format!("{{\"proof\":\"{proof}\",\"salt\":\"{}\"}}", salt_text(self.0.salt()));
-        RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
-    }
+/// Appends the same. Its texts need no escapes, so they are written as they are.
+fn write_receipt(json: &mut Vec<u8>, receipt: &Receipt) -> Result<(), Problem> {
+    json.extend_from_slice(b"{\"proof\":\"");
+    let written = receipt.write_json_proof(json);
+    written.ok_or_else(|| Problem::internal("a receipt of a batch that did not end"))?;
+    json.extend_from_slice(b"\",\"salt\":\"");
+    json.extend_from_slice(salt_text(receipt.salt()).as_bytes());
+    json.extend_from_slice(b"\"}");
+    Ok(())
 }
 
 /// A salt as an answer shows it.
@@ -184,13 +187,24 @@ impl OrderResponse {
             created_at: order.at,
         });
         let tickets = tickets.collect();
-        Ok(OrderResponse { payment, tickets, receipt: with_receipt.then(|| receipt.map(OrderReceipt)) })
+        Ok(OrderResponse { payment, tickets, receipt: with_receipt.then_some(receipt) })
     }
 
     /// The body of the response.
-    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+    pub fn to_json(&self) -> Result<Vec<u8>, Problem> {
         let mut json = Vec::with_capacity(ORDER_BYTES);
-        serde_json::to_writer(&mut json, self)?;
+        let OrderResponse { payment, tickets, receipt } = self;
+        serde_json::to_writer(&mut json, &OrderWithoutReceipt { payment, tickets }).map_err(Problem::internal)?;
+        if let Some(receipt) = receipt {
+            // The last brace follows the receipt.
+            json.pop();
+            json.extend_from_slice(b",\"receipt\":");
+            match receipt {
+                Some(receipt) => write_receipt(&mut json, receipt)?,
+                None => json.extend_from_slice(b"null"),
+            }
+            json.push(b'}');
+        }
         Ok(json)
     }
 

@@ -2,7 +2,7 @@
 //! a repeated Idempotency-Key gets the first answer again. Does not lock keys (see [`super::idempotency`]).
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{CONTENT_TYPE, ContentType, HeaderName};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
@@ -107,7 +107,8 @@ async fn replay(state: &State, user: UserId, stored: StoredAnswer) -> Result<Htt
         return Ok(response.json(view.payment));
     }
     let tickets = tickets::of_payment(&state.db, user, id).await?;
-    Ok(response.json(OrderResponse::rebuilt(view.payment, tickets, view.reserved_until)?))
+    let answer = OrderResponse::rebuilt(view.payment, tickets, view.reserved_until)?;
+    Ok(response.content_type(ContentType::json()).body(answer.to_json()?))
 }
 
 /// Waits for work that moves money, at most until the outcome deadline. The work goes on when the client hangs up

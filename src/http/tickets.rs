@@ -53,7 +53,7 @@ pub async fn order(
                 response.insert_header(preferences::APPLIED);
             }
             let answer = OrderResponse::new(written, !is_minimal, state.currency)?;
-            Ok(response.content_type(ContentType::json()).body(answer.to_json().map_err(Problem::internal)?))
+            Ok(response.content_type(ContentType::json()).body(answer.to_json()?))
         }
         Err(error) => first_answer_or(&state, &guard, error).await,
     }

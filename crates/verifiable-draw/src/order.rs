@@ -6,8 +6,11 @@
 use crate::Hash;
 use crate::bundle::MAX_ENTRY_BYTES;
 use crate::canonical::{CanonicalError, MAX_INTEGER, Value};
-use crate::encoding::{HASH_TEXT_BYTES, decode_hash, encode_base64};
+use crate::encoding::{HASH_TEXT_BYTES, decode_hash, push_base64};
 use crate::numbers::MAX_NUMBERS;
+
+/// The entry of an order of three tickets fits.
+const SHORT_ENTRY_BYTES: usize = 160;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -72,7 +75,12 @@ pub fn write_order<P: IntoIterator<Item = u8>>(
     if first > MAX_INTEGER {
         return Err(CanonicalError::Integer(first).into());
     }
-    let mut entry = format!("{{\"first\":{first},\"owner\":\"{}\",\"picks\":", encode_base64(owner)).into_bytes();
+    let mut entry = Vec::with_capacity(SHORT_ENTRY_BYTES);
+    entry.extend_from_slice(b"{\"first\":");
+    entry.extend_from_slice(first.to_string().as_bytes());
+    entry.extend_from_slice(b",\"owner\":\"");
+    push_base64(&mut entry, owner);
+    entry.extend_from_slice(b"\",\"picks\":");
     let mut separator = b'[';
     for pick in picks {
         entry.push(separator);

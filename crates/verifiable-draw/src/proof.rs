@@ -113,15 +113,15 @@ impl std::fmt::Display for InclusionReceipt {
 
 /// The text of a receipt. `note` is the signed checkpoint, verbatim.
 pub fn receipt_text(extra: Option<&[u8]>, index: u64, proof: &[Hash], note: &str) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_receipt(&mut text, extra, index, proof, note, "\n");
-    text
+    String::from_utf8(text).expect("all but the note is ASCII, and the note is UTF-8")
 }
 
 /// Appends the same text with another end of each line. With `\\n` it is the content of a JSON string, if that is true of
 /// `note` already: all else is base64, digits and names of lines. A sale writes one for each order, so this avoids `fmt`.
 pub fn write_receipt(
-    text: &mut String,
+    text: &mut Vec<u8>,
     extra: Option<&[u8]>,
     index: u64,
     proof: &[Hash],
@@ -131,20 +131,20 @@ pub fn write_receipt(
     let extra_bytes = extra.map_or(0, |extra| extra.len().div_ceil(3) * 4);
     let line_bytes = HASH_TEXT_BYTES + line_end.len();
     text.reserve(SHORT_LINES_BYTES + extra_bytes + (proof.len() + 1) * line_bytes + note.len());
-    text.push_str(HEADER);
-    text.push_str(line_end);
+    text.extend_from_slice(HEADER.as_bytes());
+    text.extend_from_slice(line_end.as_bytes());
     if let Some(extra) = extra {
-        text.push_str("extra ");
+        text.extend_from_slice(b"extra ");
         push_base64(text, extra);
-        text.push_str(line_end);
+        text.extend_from_slice(line_end.as_bytes());
     }
-    text.push_str("index ");
-    text.push_str(&index.to_string());
-    text.push_str(line_end);
+    text.extend_from_slice(b"index ");
+    text.extend_from_slice(index.to_string().as_bytes());
+    text.extend_from_slice(line_end.as_bytes());
     for hash in proof {
         push_base64(text, hash);
-        text.push_str(line_end);
+        text.extend_from_slice(line_end.as_bytes());
     }
-    text.push_str(line_end);
-    text.push_str(note);
+    text.extend_from_slice(line_end.as_bytes());
+    text.extend_from_slice(note.as_bytes());
 }

@@ -14,7 +14,7 @@ use crate::domain::id::{LotteryId, PoolTicketId, UserId};
 use crate::domain::prefetch::Prefetch;
 use crate::domain::record::{AdminDecision, BeginCharge, BeginDeposit, Charge, EndCharge, HeldTickets, Line};
 use crate::domain::ticket::Origin;
-use crate::domain::ticket_log::{TicketLog, test_logs};
+use crate::domain::ticket_log::{TicketLog, proof_text, test_logs};
 
 const DRAW: DrawId = DrawId(7);
 const ANN: UserId = UserId(1);
@@ -654,8 +654,7 @@ fn logged(state: &mut BatchState, receipts: &[&Receipt]) -> (Vec<String>, u64) {
     log.finish();
     let keys = test_logs().keys(DRAW);
     let entry = |receipt: &&Receipt| {
-        let receipt =
-            InclusionReceipt::parse(receipt.json_proof().unwrap().replace("\\n", "\n").as_bytes()).unwrap();
+        let receipt = InclusionReceipt::parse(proof_text(receipt).unwrap().as_bytes()).unwrap();
         let (entry, _) = receipt.verify_extra([keys.verifier()]).unwrap();
         String::from_utf8(entry.to_vec()).unwrap()
     };

@@ -28,7 +28,7 @@ fn append(log: &mut TicketLog, from: u64, count: u64) -> Vec<Receipt> {
 
 /// The entry and the head that a receipt proves.
 fn proved(receipt: &Receipt, logs: &TicketLogs) -> (Vec<u8>, Head) {
-    let text = receipt.json_proof().unwrap().replace("\\n", "\n");
+    let text = proof_text(receipt).unwrap();
     let parsed = InclusionReceipt::parse(text.as_bytes()).unwrap();
     let keys = logs.keys(DRAW);
     let (entry, checkpoint) = parsed.verify_extra([keys.verifier()]).unwrap();
@@ -111,9 +111,9 @@ fn a_batch_without_a_paid_order_leaves_the_log_as_it_is() {
 fn a_receipt_has_no_text_before_its_batch_is_finished() {
     let mut log = TicketLog::empty(test_logs().keys(DRAW));
     let receipt = append(&mut log, 0, 1).remove(0);
-    assert!(receipt.json_proof().is_none());
+    assert!(proof_text(&receipt).is_none());
     log.finish();
-    let proof = receipt.json_proof().unwrap().replace("\\n", "\n");
+    let proof = proof_text(&receipt).unwrap();
     let note = SignedNote::parse(proof.split_once("\n\n").unwrap().1.as_bytes()).unwrap();
     let keys = test_logs().keys(DRAW);
     assert_eq!(Checkpoint::open(&note, [keys.verifier()]).unwrap().origin, "lottery.example/api/v1/draws/7/log");

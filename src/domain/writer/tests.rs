@@ -15,7 +15,7 @@ use crate::domain::record::{
 };
 use crate::domain::rows::DrawSalesRow;
 use crate::domain::ticket::Origin;
-use crate::domain::ticket_log::{TicketLog, TicketLogFault, test_logs};
+use crate::domain::ticket_log::{TicketLog, TicketLogFault, proof_text, test_logs};
 use crate::domain::writer_cache::{Invalidation, PrefetchResult};
 
 /// The row of the first connection.
@@ -316,7 +316,7 @@ fn a_batch_writes_the_edge_over_the_one_that_it_read_and_the_tile_that_it_comple
     let [Ok(Outcome::Ordered { first_number: Some(256), receipt: Some(receipt) })] = &answers[..] else {
         panic!("{answers:?}")
     };
-    assert!(receipt.json_proof().is_some());
+    assert!(proof_text(receipt).is_some());
 
     let mut next_run = BatchRun::new(vec![order(25_600, 1, false)], currency());
     let BatchAction::Write((), _, write) = next_run.next(&mut state, 0) else { panic!("all is in the cache") };
@@ -375,7 +375,7 @@ fn an_order_of_a_refused_batch_is_appended_once() {
     else {
         panic!("{answers:?}")
     };
-    let proof = receipt.json_proof().unwrap().replace("\\n", "\n");
+    let proof = proof_text(receipt).unwrap();
     assert!(proof.contains("\nindex 255\n") && proof.contains("\n256\n"), "{proof}");
 }
 

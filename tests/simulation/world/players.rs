@@ -181,7 +181,9 @@ impl World {
             Ok((Record::Order(order), Outcome::Ordered { first_number, receipt })) => {
                 assert_eq!(receipt.is_some(), first_number.is_some(), "a paid order has a receipt");
                 if let Some(receipt) = receipt {
-                    let text = receipt.json_proof().expect("its batch is committed").replace("\\n", "\n");
+                    let mut json = Vec::new();
+                    receipt.write_json_proof(&mut json).expect("its batch is committed");
+                    let text = String::from_utf8(json).unwrap().replace("\\n", "\n");
                     self.model.receipt(order.fence.draw.0, id(order.payment.0), &text);
                 }
                 self.hears(request, Told::PlacedOrder(ordered(&order, first_number)));
