@@ -141,3 +141,43 @@ async fn a_draw_that_waits_looks_again_soon_after_the_database_failed() {
     let drawn = tokio::time::timeout(std::time::Duration::from_secs(20), world.until_draw_is(last, "completed"));
     assert!(drawn.await.is_ok(), "it does not wait for half a minute");
 }
+
+/// Without a beacon, too: `after` must be the draw whose rollover came in.
+#[actix_web::test]
+async fn draws_without_a_beacon_that_the_clock_draws_take_their_turn_and_an_admin_need_not() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let [first, second, by_hand] = [
+        draw_at(&world, &admin, "5of36", 30).await,
+        draw_at(&world, &admin, "5of36", 30).await,
+        draw_at(&world, &admin, "5of36", 40).await,
+    ];
+    let ann = world.rich_player("ann", 10_000_000).await;
+    for draw in [first, second, by_hand] {
+        ann.buy_quick(draw, 4).await;
+    }
+    let sql = world.sql().await;
+    sql.batch_execute(&format!(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.draw_id = {first} THEN RAISE 'not yet'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()"
+    ))
+    .await
+    .unwrap();
+    world.advance(SignedDuration::from_mins(41));
+    world.until_draw_is(by_hand, "closed").await;
+    world.advance(SignedDuration::from_mins(9));
+    world.until_draw_is(first, "settling").await;
+    admin.step(by_hand, "conduct").await.expect(200);
+    assert_eq!(shown(&world, second).await["status"], "closed");
+    sql.batch_execute("DROP TRIGGER hold ON draw_results; DROP FUNCTION hold").await.unwrap();
+    for draw in [first, second] {
+        world.until_draw_is(draw, "completed").await;
+    }
+    let (_, _, rollover, index) = jackpot(&world, first).await;
+    let (received, after, ..) = jackpot(&world, second).await;
+    // What the draw by hand has left came in, too: the price of that freedom.
+    let (_, _, left, _) = jackpot(&world, by_hand).await;
+    assert_eq!((received, after), (rollover + left, Some(index)));
+    world.check_invariants().await;
+}

@@ -34,7 +34,7 @@ impl StepTransaction for Conduct {
     async fn run(&self, session: &WriterConnection) -> Result<ConductOutcome, StepFailure> {
         let (db, draw) = (&session.client, self.fence.draw);
         lock(db, self.fence).await?;
-        if let Some(earlier) = db.query_opt(EARLIER_DRAW, &[&draw.0]).await? {
+        if let Some(earlier) = db.query_opt(EARLIER_DRAW, &[&draw.0, &self.audit.is_none()]).await? {
             return Ok(ConductOutcome::Waits(DrawId(earlier.get(0))));
         }
         let jackpot = ledger::jackpot_account(db, &self.rules).await?;
