@@ -38,6 +38,8 @@ pub(super) struct Checks<'a> {
 pub(super) struct Announcement<'e> {
     pub bytes: &'e [u8],
     pub lottery: &'e str,
+    /// Among the draws of its lottery.
+    pub number: u64,
     pub rules: &'e PublishedRules,
     pub fairness: FairnessMode,
     pub commitment: Option<Hash>,
@@ -274,6 +276,7 @@ impl<'a> Checks<'a> {
         Ok(Announcement {
             bytes: &entry.bytes,
             lottery,
+            number: *number,
             rules,
             fairness: *fairness,
             commitment: *commitment,
