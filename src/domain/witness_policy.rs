@@ -104,6 +104,18 @@ impl WitnessPolicy {
         self.policy.requires_witnesses()
     }
 
+    /// The head with those of its lines only that a witness of the policy has signed: a login of the database can store
+    /// others, and a note with a wrong one is refused as a whole.
+    pub fn signed(&self, stored: CosignedHead) -> CosignedHead {
+        let is_signed = |line: &str| {
+            let alone = CosignedHead { lines: line.to_owned(), ..stored.clone() }.note();
+            let Ok(note) = SignedNote::parse(alone.as_bytes()) else { return false };
+            self.witnesses.iter().any(|witness| note.verify([&witness.key]).is_ok())
+        };
+        let lines = stored.lines.split_inclusive('\n').filter(|line| is_signed(line)).collect();
+        CosignedHead { lines, ..stored }
+    }
+
     /// The first of these heads that the quorum has cosigned, all of it earlier than `before` if that is given.
     pub fn first_with_quorum<'h>(
         &self,
@@ -141,16 +153,15 @@ pub fn is_timed(event: &Event) -> bool {
 }
 
 /// Which of the cosigned heads that cover an entry, the smallest first, proves most: the first that the quorum cosigned in
-/// time; else the first that it cosigned; else the first. Without a policy the first, too.
+/// time; else the first that it cosigned; else the first that has a cosignature.
 pub fn best_head<'h>(
-    policy: Option<&WitnessPolicy>,
+    policy: &WitnessPolicy,
     heads: &'h [CosignedHead],
     before: Option<u64>,
 ) -> Option<&'h CosignedHead> {
-    let with_quorum = |policy: &WitnessPolicy| {
-        policy.first_with_quorum(heads, before).or_else(|| policy.first_with_quorum(heads, None))
-    };
-    policy.and_then(with_quorum).or_else(|| heads.first())
+    let in_time = policy.first_with_quorum(heads, before);
+    let at_all = || policy.first_with_quorum(heads, None);
+    in_time.or_else(at_all).or_else(|| heads.iter().find(|head| !head.lines.is_empty()))
 }
 
 /// Until when cosignatures of a seal count, if the numbers come from a round of the beacon at this time: nobody knows
@@ -250,11 +261,21 @@ mod tests {
             cosigned(12, &[(2, in_time), (3, in_time)]),
             cosigned(13, &[(2, in_time), (3, in_time), (4, in_time)]),
         ];
-        let best = |heads: &[CosignedHead]| best_head(Some(&it), heads, Some(limit)).map(|it| it.head.size);
+        let best = |heads: &[CosignedHead]| best_head(&it, heads, Some(limit)).map(|it| it.head.size);
         assert_eq!(best(&heads), Some(12));
         assert_eq!(best(&heads[..2]), Some(11), "a quorum, but late");
         assert_eq!(best(&heads[..1]), Some(10), "no quorum");
         assert_eq!(best(&[]), None);
+    }
+
+    #[test]
+    fn lines_that_no_witness_of_the_policy_has_signed_are_left_out() {
+        let it = parsed(&two_of_three());
+        let good = cosigned(10, &[(2, 1), (3, 1)]);
+        let of_another_head = cosigned(11, &[(4, 1)]).lines;
+        let unknown = cosigned(10, &[(7, 1)]).lines;
+        let lines = format!("{of_another_head}no signature\n{}{unknown}", good.lines);
+        assert_eq!(it.signed(CosignedHead { lines, ..good.clone() }), good);
     }
 
     #[test]

@@ -219,7 +219,9 @@ pub async fn draw_proof(
                     Event::DrawSealed { .. } => cosigned_before_round(&state, draw).await?,
                     _ => cut_off,
                 };
-                cosigned = cosigned_head(&state, index, &published, policy.as_ref(), before).await?;
+                if let Some(policy) = &policy {
+                    cosigned = cosigned_head(&state, index, &published, policy, before).await?;
+                }
             }
             if let Event::DrawAnnounced { sales_close_at, .. } | Event::DrawRescheduled { sales_close_at, .. } =
                 event
@@ -252,11 +254,12 @@ async fn cosigned_head(
     state: &State,
     index: u64,
     published: &Arc<PublishedHead>,
-    policy: Option<&WitnessPolicy>,
+    policy: &WitnessPolicy,
     before: Option<u64>,
 ) -> Result<Option<Arc<PublishedHead>>, Problem> {
     let log = &state.public_log;
-    let heads = witnesses::cosigned_heads(&state.db, log.key().name(), index, published.head.size).await?;
+    let sizes = (index, published.head.size);
+    let heads = witnesses::cosigned_heads(&state.db, log.key().name(), policy, sizes).await?;
     let Some(cosigned) = best_head(policy, &heads, before) else { return Ok(None) };
     let head = public_log::older_head(&state.db, cosigned.head.size, &published.head).await?;
     if head != cosigned.head {

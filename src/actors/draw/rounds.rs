@@ -94,8 +94,15 @@ async fn is_unwitnessed(db: &Db, log: &PublicLog, draw: DrawId, round: &Announce
         return Ok(false);
     };
     let policy = witnesses::announced_policy(db, &policy).await?;
-    let heads = witnesses::cosigned_heads(db, log.key().name(), list.seal, log.published().head.size).await?;
-    Ok(lacks_quorum(&policy, &heads, round.at()))
+    let (mut size, newest) = (list.seal, log.published().head.size);
+    loop {
+        let heads = witnesses::cosigned_heads(db, log.key().name(), &policy, (size, newest)).await?;
+        match heads.last() {
+            _ if !lacks_quorum(&policy, &heads, round.at()) => return Ok(false),
+            Some(last) if heads.len() == witnesses::HEADS_AT_ONCE => size = last.head.size,
+            _ => return Ok(true),
+        }
+    }
 }
 
 /// Pauses after a failed read, and says so the first time.

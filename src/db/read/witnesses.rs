@@ -7,9 +7,9 @@ use verifiable_draw::merkle::Head;
 use crate::db::{Db, DbError};
 use crate::domain::witness_policy::{CosignedHead, WitnessPolicy};
 
-/// The heads that are looked at for an entry. All witnesses are asked for the first one; others are there only if it was not
-/// cosigned by all.
-const HEADS_OF_ENTRY: i64 = 32;
+/// The heads that are read at a time for an entry. All witnesses are asked for the first one; others are there only if it was
+/// not cosigned by all.
+pub const HEADS_AT_ONCE: usize = 32;
 
 /// The policy with this SHA-256, which a draw was announced with.
 pub async fn announced_policy(db: &Db, hash: &Hash) -> Result<WitnessPolicy, DbError> {
@@ -38,18 +38,27 @@ pub async fn cosigned_sizes(db: &Db, key: &[u8; 32], from: u64) -> Result<Vec<u6
     Ok(rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect())
 }
 
-/// The cosigned heads of this log that have the entry at this index, the smallest first.
-pub async fn cosigned_heads(db: &Db, origin: &str, index: u64, newest: u64) -> Result<Vec<CosignedHead>, DbError> {
+/// Heads of this log that have more than `size` entries and at most `newest`, with their cosignatures by the witnesses of this
+/// policy, the smallest first.
+pub async fn cosigned_heads(
+    db: &Db,
+    origin: &str,
+    policy: &WitnessPolicy,
+    (size, newest): (u64, u64),
+) -> Result<Vec<CosignedHead>, DbError> {
     let sql = "-- witnesses::cosigned_heads()
         SELECT size, root, string_agg(line, '' ORDER BY key) AS lines FROM log_cosignatures
-        WHERE size > $1 AND size <= $2 GROUP BY size, root ORDER BY size LIMIT $3";
-    let rows = db.query(sql, &[&index.cast_signed(), &newest.cast_signed(), &HEADS_OF_ENTRY]).await?;
+        WHERE size > $1 AND size <= $2 AND key = ANY($3) GROUP BY size, root ORDER BY size LIMIT $4";
+    let keys: Vec<&[u8]> = policy.witnesses().iter().map(|it| it.key.public_key().as_slice()).collect();
+    let limit = HEADS_AT_ONCE as i64;
+    let rows = db.query(sql, &[&size.cast_signed(), &newest.cast_signed(), &keys, &limit]).await?;
     let mut heads = Vec::with_capacity(rows.len());
     for row in rows {
         let root = row.get::<_, &[u8]>("root").try_into();
         let root = root.map_err(|_| DbError::Corrupt("the root of a cosigned head"))?;
         let head = Head { size: row.get::<_, i64>("size").cast_unsigned(), root };
-        heads.push(CosignedHead { origin: origin.to_owned(), head, lines: row.get("lines") });
+        let stored = CosignedHead { origin: origin.to_owned(), head, lines: row.get("lines") };
+        heads.push(policy.signed(stored));
     }
     Ok(heads)
 }

@@ -87,6 +87,30 @@ async fn a_list_that_was_cosigned_too_late_is_void_and_refunded() {
 }
 
 #[actix_web::test]
+async fn cosignatures_that_a_login_of_the_database_invents_hide_no_real_one() {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let absent = TestWitness::start(2, Conduct::Away).await;
+    let text = policy_of(1, &[&witness, &absent]);
+    let policy = PolicyFile::new(&text);
+    let (world, _, draw, _) = on_sale(&server, &policy).await;
+    until("the announcement is cosigned", async || witness.sizes() == [1]).await;
+    witness.is_now(Conduct::Away);
+    world.advance(SignedDuration::from_mins(60));
+    world.until_draw_is(draw, "closed").await;
+    let sql = world.sql().await;
+    let invent = "INSERT INTO log_cosignatures (size, key, root, line) VALUES ($1, $2, $3, E'no signature\\n')";
+    let (root, other): ([u8; 32], [u8; 32]) = ([1; 32], [2; 32]);
+    let seal = world.count("SELECT max(index) FROM log_entries").await;
+    sql.execute(invent, &[&(seal + 1), &other.as_slice(), &root.as_slice()]).await.unwrap();
+    witness.is_now(Conduct::Honest);
+    until("the seal is cosigned", async || quorum(&text, &proved(&world, draw, is_seal).await.0).is_some()).await;
+    sql.execute(invent, &[&(seal + 1), &absent.key().public_key().as_slice(), &root.as_slice()]).await.unwrap();
+    assert!(quorum(&text, &proved(&world, draw, is_seal).await.0).is_some());
+    world.advance(SignedDuration::from_mins(61));
+    world.until_draw_is(draw, "completed").await;
+}
+
+#[actix_web::test]
 async fn an_answer_of_a_witness_that_comes_late_counts_by_its_own_time() {
     let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
     let text = policy_of(1, &[&witness]);
