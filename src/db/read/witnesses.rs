@@ -7,9 +7,9 @@ use verifiable_draw::merkle::Head;
 use crate::db::{Db, DbError};
 use crate::domain::witness_policy::{CosignedHead, WitnessPolicy};
 
-/// The heads that are read at a time for an entry. All witnesses are asked for the first one; others are there only if it was
-/// not cosigned by all.
-pub const HEADS_AT_ONCE: usize = 32;
+/// The sizes whose heads are read at a time for an entry. All witnesses are asked for the first one; others are there only if
+/// it was not cosigned by all.
+const SIZES_AT_ONCE: i64 = 32;
 
 /// The policy with this SHA-256, which a draw was announced with.
 pub async fn announced_policy(db: &Db, hash: &Hash) -> Result<WitnessPolicy, DbError> {
@@ -39,7 +39,7 @@ pub async fn cosigned_sizes(db: &Db, key: &[u8; 32], from: u64) -> Result<Vec<u6
 }
 
 /// Heads of this log that have more than `size` entries and at most `newest`, with their cosignatures by the witnesses of this
-/// policy, the smallest first.
+/// policy, the smallest first. Those of the largest size are complete, so what follows it are the next ones.
 pub async fn cosigned_heads(
     db: &Db,
     origin: &str,
@@ -48,10 +48,12 @@ pub async fn cosigned_heads(
 ) -> Result<Vec<CosignedHead>, DbError> {
     let sql = "-- witnesses::cosigned_heads()
         SELECT size, root, string_agg(line, '' ORDER BY key) AS lines FROM log_cosignatures
-        WHERE size > $1 AND size <= $2 AND key = ANY($3) GROUP BY size, root ORDER BY size LIMIT $4";
+        WHERE key = ANY($3) AND size IN (
+            SELECT DISTINCT size FROM log_cosignatures WHERE size > $1 AND size <= $2 AND key = ANY($3)
+            ORDER BY size LIMIT $4)
+        GROUP BY size, root ORDER BY size";
     let keys: Vec<&[u8]> = policy.witnesses().iter().map(|it| it.key.public_key().as_slice()).collect();
-    let limit = HEADS_AT_ONCE as i64;
-    let rows = db.query(sql, &[&size.cast_signed(), &newest.cast_signed(), &keys, &limit]).await?;
+    let rows = db.query(sql, &[&size.cast_signed(), &newest.cast_signed(), &keys, &SIZES_AT_ONCE]).await?;
     let mut heads = Vec::with_capacity(rows.len());
     for row in rows {
         let root = row.get::<_, &[u8]>("root").try_into();
