@@ -97,6 +97,33 @@ pub fn check_foreign(entry: &[u8], keys: &LogKeys, generations: &mut KeyGenerati
     if keys.public_log_key(changed).verifier().to_string() == vkey { Ok(()) } else { Err(ForeignEntry::Key) }
 }
 
+/// The announcement of a draw, in tests.
+#[cfg(test)]
+pub fn test_announcement(draw: u64) -> Event {
+    use verifiable_draw::event::{FairnessMode, PublishedRules};
+    Event::DrawAnnounced {
+        draw,
+        at: 1,
+        lottery: "5of36".to_owned(),
+        number: 1,
+        rules: PublishedRules {
+            pick: 5,
+            of: 36,
+            price: 100,
+            currency: "RUB".to_owned(),
+            fund_share: 5_000,
+            tiers: Vec::new(),
+        },
+        sales_close_at: 100,
+        draw_at: 200,
+        fairness: FairnessMode::CommitReveal,
+        commitment: Some([1; 32]),
+        beacon: None,
+        policy: None,
+        ticket_log: "key".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,32 +134,6 @@ mod tests {
 
     fn sealed(draw: u64) -> Event {
         Event::DrawSealed { draw, at: 2, orders: 0, tickets: 0, root: [0; 32], by_hand: false }
-    }
-
-    /// The example of docs/verifiable-draw.md in its shortest form.
-    fn announced(draw: u64) -> Event {
-        use verifiable_draw::event::{FairnessMode, PublishedRules};
-        Event::DrawAnnounced {
-            draw,
-            at: 1,
-            lottery: "5of36".to_owned(),
-            number: 1,
-            rules: PublishedRules {
-                pick: 5,
-                of: 36,
-                price: 100,
-                currency: "RUB".to_owned(),
-                fund_share: 5_000,
-                tiers: Vec::new(),
-            },
-            sales_close_at: 2,
-            draw_at: 3,
-            fairness: FairnessMode::CommitReveal,
-            commitment: Some([1; 32]),
-            beacon: None,
-            policy: None,
-            ticket_log: "key".to_owned(),
-        }
     }
 
     fn of_draw(events: &[Event]) -> Option<DrawEntries> {
@@ -147,7 +148,7 @@ mod tests {
     fn the_entries_of_a_draw_are_found_among_others() {
         let heads = Event::DrawHeads { at: 1, heads: Vec::new(), audit: None };
         assert!(heads.to_bytes().unwrap().ends_with(HEADS_END));
-        let mut all = vec![announced(8), announced(7), heads, rescheduled(7), rescheduled(8)];
+        let mut all = vec![test_announcement(8), test_announcement(7), heads, rescheduled(7), rescheduled(8)];
         let found = DrawEntries { announced: 1, last: 3, seal: None, is_contradicted: false };
         assert_eq!(of_draw(&all), Some(found));
         all.push(sealed(7));
@@ -160,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_draw_has_one_announcement_and_nothing_before_it() {
-        assert_eq!(of_draw(&[announced(8), rescheduled(7), sealed(7)]), None);
-        let twice = of_draw(&[announced(7), announced(7)]).unwrap();
+        assert_eq!(of_draw(&[test_announcement(8), rescheduled(7), sealed(7)]), None);
+        let twice = of_draw(&[test_announcement(7), test_announcement(7)]).unwrap();
         assert_eq!((twice.announced, twice.is_contradicted), (0, true));
     }
 }

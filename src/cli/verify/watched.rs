@@ -245,31 +245,8 @@ impl WatchedDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use verifiable_draw::event::{FairnessMode, PublishedRules, Stage};
-
-    fn announced(draw: u64) -> Event {
-        Event::DrawAnnounced {
-            draw,
-            at: 1,
-            lottery: "5of36".to_owned(),
-            number: 1,
-            rules: PublishedRules {
-                pick: 5,
-                of: 36,
-                price: 1,
-                currency: "RUB".to_owned(),
-                fund_share: 1,
-                tiers: Vec::new(),
-            },
-            sales_close_at: 100,
-            draw_at: 200,
-            fairness: FairnessMode::CommitReveal,
-            commitment: None,
-            beacon: None,
-            policy: None,
-            ticket_log: String::new(),
-        }
-    }
+    use crate::domain::log_index::test_announcement;
+    use verifiable_draw::event::Stage;
 
     fn heads(draw: u64, orders: u64, root: u8) -> Event {
         Event::DrawHeads { at: 1, heads: vec![DrawHead { draw, orders, root: [root; 32] }], audit: None }
@@ -304,11 +281,12 @@ mod tests {
 
     #[test]
     fn what_contradicts_the_entries_before_is_told() {
-        let life = [announced(7), rescheduled(7), heads(7, 2, 1), heads(7, 3, 2), sealed(7, 4, 3), voided(7)];
+        let life =
+            [test_announcement(7), rescheduled(7), heads(7, 2, 1), heads(7, 3, 2), sealed(7, 4, 3), voided(7)];
         watch(&life).unwrap();
         let after = |known: usize, event: Event| watch(&[&life[..known], &[event]].concat());
         for (known, event, says) in [
-            (1, announced(7), "announced a second time"),
+            (1, test_announcement(7), "announced a second time"),
             (0, rescheduled(7), "cannot be rescheduled"),
             (5, rescheduled(7), "cannot be rescheduled"),
             (0, sealed(7, 0, 0), "cannot be sealed"),
@@ -330,7 +308,9 @@ mod tests {
 
     #[test]
     fn a_draw_without_an_end_is_overdue_a_day_after_its_numbers_were_due() {
-        let log = watch(&[announced(7), announced(8), rescheduled(8), announced(9), voided(9)]).unwrap();
+        let log =
+            watch(&[test_announcement(7), test_announcement(8), rescheduled(8), test_announcement(9), voided(9)])
+                .unwrap();
         let overdue =
             |second: u64| log.overdue(Timestamp::from_second((second + OVERDUE_SECONDS) as i64).unwrap());
         assert_eq!(
@@ -341,7 +321,7 @@ mod tests {
 
     #[test]
     fn each_newer_head_is_compared_with_the_one_before() {
-        let before = watch(&[announced(7), heads(7, 2, 1), announced(8)]).unwrap();
+        let before = watch(&[test_announcement(7), heads(7, 2, 1), test_announcement(8)]).unwrap();
         let mut after = before.clone();
         for event in [heads(7, 3, 2), sealed(7, 4, 3), heads(8, 1, 1)] {
             after.apply(3, &event, Timestamp::UNIX_EPOCH).unwrap();

@@ -28,6 +28,18 @@ async fn jackpot(world: &World, draw: i64) -> (u64, Option<u64>, u64, u64) {
     (*jackpot, *after, *rollover, index as u64)
 }
 
+/// No prizes can be fixed until the trigger `hold` is dropped. Returns the session that has made it.
+async fn hold_prizes(world: &World) -> tokio_postgres::Client {
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$;
+         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()",
+    )
+    .await
+    .unwrap();
+    sql
+}
+
 #[actix_web::test]
 async fn a_draw_waits_until_all_earlier_ones_have_ended() {
     let server = Drand::start(Manner::Good).await;
@@ -42,13 +54,7 @@ async fn a_draw_waits_until_all_earlier_ones_have_ended() {
         ann.buy_quick(draw, 4).await;
     }
     // The prizes of the first draw cannot be fixed yet.
-    let sql = world.sql().await;
-    sql.batch_execute(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$;
-         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()",
-    )
-    .await
-    .unwrap();
+    let sql = hold_prizes(&world).await;
     close_in_turn(&world, &[first, last]).await;
     world.until_draw_is(first, "settling").await;
     world.advance(SignedDuration::from_mins(19));
@@ -114,13 +120,7 @@ async fn a_draw_that_waits_looks_again_soon_after_the_database_failed() {
     let last = draw_at(&world, &admin, "5of36", 60).await;
     let other = draw_at(&world, &admin, "6of45", 200).await;
     // The prizes of the first draw cannot be fixed, and the last one waits for it.
-    let sql = world.sql().await;
-    sql.batch_execute(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$;
-         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()",
-    )
-    .await
-    .unwrap();
+    let sql = hold_prizes(&world).await;
     close_in_turn(&world, &[first, last]).await;
     world.until_draw_is(first, "settling").await;
     world.advance(SignedDuration::from_mins(19));
