@@ -46,7 +46,7 @@ impl Conduct {
         let amount = ledger.balance(jackpot).ok_or(LedgerError::UnknownAccount(jackpot))?;
         let escrow = AccountId::escrow(self.fence.draw);
         transfer(ledger, jackpot, escrow, amount, TransferKind::Jackpot, self.at)?;
-        Ok(WinningPick { pick: self.pick, jackpot: amount })
+        Ok(WinningPick { pick: self.pick, drawn_at: self.at, jackpot: amount })
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
 
     fn winning(jackpot: i64) -> WinningPick {
         let pick = rules().game.pick(&[1, 2, 3, 4, 5]).unwrap();
-        WinningPick { pick, jackpot: Money::new(jackpot) }
+        WinningPick { pick, drawn_at: AT, jackpot: Money::new(jackpot) }
     }
 
     fn conduct() -> Conduct {

@@ -24,7 +24,8 @@ use crate::domain::money::{Currency, Money};
 #[schema(as = Draw, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "cancel_reason": null
+    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "drawn_at": null,
+    "cancel_reason": null
 }))]
 pub struct DrawBody {
     /// The id of the draw, as in addresses. It is unique among the draws of all lotteries.
@@ -61,6 +62,9 @@ pub struct DrawBody {
     /// The drawn numbers in ascending order. Null until the status is `settling`.
     #[schema(required, value_type = Option<Vec<i32>>)]
     winning_numbers: Option<Pick>,
+    /// When the numbers were drawn: before `draw_at` if an admin drew them early. Null while there are no `winning_numbers`.
+    #[schema(required)]
+    drawn_at: Option<Timestamp>,
     /// Why the draw was cancelled. Null if it was not. A draw with a beacon whose sale had to end has one of these reasons:
     /// `no_round` (the beacon's round did not appear for a day), `no_quorum`, `list_mismatch`, `log_rolled_back`.
     #[schema(required)]
@@ -73,7 +77,8 @@ pub struct DrawBody {
 #[schema(as = DrawWithPrizes, example = json!({
     "id": 7, "lottery": "5of36", "number": 7, "status": "open", "price": 10000, "currency": "RUB", "sales_open_at": null,
     "sales_close_at": "2030-05-01T20:00:00Z", "draw_at": "2030-05-01T20:05:00Z", "tickets_sold": 1,
-    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "cancel_reason": null,
+    "tickets_available": 999, "prize_fund": 5000, "fairness": "commit_reveal", "winning_numbers": null, "drawn_at": null,
+    "cancel_reason": null,
     "prizes": [
         {"matches": 5, "kind": "shared", "share": 10000, "minimum": 100000000, "odds": 376992.0},
         {"matches": 4, "kind": "fixed", "amount": 1000000, "minimum": null, "odds": 2432.21},
@@ -111,6 +116,7 @@ fn body(state: &State, view: &DrawSnapshot) -> DrawBody {
         prize_fund: view.prize_fund(state.snapshots.jackpot(&view.rules.lottery)),
         fairness: view.fairness,
         winning_numbers: view.winning.map(|winning| winning.pick),
+        drawn_at: view.winning.map(|winning| winning.drawn_at),
         cancel_reason: view.cancel_reason.clone(),
     }
 }

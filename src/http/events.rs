@@ -247,7 +247,7 @@ mod tests {
             fairness: None,
             sold: 0,
             available: 0,
-            winning: drawn.then_some(WinningPick { pick, jackpot: Money::ZERO }),
+            winning: drawn.then_some(WinningPick { pick, drawn_at: time, jackpot: Money::ZERO }),
             cancel_reason: None,
             payout_stopped: false,
         }

@@ -71,6 +71,30 @@ async fn admins_move_a_draw_and_a_repeated_step_changes_nothing() {
 }
 
 #[actix_web::test]
+async fn a_draw_says_when_its_numbers_were_drawn_and_not_only_when_they_were_to_be() {
+    let mut world = World::new().await;
+    let admin = world.admin().await;
+    let early = admin.open_draw(&world, 0).await;
+    let planned = draw(&admin, early).await["draw_at"].clone();
+    world.advance(minutes(1));
+    assert_eq!(admin.step(early, "close").await.expect(200)["drawn_at"], Value::Null, "not before they are drawn");
+    world.advance(minutes(1));
+    let drawn = admin.step(early, "conduct").await.expect(200);
+    assert_eq!((&drawn["drawn_at"], &drawn["draw_at"]), (&json!(world.clock.now()), &planned));
+    assert_ne!(drawn["drawn_at"], planned);
+    let cancelled = admin.open_draw(&world, 0).await;
+    assert_eq!(admin.cancel(cancelled).await.expect(200)["drawn_at"], Value::Null, "it has no numbers");
+    let listed = admin.get("/draws").await.expect(200)["items"].clone();
+
+    world.advance(minutes(1));
+    world.restart().await;
+    let admin = world.reconnect(&admin);
+    assert_eq!(draw(&admin, early).await, drawn, "as the database has it");
+    assert_eq!(admin.get("/draws").await.expect(200)["items"], listed);
+    assert_eq!(results(&admin, early).await.expect(200)["drawn_at"], drawn["drawn_at"]);
+}
+
+#[actix_web::test]
 async fn illegal_steps_change_nothing() {
     let world = World::new().await;
     let admin = world.admin().await;

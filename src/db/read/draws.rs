@@ -23,7 +23,7 @@ use crate::domain::pool::Pool;
 
 const VIEW: &str = "SELECT d.id, d.lottery, d.number, d.status, d.pick, d.of, d.price, d.fund_share, \
      t.matches, t.amounts, t.shares, t.minimums, d.sales_open_at, d.sales_close_at, d.draw_at, d.fairness, s.epoch, s.sold, \
-     r.pick AS winning, r.jackpot, c.reason FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
+     r.pick AS winning, r.drawn_at, r.jackpot, c.reason FROM draws d JOIN draw_sales s ON s.draw_id = d.id \
      LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id \
      CROSS JOIN LATERAL (SELECT array_agg(matches) AS matches, array_agg(amount) AS amounts, \
          array_agg(share) AS shares, array_agg(minimum) AS minimums FROM draw_tiers WHERE draw_id = d.id) t";
@@ -271,8 +271,8 @@ fn view(row: &Row) -> Result<DrawSnapshot, DbError> {
     let winning = match row.get::<_, Option<i64>>("winning") {
         // The numbers of a draw that was cancelled after them are none.
         Some(mask) if !is_cancelled => {
-            let jackpot = row.get::<_, Option<i64>>("jackpot").ok_or(DbError::Corrupt("jackpot"))?;
-            Some(WinningPick { pick: pick(rules.game, mask)?, jackpot: Money::new(jackpot) })
+            let jackpot = Money::new(row.get("jackpot"));
+            Some(WinningPick { pick: pick(rules.game, mask)?, drawn_at: row.get("drawn_at"), jackpot })
         }
         _ => None,
     };

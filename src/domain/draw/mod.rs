@@ -125,10 +125,11 @@ pub struct DrawSnapshot {
     pub payout_stopped: bool,
 }
 
-/// The winning numbers, and the jackpot that the draw received from earlier draws.
+/// The winning numbers, when they were drawn, and the jackpot that the draw received from earlier draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WinningPick {
     pub pick: Pick,
+    pub drawn_at: Timestamp,
     pub jackpot: Money,
 }
 

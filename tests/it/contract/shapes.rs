@@ -4,9 +4,9 @@ use super::*;
 
 const LOTTERY: &str = "id name pick of combinations price currency fund_share prizes";
 const DRAW: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at tickets_sold \
-    tickets_available prize_fund fairness winning_numbers cancel_reason";
+    tickets_available prize_fund fairness winning_numbers drawn_at cancel_reason";
 const DRAW_WITH_PRIZES: &str = "id lottery number status price currency sales_open_at sales_close_at draw_at \
-    tickets_sold tickets_available prize_fund fairness winning_numbers cancel_reason prizes";
+    tickets_sold tickets_available prize_fund fairness winning_numbers drawn_at cancel_reason prizes";
 const TICKET: &str = "id draw_id lottery number numbers origin pool_ticket_id status price reserved_until matches \
     prize created_at";
 const PAYMENT: &str = "id kind status amount currency method ticket_ids failure_code created_at updated_at";
@@ -119,7 +119,7 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
         "id": id, "lottery": "5of36", "number": 1, "status": "scheduled", "price": 10_000, "currency": "RUB",
         "sales_open_at": null, "sales_close_at": world.minutes(60), "draw_at": world.minutes(60),
         "tickets_sold": 0, "tickets_available": 0, "prize_fund": 0, "fairness": null, "winning_numbers": null,
-        "cancel_reason": null, "prizes": ann.get("/lotteries/5of36").await.expect(200)["prizes"],
+        "drawn_at": null, "cancel_reason": null, "prizes": ann.get("/lotteries/5of36").await.expect(200)["prizes"],
     });
     assert_eq!(draw, scheduled);
     assert_eq!(ann.get(&format!("/draws/{id}")).await.expect(200), scheduled);
@@ -194,6 +194,7 @@ async fn every_answer_has_exactly_the_fields_of_the_contract() {
     shaped(&over, DRAW_WITH_PRIZES);
     assert_eq!((&over["status"], &over["tickets_sold"]), (&json!("completed"), &json!(3)));
     assert_eq!(over["winning_numbers"], result["winning_numbers"]);
+    assert_eq!((&over["drawn_at"], &result["drawn_at"]), (&json!(world.clock.now()), &over["drawn_at"]));
     let ticket = ann.get(&format!("/tickets/{}", tickets[0]["id"].as_str().unwrap())).await.expect(200);
     shaped(&ticket, TICKET);
     assert!(ticket["matches"].is_u64() && ticket["prize"].is_i64(), "set on every paid ticket: {ticket}");

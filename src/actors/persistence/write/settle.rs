@@ -39,15 +39,15 @@ impl StepTransaction for Conduct {
         }
         let jackpot = ledger::jackpot_account(db, &self.rules).await?;
         let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
-        let winning = self.apply(jackpot, &mut ledger)?;
+        let winning = WinningPick { drawn_at: drawn_at(db, self).await?, ..self.apply(jackpot, &mut ledger)? };
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
             INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry, signature)
             VALUES ($1, $2, $3, $4, $5, $6) RETURNING pick, jackpot, signature";
         let after = log::last_completed(db, draw).await?;
         let signature = self.round.as_ref().map(|round| round.signature().as_slice());
-        let (pick, amount, at) = (winning.pick.mask(), winning.jackpot.minor(), drawn_at(db, self).await?);
-        let written = db.query_one(sql, &[&draw.0, &pick, &at, &amount, &after, &signature]).await?;
+        let (pick, amount) = (winning.pick.mask(), winning.jackpot.minor());
+        let written = db.query_one(sql, &[&draw.0, &pick, &winning.drawn_at, &amount, &after, &signature]).await?;
         if (written.get(0), written.get(1), written.get(2)) != (pick, amount, signature) {
             return Err(StepFailure::Rejected(
                 "a trigger of the database has changed the winning numbers".to_owned(),

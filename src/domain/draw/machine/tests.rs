@@ -194,7 +194,8 @@ fn times(close: i64, draw: i64) -> Times {
 }
 
 fn winning() -> WinningPick {
-    WinningPick { pick: parts(DrawStatus::Open, Pool::default()).rules.game.unrank(0), jackpot: Money::ZERO }
+    let pick = parts(DrawStatus::Open, Pool::default()).rules.game.unrank(0);
+    WinningPick { pick, drawn_at: second(2 * CLOSE), jackpot: Money::ZERO }
 }
 
 #[test]
