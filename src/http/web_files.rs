@@ -98,7 +98,7 @@ impl WebPage {
         // A file that is missing is found by each test that asks for its page.
         let text = asset(name).map_or_else(String::new, |it| String::from_utf8_lossy(it.plain).into_owned());
         let html = text.replace(ASSETS_PLACE, &format!("/assets/{HASH}"));
-        let tag = short(Sha256::new().chain_update(&html).chain_update(policy));
+        let tag = short(Sha256::new().chain_update(&html).chain_update(policy).chain_update(permissions));
         WebPage {
             gzip: gzip(html.as_bytes()).into(),
             html: html.into(),

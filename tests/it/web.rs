@@ -188,6 +188,7 @@ fn with_stripe(key: Option<&str>) -> impl FnOnce(&mut Config) {
 
 #[actix_web::test]
 async fn only_the_page_for_players_may_load_the_card_form_of_stripe_and_only_with_its_key() {
+    let mut tags = Vec::new();
     for (key, allowed) in [(Some("pk_test_1"), true), (None, false)] {
         let world = World::with(with_stripe(key)).await;
         for path in PAGES {
@@ -195,10 +196,22 @@ async fn only_the_page_for_players_may_load_the_card_form_of_stripe_and_only_wit
             let policy = header(&page, "content-security-policy");
             let expected = if allowed && path == "/" { WITH_STRIPE } else { STRICT };
             assert_eq!(policy, expected, "{path}");
+            let camera = "camera=(), geolocation=(), microphone=(), ";
+            let expected = if allowed && path == "/" {
+                format!("{camera}usb=(), payment=(self \"https://js.stripe.com\")")
+            } else {
+                format!("{camera}payment=(), usb=()")
+            };
+            assert_eq!(header(&page, "permissions-policy"), expected, "{path}");
+            tags.push(header(&page, "etag").to_owned());
         }
         let config: Value = get(&world, "/web/config", &[]).await.json().await.unwrap();
         assert_eq!((&config["provider"], &config["stripe_publishable_key"]), (&json!("stripe"), &json!(key)));
     }
+    // A browser that has the page in its cache gets the other policy with the page: the bytes of the HTML are the same.
+    let (with_key, without_key) = tags.split_at(PAGES.len());
+    assert_ne!(with_key[0], without_key[0], "the page for players");
+    assert_eq!(with_key[1..], without_key[1..], "the pages whose policy is the same");
     let sandbox = World::new().await;
     let config: Value = get(&sandbox, "/web/config", &[]).await.json().await.unwrap();
     let expected =
