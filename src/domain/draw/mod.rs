@@ -359,12 +359,12 @@ impl Draw {
             return allowed;
         }
         match (step, self.it.status) {
-            (Step::Open, Scheduled) if self.may_open(now) => match self.terms.error(&self.it.times) {
+            (Step::Open, Scheduled) if self.is_before_cut_off(now) => match self.terms.error(&self.it.times) {
                 None => Allowed::Yes,
                 Some(error) => Allowed::CloseToRound(error),
             },
             (Step::Open, Open) if !self.stopped => Allowed::Already,
-            (Step::Reschedule(change), Scheduled | Open) if self.may_be_rescheduled(now) => {
+            (Step::Reschedule(change), Scheduled | Open) if self.is_before_cut_off(now) => {
                 if self.it.times.with(change) == self.it.times { Allowed::Already } else { Allowed::Yes }
             }
             (Step::Reschedule(_), Open | Closed) if self.is_bound(now) => Allowed::DrawDue,
@@ -394,17 +394,9 @@ impl Draw {
         (only_ends && self.allows(step, now) == Allowed::No).then_some(self.it.status)
     }
 
-    /// A draw may open before its cut-off. After the cut-off it still opens if its opening time has passed,
-    /// because the service may have been down then. The close that follows finds nothing sold. But a round is announced
-    /// only before the cut-off: later, it may be known.
-    fn may_open(&self, now: Timestamp) -> bool {
-        let times = self.it.times;
-        let is_late = self.terms.mode == Fairness::CommitReveal && times.sales_open_at.is_some_and(|at| at <= now);
-        !self.stopped && (now < times.sales_close_at || is_late)
-    }
-
-    /// The times can be changed before the published cut-off, and not once the sale is being ended.
-    fn may_be_rescheduled(&self, now: Timestamp) -> bool {
+    /// A draw is opened and rescheduled before its published cut-off, and not once the sale is being ended. An announcement
+    /// after the end of the sale would be refused by every verifier, and nothing could be sold.
+    fn is_before_cut_off(&self, now: Timestamp) -> bool {
         !self.stopped && now < self.it.times.sales_close_at
     }
 
@@ -424,7 +416,9 @@ impl Draw {
         }
         let times = self.it.times;
         match self.it.status {
-            DrawStatus::Scheduled if self.opens_at().is_some_and(|at| at <= now && self.may_open(now)) => {
+            DrawStatus::Scheduled
+                if self.opens_at().is_some_and(|at| at <= now && self.is_before_cut_off(now)) =>
+            {
                 return Some(Due::Step(Step::Open));
             }
             DrawStatus::Scheduled if times.sales_close_at <= now => return Some(Due::CancelUnopened),

@@ -261,7 +261,7 @@ fn a_sale_that_is_being_stopped_is_not_open_any_more() {
 }
 
 #[test]
-fn behind_its_cut_off_a_draw_opens_only_if_the_clock_should_have_opened_it() {
+fn behind_its_cut_off_a_draw_is_not_opened() {
     let mut by_hand = Draw::new(parts(DrawStatus::Scheduled, Pool::default()));
     assert_eq!(by_hand.allows(Step::Open, second(CLOSE - 1)), Allowed::Yes);
     assert_eq!(by_hand.allows(Step::Open, second(CLOSE)), Allowed::No);
@@ -271,10 +271,12 @@ fn behind_its_cut_off_a_draw_opens_only_if_the_clock_should_have_opened_it() {
     parts.times.sales_open_at = Some(second(10));
     let mut by_clock = Draw::new(parts);
     assert_eq!((by_clock.due(second(9)), by_clock.next_due()), (None, Some(second(10))));
-    assert_eq!(by_clock.due(second(3 * CLOSE)), Some(Due::Step(Step::Open)));
-    assert_eq!(by_clock.allows(Step::Open, second(3 * CLOSE)), Allowed::Yes);
-    by_clock.opened();
-    assert_eq!(by_clock.due(second(3 * CLOSE)), Some(Due::Step(Step::Close)));
+    assert_eq!(by_clock.due(second(CLOSE - 1)), Some(Due::Step(Step::Open)));
+    // The service was down until its cut-off, or longer.
+    for late in [CLOSE, 3 * CLOSE] {
+        assert_eq!(by_clock.due(second(late)), Some(Due::CancelUnopened));
+        assert_eq!(by_clock.allows(Step::Open, second(late)), Allowed::No);
+    }
 }
 
 #[test]
