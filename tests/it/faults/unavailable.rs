@@ -21,6 +21,18 @@ async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterw
     allow(false).await;
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     elsewhere.batch_execute(&end).await.unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+    until("its sessions have ended", async || {
+        elsewhere.query_one(&sessions, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    // The outcome of an order is unknown if it was sent to a session that had ended.
+    until("the service has noticed it", async || {
+        let answer = ann.order(draw, json!([quick_pick()]), "wallet").await;
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        answer.is(503, "overloaded")
+    })
+    .await;
     for _ in 0..2 {
         ann.order(draw, json!([{"from_pool": true}]), "wallet").await.refused(503, "overloaded");
     }
@@ -41,7 +53,8 @@ async fn orders_are_refused_while_the_database_is_unavailable_and_succeed_afterw
     for n in 0..2 {
         order_until_done(&ann, draw, from_pool(), &format!("order-{n}")).await;
     }
-    world.anonymous().without_base_path().get("/health/ready").await.expect(200);
+    let operator = world.anonymous().without_base_path();
+    until("the service is ready", async || operator.get("/health/ready").await.status == 200).await;
     assert_eq!((paid(&world, draw).await, ann.balance().await), (2, 1_000_000 - 2 * PRICE));
     world.check_invariants().await;
     until("what was refused meanwhile is written", async || {

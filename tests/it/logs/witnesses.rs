@@ -81,8 +81,23 @@ fn size_of(note: &SignedNote) -> u64 {
     Checkpoint::open(note, [&log_key_of_tests()]).unwrap().head.size
 }
 
+/// Waits until all that is committed is published. On a slow machine a step gives up to wait for that, and the log publishes it
+/// a minute later: by a clock that stands still here.
+async fn until_published(world: &World) {
+    let log = &world.app().state.public_log;
+    until("all that is committed is published", async || {
+        let committed = world.count("SELECT count(*) FROM log_entries").await;
+        if log.published().head.size < committed.cast_unsigned() {
+            log.publish().await;
+        }
+        log.published().head.size >= committed.cast_unsigned()
+    })
+    .await;
+}
+
 /// Waits until these witnesses, and no others, have cosigned the served checkpoint; returns it.
 async fn until_cosigned(world: &World, witnesses: &[&TestWitness]) -> SignedNote {
+    until_published(world).await;
     let names: Vec<&str> = witnesses.iter().map(|it| it.key().name()).collect();
     until(&format!("the newest head is cosigned by {names:?}"), async || {
         let note = checkpoint(world).await;
@@ -119,6 +134,7 @@ pub fn quorum(policy: &str, note: &SignedNote) -> Option<Vec<WitnessTime>> {
 
 /// Waits until the seal of a draw is proved with the policy's quorum; returns the checkpoint.
 async fn until_seal_has_quorum(world: &World, draw: i64, policy: &str) -> (SignedNote, u64) {
+    until_published(world).await;
     until("the seal has its quorum", async || quorum(policy, &seal(world, draw).await.0).is_some()).await;
     seal(world, draw).await
 }
@@ -304,6 +320,7 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_the_first_that_comes_is_k
     until_cosigned(&world, &[&witness]).await;
     witness.is_now(Conduct::LosesAnswers);
     admin.step(draw, "close").await.expect(200);
+    until_published(&world).await;
     until("it has cosigned the seal", async || witness.sizes().contains(&2)).await;
     witness.is_now(Conduct::Honest);
     let (note, _) = until_seal_has_quorum(&world, draw, &policy).await;
