@@ -3,6 +3,7 @@
 
 mod check;
 mod copy;
+mod late;
 pub mod witnesses;
 
 use jiff::SignedDuration;
