@@ -166,7 +166,8 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     at: at + 900,
     stage: "closed",
     reason: "a flood",
-    seed: base64(seed),
+    seed: mode === "beacon" ? undefined : base64(seed),
+    ...alter.voided,
   });
   const chosen = {
     announced: [announced],
@@ -256,6 +257,29 @@ test("a cancelled draw shows what would have been drawn", async () => {
   );
 });
 
+test("a reason for which a draw was cancelled is refuted where the page can tell", async () => {
+  const round = roundTime(round123.round);
+  const refuted = async (reason, at, game = {}, source = {}) => {
+    const played = play({ mode: "beacon", until: "voided", ...game, alter: { voided: { reason, at }, ...game.alter } });
+    return (await verify({ ...played.source, ...source })).found.refuted;
+  };
+  assert.equal(await refuted("no_round", round + 86_400 - 1), "early");
+  assert.equal(await refuted("no_round", round + 86_400), null);
+  assert.equal(await refuted("no_round", round + 86_400, {}, { signature: round123.signature }), "signed");
+  // Of an unknown beacon nobody here knows when a round is.
+  assert.equal(await refuted("no_round", round, { quicknet: false }), null);
+  assert.equal(await refuted("no_quorum", round), "unwitnessed");
+  assert.equal(await refuted("list_mismatch", round), "listed");
+  assert.equal(await refuted("log_rolled_back", round), null);
+  // In the other mode neither witnesses nor rounds have a say.
+  for (const reason of ["no_round", "no_quorum"])
+    assert.equal(await refuted(reason, round - 100, { mode: "commit_reveal" }), null);
+  assert.equal(await refuted("list_mismatch", round, { mode: "commit_reveal" }), "listed");
+  // A list that differs proves what the operator says.
+  const other = { alter: { list: (list) => list.slice(0, -1) } };
+  assert.equal(await refuted("list_mismatch", round, other), null);
+});
+
 test("a beacon that the page does not know is told", async () => {
   const { found } = await verify(play({ mode: "beacon", quicknet: false }).source);
   assert.ok(found.unknownBeacon && !found.failed);
@@ -267,6 +291,15 @@ test("each kind of tampering is found in its step", async () => {
   assert.equal(await fails(play(), { keys: async () => ({ log: new Key(LOG).vkey }) }), "log: unsigned");
   assert.equal(await fails(play({ alter: { list: changePick } })), "list: list_root");
   assert.equal(await fails(play({ alter: { list: (list) => list.toSpliced(5, 1) } })), "list: gap");
+  // The operator may sell and seal what its own rules do not allow.
+  const pick = (numbers) => ({
+    orders: (orders) => orders.with(7, { ...orders[7], picks: orders[7].picks.with(0, numbers) }),
+  });
+  for (const numbers of [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 37], [1, 2, 3, 4, 64]])
+    assert.equal(await fails(play({ alter: pick(numbers) })), "list: pick", numbers.join());
+  assert.equal((await verify(play({ alter: pick([1, 2, 3, 4, 36]) }).source)).states.list, "ok");
+  for (const numbers of [[1, 2, 3, 4, 65], [0, 1, 2, 3, 4], [1, 2, 2, 3, 4], [2, 1, 3, 4, 5], []])
+    assert.equal(await fails(play({ alter: pick(numbers) })), "list: order", numbers.join());
   assert.equal(await fails(play({ alter: { list: (list) => list.slice(0, -1) } })), "list: orders");
   assert.equal(await fails(play({ alter: { sealed: { tickets: 601 } } })), "list: tickets");
   assert.equal(await fails(play({ alter: { sealed: { root: base64(sha256(utf8("x"))) } } })), "list: list_root");

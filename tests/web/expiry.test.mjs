@@ -16,6 +16,6 @@ test("an access token that expires is renewed unseen", async () => {
   const expired = new Promise((done) => setTimeout(done, (LIFETIME + 1) * 1000));
   await expired;
   await tab.page.evaluate(() => (location.hash = "#/wallet"));
-  await tab.see("Added by card");
+  await tab.see("Card deposit");
   await tab.close();
 });

@@ -12,18 +12,23 @@ test("a newcomer with a phone plays, wins and verifies the draw", async () => {
   const draw = await world.openDraw({ lottery: "mini" });
   const tab = await world.visit("/", { viewport: PHONE });
 
-  // Two lines of which one wins, whatever is drawn.
+  // Two tickets of which one wins, whatever is drawn.
   for (const numbers of [["1", "2"], ["3", "4"]]) {
     for (const number of numbers) await tab.click("button", number);
-    await tab.click("button", "Add this line");
+    await tab.click("button", "Add this ticket");
   }
   await tab.see("₽200");
   await tab.click("button", "Buy");
-  await tab.register( "ann");
-  await tab.see("Add ₽200 to pay");
+  // Each step says what comes next.
+  await tab.see("Next, you add money by card");
+  await tab.register("ann");
+  await tab.see("Add ₽200 or more to your wallet");
+  await tab.see("Nothing is bought yet");
   await tab.clickBeginning("button", "Test card that is declined");
   await tab.see("The bank declined this card");
   await tab.clickBeginning("button", "Test card that pays");
+  await tab.see("Confirm the purchase");
+  await tab.see("₽0 is left");
   await tab.click("button", "Pay ₽200");
   await tab.see("Your 2 tickets are bought");
   const receipt = await tab.download(() => tab.click("button", "Save the receipt"));
@@ -55,11 +60,11 @@ test("a visitor with a desktop buys in Russian, from quick picks and ready-made 
   await tab.see("Выберите числа");
   await tab.click("button", "EN English");
   await tab.click("tab", "Quick pick");
-  await tab.clickBeginning("button", "3 lines");
+  await tab.clickBeginning("button", "3 tickets");
   await tab.click("tab", "Ready-made");
   await tab.clickBeginning("button", "Choose ");
   await tab.click("button", "Buy for ₽400");
-  await tab.register( "bob");
+  await tab.register("bob");
   await tab.clickBeginning("button", "Test card that pays");
   await tab.click("button", "Pay ₽400");
   await tab.see("Your 4 tickets are bought");
@@ -91,8 +96,14 @@ test("a player finds the receipt of a ticket later, and verifies it; errors are 
   await tab.see("по плану");
   await world.conduct(draw.id);
   await tab.page.reload({ waitUntil: "load" });
-  await tab.see("разыгран раньше вручную");
+  const { drawn_at: drawn } = await world.api("GET", `/draws/${draw.id}`);
+  const at = await tab.page.evaluate(
+    (at) => new Date(at).toLocaleTimeString("ru", { hour: "numeric", minute: "2-digit" }),
+    drawn,
+  );
+  await tab.see(`${at}, раньше срока вручную`);
   await tab.clickBeginning("button", "Квитанция");
+  await tab.see("Подробности для проверяющих");
   const saved = JSON.parse(await tab.download(() => tab.click("button", "Сохранить квитанцию")));
   assert.equal(saved.draw_id, draw.id);
   assert.match(saved.proof, /^c2sp.org\/tlog-proof@v1\n/);
@@ -114,7 +125,7 @@ test("somebody buys a ticket with the keyboard alone", async () => {
     await tab.page.keyboard.type(text);
   }
   await tab.press("Create account");
-  await tab.see("Add ₽100 to pay");
+  await tab.see("Add ₽100 or more to your wallet");
   await tab.press("Test card that pays");
   await tab.press("Pay ₽100");
   await tab.see("Your ticket is bought");

@@ -28,10 +28,11 @@ function bundle(directory) {
   };
 }
 
-async function verify(transcript, { previous = null, list, receipt = null }) {
+async function verify(transcript, { previous = null, list, receipt = null, signature = null }) {
   const steps = new Map();
   const source = {
     receipt,
+    signature,
     keys: async () => ({ log: key }),
     proof: async () => transcript,
     previous: async () => previous,
@@ -114,6 +115,39 @@ test("a cancelled draw", async () => {
     assert.deepEqual([states.log, states.entries], ["ok", "ok"], name);
     assert.equal(found.voidedLate, name !== "before_seal", name);
   }
+});
+
+test("the signature of the round shows what a cancelled draw would have drawn", async () => {
+  const { beacon: round } = JSON.parse(readFileSync(new URL("../vectors.json", vectors), "utf8"));
+  const drawn = JSON.parse(Buffer.from(load("beacon/proof.json").entries.at(-1).entry, "base64")).winning_numbers;
+  for (const name of ["no_quorum", "no_round", "operator"]) {
+    const { found, states } = await verify(load(`voided/${name}.json`), { list: "beacon", signature: round.signature });
+    assert.deepEqual([states.list, states.beacon, states.numbers], ["ok", "ok", "ok"], name);
+    assert.deepEqual(found.drawn.toSorted((a, b) => a - b), drawn, name);
+    assert.deepEqual([found.voidedLate, found.wrongSignature, found.failed], [true, false, false], name);
+    assert.deepEqual([found.round, found.chain], [round.round, round.chain_hash], name);
+    // The signature of another round, of this chain or none, says nothing about the draw.
+    for (const other of [`${round.signature.slice(0, -1)}0`, "00".repeat(48), "c0".padEnd(96, "0"), "ab"]) {
+      const { found, states } = await verify(load(`voided/${name}.json`), { list: "beacon", signature: other });
+      assert.deepEqual([found.wrongSignature, found.failed, found.drawn], [true, false, undefined], name);
+      assert.deepEqual([states.beacon, states.numbers], ["skip", "skip"], name);
+    }
+  }
+  // A draw that was not cancelled has the signature that it has published.
+  const { found, states } = await verify(load("beacon/proof.json"), { list: "beacon", signature: "00".repeat(48) });
+  allOk(states, [...DRAW, "beacon"]);
+  assert.equal(found.wrongSignature, false);
+});
+
+test("what refutes the reason of a cancelled draw", async () => {
+  const { beacon: round } = JSON.parse(readFileSync(new URL("../vectors.json", vectors), "utf8"));
+  const refuted = async (name, options = {}) =>
+    (await verify(load(`voided/${name}.json`), { list: "beacon", ...options })).found.refuted;
+  // It was cancelled a moment after the round, and witnesses had cosigned the list.
+  assert.equal(await refuted("no_round"), "early");
+  assert.equal(await refuted("no_round", { signature: round.signature }), "signed");
+  assert.equal(await refuted("no_quorum"), "cosigned");
+  for (const name of ["operator", "before_seal", "proof"]) assert.equal(await refuted(name), null, name);
 });
 
 const altered = process.env.ALTERED_TRANSCRIPTS;

@@ -101,7 +101,7 @@ test("a slow service: the page is there at once, and its data come", async () =>
   const tab = await world.visit("/");
   await tab.click("button", "1");
   await tab.click("button", "2");
-  await tab.click("button", "Add this line");
+  await tab.click("button", "Add this ticket");
   await tab.see("Buy for ₽100");
   await tab.close();
 });

@@ -1,6 +1,8 @@
 // The page that verifies must find what was altered, and say yes only to what it has computed itself.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import http from "node:http";
 import { after, before, test } from "node:test";
 import { MINI, World } from "./world.mjs";
 
@@ -79,6 +81,67 @@ test("a cancelled draw shows why, and what it would have drawn", async () => {
   assert.equal(await tab.page.$$eval(".verify-numbers .ball", (balls) => balls.length), 2);
   assert.deepEqual(await tab.wrongSteps(), []);
   await tab.close();
+});
+
+const vectors = new URL("../../crates/verifiable-draw/vectors/", import.meta.url);
+const example = (path) => readFileSync(new URL(path, vectors));
+
+/** Answers the address of a service with one draw more: the published example of a cancelled draw with a beacon. */
+async function withExample(transcript) {
+  const service = world.direct;
+  const own = {
+    "/api/v1/keys": JSON.stringify({ log: example("key").toString().trim(), policy: null }),
+    "/api/v1/draws/8": JSON.stringify({ ...draw, id: 8, status: "cancelled", winning_numbers: null, drawn_at: null }),
+    "/api/v1/draws/8/proof": example(transcript),
+    "/api/v1/draws/8/log/tile/entries/000.p/5": example("beacon/tile/entries/000.p/5"),
+  };
+  const server = http.createServer((request, response) => {
+    if (own[request.url]) return response.end(own[request.url]);
+    const { method, headers, url } = request;
+    const forwarded = http.request(service + url, { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    request.pipe(forwarded);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  server.unref();
+  return `http://localhost:${server.address().port}`;
+}
+
+test("the signature of its round shows what a cancelled draw with a beacon would have drawn", async () => {
+  const { beacon } = JSON.parse(example("../vectors.json"));
+  const { origin } = world;
+  world.origin = await withExample("voided/no_round.json");
+  try {
+    const tab = await world.visit("/verify/8");
+    await tab.see("This draw was cancelled after its list was sealed");
+    await tab.see("Its numbers were to come from round 123");
+    await tab.see("Refuted: the draw was cancelled before the time was over");
+    await tab.see(`https://api.drand.sh/${beacon.chain_hash}/public/123`);
+    for (const [text, problem] of [
+      ["abc", "A signature has 96 digits"],
+      [beacon.randomness, "A signature has 96 digits"],
+      ["0".repeat(96), "This is not the signature of this round"],
+    ]) {
+      await tab.type("Signature of round 123", text);
+      await tab.click("button", "Compute the numbers");
+      await tab.see(problem);
+      assert.deepEqual(await tab.wrongSteps(), [], "what somebody types says nothing about the draw");
+    }
+    // The beacon's whole answer fits, too.
+    await tab.type("Signature of round 123", JSON.stringify({ round: 123, signature: beacon.signature }));
+    await tab.click("button", "Compute the numbers");
+    await tab.see("Refuted: the beacon has signed the round");
+    const drawn = JSON.parse(Buffer.from(JSON.parse(example("beacon/proof.json")).entries.at(-1).entry, "base64"));
+    await tab.see(`It would have drawn ${drawn.winning_numbers.join(", ")}.`);
+    await tab.page.waitForSelector(`::-p-aria([name="Numbers ${drawn.winning_numbers.join(", ")}"])`);
+    await tab.seeNoMore("Compute the numbers");
+    assert.deepEqual(await tab.wrongSteps(), []);
+    await tab.close();
+  } finally {
+    world.origin = origin;
+  }
 });
 
 test("a receipt holds; one with another salt or of another order does not", async () => {

@@ -31,13 +31,15 @@ export function drawList(query, signal) {
 export const forgetDraws = () => kept.clear();
 export const drawOf = (id, signal) => get(`/draws/${encodeURIComponent(id)}`, { auth: false, signal });
 
-/**
- * When a draw is. Its time is the planned one: an operator may draw earlier by hand, so only a time that has passed is
- * said without this word.
- */
-export function drawTime({ draw_at: planned, winning_numbers: drawn }) {
-  const isAhead = new Date(planned) > Date.now();
-  return isAhead ? t(drawn ? "draw.early" : "draw.planned", { at: dayTime(planned) }) : dayTime(planned);
+/** Whether an operator drew the numbers by hand, before the planned time. */
+export const isDrawnEarly = ({ draw_at: planned, drawn_at: drawn }) =>
+  drawn !== null && new Date(drawn) < new Date(planned);
+
+/** When a draw was drawn, or for when it is planned: an operator may draw earlier by hand. */
+export function drawTime(draw) {
+  const { draw_at: planned, drawn_at: drawn } = draw;
+  if (drawn === null) return t("draw.planned", { at: dayTime(planned) });
+  return isDrawnEarly(draw) ? t("draw.early", { at: dayTime(drawn) }) : dayTime(drawn);
 }
 
 /** Why a draw was cancelled: an admin's words, or a reason that the service has itself. */

@@ -80,22 +80,13 @@ export function parseMoney(text, currency) {
   return minor > 0 ? minor : null;
 }
 
-export const dateTime = (text) =>
-  format(Intl.DateTimeFormat, {
-    day: "numeric",
-    month: "short",
-    year: "numeric",
-    hour: "numeric",
-    minute: "2-digit",
-  }).format(new Date(text));
-export const dayTime = (text) =>
-  format(Intl.DateTimeFormat, {
-    weekday: "short",
-    day: "numeric",
-    month: "short",
-    hour: "numeric",
-    minute: "2-digit",
-  }).format(new Date(text));
+/** A moment, whose "PM" stays on the line of its time. */
+const moment = (text, options) =>
+  format(Intl.DateTimeFormat, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit", ...options })
+    .format(new Date(text))
+    .replace(/\s(?=[AP]M$)/, "\u00a0");
+export const dateTime = (text) => moment(text, { year: "numeric" });
+export const dayTime = (text) => moment(text, { weekday: "short" });
 export const day = (text) =>
   format(Intl.DateTimeFormat, { day: "numeric", month: "long", year: "numeric" }).format(new Date(text));
 export const time = (text) =>

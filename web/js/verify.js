@@ -5,8 +5,16 @@ import { t, has, loadTexts, lotteryName, dayTime, number } from "./i18n.js";
 import { Problem } from "./api.js";
 import { allLotteries, drawList, drawOf, drawTime, reasonText } from "./draws.js";
 import { logo, icon } from "./components/icons.js";
-import { addConnectionBar, fillFooter, languageSwitch, navigation, phoneItems, skipLink } from "./components/shell.js";
+import {
+  addConnectionBar,
+  fillFooter,
+  languageSwitch,
+  navigation,
+  phoneItems,
+  skipLink,
+} from "./components/shell.js";
 import { balls, emptyBalls } from "./components/balls.js";
+import { field, form } from "./components/forms.js";
 import { takeReceipt } from "./handover.js";
 import { drawOfReceipt } from "./verify/notes.js";
 import { Refused } from "./verify/bytes.js";
@@ -17,7 +25,7 @@ const ICONS = { ok: "check", bad: "cross", wait: "clock", skip: "minus", run: "m
 const MOST_FILE_BYTES = 2_000_000;
 
 const main = document.getElementById("main");
-/** What is being verified: `{id, receipt, transcript}`; it is verified anew when the language changes. */
+/** What is being verified: `{id, receipt, transcript, large, signature}`; it is verified anew when the language changes. */
 let wanted = null;
 let turn = 0;
 
@@ -225,7 +233,13 @@ async function run(place) {
       when.textContent = t(found.voided ? "verify.voided_at" : "result.drawn", { at });
     }
     if (found.voided && found.drawn)
-      replace(numbers, balls([...found.drawn].sort((a, b) => a - b), { size: "big" }));
+      replace(
+        numbers,
+        balls(
+          [...found.drawn].sort((a, b) => a - b),
+          { size: "big" },
+        ),
+      );
     numbers.hidden = Boolean(found.voided) && !found.drawn;
   } catch (error) {
     if (own !== turn) return;
@@ -289,17 +303,26 @@ function showVerdict(node, limits, found) {
     facts.push(
       t(found.list ? "verdict.receipt.listed" : "verdict.receipt", { n: found.receipt.order.picks.length }),
     );
-  if (found.voided)
-    return setVerdict(node, found.voidedLate ? "bad" : "wait", t(found.voidedLate ? "verdict.voided.late" : "verdict.voided"), [
+  if (found.voided) {
+    const { voidedLate: isLate, drawn, refuted } = found;
+    const texts = [
       t("verdict.voided.text", { reason: reasonText(found.voided.reason) }),
-      found.drawn
-        ? t("verdict.voided.numbers", { list: [...found.drawn].sort((a, b) => a - b).join(", ") })
-        : found.voidedLate
-          ? t("verdict.voided.round", { round: String(found.round) })
-          : t("verdict.voided.none"),
-      found.drawn && found.mode === "commit_reveal" ? t("verdict.voided.knew") : null,
+      refuted ? t(`verdict.refuted.${refuted}`) : null,
+      drawn
+        ? t("verdict.voided.numbers", { list: [...drawn].sort((a, b) => a - b).join(", ") })
+        : t(isLate ? "verdict.voided.round" : "verdict.voided.none", { round: String(found.round) }),
+      drawn && found.mode === "commit_reveal" ? t("verdict.voided.knew") : null,
       ...facts,
-    ]);
+    ];
+    const more = isLate && !drawn ? signatureForm(found) : null;
+    return setVerdict(
+      node,
+      isLate ? "bad" : "wait",
+      t(isLate ? "verdict.voided.late" : "verdict.voided"),
+      texts,
+      more,
+    );
+  }
   if (found.waits) return setVerdict(node, "wait", t("verdict.waits"), [...facts, t("verdict.waits.text")]);
   if (!found.list)
     return setVerdict(
@@ -340,6 +363,29 @@ function showVerdict(node, limits, found) {
       .filter(Boolean)
       .map((text) => h("p", text)),
   );
+}
+
+/** Asks for the signature of a cancelled draw's round, from which its numbers follow. No page may ask the beacon itself. */
+function signatureForm({ round, chain, unknownBeacon, wrongSignature }) {
+  const signature = field(t("verify.signature", { round: String(round) }), {
+    autocomplete: "off",
+    autocapitalize: "none",
+    spellcheck: "false",
+  });
+  const address = `${unknownBeacon ? "" : "https://api.drand.sh"}/${chain}/public/${round}`;
+  const ask = form(
+    [h("p.small", t("verify.signature.text")), h("p", h("code.fact-value", address)), signature],
+    t("verify.signature.go"),
+    async () => {
+      // The beacon's whole answer may be pasted, too.
+      const [found] = /\b[0-9a-f]{96}\b/i.exec(signature.input.value) ?? [];
+      if (!found) return (signature.error(t("verify.signature.bad")), signature.input.focus());
+      wanted.signature = found;
+      show();
+    },
+  );
+  if (wrongSignature) signature.error(t("verify.signature.wrong"));
+  return ask;
 }
 
 /** Who else has seen the sealed list in this log. */

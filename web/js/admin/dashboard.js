@@ -138,8 +138,9 @@ function showNotices(place, stats, again) {
       ),
     );
   // The same notices stay as they are, so that a button under the pointer stays.
-  if (place.dataset.shown === String(notices.length) && notices.length) return;
-  place.dataset.shown = notices.length;
+  const texts = notices.map((one) => one.textContent).join();
+  if (place.dataset.shown === texts) return;
+  place.dataset.shown = texts;
   replace(place, notices);
 }
 

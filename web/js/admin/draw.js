@@ -72,7 +72,9 @@ export async function drawPage(root, [id], signal) {
     replace(
       steps,
       path(draw),
-      draw.cancel_reason ? h("p.problem.info", t("draw.cancelled", { reason: reasonText(draw.cancel_reason) })) : null,
+      draw.cancel_reason
+        ? h("p.problem.info", t("draw.cancelled", { reason: reasonText(draw.cancel_reason) }))
+        : null,
       h(
         "div.actions",
         (STEPS[draw.status] ?? []).map((name) => step(name, "primary")),
@@ -143,8 +145,11 @@ export async function drawPage(root, [id], signal) {
           [t("draws.opens"), draw.sales_open_at ? dayTime(draw.sales_open_at) : t("draws.by_hand")],
           [t("draws.closes"), dayTime(draw.sales_close_at)],
           [t("draws.drawn"), dayTime(draw.draw_at)],
+          draw.drawn_at ? [t("col.drawn"), dayTime(draw.drawn_at)] : null,
           [t("draw.fairness"), draw.fairness ? t(`fairness.${draw.fairness}`) : "—"],
-        ].map(([name, value]) => h("div", h("dt", name), h("dd", value))),
+        ]
+          .filter(Boolean)
+          .map(([name, value]) => h("div", h("dt", name), h("dd", value))),
       ),
     );
 

@@ -3,7 +3,7 @@
 import { h, replace } from "../dom.js";
 import { t, dayTime, lotteryName, minorDigits, money, number, parseMoney } from "../i18n.js";
 import { call } from "../api.js";
-import { allLotteries, forgetDraws } from "../draws.js";
+import { allLotteries, drawTime, forgetDraws } from "../draws.js";
 import { field, form, openDialog, select } from "../components/forms.js";
 import { chips } from "../components/tabs.js";
 import { icon } from "../components/icons.js";
@@ -30,7 +30,7 @@ export async function drawsPage(root, params, signal) {
       ],
       [t("col.status"), (draw) => status(draw.status, t(`status.${draw.status}`))],
       [t("col.closes"), (draw) => dayTime(draw.sales_close_at)],
-      [t("col.drawn"), (draw) => dayTime(draw.draw_at)],
+      [t("col.drawn"), drawTime],
       [t("col.sold"), (draw) => number(draw.tickets_sold), "num"],
       [t("col.pool"), (draw) => number(draw.tickets_available), "num"],
       [t("col.fund"), (draw) => money(draw.prize_fund, draw.currency), "num"],

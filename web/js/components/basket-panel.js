@@ -3,6 +3,7 @@
 import { h, replace, announce } from "../dom.js";
 import { t, money, lotteryName } from "../i18n.js";
 import { addLines, basket, linesOf, MOST_LINES, removeLine } from "../basket.js";
+import { user } from "../session.js";
 import { balls, emptyBalls } from "./balls.js";
 import { checkout } from "./checkout.js";
 import { toast } from "./forms.js";
@@ -32,7 +33,10 @@ export function showBasket(side, draw, pick, signal) {
   const total = h("strong.total");
   const count = h("span.muted");
   const pay = h("button.button.primary.wide", { type: "button", onclick: () => checkout(draw) });
-  const foot = h("div.basket-foot", h("div.basket-total", count, total), pay);
+  // Who buys for the first time hears what comes.
+  const steps = h("p.muted.small", t("basket.steps"));
+  user.watch((now) => (steps.hidden = Boolean(now)), signal);
+  const foot = h("div.basket-foot", h("div.basket-total", count, total), pay, steps);
   const bar = h(
     "div.pay-bar",
     h("div", h("span.pay-bar-count"), h("strong")),

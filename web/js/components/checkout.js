@@ -56,15 +56,22 @@ export function checkout(draw) {
             ),
           ),
         );
-        if (step === "account") replace(place, h("h3", t("checkout.account")), accountForm(show));
+        if (step === "account")
+          replace(
+            place,
+            h("h3", t("checkout.account")),
+            h("p.muted", t("checkout.account.next")),
+            accountForm(show),
+          );
         else if (step === "fund") {
           const missing = total - (balance.value ?? 0);
           replace(
             place,
             h("h3", { tabindex: -1 }, t("checkout.fund", { amount: money(missing, draw.currency) })),
+            h("p.muted", t("checkout.fund.next")),
             fundForm({ currency: draw.currency, missing, done: show }),
           );
-        } else replace(place, payForm());
+        } else replace(place, h("h3", t("checkout.confirm")), payForm());
         const next = { fund: "h3", pay: "button" }[step];
         if (next) place.querySelector(next).focus();
       };

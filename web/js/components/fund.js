@@ -20,7 +20,7 @@ function suggestions(missing, currency) {
 /** `done()` is called when the money is there. */
 export function fundForm({ currency, missing = 0, done }) {
   const node = h("div.fund");
-  let amount = suggestions(missing, currency)[missing ? 1 : 0] ?? missing;
+  let [amount] = suggestions(missing, currency);
   // One key for one wish: a repeat after a lost answer charges the card once.
   let wish = null;
   const message = h("p.problem", { role: "alert", hidden: true });

@@ -46,7 +46,7 @@ function chooseNumbers(draw, game) {
   const clear = h("button.button.quiet", { type: "button", onclick: () => (grid.value = []) }, t("picker.clear"));
   const fill = h(
     "button.button",
-    { type: "button", onclick: () => spin(grid, game) },
+    { type: "button", onclick: () => spin(grid, game, () => foot.scrollIntoView({ block: "nearest" })) },
     icon("dice", 20),
     t("picker.fill"),
   );
@@ -58,15 +58,18 @@ function chooseNumbers(draw, game) {
   };
   grid.addEventListener("change", change);
   change();
-  return [h("div.pick-head", count, h("div.pick-tools", clear, fill)), grid, h("div.pick-foot", add)];
+  // On a phone it is below the edge: who has all numbers sees what comes next.
+  const foot = h("div.pick-foot", add);
+  return [h("div.pick-head", count, h("div.pick-tools", clear, fill)), grid, foot];
 }
 
-/** Random numbers, after a short roll that shows that they are random. */
-function spin(grid, game) {
+/** Random numbers, after a short roll that shows that they are random. `done` is called at its end. */
+function spin(grid, game, done) {
   let rounds = calmMotion() ? 1 : 6;
   const roll = () => {
     grid.value = randomNumbers(game.pick, game.of);
     if (--rounds) setTimeout(roll, 70);
+    else done();
   };
   roll();
 }

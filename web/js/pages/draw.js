@@ -3,7 +3,7 @@
 import { h, replace, announce, sleep, calmMotion } from "../dom.js";
 import { t, money, dayTime, lotteryName, number } from "../i18n.js";
 import { get } from "../api.js";
-import { drawOf, forgetDraws, lottery, reasonText } from "../draws.js";
+import { drawOf, forgetDraws, isDrawnEarly, lottery, reasonText } from "../draws.js";
 import { everySecond, countdownText } from "../clock.js";
 import { watchDraw } from "../events.js";
 import { user, loadBalance } from "../session.js";
@@ -67,8 +67,6 @@ export async function drawPage(root, [id], signal) {
 
   const shown = [];
   let tickets = [];
-  /** When the numbers were drawn; null while that is not known. */
-  let drawn = null;
   // What was drawn before the page was opened appears at once.
   const live = !["settling", "completed"].includes(draw.status);
   const wait = [];
@@ -113,7 +111,7 @@ export async function drawPage(root, [id], signal) {
         }),
       ),
       h("span", t("draw.sold", { n: draw.tickets_sold })),
-      h("span", icon("clock", 18), drawnText(draw, drawn)),
+      h("span", icon("clock", 18), drawnText(draw)),
     );
   const showStatus = () => {
     // Who looks on sees the end of the draw only after the last number.
@@ -136,13 +134,13 @@ export async function drawPage(root, [id], signal) {
   };
   const loadResult = async () => {
     const answer = await get(`/draws/${draw.id}/results`, { auth: false, signal });
-    drawn = answer.drawn_at;
+    draw.drawn_at = answer.drawn_at;
     showFacts();
     result.hidden = false;
     replace(
       result,
       h("h2", { id: "result-title" }, t("result.title")),
-      h("p.muted", drawnText(draw, drawn)),
+      h("p.muted", drawnText(draw)),
       tierTable(answer, draw.currency),
     );
     loadBalance();
@@ -215,6 +213,7 @@ export async function drawPage(root, [id], signal) {
         draw.status = status;
         forgetDraws();
         if (status === "completed") return drain();
+        showFacts();
         showStatus();
         announce(t(`status.${status}`));
         if (status === "cancelled")
@@ -229,13 +228,11 @@ export async function drawPage(root, [id], signal) {
   );
 }
 
-/** When a draw was drawn: by hand if it was before the planned time. `drawn` is null while that is not known. */
-function drawnText(draw, drawn) {
-  const planned = dayTime(draw.draw_at);
-  if (!drawn) return t("checkout.drawn", { at: planned });
-  return new Date(drawn) < new Date(draw.draw_at)
-    ? t("result.drawn_early", { at: dayTime(drawn), planned })
-    : t("result.drawn", { at: dayTime(drawn) });
+/** When a draw was drawn: by hand if it was before the planned time. */
+function drawnText(draw) {
+  const [planned, at] = [dayTime(draw.draw_at), draw.drawn_at && dayTime(draw.drawn_at)];
+  if (!at) return t("checkout.drawn", { at: planned });
+  return isDrawnEarly(draw) ? t("result.drawn_early", { at, planned }) : t("result.drawn", { at });
 }
 
 function tierTable(result, currency) {

@@ -13,6 +13,7 @@ const BLANKS = 5;
 const MOST_NEXT = 2;
 const AHEAD = "status=scheduled&status=open&status=closed&status=settling&status=cancelling";
 const OVER = "status=completed&status=cancelled";
+const WITHOUT_NUMBERS = ["cancelling", "cancelled"];
 
 export async function resultsPage(root, params, signal) {
   const list = h("ul.results");
@@ -97,7 +98,9 @@ function row(draw, game, signal) {
       ),
       draw.winning_numbers
         ? balls(draw.winning_numbers, { drawn: true })
-        : emptyBalls(game?.pick ?? 5, { size: "to-come" }),
+        : WITHOUT_NUMBERS.includes(draw.status)
+          ? h("span")
+          : emptyBalls(game?.pick ?? 5, { size: "to-come" }),
       h(
         "div.result-end",
         draw.winning_numbers

@@ -1,7 +1,7 @@
 // The verification of a draw and of a receipt as a list of steps. Each step computes something here; what it says is
 // what it computed. Reads nothing by itself: `source` gives what was published.
 
-import { base64, equal, hex, Refused, require, unbase64 } from "./bytes.js";
+import { base64, equal, fromHex, hex, Refused, require, unbase64 } from "./bytes.js";
 import { bundlePaths, entriesOf, readEntry, readOrder } from "./entries.js";
 import { leafHash, Tree } from "./merkle.js";
 import { canVerify, openProof, parseVkey } from "./notes.js";
@@ -15,6 +15,8 @@ export const LARGE_LIST = 200_000;
 const PAUSE_AFTER = 2000;
 /** The witnesses must have cosigned the seal so many seconds before the round. */
 const MARGIN = 5;
+/** A round is awaited so many seconds before a draw is cancelled for want of it. */
+const LONGEST_WAIT = 86_400;
 
 /** The name of a draw's ticket log, from the name of the public log. */
 const ticketLogName = (publicLog, draw) => publicLog.replace(/\/log$/, `/draws/${draw}/log`);
@@ -29,8 +31,9 @@ const skipped = (facts) => ({ skipped: true, facts });
  * Verifies a draw. `report(step)` is called at the begin and at the end of each step: `{key, state, facts, refused}` with the
  * state 'run', 'ok', 'bad', 'wait' (not published yet) or 'skip'. Answers what was found.
  *
- * `source`: `{keys(), proof(), previous(index, size), draw(), bundle(path), receipt, large}`; `receipt` is
- * `{proof, salt?, user_id?}` or null; `previous` answers the transcript of the draw whose end has this index, or null.
+ * `source`: `{keys(), proof(), previous(index, size), draw(), bundle(path), receipt, large, signature}`; `receipt` is
+ * `{proof, salt?, user_id?}` or null; `previous` answers the transcript of the draw whose end has this index, or null;
+ * `signature` is that of a cancelled draw's round in hexadecimal, if somebody has given it: no entry has it.
  */
 export async function checkDraw(id, source, report) {
   const check = new DrawCheck(id, source, report);
@@ -57,6 +60,10 @@ class DrawCheck {
       voided: null,
       // After the seal numbers are fixed, or somebody knows them: such a draw is never verified, whatever the reason is.
       voidedLate: false,
+      // What refutes the reason for which it was cancelled.
+      refuted: null,
+      // The signature that was given is not that of the round.
+      wrongSignature: false,
       byHand: false,
       list: null,
       // How many witnesses the operator has announced, and whether their quorum cosigned the seal in time.
@@ -75,6 +82,7 @@ class DrawCheck {
     if (this.found.mode === "beacon") await this.step("beacon", () => this.checkBeacon());
     else await this.step("commitment", () => this.checkCommitment());
     await this.step("numbers", () => this.checkNumbers());
+    if (!this.found.failed) this.found.refuted = this.refutation();
     await this.step("shown", () => this.checkShown());
     await this.step("winners", () => this.checkWinners());
     await this.step("prizes", () => this.checkPrizes());
@@ -153,6 +161,7 @@ class DrawCheck {
     found.voided = story.voided;
     found.voidedLate = Boolean(story.voided && story.sealed);
     found.round = story.round;
+    found.chain = story.announced.beacon ? hex(unbase64(story.announced.beacon.chain)) : null;
     // Whoever runs an unknown beacon may know its rounds in advance.
     found.unknownBeacon = Boolean(story.announced.beacon) && !story.isQuicknet;
     found.byHand = Boolean(story.sealed?.by_hand || story.ended?.by_hand);
@@ -219,10 +228,19 @@ class DrawCheck {
   }
 
   async checkBeacon() {
-    const { announced, ended, round, isQuicknet } = this.story;
-    if (!ended?.signature) return this.absent;
+    const { announced, ended, voided, round, isQuicknet } = this.story;
+    const given = voided && this.source.signature;
+    if (!given && !ended?.signature) return this.absent;
     const key = unbase64(announced.beacon.public_key, 96);
-    const randomness = await roundRandomness(key, round, unbase64(ended.signature, 48));
+    let randomness;
+    try {
+      randomness = await roundRandomness(key, round, given ? fromHex(given) : unbase64(ended.signature, 48));
+    } catch (error) {
+      if (!given || !(error instanceof Refused)) throw error;
+      // It says nothing about the draw.
+      this.found.wrongSignature = true;
+      return skipped();
+    }
     this.material = { salt: new Uint8Array(32), input: randomness, round };
     return [
       ["chain", `${isQuicknet ? "drand quicknet " : ""}${hex(unbase64(announced.beacon.chain))}`],
@@ -256,6 +274,26 @@ class DrawCheck {
       require(sorted.join() === published.join(), "numbers", `${sorted.join(" ")} ≠ ${published.join(" ")}`);
     }
     return [["drawn", found.drawn.join(", ")]];
+  }
+
+  /** What refutes the reason for which a draw was cancelled after its seal; null if nothing does that is known here. */
+  refutation() {
+    const { voided, sealed, round, isQuicknet } = this.story;
+    const { found } = this;
+    if (!voided || !sealed) return null;
+    if (voided.reason === "list_mismatch") return this.list ? "listed" : null;
+    if (found.mode !== "beacon") return null;
+    const isBefore = (time) => isQuicknet && voided.at < time;
+    if (voided.reason === "no_round") {
+      if (found.drawn) return "signed";
+      return isBefore(roundTime(round) + LONGEST_WAIT) ? "early" : null;
+    }
+    if (voided.reason === "no_quorum") {
+      if (!found.witnesses) return "unwitnessed";
+      if (isQuicknet && found.witnessed) return "cosigned";
+      return isBefore(roundTime(round) - MARGIN) ? "early" : null;
+    }
+    return null;
   }
 
   async checkShown() {

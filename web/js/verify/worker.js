@@ -1,16 +1,17 @@
 // Verifies beside the page, so that it stays responsive while a list of many orders is hashed. Takes `{id, receipt,
-// transcript, large}` and answers with the steps, and then with what was found.
+// transcript, large, signature}` and answers with the steps, and then with what was found.
 
 import { get } from "../api.js";
 import { checkDraw } from "./check.js";
 import { bundlePath, entryOf, readEntry } from "./entries.js";
 
 /** What was published, as the service gives it. An answer that the service refuses is no proof of anything. */
-function published({ id, receipt = null, transcript = null, large = false }) {
+function published({ id, receipt = null, transcript = null, large = false, signature = null }) {
   const read = (path, as) => get(path, { auth: false, as });
   return {
     receipt,
     large,
+    signature,
     keys: () => read("/keys"),
     proof: async () => transcript ?? read(`/draws/${id}/proof`),
     // The entry only says which draw it was; what that draw published is verified.
