@@ -70,10 +70,10 @@ const FOLDERS: &[(&str, &[Step])] = &[
     (
         "Log in as the player",
         &[
-            step("log_in", "Log in as the player")
-                .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#),
             step("log_in", "Log in as the player from somewhere else")
                 .id("log_in_elsewhere")
+                .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#),
+            step("log_in", "Log in as the player")
                 .body(r#"{"login": "{{ _.player_name }}", "password": "{{ _.player_password }}"}"#),
         ],
     ),
@@ -203,7 +203,8 @@ const FROM_ANSWERS: &[(&str, &str, &str)] = &[
     ("password_reset_token", "create_password_reset", "$.token"),
     ("player_id", "register", "$.id"),
     ("player_name", "register", "$.username"),
-    ("other_session_id", "list_sessions", "$.items[0].id"),
+    // The oldest one: Insomnia's runner sends "Log in as the player" twice.
+    ("other_session_id", "list_sessions", "$.items[-1:].id"),
     ("lottery_id", "list_lotteries", "$.items[0].id"),
     ("draw_id", "create_draw", "$.id"),
     ("other_draw_id", "create_other_draw", "$.id"),
