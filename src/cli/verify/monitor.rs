@@ -50,26 +50,42 @@ pub async fn follow(followed: Followed<'_>) -> Result<(), CliError> {
     let mut told = BTreeSet::new();
     loop {
         let looked = look(&api, &followed).await;
-        let overdue = match looked {
-            Ok(overdue) => overdue,
+        let Complaints { overdue, undone } = match looked {
+            Ok(complaints) => complaints,
             Err(Failed::Unreadable(error)) if !followed.once => {
                 eprintln!("lottery: {}: {error}", now());
-                Vec::new()
+                Complaints::default()
             }
             Err(Failed::Unreadable(error) | Failed::Contradiction(error)) => return Err(error),
         };
+        for draw in &undone {
+            eprintln!(
+                "lottery: {}: draw {draw} is CANCELLED AFTER ITS RESULT: nobody is paid what was published",
+                now()
+            );
+        }
         let news: Vec<u64> = overdue.iter().copied().filter(|draw| told.insert(*draw)).collect();
         for draw in &news {
             eprintln!("lottery: {}: draw {draw} is OVERDUE: it has neither a result nor a cancellation", now());
         }
         if followed.once {
-            return match overdue.len() {
-                0 => Ok(()),
-                draws => Err(CliError::Refused(format!("{draws} draws are overdue"))),
+            return match (undone.len(), overdue.len()) {
+                (0, 0) => Ok(()),
+                (0, draws) => Err(CliError::Refused(format!("{draws} draws are overdue"))),
+                (draws, _) => Err(CliError::Refused(format!("{draws} draws were cancelled after their results"))),
             };
         }
         tokio::time::sleep(followed.interval).await;
     }
+}
+
+/// What one look has found and the log goes on after.
+#[derive(Default)]
+struct Complaints {
+    /// The draws that have no end, at each look.
+    overdue: Vec<u64>,
+    /// The draws that new entries have cancelled after their results.
+    undone: Vec<u64>,
 }
 
 enum Failed {
@@ -105,8 +121,8 @@ fn api(text: &str) -> Result<Host, CliError> {
     Host::new(&url, path.strip_suffix("/log").unwrap_or(path))
 }
 
-/// One look: everything that is new, up to the newest head. Returns the draws that are overdue.
-async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
+/// One look: everything that is new, up to the newest head.
+async fn look(api: &Host, followed: &Followed<'_>) -> Result<Complaints, Failed> {
     let mut state = read_state(api, followed).await?;
     let before = state.clone();
     let corrupt = |what: String| CliError::Refused(format!("{}: {what}", followed.state.display()));
@@ -150,7 +166,7 @@ async fn look(api: &Host, followed: &Followed<'_>) -> Result<Vec<u64>, Failed> {
     state.set_head(&edge, note);
     write_state(followed.state, &state)?;
     print(&lines)?;
-    Ok(state.overdue(seen_at))
+    Ok(Complaints { overdue: state.overdue(seen_at), undone: state.undone(first) })
 }
 
 /// The newest head, and the changes of the log's keys that had to be followed to read it.

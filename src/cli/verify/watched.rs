@@ -53,8 +53,11 @@ pub struct WatchedDraw {
     /// The newest head of its ticket log, until the seal.
     pub head: Option<SeenHead>,
     pub sealed: Option<SeenHead>,
-    /// The index of its last entry, once it has ended.
+    /// The index of the entry that has ended it: its result or its cancellation.
     pub ended: Option<u64>,
+    /// The index of its cancellation. It may follow the result: a backup was restored that lacks the list.
+    #[serde(default)]
+    pub cancelled: Option<u64>,
 }
 
 /// A head of a ticket log, and when this monitor saw it.
@@ -126,7 +129,8 @@ impl WatchedLog {
         };
         let told = match event {
             Event::DrawAnnounced { draw, draw_at, lottery, .. } => {
-                let watched = WatchedDraw { draw_at: *draw_at, head: None, sealed: None, ended: None };
+                let watched =
+                    WatchedDraw { draw_at: *draw_at, head: None, sealed: None, ended: None, cancelled: None };
                 if self.draws.insert(*draw, watched).is_some() {
                     return wrong(*draw, "is announced a second time");
                 }
@@ -159,11 +163,13 @@ impl WatchedLog {
                 _ => return wrong(*draw, "has a result that does not follow a seal, or a second one"),
             },
             Event::DrawVoided { draw, reason, .. } => match self.draws.get_mut(draw) {
-                Some(watched) if watched.ended.is_none() => {
-                    (watched.ended, watched.head) = (Some(index), None);
-                    format!("draw {draw} is cancelled ({reason})")
+                Some(watched) if watched.cancelled.is_none() => {
+                    (watched.cancelled, watched.head) = (Some(index), None);
+                    let is_first_end = *watched.ended.get_or_insert(index) == index;
+                    let when = if is_first_end { "is cancelled" } else { "is CANCELLED AFTER ITS RESULT" };
+                    format!("draw {draw} {when} ({reason})")
                 }
-                _ => return wrong(*draw, "is cancelled after its end, or was not announced"),
+                _ => return wrong(*draw, "is cancelled a second time, or was not announced"),
             },
             Event::DrawHeads { heads, .. } => {
                 for DrawHead { draw, orders, root } in heads {
@@ -199,7 +205,8 @@ impl WatchedLog {
     /// The heads of each draw before and after some entries, where there are two.
     pub fn heads_to_compare(&self, before: &WatchedLog) -> Result<Vec<ToCompare>, String> {
         let mut pairs = Vec::new();
-        for (draw, watched) in &self.draws {
+        // The list of a result that was undone is lost.
+        for (draw, watched) in self.draws.iter().filter(|(_, watched)| !watched.is_undone()) {
             let newest = watched.sealed.as_ref().or(watched.head.as_ref());
             let older = before.draws.get(draw).filter(|older| older.sealed.is_none() && older.ended.is_none());
             let older = older.and_then(|older| older.head.as_ref());
@@ -213,6 +220,12 @@ impl WatchedLog {
         Ok(pairs)
     }
 
+    /// The draws that were cancelled after their result, by an entry from this index on.
+    pub fn undone(&self, first: u64) -> Vec<u64> {
+        let is_new = |watched: &WatchedDraw| watched.is_undone() && watched.cancelled >= Some(first);
+        self.draws.iter().filter(|(_, watched)| is_new(watched)).map(|(draw, _)| *draw).collect()
+    }
+
     /// The draws whose numbers were due long ago and that have no end.
     pub fn overdue(&self, now: Timestamp) -> Vec<u64> {
         let now = u64::try_from(now.as_second()).unwrap_or(0);
@@ -224,6 +237,11 @@ impl WatchedLog {
 }
 
 impl WatchedDraw {
+    /// Whether it was cancelled after its result.
+    fn is_undone(&self) -> bool {
+        self.cancelled.is_some() && self.cancelled != self.ended
+    }
+
     /// Whether a head can follow those that were seen. Whether it continues them, tiles tell.
     fn see(&self, head: Head) -> Result<(), String> {
         let Some(known) = self.sealed.as_ref().or(self.head.as_ref()) else { return Ok(()) };
@@ -261,6 +279,22 @@ mod tests {
         Event::DrawVoided { draw, at: 1, stage, reason, seed: None }
     }
 
+    fn completed(draw: u64) -> Event {
+        Event::DrawCompleted {
+            draw,
+            at: 1,
+            seed: Some([0; 32]),
+            signature: None,
+            winning_numbers: vec![1],
+            prize_fund: 0,
+            jackpot: 0,
+            tiers: Vec::new(),
+            rollover: 0,
+            after: None,
+            by_hand: false,
+        }
+    }
+
     fn rescheduled(draw: u64) -> Event {
         Event::DrawRescheduled { draw, at: 1, sales_close_at: 100, draw_at: 300, round: None }
     }
@@ -296,7 +330,7 @@ mod tests {
             (4, sealed(7, 2, 1), "orders were taken away"),
             (4, sealed(7, 3, 9), "FORK"),
             (5, heads(7, 5, 1), "more orders than were sealed"),
-            (6, voided(7), "cancelled after its end"),
+            (6, voided(7), "is cancelled a second time"),
             (0, voided(7), "was not announced"),
         ] {
             let told = after(known, event).map(|_| ()).unwrap_err();
@@ -304,6 +338,22 @@ mod tests {
         }
         after(5, heads(7, 4, 3)).unwrap();
         after(0, heads(7, 1, 1)).unwrap();
+    }
+
+    /// An honest service does that only if it has lost the list: the monitor complains, and follows the log further.
+    #[test]
+    fn a_result_that_is_undone_is_told_and_its_list_is_not_compared() {
+        let mut log = watch(&[test_announcement(7), heads(7, 2, 1)]).unwrap();
+        let before = log.clone();
+        let mut told = String::new();
+        for (index, event) in (2..).zip([sealed(7, 4, 3), completed(7), voided(7), test_announcement(8)]) {
+            told = log.apply(index, &event, Timestamp::UNIX_EPOCH).unwrap();
+            assert_eq!(told.contains("CANCELLED AFTER ITS RESULT"), index == 4, "{told}");
+        }
+        assert!(told.contains("draw 8"), "{told}");
+        assert_eq!((log.undone(0), log.undone(4), log.undone(5)), (vec![7], vec![7], vec![]));
+        assert!(log.heads_to_compare(&before).unwrap().is_empty());
+        assert!(watch(&[test_announcement(7), voided(7)]).unwrap().undone(0).is_empty());
     }
 
     #[test]

@@ -94,6 +94,14 @@ impl<'e> Timeline<'e> {
                 Event::DrawVoided { stage, .. } => is_sealed == (*stage == Stage::Closed),
                 _ => false,
             };
+            if let (Some(Event::DrawCompleted { .. }), Event::DrawVoided { reason, .. }) =
+                (timeline.end.map(|end| &end.event), &entry.event)
+            {
+                return Err(format!(
+                    "entry {} of the log cancels the draw ({reason}) after its result was published",
+                    entry.index
+                ));
+            }
             if !follows || timeline.end.is_some() {
                 return Err(format!("entry {} of the log does not follow from those before it", entry.index));
             }

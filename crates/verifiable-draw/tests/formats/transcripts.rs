@@ -307,7 +307,39 @@ fn altered_by_operator() -> Vec<Altered> {
     let voids = [true, false].map(void_before_seal);
     let voids = voids.iter().flat_map(|(log, draw)| altered_entries(&format!("void {draw}: "), log, *draw, None));
     let sealed = altered_entries("sealed void: ", &voided().0, 9, None);
-    with_previous.into_iter().chain(voids).chain(sealed).collect()
+    with_previous.into_iter().chain(voids).chain(sealed).chain(in_another_order()).collect()
+}
+
+/// Entries of draw 7 that do not follow each other.
+fn in_another_order() -> Vec<Altered> {
+    let (log, ..) = commit_reveal();
+    let [rescheduled, sealed, completed] = [5, 6, 7].map(|index: usize| log.events[index].clone());
+    let undone = json!({
+        "type": "draw_voided", "draw": 7, "at": completed["at"], "stage": "closed", "reason": "log_rolled_back",
+        "seed": completed["seed"],
+    });
+    let late = with(&rescheduled, "at", sealed["at"].clone());
+    let stories = [
+        ("undone", vec![&rescheduled, &sealed, &completed, &undone]),
+        ("completed twice", vec![&rescheduled, &sealed, &completed, &completed]),
+        ("sealed twice", vec![&rescheduled, &sealed, &sealed, &completed]),
+        ("not sealed", vec![&rescheduled, &completed]),
+        ("rescheduled after the seal", vec![&sealed, &late, &completed]),
+    ];
+    let altered = stories.into_iter().map(|(name, events)| {
+        let mut log = log.clone();
+        log.events.truncate(5);
+        log.events.extend(events.into_iter().cloned());
+        let transcript = log.transcript(7, None);
+        Altered { name: format!("order: {name}"), transcript, previous: Some(log.transcript(6, None)) }
+    });
+    altered.collect()
+}
+
+fn with(event: &Value, field: &str, value: Value) -> Value {
+    let mut event = event.clone();
+    event[field] = value;
+    event
 }
 
 /// Each scalar of the entries of a draw in this log, and what counts of the draw before, if there is one.
@@ -396,6 +428,13 @@ fn every_alteration_of_a_transcript_is_noticed() {
     // Nothing follows from the announcement of a draw that was cancelled before its seal.
     accepted.retain(|name| !(name.starts_with("void ") && name.contains(" draw_announced/")));
     assert_eq!(accepted, UNCONTRADICTED);
+}
+
+#[test]
+fn a_cancellation_after_the_result_is_said_to_be_one() {
+    let undone = in_another_order().remove(0);
+    let said = verify_all(&undone.transcript, None, &commit_reveal().2).err().unwrap();
+    assert!(said.contains("cancels the draw (log_rolled_back) after its result was published"), "{said}");
 }
 
 #[test]
