@@ -2,7 +2,10 @@
 //! no draw contradicts them afterwards.
 
 mod import;
+mod lost;
 mod refused;
+mod runbook;
+mod witnessed;
 
 use jiff::SignedDuration;
 use lottery::app::App;
@@ -18,7 +21,11 @@ use crate::world::*;
 /// The command line on the database and the data directory of a world.
 fn command_line(world: &World) -> Program {
     let data = world.config.data_dir.display().to_string();
-    crate::command::program_on(&world.database).with("LOTTERY__DATA_DIR", &data)
+    let program = crate::command::program_on(&world.database).with("LOTTERY__DATA_DIR", &data);
+    match &world.config.fairness.policy {
+        Some(policy) => program.with("LOTTERY__FAIRNESS__POLICY", policy.to_str().unwrap()),
+        None => program,
+    }
 }
 
 /// `lottery log import`, with further arguments. Returns what it prints.

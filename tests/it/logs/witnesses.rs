@@ -17,7 +17,7 @@ use stand_in::{Conduct, TestWitness};
 
 /// The time of a witness' first cosignature; each further one is a second later.
 const FIRST_TIME: u64 = 1_900_000_000;
-const PUBLIC_URL: &str = "https://lottery.example";
+pub const PUBLIC_URL: &str = "https://lottery.example";
 
 /// The key of the public log of these tests.
 fn log_key_of_tests() -> VerifierKey {
@@ -63,6 +63,10 @@ impl PolicyFile {
 
     pub async fn world(&self) -> World {
         World::with(|config| self.configure(config)).await
+    }
+
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
     }
 
     /// Makes it the policy of the service.
