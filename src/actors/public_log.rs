@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::db::read::public_log;
 use crate::db::{Db, DbError, describe};
 use crate::domain::id::DrawId;
-use crate::domain::log_index::{DrawEntries, ForeignEntry, check_foreign};
+use crate::domain::log_entry::{EntryCheck, ForeignEntry, StoredEntry};
+use crate::domain::log_index::DrawEntries;
 use crate::domain::log_keys::{LogKeys, PublicLogSigner};
 use crate::domain::lottery::Fairness;
 use crate::domain::witness_policy::WitnessPolicy;
@@ -70,7 +71,7 @@ pub enum PublicLogError {
     #[error(
         "the entry {index} of the public log in the database {fault}: this service has not written it. Nothing is signed, \
          because whoever trusts this log would believe the entry. Find out who can write to log_entries, and restore a \
-         backup of the database from before the entry"
+         backup of the database from before the entry (docs/operations.md, \"An entry that the service has not written\")"
     )]
     Foreign { index: u64, fault: ForeignEntry },
 }
@@ -123,6 +124,8 @@ pub struct PublicLog(Arc<SharedPublicLog>);
 struct SharedPublicLog {
     db: Db,
     keys: Arc<LogKeys>,
+    /// The index of the first entry that needs a MAC, as it was when the service started.
+    first_mac: u64,
     signer: PublicLogSigner,
     key_changes: Vec<String>,
     policy: Option<Arc<WitnessPolicy>>,
@@ -130,7 +133,7 @@ struct SharedPublicLog {
     published: watch::Sender<Arc<PublishedHead>>,
     /// The witness that has cosigned more than the database has. Nothing is signed any more.
     ahead: OnceLock<WitnessedSize>,
-    /// Whether a witness has cosigned more than this log, or something else.
+    /// Whether a witness has cosigned more than this log, or something else, or the database contradicts what was published.
     contradicted: AtomicBool,
 }
 
@@ -147,7 +150,10 @@ impl PublicLog {
         let data_dir = data_dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || LogCopy::open(&data_dir)).await;
         let mut copy = opened.map_err(io::Error::other)??;
-        let edge = complete(&db, keys, &mut copy).await?;
+        let client = db.client().await?;
+        let first_mac = public_log::first_mac(&client).await.map_err(DbError::from)?;
+        drop(client);
+        let edge = complete(&db, (keys, first_mac), &mut copy).await?;
         if let Some(seen) = seen.filter(|seen| seen.size > edge.size()) {
             return Err(PublicLogError::WitnessAhead { seen, stored: edge.size() });
         }
@@ -159,6 +165,7 @@ impl PublicLog {
         Ok(PublicLog(Arc::new(SharedPublicLog {
             db,
             keys: keys.clone(),
+            first_mac,
             signer,
             key_changes,
             policy,
@@ -172,6 +179,11 @@ impl PublicLog {
     /// The key that verifies its checkpoints: while the key is rotated, the newer one.
     pub fn key(&self) -> &VerifierKey {
         self.0.signer.verifier()
+    }
+
+    /// All keys of the logs.
+    pub fn log_keys(&self) -> &LogKeys {
+        &self.0.keys
     }
 
     /// The proofs of the changes of its keys up to the start of the service, the oldest first.
@@ -223,7 +235,7 @@ impl PublicLog {
         self.0.ahead.get().is_some()
     }
 
-    /// A witness has cosigned more than this log has, or another history.
+    /// A witness has cosigned more than this log has, or another history; or the database has what cannot be published.
     pub fn contradicted(&self) {
         self.0.contradicted.store(true, Ordering::Relaxed);
     }
@@ -301,6 +313,19 @@ impl PublicLog {
         }
     }
 
+    /// Publishes the announcement of a draw that is on sale, unless it is published.
+    ///
+    /// # Errors
+    /// [`DbError::NotPublished`] if it is not published yet, so that nothing may be sold.
+    pub async fn publish_announcement(&self, draw: DrawId) -> Result<(), DbError> {
+        let is_published = async || self.0.copy.lock().await.index().of_draw(draw).is_some();
+        if is_published().await || public_log::fairness(&self.0.db, draw).await?.is_none() {
+            return Ok(());
+        }
+        self.publish().await;
+        if is_published().await || self.is_behind_witness() { Ok(()) } else { Err(DbError::NotPublished) }
+    }
+
     /// Publishes what is committed. A failure is logged.
     ///
     /// # Errors
@@ -310,8 +335,11 @@ impl PublicLog {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::error!(error = describe(&error), "entries of the public log are not published yet");
-                let is_transient = error.is_transient();
-                Err(if is_transient { DbError::NotPublished } else { DbError::Corrupt("the public log") })
+                if error.is_transient() {
+                    return Err(DbError::NotPublished);
+                }
+                self.contradicted();
+                Err(DbError::Corrupt("the public log"))
             }
             Err(_) => {
                 tracing::warn!("the public log is published late: the database or the disk does not answer");
@@ -326,7 +354,7 @@ impl PublicLog {
             let stored = self.published().head.size;
             return Err(PublicLogError::WitnessAhead { seen: seen.clone(), stored });
         }
-        let edge = complete(&self.0.db, &self.0.keys, &mut copy).await?;
+        let edge = complete(&self.0.db, (&self.0.keys, self.0.first_mac), &mut copy).await?;
         // The copy is locked until here, so that no older head follows. The newest keeps its cosignatures.
         self.0.published.send_if_modified(|published| {
             let is_new = published.head != edge.head();
@@ -358,9 +386,12 @@ impl PublicLog {
     }
 }
 
-/// Copies what the database has and the copy has not, if this service may have written it. Returns the edge that both have
-/// then. A copy that is lost is made anew as it is: whoever has an older head sees whether the log continues it.
-async fn complete(db: &Db, keys: &LogKeys, copy: &mut LogCopy) -> Result<Edge, PublicLogError> {
+/// Copies what the database has and the copy has not, if this service has written it. Returns the edge that both have then.
+async fn complete(
+    db: &Db,
+    (keys, first_mac): (&LogKeys, u64),
+    copy: &mut LogCopy,
+) -> Result<Edge, PublicLogError> {
     let edge = public_log::edge(db).await?;
     let refused = |copy: &LogCopy| {
         let (path, copied, stored) = (copy.path.clone(), copy.edge().size(), edge.size());
@@ -371,17 +402,13 @@ async fn complete(db: &Db, keys: &LogKeys, copy: &mut LogCopy) -> Result<Edge, P
         }
     };
     // First all of it is compared: the copy must stay a witness of what was published.
-    let (mut continued, mut generations) = (copy.edge().clone(), copy.index().generations());
-    let is_new = continued.size() == 0;
+    let (mut continued, generations) = (copy.edge().clone(), copy.index().generations());
+    let mut check = EntryCheck { keys, first_mac, generations, is_new: continued.size() == 0 };
     while continued.size() < edge.size() {
         for entry in page(db, &continued, &edge).await? {
-            match check_foreign(&entry, keys, &mut generations) {
-                Err(fault) if !is_new => {
-                    return Err(PublicLogError::Foreign { index: continued.size(), fault });
-                }
-                _ => {}
-            }
-            continued.append(hash_leaf(&entry)).map_err(|_| DbError::Corrupt("the public log"))?;
+            let index = continued.size();
+            check.check(&entry).map_err(|fault| PublicLogError::Foreign { index, fault })?;
+            continued.append(hash_leaf(&entry.bytes)).map_err(|_| DbError::Corrupt("the public log"))?;
         }
     }
     if continued != edge {
@@ -389,14 +416,15 @@ async fn complete(db: &Db, keys: &LogKeys, copy: &mut LogCopy) -> Result<Edge, P
     }
     while copy.edge().size() < edge.size() {
         let entries = page(db, copy.edge(), &edge).await?;
+        let entries: Vec<_> = entries.into_iter().map(|entry| entry.bytes).collect();
         copy.append(&entries).await?;
     }
     Ok(edge)
 }
 
 /// The next entries that the database has.
-async fn page(db: &Db, known: &Edge, all: &Edge) -> Result<Vec<Vec<u8>>, DbError> {
-    public_log::entries(db, known.size(), ENTRIES_AT_ONCE.min(all.size() - known.size())).await
+async fn page(db: &Db, known: &Edge, all: &Edge) -> Result<Vec<StoredEntry>, DbError> {
+    public_log::stored_entries(db, known.size(), ENTRIES_AT_ONCE.min(all.size() - known.size())).await
 }
 
 fn signed(edge: &Edge, signer: &PublicLogSigner) -> PublishedHead {

@@ -190,8 +190,10 @@ impl LogWitnesses {
     /// What is known of a witness from before. Waits for the first head. `None`: the service stops.
     async fn progress(&self, it: &LogWitness, changes: &mut watch::Receiver<DueHeads>) -> Option<WitnessProgress> {
         loop {
-            let first = changes.wait_for(|due| due.newest() > 0).await.ok()?.first();
-            match witnesses::cosigned_sizes(&self.db, it.client.key().public_key(), first.unwrap_or(0)).await {
+            let due = changes.wait_for(|due| due.newest() > 0).await.ok()?.sizes();
+            match witnesses::cosigned_sizes(&self.db, self.log.log_keys(), it.client.key().public_key(), &due)
+                .await
+            {
                 Ok(sizes) => return Some(WitnessProgress::new(sizes)),
                 Err(error) => {
                     let error = describe(&error);

@@ -50,6 +50,7 @@ pub const GRANTS: &[(&str, &str)] = &[
     ("log_entries", "SELECT, INSERT"),
     ("log_key_generations", "SELECT, UPDATE (oldest, newest)"),
     ("log_imports", "SELECT, INSERT"),
+    ("log_macs", "SELECT"),
     ("log_tiles", "SELECT, INSERT"),
     ("lotteries", "SELECT, INSERT, UPDATE (last_draw)"),
     ("nodes", "SELECT, INSERT (id, host, url, version), UPDATE (beat, seen_at, dead), DELETE"),

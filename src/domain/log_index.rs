@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use verifiable_draw::event::Event;
 
 use super::id::DrawId;
-use super::log_keys::{KeyChange, KeyGenerations, LogKeys};
+use super::log_keys::KeyGenerations;
 
 /// What a canonical entry of heads ends with. There is one each minute, and none says anything of a draw's numbers: they are
 /// not parsed, so that the start of the service stays short.
@@ -21,15 +21,6 @@ pub struct DrawEntries {
     pub seal: Option<u64>,
     /// Whether entries contradict one another: a second announcement, a second seal.
     pub is_contradicted: bool,
-}
-
-/// Why the service does not publish an entry of its database.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ForeignEntry {
-    #[error("is no event")]
-    NoEvent,
-    #[error("adds or retires a key of the log that this service has not")]
-    Key,
 }
 
 /// The entries of all draws, and how often the log's key was changed.
@@ -73,7 +64,7 @@ impl LogIndex {
         }
     }
 
-    /// The keys that sign as the log says. Other entries follow: see [`check_foreign`].
+    /// The keys that sign as the log says. Other entries follow: see [`EntryCheck`](super::log_entry::EntryCheck).
     pub fn generations(&self) -> KeyGenerations {
         self.generations
     }
@@ -82,19 +73,6 @@ impl LogIndex {
     pub fn of_draw(&self, draw: DrawId) -> Option<DrawEntries> {
         self.draws.get(&draw.0.unsigned_abs()).copied()
     }
-}
-
-/// Whether this service may sign an entry that follows those with these generations of keys: whoever can write to the database
-/// could name a key of their own, which verifiers would trust.
-pub fn check_foreign(entry: &[u8], keys: &LogKeys, generations: &mut KeyGenerations) -> Result<(), ForeignEntry> {
-    let (change, vkey) = match Event::parse(entry).map_err(|_| ForeignEntry::NoEvent)? {
-        Event::KeyAdded { vkey, .. } => (KeyChange::Rotate, vkey),
-        Event::KeyRetired { vkey, .. } => (KeyChange::Retire, vkey),
-        _ => return Ok(()),
-    };
-    let (after, changed) = generations.changed(change).map_err(|_| ForeignEntry::Key)?;
-    *generations = after;
-    if keys.public_log_key(changed).verifier().to_string() == vkey { Ok(()) } else { Err(ForeignEntry::Key) }
 }
 
 /// The announcement of a draw, in tests.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use verifiable_draw::Hash;
 use verifiable_draw::checkpoint::{add_signature, sign_head};
-use verifiable_draw::keys::{DrawSeed, MasterSecret, SaltKey};
+use verifiable_draw::keys::{DrawSeed, MasterSecret, RowKey, SaltKey};
 use verifiable_draw::merkle::Head;
 use verifiable_draw::vkey::{NoteSigner, VerifierKey};
 
@@ -141,12 +141,13 @@ impl PublicLogSigner {
 #[derive(Debug)]
 pub struct LogKeys {
     master_secret: MasterSecret,
+    row_key: RowKey,
     origin: LogOrigin,
 }
 
 impl LogKeys {
     pub fn new(master_secret: MasterSecret, origin: LogOrigin) -> LogKeys {
-        LogKeys { master_secret, origin }
+        LogKeys { row_key: master_secret.row_key(), master_secret, origin }
     }
 
     pub fn origin(&self) -> &LogOrigin {
@@ -164,6 +165,11 @@ impl LogKeys {
         let KeyGenerations { oldest, newest } = generations;
         let older = (oldest != newest).then(|| self.public_log_key(oldest));
         PublicLogSigner { newest: self.public_log_key(newest), older }
+    }
+
+    /// Makes the MACs of the rows of the public log.
+    pub fn row_key(&self) -> &RowKey {
+        &self.row_key
     }
 
     pub fn ticket_log(&self, draw: DrawId) -> NoteSigner {

@@ -11,6 +11,7 @@ pub mod game;
 pub mod id;
 pub mod installation;
 pub mod ledger;
+pub mod log_entry;
 pub mod log_import;
 pub mod log_index;
 pub mod log_keys;

@@ -40,6 +40,11 @@ impl DueHeads {
         added
     }
 
+    /// All heads that are due.
+    pub fn sizes(&self) -> Vec<u64> {
+        self.due.iter().copied().collect()
+    }
+
     /// The smallest head that is due.
     pub fn first(&self) -> Option<u64> {
         self.due.first().copied()

@@ -259,7 +259,7 @@ async fn cosigned_head(
 ) -> Result<Option<Arc<PublishedHead>>, Problem> {
     let log = &state.public_log;
     let sizes = (index, published.head.size);
-    let heads = witnesses::cosigned_heads(&state.db, log.key().name(), policy, sizes).await?;
+    let heads = witnesses::cosigned_heads(&state.db, log.log_keys(), policy, sizes).await?;
     let Some(cosigned) = best_head(policy, &heads, before) else { return Ok(None) };
     let head = public_log::older_head(&state.db, cosigned.head.size, &published.head).await?;
     if head != cosigned.head {

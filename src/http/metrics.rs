@@ -82,7 +82,8 @@ const GAUGES: [(&str, &str); 14] = [
     (PUBLIC_LOG_SIZE, "Entries of the public log that are published."),
     (
         CONTRADICTED,
-        "1 after a witness has said that it cosigned more of the public log than there is, or other entries.",
+        "1 after a witness has said that it cosigned more of the public log than there is, or other entries, and after the \
+         database had entries that are not signed.",
     ),
     (WITNESS_COSIGNED, "Entries of the public log that a witness has cosigned, since the start."),
 ];
@@ -128,7 +129,7 @@ pub struct Gauges {
     pub clock_offset: f64,
     /// The published entries of the public log.
     pub public_log_size: u64,
-    /// Whether a witness contradicts the public log.
+    /// Whether a witness or the database contradicts the public log.
     pub contradicted: bool,
 }
 

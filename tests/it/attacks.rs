@@ -12,6 +12,7 @@ use verifiable_draw::event::Event;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::hash_leaf;
 
+use crate::logs::entry_mac;
 use crate::world::*;
 
 /// As the superuser with all triggers off: nothing in the database is in the way.
@@ -34,7 +35,8 @@ async fn uproot(world: &World, table: &str) {
     world.sql().await.batch_execute(&sql).await.unwrap();
 }
 
-/// Writes another root wherever the database has the sealed one. The seal is the last entry of the public log.
+/// Writes another root wherever the database has the sealed one. The seal is the last entry of the public log, and has the
+/// MAC that only who knows the master secret can make.
 async fn reseal(world: &World, root: Hash) {
     let sql = world.sql().await;
     let rows = sql.query("SELECT entry FROM log_entries ORDER BY index", &[]).await.unwrap();
@@ -48,9 +50,9 @@ async fn reseal(world: &World, root: Hash) {
     let edge = Edge::new().append_batch(leaves).unwrap().into_edge().to_bytes();
     sql.batch_execute("BEGIN; SET LOCAL session_replication_role = replica").await.unwrap();
     let last = entries.len() as i64 - 1;
-    sql.execute("UPDATE log_entries SET entry = $1 WHERE index = $2", &[&entries[last as usize], &last])
-        .await
-        .unwrap();
+    let mac = entry_mac(last as u64, Some(of), &entries[last as usize]);
+    let update = "UPDATE log_entries SET entry = $1, mac = $2 WHERE index = $3";
+    sql.execute(update, &[&entries[last as usize], &mac.as_slice(), &last]).await.unwrap();
     sql.execute("UPDATE log_edge SET edge = $1", &[&edge]).await.unwrap();
     sql.execute("UPDATE draw_seals SET root = $1", &[&root.as_slice()]).await.unwrap();
     sql.batch_execute("COMMIT").await.unwrap();

@@ -13,7 +13,7 @@ use verifiable_draw::Hash;
 use verifiable_draw::bundle::read_entries;
 use verifiable_draw::checkpoint::Checkpoint;
 use verifiable_draw::event::{Event, FairnessMode, PublishedTier, Stage};
-use verifiable_draw::keys::DrawSeed;
+use verifiable_draw::keys::{DrawSeed, MasterSecret};
 use verifiable_draw::merkle::tiles::{Tile, TileKind, TileProver, TileReader};
 use verifiable_draw::merkle::verify::verify_consistency;
 use verifiable_draw::merkle::{Head, hash_leaf};
@@ -53,16 +53,32 @@ pub async fn head(world: &World, log: &str, key: &VerifierKey) -> Head {
     Checkpoint::open(&SignedNote::parse(&answer.bytes).unwrap(), [key]).unwrap().head
 }
 
-/// Appends an entry to the public log as the service does, but with a login of the database.
+/// Appends an entry to the public log as the service does: with the master secret.
 pub async fn append(world: &World, event: &Event) {
-    let (sql, entry) = (world.sql().await, event.to_bytes().unwrap());
-    let edge: Vec<u8> = sql.query_one("SELECT edge FROM log_edge", &[]).await.unwrap().get(0);
+    let index = world.count("SELECT count(*) FROM log_entries").await as u64;
+    let mac = entry_mac(index, event.draw(), &event.to_bytes().unwrap());
+    add_row(&world.sql().await, &event.to_bytes().unwrap(), event.draw(), Some(&mac)).await.unwrap();
+}
+
+/// The MAC that the service makes.
+pub fn entry_mac(index: u64, draw: Option<u64>, entry: &[u8]) -> Hash {
+    MasterSecret::new(std::array::from_fn(|i| i as u8)).row_key().entry_mac(index, draw, entry)
+}
+
+/// Appends a row to the public log, and makes everything else agree with it.
+pub async fn add_row(
+    sql: &tokio_postgres::Client,
+    entry: &[u8],
+    draw: Option<u64>,
+    mac: Option<&[u8]>,
+) -> Result<(), tokio_postgres::Error> {
+    let edge: Vec<u8> = sql.query_one("SELECT edge FROM log_edge", &[]).await?.get(0);
     let edge = verifiable_draw::merkle::edge::Edge::from_bytes(&edge).unwrap();
-    let appended = edge.append_batch(vec![hash_leaf(&entry)]).unwrap();
-    let (index, draw) = (appended.start() as i64, event.draw().map(|draw| draw as i64));
-    let insert = "INSERT INTO log_entries (index, draw_id, entry) VALUES ($1, $2, $3)";
-    sql.execute(insert, &[&index, &draw, &entry]).await.unwrap();
-    sql.execute("UPDATE log_edge SET edge = $1", &[&appended.edge().to_bytes()]).await.unwrap();
+    let appended = edge.append_batch(vec![hash_leaf(entry)]).unwrap();
+    let (index, draw) = (appended.start() as i64, draw.map(|draw| draw as i64));
+    let insert = "INSERT INTO log_entries (index, draw_id, entry, mac) VALUES ($1, $2, $3, $4)";
+    sql.execute(insert, &[&index, &draw, &entry, &mac]).await?;
+    sql.execute("UPDATE log_edge SET edge = $1", &[&appended.edge().to_bytes()]).await.map(drop)
 }
 
 async fn tile(world: &World, log: &str, tile: Tile) -> Vec<u8> {

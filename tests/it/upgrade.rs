@@ -250,6 +250,10 @@ async fn upgrade_and_play_on(earlier: Earlier) {
     for draw in [3, 5, 6, new] {
         world.until_draw_is(draw, "completed").await;
     }
+    // What was logged before the upgrade has no MAC, and everything since then has one.
+    let macs = "SELECT count(*) FROM log_entries, log_macs WHERE (mac IS NULL) <> (index < first_entry)";
+    assert_eq!(world.count(macs).await, 0);
+    assert_eq!(world.count("SELECT first_entry FROM log_macs").await > 0, was_logged);
     // Draws that were on sale before the upgrade draw their numbers as they did; those that are opened since are logged.
     let before = was_logged.then_some("commit_reveal");
     let since = Some("commit_reveal");

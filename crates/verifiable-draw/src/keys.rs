@@ -18,6 +18,9 @@ const PUBLIC_LOG_LABEL: &[u8] = b"lottery/public-log/v1\0";
 const SALT_KEY_LABEL: &[u8] = b"lottery/salt-key/v1\0";
 const SALT_LABEL: &[u8] = b"lottery/salt/v1\0";
 const OWNER_LABEL: &[u8] = b"lottery/owner/v1\0";
+const ROW_KEY_LABEL: &[u8] = b"lottery/row-key/v1\0";
+const ENTRY_LABEL: &[u8] = b"lottery/entry/v1\0";
+const COSIGNATURE_LABEL: &[u8] = b"lottery/cosignature/v1\0";
 
 /// The salt of a paid order. The salt and the id of the user together prove whose order an entry is; without the salt
 /// nobody can find it out by trying all users.
@@ -61,16 +64,34 @@ impl std::fmt::Debug for SaltKey {
     }
 }
 
+/// Makes the MACs of what a service stores of its public log, in a database that others may write to: rows without such a MAC
+/// are not the service's own. Nobody else needs them, and no proof has them.
+pub struct RowKey(Hmac<Sha256>);
+
+impl std::fmt::Debug for RowKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("RowKey(secret)")
+    }
+}
+
 impl MasterSecret {
     pub fn seed(&self, draw: u64) -> DrawSeed {
         DrawSeed(self.derive(SEED_LABEL, draw))
     }
 
     pub fn salt_key(&self, draw: u64) -> SaltKey {
-        let mut key = self.derive(SALT_KEY_LABEL, draw);
+        SaltKey(self.hmac(SALT_KEY_LABEL, draw))
+    }
+
+    pub fn row_key(&self) -> RowKey {
+        RowKey(self.hmac(ROW_KEY_LABEL, 0))
+    }
+
+    fn hmac(&self, label: &[u8], number: u64) -> Hmac<Sha256> {
+        let mut key = self.derive(label, number);
         let mac = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
         key.zeroize();
-        SaltKey(mac)
+        mac
     }
 
     /// The key of a draw's ticket log, whose name is the log's origin.
@@ -125,6 +146,39 @@ impl SaltKey {
         mac.update(payment);
         let hash: Hash = mac.finalize().into_bytes().into();
         std::array::from_fn(|i| hash[i])
+    }
+}
+
+impl RowKey {
+    /// The MAC of the entry at this index, whose row says that it is of this draw, or of none. With the index, an older
+    /// entry proves nothing in another place.
+    pub fn entry_mac(&self, index: u64, draw: Option<u64>, entry: &[u8]) -> Hash {
+        self.entry(index, draw, entry).finalize().into_bytes().into()
+    }
+
+    /// Whether this is the MAC of that entry. It takes the same time for each wrong one.
+    pub fn is_entry_mac(&self, mac: &[u8], index: u64, draw: Option<u64>, entry: &[u8]) -> bool {
+        self.entry(index, draw, entry).verify_slice(mac).is_ok()
+    }
+
+    fn entry(&self, index: u64, draw: Option<u64>, entry: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        mac.update(ENTRY_LABEL);
+        mac.update(&index.to_be_bytes());
+        mac.update(&[draw.is_some().into()]);
+        mac.update(&draw.unwrap_or(0).to_be_bytes());
+        mac.update(entry);
+        mac
+    }
+
+    /// What the cosignature of the head of this size by the witness with this public key is stored under: nobody else knows
+    /// it before it is stored.
+    pub fn cosignature_mac(&self, size: u64, witness: &[u8; 32]) -> Hash {
+        let mut mac = self.0.clone();
+        mac.update(COSIGNATURE_LABEL);
+        mac.update(&size.to_be_bytes());
+        mac.update(witness);
+        mac.finalize().into_bytes().into()
     }
 }
 

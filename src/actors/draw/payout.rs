@@ -63,8 +63,7 @@ pub async fn settle(
     let prizes = settled.tiers.iter().filter(|tier| tier.prize > Money::ZERO);
     let prizes: Vec<(i64, Money)> = prizes.map(|tier| (tier.matches.into(), tier.prize)).collect();
     if !prizes_fixed {
-        let logs = deps.persistence.ticket_logs().clone();
-        if deps.persistence.step(FixAndLogPrizes { step, logs }).await?.is_none() {
+        if deps.persistence.step(FixAndLogPrizes(step)).await?.is_none() {
             return Err(CountError::List(ListFault::Published).stop(draw, false));
         }
         deps.step_written().await;

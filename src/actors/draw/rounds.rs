@@ -96,7 +96,7 @@ async fn is_unwitnessed(db: &Db, log: &PublicLog, draw: DrawId, round: &Announce
     let policy = witnesses::announced_policy(db, &policy).await?;
     let (mut size, newest) = (list.seal, log.published().head.size);
     loop {
-        let heads = witnesses::cosigned_heads(db, log.key().name(), &policy, (size, newest)).await?;
+        let heads = witnesses::cosigned_heads(db, log.log_keys(), &policy, (size, newest)).await?;
         match heads.last() {
             _ if !lacks_quorum(&policy, &heads, round.at()) => return Ok(false),
             Some(last) => size = last.head.size,

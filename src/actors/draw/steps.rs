@@ -26,12 +26,11 @@ use crate::domain::settle::Conduct;
 pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<StepOutcome, StepError> {
     let persistence = &deps.persistence;
     let StepWrite { fence, kind, at, audit } = step;
-    let logs = persistence.ticket_logs().clone();
     let written = match kind {
         StepKind::Open(round) => {
             let currency = persistence.currency();
             let policy = deps.public_log.policy().cloned();
-            let opened = persistence.step(Open { fence, rules, at, audit, currency, logs, round, policy }).await;
+            let opened = persistence.step(Open { fence, rules, at, audit, currency, round, policy }).await;
             opened.map(|()| StepOutcome::Opened)
         }
         StepKind::Reschedule(times, round) => {
@@ -39,10 +38,10 @@ pub async fn write(deps: Deps, rules: Arc<Rules>, step: StepWrite) -> Result<Ste
             rescheduled.map(|()| StepOutcome::Rescheduled(times))
         }
         StepKind::Seal => {
-            persistence.step(Seal { fence, at, audit, logs }).await.map(|epoch| StepOutcome::Sealed { epoch })
+            persistence.step(Seal { fence, at, audit }).await.map(|epoch| StepOutcome::Sealed { epoch })
         }
         StepKind::BeginCancel { reason } => {
-            let cancelling = persistence.step(BeginCancel { fence, rules, reason, at, audit, logs }).await;
+            let cancelling = persistence.step(BeginCancel { fence, rules, reason, at, audit }).await;
             cancelling.map(|begun| StepOutcome::Cancelling { epoch: begun.epoch })
         }
         StepKind::Conduct(round) => {

@@ -7,10 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::{Client, Error, Statement};
 
 use crate::db::{self, DbError, Target};
+use crate::domain::ticket_log::TicketLogs;
 
 /// An open connection. Dropping it closes it.
 pub struct WriterConnection {
     pub client: Client,
+    /// The ticket logs that the writer appends to, and the keys of all logs.
+    pub logs: TicketLogs,
     /// By the text of the statement.
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
@@ -19,6 +22,7 @@ impl WriterConnection {
     /// Connects, applies the settings of the session, and prepares the statements.
     pub async fn open(
         target: &Target,
+        logs: TicketLogs,
         settings: &str,
         statements: impl Iterator<Item = &'static str>,
     ) -> Result<WriterConnection, DbError> {
@@ -26,7 +30,7 @@ impl WriterConnection {
         client.batch_execute(db::WRITING_SESSION).await?;
         // Apply the settings before the first statement is prepared, because its plan depends on them.
         client.batch_execute(settings).await?;
-        let connection = WriterConnection { client, statements: Mutex::default() };
+        let connection = WriterConnection { client, logs, statements: Mutex::default() };
         for sql in statements {
             connection.prepare(sql).await?;
         }

@@ -222,7 +222,8 @@ impl Persistence {
 
     /// Keeps a witness' cosignature of a head, unless an earlier one is kept.
     pub async fn keep_cosignature(&self, head: &Head, key: &[u8; 32], line: &str) -> Result<(), DbError> {
-        transaction(&self.db, async |db| Ok(witnesses::keep_cosignature(db, head, key, line).await?)).await
+        let keys = self.logs.log_keys();
+        transaction(&self.db, async |db| Ok(witnesses::keep_cosignature(db, keys, head, key, line).await?)).await
     }
 
     /// Records what the provider reports of a charge's dispute. False if there is no such charge.

@@ -39,6 +39,7 @@ pub struct Writer {
     target: Target,
     lease: Lease,
     currency: Currency,
+    logs: TicketLogs,
     snapshots: DrawSnapshots,
     pub health: WriterHealth,
     state: ConnectionState<WriterConnection>,
@@ -58,9 +59,10 @@ impl Writer {
             target,
             lease,
             currency,
+            state: ConnectionState::new(logs.clone()),
+            logs,
             snapshots,
             health,
-            state: ConnectionState::new(logs),
             connect_error: None,
         }
     }
@@ -187,7 +189,7 @@ impl Writer {
 
     /// Tries once to connect.
     async fn connect(&mut self) {
-        let tried = match timeout(CONNECT_WAIT, open(&self.target, self.lease.node())).await {
+        let tried = match timeout(CONNECT_WAIT, open(&self.target, self.logs.clone(), self.lease.node())).await {
             Ok(opened) => opened.map_err(|error| db::describe(&error)),
             Err(_) => {
                 // A new row waits for the standby, which a primary does not have any more when another one took over.
@@ -222,8 +224,12 @@ fn now() -> Instant {
 }
 
 /// A new connection with its row in `writers`. `None`: the node is dead.
-async fn open(target: &Target, node: NodeId) -> Result<(WriterConnection, Option<i64>), DbError> {
-    let connection = WriterConnection::open(target, write::SESSION, write::statements()).await?;
+async fn open(
+    target: &Target,
+    logs: TicketLogs,
+    node: NodeId,
+) -> Result<(WriterConnection, Option<i64>), DbError> {
+    let connection = WriterConnection::open(target, logs, write::SESSION, write::statements()).await?;
     let row = writers::insert(&connection.client, node).await?;
     Ok((connection, row))
 }

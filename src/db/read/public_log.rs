@@ -1,6 +1,6 @@
 //! Reads the public log: what it is, its entries and hashes by tiles, and the proofs of a draw's entries.
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Error, Row};
 use verifiable_draw::Hash;
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, tile_root};
@@ -10,6 +10,7 @@ use verifiable_draw::merkle::{Head, hash_leaf};
 use super::log_tiles;
 use crate::db::{Db, DbError};
 use crate::domain::id::DrawId;
+use crate::domain::log_entry::StoredEntry;
 use crate::domain::log_keys::{KeyGenerations, LogIdentity, LogOrigin};
 use crate::domain::lottery::Fairness;
 
@@ -19,6 +20,9 @@ const MAX_ENTRIES_OF_DRAW: i64 = 1_000;
 pub const MAX_ENTRIES_BEFORE_RESCHEDULE: i64 = MAX_ENTRIES_OF_DRAW - 100;
 /// The most changes of the log's keys that are proved: a rotation has two.
 const MAX_KEY_CHANGES: i64 = 200;
+
+/// The columns of an entry.
+pub const ENTRY: &str = "index, draw_id, entry, mac";
 
 /// What the first start of the service recorded. `None`: the service has not been started on this schema.
 pub async fn identity(db: &Client) -> Result<Option<LogIdentity>, DbError> {
@@ -64,6 +68,35 @@ pub async fn entries(db: &Db, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Db
     } else {
         Err(DbError::Corrupt("entries of the public log"))
     }
+}
+
+/// The same, with what tells whether the service has written them.
+pub async fn stored_entries(db: &Db, first: u64, count: u64) -> Result<Vec<StoredEntry>, DbError> {
+    let sql = format!(
+        "-- public_log::stored_entries()
+        SELECT {ENTRY} FROM log_entries WHERE index >= $1 AND index < $2 ORDER BY index"
+    );
+    let (from, end) = (first.cast_signed(), first.saturating_add(count).cast_signed());
+    let entries: Vec<_> = db.query(&sql, &[&from, &end]).await?.iter().map(stored_entry).collect();
+    let are_all = entries.len() as u64 == count;
+    if are_all { Ok(entries) } else { Err(DbError::Corrupt("entries of the public log")) }
+}
+
+/// From a row with the columns [`ENTRY`].
+pub fn stored_entry(row: &Row) -> StoredEntry {
+    StoredEntry {
+        index: row.get::<_, i64>("index").cast_unsigned(),
+        draw: row.get::<_, Option<i64>>("draw_id").map(DrawId),
+        bytes: row.get("entry"),
+        mac: row.get("mac"),
+    }
+}
+
+/// The index of the first entry that needs a MAC. It is never changed.
+pub async fn first_mac(db: &Client) -> Result<u64, Error> {
+    let sql = "-- public_log::first_mac()
+        SELECT first_entry FROM log_macs";
+    Ok(db.query_opt(sql, &[]).await?.map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
 }
 
 /// The hashes of a tile. The log must have it.

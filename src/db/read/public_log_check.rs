@@ -18,12 +18,13 @@ use verifiable_draw::merkle::tiles::TILE_WIDTH;
 use verifiable_draw::merkle::{Head, hash_leaf};
 
 use super::beacon::{self, CHAIN};
-use super::public_log::generations;
+use super::public_log::{ENTRY, first_mac, generations, stored_entry};
 use super::rules::rules;
 use crate::db::DbError;
 use crate::domain::beacon::AnnouncedRound;
 use crate::domain::draw::Times;
 use crate::domain::id::DrawId;
+use crate::domain::log_entry::ForeignEntry;
 use crate::domain::log_keys::{KeyChange, KeyGenerations, LogKeys, LogOrigin};
 use crate::domain::lottery::{DrawStatus, Fairness};
 use crate::domain::money::{Currency, Money};
@@ -63,15 +64,15 @@ pub async fn differences(
     logs: Option<&TicketLogs>,
     limit: usize,
 ) -> Result<Vec<String>, DbError> {
-    let ReadLog { mut transcripts, audit_heads, key_changes } = match read(client).await? {
-        Ok(log) => log,
-        Err(what) => return Ok(vec![what]),
-    };
-    let mut found = Vec::new();
     let keys = match logs {
         Some(logs) => SecretKeys::Known(logs.log_keys().clone()),
         None => SecretKeys::unknown(),
     };
+    let ReadLog { mut transcripts, audit_heads, key_changes } = match read(client, &keys).await? {
+        Ok(log) => log,
+        Err(what) => return Ok(vec![what]),
+    };
+    let mut found = Vec::new();
     found.extend(check_audit_heads(client, &audit_heads).await?.err());
     found.extend(check_keys(client, &key_changes, &keys).await?.err());
     let policies = kept_policies(client).await?;
@@ -185,23 +186,30 @@ async fn check_keys(
 }
 
 /// The entries, if the log is the tree that is stored.
-async fn read(client: &Client) -> Result<Result<ReadLog, String>, DbError> {
-    let tiles = tiles(client).await?;
-    let sql = "-- public_log_check::read()
-        SELECT index, draw_id, entry FROM log_entries ORDER BY index";
+async fn read(client: &Client, keys: &SecretKeys) -> Result<Result<ReadLog, String>, DbError> {
+    let (tiles, first_mac) = (tiles(client).await?, first_mac(client).await?);
+    let sql = format!(
+        "-- public_log_check::read()
+        SELECT {ENTRY} FROM log_entries ORDER BY index"
+    );
     let (mut edge, mut log) = (Edge::new(), ReadLog::default());
-    let mut rows = pin!(client.query_raw(sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
+    let mut rows = pin!(client.query_raw(&sql, std::iter::empty::<&(dyn ToSql + Sync)>()).await?);
     while let Some(row) = rows.try_next().await? {
-        let (index, entry) = (row.get::<_, i64>(0).cast_unsigned(), row.get::<_, &[u8]>(2));
+        let stored = stored_entry(&row);
+        let (index, entry) = (stored.index, stored.bytes.as_slice());
         if index != edge.size() {
             return Ok(Err(format!("entry {} is missing", edge.size())));
+        }
+        if let SecretKeys::Known(keys) = keys
+            && !stored.is_own(keys, first_mac)
+        {
+            return Ok(Err(format!("entry {index} {}", ForeignEntry::Mac)));
         }
         let event = match Event::parse(entry) {
             Ok(event) => event,
             Err(error) => return Ok(Err(format!("entry {index}: {error}"))),
         };
-        let draw: Option<i64> = row.get(1);
-        if draw.map(i64::cast_unsigned) != event.draw() {
+        if stored.draw.map(|draw| draw.0.cast_unsigned()) != event.draw() {
             return Ok(Err(format!("entry {index} is not of the draw in its row")));
         }
         let Ok(appended) = edge.append_batch(vec![hash_leaf(entry)]) else {

@@ -92,19 +92,36 @@ async fn cosignatures_that_a_login_of_the_database_invents_hide_no_real_one() {
     let absent = TestWitness::start(2, Conduct::Away).await;
     let text = policy_of(1, &[&witness, &absent]);
     let policy = PolicyFile::new(&text);
-    let (world, _, draw, _) = on_sale(&server, &policy).await;
+    let (mut world, _, draw, _) = on_sale(&server, &policy).await;
     until("the announcement is cosigned", async || witness.sizes() == [1]).await;
     witness.is_now(Conduct::Away);
     world.advance(SignedDuration::from_mins(60));
     world.until_draw_is(draw, "closed").await;
     let sql = world.sql().await;
-    let invent = "INSERT INTO log_cosignatures (size, key, root, line) VALUES ($1, $2, $3, E'no signature\\n')";
-    let (root, other): ([u8; 32], [u8; 32]) = ([1; 32], [2; 32]);
     let seal = world.count("SELECT max(index) FROM log_entries").await;
-    sql.execute(invent, &[&(seal + 1), &other.as_slice(), &root.as_slice()]).await.unwrap();
+    // Before the witness has answered: of its own key, of others, and so many that nobody wants to read them.
+    let invent = "INSERT INTO log_cosignatures (size, key, root, line, mac)
+        SELECT size, $2::bytea, sha256(''), 'no signature ' || n || E'\\n', sha256($2 || int8send(size) || int8send(n))
+        FROM generate_series(1, 3000::bigint) n, unnest($1::bigint[]) size";
+    for key in [*witness.key().public_key(), *absent.key().public_key(), [2; 32]] {
+        sql.execute(invent, &[&vec![seal + 1, seal + 2], &key.as_slice()]).await.unwrap();
+    }
+    let by_size = "INSERT INTO log_cosignatures (size, key, root, line, mac)
+        SELECT size, $1::bytea, sha256(''), E'no signature\\n', sha256(int8send(size)) FROM generate_series(1, 300::bigint) size";
+    sql.execute(by_size, &[&witness.key().public_key().as_slice()]).await.unwrap();
     witness.is_now(Conduct::Honest);
     until("the seal is cosigned", async || quorum(&text, &proved(&world, draw, is_seal).await.0).is_some()).await;
-    sql.execute(invent, &[&(seal + 1), &absent.key().public_key().as_slice(), &root.as_slice()]).await.unwrap();
+    // A start asks which cosignatures are kept, and finds the real one.
+    world.restart().await;
+    assert!(quorum(&text, &proved(&world, draw, is_seal).await.0).is_some());
+    // One that is older than the MACs counts as before.
+    sql.batch_execute(
+        "ALTER TABLE log_cosignatures DROP CONSTRAINT log_cosignatures_mac_check;
+         SET session_replication_role = replica; UPDATE log_cosignatures SET mac = NULL WHERE line NOT LIKE 'no%'",
+    )
+    .await
+    .unwrap();
+    world.restart().await;
     assert!(quorum(&text, &proved(&world, draw, is_seal).await.0).is_some());
     world.advance(SignedDuration::from_mins(61));
     world.until_draw_is(draw, "completed").await;

@@ -1,8 +1,10 @@
 //! The second copy of the public log: a database that lacks what was published is not served.
 
 use lottery::app::App;
+use lottery::db;
 
 use super::*;
+use crate::common::postgres::service;
 
 /// Why the service does not start on what it finds.
 async fn refusal(world: &World) -> String {
@@ -52,7 +54,7 @@ async fn a_database_that_lacks_published_entries_is_not_served() {
     assert!(said.contains("restored from a backup") && said.contains("Restore a newer backup"), "{said}");
 
     // Another history of the same length.
-    sql.batch_execute("INSERT INTO log_entries SELECT 2, draw_id, '{}' FROM lost").await.unwrap();
+    sql.batch_execute("INSERT INTO log_entries SELECT 2, draw_id, '{}', mac FROM lost").await.unwrap();
     let other = verifiable_draw::merkle::edge::Edge::from_bytes(&edge).unwrap();
     let other = other.append_batch(vec![hash_leaf(b"{}")]).unwrap().into_edge().to_bytes();
     sql.execute("UPDATE log_edge SET edge = $1", &[&other]).await.unwrap();
@@ -101,7 +103,10 @@ async fn a_draw_is_not_drawn_from_another_seed_than_the_announced_one() {
     let sql = world.sql().await;
     sql.batch_execute(
         "ALTER TABLE log_identity DISABLE TRIGGER log_identity_stays; DELETE FROM log_identity;
-         ALTER TABLE log_identity ENABLE TRIGGER log_identity_stays",
+         ALTER TABLE log_identity ENABLE TRIGGER log_identity_stays;
+         ALTER TABLE log_macs DISABLE TRIGGER log_macs_stay;
+         UPDATE log_macs SET first_entry = (SELECT count(*) FROM log_entries);
+         ALTER TABLE log_macs ENABLE TRIGGER log_macs_stay",
     )
     .await
     .unwrap();
@@ -113,6 +118,10 @@ async fn a_draw_is_not_drawn_from_another_seed_than_the_announced_one() {
     assert_eq!(world.count("SELECT count(*) FROM draw_results").await, 0);
     until("the draw can be cancelled", async || admin.cancel(draw).await.status == 200).await;
     world.until_draw_is(draw, "cancelled").await;
+    // A machine without the copy takes what the lost secret has written as it is.
+    world.stop().await;
+    std::fs::remove_dir_all(world.config.data_dir.join("log")).unwrap();
+    world.start().await;
 }
 
 /// The database is restored under the running service.
@@ -170,4 +179,64 @@ async fn a_key_that_is_not_of_this_service_is_not_signed_and_nothing_is_sold_unp
     .unwrap();
     world.start().await;
     assert_eq!(head(&world, "/log", &key).await, signed);
+}
+
+/// A login with the rights of the service writes to the log, and makes the tree agree.
+#[actix_web::test]
+async fn rows_that_this_service_has_not_written_are_not_signed_by_any_service() {
+    let (mut world, admin, draw) = World::on_sale(0).await;
+    admin.cancel(draw).await.expect(200);
+    world.until_draw_is(draw, "cancelled").await;
+    let key = log_key(&world).await;
+    let signed = head(&world, "/log", &key).await;
+    let (owner, login) = (world.sql().await, db::connect(&service(&world.database)).await.unwrap());
+    let genuine = owner.query_one("SELECT entry, mac FROM log_entries WHERE index = 0", &[]).await.unwrap();
+    let (entry, mac): (Vec<u8>, Vec<u8>) = (genuine.get(0), genuine.get(1));
+    let draw = draw as u64;
+    let others = MasterSecret::new([7; 32]).row_key().entry_mac(2, Some(draw), &entry);
+
+    let refused = add_row(&login, &entry, Some(draw), None).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "23514", "the database takes no row without a MAC: {refused:?}");
+    for sql in
+        ["UPDATE log_macs SET first_entry = 9", "DELETE FROM log_macs", "INSERT INTO log_macs VALUES (true, 9)"]
+    {
+        for client in [&login, &owner] {
+            client.batch_execute(sql).await.unwrap_err();
+        }
+    }
+    owner
+        .batch_execute(
+            "ALTER TABLE log_entries DROP CONSTRAINT log_entries_mac_check; CREATE TABLE before AS SELECT * FROM log_edge",
+        )
+        .await
+        .unwrap();
+    // An entry of the service itself in another place; one with the MAC of another secret; one as before there were MACs.
+    for forged in [Some(mac.as_slice()), Some(others.as_slice()), None] {
+        add_row(&login, &entry, Some(draw), forged).await.unwrap();
+        let admin = world.reconnect(&admin);
+        let other = admin.schedule(&world).await;
+        admin.cancel(other).await.expect(200);
+        assert_eq!(head(&world, "/log", &key).await, signed);
+        assert!(world.metrics().await.contains("lottery_public_log_contradicted 1"));
+        world.stop().await;
+        let expected = "the entry 2 of the public log in the database does not have the MAC";
+        let said = refusal(&world).await;
+        assert!(said.contains(expected) && said.contains("Nothing is signed"), "{said}");
+        // A standby that starts for the first time, or a machine that has lost its copy.
+        let copy = std::fs::read(file(&world)).unwrap();
+        std::fs::remove_dir_all(world.config.data_dir.join("log")).unwrap();
+        let said = refusal(&world).await;
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(std::fs::read(file(&world)).unwrap(), b"");
+        std::fs::write(file(&world), copy).unwrap();
+        owner
+            .batch_execute(
+                "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM log_entries WHERE index > 1;
+                 UPDATE log_edge SET edge = (SELECT edge FROM before); COMMIT",
+            )
+            .await
+            .unwrap();
+        world.start().await;
+        assert_eq!(head(&world, "/log", &key).await, signed);
+    }
 }

@@ -28,7 +28,6 @@ use crate::domain::prize::Award;
 use crate::domain::public_log;
 use crate::domain::record::{Fence, Key};
 use crate::domain::settle::return_jackpot;
-use crate::domain::ticket_log::TicketLogs;
 use crate::domain::witness_policy::WitnessPolicy;
 
 /// The number of pool tickets in one statement.
@@ -202,7 +201,6 @@ pub struct Open {
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
     pub currency: Currency,
-    pub logs: TicketLogs,
     /// What the numbers will come from. `None`: they follow from a seed and the sealed list.
     pub round: Option<AnnouncedRound>,
     /// Of the witnesses of the public log.
@@ -217,13 +215,13 @@ impl StepTransaction for Open {
         lock(db, self.fence).await?;
         let row = announce(db, self.fence.draw, self.round.as_ref()).await?;
         let (rules, round) = ((&*self.rules, self.currency), self.round.as_ref());
-        let (keys, number) = (self.logs.log_keys(), row.get("number"));
+        let (keys, number) = (session.logs.log_keys(), row.get("number"));
         if let Some(policy) = &self.policy {
             witnesses::keep_policy(db, policy).await?;
         }
         let published = (round, self.policy.as_deref().map(WitnessPolicy::hash));
         let event = public_log::announced(keys, self.fence.draw, number, rules, &times(&row), published, self.at);
-        log::append(db, &event).await?;
+        log::append(db, keys, &event).await?;
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
 }
@@ -295,7 +293,8 @@ impl StepTransaction for Reschedule {
         let (draw, round) = (self.fence.draw, self.round.map(u64::cast_signed));
         db.execute(sql, &[&draw.0, &sales_open_at, &sales_close_at, &draw_at, &round]).await?;
         if log::fairness(db, draw).await?.is_some() {
-            log::append(db, &public_log::rescheduled(draw, &self.times, self.round, self.at)).await?;
+            let event = public_log::rescheduled(draw, &self.times, self.round, self.at);
+            log::append(db, session.logs.log_keys(), &event).await?;
         }
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
@@ -306,7 +305,6 @@ pub struct Seal {
     pub fence: Fence,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
-    pub logs: TicketLogs,
 }
 
 impl StepTransaction for Seal {
@@ -314,14 +312,14 @@ impl StepTransaction for Seal {
     type Output = i64;
 
     async fn run(&self, session: &WriterConnection) -> Result<i64, StepFailure> {
-        let db = &session.client;
+        let (db, keys) = (&session.client, session.logs.log_keys());
         let sold = lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
-        let log = self.log(db).await?;
+        let log = self.log(session).await?;
         let sql = "-- draws::published_close()
             SELECT sales_close_at FROM draws WHERE id = $1";
         let close_at = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
-        let published = log::entries_of(db, self.fence.draw).await?;
+        let published = log::entries_of(db, keys, self.fence.draw).await?;
         let at = public_log::sealed_at(&published, close_at).unwrap_or(self.at);
         let (orders, root) = log.as_ref().map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
         let sql = "-- draws::seal()
@@ -331,7 +329,7 @@ impl StepTransaction for Seal {
         if let Some(log) = log
             && log::fairness(db, self.fence.draw).await?.is_some()
         {
-            log::append(db, &public_log::sealed(self.fence.draw, &log, sold, close_at, at)).await?;
+            log::append(db, keys, &public_log::sealed(self.fence.draw, &log, sold, close_at, at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
         next_epoch(db, self.fence.draw).await
@@ -340,12 +338,15 @@ impl StepTransaction for Seal {
 
 impl Seal {
     /// The head of the ticket log that is sealed, if the draw has one.
-    async fn log(&self, db: &Client) -> Result<Option<Head>, StepFailure> {
+    async fn log(
+        &self,
+        WriterConnection { client, logs, .. }: &WriterConnection,
+    ) -> Result<Option<Head>, StepFailure> {
         let sql = "-- draws::sealed_log()
             SELECT edge FROM draw_sales WHERE draw_id = $1";
-        let edge: Option<Vec<u8>> = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
+        let edge: Option<Vec<u8>> = client.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
         let Some(edge) = edge else { return Ok(None) };
-        let log = self.logs.open(self.fence.draw, &edge);
+        let log = logs.open(self.fence.draw, &edge);
         log.map(|log| Some(log.head())).map_err(|fault| StepFailure::Rejected(fault.to_string()))
     }
 }
@@ -357,7 +358,6 @@ pub struct BeginCancel {
     pub reason: String,
     pub at: Timestamp,
     pub audit: Option<AuditEntry>,
-    pub logs: TicketLogs,
 }
 
 /// What beginning to cancel a draw has changed.
@@ -371,11 +371,11 @@ impl StepTransaction for BeginCancel {
     type Output = CancelBegun;
 
     async fn run(&self, session: &WriterConnection) -> Result<CancelBegun, StepFailure> {
-        let db = &session.client;
+        let (db, keys) = (&session.client, session.logs.log_keys());
         lock(db, self.fence).await?;
         nothing_reserved(db, self.fence.draw).await?;
         let jackpot = self.return_jackpot(db).await?;
-        let published = log::entries_of(db, self.fence.draw).await?;
+        let published = log::entries_of(db, keys, self.fence.draw).await?;
         let at = public_log::voided_at(&published).unwrap_or(self.at);
         let sql = "-- draws::begin_cancel()
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
@@ -384,8 +384,8 @@ impl StepTransaction for BeginCancel {
         if let Some(fairness) = log::fairness(db, self.fence.draw).await? {
             // The rows of a draw that was rolled back may lack the seal that was published.
             let is_sealed = public_log::is_sealed(&published);
-            let (keys, draw) = (self.logs.log_keys(), self.fence.draw);
-            log::append(db, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, at)).await?;
+            let draw = self.fence.draw;
+            log::append(db, keys, &public_log::voided(keys, draw, fairness, is_sealed, &self.reason, at)).await?;
         }
         audit::record(db, self.audit.as_ref()).await?;
         Ok(CancelBegun { epoch: next_epoch(db, self.fence.draw).await?, jackpot })

@@ -12,9 +12,10 @@ use verifiable_draw::vkey::VerifierKey;
 use super::audit;
 use crate::actors::persistence::connection::WriterConnection;
 use crate::actors::persistence::step::{StepFailure, StepTransaction};
-use crate::db::read::public_log::generations;
+use crate::db::read::public_log::{ENTRY, first_mac, generations, stored_entry};
 use crate::domain::audit::{Action, AuditEntry, Subject};
 use crate::domain::id::DrawId;
+use crate::domain::log_entry::entry_mac;
 use crate::domain::log_keys::{KeyChange, KeyRefusal, LogIdentity, LogKeys};
 use crate::domain::lottery::Fairness;
 use crate::domain::public_log;
@@ -34,14 +35,14 @@ pub async fn record_identity(db: &Client, it: &LogIdentity, at: Timestamp) -> Re
 
 /// Appends an entry. What happens once to a draw has one entry: if the log has it already, which a restored backup forgot,
 /// it must be the same.
-pub async fn append(db: &Client, event: &Event) -> Result<(), StepFailure> {
+pub async fn append(db: &Client, keys: &LogKeys, event: &Event) -> Result<(), StepFailure> {
     let edge = lock(db).await?;
-    if let Some(published) = published(db, event).await? {
+    if let Some(published) = published(db, keys, event).await? {
         let other = || rejected(format!("it has another entry than {event:?} already"));
         return if published == *event { Ok(()) } else { Err(other()) };
     }
     let entry = event.to_bytes().map_err(|error| rejected(error.to_string()))?;
-    append_all(db, &edge, &[(event.draw().map(u64::cast_signed), entry)]).await
+    append_all(db, keys, &edge, &[(event.draw().map(of_draw), entry)]).await
 }
 
 fn rejected(what: String) -> StepFailure {
@@ -55,17 +56,29 @@ pub async fn lock(db: &Client) -> Result<Edge, StepFailure> {
     Edge::from_bytes(db.query_one(sql, &[]).await?.get(0)).map_err(|error| rejected(error.to_string()))
 }
 
+/// The draw with this number in an event.
+pub fn of_draw(number: u64) -> DrawId {
+    DrawId(number.cast_signed())
+}
+
 /// Appends these entries with the draws that they are of. The log is locked and ends with this edge.
-pub async fn append_all(db: &Client, edge: &Edge, entries: &[(Option<i64>, Vec<u8>)]) -> Result<(), StepFailure> {
+pub async fn append_all(
+    db: &Client,
+    keys: &LogKeys,
+    edge: &Edge,
+    entries: &[(Option<DrawId>, Vec<u8>)],
+) -> Result<(), StepFailure> {
     let leaves = entries.iter().map(|(_, entry)| hash_leaf(entry)).collect();
     let appended = edge.append_batch(leaves).map_err(|error| rejected(error.to_string()))?;
     let (draws, bytes): (Vec<Option<i64>>, Vec<&[u8]>) =
-        entries.iter().map(|(draw, entry)| (*draw, entry.as_slice())).unzip();
+        entries.iter().map(|(draw, entry)| (draw.map(|draw| draw.0), entry.as_slice())).unzip();
+    let mac = |(index, (draw, entry)): (u64, &(_, Vec<u8>))| entry_mac(keys, index, *draw, entry).to_vec();
+    let macs: Vec<Vec<u8>> = (appended.start()..).zip(entries).map(mac).collect();
     let sql = "-- log::append(entries)
-        INSERT INTO log_entries (index, draw_id, entry)
-        SELECT $1 + place - 1, draw, entry
-        FROM unnest($2::bigint[], $3::bytea[]) WITH ORDINALITY AS new (draw, entry, place)";
-    db.execute(sql, &[&appended.start().cast_signed(), &draws, &bytes]).await?;
+        INSERT INTO log_entries (index, draw_id, entry, mac)
+        SELECT $1 + place - 1, draw, entry, mac
+        FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) WITH ORDINALITY AS new (draw, entry, mac, place)";
+    db.execute(sql, &[&appended.start().cast_signed(), &draws, &bytes, &macs]).await?;
     for (tile, root) in appended.completed(TILE_HEIGHT) {
         let sql = "-- log::append(tile)
             INSERT INTO log_tiles (tile, root) VALUES ($1, $2)";
@@ -78,22 +91,26 @@ pub async fn append_all(db: &Client, edge: &Edge, entries: &[(Option<i64>, Vec<u
 }
 
 /// The entry of the same kind that the log has of a draw to which this happens once.
-pub async fn published(db: &Client, event: &Event) -> Result<Option<Event>, StepFailure> {
+pub async fn published(db: &Client, keys: &LogKeys, event: &Event) -> Result<Option<Event>, StepFailure> {
     use Event::{DrawAnnounced, DrawCompleted, DrawSealed, DrawVoided};
     let once =
         matches!(event, DrawAnnounced { .. } | DrawSealed { .. } | DrawCompleted { .. } | DrawVoided { .. });
     let Some(draw) = event.draw().filter(|_| once) else { return Ok(None) };
     let kind = std::mem::discriminant(event);
-    let entries = entries_of(db, DrawId(draw.cast_signed())).await?;
+    let entries = entries_of(db, keys, of_draw(draw)).await?;
     Ok(entries.into_iter().find(|published| std::mem::discriminant(published) == kind))
 }
 
-/// What the log says of a draw, in its order.
-pub async fn entries_of(db: &Client, draw: DrawId) -> Result<Vec<Event>, StepFailure> {
-    let sql = "-- log::entries_of()
-        SELECT entry FROM log_entries WHERE draw_id = $1 ORDER BY index";
-    let parse = |entry: &[u8]| Event::parse(entry).map_err(|error| rejected(error.to_string()));
-    db.query(sql, &[&draw.0]).await?.iter().map(|row| parse(row.get(0))).collect()
+/// What the log says of a draw, in its order. Rows that this service has not written say nothing; they are not published
+/// either.
+pub async fn entries_of(db: &Client, keys: &LogKeys, draw: DrawId) -> Result<Vec<Event>, StepFailure> {
+    let sql = format!(
+        "-- log::entries_of()
+        SELECT {ENTRY} FROM log_entries WHERE draw_id = $1 ORDER BY index"
+    );
+    let (first_mac, rows) = (first_mac(db).await?, db.query(&sql, &[&draw.0]).await?);
+    let own = rows.iter().map(stored_entry).filter(|entry| entry.is_own(keys, first_mac));
+    own.map(|entry| Event::parse(&entry.bytes).map_err(|error| rejected(error.to_string()))).collect()
 }
 
 /// Adds or retires a key of the log, and says so in it.
@@ -108,7 +125,7 @@ pub async fn change_key(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let key = keys.public_log_key(changed).verifier().clone();
-    append(db, &public_log::key_changed(change, &key, at)).await?;
+    append(db, keys, &public_log::key_changed(change, &key, at)).await?;
     let action = match change {
         KeyChange::Rotate => Action::RotateLogKey,
         KeyChange::Retire => Action::RetireLogKey,
@@ -182,7 +199,7 @@ impl StepTransaction for LogHeads {
             Some(AuditHead { position: row.get::<_, i64>(0).cast_unsigned(), hash })
         });
         for heads in heads.chunks(HEADS_OF_ENTRY) {
-            append(db, &public_log::heads(heads, chain.clone(), self.at)).await?;
+            append(db, session.logs.log_keys(), &public_log::heads(heads, chain.clone(), self.at)).await?;
         }
         Ok(())
     }

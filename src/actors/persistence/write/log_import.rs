@@ -102,12 +102,12 @@ impl LogImport<'_> {
         let audit_position = audit_position(db).await?;
         let mut touched = BTreeSet::new();
         for (index, event) in &events {
-            touched.extend(event.draw().map(|draw| DrawId(draw.cast_signed())));
+            touched.extend(event.draw().map(log::of_draw));
             self.apply(*index, event).await?;
         }
-        let of_draw = events.iter().map(|(_, event)| event.draw().map(u64::cast_signed));
-        let entries: Vec<_> = of_draw.zip(newer.entries.iter().cloned()).collect();
-        log::append_all(db, &newer.after, &entries).await?;
+        let draws = events.iter().map(|(_, event)| event.draw().map(log::of_draw));
+        let entries: Vec<_> = draws.zip(newer.entries.iter().cloned()).collect();
+        log::append_all(db, self.keys, &newer.after, &entries).await?;
         let draws = self.store_what_is_behind(touched).await?;
         let (entries, size) = (entries.len() as u64, first + entries.len() as u64);
         let sql = "-- log_import::run()
@@ -124,14 +124,14 @@ impl LogImport<'_> {
     /// Makes the rows that an entry needs. What else it tells of is done by the draw itself, if it can be.
     async fn apply(&self, index: u64, event: &Event) -> Result<(), ImportFailure> {
         match event {
-            Event::DrawAnnounced { draw, .. } => self.announce(DrawId(draw.cast_signed()), event).await,
+            Event::DrawAnnounced { draw, .. } => self.announce(log::of_draw(*draw), event).await,
             Event::DrawRescheduled { draw, sales_close_at, draw_at, round, .. } => {
-                self.reschedule(DrawId(draw.cast_signed()), (*sales_close_at, *draw_at), *round).await
+                self.reschedule(log::of_draw(*draw), (*sales_close_at, *draw_at), *round).await
             }
             Event::DrawSealed { draw, .. }
             | Event::DrawCompleted { draw, .. }
             | Event::DrawVoided { draw, .. } => {
-                let draw = DrawId(draw.cast_signed());
+                let draw = log::of_draw(*draw);
                 match self.status(draw).await? {
                     Some(DrawStatus::Open | DrawStatus::Closed | DrawStatus::Settling) => Ok(()),
                     None => Err(ImportRefusal::Draw { draw, what: "it was not announced" }.into()),
@@ -288,7 +288,7 @@ impl LogImport<'_> {
             let draw = DrawId(row.get(0));
             let status = DrawStatus::parse(row.get(1)).ok_or_else(|| corrupt("the status of a draw"))?;
             let list = Edge::from_bytes(row.get(2)).map_err(|_| corrupt("the edge of a ticket log"))?;
-            let entries = log::entries_of(self.db, draw).await?;
+            let entries = log::entries_of(self.db, self.keys, draw).await?;
             if !are_in_order(&entries) {
                 return Err(ImportRefusal::Draw { draw, what: "its entries contradict each other" }.into());
             }

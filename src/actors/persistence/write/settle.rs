@@ -13,12 +13,12 @@ use crate::actors::snapshots::DrawSnapshots;
 use crate::db::read::beacon::EARLIER_DRAW;
 use crate::domain::draw::WinningPick;
 use crate::domain::id::DrawId;
+use crate::domain::log_keys::LogKeys;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::Money;
 use crate::domain::prize::Settlement;
 use crate::domain::public_log::{self, DrawTimes};
 use crate::domain::settle::{Conduct, FixPrizes, FixPrizesError};
-use crate::domain::ticket_log::TicketLogs;
 
 /// How the step ends that draws the numbers.
 pub enum ConductOutcome {
@@ -39,7 +39,8 @@ impl StepTransaction for Conduct {
         }
         let jackpot = ledger::jackpot_account(db, &self.rules).await?;
         let mut ledger = ledger::open(db, &self.accounts(jackpot)).await?;
-        let winning = WinningPick { drawn_at: drawn_at(db, self).await?, ..self.apply(jackpot, &mut ledger)? };
+        let winning =
+            WinningPick { drawn_at: drawn_at(session, self).await?, ..self.apply(jackpot, &mut ledger)? };
         ledger::write(db, &ledger).await?;
         let sql = "-- settle::conduct(result)
             INSERT INTO draw_results (draw_id, pick, drawn_at, jackpot, after_entry, signature)
@@ -69,9 +70,9 @@ impl StepTransaction for Conduct {
 }
 
 /// When the numbers are drawn: as the public log says, if the draw was completed before a backup was restored.
-async fn drawn_at(db: &Client, step: &Conduct) -> Result<Timestamp, StepFailure> {
-    let draw = step.fence.draw;
-    let published = log::entries_of(db, draw).await?;
+async fn drawn_at(session: &WriterConnection, step: &Conduct) -> Result<Timestamp, StepFailure> {
+    let (db, draw) = (&session.client, step.fence.draw);
+    let published = log::entries_of(db, session.logs.log_keys(), draw).await?;
     let sql = "-- settle::drawn_at()
         SELECT s.sealed_at, d.sales_close_at, d.draw_at FROM draws d JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1";
     let row = db.query_one(sql, &[&draw.0]).await?;
@@ -80,17 +81,14 @@ async fn drawn_at(db: &Client, step: &Conduct) -> Result<Timestamp, StepFailure>
 }
 
 /// The step that stores the prizes, and says so in the public log.
-pub struct FixAndLogPrizes {
-    pub step: FixPrizes,
-    pub logs: TicketLogs,
-}
+pub struct FixAndLogPrizes(pub FixPrizes);
 
 impl StepTransaction for FixAndLogPrizes {
     /// The lottery's jackpot after the step. `None`: nothing was written, because another result was published.
     type Output = Option<Money>;
 
     async fn run(&self, session: &WriterConnection) -> Result<Option<Money>, StepFailure> {
-        let (db, step) = (&session.client, &self.step);
+        let (db, keys, step) = (&session.client, session.logs.log_keys(), &self.0);
         let draw = step.fence.draw;
         let sold = lock(db, step.fence).await?;
         let sql = "-- settle::fix(fixed)
@@ -100,33 +98,33 @@ impl StepTransaction for FixAndLogPrizes {
         let mut ledger = ledger::open(db, &step.accounts(jackpot)).await?;
         let settled = step.apply(fixed, sold, jackpot, &mut ledger)?;
         let event = match log::fairness(db, draw).await? {
-            Some(_) => Some(self.event(db, &settled).await?),
+            Some(_) => Some(self.event(db, keys, &settled).await?),
             None => None,
         };
         if let Some(event) = &event
-            && log::published(db, event).await?.is_some_and(|published| published != *event)
+            && log::published(db, keys, event).await?.is_some_and(|published| published != *event)
         {
             return Ok(None);
         }
         ledger::write(db, &ledger).await?;
         write_result(db, draw, &settled).await?;
         if let Some(event) = event {
-            log::append(db, &event).await?;
+            log::append(db, keys, &event).await?;
         }
         Ok(Some(ledger.balance(jackpot).unwrap_or(Money::ZERO)))
     }
 
     fn committed(&self, jackpot: &Option<Money>, snapshots: &DrawSnapshots) {
         if let Some(jackpot) = jackpot {
-            snapshots.set_jackpot(&self.step.rules.lottery, *jackpot);
+            snapshots.set_jackpot(&self.0.rules.lottery, *jackpot);
         }
     }
 }
 
 impl FixAndLogPrizes {
     /// What the public log says of the result.
-    async fn event(&self, db: &Client, settled: &Settlement) -> Result<Event, StepFailure> {
-        let FixPrizes { fence, winning, at, .. } = &self.step;
+    async fn event(&self, db: &Client, keys: &LogKeys, settled: &Settlement) -> Result<Event, StepFailure> {
+        let FixPrizes { fence, winning, at, .. } = &self.0;
         let sql = "-- settle::log()
             SELECT r.after_entry, r.drawn_at, r.signature, s.sealed_at, d.sales_close_at, d.draw_at FROM draws d
             JOIN draw_results r ON r.draw_id = d.id JOIN draw_seals s ON s.draw_id = d.id WHERE d.id = $1";
@@ -138,10 +136,10 @@ impl FixAndLogPrizes {
             draw_at: row.get("draw_at"),
         };
         let after = row.get::<_, Option<i64>>("after_entry").map(i64::cast_unsigned);
-        let (keys, numbers) = (self.logs.log_keys(), (winning.pick, winning.jackpot));
+        let numbers = (winning.pick, winning.jackpot);
         let signature = row.get::<_, Option<&[u8]>>("signature").map(TryInto::try_into).transpose();
         let signature = signature.map_err(|_| StepFailure::Rejected("the signature of the round".to_owned()))?;
-        let published = log::entries_of(db, fence.draw).await?;
+        let published = log::entries_of(db, keys, fence.draw).await?;
         let at = public_log::completed_at(&published).unwrap_or(*at);
         Ok(public_log::completed(keys, (fence.draw, signature), numbers, settled, after, &times, at))
     }

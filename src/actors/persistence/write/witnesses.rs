@@ -2,9 +2,9 @@
 //! cosignature of each witness of a head.
 
 use tokio_postgres::{Client, Error};
-use verifiable_draw::Hash;
 use verifiable_draw::merkle::Head;
 
+use crate::domain::log_keys::LogKeys;
 use crate::domain::witness_policy::WitnessPolicy;
 
 /// Keeps the bytes of a policy, unless they are kept.
@@ -14,9 +14,20 @@ pub async fn keep_policy(db: &Client, policy: &WitnessPolicy) -> Result<(), Erro
     db.execute(sql, &[&policy.hash().as_slice(), &policy.text().as_bytes()]).await.map(drop)
 }
 
-/// Keeps the cosignature of a head by this key, unless an earlier one is kept.
-pub async fn keep_cosignature(db: &Client, head: &Head, key: &Hash, line: &str) -> Result<(), Error> {
+/// Keeps the cosignature of a head by the witness with this key, unless an earlier one is kept.
+pub async fn keep_cosignature(
+    db: &Client,
+    keys: &LogKeys,
+    head: &Head,
+    witness: &[u8; 32],
+    line: &str,
+) -> Result<(), Error> {
+    // One that is older than MACs is an earlier one, too.
     let sql = "-- witnesses::keep_cosignature()
-        INSERT INTO log_cosignatures (size, key, root, line) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-    db.execute(sql, &[&head.size.cast_signed(), &key.as_slice(), &head.root.as_slice(), &line]).await.map(drop)
+        INSERT INTO log_cosignatures (size, key, root, line, mac) SELECT $1, $2, $3, $4, $5
+        WHERE NOT EXISTS (SELECT FROM log_cosignatures WHERE (size, key) = ($1, $2) AND mac IS NULL)
+        ON CONFLICT DO NOTHING";
+    let mac = keys.row_key().cosignature_mac(head.size, witness);
+    let (size, key, root) = (head.size.cast_signed(), witness.as_slice(), head.root.as_slice());
+    db.execute(sql, &[&size, &key, &root, &line, &mac.as_slice()]).await.map(drop)
 }
