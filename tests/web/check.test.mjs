@@ -298,6 +298,9 @@ test("each kind of tampering is found in its step", async () => {
   for (const numbers of [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 37], [1, 2, 3, 4, 64]])
     assert.equal(await fails(play({ alter: pick(numbers) })), "list: pick", numbers.join());
   assert.equal((await verify(play({ alter: pick([1, 2, 3, 4, 36]) }).source)).states.list, "ok");
+  const more = (fields) => ({ orders: (orders) => orders.with(7, { ...orders[7], ...fields }) });
+  for (const fields of [{ price: 1 }, { owner: undefined }])
+    assert.equal(await fails(play({ alter: more(fields) })), "list: order", JSON.stringify(fields));
   for (const numbers of [[1, 2, 3, 4, 65], [0, 1, 2, 3, 4], [1, 2, 2, 3, 4], [2, 1, 3, 4, 5], []])
     assert.equal(await fails(play({ alter: pick(numbers) })), "list: order", numbers.join());
   assert.equal(await fails(play({ alter: { list: (list) => list.slice(0, -1) } })), "list: orders");
@@ -402,7 +405,14 @@ test("a receipt holds, and tells when its order is not in the list", async () =>
   const cheated = play({ alter: { orders: (orders) => orders.slice(0, -1) } });
   assert.deepEqual((await verify(cheated.source)).found.failed, false, "the rest of the draw holds");
   assert.equal(await fails(cheated, { receipt: cheated.receiptOf(299) }), "receipt_list: not_in_list");
+  assert.equal(await fails(cheated, { receipt: cheated.receiptOf(3) }), "receipt_list: not_in_list", "its head had more");
   assert.equal(await fails(play(), { receipt: cheated.receiptOf(3) }), "receipt: unsigned");
+  // It changes an order before it seals the list: the owner of this one sees it, and so does everybody who has a receipt.
+  const other = { picks: [[1, 2, 3, 4, 5]] };
+  const changed = play({ alter: { orders: (orders) => orders.with(6, { ...orders[6], ...other }) } });
+  assert.deepEqual((await verify(changed.source)).found.failed, false, "the rest of the draw holds");
+  assert.equal(await fails(changed, { receipt: changed.receiptOf(6) }), "receipt_list: not_in_list");
+  assert.equal(await fails(changed, { receipt: changed.receiptOf(3) }), "receipt_list: forked_list");
   const bare = await verify({ ...game.source, receipt: { proof: game.receiptOf(3).proof } });
   assert.equal(bare.states.receipt_owner, "skip");
 });

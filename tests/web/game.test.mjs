@@ -63,11 +63,16 @@ test("a visitor with a desktop buys in Russian, from quick picks and ready-made 
   await tab.clickBeginning("button", "3 tickets");
   await tab.click("tab", "Ready-made");
   await tab.clickBeginning("button", "Choose ");
+  await tab.see("Three short steps");
   await tab.click("button", "Buy for ₽400");
   await tab.register("bob");
   await tab.clickBeginning("button", "Test card that pays");
   await tab.click("button", "Pay ₽400");
   await tab.see("Your 4 tickets are bought");
+  await tab.closeDialog();
+  await tab.click("button", "Add a quick pick");
+  await tab.see("Buy for ₽100");
+  await tab.seeNoMore("Three short steps");
   await tab.close();
 });
 

@@ -35,7 +35,7 @@ export function showBasket(side, draw, pick, signal) {
   const pay = h("button.button.primary.wide", { type: "button", onclick: () => checkout(draw) });
   // Who buys for the first time hears what comes.
   const steps = h("p.muted.small", t("basket.steps"));
-  user.watch((now) => (steps.hidden = Boolean(now)), signal);
+  user.watch((now) => (steps.hidden = now !== null), signal);
   const foot = h("div.basket-foot", h("div.basket-total", count, total), pay, steps);
   const bar = h(
     "div.pay-bar",
