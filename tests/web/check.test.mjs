@@ -89,9 +89,10 @@ function proofs(key, entries) {
 
 /**
  * Plays a draw and answers a source for the verifier. `alter` changes what is published: `orders` after they were sold, `list`
- * after it was sealed, `announced`, `sealed`, `completed` before they are logged.
+ * after it was sealed, `announced`, `sealed`, `completed` before they are logged. `before` and `after` are entries of other draws in
+ * the log: those of the draw with the id `DRAW - 1` are what `source.previous` answers.
  */
-function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "completed" } = {}) {
+function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "completed", before = [], after = [] } = {}) {
   const [log, ticketLog, seed] = [new Key(LOG), new Key(TICKET_LOG), new Uint8Array(randomBytes(32))];
   const beacon = {
     chain: base64(quicknet ? fromHex(QUICKNET.chain) : new Uint8Array(32)),
@@ -123,7 +124,8 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     return order;
   });
   // Receipts are given when an order is sold.
-  const sold = proofs(ticketLog, orders.map(canonical));
+  const sold = orders.map(canonical);
+  let receipts;
   if (alter.orders) orders = alter.orders(orders);
   const tickets = orders.reduce((sum, order) => sum + order.picks.length, 0);
   let list = orders.map((order) => utf8(canonical(order)));
@@ -147,14 +149,15 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
   const winners = orders
     .flatMap((order) => order.picks)
     .filter((pick) => pick.filter((number) => winning.includes(number)).length === 2);
-  const prizes = prizesOf(RULES, tickets, 0, [winners.length]);
+  const jackpot = alter.completed?.jackpot ?? 0;
+  const prizes = prizesOf(RULES, tickets, jackpot, [winners.length]);
   const completed = canonical({
     type: "draw_completed",
     draw: DRAW,
     at: at + 1001,
     winning_numbers: winning,
     prize_fund: Number(prizes.fund),
-    jackpot: 0,
+    jackpot,
     rollover: Number(prizes.rollover),
     tiers: [{ matches: 2, winners: alter.winners?.(winners.length) ?? winners.length, prize: alter.prize ?? 10000 }],
     ...(mode === "beacon" ? { signature: base64(fromHex(round123.signature)) } : { seed: base64(seed) }),
@@ -176,11 +179,12 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     voided: [announced, sealed, voided],
   }[until];
   // Other draws are in the log, too.
-  const entries = ['"another draw"', ...chosen];
+  const entries = ['"another draw"', ...before, ...chosen, ...after];
   log.origin = alter.origin;
-  const published = proofs(log, entries)
-    .slice(1)
-    .map((proof, index) => ({ entry: base64(utf8(chosen[index])), proof }));
+  const proved = proofs(log, entries);
+  const publish = (some) =>
+    some.map((entry) => ({ entry: base64(utf8(entry)), proof: proved[entries.indexOf(entry)] }));
+  const published = publish(chosen);
   // The operator shows another log of the same size.
   if (alter.fork) published[0].proof = proofs(log, ['"a log for others"', ...chosen])[1];
   if (alter.list) list = alter.list(list);
@@ -195,13 +199,18 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
   };
   return {
     winning,
-    receiptOf: (index) => ({ proof: sold[index], salt: base64(SALT), user_id: USER + index }),
+    entries: chosen,
+    receiptOf: (index) => {
+      receipts ??= proofs(ticketLog, sold);
+      return { proof: receipts[index], salt: base64(SALT), user_id: USER + index };
+    },
     source: {
       receipt: null,
       keys: async () => ({ log: log.vkey }),
       proof: async () => ({ draw_id: DRAW, policy: null, entries: published }),
       draw: async () => ({ winning_numbers: alter.shown ?? winning }),
       bundle: async (path) => bundle(path),
+      previous: async () => ({ draw_id: DRAW - 1, policy: null, entries: publish([...before, ...after]) }),
     },
   };
 }
@@ -394,6 +403,41 @@ test("records that are left out or changed are found", async () => {
     await fails(game, { proof: async () => ({ ...transcript, entries: transcript.entries.with(0, entryOnly) }) }),
     "log: other_entry",
   );
+});
+
+test("the jackpot that came in is what the draw before it rolled over", async () => {
+  const JACKPOT = 500;
+  /** The entries of the draw before. */
+  const earlier = (alter = {}, until = "completed") => {
+    const draw = { draw: DRAW - 1 };
+    return play({
+      until,
+      alter: {
+        announced: { ...draw, ...alter.announced },
+        sealed: draw,
+        completed: { ...draw, rollover: JACKPOT, ...alter.completed },
+        voided: draw,
+      },
+    }).entries;
+  };
+  // Where the draw before has its end in the log.
+  const at = 3;
+  const later = (others, end = at) => play({ ...others, alter: { completed: { jackpot: JACKPOT, after: end } } });
+  const { states, found } = await verify(later({ before: earlier() }).source);
+  assert.deepEqual([states.jackpot, found.failed], ["ok", false]);
+  const other = { completed: { rollover: JACKPOT - 1 } };
+  assert.equal(await fails(later({ before: earlier(other) })), "jackpot: jackpot");
+  assert.equal(await fails(later({ before: earlier({ announced: { lottery: "6of45" } }) })), "jackpot: after");
+  assert.equal(await fails(later({ before: earlier({}, "voided") })), "jackpot: after");
+  assert.equal(await fails(later({ before: earlier({}, "sealed") }, at - 1)), "jackpot: after");
+  assert.equal(await fails(later({ before: earlier() }, at - 1)), "jackpot: after", "another entry");
+  assert.equal(await fails(later({ after: earlier() }, 2 * at)), "jackpot: after", "a draw that ended later");
+  const wrongId = later({ before: earlier() });
+  const transcript = await wrongId.source.previous();
+  const renamed = { previous: async () => ({ ...transcript, draw_id: DRAW - 2 }) };
+  assert.equal(await fails(wrongId, renamed), "jackpot: other_draw");
+  const unknown = await verify({ ...wrongId.source, previous: async () => null });
+  assert.deepEqual([unknown.states.jackpot, unknown.found.jackpotUnknown], ["skip", true]);
 });
 
 test("a receipt holds, and tells when its order is not in the list", async () => {

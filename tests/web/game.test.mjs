@@ -36,8 +36,12 @@ test("a newcomer with a phone plays, wins and verifies the draw", async () => {
 
   // The draw is shown live.
   await tab.see("Sale closes in");
+  // What is never paid is no ticket of the draw.
+  const unpaid = { tickets: [{ numbers: [1, 5] }], payment: "later" };
+  await world.api("POST", `/draws/${draw.id}/tickets`, unpaid, await world.tokenOf("ann"));
   await world.conduct(draw.id);
   await tab.see("You won");
+  assert.equal(await tab.page.$$eval(".own-tickets .ticket", (tickets) => tickets.length), 2);
   const { winning_numbers: drawn } = await world.api("GET", `/draws/${draw.id}`);
   await tab.page.waitForSelector(`::-p-aria([name="Numbers ${drawn.join(", ")}"])`);
   assert.ok((await world.balanceOf("ann")) > 0, "the prize is in the wallet");
@@ -110,7 +114,7 @@ test("a player finds the receipt of a ticket later, and verifies it; errors are 
   await tab.clickBeginning("button", "Квитанция");
   await tab.see("Подробности для проверяющих");
   const saved = JSON.parse(await tab.download(() => tab.click("button", "Сохранить квитанцию")));
-  assert.equal(saved.draw_id, draw.id);
+  assert.deepEqual([saved.draw_id, saved.user_id], [draw.id, (await world.api("GET", "/me", undefined, token)).id]);
   assert.match(saved.proof, /^c2sp.org\/tlog-proof@v1\n/);
   await tab.click("link", "Проверить здесь");
   await tab.see("Ваш заказ на 2 билета есть в запечатанном списке");

@@ -160,5 +160,18 @@ test("a receipt holds; one with another salt or of another order does not", asyn
   await tab.see(WRONG);
   await tab.choose("#receipt-file", "nonsense.json", "{}");
   await tab.see("neither a receipt nor the record of a draw");
+  // A receipt that another page has handed over belongs to one draw, and is taken once.
+  const other = await world.openDraw({ lottery: "mini" });
+  const open = async (id, verdict) => {
+    await tab.open(`/verify/${id}`);
+    await tab.see(verdict);
+    return tab.page.$$eval(".verify-step", (steps) => steps.filter((it) => it.dataset.key.startsWith("receipt")).length);
+  };
+  const hand = () => tab.page.evaluate((file) => sessionStorage.setItem("lottery.receipt", file), receipt);
+  await hand();
+  assert.equal(await open(draw.id, HOLDS), 3);
+  assert.equal(await open(draw.id, HOLDS), 0);
+  await hand();
+  assert.equal(await open(other.id, "So far it holds"), 0);
   await tab.close();
 });
