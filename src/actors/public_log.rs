@@ -316,14 +316,18 @@ impl PublicLog {
     /// Publishes the announcement of a draw that is on sale, unless it is published.
     ///
     /// # Errors
-    /// [`DbError::NotPublished`] if it is not published yet, so that nothing may be sold.
+    /// [`DbError::NotPublished`] if it is not published yet, so that nothing may be sold; [`DbError::Corrupt`] if there is none.
     pub async fn publish_announcement(&self, draw: DrawId) -> Result<(), DbError> {
         let is_published = async || self.0.copy.lock().await.index().of_draw(draw).is_some();
         if is_published().await || public_log::fairness(&self.0.db, draw).await?.is_none() {
             return Ok(());
         }
-        self.publish().await;
-        if is_published().await || self.is_behind_witness() { Ok(()) } else { Err(DbError::NotPublished) }
+        let published = self.publish_now().await;
+        match published {
+            _ if is_published().await || self.is_behind_witness() => Ok(()),
+            Ok(()) => Err(DbError::Corrupt("a draw on sale that was not announced")),
+            Err(_) => Err(DbError::NotPublished),
+        }
     }
 
     /// Publishes what is committed. A failure is logged.

@@ -20,6 +20,7 @@ use crate::db::read::{draws, ticket_log};
 use crate::db::{Db, DbError};
 use crate::domain::draw::{Draw, DrawLoad, DrawState, FairnessTerms, OpenReservations};
 use crate::domain::id::DrawId;
+use crate::domain::lottery::DrawStatus;
 
 /// The pause before a draw is loaded again after its load failed or its actor was lost.
 const RELOAD: Duration = Duration::from_millis(500);
@@ -57,9 +58,9 @@ impl DrawRegistry {
     }
 
     fn load(&mut self, draw: DrawId, ctx: &mut Context<Self>) {
-        let (db, persistence) = (self.db.clone(), self.deps.persistence.clone());
+        let (db, deps) = (self.db.clone(), self.deps.clone());
         let span = tracing::info_span!("load", %draw);
-        let load = async move { load(&db, &persistence, draw).await }.instrument(span);
+        let load = async move { load(&db, &deps, draw).await }.instrument(span);
         let done =
             move |loaded, actor: &mut DrawRegistry, ctx: &mut Context<Self>| actor.loaded(draw, loaded, ctx);
         ctx.spawn(load.into_actor(self).map(done));
@@ -110,19 +111,23 @@ impl DrawRegistry {
 }
 
 /// Does what the load of a draw asks for, until the draw is loaded or known to have no actor.
-async fn load(db: &Db, persistence: &Persistence, id: DrawId) -> Result<Result<Draw, DrawAbsent>, DbError> {
+async fn load(db: &Db, deps: &Deps, id: DrawId) -> Result<Result<Draw, DrawAbsent>, DbError> {
     let mut load = DrawLoad::default();
     loop {
         load = match load {
             DrawLoad::ReadStatus => DrawLoad::status_read(draws::one(db, id).await?.map(|view| view.status)),
-            DrawLoad::TakeOver => DrawLoad::taken_over(persistence.take_over(id).await?),
+            DrawLoad::TakeOver => DrawLoad::taken_over(deps.persistence.take_over(id).await?),
             DrawLoad::ReadState { epoch } => {
                 // The draw is left out if its ticket log went back. Nothing is appended under the older epoch any more.
-                ticket_log::read(db, persistence.ticket_logs(), id).await?;
+                ticket_log::read(db, deps.persistence.ticket_logs(), id).await?;
                 DrawLoad::state_read(epoch, draws::load(db, id).await?)
             }
             DrawLoad::Loaded(draw) => {
                 let DrawState { status, epoch, sold, .. } = draw.parts();
+                // The actor before it may have been lost while it waited for this.
+                if *status == DrawStatus::Open {
+                    deps.public_log.publish_announcement(id).await?;
+                }
                 tracing::info!(status = status.as_str(), epoch, sold, "a draw was loaded");
                 return Ok(Ok(*draw));
             }

@@ -9,7 +9,7 @@ use private_postgres::PostgresServer;
 use super::*;
 use crate::actors::lease::Lease;
 use crate::actors::messages::PanicActor;
-use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user, nodes};
+use crate::actors::persistence::{WriteLimits, WriterMetrics, insert_user, nodes, write_first_entry};
 use crate::actors::public_log::PublicLog;
 use crate::beacon::DrandClient;
 use crate::clock::Ids;
@@ -17,10 +17,12 @@ use crate::db::{migrate, private_server_options};
 use crate::domain::draw::{OrderRefusal, TooManyReservations};
 use crate::domain::game::Game;
 use crate::domain::id::LotteryId;
+use crate::domain::log_entry::entry_mac;
 use crate::domain::lottery::DrawStatus;
 use crate::domain::money::{Currency, Money, Share};
 use crate::domain::payment::PaymentStatus;
 use crate::domain::prize::{Award, PrizeTable, Tier};
+use crate::domain::public_log::heads;
 use crate::domain::record::{BeginDeposit, Charge, EndCharge};
 use crate::domain::ticket_log::test_logs;
 use crate::domain::user::{Email, Role, Username};
@@ -88,11 +90,16 @@ async fn player(draws: &Draws, db: &Db) -> UserId {
     user
 }
 
-async fn open_draw(draws: &Draws) -> DrawId {
+async fn new_draw(draws: &Draws) -> DrawId {
     let close = noon() + SignedDuration::from_hours(1);
     let times = Times { sales_open_at: None, sales_close_at: close, draw_at: close };
     let id = draws.create(&rules(), &times, None).await.unwrap();
     draws.add_to_pool(id, 3, None, Some(ADMIN)).await.unwrap();
+    id
+}
+
+async fn open_draw(draws: &Draws) -> DrawId {
+    let id = new_draw(draws).await;
     assert_eq!(draws.step(id, Step::Open, String::new(), ADMIN).await, Ok(true));
     id
 }
@@ -135,5 +142,47 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
     assert_eq!(draws.order(lost, ann, any(), true, None, None).await, Err(OrderRefusal::PoolEmpty.into()));
     assert_eq!(draws.step(lost, Step::Close, String::new(), ADMIN).await, Ok(true));
     drop((draws, db));
+    server.stop().await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_draw_that_is_loaded_again_sells_nothing_before_its_announcement_is_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
+    let snapshots = DrawSnapshots::default();
+    let draws = draws(&server, &snapshots).await;
+    let db = Db::new(server.connection(), 1).unwrap();
+    let ann = player(&draws, &db).await;
+    let draw = new_draw(&draws).await;
+    // Before the announcement stands an entry that is not published.
+    let sql = db.dedicated().await.unwrap();
+    // Without the triggers of the table.
+    sql.batch_execute("SET session_replication_role = replica").await.unwrap();
+    let entry = heads(&[], None, noon()).to_bytes().unwrap();
+    write_first_entry(&sql, &entry, &[0; 32]).await.unwrap();
+    let opening = actix::spawn({
+        let draws = draws.clone();
+        async move { draws.step(draw, Step::Open, String::new(), ADMIN).await }
+    });
+    let is_open = "SELECT status = 'open' FROM draws WHERE id = $1";
+    while !sql.query_one(is_open, &[&draw.0]).await.unwrap().get::<_, bool>(0) {}
+
+    draws.registry.do_send(PanicActor(draw));
+    let order = async || draws.order(draw, ann, vec![LineRequest::FromPool], true, None, None).await;
+    // What the lost actor had received has no known outcome.
+    let mut answer = order().await;
+    while answer == Err(SaleError::OutcomeUnknown) {
+        answer = order().await;
+    }
+    assert_eq!(answer, Err(SaleError::Refused(Refusal::Overloaded)));
+    assert_eq!(opening.await.unwrap(), Ok(false), "it has no answer");
+
+    let mac = entry_mac(draws.persistence.ticket_logs().log_keys(), 0, None, &entry);
+    write_first_entry(&sql, &entry, &mac).await.unwrap();
+    while answer.is_err() {
+        answer = order().await;
+    }
+    assert_eq!(answer.unwrap().first_number, Some(1));
+    drop((draws, db, sql));
     server.stop().await.unwrap();
 }

@@ -42,6 +42,8 @@ pub use direct::{
 pub use step::StepTransaction;
 pub use write::draws::{BeginCancel, Open, Reschedule, Seal};
 pub use write::log::LogHeads;
+#[cfg(test)]
+pub use write::log::write_first_entry;
 pub use write::log_import::{ImportedLog, NewerEntries};
 pub use write::nodes;
 pub use write::settle::{ConductOutcome, FixAndLogPrizes};

@@ -204,3 +204,16 @@ impl StepTransaction for LogHeads {
         Ok(())
     }
 }
+
+/// Writes an entry with this MAC to the beginning of the log, or gives it another MAC, in tests.
+#[cfg(test)]
+pub async fn write_first_entry(db: &Client, entry: &[u8], mac: &[u8]) -> Result<(), Error> {
+    let sql = "-- log::write_first_entry()
+        INSERT INTO log_entries (index, entry, mac) VALUES (0, $1, $2)
+        ON CONFLICT (index) DO UPDATE SET mac = excluded.mac";
+    db.execute(sql, &[&entry, &mac]).await?;
+    let edge = Edge::new().append_batch(vec![hash_leaf(entry)]).map(|appended| appended.edge().to_bytes());
+    let sql = "-- log::write_first_entry(edge)
+        UPDATE log_edge SET edge = $1 WHERE edge = $2";
+    db.execute(sql, &[&edge.unwrap_or_default(), &Edge::new().to_bytes()]).await.map(drop)
+}
