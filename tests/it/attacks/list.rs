@@ -207,6 +207,7 @@ async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
     };
     // The next draw has the jackpot.
     let next = admin.open_draw_of(&world, "tiny").await;
+    assert_eq!(ann.get(&format!("/draws/{next}")).await.expect(200)["prize_fund"], 200);
     ann.buy_quick(next, 1).await;
     admin.conduct(next).await;
     world.until_draw_is(next, "completed").await;

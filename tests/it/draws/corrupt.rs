@@ -1,8 +1,7 @@
 //! Draws whose rows are corrupt: they are left out, and everything else is served.
 
-use std::time::Duration;
-
 use super::*;
+use crate::common::wait::TIMEOUT;
 
 #[actix_web::test]
 async fn corrupt_draws_are_left_out_and_the_others_are_served() {
@@ -21,7 +20,7 @@ async fn corrupt_draws_are_left_out_and_the_others_are_served() {
          UPDATE draws SET status = 'lost' WHERE id = {without_status}"
     );
     world.sql().await.batch_execute(&corrupt).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), world.start()).await.expect("the service starts");
+    tokio::time::timeout(TIMEOUT, world.start()).await.expect("the service starts");
 
     let (admin, ann) = (world.reconnect(&admin), world.reconnect(&ann));
     let ids = async |path: &str| {
