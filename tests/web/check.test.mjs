@@ -8,7 +8,7 @@ import { test } from "node:test";
 
 const root = new URL("../../", import.meta.url);
 const load = (name) => import(new URL(`web/js/verify/${name}.js`, root));
-const { base64, concat, fromHex, hex, sha256, unbase64, utf8 } = await load("bytes");
+const { base64, concat, fromHex, hex, sha256, u64, unbase64, utf8 } = await load("bytes");
 const { leafHash, nodeHash, Tree } = await load("merkle");
 const { commitmentOf, drawNumbers, ownerOf, sealedMaterial } = await load("numbers");
 const { QUICKNET, roundTime } = await load("beacon");
@@ -44,14 +44,16 @@ function canonical(value) {
     .join()}}`;
 }
 
-/** An Ed25519 key of a log. */
+const [OF_LOG, OF_WITNESS] = [1, 4];
+
+/** An Ed25519 key of a log or a witness. */
 class Key {
-  constructor(name) {
+  constructor(name, kind = OF_LOG) {
     const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), randomBytes(32)]);
     this.secret = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
     const raw = createPublicKey(this.secret).export({ format: "der", type: "spki" }).subarray(-32);
     this.name = name;
-    this.key = concat(Uint8Array.of(1), new Uint8Array(raw));
+    this.key = concat(Uint8Array.of(kind), new Uint8Array(raw));
     this.id = sha256(utf8(name), Uint8Array.of(10), this.key).subarray(0, 4);
     this.vkey = `${name}+${hex(this.id)}+${base64(this.key)}`;
   }
@@ -60,6 +62,12 @@ class Key {
     const text = `${this.origin ?? this.name}\n${size}\n${base64(treeRoot)}\n`;
     const signature = new Uint8Array(sign(null, Buffer.from(text), this.secret));
     return `${text}\n— ${this.name} ${base64(concat(this.id, signature))}\n`;
+  }
+
+  /** The line of a witness that has seen a checkpoint at a time. */
+  cosign(text, time) {
+    const signature = sign(null, Buffer.from(`cosignature/v1\ntime ${time}\n${text}`), this.secret);
+    return `— ${this.name} ${base64(concat(this.id, u64(time), new Uint8Array(signature)))}\n`;
   }
 }
 
@@ -90,9 +98,19 @@ function proofs(key, entries) {
 /**
  * Plays a draw and answers a source for the verifier. `alter` changes what is published: `orders` after they were sold, `list`
  * after it was sealed, `announced`, `sealed`, `completed` before they are logged. `before` and `after` are entries of other draws in
- * the log: those of the draw with the id `DRAW - 1` are what `source.previous` answers.
+ * the log: those of the draw with the id `DRAW - 1` are what `source.previous` answers. `moves` are changes of its times, and
+ * `witnesses` is `{policy, cosign(text)}`.
  */
-function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "completed", before = [], after = [] } = {}) {
+function play({
+  mode = "commit_reveal",
+  alter = {},
+  quicknet = true,
+  until = "completed",
+  before = [],
+  after = [],
+  moves = [],
+  witnesses = null,
+} = {}) {
   const [log, ticketLog, seed] = [new Key(LOG), new Key(TICKET_LOG), new Uint8Array(randomBytes(32))];
   const beacon = {
     chain: base64(quicknet ? fromHex(QUICKNET.chain) : new Uint8Array(32)),
@@ -112,6 +130,7 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     fairness: mode,
     ticket_log: ticketLog.vkey,
     ...(mode === "beacon" ? { beacon } : { commitment: base64(commitmentOf(seed, TICKET_LOG)) }),
+    policy: witnesses ? base64(sha256(utf8(witnesses.policy))) : undefined,
     ...alter.announced,
   });
   let first = 1;
@@ -159,7 +178,9 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     prize_fund: Number(prizes.fund),
     jackpot,
     rollover: Number(prizes.rollover),
-    tiers: [{ matches: 2, winners: alter.winners?.(winners.length) ?? winners.length, prize: alter.prize ?? 10000 }],
+    tiers: [
+      { matches: 2, winners: alter.winners?.(winners.length) ?? winners.length, prize: alter.prize ?? 10000 },
+    ],
     ...(mode === "beacon" ? { signature: base64(fromHex(round123.signature)) } : { seed: base64(seed) }),
     ...alter.completed,
   });
@@ -172,10 +193,11 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     seed: mode === "beacon" ? undefined : base64(seed),
     ...alter.voided,
   });
+  const moved = moves.map((move) => canonical({ type: "draw_rescheduled", draw: DRAW, ...move }));
   const chosen = {
     announced: [announced],
     sealed: [announced, sealed],
-    completed: [announced, sealed, completed],
+    completed: [announced, ...moved, sealed, completed],
     voided: [announced, sealed, voided],
   }[until];
   // Other draws are in the log, too.
@@ -183,7 +205,11 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
   log.origin = alter.origin;
   const proved = proofs(log, entries);
   const publish = (some) =>
-    some.map((entry) => ({ entry: base64(utf8(entry)), proof: proved[entries.indexOf(entry)] }));
+    some.map((entry) => {
+      const proof = proved[entries.indexOf(entry)];
+      const [, text] = proof.split("\n\n");
+      return { entry: base64(utf8(entry)), proof: proof + (witnesses?.cosign(`${text}\n`) ?? "") };
+    });
   const published = publish(chosen);
   // The operator shows another log of the same size.
   if (alter.fork) published[0].proof = proofs(log, ['"a log for others"', ...chosen])[1];
@@ -207,7 +233,7 @@ function play({ mode = "commit_reveal", alter = {}, quicknet = true, until = "co
     source: {
       receipt: null,
       keys: async () => ({ log: log.vkey }),
-      proof: async () => ({ draw_id: DRAW, policy: null, entries: published }),
+      proof: async () => ({ draw_id: DRAW, policy: witnesses?.policy ?? null, entries: published }),
       draw: async () => ({ winning_numbers: alter.shown ?? winning }),
       bundle: async (path) => bundle(path),
       previous: async () => ({ draw_id: DRAW - 1, policy: null, entries: publish([...before, ...after]) }),
@@ -269,7 +295,12 @@ test("a cancelled draw shows what would have been drawn", async () => {
 test("a reason for which a draw was cancelled is refuted where the page can tell", async () => {
   const round = roundTime(round123.round);
   const refuted = async (reason, at, game = {}, source = {}) => {
-    const played = play({ mode: "beacon", until: "voided", ...game, alter: { voided: { reason, at }, ...game.alter } });
+    const played = play({
+      mode: "beacon",
+      until: "voided",
+      ...game,
+      alter: { voided: { reason, at }, ...game.alter },
+    });
     return (await verify({ ...played.source, ...source })).found.refuted;
   };
   assert.equal(await refuted("no_round", round + 86_400 - 1), "early");
@@ -304,7 +335,12 @@ test("each kind of tampering is found in its step", async () => {
   const pick = (numbers) => ({
     orders: (orders) => orders.with(7, { ...orders[7], picks: orders[7].picks.with(0, numbers) }),
   });
-  for (const numbers of [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 37], [1, 2, 3, 4, 64]])
+  for (const numbers of [
+    [1, 2, 3, 4],
+    [1, 2, 3, 4, 5, 6],
+    [1, 2, 3, 4, 37],
+    [1, 2, 3, 4, 64],
+  ])
     assert.equal(await fails(play({ alter: pick(numbers) })), "list: pick", numbers.join());
   assert.equal((await verify(play({ alter: pick([1, 2, 3, 4, 36]) }).source)).states.list, "ok");
   const more = (fields) => ({ orders: (orders) => orders.with(7, { ...orders[7], ...fields }) });
@@ -376,7 +412,10 @@ test("keys that prove nothing are refused, and so is the transcript of another d
   assert.equal(await withKey(vkey(point)), "log: unsigned");
   const game = play();
   const transcript = await game.source.proof();
-  assert.equal(await fails(game, { proof: async () => ({ ...transcript, draw_id: DRAW + 1 }) }), "log: other_draw");
+  assert.equal(
+    await fails(game, { proof: async () => ({ ...transcript, draw_id: DRAW + 1 }) }),
+    "log: other_draw",
+  );
 });
 
 test("records that are left out or changed are found", async () => {
@@ -440,6 +479,87 @@ test("the jackpot that came in is what the draw before it rolled over", async ()
   assert.deepEqual([unknown.states.jackpot, unknown.found.jackpotUnknown], ["skip", true]);
 });
 
+test("times that no honest draw has are refused", async () => {
+  const close = LATE - 500;
+  const late = { announced: { at: close + 100 }, sealed: { at: close + 100 } };
+  assert.equal(await fails(play({ alter: late })), "entries: times", "announced after the end of its sale");
+  const beacon = (game) => play({ mode: "beacon", ...game });
+  assert.equal(
+    await fails(beacon({ alter: { completed: { at: LATE - 1 } } })),
+    "entries: times",
+    "before the round",
+  );
+  const sealed = { sealed: { at: LATE }, completed: { at: LATE + 1 } };
+  assert.equal(await fails(beacon({ alter: sealed })), "entries: sealed_late");
+  assert.equal(await fails(play({ alter: { sealed: { tickets: 10 } } })), "entries: tickets", "fewer than orders");
+  const move = (at, changes) => ({
+    moves: [{ at, sales_close_at: close + 100, draw_at: LATE, round: round123.round, ...changes }],
+    alter: { sealed: { at: close + 100 } },
+  });
+  assert.equal(await fails(beacon(move(close + 1))), "entries: times", "moved after the end of its sale");
+  assert.equal(await fails(beacon(move(close - 1, { round: round123.round + 1 }))), "entries: round");
+  const { found } = await verify(beacon(move(close)).source);
+  assert.deepEqual([found.failed, found.moved], [false, true], "only the operator says that it was in time");
+  const byHand = await verify(beacon({ alter: { sealed: { at: close - 1, by_hand: 1 } } }).source);
+  assert.deepEqual([byHand.found.failed, byHand.found.byHand], [false, true]);
+});
+
+test("witnesses count if enough of them have seen the seal in time", async () => {
+  const [first, second] = ["first", "second"].map((name) => new Key(`witness.example/${name}`, OF_WITNESS));
+  const names = `witness one ${first.vkey}\nwitness two ${second.vkey}\n`;
+  const limit = LATE - 5;
+  const sawIt = async (rule, times) => {
+    const cosign = (text) => times.map(([witness, time]) => witness.cosign(text, time)).join("");
+    const game = play({ mode: "beacon", witnesses: { policy: `${names}${rule}\n`, cosign } });
+    const { found } = await verify(game.source);
+    assert.deepEqual([found.failed, found.witnesses], [false, 2]);
+    return found.witnessed;
+  };
+  assert.equal(await sawIt("quorum one", [[first, limit - 1]]), true);
+  assert.equal(await sawIt("quorum one", [[first, limit]]), false);
+  assert.equal(await sawIt("quorum one", [[second, limit - 1]]), false);
+  assert.equal(
+    await sawIt("quorum one", [
+      [first, limit + 9],
+      [first, limit - 1],
+    ]),
+    true,
+    "the earliest time counts",
+  );
+  const both = "group both all one two\nquorum both";
+  assert.equal(await sawIt(both, [[first, limit - 1]]), false);
+  assert.equal(
+    await sawIt(both, [
+      [first, limit - 1],
+      [second, limit],
+    ]),
+    false,
+  );
+  assert.equal(
+    await sawIt(both, [
+      [first, limit - 1],
+      [second, limit - 1],
+    ]),
+    true,
+  );
+});
+
+test("a long list is read only when somebody asks for it", async () => {
+  const long = play({ alter: { sealed: { orders: 200_001, tickets: 200_001 } } });
+  const { states, found } = await verify(long.source);
+  assert.deepEqual([states.list, states.winners, found.list], ["skip", "skip", null]);
+  assert.equal(await fails(long, { large: true }), "list: orders");
+});
+
+test("prizes that are guaranteed leave nothing for the others, and no less than nothing", () => {
+  const tiers = [
+    { matches: 3, share: 5000 },
+    { matches: 2, amount: 1000 },
+  ];
+  const { fund, prizes, rollover } = prizesOf({ price: 100, fund_share: 5000, tiers }, 10, 0, [1, 2]);
+  assert.deepEqual([fund, prizes, rollover], [500n, [0n, 1000n], 0n]);
+});
+
 test("a receipt holds, and tells when its order is not in the list", async () => {
   const game = play();
   const { states } = await verify({ ...game.source, receipt: game.receiptOf(3) });
@@ -449,7 +569,11 @@ test("a receipt holds, and tells when its order is not in the list", async () =>
   const cheated = play({ alter: { orders: (orders) => orders.slice(0, -1) } });
   assert.deepEqual((await verify(cheated.source)).found.failed, false, "the rest of the draw holds");
   assert.equal(await fails(cheated, { receipt: cheated.receiptOf(299) }), "receipt_list: not_in_list");
-  assert.equal(await fails(cheated, { receipt: cheated.receiptOf(3) }), "receipt_list: not_in_list", "its head had more");
+  assert.equal(
+    await fails(cheated, { receipt: cheated.receiptOf(3) }),
+    "receipt_list: not_in_list",
+    "its head had more",
+  );
   assert.equal(await fails(play(), { receipt: cheated.receiptOf(3) }), "receipt: unsigned");
   // It changes an order before it seals the list: the owner of this one sees it, and so does everybody who has a receipt.
   const other = { picks: [[1, 2, 3, 4, 5]] };

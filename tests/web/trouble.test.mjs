@@ -82,6 +82,59 @@ test("a session that was ended asks to log in again and keeps the basket", async
   await tab.close();
 });
 
+test("a ready-made ticket that somebody else buys first leaves the basket, and the rest is bought", async () => {
+  const draw = await world.openDraw({ lottery: "mini", pool: 1 });
+  const tab = await player("dan");
+  tab.expected.push("409");
+  await tab.page.evaluate((id) => (location.hash = `#/play/${id}`), draw.id);
+  await tab.click("button", "Add a quick pick");
+  await tab.click("tab", "Ready-made");
+  await tab.clickBeginning("button", "Choose ");
+  await tab.click("button", "Buy for ₽200");
+  await tab.see("From your wallet");
+  const order = { tickets: [{ from_pool: true }], payment: "wallet" };
+  await world.api("POST", `/draws/${draw.id}/tickets`, order, await world.player("fay", 10_000));
+  await tab.click("button", "Pay ₽200");
+  await tab.see("One of the ready-made tickets was just sold");
+  assert.equal(await world.balanceOf("dan"), 100_000, "nothing was taken");
+  await tab.closeDialog();
+  await tab.click("button", "Buy for ₽100");
+  await tab.click("button", "Pay ₽100");
+  await tab.see("Your ticket is bought");
+  await tab.close();
+});
+
+test("a deposit whose answer was lost is sent again and charged once", async () => {
+  const tab = await player("gil");
+  tab.expected.push(...NETWORK);
+  await tab.page.evaluate(() => (location.hash = "#/wallet"));
+  await tab.click("button", "Add money");
+  await tab.see("These are test cards");
+  world.line.slow(600_000);
+  await tab.clickBeginning("button", "Test card that pays");
+  await until("the money is there", async () => (await world.balanceOf("gil")) === 150_000);
+  world.line.cut();
+  world.line.slow(0);
+  await tab.see("Press the same card again");
+  world.line.mend();
+  await tab.clickBeginning("button", "Test card that pays");
+  await tab.see("₽500 added to your wallet");
+  assert.equal(await world.balanceOf("gil"), 150_000);
+  await tab.close();
+});
+
+test("who logs out is logged out in every tab", async () => {
+  const first = await player("hal");
+  const second = await first.another("/#/account");
+  await second.see("Your log-ins");
+  await first.page.bringToFront();
+  await first.click("button", "Log out");
+  await first.see("Log in");
+  await second.seeNoMore("Your log-ins");
+  await first.close();
+  await second.close();
+});
+
 test("two tabs that renew their session at the same time both stay logged in", async () => {
   const first = await player("cat");
   const second = await first.another("/#/account");
