@@ -92,7 +92,14 @@ async fn what_was_published_after_a_backup_stays_true() {
     assert!(refused.contains("`lottery log import`") && refused.contains("Restore a newer backup"), "{refused}");
     let lacking = findings(&world).await;
     assert!(lacking.is_empty(), "the backup itself is whole: {lacking:?}");
+    let epoch = format!("SELECT epoch FROM draw_sales WHERE draw_id = {sells_on}");
+    let epoch_of_backup = world.count(&epoch).await;
     let said = import(&world, &[]).await.unwrap();
+    assert_eq!(
+        world.count(&epoch).await,
+        epoch_of_backup + 1,
+        "an actor that still has the draw writes nothing more"
+    );
     for draw in [sells_on, then_sealed, moved, scheduled, absent] {
         assert!(said.contains(&format!("draw {draw}: STOPPED")), "{said}");
     }
@@ -119,6 +126,8 @@ async fn what_was_published_after_a_backup_stays_true() {
         assert!(found.contains(&format!("draw {draw}: the backup")), "{found}");
     }
 
+    // What happens again has the times of then.
+    world.advance(SignedDuration::from_mins(7));
     world.start().await;
     let [admin, ann, bob] = [&admin, &ann, &bob].map(|user| world.reconnect(user));
     // Each goes on by itself to what was published, with the same result, and appends nothing.
@@ -137,6 +146,17 @@ async fn what_was_published_after_a_backup_stays_true() {
         assert_eq!(again, *before);
     }
     assert_eq!(entries(&world).await.len(), published.len(), "nothing is published a second time");
+    // Heads of lists that have lost orders are not logged.
+    let meanwhile = admin.open_draw(&world, 0).await;
+    ann.buy_quick(meanwhile, 1).await;
+    log_heads(&world).await;
+    let Some(Event::DrawHeads { heads, .. }) =
+        entries(&world).await.pop().map(|entry| Event::parse(&entry).unwrap())
+    else {
+        panic!("the newest entry has heads")
+    };
+    assert_eq!(heads.iter().map(|head| head.draw as i64).collect::<Vec<_>>(), [meanwhile]);
+    cancel(&world, &admin, meanwhile, "rain").await;
     for draw in [sells_on, then_sealed, moved, scheduled, absent] {
         is_stopped(&world, &admin, &bob, draw).await;
     }
