@@ -162,6 +162,7 @@ pub fn logged_times(sales_close_at: u64, draw_at: u64) -> Times {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::log_index::test_result;
     use verifiable_draw::event::Stage;
 
     fn head(size: u64) -> Head {
@@ -171,22 +172,6 @@ mod tests {
     fn sealed(size: u64) -> Event {
         let Head { size: orders, root } = head(size);
         Event::DrawSealed { draw: 7, at: 1, orders, tickets: orders, root, by_hand: false }
-    }
-
-    fn completed() -> Event {
-        Event::DrawCompleted {
-            draw: 7,
-            at: 1,
-            seed: None,
-            signature: None,
-            winning_numbers: vec![1],
-            prize_fund: 0,
-            jackpot: 0,
-            tiers: Vec::new(),
-            rollover: 0,
-            after: None,
-            by_hand: false,
-        }
     }
 
     fn voided() -> Event {
@@ -202,19 +187,19 @@ mod tests {
             (Open, 3, vec![], Some(Stops)),
             (Open, 3, vec![sealed(4)], Some(Stops)),
             (Open, 3, vec![sealed(3)], Some(GoesOn::Sealed)),
-            (Open, 3, vec![sealed(4), completed()], Some(Stops)),
-            (Open, 3, vec![sealed(3), completed()], Some(GoesOn::Completed)),
+            (Open, 3, vec![sealed(4), test_result(7)], Some(Stops)),
+            (Open, 3, vec![sealed(3), test_result(7)], Some(GoesOn::Completed)),
             (Open, 3, vec![voided()], Some(Voided)),
             (Open, 3, vec![sealed(4), voided()], Some(Voided)),
             // Its list was complete.
             (Closed, 3, vec![sealed(3)], None),
-            (Closed, 3, vec![sealed(3), completed()], Some(GoesOn::Completed)),
+            (Closed, 3, vec![sealed(3), test_result(7)], Some(GoesOn::Completed)),
             (Closed, 3, vec![sealed(3), voided()], Some(Voided)),
-            (Closed, 3, vec![sealed(4), completed()], Some(Stops)),
-            (Settling, 3, vec![sealed(3), completed()], Some(GoesOn::Completed)),
+            (Closed, 3, vec![sealed(4), test_result(7)], Some(Stops)),
+            (Settling, 3, vec![sealed(3), test_result(7)], Some(GoesOn::Completed)),
             (Settling, 3, vec![sealed(3), voided()], Some(Voided)),
             // Nothing can follow.
-            (Completed, 3, vec![sealed(3), completed()], None),
+            (Completed, 3, vec![sealed(3), test_result(7)], None),
             (Cancelling, 3, vec![voided()], None),
             (Cancelled, 3, vec![voided()], None),
             (Scheduled, 0, vec![], None),
@@ -222,7 +207,7 @@ mod tests {
             assert_eq!(GoesOn::of(status, head(list), &entries), expected, "{status:?} {entries:?}");
         }
         // A draw that was stopped, cancelled, and brought back once more: its end counts.
-        let twice = [sealed(4), completed(), voided()];
+        let twice = [sealed(4), test_result(7), voided()];
         assert_eq!(GoesOn::of(Open, head(3), &twice), Some(Voided));
     }
 }

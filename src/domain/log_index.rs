@@ -102,6 +102,24 @@ pub fn test_announcement(draw: u64) -> Event {
     }
 }
 
+/// The result of a draw, in tests.
+#[cfg(test)]
+pub fn test_result(draw: u64) -> Event {
+    Event::DrawCompleted {
+        draw,
+        at: 1,
+        seed: Some([0; 32]),
+        signature: None,
+        winning_numbers: vec![1],
+        prize_fund: 0,
+        jackpot: 0,
+        tiers: Vec::new(),
+        rollover: 0,
+        after: None,
+        by_hand: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

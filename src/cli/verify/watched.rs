@@ -263,7 +263,7 @@ impl WatchedDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::log_index::test_announcement;
+    use crate::domain::log_index::{test_announcement, test_result};
     use verifiable_draw::event::Stage;
 
     fn heads(draw: u64, orders: u64, root: u8) -> Event {
@@ -277,22 +277,6 @@ mod tests {
     fn voided(draw: u64) -> Event {
         let (stage, reason) = (Stage::Closed, "no".to_owned());
         Event::DrawVoided { draw, at: 1, stage, reason, seed: None }
-    }
-
-    fn completed(draw: u64) -> Event {
-        Event::DrawCompleted {
-            draw,
-            at: 1,
-            seed: Some([0; 32]),
-            signature: None,
-            winning_numbers: vec![1],
-            prize_fund: 0,
-            jackpot: 0,
-            tiers: Vec::new(),
-            rollover: 0,
-            after: None,
-            by_hand: false,
-        }
     }
 
     fn rescheduled(draw: u64) -> Event {
@@ -346,7 +330,7 @@ mod tests {
         let mut log = watch(&[test_announcement(7), heads(7, 2, 1)]).unwrap();
         let before = log.clone();
         let mut told = String::new();
-        for (index, event) in (2..).zip([sealed(7, 4, 3), completed(7), voided(7), test_announcement(8)]) {
+        for (index, event) in (2..).zip([sealed(7, 4, 3), test_result(7), voided(7), test_announcement(8)]) {
             told = log.apply(index, &event, Timestamp::UNIX_EPOCH).unwrap();
             assert_eq!(told.contains("CANCELLED AFTER ITS RESULT"), index == 4, "{told}");
         }
