@@ -343,18 +343,18 @@ async fn an_admin_who_waits_for_a_step_of_the_clock_does_not_block_it() {
         "draw_at": world.minutes(120),
     });
     let draw = admin.post("/admin/draws", body).await.expect(201)["id"].as_i64().unwrap();
-    // Its whole sale time passes while it cannot be opened.
+    // Its sale is due while it cannot be opened.
     let lock = world.lock_draw(draw).await;
-    world.advance(jiff::SignedDuration::from_mins(90));
+    world.advance(jiff::SignedDuration::from_mins(30));
     world.until_writer_waits().await;
     let asks = admin.clone();
-    let conducting = actix_web::rt::spawn(async move { asks.step(draw, "conduct").await });
+    let closing = actix_web::rt::spawn(async move { asks.step(draw, "close").await });
     for _ in 0..3 {
         admin.order(draw, json!([{"quick_pick": true}]), "wallet").await.refused(409, "draw_not_open");
     }
     lock.release().await;
-    // The clock closes it first, and then it can be conducted.
-    assert_eq!(conducting.await.unwrap().expect(200)["status"], "completed");
+    // The clock opens it first, and then it can be closed.
+    assert_eq!(closing.await.unwrap().expect(200)["status"], "closed");
     world.check_invariants().await;
 }
 
