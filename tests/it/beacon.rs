@@ -7,7 +7,7 @@ mod interrupted;
 mod killed;
 mod order;
 mod verified;
-mod witnessed;
+pub mod witnessed;
 
 use jiff::SignedDuration;
 use lottery::config::{Config, FairnessSetting};

@@ -90,6 +90,28 @@ async fn player(draws: &Draws, db: &Db) -> UserId {
     user
 }
 
+/// Draws on a database of their own, and a player.
+struct TestDraws {
+    directory: tempfile::TempDir,
+    server: PostgresServer,
+    snapshots: DrawSnapshots,
+    draws: Draws,
+    db: Db,
+    ann: UserId,
+}
+
+impl TestDraws {
+    async fn start() -> TestDraws {
+        let directory = tempfile::tempdir().unwrap();
+        let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
+        let snapshots = DrawSnapshots::default();
+        let draws = draws(&server, &snapshots).await;
+        let db = Db::new(server.connection(), 1).unwrap();
+        let ann = player(&draws, &db).await;
+        TestDraws { directory, server, snapshots, draws, db, ann }
+    }
+}
+
 async fn new_draw(draws: &Draws) -> DrawId {
     let close = noon() + SignedDuration::from_hours(1);
     let times = Times { sales_open_at: None, sales_close_at: close, draw_at: close };
@@ -106,12 +128,7 @@ async fn open_draw(draws: &Draws) -> DrawId {
 
 #[actix_web::test]
 async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
-    let snapshots = DrawSnapshots::default();
-    let draws = draws(&server, &snapshots).await;
-    let db = Db::new(server.connection(), 1).unwrap();
-    let ann = player(&draws, &db).await;
+    let TestDraws { directory: _directory, server, snapshots, draws, db, ann } = TestDraws::start().await;
     let (lost, other) = (open_draw(&draws).await, open_draw(&draws).await);
     let any = || vec![LineRequest::FromPool];
     let reserved = draws.order(lost, ann, any(), false, None, None).await.unwrap().order.payment;
@@ -147,12 +164,7 @@ async fn a_panic_in_one_draw_harms_no_other_and_the_draw_comes_back_as_it_was() 
 
 #[actix_web::test]
 async fn a_draw_that_is_loaded_again_sells_nothing_before_its_announcement_is_published() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = PostgresServer::start(&private_server_options(directory.path())).await.unwrap();
-    let snapshots = DrawSnapshots::default();
-    let draws = draws(&server, &snapshots).await;
-    let db = Db::new(server.connection(), 1).unwrap();
-    let ann = player(&draws, &db).await;
+    let TestDraws { directory: _directory, server, draws, db, ann, .. } = TestDraws::start().await;
     let draw = new_draw(&draws).await;
     // Before the announcement stands an entry that is not published.
     let sql = db.dedicated().await.unwrap();

@@ -59,15 +59,7 @@ pub async fn edge(db: &Db) -> Result<Edge, DbError> {
 
 /// So many entries from this index on. The log must have them.
 pub async fn entries(db: &Db, first: u64, count: u64) -> Result<Vec<Vec<u8>>, DbError> {
-    let sql = "-- public_log::entries()
-        SELECT entry FROM log_entries WHERE index >= $1 AND index < $2 ORDER BY index";
-    let (first, end) = (first.cast_signed(), first.saturating_add(count).cast_signed());
-    let rows = db.query(sql, &[&first, &end]).await?;
-    if rows.len() as u64 == count {
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    } else {
-        Err(DbError::Corrupt("entries of the public log"))
-    }
+    Ok(stored_entries(db, first, count).await?.into_iter().map(|entry| entry.bytes).collect())
 }
 
 /// The same, with what tells whether the service has written them.

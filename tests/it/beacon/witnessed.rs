@@ -7,6 +7,14 @@ use super::*;
 use crate::logs::witnesses::stand_in::{Conduct, TestWitness};
 use crate::logs::witnesses::{PolicyFile, policy_of, proved, quorum};
 
+/// A beacon, an honest witness, and the text and the file of a policy that wants its cosignature.
+pub async fn beacon_and_witness() -> (Drand, TestWitness, String, PolicyFile) {
+    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
+    let text = policy_of(1, &[&witness]);
+    let policy = PolicyFile::new(&text);
+    (server, witness, text, policy)
+}
+
 /// A world with a beacon and these witnesses, all of which must cosign; an admin, and a draw with four tickets that closes
 /// in an hour and is drawn an hour later. Returns the time of its round, too, in Unix seconds.
 async fn on_sale(server: &Drand, policy: &PolicyFile) -> (World, User, i64, u64) {
@@ -36,9 +44,7 @@ async fn close(world: &World, draw: i64, witness: &TestWitness) {
 
 #[actix_web::test]
 async fn a_list_that_was_cosigned_six_seconds_before_the_round_is_drawn() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (world, _, draw, round) = on_sale(&server, &policy).await;
     until("the announcement is cosigned", async || witness.sizes() == [1]).await;
     witness.is_at(round - 6);
@@ -52,9 +58,7 @@ async fn a_list_that_was_cosigned_six_seconds_before_the_round_is_drawn() {
 
 #[actix_web::test]
 async fn a_list_that_was_cosigned_too_late_is_void_and_refunded() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (world, admin, draw, round) = on_sale(&server, &policy).await;
     until("the announcement is cosigned", async || witness.sizes() == [1]).await;
     witness.is_at(round - 5);
@@ -129,9 +133,7 @@ async fn cosignatures_that_a_login_of_the_database_invents_hide_no_real_one() {
 
 #[actix_web::test]
 async fn an_answer_of_a_witness_that_comes_late_counts_by_its_own_time() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (world, admin, draw, round) = on_sale(&server, &policy).await;
     until("the announcement is cosigned", async || witness.sizes() == [1]).await;
     witness.is_at(round - 100);
@@ -149,9 +151,7 @@ async fn an_answer_of_a_witness_that_comes_late_counts_by_its_own_time() {
 
 #[actix_web::test]
 async fn new_times_and_a_cancellation_are_proved_with_cosignatures_from_before_the_old_cut_off() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, _witness, text, policy) = beacon_and_witness().await;
     let (world, admin, draw, _) = on_sale(&server, &policy).await;
     reschedule(&admin, draw, &json!({"draw_at": world.minutes(150)})).await.expect(200);
     admin.cancel(draw).await.expect(200);

@@ -3,8 +3,9 @@
 use verifiable_draw::note::SignedNote;
 
 use super::*;
-use crate::beacon::drand::{Drand, Manner, chain};
+use crate::beacon::drand::{Drand, chain};
 use crate::beacon::with_beacon;
+use crate::beacon::witnessed::beacon_and_witness;
 use crate::logs::witnesses::stand_in::{Conduct, TestWitness};
 use crate::logs::witnesses::{PUBLIC_URL, PolicyFile, policy_of, proved, quorum};
 
@@ -137,9 +138,7 @@ async fn cosigned_again(
 /// The cosignatures are in the database alone. A witness signs again, with a later time.
 #[actix_web::test]
 async fn a_list_that_was_cosigned_after_the_backup_is_cosigned_again_in_time() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (world, _, draws) = cosigned_again(60, &text, &policy, (&server, &witness)).await;
     for draw in draws {
         world.until_draw_is(draw, "completed").await;
@@ -150,9 +149,7 @@ async fn a_list_that_was_cosigned_after_the_backup_is_cosigned_again_in_time() {
 /// Others may have the cosignatures from before, so nobody can say that there were none: an admin cancels the draw.
 #[actix_web::test]
 async fn a_list_that_is_cosigned_again_too_late_stops() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (world, admin, draws) = cosigned_again(4, &text, &policy, (&server, &witness)).await;
     until("both stop", async || world.metrics().await.contains("lottery_draws_stopped 2")).await;
     for draw in draws {
@@ -167,9 +164,7 @@ async fn a_list_that_is_cosigned_again_too_late_stops() {
 /// What was completed has had its quorum, although the restored database lacks the cosignatures.
 #[actix_web::test]
 async fn a_result_with_a_quorum_is_drawn_again_without_its_cosignatures() {
-    let (server, witness) = (Drand::start(Manner::Good).await, TestWitness::start(1, Conduct::Honest).await);
-    let text = policy_of(1, &[&witness]);
-    let policy = PolicyFile::new(&text);
+    let (server, witness, text, policy) = beacon_and_witness().await;
     let (mut world, _, [first, second], backup) = cosigned(&server, &witness, &policy, &text).await;
     world.advance(SignedDuration::from_mins(120));
     for draw in [first, second] {
