@@ -209,11 +209,12 @@ impl Node {
         };
         match renewal.await {
             Ok((sent, true)) => {
-                lease.renewed(sent);
                 if std::mem::take(&mut self.is_new) {
-                    // The database may be at another host now, and the server before may still answer reads.
-                    self.target.end_connections();
+                    // The database may be at another host now, and the server before may still answer reads. What waits
+                    // for the lease goes on with new connections.
+                    self.target.end_connections().await;
                 }
+                lease.renewed(sent);
             }
             Ok((_, false)) => lease.lost(),
             Err(error) => {

@@ -76,12 +76,14 @@ async fn open_host(target: &Target, host: &Config, wait: Duration) -> Result<Ope
 
 /// Serves the connection until it ends, or until it must end. Its client then gets no answer, as if the server had
 /// closed the connection, and finds out what was committed over another one.
-async fn serve<S, T>(mut connection: Connection<S, T>, ended: impl Future<Output = ()>)
+async fn serve<S, T>(connection: Connection<S, T>, ended: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut ended = pin!(ended);
+    // Closed before `ended` is dropped, which tells that it is closed.
+    let mut connection = connection;
     loop {
         let message = tokio::select! {
             biased;
@@ -110,10 +112,11 @@ fn is_unconfirmed_commit(notice: &Notice) -> bool {
 impl Target {
     /// Becomes ready when the connections that begin now shall end.
     fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (mut signal, lasting) = (self.hosts.end_signal(), self.lasting);
+        let signal = (!self.lasting).then(|| self.hosts.end_signal());
         async move {
+            let Some(mut signal) = signal else { return pending().await };
             // If the target is gone, nobody can send the signal any more.
-            if lasting || signal.changed().await.is_err() {
+            if signal.changed().await.is_err() {
                 pending().await
             }
         }

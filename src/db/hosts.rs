@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
@@ -29,13 +31,17 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// The driver's value if the URL names none.
 const UNSET_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// How long an end of all connections waits for them. One that is open ends at once; one that is being opened may take
+/// longer, and ends when it is open.
+const END_WAIT: Duration = Duration::from_millis(200);
+
 /// What the connections to one database share.
 #[derive(Debug, Default)]
 pub struct Hosts {
     /// The host to try first: the last one that worked, or the one after the last one that did not.
     first: AtomicUsize,
-    /// Ends the connections that were begun before.
-    end: watch::Sender<()>,
+    /// Ends the connections that were begun before it is replaced. Each of them keeps a receiver.
+    end: Mutex<watch::Sender<()>>,
 }
 
 impl Hosts {
@@ -67,12 +73,14 @@ impl Hosts {
 
     /// The signal for a connection that begins now.
     pub fn end_signal(&self) -> watch::Receiver<()> {
-        self.end.subscribe()
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).subscribe()
     }
 
-    /// Ends the connections that have begun.
-    pub fn end_connections(&self) {
-        self.end.send_replace(());
+    /// Ends the connections that have begun, and waits until they are closed, so that nobody is lent one of them later.
+    pub async fn end_connections(&self) {
+        let begun = std::mem::take(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner));
+        begun.send_replace(());
+        let _ = timeout(END_WAIT, begun.closed()).await;
     }
 }
 

@@ -106,11 +106,12 @@ impl Target {
         Target { lasting: true, ..self.clone() }
     }
 
-    /// Ends every connection to this database but those of a [`Target::lasting`] one: what waits on them fails at once,
-    /// as if the server had closed them, and new ones are opened when they are needed. The owner of a lasting
-    /// connection calls this after it had to replace it: an old primary may go on answering reads for a while.
-    pub fn end_connections(&self) {
-        self.hosts.end_connections();
+    /// Ends every connection to this database but those of a [`Target::lasting`] one, and waits until they are closed:
+    /// what waits on them fails at once, as if the server had closed them, and new ones are opened when they are needed.
+    /// The owner of a lasting connection calls this after it had to replace it: an old primary may go on answering reads
+    /// for a while.
+    pub async fn end_connections(&self) {
+        self.hosts.end_connections().await;
     }
 
     /// Lets the next connection try the other hosts first: the present one accepts connections and does not do what is

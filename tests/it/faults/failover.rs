@@ -77,7 +77,7 @@ async fn connections_to_one_database_end_together_except_lasting_ones() {
     let (idle, busy) = (connect(&target).await.unwrap(), connect(&target).await.unwrap());
     let lasting = connect(&target.lasting()).await.unwrap();
     let reading = actix_web::rt::spawn(async move { busy.batch_execute("SELECT pg_sleep(600)").await });
-    target.end_connections();
+    target.end_connections().await;
     assert!(reading.await.unwrap().unwrap_err().is_closed());
     until("the idle one ends", async || idle.is_closed()).await;
     lasting.batch_execute("SELECT").await.unwrap();
