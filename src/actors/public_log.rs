@@ -4,12 +4,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use verifiable_draw::event::{Event, FairnessMode};
 use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::verify::verify_inclusion;
@@ -33,7 +34,7 @@ use crate::domain::witness_policy::WitnessPolicy;
 const ENTRIES_AT_ONCE: u64 = 256;
 /// How long a step of a draw waits until its entry is published. It is published later if this does not suffice.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
-/// The pause before it is published again by a step that must not go on without.
+/// The pause before it is published again after a failure that may pass.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 /// How often the heads of the ticket logs are logged while something sells, and unpublished entries looked for.
 const HEADS_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
@@ -131,6 +132,10 @@ struct SharedPublicLog {
     policy: Option<Arc<WitnessPolicy>>,
     copy: Mutex<LogCopy>,
     published: watch::Sender<Arc<PublishedHead>>,
+    /// Entries could not be published, and may be later.
+    late: Notify,
+    /// Why it could not be published the last time.
+    failure: watch::Sender<Option<String>>,
     /// The witness that has cosigned more than the database has. Nothing is signed any more.
     ahead: OnceLock<WitnessedSize>,
     /// Whether a witness has cosigned more than this log, or something else, or the database contradicts what was published.
@@ -161,7 +166,7 @@ impl PublicLog {
         let signer = keys.public_log(generations);
         let key_changes = key_changes::proofs(&db, keys, generations, &edge.head()).await?;
         let published = watch::Sender::new(Arc::new(signed(&edge, &signer)));
-        let (copy, ahead, contradicted) = (Mutex::new(copy), OnceLock::new(), AtomicBool::new(false));
+        let (late, failure, ahead, contradicted) = <_>::default();
         Ok(PublicLog(Arc::new(SharedPublicLog {
             db,
             keys: keys.clone(),
@@ -169,8 +174,10 @@ impl PublicLog {
             signer,
             key_changes,
             policy,
-            copy,
+            copy: Mutex::new(copy),
             published,
+            late,
+            failure,
             ahead,
             contradicted,
         })))
@@ -300,7 +307,7 @@ impl PublicLog {
         Ok(entry)
     }
 
-    /// Publishes what is committed. A failure is logged, and the next call tries again.
+    /// Publishes what is committed. A failure is logged; [`PublicLog::run`] tries again soon.
     pub async fn publish(&self) {
         let _ = self.publish_now().await;
     }
@@ -330,24 +337,32 @@ impl PublicLog {
         }
     }
 
-    /// Publishes what is committed. A failure is logged.
+    /// Publishes what is committed. A failure is logged when its cause is another than before, and so is its end.
     ///
     /// # Errors
     /// [`DbError::NotPublished`] if the same may succeed later.
     async fn publish_now(&self) -> Result<(), DbError> {
-        match tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::error!(error = describe(&error), "entries of the public log are not published yet");
+        let published = tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await;
+        let published = published.unwrap_or(Err(DbError::Timeout(PUBLISH_WAIT).into()));
+        let failure = published.as_ref().err().map(|error| describe(error));
+        let before = self.0.failure.send_replace(failure.clone());
+        match (published, failure) {
+            (Err(error), Some(failure)) => {
+                if before.as_ref() != Some(&failure) {
+                    tracing::error!(error = failure, "entries of the public log are not published yet");
+                }
                 if error.is_transient() {
+                    self.0.late.notify_one();
                     return Err(DbError::NotPublished);
                 }
                 self.contradicted();
                 Err(DbError::Corrupt("the public log"))
             }
-            Err(_) => {
-                tracing::warn!("the public log is published late: the database or the disk does not answer");
-                Err(DbError::NotPublished)
+            _ => {
+                if before.is_some() {
+                    tracing::info!("the public log is published again");
+                }
+                Ok(())
             }
         }
     }
@@ -370,7 +385,8 @@ impl PublicLog {
         Ok(())
     }
 
-    /// Logs the heads of the ticket logs while something sells, until the service stops.
+    /// Logs the heads of the ticket logs while something sells, and publishes what could not be published at once, until the
+    /// service stops.
     pub async fn run(self, persistence: Persistence, clock: Clock) {
         let mut logged = None;
         loop {
@@ -385,7 +401,14 @@ impl PublicLog {
                 }
             }
             self.publish().await;
-            clock.sleep_since(began, HEADS_INTERVAL).await;
+            let mut next = pin!(clock.sleep_since(began, HEADS_INTERVAL));
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    () = self.0.late.notified() => tokio::time::sleep(PUBLISH_PAUSE).await,
+                }
+                self.publish().await;
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::*;
 use crate::command::{database, program_with_database};
+use crate::common::postgres::SESSIONS_WAITING_FOR_LOCKS;
 use crate::common::process::{Program, Service};
 use crate::verify::verify;
 
@@ -82,7 +83,7 @@ async fn a_sale_waits_for_an_announcement_that_is_published_late() {
     // The disk works, and the database does not answer.
     sql.batch_execute("BEGIN; LOCK TABLE log_edge").await.unwrap();
     limit_files(service.pid(), None).await;
-    service.logged("the public log is published late").await;
+    service.logged("no answer within 5s").await;
     is_waiting(late).await;
     sql.batch_execute("COMMIT").await.unwrap();
     until("the draw is open", async || ann.get(&format!("/draws/{late}")).await.expect(200)["status"] == "open")
@@ -115,4 +116,30 @@ async fn a_sale_waits_for_an_announcement_that_is_published_late() {
     assert_eq!(read_entries(&std::fs::read(copy(&program)).unwrap()).unwrap(), stored, "nothing is torn or lost");
     let checked = program.run(&["check"]).await;
     assert!(checked.status.success(), "{checked:?}");
+}
+
+/// The step that has logged an entry gives up to wait for its publication. It need not wait for the next heads.
+#[actix_web::test]
+async fn an_entry_that_is_published_late_is_published_as_soon_as_possible() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let draw = admin.open_draw(&world, 0).await;
+    let log = &world.app().state.public_log;
+    assert_eq!(log.published().head.size, 1);
+    let (before, after) = (world.sql().await, world.sql().await);
+    before.batch_execute("BEGIN; SELECT FROM log_edge FOR UPDATE").await.unwrap();
+    let closing = actix_web::rt::spawn(async move { admin.step(draw, "close").await });
+    world.until_writer_waits().await;
+    // This lock is granted when the step is committed, before the log is read to publish it.
+    let locking = actix_web::rt::spawn(async move {
+        after.batch_execute("BEGIN; LOCK TABLE log_edge").await.unwrap();
+        after
+    });
+    until("the lock waits for the step", async || world.count(SESSIONS_WAITING_FOR_LOCKS).await == 2).await;
+    before.batch_execute("COMMIT").await.unwrap();
+    let after = locking.await.unwrap();
+    closing.await.unwrap().expect(200);
+    assert_eq!(log.published().head.size, 1);
+    after.batch_execute("COMMIT").await.unwrap();
+    until("the seal is published", async || log.published().head.size == 2).await;
 }
