@@ -191,9 +191,9 @@ codes! {
         "the numbers are drawn by themselves when it is known"
     }
     DrawWaits "draw_waits" CONFLICT Later {
-        "An earlier draw has not ended"
-        "Draws with a beacon take their lottery's jackpot in the order of their times. An earlier one has neither its prizes \
-         fixed nor is it cancelled."
+        "Another draw has to end first"
+        "The jackpot of a draw has what the draw before it in its lottery has left. That one has neither its prizes fixed nor \
+         is it cancelled."
         "the numbers are drawn by themselves when it has ended"
     }
     DrawDue "draw_due" CONFLICT No {

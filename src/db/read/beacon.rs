@@ -12,10 +12,10 @@ use crate::domain::id::DrawId;
 /// The columns of a chain, in a statement that joins `beacon_chains b`.
 pub(super) const CHAIN: &str = "b.hash, b.public_key, b.genesis, b.period, b.group_hash, b.beacon_id";
 
-/// The first draw of a draw's lottery that takes the jackpot before it: an announced one with an earlier time that has no end
-/// in the public log. Its rollover is a part of the jackpot, so it must be known. Only an admin may draw the numbers of a draw
-/// without a beacon out of turn. After a backup was restored, the draws that the public log has completed before are
-/// completed again first, in the order of then.
+/// The first draw of a draw's lottery that takes the jackpot before it. Its rollover is a part of the jackpot, so it must be
+/// known. That is one whose numbers are drawn and whose prizes are not fixed, and an announced one with an earlier time that
+/// has no end in the public log; but an admin may draw the numbers of a draw without a beacon before it. After a backup was
+/// restored, the draws that the public log has completed before are completed again first, in the order of then.
 pub const EARLIER_DRAW: &str = "-- beacon::earlier_draw(id, by_clock)
     SELECT d.id FROM draws this JOIN draws d ON d.lottery = this.lottery AND d.id <> this.id
     LEFT JOIN draw_results r ON r.draw_id = d.id
@@ -23,8 +23,10 @@ pub const EARLIER_DRAW: &str = "-- beacon::earlier_draw(id, by_clock)
     LEFT JOIN rolled_back_draws own ON own.draw_id = this.id AND own.goes_on = 'completed'
     WHERE this.id = $1 AND d.status IN ('open', 'closed', 'settling') AND r.prize_fund IS NULL
         AND (again.entry < coalesce(own.entry, 9223372036854775807)
-             OR own.draw_id IS NULL AND (this.fairness = 'beacon' OR this.fairness IS NOT NULL AND $2)
-                AND d.fairness IS NOT NULL AND (d.draw_at, d.id) < (this.draw_at, this.id))
+             OR own.draw_id IS NULL AND (
+                 r.draw_id IS NOT NULL
+                 OR (this.fairness = 'beacon' OR this.fairness IS NOT NULL AND $2)
+                     AND d.fairness IS NOT NULL AND (d.draw_at, d.id) < (this.draw_at, this.id)))
     ORDER BY again.entry, d.draw_at, d.id LIMIT 1";
 
 /// The draw that this one waits for, if no admin draws its numbers. `None`: it is this draw's turn.
