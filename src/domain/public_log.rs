@@ -196,6 +196,12 @@ pub fn drawn_at(entries: &[Event], was_closed_by_hand: bool, draw_at: Timestamp)
     })
 }
 
+/// The time of a draw's next entry. The clock may have been set back since the entry before, and a verifier refuses times that
+/// go back.
+pub fn not_before(entries: &[Event], at: Timestamp) -> Timestamp {
+    entries.last().map_or(at, |newest| at.max(timestamp(newest.at())))
+}
+
 /// When the draw was completed, as the log says.
 pub fn completed_at(entries: &[Event]) -> Option<Timestamp> {
     entries.iter().find_map(|event| match event {

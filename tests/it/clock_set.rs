@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
+use reqwest::Method;
 use serde_json::json;
 
+use crate::logs::transcript;
 use crate::webhook::{notice, send, signature};
 use crate::world::*;
 
@@ -124,4 +126,30 @@ async fn setting_the_clock_does_not_move_a_rate_limit() {
     world.clock.set_wall(-HOURS - HOURS);
     world.advance(SignedDuration::from_mins(61));
     register("bob").await.expect(201);
+}
+
+/// A draw that was opened by hand before the clock was set right. A verifier refuses entries whose times go back.
+#[actix_web::test]
+async fn the_published_times_of_a_draw_do_not_go_back_with_the_clock() {
+    let world = World::new().await;
+    let admin = world.admin().await;
+    let new = json!({"lottery": "5of36", "sales_close_at": world.minutes(600)});
+    let (drawn, cancelled) = (admin.create_draw(new.clone()).await, admin.create_draw(new).await);
+    world.clock.set_wall(HOURS);
+    for draw in [drawn, cancelled] {
+        admin.step(draw, "open").await.expect(200);
+    }
+    world.clock.set_wall(-HOURS);
+    let times = json!({"sales_close_at": world.minutes(660), "draw_at": world.minutes(720)});
+    for draw in [drawn, cancelled] {
+        let path = format!("/admin/draws/{draw}");
+        admin.send(admin.request(Method::PATCH, &path).json(&times)).await.expect(200);
+    }
+    admin.cancel(cancelled).await.expect(200);
+    admin.conduct(drawn).await;
+    for draw in [drawn, cancelled] {
+        let times: Vec<u64> = transcript(&world, draw).await.iter().map(|(_, _, event)| event.at()).collect();
+        assert!(times.len() > 2 && times.is_sorted(), "{times:?}");
+    }
+    world.check_invariants().await;
 }

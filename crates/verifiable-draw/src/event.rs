@@ -217,6 +217,20 @@ impl Event {
         Ok(Value::from_json(serde_json::to_value(self)?)?.write()?)
     }
 
+    /// When it was logged.
+    pub fn at(&self) -> u64 {
+        match self {
+            Event::DrawAnnounced { at, .. }
+            | Event::DrawRescheduled { at, .. }
+            | Event::DrawHeads { at, .. }
+            | Event::DrawSealed { at, .. }
+            | Event::DrawCompleted { at, .. }
+            | Event::DrawVoided { at, .. }
+            | Event::KeyAdded { at, .. }
+            | Event::KeyRetired { at, .. } => *at,
+        }
+    }
+
     /// The draw that the event is about, if it is about one.
     pub fn draw(&self) -> Option<u64> {
         match self {

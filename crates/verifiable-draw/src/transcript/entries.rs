@@ -62,20 +62,6 @@ fn read_entry(entry: &TranscriptEntry, keys: &TrustedKeys) -> Result<ProvenEntry
     Ok(ProvenEntry { index: receipt.index, bytes, event, note: receipt.note, checkpoint, signed_by })
 }
 
-/// When an event of a draw was logged.
-pub fn time(event: &Event) -> u64 {
-    match event {
-        Event::DrawAnnounced { at, .. }
-        | Event::DrawRescheduled { at, .. }
-        | Event::DrawHeads { at, .. }
-        | Event::DrawSealed { at, .. }
-        | Event::DrawCompleted { at, .. }
-        | Event::DrawVoided { at, .. }
-        | Event::KeyAdded { at, .. }
-        | Event::KeyRetired { at, .. } => *at,
-    }
-}
-
 impl<'e> Timeline<'e> {
     /// A draw is announced, rescheduled as often as wanted, sealed, and then completed or cancelled; before the seal it may
     /// be cancelled too.
@@ -111,7 +97,7 @@ impl<'e> Timeline<'e> {
                 _ => timeline.end = Some(entry),
             }
         }
-        if entries.is_sorted_by_key(|entry| time(&entry.event)) {
+        if entries.is_sorted_by_key(|entry| entry.event.at()) {
             Ok(timeline)
         } else {
             Err("the times of the entries go back".to_owned())

@@ -2,7 +2,7 @@
 //! cancelled one.
 
 use super::checks::{Announcement, Checks};
-use super::entries::{ProvenEntry, Timeline, read_entries, time};
+use super::entries::{ProvenEntry, Timeline, read_entries};
 use super::report::{Numbers, utc};
 use super::{DrawClaim, DrawResult, Stopped, WitnessedBy, completed_draw, voided};
 use crate::Hash;
@@ -61,11 +61,11 @@ fn completed(
     };
     let numbers = match (announcement.fairness, seed, signature) {
         (FairnessMode::CommitReveal, Some(seed), None) => {
-            check_moment(checks, time(&end.event), announcement, sealed_by_hand, *by_hand)?;
+            check_moment(checks, end.event.at(), announcement, sealed_by_hand, *by_hand)?;
             numbers_of_seed(checks, announcement, seed, &list)?
         }
         (FairnessMode::Beacon, None, Some(signature)) => {
-            numbers_of_round(checks, announcement, signature, Some(time(&end.event)))?
+            numbers_of_round(checks, announcement, signature, Some(end.event.at()))?
         }
         _ => {
             return Err(checks.report.add_failure(

@@ -293,8 +293,9 @@ impl StepTransaction for Reschedule {
         let (draw, round) = (self.fence.draw, self.round.map(u64::cast_signed));
         db.execute(sql, &[&draw.0, &sales_open_at, &sales_close_at, &draw_at, &round]).await?;
         if log::fairness(db, draw).await?.is_some() {
-            let event = public_log::rescheduled(draw, &self.times, self.round, self.at);
-            log::append(db, session.logs.log_keys(), &event).await?;
+            let keys = session.logs.log_keys();
+            let at = public_log::not_before(&log::entries_of(db, keys, draw).await?, self.at);
+            log::append(db, keys, &public_log::rescheduled(draw, &self.times, self.round, at)).await?;
         }
         Ok(audit::record(db, self.audit.as_ref()).await?)
     }
@@ -320,7 +321,8 @@ impl StepTransaction for Seal {
             SELECT sales_close_at FROM draws WHERE id = $1";
         let close_at = db.query_one(sql, &[&self.fence.draw.0]).await?.get(0);
         let published = log::entries_of(db, keys, self.fence.draw).await?;
-        let at = public_log::sealed_at(&published, close_at).unwrap_or(self.at);
+        let at = public_log::sealed_at(&published, close_at)
+            .unwrap_or_else(|| public_log::not_before(&published, self.at));
         let (orders, root) = log.as_ref().map(|head| (head.size.cast_signed(), head.root.to_vec())).unzip();
         let sql = "-- draws::seal()
             INSERT INTO draw_seals (draw_id, tickets, sealed_at, orders, root) VALUES ($1, $2, $3, $4, $5)";
@@ -376,7 +378,7 @@ impl StepTransaction for BeginCancel {
         nothing_reserved(db, self.fence.draw).await?;
         let jackpot = self.return_jackpot(db).await?;
         let published = log::entries_of(db, keys, self.fence.draw).await?;
-        let at = public_log::voided_at(&published).unwrap_or(self.at);
+        let at = public_log::voided_at(&published).unwrap_or_else(|| public_log::not_before(&published, self.at));
         let sql = "-- draws::begin_cancel()
             INSERT INTO draw_cancellations (draw_id, reason, cancelled_at) VALUES ($1, $2, $3)";
         db.execute(sql, &[&self.fence.draw.0, &self.reason, &at]).await?;

@@ -140,7 +140,8 @@ impl FixAndLogPrizes {
         let signature = row.get::<_, Option<&[u8]>>("signature").map(TryInto::try_into).transpose();
         let signature = signature.map_err(|_| StepFailure::Rejected("the signature of the round".to_owned()))?;
         let published = log::entries_of(db, keys, fence.draw).await?;
-        let at = public_log::completed_at(&published).unwrap_or(*at);
+        let at = public_log::completed_at(&published)
+            .unwrap_or_else(|| public_log::not_before(&published, times.drawn_at.max(*at)));
         Ok(public_log::completed(keys, (fence.draw, signature), numbers, settled, after, &times, at))
     }
 }
