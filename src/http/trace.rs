@@ -71,7 +71,8 @@ pub async fn trace(
 /// Admits a call of the API, or of the pages' session, if this node may serve. The other calls are about the node itself,
 /// or are answered with files of the program.
 fn admit(request: &ServiceRequest) -> Result<Option<Admitted>, Problem> {
-    let works = ["/api/v1", "/web/session"].iter().any(|scope| request.path().starts_with(scope));
+    // The decoded path, by which the routes are found.
+    let works = ["/api/v1", "/web/session"].iter().any(|scope| request.match_info().as_str().starts_with(scope));
     let Some(state) = request.app_data::<Data<State>>().filter(|_| works) else {
         return Ok(None);
     };

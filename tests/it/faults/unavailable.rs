@@ -177,6 +177,10 @@ async fn a_charge_waits_for_a_lease_that_is_renewed_late() {
     let renewals = world.sql().await;
     renewals.batch_execute("BEGIN; SELECT FROM nodes FOR NO KEY UPDATE").await.unwrap();
     until("the lease has run out", async || !world.app().state.lease.is_held()).await;
+    let operator = world.anonymous().without_base_path();
+    for path in ["/api/v1/draws", "/%61pi/v1/draws"] {
+        operator.get(path).await.refused(503, "overloaded");
+    }
     lock.release().await;
     let begun = "SELECT count(*) FROM payments WHERE status = 'processing'";
     until("the charge has begun", async || world.count(begun).await == 1).await;
