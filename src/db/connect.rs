@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::{DbError as Notice, Severity};
@@ -76,19 +77,22 @@ async fn open_host(target: &Target, host: &Config, wait: Duration) -> Result<Ope
 
 /// Serves the connection until it ends, or until it must end. Its client then gets no answer, as if the server had
 /// closed the connection, and finds out what was committed over another one.
-async fn serve<S, T>(connection: Connection<S, T>, ended: impl Future<Output = ()>)
+async fn serve<S, T>(mut connection: Connection<S, T>, ended: impl Future<Output = watch::Receiver<()>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut ended = pin!(ended);
-    // Closed before `ended` is dropped, which tells that it is closed.
-    let mut connection = connection;
     loop {
         let message = tokio::select! {
             biased;
             message = poll_fn(|cx| connection.poll_message(cx)) => message,
-            () = &mut ended => return tracing::debug!("a database connection is ended with all others"),
+            signal = &mut ended => {
+                tracing::debug!("a database connection is ended with all others");
+                drop(connection);
+                // Its sender waits until all receivers are dropped.
+                return drop(signal);
+            }
         };
         match message {
             Some(Ok(AsyncMessage::Notice(notice))) if is_unconfirmed_commit(&notice) => {
@@ -110,14 +114,15 @@ fn is_unconfirmed_commit(notice: &Notice) -> bool {
 }
 
 impl Target {
-    /// Becomes ready when the connections that begin now shall end.
-    fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Becomes ready when the connections that begin now shall end. The receiver is dropped when that is done.
+    fn ended(&self) -> impl Future<Output = watch::Receiver<()>> + Send + 'static {
         let signal = (!self.lasting).then(|| self.hosts.end_signal());
         async move {
             let Some(mut signal) = signal else { return pending().await };
             // If the target is gone, nobody can send the signal any more.
-            if signal.changed().await.is_err() {
-                pending().await
+            match signal.changed().await {
+                Ok(()) => signal,
+                Err(_) => pending().await,
             }
         }
     }
