@@ -85,9 +85,10 @@ impl ExportTable {
                       ELSE (div(d.price::numeric * s.sold * d.fund_share, 10000)
                             + coalesce(r.jackpot, a.balance))::bigint END AS prize_fund,
                  d.fairness, r.pick AS winning_numbers, c.reason AS cancel_reason, r.drawn_at",
+                // The numbers of a draw that was cancelled after them are none.
                 "draws d JOIN draw_sales s ON s.draw_id = d.id JOIN lotteries l ON l.id = d.lottery
-                 JOIN accounts a ON a.id = l.seq * 8 + 4
-                 LEFT JOIN draw_results r ON r.draw_id = d.id LEFT JOIN draw_cancellations c ON c.draw_id = d.id",
+                 JOIN accounts a ON a.id = l.seq * 8 + 4 LEFT JOIN draw_cancellations c ON c.draw_id = d.id
+                 LEFT JOIN draw_results r ON r.draw_id = d.id AND c.reason IS NULL",
                 "d.id = $1",
                 "d.id",
             ],

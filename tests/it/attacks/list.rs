@@ -200,6 +200,9 @@ async fn a_stopped_draw_can_be_cancelled_until_its_prizes_are_fixed() {
     assert_eq!((ann.balance().await, world.count(jackpot).await), (before, 200));
     let shown = ann.get(&format!("/draws/{draw}")).await.expect(200);
     assert_eq!((&shown["winning_numbers"], &shown["cancel_reason"]), (&Value::Null, &json!("the drum is broken")));
+    let exported = admin.get(&format!("/admin/export/draws?format=ndjson&draw_id={draw}")).await;
+    let exported: Value = serde_json::from_str(&exported.text).unwrap();
+    assert_eq!((&exported["winning_numbers"], &exported["drawn_at"]), (&Value::Null, &Value::Null));
     assert!(world.metrics().await.contains("lottery_draws_stopped 0"));
     let transcript = transcript(&world, draw).await;
     let Some((_, _, Event::DrawVoided { stage: Stage::Closed, seed: Some(_), .. })) = transcript.last() else {
