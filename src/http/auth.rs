@@ -2,6 +2,7 @@
 //! user.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::SignedDuration;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secrecy::SecretString;
@@ -299,21 +300,22 @@ pub async fn refresh(
     request: HttpRequest,
     Body(body): Body<Refresh>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(Pair::of(&refresh_session(&state, &request, body.parse()?).await?)))
+    Ok(HttpResponse::Ok().json(Pair::of(&refresh_session(&state, &request, body.parse()?, None).await?)))
 }
 
-/// Continues the session of a refresh token, which is spent by that.
+/// Continues the session of a refresh token, which is spent by that. Within the `leeway` it may be spent again.
 pub async fn refresh_session(
     state: &SharedState,
     request: &HttpRequest,
     old: OpaqueToken,
+    leeway: Option<SignedDuration>,
 ) -> Result<IssuedTokens, Problem> {
     let new = old.successor(&mut UnwrapErr(SysRng));
     let (hashes, now) = (old.refresh_hashes(), state.clock.now());
     let (network, address) = (state.proxies.network(request), state.proxies.client(request));
     state.limits.refresh(network, state.clock.since_boot())?;
-    let (persistence, hash, lifetimes) = (state.persistence.clone(), new.hash(), state.session_lifetimes);
-    let rotate = async move { persistence.rotate(&hashes, &hash, lifetimes, address, now).await };
+    let (persistence, hash, times) = (state.persistence.clone(), new.hash(), (state.session_lifetimes, leeway));
+    let rotate = async move { persistence.rotate(&hashes, &hash, times, address, now).await };
     let reused = |rotation: &TokenRotation| match rotation {
         TokenRotation::Reused(_, session) => vec![*session],
         TokenRotation::New(..) | TokenRotation::Invalid => Vec::new(),

@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{HOST, HeaderName, ORIGIN};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use futures_util::future::{Ready, ready};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::auth::{self, IssuedTokens, Login};
@@ -20,6 +21,9 @@ use crate::db::read::users::User;
 /// The cookie with the refresh token, and the path that it is sent to.
 const COOKIE: &str = "lottery_session";
 const PATH: &str = "/web/session";
+/// How long a spent token is valid. A page that is loaded again, or loses its connection, may not have got the answer with
+/// the next one; its browser sends the same cookie again. (RFC 9700, section 4.14.2, leaves this to the server.)
+const LEEWAY: SignedDuration = SignedDuration::from_secs(30);
 /// Browsers set it to where the request comes from, where the connection is encrypted or to this machine.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -93,7 +97,7 @@ pub async fn refresh(
     Body(NoFields {}): Body<NoFields>,
 ) -> HttpResponse {
     let refreshed = match token(&request) {
-        Some(token) => auth::refresh_session(&state, &request, token).await,
+        Some(token) => auth::refresh_session(&state, &request, token, Some(LEEWAY)).await,
         None => Err(Problem::unauthorized("there is no session: log in")),
     };
     match refreshed {

@@ -324,6 +324,27 @@ async fn the_cookie_of_an_encrypted_page_is_never_sent_without_encryption() {
     }
 }
 
+/// A page that is loaded twice, or whose answer is lost, sends the same cookie again.
+#[actix_web::test]
+async fn a_cookie_may_be_used_again_shortly_after() {
+    let world = World::new().await;
+    world.player("ann").await;
+    let mut first = Browser::of(&world);
+    user_of(&world, first.log_in("ann", PASSWORD).await).await;
+    let mut second = first.clone();
+    assert_eq!(first.refresh().await.status(), 200);
+    world.advance(SignedDuration::from_secs(29));
+    assert_eq!(second.refresh().await.status(), 200);
+    // Whichever of the two answers the browser keeps, the session goes on with it, and with it alone.
+    let ann = user_of(&world, second.refresh().await).await;
+    assert_eq!(world.count("SELECT count(*) FROM refresh_tokens WHERE spent_at IS NOT NULL").await, 1);
+    world.advance(SignedDuration::from_mins(15));
+    assert_eq!(second.refresh().await.status(), 200);
+    assert_eq!(problem_code(first.refresh().await).await, unauthorized());
+    assert_eq!(problem_code(second.refresh().await).await, unauthorized());
+    ann.get("/me").await.refused(401, "unauthorized");
+}
+
 #[actix_web::test]
 async fn a_cookie_that_was_used_before_ends_its_session() {
     let world = World::new().await;
@@ -332,6 +353,7 @@ async fn a_cookie_that_was_used_before_ends_its_session() {
     let ann = user_of(&world, browser.log_in("ann", PASSWORD).await).await;
     let mut thief = browser.clone();
     browser.refresh().await;
+    world.advance(SignedDuration::from_secs(30));
     let refused = thief.refresh().await;
     assert!(header(&refused, "set-cookie").contains("Max-Age=0"), "a cookie without use goes");
     assert_eq!(problem_code(refused).await, unauthorized());

@@ -1,5 +1,5 @@
 // The log-in of this tab. The access token lives in memory only; the refresh token is a cookie that no script can read.
-// Tabs renew one after the other under a lock: a refresh token that is spent twice would end the session.
+// Tabs renew one after the other under a lock: a refresh token that is spent again half a minute later ends the session.
 
 import { Store } from "./dom.js";
 import { call, Problem, useTokens } from "./api.js";

@@ -2,14 +2,14 @@
 //! sessions and passwords, new draws and their pools, what the installation and its logs are, cosignatures of witnesses,
 //! entries of the public log after a restore, audit entries of admins that change nothing else, what the provider reports
 //! of disputes and refunds, the sandbox's charges, and housekeeping.
-//! Each is a transaction of its own on a connection of the pool. None changes a balance, a ticket or a payment, so none
-//! has to be in the order of the batches.
+//! Each is a transaction of its own on a connection of the pool. None changes a balance, a sold ticket or a paid payment, so
+//! none has to be in the order of the batches: pool tickets are added, and orders that ended unpaid are deleted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -293,17 +293,20 @@ impl Persistence {
         .await
     }
 
-    /// Exchanges a refresh token for a new one, given by its hash. A token that was used before ends its session.
+    /// Exchanges a refresh token for a new one, given by its hash. A token that was used before ends its session, unless
+    /// that was within the `leeway`.
     pub async fn rotate(
         &self,
         old: &RefreshTokenHashes,
         new: &[u8; 32],
-        lifetimes: SessionLifetimes,
+        (lifetimes, leeway): (SessionLifetimes, Option<SignedDuration>),
         from: IpAddr,
         at: Timestamp,
     ) -> Result<TokenRotation, DbError> {
         transaction(&self.db, async |db| {
-            let Some(session) = users::lock_session(db, old).await? else { return Ok(TokenRotation::Invalid) };
+            let Some(session) = users::lock_session(db, old, leeway.map(|leeway| at - leeway)).await? else {
+                return Ok(TokenRotation::Invalid);
+            };
             let Some(token_expires_at) = session.expires_at else {
                 users::end_session(db, session.id).await?;
                 return Ok(TokenRotation::Reused(session.user, session.id));
@@ -313,7 +316,12 @@ impl Persistence {
                 return Ok(TokenRotation::Invalid);
             }
             let new = NewToken { hash: new, expires_at };
-            users::replace_token(db, session.id, old, &new, (from, at)).await?;
+            if leeway.is_none() {
+                users::drop_token(db, old).await?;
+            } else if !session.is_spent {
+                users::keep_spent_token(db, session.id, old, at).await?;
+            }
+            users::add_token(db, session.id, old, &new, (from, at)).await?;
             Ok(TokenRotation::New(session.user, session.id))
         })
         .await
@@ -410,7 +418,7 @@ impl Persistence {
     /// Ends the session of a refresh token, if there is one. Returns it.
     pub async fn end_session(&self, token: &RefreshTokenHashes) -> Result<Option<SessionId>, DbError> {
         transaction(&self.db, async |db| {
-            let Some(session) = users::lock_session(db, token).await? else { return Ok(None) };
+            let Some(session) = users::lock_session(db, token, None).await? else { return Ok(None) };
             users::end_session(db, session.id).await?;
             Ok(Some(session.id))
         })

@@ -98,11 +98,17 @@ pub struct RefreshedSession {
     pub created_at: Timestamp,
     /// When the token expires. `None`: it was used before.
     pub expires_at: Option<Timestamp>,
+    /// It was used, but so shortly before that it is valid all the same.
+    pub is_spent: bool,
 }
 
 /// Finds the session of a refresh token and locks it. If two requests use one token at the same time, the second sees
-/// that it is used.
-pub async fn lock_session(db: &Client, token: &RefreshTokenHashes) -> Result<Option<RefreshedSession>, Error> {
+/// that it is used. A token that was used after `spent_since`, and is kept, is valid; without it, no used one is.
+pub async fn lock_session(
+    db: &Client,
+    token: &RefreshTokenHashes,
+    spent_since: Option<Timestamp>,
+) -> Result<Option<RefreshedSession>, Error> {
     let sql = "-- users::lock_session(lock)
         SELECT id FROM sessions
         WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) OR family = $2 FOR UPDATE";
@@ -110,32 +116,53 @@ pub async fn lock_session(db: &Client, token: &RefreshTokenHashes) -> Result<Opt
     let Some(row) = db.query_opt(sql, &[&hash, &family]).await? else { return Ok(None) };
     // Read after the lock: the request before this one has replaced the token.
     let sql = "-- users::lock_session(read)
-        SELECT s.id, s.user_id, s.created_at, t.expires_at
-        FROM sessions s LEFT JOIN refresh_tokens t ON t.session_id = s.id AND t.hash = $1 AND t.spent_at IS NULL
-        WHERE s.id = $2";
-    Ok(db.query_opt(sql, &[&hash, &row.get::<_, Uuid>("id")]).await?.map(|row| RefreshedSession {
+        SELECT s.id, s.user_id, s.created_at, t.expires_at, t.spent_at IS NOT NULL AS is_spent
+        FROM sessions s LEFT JOIN refresh_tokens t
+            ON t.session_id = s.id AND t.hash = $1 AND (t.spent_at IS NULL OR t.spent_at > $2)
+        WHERE s.id = $3";
+    let row = db.query_opt(sql, &[&hash, &spent_since, &row.get::<_, Uuid>("id")]).await?;
+    Ok(row.map(|row| RefreshedSession {
         id: SessionId(row.get("id")),
         user: UserId(row.get("user_id")),
         created_at: row.get("created_at"),
         expires_at: row.get("expires_at"),
+        is_spent: row.get("is_spent"),
     }))
 }
 
-/// Replaces the refresh token of a session that is locked. The tokens before it are known by their family.
-pub async fn replace_token(
+/// Deletes a refresh token that is used. From now on it is known by its family.
+pub async fn drop_token(db: &Client, token: &RefreshTokenHashes) -> Result<(), Error> {
+    let sql = "-- users::drop_token()
+        DELETE FROM refresh_tokens WHERE hash = $1";
+    db.execute(sql, &[&token.token.as_slice()]).await.map(drop)
+}
+
+/// Keeps a refresh token that is used until the next one is, and no other one of its session.
+pub async fn keep_spent_token(
+    db: &Client,
+    session: SessionId,
+    token: &RefreshTokenHashes,
+    at: Timestamp,
+) -> Result<(), Error> {
+    let sql = "-- users::keep_spent_token()
+        WITH spent AS (UPDATE refresh_tokens SET spent_at = $3 WHERE hash = $2)
+        DELETE FROM refresh_tokens WHERE session_id = $1 AND hash <> $2";
+    db.execute(sql, &[&session.0, &token.token.as_slice(), &at]).await.map(drop)
+}
+
+/// Adds a refresh token to a session that is locked.
+pub async fn add_token(
     db: &Client,
     session: SessionId,
     old: &RefreshTokenHashes,
     new: &NewToken<'_>,
     (address, at): (IpAddr, Timestamp),
 ) -> Result<(), Error> {
-    let sql = "-- users::replace_token()
-        WITH used AS (UPDATE sessions SET used_at = $2, address = $3, family = $4 WHERE id = $1),
-             spent AS (DELETE FROM refresh_tokens WHERE hash = $5)
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($6, $1, $7)";
-    let (family, spent) = (old.family.as_slice(), old.token.as_slice());
-    let new_hash = new.hash.as_slice();
-    db.execute(sql, &[&session.0, &at, &address, &family, &spent, &new_hash, &new.expires_at]).await.map(drop)
+    let sql = "-- users::add_token()
+        WITH used AS (UPDATE sessions SET used_at = $2, address = $3, family = $4 WHERE id = $1)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($5, $1, $6)";
+    let (family, hash) = (old.family.as_slice(), new.hash.as_slice());
+    db.execute(sql, &[&session.0, &at, &address, &family, &hash, &new.expires_at]).await.map(drop)
 }
 
 /// Ends a session: it is deleted with its refresh token, and its access tokens are not valid any more.
@@ -160,7 +187,7 @@ pub async fn set_password(db: &Client, user: UserId, old: Option<&str>, new: &st
 }
 
 /// Deletes up to `most` sessions whose refresh token expired before that time, and of sessions that go on up to `most`
-/// used tokens as expired, which only sessions from before the schema V7 have. Returns how many rows. What a request has
+/// used tokens as expired, which only sessions of the pages and those from before the schema V7 have. Returns how many rows. What a request has
 /// locked is left to the next round, so that neither waits for the other.
 pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
     let sql = "-- users::drop_expired(sessions)
