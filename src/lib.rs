@@ -1,6 +1,6 @@
 //! A lottery service: people register, fund a wallet, buy tickets of a draw and are paid what they win.
 //!
-//! Money and tickets are written only by the persistence actor, in the order in which the draw actors decide.
+//! Money and sold tickets are written only by the persistence actor, in the order in which the draw actors decide.
 //! Other writes (registration, sessions, new draws, pools) are ordinary transactions in
 //! [`actors::persistence`]. Reads go straight to the database or to snapshots. Only the domain decides.
 //! ARCHITECTURE.md describes the layers and the modules.

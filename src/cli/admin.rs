@@ -1,4 +1,4 @@
-//! `lottery admin create`: the only way to create an admin.
+//! `lottery admin create`: the way to make the first admin. Admins make others with `PATCH /admin/users/{id}`.
 
 use std::fs::File;
 use std::io::{BufRead, stdin};

@@ -1,5 +1,5 @@
 //! `lottery check`: checks the invariants of the whole database, in one snapshot, whether the service runs or
-//! not. The statements are in `db/read/check.rs`.
+//! not. `db/read/check.rs` runs the checks.
 
 use std::io::Write;
 

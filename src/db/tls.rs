@@ -1,8 +1,8 @@
 //! The database to connect to, and TLS for that connection. This file knows certificates and no SQL, and opens no
 //! connection.
 //!
-//! `sslmode` has almost the meaning that libpq gives it: `disable` never encrypts; `prefer`, the default,
-//! encrypts if the server can, and accepts any certificate; `require` verifies the certificate and the host
+//! `sslmode` has almost the meaning that libpq gives it: `disable` never encrypts; `prefer` encrypts
+//! if the server can, and accepts any certificate; `require` verifies the certificate and the host
 //! name in it (libpq calls that `verify-full`; a weaker check would not stop an attacker). A connection over
 //! a unix socket is never encrypted.
 

@@ -1,5 +1,5 @@
-//! What a node answers that stands by: that it lives, whether it could take over, the page of error codes, and 503 to
-//! everything else. Knows nothing of draws and asks the database nothing.
+//! What a node answers that stands by: that it lives, whether it could take over, its metrics, the page of error codes, and
+//! 503 to everything else. Knows nothing of draws and asks the database nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

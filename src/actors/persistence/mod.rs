@@ -5,7 +5,7 @@
 //! The records that queue while a transaction runs are the next batch. There is no delay timer: a single buyer
 //! does not wait, and under load the batches become large.
 //!
-//! All changes of balances, tickets and payments go through the actor. `direct.rs` has the other writes.
+//! All changes of balances, sold tickets and paid payments go through the actor. `direct.rs` has the other writes.
 
 mod actor;
 mod connection;

@@ -1,5 +1,5 @@
 //! Checks whether the whole database keeps its invariants, in one snapshot: each of `INVARIANTS`, and then
-//! the schema, and the winners, prizes and money of every draw, which the domain computes again. Large results are compared
+//! the schema, the public log and the ticket logs, and the winners, prizes and money of every draw, which the domain computes again. Large results are compared
 //! in SQL or read row by row; only the first rows that break an invariant are kept in memory.
 
 use std::fmt;

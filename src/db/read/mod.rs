@@ -1,4 +1,4 @@
-//! All reads of the service, one file for each noun. They change nothing.
+//! All reads of the service outside its write transactions, one file for each noun. They change nothing.
 
 pub mod audit;
 pub mod beacon;
