@@ -13,7 +13,7 @@ use super::source::LogSource;
 use crate::cli::{CliError, progress};
 
 /// Bundles that are read ahead. A bundle of ordinary orders has 30 KB.
-const BUNDLES_AHEAD: usize = 8;
+pub const BUNDLES_AHEAD: usize = 8;
 
 /// Counts the list of a sealed draw. `receipt`: an order that must be in it.
 pub async fn count(

@@ -29,8 +29,9 @@ use crate::clock::Clock;
 
 /// A state with 100,000 draws is shorter.
 const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
-/// A log that grows by more between two looks is refused: an operator could feed a monitor without end.
-const MAX_NEW_ENTRIES: u64 = 50_000_000;
+/// A log that grows by more between two looks is refused, and a longer one is not read whole for one draw: an operator could
+/// feed a verifier without end.
+pub const MAX_NEW_ENTRIES: u64 = 50_000_000;
 
 /// What is followed, and how.
 pub struct Followed<'a> {

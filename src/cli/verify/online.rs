@@ -1,24 +1,29 @@
-//! Verifies a draw of a service over HTTP: fetches its proof, the proof of the draw before it, and the tiles that show that
-//! all signed heads are of one log.
+//! Verifies a draw of a service over HTTP: fetches its proof, the proof of the draw before it, the tiles that show that all
+//! signed heads are of one log, and every entry of that log, since the proof may leave some out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use verifiable_draw::Hash;
 use verifiable_draw::bundle::read_entries;
 use verifiable_draw::event::Event;
-use verifiable_draw::merkle::Head;
+use verifiable_draw::merkle::edge::Edge;
 use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileKind, TileProver, TileReader, consistency_tiles};
+use verifiable_draw::merkle::{Head, hash_leaf};
+use verifiable_draw::transcript::list::bundles;
 use verifiable_draw::transcript::{
-    ConsistencyProof, DrawTranscript, DrawVerification, MAX_TRANSCRIPT_BYTES, VerifierOptions, completed_draw,
-    verify_draw,
+    ConsistencyProof, DrawTranscript, DrawVerification, MAX_TRANSCRIPT_BYTES, VerifierOptions, WholeLog,
+    completed_draw, verify_draw,
 };
 use verifiable_draw::vkey::VerifierKey;
 
+use super::count::BUNDLES_AHEAD;
 use super::files;
+use super::monitor::MAX_NEW_ENTRIES;
 use super::source::{DrawUrl, Host, LogSource};
-use crate::cli::CliError;
+use crate::cli::{CliError, progress};
 
 /// Keys and a policy.
 const MAX_KEYS_BYTES: usize = 1024 * 1024;
@@ -52,7 +57,35 @@ pub async fn verify(url: &DrawUrl, mut options: VerifierOptions) -> Result<DrawV
     for pair in heads.windows(2) {
         options.consistency.push(consistency(&log, &pair[0], &pair[1]).await?);
     }
+    if let Some(newest) = heads.last().filter(|head| head.size <= MAX_NEW_ENTRIES) {
+        options.whole_log = Some(whole_log(log, newest, url.draw).await?);
+    }
     Ok(verify_draw(&transcript, &options))
+}
+
+/// Reads every entry of the public log.
+async fn whole_log(log: LogSource, newest: &Head, draw: u64) -> Result<WholeLog, CliError> {
+    let bar = progress::count("Reading the public log", newest.size);
+    let mut bundles = stream::iter(bundles(newest.size))
+        .map(|tile| {
+            let log = log.clone();
+            async move { log.read(tile).await.map(|bytes| (tile, bytes)) }
+        })
+        .buffered(BUNDLES_AHEAD);
+    let (mut edge, mut of_draw) = (Edge::new(), Vec::new());
+    while let Some(bundle) = bundles.next().await {
+        let (tile, bytes) = bundle?;
+        for entry in read_entries(&bytes).map_err(|error| wrong(&tile.path(), &error))? {
+            // One that cannot be read is of no draw: no verifier accepts it.
+            if Event::parse(entry).is_ok_and(|event| event.draw() == Some(draw)) {
+                of_draw.push(edge.size());
+            }
+            edge.append(hash_leaf(entry)).map_err(|error| wrong(&tile.path(), &error))?;
+        }
+        bar.set_position(edge.size());
+    }
+    bar.finish_and_clear();
+    Ok(WholeLog { head: edge.head(), of_draw })
 }
 
 /// The key that the service says is that of its public log.

@@ -5,7 +5,7 @@ use super::heads::SignedHeads;
 use super::report::utc;
 use super::{
     DrawClaim, DrawTranscript, DrawVerification, KeySource, OVERDUE_SECONDS, QUORUM_MARGIN_SECONDS, SealedList,
-    Stopped, VerificationReport, VerifiedDraw, VerifierOptions, WitnessedBy, outcome,
+    Stopped, VerificationReport, VerifiedDraw, VerifierOptions, WholeLog, WitnessedBy, outcome,
 };
 use crate::Hash;
 use crate::beacon::BeaconChain;
@@ -120,6 +120,7 @@ impl<'a> Checks<'a> {
             None => self.unfinished(&announcement)?,
         }
         let is_one_log = self.check_consistency(announced_policy.as_ref())?;
+        self.check_whole_log(&entries)?;
         if let DrawClaim::CommitReveal { witnessed: claimed, .. } | DrawClaim::Beacon { witnessed: claimed, .. } =
             &mut self.claim
         {
@@ -145,6 +146,35 @@ impl<'a> Checks<'a> {
             Err(error) => return Err(self.report.add_failure(format!("FORK: {error}."))),
         }
         Ok(joined == Ok(true))
+    }
+
+    /// Whether the proof shows all that the log has of the draw. With two announcements, for example, the operator could choose
+    /// one of two results.
+    fn check_whole_log(&mut self, entries: &[ProvenEntry]) -> Result<(), Stopped> {
+        let Some(WholeLog { head, of_draw }) = &self.options.whole_log else {
+            self.report.add_unchecked(
+                "Not checked: that the log has no other entries about the draw. The program reads all of the log when it \
+                 verifies a URL, and so does a monitor.",
+            );
+            return Ok(());
+        };
+        if self.heads.all().last() != Some(head) {
+            return Err(self.report.add_failure(format!(
+                "FORK: the {} entries of the public log that were read are not those of its signed head.",
+                head.size
+            )));
+        }
+        if !entries.iter().map(|entry| &entry.index).eq(of_draw) {
+            return Err(self.report.add_failure(format!(
+                "The public log has other entries about the draw than the proof, at {of_draw:?}: the operator could choose \
+                 which of them to show."
+            )));
+        }
+        self.report.add_holding(format!(
+            "All {} entries of the log were read: it has no others about the draw.",
+            head.size
+        ));
+        Ok(())
     }
 
     fn announced_policy(&mut self) -> Result<Option<Policy>, Stopped> {

@@ -102,10 +102,20 @@ pub struct VerifierOptions {
     pub previous: Option<DrawTranscript>,
     /// Proofs that later heads of the public log continue earlier ones.
     pub consistency: Vec<ConsistencyProof>,
+    /// What all entries of the public log say of the draw.
+    pub whole_log: Option<WholeLog>,
     /// Checkpoints of the public log that somebody has kept: they must be of the same log, and their cosignatures count.
     pub checkpoints: Vec<SignedNote>,
     /// The signature of the round of a cancelled draw, to compute what it would have drawn.
     pub round_signature: Option<[u8; 48]>,
+}
+
+/// The public log, of which every entry was read.
+pub struct WholeLog {
+    /// The head that the entries hash to.
+    pub head: Head,
+    /// The indexes of the entries about the draw.
+    pub of_draw: Vec<u64>,
 }
 
 /// Proves that a log of `new` entries continues one of `old`.

@@ -158,6 +158,11 @@ impl Published {
         serde_json::to_vec(&self.events[index]).unwrap()
     }
 
+    /// The head of all entries.
+    pub fn newest(&self) -> Head {
+        self.head(self.events.len()).0.edge().head()
+    }
+
     fn head(&self, size: usize) -> (AppendedBatch, SignedNote) {
         let leaves: Vec<Hash> = (0..size).map(|index| hash_leaf(&self.entry(index))).collect();
         let batch = Edge::new().append_batch(leaves).unwrap();

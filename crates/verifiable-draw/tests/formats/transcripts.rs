@@ -12,7 +12,7 @@ use verifiable_draw::policy::Policy;
 use verifiable_draw::transcript::list::{ListCount, bundles, read_bundle};
 use verifiable_draw::transcript::receipt::{OwnReceipt, compare_with_seal, verify_receipt};
 use verifiable_draw::transcript::{
-    ConsistencyProof, DrawTranscript, DrawVerification, StepResult, VerificationReport, VerifierOptions,
+    ConsistencyProof, DrawTranscript, DrawVerification, StepResult, VerificationReport, VerifierOptions, WholeLog,
     verify_draw,
 };
 
@@ -87,7 +87,7 @@ fn a_draw_with_a_seed_is_verified_to_the_last_ticket() {
     let transcript = log.transcript(7, None);
     let whole = verify_all(&transcript, Some(&log.transcript(6, None)), &list).unwrap();
     let text = said(&whole.report);
-    assert_eq!(unchecked(&whole.report), 1, "only that there are no witnesses: {text}");
+    assert_eq!(unchecked(&whole.report), 2, "no witnesses, and the rest of the log: {text}");
     for sentence in [
         "announced, rescheduled, sealed, completed",
         "All 270 orders were read: they have the sealed root, and their 337 tickets have no gap",
@@ -157,6 +157,40 @@ fn heads_are_of_one_log_or_it_is_said_that_this_is_not_known() {
         joined.conclusion()
     );
     assert!(said(&with([7; 32]).report).contains("✗ FORK"));
+}
+
+/// An operator announces a draw twice: the numbers follow from the announcement, so each gives another result.
+#[test]
+fn entries_that_the_proof_leaves_out_are_seen_in_the_whole_log() {
+    let (mut log, ..) = commit_reveal();
+    let whole = |log: &Published| WholeLog {
+        head: log.newest(),
+        of_draw: (0..).zip(&log.events).filter(|(_, event)| event["draw"] == 7).map(|(index, _)| index).collect(),
+    };
+    let verified = |proof: &Value, whole_log: WholeLog| {
+        verify_draw(&parse(proof), &VerifierOptions { whole_log: Some(whole_log), ..options() })
+    };
+    let honest = verified(&log.transcript(7, None), whole(&log));
+    let entries = log.events.len();
+    assert!(honest.report.holds());
+    assert!(
+        said(&honest.report).contains(&format!("✓ All {entries} entries of the log were read: it has no others"))
+    );
+    let other = WholeLog { head: Head { root: [7; 32], ..log.newest() }, ..whole(&log) };
+    assert!(said(&verified(&log.transcript(7, None), other).report).contains("✗ FORK"));
+
+    let mut second = log.events.iter().find(|event| event["draw"] == 7).unwrap().clone();
+    second["number"] = json!(3);
+    let index = log.add(second);
+    let mut shown = log.transcript(7, None);
+    shown["entries"].as_array_mut().unwrap().pop();
+    assert!(verify_draw(&parse(&shown), &options()).report.holds(), "the proof alone does not tell");
+    let refused = verified(&shown, whole(&log));
+    assert!(!refused.report.holds());
+    let text = said(&refused.report);
+    assert!(
+        text.contains("✗ The public log has other entries about the draw") && text.contains(&index.to_string())
+    );
 }
 
 #[test]
