@@ -5,6 +5,7 @@ use std::sync::{OnceLock, mpsc};
 
 use lottery::db::{SERVICE_ROLE, private_server_options};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use private_postgres::PostgresServer;
@@ -25,6 +26,9 @@ pub async fn shared_server(directory: Option<PathBuf>) -> Config {
 /// The server runs on a thread of its own, because the runtime of the test that starts it ends before it.
 fn start(directory: Option<PathBuf>) -> Config {
     let (ready, started) = mpsc::channel();
+    // The services and clients of a test process share its descriptors. Like a service of its own, it takes all it may have.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -4,11 +4,16 @@ mod corrupt;
 mod interrupted;
 mod times;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::world::*;
+
+/// Each order under way has a connection.
+const ORDERS_AT_ONCE: usize = 32;
 
 const STEPS: [&str; 4] = ["open", "close", "conduct", "cancel"];
 
@@ -31,7 +36,8 @@ fn minutes(minutes: i64) -> SignedDuration {
 
 /// Buys tickets by concurrent orders.
 async fn buy_many(buyer: &User, draw: i64, orders: usize, lines: usize) {
-    join_all((0..orders).map(|_| buyer.buy_quick(draw, lines))).await;
+    let buying = stream::iter(0..orders).map(|_| buyer.buy_quick(draw, lines));
+    buying.buffer_unordered(ORDERS_AT_ONCE).collect::<Vec<_>>().await;
 }
 
 /// Locks these rows until the returned connection is dropped.
