@@ -14,8 +14,8 @@ use verifiable_draw::merkle::tiles::{TILE_WIDTH, Tile, TileKind, TileProver, Til
 use verifiable_draw::merkle::{Head, hash_leaf};
 use verifiable_draw::transcript::list::bundles;
 use verifiable_draw::transcript::{
-    ConsistencyProof, DrawTranscript, DrawVerification, MAX_TRANSCRIPT_BYTES, VerifierOptions, WholeLog,
-    completed_draw, verify_draw,
+    ConsistencyProof, DrawTranscript, DrawVerification, MAX_TRANSCRIPT_BYTES, MAX_TRANSCRIPT_ENTRIES,
+    VerifierOptions, WholeLog, completed_draw, verify_draw,
 };
 use verifiable_draw::vkey::VerifierKey;
 
@@ -77,7 +77,8 @@ async fn whole_log(log: LogSource, newest: &Head, draw: u64) -> Result<WholeLog,
         let (tile, bytes) = bundle?;
         for entry in read_entries(&bytes).map_err(|error| wrong(&tile.path(), &error))? {
             // One that cannot be read is of no draw: no verifier accepts it.
-            if Event::parse(entry).is_ok_and(|event| event.draw() == Some(draw)) {
+            let is_of_draw = || Event::parse(entry).is_ok_and(|event| event.draw() == Some(draw));
+            if of_draw.len() <= MAX_TRANSCRIPT_ENTRIES && is_of_draw() {
                 of_draw.push(edge.size());
             }
             edge.append(hash_leaf(entry)).map_err(|error| wrong(&tile.path(), &error))?;

@@ -165,9 +165,12 @@ impl<'a> Checks<'a> {
             )));
         }
         if !entries.iter().map(|entry| &entry.index).eq(of_draw) {
+            let is_shown = |index: &u64| entries.iter().any(|entry| entry.index == *index);
+            let first = of_draw.iter().find(|index| !is_shown(index));
+            let first = first.map_or_else(String::new, |index| format!(", such as entry {index}"));
             return Err(self.report.add_failure(format!(
-                "The public log has other entries about the draw than the proof, at {of_draw:?}: the operator could choose \
-                 which of them to show."
+                "The public log has other entries about the draw than the proof{first}: the operator could choose which of \
+                 them to show."
             )));
         }
         self.report.add_holding(format!(

@@ -114,7 +114,8 @@ pub struct VerifierOptions {
 pub struct WholeLog {
     /// The head that the entries hash to.
     pub head: Head,
-    /// The indexes of the entries about the draw.
+    /// The indexes of the entries about the draw. Those after the first [`MAX_TRANSCRIPT_ENTRIES`] and one more may be missing:
+    /// no proof has so many.
     pub of_draw: Vec<u64>,
 }
 
