@@ -134,7 +134,7 @@ struct SharedPublicLog {
     published: watch::Sender<Arc<PublishedHead>>,
     /// Entries could not be published, and may be later.
     late: Notify,
-    /// Why it could not be published the last time.
+    /// Why it could not be published the last time. `None`: it was published.
     failure: watch::Sender<Option<String>>,
     /// The witness that has cosigned more than the database has. Nothing is signed any more.
     ahead: OnceLock<WitnessedSize>,
@@ -345,26 +345,19 @@ impl PublicLog {
         let published = tokio::time::timeout(PUBLISH_WAIT, self.try_to_publish()).await;
         let published = published.unwrap_or(Err(DbError::Timeout(PUBLISH_WAIT).into()));
         let failure = published.as_ref().err().map(|error| describe(error));
-        let before = self.0.failure.send_replace(failure.clone());
-        match (published, failure) {
-            (Err(error), Some(failure)) => {
-                if before.as_ref() != Some(&failure) {
-                    tracing::error!(error = failure, "entries of the public log are not published yet");
-                }
-                if error.is_transient() {
-                    self.0.late.notify_one();
-                    return Err(DbError::NotPublished);
-                }
-                self.contradicted();
-                Err(DbError::Corrupt("the public log"))
-            }
-            _ => {
-                if before.is_some() {
-                    tracing::info!("the public log is published again");
-                }
-                Ok(())
-            }
+        let is_news = self.0.failure.send_replace(failure.clone()) != failure;
+        match failure {
+            Some(error) if is_news => tracing::error!(error, "entries of the public log are not published yet"),
+            None if is_news => tracing::info!("the public log is published again"),
+            _ => {}
         }
+        let Err(error) = published else { return Ok(()) };
+        if error.is_transient() {
+            self.0.late.notify_one();
+            return Err(DbError::NotPublished);
+        }
+        self.contradicted();
+        Err(DbError::Corrupt("the public log"))
     }
 
     async fn try_to_publish(&self) -> Result<(), PublicLogError> {
