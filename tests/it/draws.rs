@@ -4,9 +4,8 @@ mod corrupt;
 mod interrupted;
 mod times;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 

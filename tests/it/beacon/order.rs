@@ -157,14 +157,7 @@ async fn draws_without_a_beacon_take_their_turn_and_wait_for_one_that_an_admin_d
     for draw in [first, second, ahead] {
         ann.buy_quick(draw, 4).await;
     }
-    let sql = world.sql().await;
-    sql.batch_execute(&format!(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             IF NEW.draw_id = {ahead} THEN RAISE 'not yet'; END IF; RETURN NEW; END $$;
-         CREATE TRIGGER hold BEFORE UPDATE OF prize_fund ON draw_results FOR EACH ROW EXECUTE FUNCTION hold()"
-    ))
-    .await
-    .unwrap();
+    let sql = hold_prizes(&world).await;
     world.advance(SignedDuration::from_mins(41));
     for draw in [first, second, ahead] {
         world.until_draw_is(draw, "closed").await;

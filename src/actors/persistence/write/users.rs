@@ -187,8 +187,8 @@ pub async fn set_password(db: &Client, user: UserId, old: Option<&str>, new: &st
 }
 
 /// Deletes up to `most` sessions whose refresh token expired before that time, and of sessions that go on up to `most`
-/// used tokens as expired, which only sessions of the pages and those from before the schema V7 have. Returns how many rows. What a request has
-/// locked is left to the next round, so that neither waits for the other.
+/// used tokens as expired, which only sessions of the pages and those from before the schema V7 have. Returns how many
+/// rows. What a request has locked is left to the next round, so that neither waits for the other.
 pub async fn drop_expired(db: &Client, before: Timestamp, most: i64) -> Result<u64, Error> {
     let sql = "-- users::drop_expired(sessions)
         DELETE FROM sessions WHERE id = ANY (ARRAY(
