@@ -295,8 +295,10 @@ async fn the_list_of_schema_objects_is_that_of_the_migrations() {
 /// differently.
 #[actix_web::test]
 async fn a_schema_that_was_restored_from_a_dump_is_as_expected() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let sql = world.sql().await;
+    // Its statements would wait for these locks, and these for them.
+    world.stop().await;
     let restore = "DO $$ DECLARE c record; BEGIN
         FOR c IN SELECT conrelid::regclass AS owner, conname, pg_get_constraintdef(oid) AS source FROM pg_constraint
             WHERE contype = 'c' AND conrelid <> 0 AND connamespace = current_schema()::regnamespace
